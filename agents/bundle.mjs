@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Compiles every project and makes one readable file per program in dist/, with comments and names kept
+// (treeshake off). Beside each bundle lies <name>.modules.json: what it was made of, which a test pins.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import commonjs from '@rollup/plugin-commonjs';
+import json from '@rollup/plugin-json';
+import { nodeResolve } from '@rollup/plugin-node-resolve';
+import { rollup } from 'rollup';
+
+const top = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Program name in dist/ → its compiled entry file. */
+const programs = {
+  'build-agent': 'out/agents/build/main.js',
+  'gpg-client': 'out/agents/build/gpg-client/main.js',
+  'build-logs-agent': 'out/agents/build-logs/main.js',
+  'keys-agent': 'out/agents/keys/main.js',
+  'sys-net-agent': 'out/agents/sys-net/main.js',
+  'build-infra': 'out/agents/local/build-infra.js',
+  'local': 'out/agents/local/main.js',
+};
+
+const banner = `#!/usr/bin/env node
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Made by "npm run bundle" from the sources of build-infra and the packages named in the .modules.json beside it.
+`;
+const requireShim = `import { createRequire as createRequireOfBundle } from 'node:module';
+const require = createRequireOfBundle(import.meta.url);
+`;
+
+function compile() {
+  for (const folder of ['out', 'dist']) rmSync(join(top, folder), { recursive: true, force: true });
+  execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-b', top], { stdio: 'inherit' });
+}
+
+async function bundle(name, entry) {
+  const built = await rollup({
+    input: join(top, entry),
+    treeshake: false,
+    external: (id) => id.startsWith('node:') || builtinModules.includes(id),
+    plugins: [nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
+    onwarn(warning, warn) {
+      if (warning.code !== 'CIRCULAR_DEPENDENCY' && warning.code !== 'THIS_IS_UNDEFINED') warn(warning);
+    },
+  });
+  const { output } = await built.generate({ format: 'es', inlineDynamicImports: true });
+  await built.close();
+  const chunk = output[0];
+  const code = chunk.code.replace(/^#!.*\n/, '');
+  const shim = /\brequire\(/.test(code) ? requireShim : '';
+  writeFileSync(join(top, 'dist', `${name}.mjs`), banner + shim + code, { mode: 0o755 });
+  const modules = chunk.moduleIds.filter((id) => !id.startsWith('\0')).map((id) => relative(top, id.replace(/\?.*$/, '')));
+  const builtins = [...new Set(chunk.imports.map((id) => id.replace(/^node:/, '')))].sort();
+  writeFileSync(join(top, 'dist', `${name}.modules.json`), `${JSON.stringify({ modules: [...new Set(modules)].sort(), builtins }, null, 1)}\n`);
+  return modules;
+}
+
+/** Licence texts of every package that ended up in a bundle (openpgp is LGPL: relinking is this script). */
+function notices(modules) {
+  const packages = new Set();
+  for (const id of modules) {
+    const found = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id);
+    if (found) packages.add(found[1]);
+  }
+  const parts = [...packages].sort().map((name) => {
+    const folder = join(top, 'node_modules', name);
+    const about = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const file = ['LICENSE', 'LICENSE.md', 'license', 'LICENCE', 'LICENSE.txt', 'license.md'].map((f) => join(folder, f)).find(existsSync);
+    return `== ${name} ${about.version} (${about.license})\n\n${file ? readFileSync(file, 'utf8') : 'No licence file in the package.\n'}`;
+  });
+  writeFileSync(join(top, 'dist', 'NOTICES.txt'), parts.join('\n'));
+}
+
+compile();
+mkdirSync(join(top, 'dist'), { recursive: true });
+const all = [];
+for (const [name, entry] of Object.entries(programs)) all.push(...await bundle(name, entry));
+notices(all);
