@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// docs/formats.md, "Intent". The JSON Schema is plain data: whoever has ajv compiles it, the keys VM has its own reader.
+import { fileNamePattern, fingerprintPattern, jobIdPattern, logPathPattern, plainNamePattern, sha256Pattern, versionPattern } from './names.js';
+
+export const intentFormat = 'build-infra/intent@1';
+export const intentLimitBytes = 256 * 1024;
+/** How many signatures one document may ask for. */
+export const intentLimitEntries = 200;
+/** The largest payload that may be named, in bytes. */
+export const payloadLimitBytes = 4 * 1024 ** 3;
+
+export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
+export type Purpose = (typeof purposes)[number];
+export const signingModes = ['detach', 'clearsign'] as const;
+export type SigningMode = (typeof signingModes)[number];
+
+export interface HashedFile {
+  name: string;
+  /** bytes */
+  size: number;
+  /** lower case hex */
+  sha256: string;
+}
+
+/** "I want these bytes signed with this key in this mode, for this reason." */
+export interface Intent {
+  job: string;
+  component: string;
+  version: string;
+  dist: string;
+  purpose: Purpose;
+  /** full fingerprint of the key that shall sign */
+  key: string;
+  mode: SigningMode;
+  payload: HashedFile;
+  /** logs of this job, paths as BuildLog answered them */
+  logs: string[];
+  artifacts: HashedFile[];
+}
+
+export type IntentDocument = ({ format: typeof intentFormat } & Intent) | { format: typeof intentFormat; intents: Intent[] };
+
+/** The intents of a document, in order; their index is part of a grant's identity. */
+export function intentsOf(document: IntentDocument): Intent[] {
+  if ('intents' in document) return document.intents;
+  const { format: _format, ...intent } = document;
+  return [intent];
+}
+
+const hashedFile = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'size', 'sha256'],
+  properties: {
+    name: { type: 'string', pattern: fileNamePattern },
+    size: { type: 'integer', minimum: 0, maximum: payloadLimitBytes },
+    sha256: { type: 'string', pattern: sha256Pattern },
+  },
+} as const;
+
+const intentProperties = {
+  job: { type: 'string', pattern: jobIdPattern },
+  component: { type: 'string', pattern: plainNamePattern },
+  version: { type: 'string', pattern: versionPattern },
+  dist: { type: 'string', pattern: plainNamePattern },
+  purpose: { type: 'string', enum: purposes },
+  key: { type: 'string', pattern: fingerprintPattern },
+  mode: { type: 'string', enum: signingModes },
+  payload: hashedFile,
+  logs: { type: 'array', maxItems: 100, items: { type: 'string', pattern: logPathPattern } },
+  artifacts: { type: 'array', maxItems: 1000, items: hashedFile },
+} as const;
+const intentRequired = Object.keys(intentProperties);
+
+export const intentSchema = {
+  oneOf: [
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['format', ...intentRequired],
+      properties: { format: { const: intentFormat }, ...intentProperties },
+    },
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['format', 'intents'],
+      properties: {
+        format: { const: intentFormat },
+        intents: {
+          type: 'array',
+          minItems: 1,
+          maxItems: intentLimitEntries,
+          items: { type: 'object', additionalProperties: false, required: intentRequired, properties: intentProperties },
+        },
+      },
+    },
+  ],
+} as const;
+
+export const intentReplyFormat = 'build-infra/intent-reply@1';
+
+/** BuildLog+intent's one line of answer. */
+export type IntentReply =
+  | { format: typeof intentReplyFormat; result: 'published'; intent: string; commit: string; grantedUntil: string }
+  | { format: typeof intentReplyFormat; result: 'refused'; code: string; detail: string };
+
+export const intentReplySchema = {
+  oneOf: [
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['format', 'result', 'intent', 'commit', 'grantedUntil'],
+      properties: {
+        format: { const: intentReplyFormat },
+        result: { const: 'published' },
+        /** SHA-256 of the intent document as published */
+        intent: { type: 'string', pattern: sha256Pattern },
+        commit: { type: 'string' },
+        grantedUntil: { type: 'string' },
+      },
+    },
+    {
+      type: 'object',
+      additionalProperties: false,
+      required: ['format', 'result', 'code', 'detail'],
+      properties: { format: { const: intentReplyFormat }, result: { const: 'refused' }, code: { type: 'string' }, detail: { type: 'string' } },
+    },
+  ],
+} as const;

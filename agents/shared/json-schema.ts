@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// JSON Schema by ajv. Not for the keys VM, whose bundle holds Node's builtins only.
+import { Ajv, type ErrorObject } from 'ajv';
+import type { Check } from './json-document.js';
+import { Refusal } from './refusal.js';
+
+const ajv = new Ajv({ allErrors: false, strict: true, allowUnionTypes: true });
+
+/** A Check that throws Refusal BAD_DOCUMENT naming the first field that is wrong. Unknown fields are refused by the schemas. */
+export function checkWith<T>(schema: object): Check<T> {
+  const validate = ajv.compile(schema);
+  return (untrusted) => {
+    if (validate(untrusted)) return untrusted as T;
+    const first = (validate.errors as ErrorObject[])[0];
+    const extra = first?.params['additionalProperty'] as string | undefined;
+    const field = `${first?.instancePath ?? ''}${extra === undefined ? '' : `/${extra}`}` || '/';
+    throw new Refusal('BAD_DOCUMENT', extra === undefined ? first?.message ?? 'does not match' : 'is not a known field', field);
+  };
+}
