@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The small forge of the local stand-in: what a code-hosting site is to the real farm. Bare repositories over ssh (push, fetch) and
+// git:// (read), the APT repository over HTTP. It is outside the farm: nothing in it is trusted by any VM.
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { must, type Machine } from './machine.js';
+
+export interface ForgePorts {
+  ssh: number;
+  git: number;
+  http: number;
+}
+
+/** The host name that the farm knows it by; ssh reaches it through local.ConnectSSH. */
+export const forgeHost = 'forge.example';
+export const gitFolder = '/home/user/git';
+export const webFolder = '/home/user/www';
+
+export const sshUrl = (repository: string): string => `ssh://user@${forgeHost}${gitFolder}/${repository}.git`;
+export const gitUrl = (repository: string, ports: ForgePorts): string => `git://127.0.0.1:${ports.git}/${repository}.git`;
+
+const unit = (description: string, command: string): string => `[Unit]
+Description=${description}
+
+[Service]
+ExecStart=${command}
+User=user
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+const sshdConfig = (port: number): string => `ListenAddress 127.0.0.1
+Port ${port}
+HostKey /rw/config/forge/ssh_host_ed25519_key
+AuthorizedKeysFile /home/user/.ssh/authorized_keys
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+PidFile none
+MaxStartups 200
+MaxSessions 200
+`;
+
+const nginxConfig = (port: number): string => `daemon off;
+worker_processes 1;
+pid /tmp/forge-nginx.pid;
+error_log stderr warn;
+events { worker_connections 256; }
+http {
+  access_log off;
+  default_type application/octet-stream;
+  client_body_temp_path /tmp/forge-body; proxy_temp_path /tmp/forge-proxy; fastcgi_temp_path /tmp/forge-fastcgi;
+  uwsgi_temp_path /tmp/forge-uwsgi; scgi_temp_path /tmp/forge-scgi;
+  server { listen 127.0.0.1:${port}; root ${webFolder}; autoindex on; }
+}
+`;
+
+/** A key that may only move git objects: no shell, no forwarding. */
+const gitOnly = `#!/bin/sh
+case "$SSH_ORIGINAL_COMMAND" in
+  git-upload-pack\\ *|git-receive-pack\\ *) exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;
+esac
+echo 'this key may only fetch and push' >&2
+exit 1
+`;
+
+/** Lays the forge's tree into `root`; its sandbox is started afterwards. */
+export function layForge(root: string, ports: ForgePorts): void {
+  const put = (path: string, text: string, mode = 0o644): void => {
+    mkdirSync(join(root, path, '..'), { recursive: true });
+    writeFileSync(join(root, path), text);
+    chmodSync(join(root, path), mode);
+  };
+  put('usr/lib/systemd/system/build-infra-forge-sshd.service', unit('ssh of the local forge', '/usr/sbin/sshd -D -e -f /rw/config/forge/sshd_config'));
+  put('usr/lib/systemd/system/build-infra-forge-git.service', unit('git:// of the local forge',
+    `/usr/lib/git-core/git-daemon --listen=127.0.0.1 --port=${ports.git} --base-path=${gitFolder} --export-all --reuseaddr --informative-errors ${gitFolder}`));
+  put('usr/lib/systemd/system/build-infra-forge-nginx.service', unit('HTTP of the local forge', '/usr/sbin/nginx -c /rw/config/forge/nginx.conf -e stderr'));
+  put('rw/config/forge/sshd_config', sshdConfig(ports.ssh));
+  put('rw/config/forge/nginx.conf', nginxConfig(ports.http));
+  put('rw/config/forge/git-only', gitOnly, 0o755);
+}
+
+/** Host key, accounts and empty repositories. Idempotent. */
+export async function furnishForge(forge: Machine, keys: { readonly gitOnly: readonly string[]; readonly upload: readonly string[]; readonly developer: readonly string[] }): Promise<void> {
+  await must(forge, ['mkdir', '-p', gitFolder, webFolder, '/home/user/.ssh']);
+  const lines = [
+    ...keys.gitOnly.map((key) => `restrict,command="/rw/config/forge/git-only" ${key}`),
+    ...keys.upload.map((key) => `restrict ${key}`),
+    ...keys.developer.map((key) => `restrict,command="/rw/config/forge/git-only" ${key}`),
+  ];
+  await must(forge, ['sh', '-c', 'cat > /home/user/.ssh/authorized_keys && chmod 700 /home/user/.ssh && chmod 600 /home/user/.ssh/authorized_keys'], { input: `${lines.join('\n')}\n` });
+}
+
+/** The forge's ssh host key, made at its first start; the public line. */
+export async function forgeHostKey(forge: Machine): Promise<string> {
+  await must(forge, ['sh', '-c', 'test -f /rw/config/forge/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N "" -C forge -f /rw/config/forge/ssh_host_ed25519_key; chown user:user /rw/config/forge/ssh_host_ed25519_key*'], { user: 'root' });
+  const [type, key] = (await must(forge, ['cat', '/rw/config/forge/ssh_host_ed25519_key.pub'])).trim().split(' ');
+  return `${type} ${key}`;
+}
+
+/** A repository for logs refuses what would rewrite history; one for sources takes what its maintainers push. */
+export async function makeRepository(forge: Machine, name: string, kind: 'logs' | 'source'): Promise<void> {
+  const path = `${gitFolder}/${name}.git`;
+  await must(forge, ['git', 'init', '-q', '--bare', '--initial-branch=main', path]);
+  if (kind === 'logs') {
+    await must(forge, ['git', '-C', path, 'config', 'receive.denyNonFastForwards', 'true']);
+    await must(forge, ['git', '-C', path, 'config', 'receive.denyDeletes', 'true']);
+  }
+}

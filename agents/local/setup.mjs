@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What "npm run local", "npm test" and "npm run bench" do first: Debian packages, npm packages, bundles; each only where something
+// is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const top = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+/** Debian package → a file that shows it is there. */
+const packages = {
+  common: {
+    bubblewrap: '/usr/bin/bwrap', uidmap: '/usr/bin/newuidmap', git: '/usr/bin/git', gnupg: '/usr/bin/gpg', gpgv: '/usr/bin/gpgv',
+    'openssh-client': '/usr/bin/ssh', 'openssh-server': '/usr/sbin/sshd', 'nginx-light': '/usr/sbin/nginx', python3: '/usr/bin/python3',
+    mmdebstrap: '/usr/bin/mmdebstrap', reprepro: '/usr/bin/reprepro', devscripts: '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
+    rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
+  },
+  test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze' },
+  bench: { moreutils: '/usr/bin/ts' },
+};
+
+function fail(line) {
+  process.stderr.write(`${line}\n`);
+  process.exit(1);
+}
+
+function say(line) {
+  process.stdout.write(`set-up: ${line}\n`);
+}
+
+function run(program, args, options = {}) {
+  const done = spawnSync(program, args, { cwd: top, stdio: 'inherit', ...options });
+  if (done.status !== 0) fail(`set-up failed: ${program} ${args.join(' ')} ended with ${done.status ?? done.signal}`);
+}
+
+function checkNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) fail(`Node ${process.versions.node} is too old: 20.19 or later is needed`);
+}
+
+/**
+ * nginx and sshd are wanted as programs, not as services of this machine: policy-rc.d keeps them from being started
+ * (invoke-rc.d, Debian policy 9.3.3), and on a machine with systemd they are disabled again.
+ */
+function installQuietly(missing, sudo) {
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = sudo.length === 0 && !existsSync(policy);
+  if (ours) {
+    writeFileSync(policy, '#!/bin/sh\nexit 101\n');
+    chmodSync(policy, 0o755);
+  }
+  try {
+    const apt = (...args) => run(sudo[0] ?? 'apt-get', [...sudo.slice(1), ...(sudo.length > 0 ? ['apt-get'] : []), '-q', ...args],
+      { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, stdio: ['ignore', 'ignore', 'inherit'] });
+    apt('update');
+    apt('install', '-y', '--no-install-recommends', ...missing);
+  } finally {
+    if (ours) rmSync(policy);
+  }
+  if (existsSync('/run/systemd/system')) {
+    const services = [['nginx-light', 'nginx'], ['openssh-server', 'ssh']].filter(([name]) => missing.includes(name)).map(([, unit]) => unit);
+    if (services.length > 0) spawnSync(sudo[0] ?? 'systemctl', [...sudo.slice(1), ...(sudo.length > 0 ? ['systemctl'] : []), 'disable', '--now', '--quiet', ...services]);
+  }
+}
+
+function debianPackages(kinds) {
+  const wanted = Object.assign({}, ...kinds.map((kind) => packages[kind]));
+  const missing = Object.keys(wanted).filter((name) => !existsSync(wanted[name]));
+  if (missing.length === 0) return;
+  if (!existsSync('/usr/bin/apt-get')) fail(`these programs are missing, and there is no apt-get to install them: ${missing.join(' ')}`);
+  const root = process.getuid() === 0;
+  const sudo = !root && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0 ? ['sudo', '-n'] : [];
+  if (!root && sudo.length === 0) fail(`Debian packages are missing. Run this, then the same command again:\n  sudo apt-get install -y --no-install-recommends ${missing.join(' ')}`);
+  say(`installing Debian packages: ${missing.join(' ')}`);
+  installQuietly(missing, sudo);
+}
+
+function npmPackages() {
+  const stamp = join(top, 'node_modules', '.build-infra-lock');
+  const wanted = createHash('sha256').update(readFileSync(join(top, 'package-lock.json'))).digest('hex');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('installing npm packages from the lockfile');
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  writeFileSync(stamp, wanted);
+}
+
+function filesBelow(folder) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    return entry.isDirectory() ? filesBelow(path) : [path];
+  });
+}
+
+function bundles() {
+  const hash = createHash('sha256');
+  const sources = ['agents', 'test'].flatMap((folder) => filesBelow(join(top, folder))).filter((path) => /\.(ts|mjs|json|py)$/.test(path));
+  for (const path of [...sources.sort(), join(top, 'tsconfig.json'), join(top, 'package-lock.json')]) hash.update(path.slice(top.length)).update('\0').update(readFileSync(path));
+  const wanted = hash.digest('hex');
+  const stamp = join(top, 'dist', '.sources');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('compiling and bundling');
+  run(process.execPath, [join(top, 'agents/bundle.mjs')]);
+  writeFileSync(stamp, wanted);
+}
+
+function start(program, args) {
+  const done = spawnSync(process.execPath, [join(top, program), ...args], { cwd: top, stdio: 'inherit' });
+  process.exit(done.status ?? 1);
+}
+
+const [command, ...args] = process.argv.slice(2);
+checkNode();
+if (!['local', 'test', 'bench'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench [arguments]');
+debianPackages(command === 'local' ? ['common'] : command === 'test' ? ['common', 'test'] : ['common', 'bench']);
+npmPackages();
+bundles();
+mkdirSync(join(top, '.local'), { recursive: true });
+if (command === 'local') start('dist/local.mjs', args);
+if (command === 'test') start('test/run.mjs', args);
+if (command === 'bench') start('out/test/bench/main.js', args);
