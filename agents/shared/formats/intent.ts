@@ -9,6 +9,7 @@ export const intentLimitEntries = 200;
 /** The largest payload that may be named, in bytes. */
 export const payloadLimitBytes = 4 * 1024 ** 3;
 
+export const noncePattern = '^[0-9a-f]{16,64}$';
 export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
 export type Purpose = (typeof purposes)[number];
 export const signingModes = ['detach', 'clearsign'] as const;
@@ -36,6 +37,8 @@ export interface Intent {
   /** logs of this job, paths as BuildLog answered them */
   logs: string[];
   artifacts: HashedFile[];
+  /** random hex: asking again for the same bytes (after an expiry, a crash) is another document, and so another grant */
+  nonce?: string;
 }
 
 export type IntentDocument = ({ format: typeof intentFormat } & Intent) | { format: typeof intentFormat; intents: Intent[] };
@@ -71,6 +74,7 @@ const intentProperties = {
   artifacts: { type: 'array', maxItems: 1000, items: hashedFile },
 } as const;
 const intentRequired = Object.keys(intentProperties);
+const nonce = { type: 'string', pattern: noncePattern } as const;
 
 export const intentSchema = {
   oneOf: [
@@ -78,7 +82,7 @@ export const intentSchema = {
       type: 'object',
       additionalProperties: false,
       required: ['format', ...intentRequired],
-      properties: { format: { const: intentFormat }, ...intentProperties },
+      properties: { format: { const: intentFormat }, ...intentProperties, nonce },
     },
     {
       type: 'object',
@@ -90,7 +94,7 @@ export const intentSchema = {
           type: 'array',
           minItems: 1,
           maxItems: intentLimitEntries,
-          items: { type: 'object', additionalProperties: false, required: intentRequired, properties: intentProperties },
+          items: { type: 'object', additionalProperties: false, required: intentRequired, properties: { ...intentProperties, nonce } },
         },
       },
     },
