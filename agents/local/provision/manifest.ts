@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The manifest of a role: what goes into its VMs, as data (docs/formats.md, "Manifests"). Salt reads the same files.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseDocument } from 'yaml';
+import { checkWith } from '../../shared/json-schema.js';
+import type { Role } from './vms.js';
+
+export type Account = 'root' | 'user' | 'qubes';
+export type NeededKey = 'signing-key' | 'logs-key';
+export type ListedKeys = NeededKey | 'maintainers';
+
+export interface ManifestFolder {
+  path: string;
+  owner: Account;
+  group: Account;
+  /** four octal digits */
+  mode: string;
+}
+
+/** Exactly one of `source` (copied), `template` (rendered) and `link` (a symbolic link's target, as the VM sees it; no mode). */
+export interface ManifestFile {
+  path: string;
+  source?: string;
+  template?: string;
+  link?: string;
+  owner: Account;
+  group: Account;
+  mode?: string;
+  /** left out as long as the pillar has not these keys */
+  needs?: NeededKey[];
+}
+
+export interface Manifest {
+  format: 'build-infra/manifest@1';
+  role: Role | 'dom0';
+  template?: { packages: Record<'Debian' | 'RedHat', string[]>; files: ManifestFile[] };
+  vm: { features?: string[]; folders?: ManifestFolder[]; files: ManifestFile[]; 'public-keys'?: ListedKeys[] };
+}
+
+const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
+const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };
+const account = { enum: ['root', 'user', 'qubes'] };
+const mode = { type: 'string', pattern: '^[01][0-7]{3}$' };
+const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } };
+const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 };
+const file = {
+  type: 'object', required: ['path', 'owner', 'group'],
+  oneOf: [
+    { type: 'object', additionalProperties: false, required: ['source', 'mode'], properties: { path, source, owner: account, group: account, mode } },
+    { type: 'object', additionalProperties: false, required: ['template', 'mode'], properties: { path, template: source, owner: account, group: account, mode, needs } },
+    { type: 'object', additionalProperties: false, required: ['link'], properties: { path, link: path, owner: account, group: account } },
+  ],
+  properties: { path: true, owner: true, group: true },
+};
+const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]+$' }, uniqueItems: true };
+const checkManifest = checkWith<Manifest>({
+  type: 'object', additionalProperties: false, required: ['format', 'role', 'vm'],
+  properties: {
+    format: { const: 'build-infra/manifest@1' },
+    role: { enum: ['build', 'keys', 'build-logs', 'sys-net', 'dom0'] },
+    template: {
+      type: 'object', additionalProperties: false, required: ['packages', 'files'],
+      properties: {
+        packages: { type: 'object', additionalProperties: false, required: ['Debian', 'RedHat'], properties: { Debian: names, RedHat: names } },
+        files: { type: 'array', items: file },
+      },
+    },
+    vm: {
+      type: 'object', additionalProperties: false, required: ['files'],
+      properties: {
+        features: { type: 'array', items: { type: 'string', pattern: '^service\\.[a-z-]{1,48}$' } },
+        folders: { type: 'array', items: folder },
+        files: { type: 'array', items: file },
+        'public-keys': { type: 'array', items: { enum: ['signing-key', 'logs-key', 'maintainers'] }, uniqueItems: true },
+      },
+    },
+  },
+});
+
+/** Where sources lie: `dist/…` in the bundles' folder, `qrexec-services/…` at the top of the tree, all else in salt/build-infra. */
+export interface SourceFolders {
+  /** top of the checkout (or of what is installed of it) */
+  tree: string;
+  dist: string;
+}
+
+export function sourcePath(folders: SourceFolders, name: string): string {
+  if (name.startsWith('dist/')) return join(folders.dist, name.slice('dist/'.length));
+  if (name.startsWith('qrexec-services/')) return join(folders.tree, name);
+  return join(folders.tree, 'salt/build-infra', name);
+}
+
+/** @throws Refusal BAD_DOCUMENT */
+export function readManifest(folders: SourceFolders, role: Manifest['role']): Manifest {
+  const document = parseDocument(readFileSync(sourcePath(folders, `manifests/${role}.yaml`), 'utf8'), { version: '1.2', uniqueKeys: true });
+  if (document.errors[0] !== undefined) throw document.errors[0];
+  return checkManifest(document.toJS({ maxAliasCount: 0 }));
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a schema cannot say: names that fit together. Facts about VM names: reference notes on Qubes (31 characters; management disposables
+// are named after the first 21).
+import { createHash } from 'node:crypto';
+import { readKey } from 'openpgp';
+import { Refusal } from '../../shared/refusal.js';
+import type { BuildEnv, Pillar } from './pillar.js';
+import { vmsOf } from './vms.js';
+
+/** Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over. */
+const reservedNames = new Set(['none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata']);
+/** The RSA host key that github.com withdrew in March 2023 after its secret half was published. */
+const withdrawnHostKeys = new Set(['nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8']);
+
+/** @throws Refusal, the first of: names, references, keys, hosts */
+export async function checkMeaning(pillar: Pillar): Promise<void> {
+  checkVmNames(pillar);
+  for (const [env, settings] of Object.entries(pillar['build-envs'])) checkEnv(env, settings, pillar);
+  for (const [vm, logs] of Object.entries(pillar['logs-vms'])) {
+    if (!Object.values(pillar['build-envs']).some((env) => env.logs === vm)) throw new Refusal('UNUSED_LOGS_VM', 'no build environment logs to it', `logs-vms.${vm}`);
+    needPublicKey(pillar, logs.key, `logs-vms.${vm}.key`);
+    if (!Object.values(logs.remotes).some(({ required }) => required)) throw new Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', `logs-vms.${vm}.remotes`);
+    for (const [name, { url }] of Object.entries(logs.remotes)) needSshHost(pillar, url, `logs-vms.${vm}.remotes.${name}.url`);
+  }
+  checkComponents(pillar);
+  checkKeyOwners(pillar);
+  for (const [host, { 'host-keys': keys }] of Object.entries(pillar['ssh-hosts'])) checkHostKeys(keys, `ssh-hosts.${host}.host-keys`);
+  for (const [fingerprint, armored] of Object.entries(pillar['public-keys'])) await checkPublicKey(fingerprint, armored);
+}
+
+function checkVmNames(pillar: Pillar): void {
+  const byShortName = new Map<string, string>();
+  for (const { name } of vmsOf(pillar)) {
+    if (name.length > 31) throw new Refusal('BAD_VM_NAME', 'is longer than the 31 characters that Qubes allows', name);
+    if (reservedNames.has(name.toLowerCase())) throw new Refusal('BAD_VM_NAME', 'is a reserved name', name);
+    const short = name.slice(0, 21).toLowerCase();
+    const other = byShortName.get(short);
+    if (other === name) throw new Refusal('BAD_VM_NAME', 'is the name of two VMs', name);
+    if (other !== undefined) throw new Refusal('BAD_VM_NAME', `and ${other} are the same in their first 21 characters, so they would share one management disposable`, name);
+    byShortName.set(short, name);
+  }
+}
+
+function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
+  const place = `build-envs.${env}`;
+  if (!Object.hasOwn(pillar['logs-vms'], settings.logs)) throw new Refusal('UNKNOWN_LOGS_VM', `${settings.logs} is not one of logs-vms`, `${place}.logs`);
+  needPublicKey(pillar, settings.key, `${place}.key`);
+  const people = Object.entries(settings.maintainers);
+  for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
+  if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
+  needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
+  for (const [name, component] of Object.entries(settings.components)) {
+    const field = `${place}.components.${name}`;
+    const allowed = component.maintainers ?? people.map(([person]) => person);
+    const stranger = allowed.find((person) => !Object.hasOwn(settings.maintainers, person));
+    if (stranger !== undefined) throw new Refusal('UNKNOWN_MAINTAINER', `${stranger} is not one of ${place}.maintainers`, `${field}.maintainers`);
+    const needed = component['required-signatures'] ?? settings['required-signatures'];
+    if (needed > allowed.length) throw new Refusal('TOO_FEW_MAINTAINERS', `asks for ${needed} signatures, but ${allowed.length} may sign`, field);
+    if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
+  }
+}
+
+function checkComponents(pillar: Pillar): void {
+  const byRepository = new Map<string, string>();
+  for (const [name, component] of Object.entries(pillar.components)) {
+    const field = `components.${name}`;
+    if (component.url.startsWith('ssh://')) needSshHost(pillar, component.url, `${field}.url`);
+    // GitHub compares names without case.
+    const repository = component['full-name'].toLowerCase();
+    const other = byRepository.get(repository);
+    if (other !== undefined) throw new Refusal('SAME_REPOSITORY_TWICE', `is the repository of ${other} too`, `${field}.full-name`);
+    byRepository.set(repository, name);
+  }
+}
+
+function needPublicKey(pillar: Pillar, fingerprint: string | null, field: string): void {
+  if (fingerprint !== null && !Object.hasOwn(pillar['public-keys'], fingerprint)) {
+    throw new Refusal('NO_PUBLIC_KEY', `${fingerprint} is not under public-keys`, field);
+  }
+}
+
+/** One secret key, one VM: a key shared by two would let one of them act as the other. */
+function checkKeyOwners(pillar: Pillar): void {
+  const owners = new Map<string, string>();
+  const own = (fingerprint: string | null, field: string): void => {
+    if (fingerprint === null) return;
+    const other = owners.get(fingerprint);
+    if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, field);
+    owners.set(fingerprint, field);
+  };
+  for (const [vm, { key }] of Object.entries(pillar['logs-vms'])) own(key, `logs-vms.${vm}.key`);
+  for (const [env, { key }] of Object.entries(pillar['build-envs'])) own(key, `build-envs.${env}.key`);
+  for (const [env, { maintainers }] of Object.entries(pillar['build-envs'])) {
+    for (const [name, fingerprint] of Object.entries(maintainers)) {
+      const other = owners.get(fingerprint);
+      if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `build-envs.${env}.maintainers.${name}`);
+    }
+  }
+}
+
+function needSshHost(pillar: Pillar, url: string, field: string): void {
+  const { hostname, port, password } = new URL(url);
+  if (password !== '') throw new Refusal('SECRET_IN_PILLAR', 'the address holds a password; secrets are made inside the VM that uses them', field);
+  if (port !== '') throw new Refusal('BAD_VALUE', 'the port of an ssh host stands under ssh-hosts only', field);
+  if (!Object.hasOwn(pillar['ssh-hosts'], hostname)) throw new Refusal('UNKNOWN_SSH_HOST', `${hostname} is not one of ssh-hosts`, field);
+}
+
+function checkHostKeys(keys: readonly string[], field: string): void {
+  for (const key of keys) {
+    const blob = Buffer.from(key.split(' ')[1] as string, 'base64');
+    const digest = createHash('sha256').update(blob).digest('base64').replace(/=+$/, '');
+    if (withdrawnHostKeys.has(digest)) throw new Refusal('WITHDRAWN_HOST_KEY', 'is the RSA key that github.com withdrew in March 2023', field);
+    const type = blob.subarray(4, 4 + Math.min(blob.length, blob.readUInt32BE(0))).toString('latin1');
+    if (type !== key.split(' ')[0]) throw new Refusal('BAD_VALUE', `names itself ${JSON.stringify(type.slice(0, 40))} inside`, field);
+  }
+}
+
+async function checkPublicKey(fingerprint: string, armored: string): Promise<void> {
+  const field = `public-keys.${fingerprint}`;
+  let found: string;
+  try {
+    const key = await readKey({ armoredKey: armored });
+    if (key.isPrivate()) throw new Refusal('SECRET_IN_PILLAR', 'holds a secret key', field);
+    found = key.getFingerprint().toUpperCase();
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal('BAD_PUBLIC_KEY', 'is not one readable OpenPGP key', field);
+  }
+  if (found !== fingerprint) throw new Refusal('BAD_PUBLIC_KEY', `holds the key ${found}`, field);
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The shape of the pillar's `build-infra` key. `title` is what a person reads when a value does not fit. Every text that a template puts into
+// JSON, a policy or an nginx file is confined here to characters that mean nothing there.
+import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
+
+const text = (pattern: string, title: string): object => ({ type: 'string', pattern, title });
+const whole = (minimum: number, maximum: number): object => ({ type: 'integer', minimum, maximum, title: `a whole number from ${minimum} to ${maximum}` });
+const shape = (properties: Record<string, object>, required: string[]): object => ({ type: 'object', additionalProperties: false, properties, required, title: 'a mapping' });
+const named = (pattern: string, title: string, content: object, minProperties = 1): object => ({
+  type: 'object', propertyNames: { pattern, title }, additionalProperties: content, minProperties, title: minProperties > 0 ? 'a mapping with at least one entry' : 'a mapping',
+});
+
+const vmName = text(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -');
+const fingerprint = text(fingerprintPattern, 'a full OpenPGP fingerprint: 40 or 64 upper-case hexadecimal digits');
+/** null: the key is made inside its VM and not yet known; what needs it is left out until it is. */
+const keyOrNotYet = { anyOf: [fingerprint, { type: 'null' }], title: 'a full OpenPGP fingerprint, or null as long as the VM has not made its key' };
+const plain = 'a lower-case name: a letter or digit, then at most 63 of a-z 0-9 . + -';
+const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
+const path = '[A-Za-z0-9@:._~/+%-]{0,400}$';
+const sourceUrl = text(`^(?:ssh|https|git)://[A-Za-z0-9@]${path}`, 'an ssh://, https:// or git:// address of plain characters');
+const remoteUrl = text(`^ssh://[A-Za-z0-9]${path}`, 'an ssh:// address of plain characters');
+const uploadUrl = text('^ssh://(?:[a-z_][a-z0-9_-]*@)?[a-z0-9][a-z0-9.-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$', 'an ssh:// address with a path of plain names');
+const httpUrl = text(`^https?://[A-Za-z0-9]${path}`, 'an http:// or https:// address of plain characters');
+const tag = text('^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._-]{0,60}$', 'a tag pattern that holds {version} once');
+const label = text('^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$', 'a label of letters, digits, blanks, . _ -');
+const hostKey = text('^(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|rsa-sha2-512|ssh-rsa) [A-Za-z0-9+/]{40,2000}={0,2}$', 'an ssh host key: its type and its base64, nothing after');
+
+const component = shape({
+  url: sourceUrl,
+  'full-name': text('^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$', 'a repository as GitHub names it: owner/name'),
+  tag,
+}, ['url', 'full-name', 'tag']);
+
+/** How one environment treats one component; `{}` for as all others. */
+const builtComponent = shape({
+  maintainers: { type: 'array', items: text(plainNamePattern, plain), minItems: 1, uniqueItems: true, title: 'a list of names of maintainers' },
+  'required-signatures': whole(1, 16),
+}, []);
+
+const buildEnv = shape({
+  logs: vmName,
+  netvm: vmName,
+  key: keyOrNotYet,
+  anchor: { anyOf: [text(objectIdPattern, 'a commit id'), { type: 'null' }], title: 'a full commit id of the logs repository, or null for its root commit' },
+  distributions: named(plainNamePattern, plain, shape({ engine: { enum: ['debian'], title: 'an engine: debian' } }, ['engine'])),
+  apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
+  maintainers: named(plainNamePattern, plain, fingerprint),
+  'required-signatures': whole(1, 16),
+  components: named(plainNamePattern, plain, builtComponent),
+  'poll-seconds': whole(10, 86_400),
+  'build-seconds': whole(60, 86_400),
+  'grant-seconds': whole(10, 3_600),
+  'payload-bytes': whole(1024, 4_294_967_296),
+}, ['logs', 'netvm', 'key', 'distributions', 'apt', 'maintainers', 'required-signatures', 'components']);
+
+const logsVm = shape({
+  netvm: vmName,
+  key: keyOrNotYet,
+  remotes: named(plainNamePattern, plain, shape({ url: remoteUrl, required: { type: 'boolean', title: 'true or false' } }, ['url', 'required'])),
+  'publish-seconds': whole(1, 3_600),
+  'intent-seconds': whole(5, 3_600),
+  'reopen-seconds': whole(1, 3_600),
+  'log-bytes': whole(1_048_576, 17_179_869_184),
+  'open-logs': whole(1, 4096),
+}, ['netvm', 'key', 'remotes']);
+
+export const pillarSchema = shape({
+  'net-vm': vmName,
+  template: shape({ name: vmName, family: { enum: ['Debian', 'RedHat'], title: 'a family: Debian or RedHat' } }, ['name', 'family']),
+  webhook: shape({
+    port: whole(1, 65_535),
+    address: text('^(?:[0-9]{1,3}(?:\\.[0-9]{1,3}){3}|\\[[0-9a-f:]{2,39}\\]|\\*)$', 'an IPv4 address, an IPv6 address in brackets, or *'),
+    tls: { type: 'boolean', title: 'true or false' },
+    'body-bytes': whole(1024, 26_214_400),
+  }, ['port']),
+  'ssh-hosts': named(hostPattern, 'a host name in lower case', shape({
+    address: text('^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$|^::1$', 'a host name or an IP address'),
+    port: whole(1, 65_535),
+    'host-keys': { type: 'array', items: hostKey, minItems: 1, uniqueItems: true, title: 'a list of at least one ssh host key' },
+  }, ['address', 'port', 'host-keys'])),
+  'public-keys': named(fingerprintPattern, 'a full OpenPGP fingerprint: 40 or 64 upper-case hexadecimal digits', {
+    type: 'string', maxLength: 131_072, pattern: '^-----BEGIN PGP PUBLIC KEY BLOCK-----\\n[\\x0a\\x20-\\x7e]+\\n-----END PGP PUBLIC KEY BLOCK-----\\n$',
+    title: 'one armored public key block and nothing else',
+  }),
+  components: named(plainNamePattern, plain, component),
+  'logs-vms': named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', logsVm),
+  'build-envs': named('^[a-z][a-z0-9-]{0,24}$', 'an environment: a lower-case letter, then at most 24 of a-z 0-9 -', buildEnv),
+}, ['net-vm', 'template', 'webhook', 'ssh-hosts', 'public-keys', 'components', 'logs-vms', 'build-envs']);
