@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with half-close and
+// back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
+import { createConnection, type Socket } from 'node:net';
+import { printable, Refusal } from '../shared/refusal.js';
+import type { Call, Reporter, Service } from '../shared/socket-service.js';
+import { hostPattern, type SysNetConfig } from './config.js';
+
+export interface ConnectOptions {
+  report: Reporter;
+  connectTimeoutMs?: number;
+  /** without a byte in either direction; a push may make the far side think for minutes */
+  idleMs?: number;
+  /** the same, once one direction has ended: ssh does not half-close, so that side has most likely gone */
+  halfOpenIdleMs?: number;
+  /** connections at once, over all callers */
+  limit?: number;
+}
+
+function connect(host: { address: string; port: number }, timeoutMs: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const remote = createConnection({ host: host.address, port: host.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      remote.destroy();
+      reject(new Refusal('CANNOT_CONNECT', why));
+    };
+    const timer = setTimeout(() => fail('no connection in time'), timeoutMs);
+    const onError = (error: NodeJS.ErrnoException): void => fail(error.code ?? 'connection failed');
+    remote.once('error', onError);
+    remote.once('connect', () => {
+      clearTimeout(timer);
+      remote.off('error', onError);
+      resolve(remote);
+    });
+  });
+}
+
+/**
+ * Joins two half-open sockets until both directions have ended, one of them broke, or nothing moved for too long.
+ * Resolves, once both are closed, to why it ended. Never rejects.
+ */
+export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: number): Promise<string> {
+  if (near.destroyed || far.destroyed) {
+    near.destroy();
+    far.destroy();
+    return Promise.resolve('cut off');
+  }
+  return new Promise((resolve) => {
+    let why = 'ended';
+    let open = 2;
+    const broke = (reason: string): void => {
+      if (why === 'ended') why = reason;
+      near.destroy();
+      far.destroy();
+    };
+    let moved = -1;
+    let timer: NodeJS.Timeout;
+    const watch = (limitMs: number): void => {
+      clearInterval(timer);
+      timer = setInterval(() => {
+        const now = near.bytesRead + near.bytesWritten + far.bytesRead + far.bytesWritten;
+        if (now === moved) broke('idle');
+        moved = now;
+      }, limitMs);
+    };
+    watch(idleMs);
+    for (const [one, other] of [[near, far], [far, near]] as const) {
+      one.pipe(other);
+      one.once('end', () => watch(Math.min(idleMs, halfOpenIdleMs)));
+      one.on('error', (error: NodeJS.ErrnoException) => broke(printable(error.code ?? error.message)));
+      one.on('close', () => {
+        // A side that went away in the middle takes the other with it; one that ended properly has its last bytes flushed.
+        if (!one.readableEnded || !one.writableFinished) broke('cut off');
+        open -= 1;
+        if (open > 0) return;
+        clearInterval(timer);
+        resolve(why);
+      });
+    }
+  });
+}
+
+export function connectSsh(config: SysNetConfig, options: ConnectOptions): Service {
+  const hosts = new Map(config.sshHosts.map((host) => [host.host, host]));
+  let open = 0;
+  return {
+    name: 'local.ConnectSSH',
+    argument: hostPattern,
+    async handle(call: Call): Promise<void> {
+      const host = hosts.get(call.argument);
+      if (host === undefined) throw new Refusal('UNKNOWN_HOST', 'this host is not configured');
+      if (open >= (options.limit ?? 64)) throw new Refusal('TOO_MANY', 'too many connections are open');
+      open += 1;
+      const who = `local.ConnectSSH from ${call.source} to ${host.host}`;
+      try {
+        const remote = await connect(host, options.connectTimeoutMs ?? 30_000);
+        options.report(`${who}: connected`);
+        const why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
+        options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);
+      } finally {
+        open -= 1;
+      }
+    },
+  };
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Tells each build VM of each accepted push, until it answers. At least once: after a kill between the answer and our note of it
+// the build VM is told again, and says `known`.
+import { printable, Refusal } from '../shared/refusal.js';
+import type { Reporter } from '../shared/socket-service.js';
+import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
+
+/** One TriggerBuild call: resolves to the answer's bytes, rejects on anything else. */
+export interface Trigger {
+  (vm: string, component: string): Promise<Buffer>;
+}
+
+export interface WorkerOptions {
+  report: Reporter;
+  now?: () => Date;
+  /** the first pause after a failed attempt; doubles up to `longestPauseMs` */
+  firstPauseMs?: number;
+  longestPauseMs?: number;
+  /** from reception; then the build VM's own poller is what is left */
+  giveUpMs?: number;
+}
+
+/** The build VM's last word: one line that begins with queued, known or refused; undefined for anything else, which is tried again. */
+export function readTriggerAnswer(untrusted: Buffer): string | undefined {
+  const text = untrusted.subarray(0, 4096).toString('latin1');
+  const line = text.endsWith('\n') ? text.slice(0, -1) : text;
+  return /^(?:(?:queued|known) [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/.test(line) ? line : undefined;
+}
+
+/** One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. */
+class VmQueue {
+  #timer: NodeJS.Timeout | undefined;
+  #busy = false;
+  #failures = 0;
+  #stopped = false;
+  #turn = 0;
+
+  constructor(readonly vm: string, readonly spool: DeliverySpool, readonly trigger: Trigger, readonly options: Required<WorkerOptions>) {}
+
+  /** Something new waits. A pause that is on goes on. */
+  wake(): void {
+    if (this.#stopped || this.#busy || this.#timer !== undefined) return;
+    this.#busy = true;
+    void this.#run();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      const waiting = this.spool.waitingFor(this.vm);
+      if (this.#stopped || waiting.length === 0) {
+        this.#busy = false;
+        return;
+      }
+      // After a failure the next one gets its turn: one component that fails for ever does not hold up the others.
+      const pending = waiting[this.#turn % waiting.length] as PendingDelivery;
+      if (await this.#attempt(pending)) {
+        this.#failures = 0;
+        this.#turn = 0;
+        continue;
+      }
+      this.#turn += 1;
+      const pause = Math.min(this.options.firstPauseMs * 2 ** Math.min(this.#failures, 30), this.options.longestPauseMs);
+      this.#failures += 1;
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined;
+        this.wake();
+      }, pause);
+      this.#busy = false;
+      return;
+    }
+  }
+
+  /** Whether this delivery is done with for this VM. */
+  async #attempt(pending: PendingDelivery): Promise<boolean> {
+    const { report, now, giveUpMs } = this.options;
+    const what = `${pending.delivery} ${pending.push.component} ${pending.push.tag} to ${this.vm}`;
+    let failure: string;
+    try {
+      const untrustedAnswer = await this.trigger(this.vm, pending.push.component);
+      const answer = readTriggerAnswer(untrustedAnswer);
+      if (answer !== undefined) {
+        if (this.#stopped) return false;
+        this.spool.record(pending.delivery, this.vm, answer);
+        report(`${what}: ${printable(answer)}`);
+        return true;
+      }
+      failure = `no answer of a build VM: ${printable(untrustedAnswer.toString('latin1')).slice(0, 80)}`;
+    } catch (error) {
+      failure = error instanceof Refusal ? error.line() : printable(String((error as Error).message));
+    }
+    if (this.#stopped) return false;
+    let tooOld = now().getTime() - Date.parse(pending.received) > giveUpMs;
+    try {
+      this.spool.record(pending.delivery, this.vm, tooOld ? `gave up: ${failure}` : null);
+    } catch (error) {
+      // A full disk: the state stays as it was, and the pause keeps us from spinning.
+      failure += `; and not noted: ${printable(String((error as Error).message))}`;
+      tooOld = false;
+    }
+    report(`${what}: ${tooOld ? 'gave up' : 'will try again'}: ${failure}`);
+    return tooOld;
+  }
+}
+
+export class DeliveryWorker {
+  readonly #queues = new Map<string, VmQueue>();
+  readonly #spool: DeliverySpool;
+  readonly #trigger: Trigger;
+  readonly #options: Required<WorkerOptions>;
+
+  constructor(spool: DeliverySpool, trigger: Trigger, options: WorkerOptions) {
+    this.#spool = spool;
+    this.#trigger = trigger;
+    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 24 * 3600_000, ...options };
+  }
+
+  /** Call after each accepted delivery, and once at the start. */
+  wake(): void {
+    for (const vm of this.#spool.vms()) {
+      let queue = this.#queues.get(vm);
+      if (queue === undefined) this.#queues.set(vm, queue = new VmQueue(vm, this.#spool, this.#trigger, this.#options));
+      queue.wake();
+    }
+  }
+
+  stop(): void {
+    for (const queue of this.#queues.values()) queue.stop();
+  }
+}

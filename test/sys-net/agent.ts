@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The whole agent as a process in a tree of its own, with a build VM that is a script, for tests that kill it.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { secret } from './push-payload.js';
+
+const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/sys-net/main.js');
+
+export const baseConfig = {
+  format: 'build-infra/sys-net-config@1', vm: 'sys-net',
+  webhook: { socket: '/run/build-infra/webhook.http.sock', bodyBytes: 26214400 },
+  repositories: [{ fullName: 'example/hello', component: 'hello', tag: 'v{version}' }],
+  buildVms: ['build-debian'],
+  sshHosts: [{ host: 'forge.example', address: '127.0.0.1', port: 2222 }],
+};
+
+export interface Tree {
+  root: string;
+  socketPath: string;
+  /** what the build VM answers from now on; `status` other than 0 is qrexec's own refusal */
+  answer(text: string, status?: number, vm?: string): void;
+  /** the calls so far, "TARGET SERVICE" each */
+  calls(): string[];
+  remove(): void;
+}
+
+export function makeTree(config: object = baseConfig): Tree {
+  const root = mkdtempSync(join(tmpdir(), 'sn-'));
+  for (const folder of ['rw/config/build-infra', 'var/lib/build-infra', 'run/build-infra', 'usr/bin']) mkdirSync(join(root, folder), { recursive: true });
+  writeFileSync(join(root, 'rw/config/build-infra/sys-net.json'), JSON.stringify(config));
+  writeFileSync(join(root, 'rw/config/build-infra/webhook-secret'), `${secret}\n`, { mode: 0o600 });
+  const client = join(root, 'usr/bin/qrexec-client-vm');
+  writeFileSync(client, `#!/bin/sh
+echo "$1 $2" >> ${root}/calls
+file=${root}/answer; test -f ${root}/answer.$1 && file=${root}/answer.$1
+cat $file
+exit $(cat $file.status)
+`);
+  chmodSync(client, 0o755);
+  return {
+    root,
+    socketPath: join(root, 'run/build-infra/webhook.http.sock'),
+    answer(text, status = 0, vm) {
+      const file = join(root, vm === undefined ? 'answer' : `answer.${vm}`);
+      writeFileSync(`${file}.status`, `${status}\n`);
+      writeFileSync(file, text);
+    },
+    calls: () => (existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').trim().split('\n') : []),
+    remove: () => rmSync(root, { recursive: true, force: true }),
+  };
+}
+
+export interface Agent {
+  child: ChildProcess;
+  log(): string;
+  kill(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** Resolves once it says that it is ready; rejects with its log where it ends before. */
+export function startAgent(root: string): Promise<Agent> {
+  const child = spawn(process.execPath, [entry], { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'ignore', 'pipe'] });
+  let text = '';
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  return new Promise((resolve, reject) => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.includes('sys-net: ready')) {
+        resolve({
+          child,
+          log: () => text,
+          kill: async (signal) => {
+            child.kill(signal);
+            await gone;
+          },
+        });
+      }
+    });
+    child.once('close', () => reject(new Error(text)));
+  });
+}
+
+export async function until(what: string, condition: () => boolean, timeoutMs = 10_000): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`never came: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// local.ConnectSSH through its real socket, to real TCP servers and a real ssh server where there is one.
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tap from 'tap';
+import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
+import { serveSockets, socketPath } from '../../agents/shared/socket-service.js';
+import { readConfig } from '../../agents/sys-net/config.js';
+import { baseConfig, until } from './agent.js';
+
+interface Rig {
+  call(argument: string): Socket;
+  lines: string[];
+}
+
+/** A ConnectSSH service whose forge.example is `onConnection`. */
+async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; limit?: number } = {}): Promise<Rig> {
+  const open: Socket[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => undefined);
+    open.push(socket);
+    onConnection(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const folder = mkdtempSync(join(tmpdir(), 'cs-'));
+  const config = readConfig(Buffer.from(JSON.stringify({ ...baseConfig, sshHosts: [
+    { host: 'forge.example', address: '127.0.0.1', port: (server.address() as AddressInfo).port },
+    { host: 'closed.example', address: '127.0.0.1', port: 1 },
+  ] })));
+  const lines: string[] = [];
+  const report = (line: string): void => void lines.push(line);
+  const served = await serveSockets([connectSsh(config, { report, ...options })], { report, sockets: new Map(), folder });
+  t.teardown(async () => {
+    for (const socket of open) socket.destroy();
+    await served.close();
+    server.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return {
+    lines,
+    call: (argument) => {
+      const socket = connect({ path: socketPath('local.ConnectSSH', folder), allowHalfOpen: true });
+      socket.on('error', () => undefined);
+      open.push(socket);
+      socket.write(`local.ConnectSSH+${argument} build-debian\0`);
+      return socket;
+    },
+  };
+}
+
+function all(socket: Socket): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.on('close', () => resolve(Buffer.concat(chunks)));
+    socket.on('end', () => resolve(Buffer.concat(chunks)));
+  });
+}
+
+void tap.test('bytes flow both ways, and the end of one direction leaves the other open', async (t) => {
+  const { call, lines } = await rig(t, (socket) => {
+    const seen: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => seen.push(chunk));
+    socket.on('end', () => setTimeout(() => socket.end(createHash('sha256').update(Buffer.concat(seen)).digest('hex')), 50));
+  });
+  const sent = randomBytes(3_000_000);
+  const socket = call('forge.example');
+  socket.end(sent);
+  t.equal((await all(socket)).toString(), createHash('sha256').update(sent).digest('hex'));
+  await until('the line', () => lines.some((line) => /from build-debian to forge.example: ended, 3000000 bytes out, 64 in/.test(line)));
+});
+
+void tap.test('a caller that does not read holds up the far side, in constant memory', async (t) => {
+  let written = 0;
+  const { call } = await rig(t, (socket) => {
+    const chunk = Buffer.alloc(1 << 20);
+    const more = (): void => {
+      while (written < 512 && socket.write(chunk)) written += 1;
+      if (written < 512) socket.once('drain', more);
+    };
+    more();
+  });
+  const before = process.memoryUsage().rss;
+  const socket = call('forge.example').pause();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.ok(written < 64, `${written} MiB were taken of 512`);
+  t.ok(process.memoryUsage().rss - before < 64 << 20);
+  socket.destroy();
+});
+
+void tap.test('a caller that goes away takes the connection with it', async (t) => {
+  const { call, lines } = await rig(t, (socket) => {
+    socket.on('end', () => socket.end()).resume().write('SSH-2.0-test\r\n');
+  });
+  const socket = call('forge.example');
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.destroy();
+  await until('the far side closed', () => lines.some((line) => / bytes out, /.test(line)));
+});
+
+void tap.test('a far side that does not notice that the caller has gone is cut off', async (t) => {
+  const { call, lines } = await rig(t, (socket) => void socket.resume().write('SSH-2.0-test\r\n'), { halfOpenIdleMs: 50 });
+  const socket = call('forge.example');
+  await new Promise((resolve) => socket.once('data', resolve));
+  socket.destroy();
+  await until('the far side closed', () => lines.some((line) => /: idle, /.test(line)));
+});
+
+void tap.test('a host that resets the connection ends the call', async (t) => {
+  const { call } = await rig(t, (socket) => socket.resetAndDestroy());
+  t.equal((await all(call('forge.example'))).length, 0);
+});
+
+void tap.test('a connection on which nothing moves is closed', async (t) => {
+  const { call, lines } = await rig(t, () => undefined, { idleMs: 100 });
+  t.equal((await all(call('forge.example'))).length, 0);
+  await until('the line', () => lines.some((line) => /: idle, /.test(line)));
+});
+
+void tap.test('refusals', async (t) => {
+  const { call } = await rig(t, () => undefined, { limit: 1 });
+  const refused = async (argument: string): Promise<string> => (await all(call(argument))).toString().split(' ').slice(0, 2).join(' ');
+  t.equal(await refused('other.example'), 'refused UNKNOWN_HOST');
+  t.equal(await refused('closed.example'), 'refused CANNOT_CONNECT');
+  t.equal(await refused(''), 'refused BAD_ARGUMENT');
+  t.equal(await refused('FORGE.example'), 'refused BAD_ARGUMENT');
+  t.equal(await refused('forge.example.'), 'refused BAD_ARGUMENT');
+  t.equal(await refused('-forge.example'), 'refused BAD_ARGUMENT');
+  call('forge.example');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.equal(await refused('forge.example'), 'refused TOO_MANY');
+});

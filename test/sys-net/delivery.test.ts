@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From 202 to the build VM's answer: kills, refusals, build VMs that are down, a full spool.
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tap from 'tap';
+import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
+import { DeliveryWorker, readTriggerAnswer } from '../../agents/sys-net/delivery-worker.js';
+import { Refusal } from '../../agents/shared/refusal.js';
+import { baseConfig, makeTree, startAgent, until } from './agent.js';
+import { githubHeaders, pushPayload } from './push-payload.js';
+import { post } from './post.js';
+
+const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
+const hash = (n: number): string => n.toString(16).padStart(64, '0');
+const folder = (t: { teardown(f: () => void): void }): string => {
+  const path = mkdtempSync(join(tmpdir(), 'sp-'));
+  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+};
+
+void tap.test('killed after 202 and before the build VM answered, it delivers after its restart, once', async (t) => {
+  const tree = makeTree();
+  t.teardown(() => tree.remove());
+  tree.answer('Request refused\n', 126);
+  const first = await startAgent(tree.root);
+  const body = Buffer.from(JSON.stringify(pushPayload()));
+  const delivery = randomUUID();
+  t.equal((await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery }))).status, 202);
+  await until('the refused call', () => tree.calls().length === 1);
+  await first.kill('SIGKILL');
+
+  tree.answer('queued hello-2.10-3-0123456789ab\n');
+  const second = await startAgent(tree.root);
+  await until('the delivery', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
+  t.equal(tree.calls().length, 2);
+  const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
+  t.equal(again.status, 200, 'the replay is still known after the restart');
+  await second.kill('SIGKILL');
+
+  const third = await startAgent(tree.root);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  t.equal(tree.calls().length, 2, 'nothing is delivered again');
+  await third.kill('SIGKILL');
+});
+
+void tap.test('killed many times while webhooks come in, it delivers every one that was answered 202', async (t) => {
+  const tree = makeTree();
+  t.teardown(() => tree.remove());
+  tree.answer('known hello-2.10-3-0123456789ab\n');
+  const accepted = new Set<string>();
+  for (let round = 0; round < 4; round++) {
+    const agent = await startAgent(tree.root);
+    const sent = Array.from({ length: 30 }, async (_, i) => {
+      const body = Buffer.from(JSON.stringify(pushPayload({ pushedAt: round * 1000 + i })));
+      const delivery = randomUUID();
+      const reply = await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery })).catch(() => undefined);
+      if (reply?.status === 202) accepted.add(delivery);
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20 + round * 15));
+    await agent.kill('SIGKILL');
+    await Promise.all(sent);
+  }
+  t.ok(accepted.size > 0, 'some got through');
+  const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
+  const pending = readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).join();
+  for (const delivery of accepted) if (!spooled.includes(delivery) && !pending.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
+  const last = await startAgent(tree.root);
+  await until('everything delivered', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).filter((name) => !name.startsWith('.')).length === 0, 30_000);
+  t.ok(tree.calls().length >= accepted.size);
+  await last.kill('SIGKILL');
+});
+
+void tap.test('each build VM is told, and one that is down does not hold up the other', async (t) => {
+  const tree = makeTree({ ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
+  t.teardown(() => tree.remove());
+  tree.answer('queued hello-2.10-3-0123456789ab\n');
+  tree.answer('', 125, 'build-fedora');
+  const agent = await startAgent(tree.root);
+  t.teardown(() => agent.kill('SIGKILL'));
+  const body = Buffer.from(JSON.stringify(pushPayload()));
+  await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
+  await until('a retry', () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2);
+  t.equal(tree.calls().filter((call) => call.startsWith('build-debian ')).length, 1);
+  tree.answer('refused UNKNOWN_COMPONENT hello\n', 0, 'build-fedora');
+  await until('the end', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
+});
+
+void tap.test('a refusal of the build VM ends the delivery', async (t) => {
+  const spool = new DeliverySpool(folder(t));
+  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  let calls = 0;
+  const worker = new DeliveryWorker(spool, async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`), { report: () => undefined });
+  worker.wake();
+  await until('the end', () => spool.pending === 0);
+  t.equal(calls, 1);
+});
+
+void tap.test('what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log', async (t) => {
+  const spool = new DeliverySpool(folder(t));
+  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
+  const times: number[] = [];
+  const lines: string[] = [];
+  const worker = new DeliveryWorker(spool, async () => Buffer.from(answers[times.push(Date.now()) - 1] ?? ''), {
+    report: (line) => lines.push(line), firstPauseMs: 10, longestPauseMs: 80, giveUpMs: 500,
+  });
+  worker.wake();
+  await until('giving up', () => spool.pending === 0);
+  t.ok(times.length > answers.length, 'every one of them was tried again');
+  t.ok((times[5] as number) - (times[4] as number) > 60, 'the pauses grow');
+  t.match(lines.at(-1), /gave up/);
+  worker.stop();
+});
+
+void tap.test('one component that fails for ever does not hold up another', async (t) => {
+  const spool = new DeliverySpool(folder(t));
+  spool.accept(randomUUID(), hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
+  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
+  const worker = new DeliveryWorker(spool, async (_vm, component) => {
+    if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
+    return Buffer.from('queued hello-1\n');
+  }, { report: () => undefined, firstPauseMs: 5, now: () => new Date(3000) });
+  worker.wake();
+  await until('hello', () => spool.pending === 1);
+  t.equal(spool.waitingFor('build-debian')[0]?.push.component, 'broken');
+  worker.stop();
+});
+
+void tap.test('a full spool refuses, and what it holds stays', async (t) => {
+  const spool = new DeliverySpool(folder(t), { pending: 2, remembered: 100 });
+  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
+  t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  t.equal(spool.pending, 2);
+  t.notOk(spool.knows(randomUUID(), hash(3)), 'so that GitHub may deliver it again');
+});
+
+void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
+  const path = folder(t);
+  let spool = new DeliverySpool(path, { pending: 10, remembered: 10 });
+  const waiting = randomUUID();
+  spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
+  for (let n = 1; n <= 60; n++) {
+    const delivery = randomUUID();
+    spool.accept(delivery, hash(n), push, ['build-fedora'], new Date());
+    spool.record(delivery, 'build-fedora', 'queued x');
+  }
+  for (const again of [false, true]) {
+    if (again) spool = new DeliverySpool(path, { pending: 10, remembered: 10 });
+    t.ok(spool.knows('-', hash(60)) && spool.knows('-', hash(51)), 'young');
+    t.ok(spool.knows(waiting, '-'), 'waiting');
+    t.notOk(spool.knows('-', hash(5)), 'old');
+    t.equal(spool.pending, 1);
+  }
+  t.ok(readFileSync(join(path, 'deliveries'), 'utf8').split('\n').length <= 23);
+});
+
+void tap.test('a pending file that is not ours stops the agent, so that nothing is lost unseen', async (t) => {
+  const path = folder(t);
+  new DeliverySpool(path).close();
+  writeFileSync(join(path, 'pending', `${randomUUID()}.json`), '{"format":"build-infra/webhook-delivery@1"}');
+  t.throws(() => new DeliverySpool(path), { code: 'BAD_DOCUMENT' });
+});
+
+void tap.test('only one line of the three kinds is an answer', async (t) => {
+  t.equal(readTriggerAnswer(Buffer.from('known hello-2.10-3-0123456789ab\n')), 'known hello-2.10-3-0123456789ab');
+  t.equal(readTriggerAnswer(Buffer.from('refused BUSY try later')), 'refused BUSY try later');
+  for (const bad of ['', '\n', 'queued', 'queued a b\n', 'queued a\n\n', 'Queued a\n', 'refused X \u001b[1m\n']) t.equal(readTriggerAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
+});
