@@ -10,7 +10,7 @@ import { vmsOf } from './vms.js';
 /** Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over. */
 const reservedNames = new Set(['none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata']);
 /** The RSA host key that github.com withdrew in March 2023 after its secret half was published. */
-const withdrawnHostKeys = new Set(['nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8']);
+export const withdrawnHostKeys = new Set(['nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8']);
 
 /** @throws Refusal, the first of: names, references, keys, hosts */
 export async function checkMeaning(pillar: Pillar): Promise<void> {

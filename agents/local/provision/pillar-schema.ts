@@ -22,7 +22,7 @@ const remoteUrl = text(`^ssh://[A-Za-z0-9]${path}`, 'an ssh:// address of plain 
 const uploadUrl = text('^ssh://(?:[a-z_][a-z0-9_-]*@)?[a-z0-9][a-z0-9.-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$', 'an ssh:// address with a path of plain names');
 const httpUrl = text(`^https?://[A-Za-z0-9]${path}`, 'an http:// or https:// address of plain characters');
 const tag = text('^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._-]{0,60}$', 'a tag pattern that holds {version} once');
-const label = text('^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$', 'a label of letters, digits, blanks, . _ -');
+const label = text('^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$', 'a label of letters, digits, blanks, . _ + -');
 const hostKey = text('^(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|rsa-sha2-512|ssh-rsa) [A-Za-z0-9+/]{40,2000}={0,2}$', 'an ssh host key: its type and its base64, nothing after');
 
 const component = shape({

@@ -10,8 +10,10 @@ export interface Vm {
   role: Role;
   /** the environment of a build or keys VM */
   env: string | null;
-  /** null: no network at all */
+  /** what Qubes calls netvm; null for keys VMs, which have none, and for the net VM, which has its own */
   netvm: string | null;
+  /** false: no network at all */
+  network: boolean;
   class: 'AppVM';
   template: string;
   family: 'Debian' | 'RedHat';
@@ -40,7 +42,7 @@ export const keysVmOf = (env: string): string => `keys-${env}`;
 /** In the order of starting: who is called before who calls. */
 export function vmsOf(pillar: Pillar): Vm[] {
   const make = (name: string, role: Role, env: string | null, netvm: string | null): Vm => ({
-    name, role, env, netvm, class: 'AppVM', template: pillar.template.name, family: pillar.template.family,
+    name, role, env, netvm, network: role !== 'keys', class: 'AppVM', template: pillar.template.name, family: pillar.template.family,
     label: labelOf[role],
     agentUser: role === 'build' ? 'root' : 'user',
     autostart: role !== 'keys',

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the tests of provisioning share: the example pillar, a larger one, and stand-ins for the bundles.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import type { Pillar } from '../../agents/local/provision/pillar.js';
+
+export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+export const examplePath = join(top, 'salt/pillar.example.yaml');
+/** Debian's own interpreter: it has python3-jinja2, whatever else is first in PATH. */
+export const python = '/usr/bin/python3';
+
+/** A fresh copy each time, so that a test may spoil it. */
+export function example(): Pillar {
+  return (parse(readFileSync(examplePath, 'utf8')) as { 'build-infra': Pillar })['build-infra'];
+}
+
+/** Made at the first use and kept for the run: public halves only. */
+let spareKeys: { fingerprint: string; armored: string }[] | undefined;
+function spares(): { fingerprint: string; armored: string }[] {
+  if (spareKeys !== undefined) return spareKeys;
+  const home = mkdtempSync(join(tmpdir(), 'bi-'));
+  chmodSync(home, 0o700);
+  const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  try {
+    spareKeys = ['one', 'two', 'three', 'four'].map((name) => {
+      gpg('--passphrase', '', '--quick-generate-key', name, 'ed25519', 'sign', 'never');
+      const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys', `=${name}`))?.[1] as string;
+      return { fingerprint, armored: gpg('--armor', '--export', fingerprint) };
+    });
+  } finally {
+    execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']);
+    rmSync(home, { recursive: true, force: true });
+  }
+  return spareKeys;
+}
+
+/** Three environments, two logs VMs, two hosts, every optional setting somewhere, one key not made yet. */
+export function threeEnvironments(): Pillar {
+  const pillar = example();
+  const keys = spares();
+  for (const { fingerprint, armored } of keys) pillar['public-keys'][fingerprint] = armored;
+  const [ubuntuKey, logsKey, carol] = keys.map(({ fingerprint }) => fingerprint) as [string, string, string];
+  const debian = pillar['build-envs']['debian'] as Pillar['build-envs'][string];
+  pillar['ssh-hosts']['code.example.org'] = { address: '192.0.2.7', port: 22, 'host-keys': [...pillar['ssh-hosts']['forge.example']?.['host-keys'] ?? [], `ssh-rsa ${Buffer.from([0, 0, 0, 7, ...Buffer.from('ssh-rsa'), ...Buffer.alloc(60, 7)]).toString('base64')}`] };
+  pillar.components['zlib'] = { url: 'ssh://git@code.example.org/zlib.git', 'full-name': 'Other-Org/zlib.deb', tag: 'zlib-{version}' };
+  pillar['logs-vms']['zz-logs'] = {
+    netvm: 'sys-firewall', key: logsKey, remotes: { origin: { url: 'ssh://git@code.example.org/logs.git', required: true }, spare: { url: 'ssh://git@forge.example/spare.git', required: false } },
+    'publish-seconds': 30, 'intent-seconds': 100, 'reopen-seconds': 20, 'log-bytes': 1_048_576, 'open-logs': 8,
+  };
+  pillar['build-envs']['ubuntu'] = {
+    ...structuredClone(debian), key: ubuntuKey, logs: 'zz-logs', anchor: 'ab'.repeat(20), netvm: 'sys-firewall', 'required-signatures': 2,
+    distributions: { noble: { engine: 'debian' }, jammy: { engine: 'debian' } },
+    apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+' },
+    maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
+    'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
+  };
+  pillar['build-envs']['fedora'] = { ...structuredClone(debian), key: null };
+  pillar.webhook = { port: 443, address: '[::]', tls: true, 'body-bytes': 1_000_000 };
+  return pillar;
+}
+
+/** A folder that is removed when the test ends; inside it dist/ with a line for every bundle. */
+export function workshop(t: { teardown(fn: () => void): void }): { folder: string; dist: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'build-infra-provision-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const dist = join(folder, 'dist');
+  mkdirSync(dist);
+  for (const name of ['build-agent.mjs', 'gpg-client.mjs', 'keys-agent.mjs', 'build-logs-agent.mjs', 'sys-net-agent.mjs', 'NOTICES.txt']) writeFileSync(join(dist, name), `// ${name}\n`);
+  return { folder, dist };
+}
+
+/** One line for each entry below a folder: type, mode, owner and group (where asked for), path, a link's target. */
+export function listing(root: string, owners: boolean, below = ''): string[] {
+  return readdirSync(join(root, below)).sort().flatMap((name) => {
+    const path = join(below, name);
+    const found = lstatSync(join(root, path));
+    const who = owners ? ` ${found.uid}:${found.gid}` : '';
+    if (found.isSymbolicLink()) return [`link${who} /${path} -> ${readlinkSync(join(root, path))}`];
+    const mode = (found.mode & 0o7777).toString(8).padStart(4, '0');
+    if (found.isDirectory()) return [`folder ${mode}${who} /${path}`, ...listing(root, owners, path)];
+    return [`file ${mode}${who} /${path}`];
+  });
+}
+
+export const isRoot = process.getuid?.() === 0;
