@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What `ask` offers: all that any rule for this service, argument and source would allow or ask for, less what a higher rule denies.
+import { concerns } from './evaluate.js';
+import type { Rule } from './rule.js';
+import type { SystemInfo, SystemVm } from './system-info.js';
+import type { Token } from './tokens.js';
+
+/** Sorted; `@dispvm` has become the source's template, `@adminvm` has become `dom0`. */
+export function askCandidates(rules: readonly Rule[], asking: Rule, service: string, argument: string, source: SystemVm, system: SystemInfo): string[] {
+  const targets = new Set<string>();
+  if (asking.action.redirect !== null) {
+    for (const target of expand(asking.action.redirect.token, system)) targets.add(target);
+  } else {
+    for (const rule of rules.toReversed()) {
+      if (!concerns(rule, service, argument, source, system)) continue;
+      for (const target of expand(rule.action.redirect?.token ?? rule.target, system)) {
+        if (rule.action.kind === 'deny') targets.delete(target);
+        else targets.add(target);
+      }
+    }
+  }
+  if (targets.delete('@dispvm') && source.defaultDispvm !== null) targets.add(`@dispvm:${source.defaultDispvm}`);
+  targets.delete(source.name);
+  return [...targets].filter((name) => system.find(name)?.internal !== true).sort();
+}
+
+function* expand(token: Token, system: SystemInfo): Generator<string> {
+  switch (token.kind) {
+    case 'any':
+    case 'anyvm':
+      for (const vm of system.vms.values()) {
+        if (vm.name === 'dom0' && token.kind === 'anyvm') continue;
+        yield vm.name;
+        if (vm.templateForDispvms) yield `@dispvm:${vm.name}`;
+      }
+      yield '@dispvm';
+      return;
+    case 'adminvm':
+      yield 'dom0';
+      return;
+    case 'name': {
+      const vm = system.find(token.name);
+      if (vm !== undefined) yield vm.name;
+      return;
+    }
+    case 'tag':
+    case 'type':
+      for (const vm of system.vms.values()) if (token.kind === 'tag' ? vm.tags.includes(token.value) : vm.type === token.value) yield vm.name;
+      return;
+    case 'dispvm':
+      yield '@dispvm';
+      return;
+    case 'dispvm-of': {
+      const template = system.find(token.template);
+      if (template?.templateForDispvms === true) yield `@dispvm:${template.name}`;
+      return;
+    }
+    case 'dispvm-tag':
+      for (const vm of system.vms.values()) if (vm.templateForDispvms && vm.tags.includes(token.value)) yield `@dispvm:${vm.name}`;
+      return;
+    case 'default':
+  }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The admin side of dom0: JSON lines over a socket that only its owner can open.
+import { chmodSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Dom0 } from './dom0.js';
+import type { Dom0Event, ExecRequest } from './events.js';
+
+interface AdminRequest {
+  id: number;
+  op: string;
+  vm?: string;
+  exec?: ExecRequest;
+}
+
+export class AdminServer {
+  readonly #server: Server;
+  readonly #connections = new Set<Socket>();
+
+  private constructor(dom0: Dom0) {
+    this.#server = createServer((connection) => {
+      this.#connections.add(connection);
+      connection.on('close', () => this.#connections.delete(connection));
+      serve(dom0, connection);
+    });
+  }
+
+  static async listen(dom0: Dom0, path: string): Promise<AdminServer> {
+    const admin = new AdminServer(dom0);
+    await new Promise<void>((resolve, reject) => {
+      admin.#server.once('error', reject);
+      admin.#server.listen(path, resolve);
+    });
+    chmodSync(path, 0o600);
+    return admin;
+  }
+
+  async close(): Promise<void> {
+    for (const connection of this.#connections) connection.end();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
+
+function serve(dom0: Dom0, connection: Socket): void {
+  const send = (message: object): void => {
+    if (connection.writable) connection.write(`${JSON.stringify(message)}\n`);
+  };
+  const onEvent = (event: Dom0Event): void => send(event);
+  let partial = '';
+  connection.setEncoding('utf8');
+  connection.on('error', () => undefined);
+  connection.on('close', () => dom0.off('event', onEvent));
+  connection.on('data', (chunk: string) => {
+    const lines = (partial + chunk).split('\n');
+    partial = lines.pop() as string;
+    for (const line of lines) {
+      const request = JSON.parse(line) as AdminRequest;
+      answer(dom0, request, onEvent).then(
+        (result) => send({ id: request.id, result }),
+        (error: unknown) => send({ id: request.id, error: (error as Error).message }),
+      );
+    }
+  });
+}
+
+async function answer(dom0: Dom0, request: AdminRequest, onEvent: (event: Dom0Event) => void): Promise<unknown> {
+  const vm = request.vm ?? '';
+  switch (request.op) {
+    case 'list': return dom0.list();
+    case 'start': return void await dom0.startVm(vm);
+    case 'stop': return void await dom0.stopVm(vm);
+    case 'kill': return void await dom0.killVm(vm);
+    case 'exec': return await dom0.prepareExec(vm, request.exec as ExecRequest);
+    case 'events': return void dom0.on('event', onEvent);
+    case 'shutdown':
+      // The answer leaves first; then everything ends, this connection too.
+      setImmediate(() => dom0.emit('shutdown'));
+      return undefined;
+    default: throw new Error(`no such operation: ${request.op}`);
+  }
+}
