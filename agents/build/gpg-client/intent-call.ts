@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Saying in public what shall be signed, before it is asked for.
+import { createHash, randomBytes } from 'node:crypto';
+import { callService } from '../../shared/qrexec-call.js';
+import { Refusal } from '../../shared/refusal.js';
+import { intentFormat, intentReplyFormat, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
+import type { JobContext } from './settings.js';
+
+export interface Wish {
+  purpose: Purpose;
+  key: string;
+  mode: SigningMode;
+  payload: HashedFile;
+}
+
+export function hashedPayload(name: string, bytes: Uint8Array): HashedFile {
+  return { name, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+}
+
+/** One document for all wishes: they are published, and granted, together. */
+export function writeIntent(job: JobContext, wishes: readonly Wish[]): string {
+  const nonce = randomBytes(16).toString('hex');
+  const intents = wishes.map(({ purpose, key, mode, payload }): Intent => ({
+    job: job.job, component: job.component, version: job.version, dist: job.dist, purpose, key, mode, payload, logs: job.logs, artifacts: job.artifacts, nonce,
+  }));
+  const document: IntentDocument = intents.length === 1 ? { format: intentFormat, ...(intents[0] as Intent) } : { format: intentFormat, intents };
+  return `${JSON.stringify(document)}\n`;
+}
+
+/** @throws Refusal with the code of the answer, or NO_ANSWER for whatever is not an explicit yes */
+export function readIntentReply(untrustedAnswer: Buffer): void {
+  const line = untrustedAnswer.toString('utf8').trim();
+  const refused = /^refused ([A-Z][A-Z0-9_]{0,63})(?: (.*))?$/.exec(line);
+  if (refused !== null) throw new Refusal(refused[1] as string, refused[2] ?? '');
+  let reply: Record<string, unknown>;
+  try {
+    reply = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    throw new Refusal('NO_ANSWER', `build-logs gave no answer that says yes: ${line}`);
+  }
+  if (reply?.['format'] === intentReplyFormat && reply['result'] === 'published') return;
+  const { code, detail } = reply ?? {};
+  if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)) throw new Refusal(code, typeof detail === 'string' ? detail : '');
+  throw new Refusal('NO_ANSWER', 'build-logs gave no answer that says yes');
+}
+
+/** Returns once the intent is published on every required remote and the keys VM has it. @throws Refusal */
+export async function publishIntent(client: string, document: string): Promise<void> {
+  readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input: document, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which key the caller means. There is one: its full fingerprint goes into the intent, whatever way it was named.
+import { spawnSync } from 'node:child_process';
+import { Refusal } from '../../shared/refusal.js';
+import type { Settings } from './settings.js';
+
+/** The fingerprints and user ids in the environment's public key file, as the real gpg reads them. */
+function readPublicKey(settings: Settings): { fingerprints: string[]; users: string[] } {
+  const run = spawnSync(settings.localGpg, ['--no-options', '--batch', '--no-tty', '--with-colons', '--show-keys', '--', settings.publicKeyFile], {
+    stdio: ['ignore', 'pipe', 'ignore'], encoding: 'utf8', timeout: 30_000, maxBuffer: 4 * 1024 * 1024,
+  });
+  const rows = (run.stdout ?? '').split('\n').map((line) => line.split(':'));
+  const fields = (kind: string): string[] => rows.filter((row) => row[0] === kind).map((row) => row[9] ?? '');
+  return { fingerprints: fields('fpr'), users: fields('uid').map((user) => user.replace(/\\x3a/g, ':')) };
+}
+
+/**
+ * @param user as after gpg's -u: fingerprint, long key id, user id or mail address; undefined for the default key
+ * @returns the environment's full fingerprint
+ * @throws Refusal OTHER_KEY
+ */
+export function resolveKey(user: string | undefined, settings: Settings): string {
+  if (user === undefined) return settings.signingKey;
+  const id = /^(?:0x)?([0-9A-Fa-f]{16}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})!?$/.exec(user)?.[1]?.toUpperCase();
+  if (id !== undefined && settings.signingKey.endsWith(id)) return settings.signingKey;
+  const key = readPublicKey(settings);
+  const mail = /^<?([^<> ]+@[^<> ]+)>?$/.exec(user)?.[1]?.toLowerCase();
+  const known = id !== undefined
+    ? key.fingerprints.some((fingerprint) => fingerprint.endsWith(id))
+    : key.users.some((name) => name === user || (mail !== undefined && (name.toLowerCase() === mail || name.toLowerCase().endsWith(`<${mail}>`))));
+  if (!known) throw new Refusal('OTHER_KEY', `${user} is not the key of this VM, ${settings.signingKey}`);
+  return settings.signingKey;
+}

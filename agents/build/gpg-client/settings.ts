@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the gpg client needs to know of this VM: which key its environment signs with, and for which job it is asked.
+import { readFileSync } from 'node:fs';
+import { Refusal } from '../../shared/refusal.js';
+import { fingerprintPattern, matches } from '../../shared/formats/names.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
+
+export interface Settings {
+  /** full fingerprint of the environment's key; its public part is in publicKeyFile */
+  signingKey: string;
+  publicKeyFile: string;
+  qrexecClient: string;
+  /** the real gpg, for all that needs no secret */
+  localGpg: string;
+}
+
+/** Only what is used here is read: the build agent checks the whole document. @throws Refusal NO_CONFIGURATION */
+export function readSettings(root = process.env['BUILD_INFRA_ROOT'] ?? ''): Settings {
+  const folder = `${root}/rw/config/build-infra`;
+  let signingKey: unknown;
+  try {
+    signingKey = (JSON.parse(readFileSync(`${folder}/build.json`, 'utf8')) as Record<string, unknown>)['signingKey'];
+  } catch {
+    throw new Refusal('NO_CONFIGURATION', `${folder}/build.json cannot be read`);
+  }
+  if (!matches(fingerprintPattern, signingKey)) throw new Refusal('NO_CONFIGURATION', `${folder}/build.json names no signingKey`);
+  return { signingKey, publicKeyFile: `${folder}/public-keys/${signingKey}.asc`, qrexecClient: `${root}/usr/bin/qrexec-client-vm`, localGpg: '/usr/bin/gpg' };
+}
+
+/** Why something is signed: written by the build agent into the file that the environment variable BUILD_INFRA_JOB names. */
+export interface JobContext {
+  job: string;
+  component: string;
+  version: string;
+  dist: string;
+  logs: string[];
+  artifacts: HashedFile[];
+}
+
+/** The fields go into the intent as they are: the build-logs VM checks them. @throws Refusal BAD_JOB_FILE */
+export function readJobContext(file: string | undefined, now: Date): JobContext {
+  if (file === undefined || file === '') {
+    const time = now.toISOString().replace(/[-:]|\.[0-9]+/g, '');
+    return { job: `manual-${time}`, component: 'manual', version: '0', dist: 'none', logs: [], artifacts: [] };
+  }
+  let value: Partial<JobContext>;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8')) as Partial<JobContext>;
+  } catch {
+    throw new Refusal('BAD_JOB_FILE', `${file} cannot be read`);
+  }
+  const { job, component, version, dist, logs, artifacts } = value;
+  if (job === undefined || component === undefined || version === undefined) throw new Refusal('BAD_JOB_FILE', `${file} names no job, component and version`);
+  return { job, component, version, dist: dist ?? 'none', logs: logs ?? [], artifacts: artifacts ?? [] };
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Running gpg and gpgv: an argv array, a clean environment, a limit on time and on every output, no shell.
+import { spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+
+export interface ProcessRun {
+  program: string;
+  args: readonly string[];
+  gpgHome: string;
+  /** bytes for descriptor 0, or an open descriptor that becomes it */
+  input: Uint8Array | { fd: number };
+  /** bytes for descriptor 4, where the program reads a second input */
+  secondInput?: Uint8Array;
+  /** of stdout, in bytes; stderr and the status stream have 256 KiB */
+  limitBytes: number;
+  timeoutMs: number;
+}
+
+export interface ProcessEnd {
+  /** 0 to 255, or -1: ended by a signal, by us for breaking a limit, or never started */
+  status: number;
+  stdout: Buffer;
+  stderr: string;
+  /** what it wrote to descriptor 3 (--status-fd 3) */
+  statusText: string;
+}
+
+const textLimitBytes = 256 * 1024;
+
+/** Never rejects: whatever goes wrong is a status other than 0. */
+export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
+  return new Promise((resolve) => {
+    const child = spawn(run.program, run.args, {
+      stdio: ['fd' in run.input ? run.input.fd : 'pipe', 'pipe', 'pipe', 'pipe', run.secondInput === undefined ? 'ignore' : 'pipe'],
+      env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', GNUPGHOME: run.gpgHome, HOME: run.gpgHome },
+      cwd: '/',
+    });
+    let broken = false;
+    const stop = (): void => {
+      broken = true;
+      child.kill('SIGKILL');
+    };
+    const timer = setTimeout(stop, run.timeoutMs);
+    const collect = (stream: Readable | null, limit: number): Buffer[] => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      stream?.on('error', stop).on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > limit) stop();
+        else chunks.push(chunk);
+      });
+      return chunks;
+    };
+    const stdout = collect(child.stdout, run.limitBytes);
+    const stderr = collect(child.stderr, textLimitBytes);
+    const status = collect(child.stdio[3] as Readable | null, textLimitBytes);
+    const finish = (code: number): void => {
+      clearTimeout(timer);
+      const joined = (chunks: Buffer[]): string => Buffer.concat(chunks).toString('utf8');
+      resolve({ status: broken ? -1 : code, stdout: Buffer.concat(stdout), stderr: joined(stderr), statusText: joined(status) });
+    };
+    child.on('error', () => finish(-1)).on('close', (code) => finish(code ?? -1));
+    const feed = (stream: Writable | null, bytes: Uint8Array): void => {
+      // The program may end without reading: its status says why.
+      stream?.on('error', () => undefined).end(bytes);
+    };
+    if (!('fd' in run.input)) feed(child.stdin, run.input);
+    if (run.secondInput !== undefined) feed(child.stdio[4] as Writable | null, run.secondInput);
+  });
+}
+
+/** At most `width` at once, first come first served. */
+export class Turnstile {
+  readonly #width: number;
+  #inside = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(width: number) {
+    this.#width = width;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  async pass<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#inside >= this.#width) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#inside++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#inside--;
+      else next();
+    }
+  }
+}

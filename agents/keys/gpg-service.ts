@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// qubes.Gpg, the gate. A signature leaves this VM only on this path, in this order:
+//
+//  1. the caller is the configured build VM;
+//  2. its command line asks for a detached or clear signature and for nothing else (gpg-request.ts);
+//  3. the bytes are hashed while they are put aside (spool.ts);
+//  4. there is a live grant for that SHA-256, key and mode, from a published intent;
+//  5. the claim is in the journal, on disk: from here on the grant is used up, even if the power fails;
+//  6. gpg signs the bytes that were put aside, by a command line of ours (signer.ts);
+//  7. the hash of the signature is in the journal, on disk;
+//  8. the signature is sent.
+import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import type { Call, Reporter, Service } from '../shared/socket-service.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import { Turnstile } from './bounded-process.js';
+import type { KeysConfig } from './documents.js';
+import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
+import { readGpgRequest, type GpgRequest } from './gpg-request.js';
+import type { Ledger } from './ledger.js';
+import { sign } from './signer.js';
+import type { Gpg, SigningKeys } from './signing-keys.js';
+import type { Spool, SpooledPayload } from './spool.js';
+
+/** A clear signature is held in memory until it is in the journal. */
+const clearsignLimitBytes = 32 * 1024 * 1024;
+const openCallsLimit = 256;
+
+export interface GpgServiceOptions {
+  config: KeysConfig;
+  ledger: Ledger;
+  keys: SigningKeys;
+  gpg: Gpg;
+  spool: Spool;
+  report: Reporter;
+  limits?: CallLimits;
+}
+
+type SignRequest = Extract<GpgRequest, { kind: 'sign' }>;
+
+export function gpgService(options: GpgServiceOptions): Service {
+  const { config, ledger, keys, gpg, spool, report } = options;
+  const limits = options.limits ?? { preambleMs: 10_000, payloadMs: 300_000 };
+  const turnstile = new Turnstile(availableParallelism() + 1);
+  let openCalls = 0;
+
+  async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload): Promise<void> {
+    await call.readPayload((bytes) => payload.add(bytes), limits.payloadMs);
+    const sha256 = payload.sha256();
+    try {
+      if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
+      await turnstile.pass(async () => {
+        if (!call.callerIsThere) throw new CallerGone('the caller went away');
+        const grant = ledger.claim(config.source, sha256, key, request.mode);
+        const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload });
+        if ('failed' in made) {
+          report(`qubes.Gpg: ${printable(made.failed)}`);
+          ledger.failed(grant, 'SIGNING_FAILED');
+          return call.deny(new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up').line());
+        }
+        ledger.signed(grant, createHash('sha256').update(made.bytes).digest('hex'));
+        call.answer(made.bytes, made.statusText);
+      });
+    } catch (error) {
+      if (error instanceof Refusal) ledger.refused({ source: config.source, sha256, key, mode: request.mode, result: error.code });
+      throw error;
+    }
+  }
+
+  async function serve(call: GpgCall): Promise<void> {
+    const request = readGpgRequest(await call.readArguments(limits.preambleMs));
+    if (request.kind === 'version') return call.answer(keys.version);
+    if (request.kind === 'list') return call.answer(keys.list(request.secret, request.users));
+    if (request.kind === 'export') return call.answer(keys.export(request.armor, request.users));
+    const key = keys.resolve(request.user);
+    const payload = spool.take();
+    try {
+      await signPayload(call, request, key, payload);
+    } finally {
+      payload.close();
+    }
+  }
+
+  async function handle({ source, stream }: Call): Promise<void> {
+    const call = new GpgCall(stream);
+    openCalls++;
+    try {
+      if (source !== config.source) {
+        ledger.refused({ source, result: 'WRONG_SOURCE' });
+        throw new Refusal('WRONG_SOURCE', `this VM signs for ${config.source} only`);
+      }
+      if (openCalls > openCallsLimit) throw new Refusal('BUSY', 'too many calls at once');
+      await serve(call);
+    } catch (error) {
+      if (error instanceof CallerGone) {
+        stream.destroy();
+      } else if (error instanceof Refusal) {
+        report(`qubes.Gpg from ${source}: ${error.line()}`);
+        call.deny(error.line());
+      } else {
+        report(`qubes.Gpg from ${source}: fault: ${printable(String((error as Error).stack ?? error))}`);
+        call.deny('fault');
+      }
+    } finally {
+      openCalls--;
+    }
+  }
+
+  return { name: 'qubes.Gpg', argument: '^$', handle };
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The journal on disk: docs/formats.md, "Journal". Appending returns once the lines are on disk. At start every line is read again,
+// in pieces of 1 MiB, and must continue the chain: whoever changed, dropped or reordered a line keeps this VM from signing.
+import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { syncFolder } from '../shared/durable-files.js';
+import { fingerprintPattern, objectIdPattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
+import { signingModes } from '../shared/formats/intent.js';
+import { journalEvents, journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../shared/formats/journal.js';
+import { oneOf, orNull, record, text, whole } from './strict-reader.js';
+
+const readEntry = record<JournalEntry>({
+  format: oneOf([journalFormat]),
+  seq: whole(1, Number.MAX_SAFE_INTEGER),
+  prev: text(sha256Pattern),
+  time: text('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$'),
+  event: oneOf(journalEvents),
+  source: orNull(text(vmNamePattern)),
+  sha256: orNull(text(sha256Pattern)),
+  key: orNull(text(fingerprintPattern)),
+  mode: orNull(oneOf(signingModes)),
+  commit: orNull(text(objectIdPattern)),
+  intent: orNull(text(sha256Pattern)),
+  result: text('^[ -~]{0,300}$'),
+});
+
+/** The longest line that this program writes is under 700 bytes. */
+const lineLimitBytes = 4096;
+
+/** What an entry says, before it has its place in the chain. */
+export type JournalNote = Pick<JournalEntry, 'event' | 'result'> & Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
+
+export interface JournalPosition {
+  seq: number;
+  /** SHA-256 of that entry's line */
+  sha256: string;
+}
+
+export class Journal {
+  readonly #fd: number;
+  readonly #path: string;
+  /** where each entry's line starts; 8 bytes of memory per entry */
+  readonly #starts: number[] = [];
+  #size = 0;
+  #last = noEntry;
+  #failed = false;
+
+  private constructor(path: string) {
+    this.#path = path;
+    this.#fd = openSync(path, 'a+', 0o600);
+    syncFolder(dirname(path));
+  }
+
+  /**
+   * Opens or makes the file and gives every entry to `each`, oldest first. A last line without its newline is what a kill in
+   * mid-write left: nobody was told of it, and it is cut off.
+   * @throws Error naming the entry where the chain breaks
+   */
+  static open(path: string, each: (entry: JournalEntry) => void): Journal {
+    const journal = new Journal(path);
+    try {
+      journal.#replay(each);
+    } catch (error) {
+      journal.close();
+      throw error;
+    }
+    return journal;
+  }
+
+  get position(): JournalPosition {
+    return { seq: this.#starts.length, sha256: this.#last };
+  }
+
+  #replay(each: (entry: JournalEntry) => void): void {
+    const piece = Buffer.alloc(1024 * 1024);
+    const size = fstatSync(this.#fd).size;
+    let rest = Buffer.alloc(0);
+    for (let at = 0; at < size;) {
+      const got = readSync(this.#fd, piece, 0, piece.length, at);
+      if (got === 0) break;
+      at += got;
+      const bytes = Buffer.concat([rest, piece.subarray(0, got)]);
+      let start = 0;
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {
+        each(this.#link(bytes.toString('utf8', start, end)));
+        start = end + 1;
+      }
+      rest = Buffer.from(bytes.subarray(start));
+      if (rest.length > lineLimitBytes) throw this.#broken('a line is too long');
+    }
+    if (rest.length > 0) {
+      ftruncateSync(this.#fd, this.#size);
+      fdatasyncSync(this.#fd);
+    }
+  }
+
+  #broken(why: string): Error {
+    return new Error(`the journal ${this.#path} is broken at entry ${this.#starts.length + 1}: ${why}; nothing will be signed until a person has looked at it`);
+  }
+
+  /** Takes a line as the next of the chain, or throws. */
+  #link(line: string): JournalEntry {
+    let entry: JournalEntry;
+    try {
+      entry = readEntry(JSON.parse(line), '');
+    } catch {
+      throw this.#broken('it is not a journal entry');
+    }
+    if (journalLine(entry) !== line) throw this.#broken('it is not spelled as entries are');
+    if (entry.seq !== this.#starts.length + 1) throw this.#broken(`its number is ${entry.seq}`);
+    if (entry.prev !== this.#last) throw this.#broken('it does not name the entry before it');
+    this.#starts.push(this.#size);
+    this.#size += Buffer.byteLength(line) + 1;
+    this.#last = journalLineHash(line);
+    return entry;
+  }
+
+  /** The lines that these notes will be if they are appended next. */
+  compose(notes: readonly JournalNote[], time: string): string[] {
+    let { seq, sha256: prev } = this.position;
+    return notes.map((note) => {
+      const blank = { source: null, sha256: null, key: null, mode: null, commit: null, intent: null };
+      const line = journalLine({ ...blank, ...note, format: journalFormat, seq: ++seq, prev, time });
+      prev = journalLineHash(line);
+      return line;
+    });
+  }
+
+  /**
+   * Returns when the lines are on disk. @throws Error if the disk does not take them: after that, or a line that does not
+   * continue the chain, this journal takes nothing more, so nothing more is signed.
+   */
+  append(lines: readonly string[]): JournalEntry[] {
+    if (this.#failed) throw new Error('the journal could not be written earlier');
+    if (lines.length === 0) return [];
+    this.#failed = true;
+    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+    const entries = lines.map((line) => this.#link(line));
+    for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done, bytes.length - done);
+    fdatasyncSync(this.#fd);
+    this.#failed = false;
+    return entries;
+  }
+
+  /** The hash of entry `seq`, or undefined if there is none. */
+  hashAt(seq: number): string | undefined {
+    if (seq === this.#starts.length) return this.#last;
+    const line = this.linesAfter(seq - 1, 1)[0];
+    return line === undefined ? undefined : journalLineHash(line);
+  }
+
+  /** Up to `limit` lines after entry `seq` (0: from the first). */
+  linesAfter(seq: number, limit: number): string[] {
+    const start = this.#starts[seq];
+    if (start === undefined) return [];
+    const end = this.#starts[seq + limit] ?? this.#size;
+    const bytes = Buffer.alloc(end - start);
+    for (let done = 0; done < bytes.length;) {
+      const got = readSync(this.#fd, bytes, done, bytes.length - done, start + done);
+      if (got === 0) throw new Error('the journal is shorter than it was');
+      done += got;
+    }
+    return bytes.toString('utf8').slice(0, -1).split('\n');
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// qubesbuilder.LogReceived: a receipt in, one line of reply and the journal entries that the build-logs VM does not have yet out.
+import { readAll, type Call, type Reporter, type Service } from '../shared/socket-service.js';
+import { readDocument } from '../shared/json-document.js';
+import { Refusal } from '../shared/refusal.js';
+import { vmNamePattern } from '../shared/formats/names.js';
+import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
+import { Turnstile } from './bounded-process.js';
+import { readReceipt, type KeysConfig } from './documents.js';
+import type { Ledger } from './ledger.js';
+import type { VerifyCommit } from './logs-key.js';
+import { checkReceipt } from './receipt-check.js';
+
+/** Under 700 bytes each; what is left over comes with the next reply. */
+const repliedEntries = 1000;
+const waitingReceipts = 8;
+
+/** A build-logs VM that was restarted, or that did not get our last answer, runs into these honestly: they are not worth an entry. */
+const outOfStep = new Set(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
+
+export interface LogReceivedOptions {
+  config: KeysConfig;
+  ledger: Ledger;
+  verify: VerifyCommit;
+  report: Reporter;
+}
+
+export function logReceived({ config, ledger, verify, report }: LogReceivedOptions): Service {
+  // One at a time: the commit that is remembered cannot change between a receipt's check and its acceptance.
+  const turnstile = new Turnstile(1);
+
+  async function take(receipt: Receipt): Promise<ReceiptReply> {
+    const proven = await checkReceipt(receipt, config, ledger.head, verify);
+    const until = ledger.accept(proven.head, receipt.source, proven.grants, proven.timesAsked);
+    return { format: receiptReplyFormat, result: 'accepted', head: proven.head.commit, granted: proven.grants.length, until };
+  }
+
+  function refuse(refusal: Refusal): ReceiptReply {
+    report(`qubesbuilder.LogReceived: ${refusal.line()}`);
+    if (!outOfStep.has(refusal.code)) ledger.refused({ source: config.source, result: refusal.code });
+    return { format: receiptReplyFormat, result: 'refused', head: ledger.head?.commit ?? null, code: refusal.code, detail: refusal.message.slice(refusal.code.length + 2) };
+  }
+
+  async function answer(call: Call, untrustedBytes: Buffer): Promise<string[]> {
+    let receipt: Receipt;
+    let known: Receipt['journal'];
+    try {
+      receipt = readDocument(untrustedBytes, receiptLimitBytes, readReceipt);
+      if (receipt.source !== config.source || call.argument !== config.source) throw new Refusal('WRONG_SOURCE', `this VM signs for ${config.source} only`);
+      known = receipt.journal;
+      ledger.linesAfter(known, 0);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return [JSON.stringify(refuse(error))];
+    }
+    const reply = await take(receipt).catch((error: unknown) => {
+      if (error instanceof Refusal) return refuse(error);
+      throw error;
+    });
+    return [JSON.stringify(reply), ...ledger.linesAfter(known, repliedEntries)];
+  }
+
+  return {
+    name: 'qubesbuilder.LogReceived',
+    argument: vmNamePattern,
+    async handle(call) {
+      if (call.source !== config.logsVm) {
+        ledger.refused({ source: call.source, result: 'NOT_LOGS_VM' });
+        throw new Refusal('NOT_LOGS_VM', 'receipts come from the build-logs VM only');
+      }
+      if (turnstile.waiting >= waitingReceipts) throw new Refusal('BUSY', 'too many receipts wait');
+      const lines = await turnstile.pass(async () => answer(call, await readAll(call.stream, receiptLimitBytes)));
+      call.stream.end(lines.map((line) => `${line}\n`).join(''));
+    },
+  };
+}

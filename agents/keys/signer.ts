@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
+import type { SigningMode } from '../shared/formats/intent.js';
+import { runProcess } from './bounded-process.js';
+import type { Digest } from './gpg-request.js';
+import type { Gpg } from './signing-keys.js';
+
+export interface SigningOrder {
+  /** full fingerprint from the configuration */
+  key: string;
+  mode: SigningMode;
+  armor: boolean;
+  digest: Digest;
+  /** descriptor of the spooled payload, at its start */
+  payload: { fd: number; size: number };
+}
+
+export interface Signature {
+  bytes: Buffer;
+  /** gpg's own status lines, for callers that asked for them */
+  statusText: string;
+}
+
+const signatureLimitBytes = 64 * 1024;
+const hashNumbers: Record<Digest, string> = { SHA256: '8', SHA512: '10' };
+
+function commandLine(order: SigningOrder): string[] {
+  return [
+    '--no-options', '--batch', '--no-tty', '--no-greeting', '--no-auto-check-trustdb', '--trust-model', 'always', '--pinentry-mode', 'error',
+    '--status-fd', '3', '--digest-algo', order.digest, order.armor ? '--armor' : '--no-armor', '--local-user', `${order.key}!`,
+    '--output', '-', order.mode === 'detach' ? '--detach-sign' : '--clearsign', '--', '-',
+  ];
+}
+
+/**
+ * @returns undefined unless gpg ended with 0 and says that it made one signature: of this mode, by this key, with this digest.
+ * A clear signature holds the payload and may be up to twice its size (lines that begin with a dash).
+ */
+export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | { failed: string }> {
+  const end = await runProcess({
+    program: gpg.program,
+    args: commandLine(order),
+    gpgHome: gpg.home,
+    input: { fd: order.payload.fd },
+    limitBytes: order.mode === 'detach' ? signatureLimitBytes : order.payload.size * 3 + signatureLimitBytes,
+    timeoutMs: 120_000,
+  });
+  const made = end.statusText.split('\n').filter((line) => line.startsWith('[GNUPG:] SIG_CREATED ')).map((line) => line.split(' '));
+  // SIG_CREATED type public-key-algorithm hash-algorithm class time fingerprint
+  const [, , type, , hash, signatureClass, , fingerprint] = made[0] ?? [];
+  const asOrdered = made.length === 1 && fingerprint === order.key && hash === hashNumbers[order.digest] &&
+    (order.mode === 'detach' ? type === 'D' && signatureClass === '00' : type === 'C' && signatureClass === '01');
+  if (end.status !== 0 || !asOrdered || end.stdout.length === 0) return { failed: `gpg ended with ${end.status}: ${end.stderr.trim()}` };
+  return { bytes: end.stdout, statusText: end.statusText };
+}
