@@ -30,7 +30,7 @@ export interface RunResult {
  */
 export async function spawnInVm(dom0: CommandRunner, vm: string, request: ExecRequest, stdio: StdioOptions = 'inherit'): Promise<ChildProcess> {
   const meeting = await dom0.prepareExec(vm, request);
-  return spawn('/usr/bin/python3', ['-I', join(programFolder(), 'exec_client.py'), meeting], { stdio, env: { PATH: '/usr/bin:/bin' } });
+  return spawn('/usr/bin/python3', ['-IB', join(programFolder(), 'exec_client.py'), meeting], { stdio, env: { PATH: '/usr/bin:/bin' } });
 }
 
 /** Runs a command in a VM to its end and returns what it wrote. @throws Error when it takes too long or writes too much */

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The command build-infra: finds the subcommand and hands it the rest of the command line.
+import { explain, explainUsage } from './policy/explain.js';
+
+interface Command {
+  words: readonly string[];
+  usage: string;
+  run: (args: readonly string[]) => Promise<number>;
+}
+
+const commands: readonly Command[] = [
+  {
+    words: ['policy', 'explain'],
+    usage: explainUsage,
+    run: async (args) => explain(args, (text) => process.stdout.write(text), (text) => process.stderr.write(text)),
+  },
+  {
+    words: ['provision'],
+    usage: 'build-infra provision --pillar FILE --vm NAME --root DIR',
+    run: async (args) => (await import('./provision/main.js')).provisionMain(args),
+  },
+];
+
+const given = process.argv.slice(2);
+const command = commands.find(({ words }) => words.every((word, index) => given[index] === word));
+if (command !== undefined) {
+  process.exitCode = await command.run(given.slice(command.words.length));
+} else {
+  const help = given[0] === '--help' || given[0] === '-h';
+  (help ? process.stdout : process.stderr).write(`usage:\n${commands.map(({ usage }) => `  ${usage}\n`).join('')}`);
+  process.exitCode = help ? 0 : 2;
+}
