@@ -83,7 +83,7 @@ export class KeysMachine {
   readonly signingKey: string;
   readonly logsKey: string;
   readonly otherKey: string;
-  readonly config: Record<string, unknown>;
+  config: Record<string, unknown>;
   /** commits so far, oldest first */
   readonly history: Published[] = [];
   /** the newest commit that the agent accepted */
@@ -103,9 +103,15 @@ export class KeysMachine {
       format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: this.logsKey,
       requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
     };
-    writeFileSync(`${settings}/keys.json`, JSON.stringify(this.config));
+    this.configure({});
     writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey }));
     this.#git(['init', '-q', '--bare', '.']);
+  }
+
+  /** For the agent's next start. */
+  configure(changes: Record<string, unknown>): void {
+    this.config = { ...this.config, ...changes };
+    writeFileSync(`${this.root}/rw/config/build-infra/keys.json`, JSON.stringify(this.config));
   }
 
   #git(args: string[], input: string | Uint8Array = '', environment: NodeJS.ProcessEnv = {}): Buffer {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Receipts: what the build-logs VM, or somebody in its place, can and cannot make the keys VM believe.
+import t from 'tap';
+import type { Receipt } from '../../agents/shared/formats/receipt.js';
+import { KeysMachine, sha256, type Published } from './keys-machine.js';
+
+const machine = new KeysMachine();
+t.before(() => machine.start());
+t.teardown(() => machine.close());
+
+const codeOf = async (receipt: unknown): Promise<string> => {
+  const { reply } = await machine.send(receipt);
+  return reply.result === 'refused' ? reply.code : 'accepted';
+};
+const document = (payload: string, changes = {}): string => machine.document([machine.intent(payload, changes)]);
+const granted = (): number => machine.journal().filter(({ event }) => event === 'granted').length;
+const encoded = (...commits: Published[]): string[] => commits.map(({ raw }) => raw.toString('base64'));
+
+await t.test('the first receipt must begin at the root commit', async (t) => {
+  machine.publish([]);
+  const second = machine.publish([]);
+  const before = granted();
+  t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(second), intents: [] } })), 'NOT_FROM_ROOT');
+  t.same((await machine.send(machine.receipt([], { proof: { commits: encoded(second), intents: [] } }))).reply, {
+    format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'NOT_FROM_ROOT', detail: 'the first receipt must begin with the root commit',
+  });
+  t.equal(granted(), before);
+});
+
+await t.test('a true receipt is accepted, grants what its intents ask for, and brings back the journal', async (t) => {
+  const wish = document('a\n');
+  const commit = machine.publish([machine.file(wish)]);
+  const { reply, entries } = await machine.send(machine.receipt([wish]));
+  t.match(reply, { result: 'accepted', head: commit.commit, granted: 1 });
+  t.same(entries.map(({ event }) => event).at(-1), 'granted');
+  t.same(entries, machine.journal());
+  t.match(entries.at(-1), { source: 'build-debian', sha256: sha256('a\n'), key: machine.signingKey, mode: 'detach', commit: commit.commit, intent: sha256(wish) });
+});
+
+await t.test('only the entries that the build-logs VM does not have come back', async (t) => {
+  const journal = machine.journal();
+  const last = journal.at(-1);
+  machine.publish([]);
+  const line = JSON.stringify(last);
+  const { entries } = await machine.send(machine.receipt([], { journal: { seq: last?.seq as number, sha256: sha256(line) } }));
+  t.same(entries, []);
+});
+
+await t.test('the same receipt again grants nothing and says which commit is remembered', async (t) => {
+  const wish = document('again\n');
+  const commit = machine.publish([machine.file(wish)]);
+  const receipt = machine.receipt([wish]);
+  t.equal(await codeOf(receipt), 'accepted');
+  const before = granted();
+  t.match((await machine.send(receipt)).reply, { result: 'refused', code: 'ALREADY_RECEIVED', head: commit.commit });
+  t.equal(granted(), before);
+});
+
+await t.test('an older receipt, one that starts early and one with a gap are told apart', async (t) => {
+  t.equal(await codeOf(machine.receipt([], { commit: (machine.history[1] as Published).commit, proof: { commits: encoded(...machine.history.slice(0, 2)), intents: [] } })), 'OLD_RECEIPT');
+  machine.publish([]);
+  t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(...machine.history), intents: [] } })), 'STARTS_EARLY');
+  const last = machine.publish([]);
+  t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(last), intents: [] } })), 'GAP');
+  t.equal(await codeOf(machine.receipt([])), 'accepted');
+});
+
+await t.test('no commits and no grants ask for journal entries alone', async (t) => {
+  t.equal(await codeOf(machine.receipt([], { proof: { commits: [], intents: [] } })), 'accepted');
+  t.equal(await codeOf(machine.receipt([document('none\n')], { proof: { commits: [], intents: [] } })), 'EMPTY_PROOF');
+});
+
+/** Each changes one thing in a receipt that is true otherwise, and is followed by the true one. */
+const lies: [string, string, (receipt: Receipt, wish: string) => unknown][] = [
+  ['a required remote is missing', 'REMOTE_MISSING', (receipt) => ({ ...receipt, remotes: ['origin'] })],
+  ['the source is another VM', 'WRONG_SOURCE', (receipt) => ({ ...receipt, source: 'build-fedora' })],
+  ['there is an unknown field', 'BAD_DOCUMENT', (receipt) => ({ ...receipt, trusted: true })],
+  ['the proof ends elsewhere', 'WRONG_COMMIT', (receipt) => ({ ...receipt, commit: 'ab'.repeat(20) })],
+  ['a commit is not base64', 'BAD_DOCUMENT', (receipt) => ({ ...receipt, proof: { ...receipt.proof, commits: [`${receipt.proof.commits[0]}\n`] } })],
+  ['a commit has one changed byte', 'BAD_SIGNATURE', (receipt) => ({ ...receipt, proof: { ...receipt.proof, commits: [Buffer.from(Buffer.from(receipt.proof.commits[0] as string, 'base64').toString().replace('publication', 'Publication')).toString('base64')] } })],
+  ['the intent is other bytes than those published', 'INTENT_NOT_PUBLISHED', (receipt, wish) => ({ ...receipt, proof: { ...receipt.proof, intents: [Buffer.from(`${wish} `).toString('base64')] } })],
+  ['the intent is missing', 'NOT_IN_INTENT', (receipt) => ({ ...receipt, proof: { ...receipt.proof, intents: [] } })],
+  ['a grant is for other bytes', 'NOT_IN_INTENT', (receipt) => ({ ...receipt, grants: [{ ...receipt.grants[0], sha256: sha256('other') }] })],
+  ['a grant is for another size', 'NOT_IN_INTENT', (receipt) => ({ ...receipt, grants: [{ ...receipt.grants[0], size: 99 }] })],
+  ['a grant is for another mode', 'NOT_IN_INTENT', (receipt) => ({ ...receipt, grants: [{ ...receipt.grants[0], mode: 'clearsign' }] })],
+  ['a grant stands twice', 'ALREADY_GRANTED', (receipt) => ({ ...receipt, grants: [receipt.grants[0], receipt.grants[0]] })],
+  ['one grant of two is false', 'NOT_IN_INTENT', (receipt) => ({ ...receipt, grants: [receipt.grants[0], { ...receipt.grants[0], sha256: sha256('other') }] })],
+  ['the journal entry is not ours', 'JOURNAL_FORK', (receipt) => ({ ...receipt, journal: { seq: 1, sha256: sha256('other') } })],
+  ['the journal is longer than ours', 'JOURNAL_FORK', (receipt) => ({ ...receipt, journal: { seq: 100000, sha256: sha256('other') } })],
+];
+for (const [what, code, lie] of lies) {
+  await t.test(`a receipt is refused whole when ${what}`, async (t) => {
+    const wish = document(`${what}\n`);
+    machine.publish([machine.file(wish)]);
+    const receipt = machine.receipt([wish]);
+    const before = granted();
+    t.equal(await codeOf(lie(receipt, wish)), code);
+    t.equal(granted(), before);
+    t.equal(machine.events().at(-1), `refused ${code}`);
+    t.equal(await codeOf(receipt), 'accepted');
+  });
+}
+
+/** Each publishes something that the logs key would not, and then goes on from the remembered head. */
+const badCommits: [string, string, (wish: string) => Published][] = [
+  ['is not signed', 'NOT_SIGNED', (wish) => machine.makeCommit([machine.file(wish)], { signWith: null })],
+  ['is signed by a stranger', 'BAD_SIGNATURE', (wish) => machine.makeCommit([machine.file(wish)], { signWith: machine.otherKey })],
+  ['counts wrongly', 'BAD_SEQ', (wish) => machine.makeCommit([machine.file(wish)], { seq: machine.history.length + 2 })],
+  ['has two parents', 'NOT_ONE_PARENT', (wish) => machine.makeCommit([machine.file(wish)], { parents: machine.history.slice(-2).map(({ commit }) => commit) })],
+  ['replaces the last one', 'FORK', (wish) => machine.makeCommit([machine.file(wish)], { parents: [(machine.history.at(-2) as Published).commit], seq: machine.history.length })],
+  ['follows on another history', 'FORK', (wish) => machine.makeCommit([machine.file(wish)], { parents: [(machine.history.at(-2) as Published).commit] })],
+  ['does not name the intent', 'INTENT_NOT_PUBLISHED', () => machine.makeCommit([])],
+  ['names the intent for another VM', 'INTENT_NOT_PUBLISHED', (wish) => machine.makeCommit([machine.file(wish, 'build-fedora')])],
+  ['names the intent under another name', 'INTENT_NOT_PUBLISHED', (wish) => machine.makeCommit([{ ...machine.file(wish), path: `intents/build-debian/2026-11-21/${sha256('x')}.json` }])],
+  ['names the intent with another size', 'INTENT_NOT_PUBLISHED', (wish) => machine.makeCommit([{ ...machine.file(wish), size: 1 }])],
+  ['has a message of another form', 'BAD_PUBLICATION', () => machine.makeCommit([], { message: 'hello\n' })],
+];
+for (const [what, code, make] of badCommits) {
+  await t.test(`nothing is granted when the commit ${what}`, async (t) => {
+    const wish = document(`commit ${what}\n`);
+    const bad = make(wish);
+    const before = granted();
+    t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), code);
+    t.equal(granted(), before);
+  });
+}
+
+await t.test('a signed commit in front hides no bad one behind it', async (t) => {
+  const wish = document('behind\n');
+  const good = machine.makeCommit([]);
+  const bad = machine.makeCommit([machine.file(wish)], { parents: [good.commit], seq: machine.history.length + 2, signWith: machine.otherKey });
+  t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(good, bad), intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
+});
+
+await t.test('two good signatures on one commit are one too many', async (t) => {
+  const wish = document('double\n');
+  const commit = machine.makeCommit([machine.file(wish)]);
+  const text = commit.raw.toString();
+  const signed = text.replace(/gpgsig (?:.|\n )*\n/, '');
+  const both = machine.logsHome.gpg(['--armor', '-b', '-u', machine.logsKey, '-u', machine.otherKey], signed).toString().trimEnd().replaceAll('\n', '\n ');
+  const raw = Buffer.from(signed.replace('\n\n', `\ngpgsig ${both}\n \n\n`));
+  const { gitObjectId } = await import('../../agents/shared/formats/git-commit.js');
+  t.equal(await codeOf(machine.receipt([wish], { commit: gitObjectId('commit', raw), proof: { commits: [raw.toString('base64')], intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
+});
+
+await t.test('an intent with an unknown field grants nothing, though it is published', async (t) => {
+  const wish = `${JSON.stringify({ format: 'build-infra/intent@1', ...machine.intent('field\n'), urgent: true })}\n`;
+  const bad = machine.makeCommit([machine.file(wish)]);
+  t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_DOCUMENT');
+});
+
+await t.test('a key that this VM does not have is not granted, though an intent asks for it', async (t) => {
+  const wish = document('foreign\n', { key: machine.otherKey });
+  const bad = machine.makeCommit([machine.file(wish)]);
+  t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), 'FOREIGN_KEY');
+});
+
+await t.test('an intent that was granted once is not granted again when it is published again', async (t) => {
+  const wish = document('once\n');
+  machine.publish([machine.file(wish)]);
+  t.equal(await codeOf(machine.receipt([wish])), 'accepted');
+  const second = machine.makeCommit([{ ...machine.file(wish), path: machine.file(wish).path.replace('2026-11-21', '2026-11-22') }]);
+  t.equal(await codeOf(machine.receipt([wish], { commit: second.commit, proof: { commits: encoded(second), intents: [Buffer.from(wish).toString('base64')] } })), 'ALREADY_GRANTED');
+});
+
+await t.test('a receipt from any other VM is refused before it is read', async (t) => {
+  const wish = document('from\n');
+  machine.publish([machine.file(wish)]);
+  const receipt = machine.receipt([wish]);
+  const before = granted();
+  t.match((await machine.sendRaw(Buffer.from(JSON.stringify(receipt)), 'build-debian'))[0], /^refused NOT_LOGS_VM /);
+  t.match(JSON.parse((await machine.sendRaw(Buffer.from(JSON.stringify(receipt)), 'build-logs', 'build-fedora'))[0] as string), { code: 'WRONG_SOURCE' });
+  t.equal(granted(), before);
+  t.equal(await codeOf(receipt), 'accepted');
+});
+
+await t.test('a receipt over its size is refused', async (t) => {
+  t.match(await machine.sendRaw(Buffer.alloc(4 * 1024 * 1024 + 1, 0x20)), [/^refused TOO_LARGE /]);
+});
