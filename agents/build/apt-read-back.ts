@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// "Uploaded" means that apt-get, with nothing but the public key and the public URL, gets exactly the bytes that were built.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../shared/durable-files.js';
+import { Refusal } from '../shared/refusal.js';
+import type { HashedFile } from '../shared/formats/intent.js';
+import { runLogged, type LineSink } from './logged-program.js';
+import { proxyEnvironment, runProgram } from './program.js';
+
+export interface ReadBackOptions {
+  url: string;
+  dist: string;
+  /** armored, the only key that is trusted */
+  publicKey: string;
+  /** made anew and removed */
+  folder: string;
+}
+
+const aptMs = 600_000;
+
+function aptOptions(folder: string): string[] {
+  return [
+    `Dir=${folder}/`, 'Dir::Etc=etc/', 'Dir::Etc::SourceList=sources.list', 'Dir::Etc::SourceParts=-', 'Dir::Etc::Main=none', 'Dir::Etc::Parts=-', 'Dir::Etc::Trusted=none', 'Dir::Etc::TrustedParts=-',
+    'Dir::State=state/', 'Dir::State::status=status', 'Dir::Cache=cache/', 'Dir::Log=log/', 'APT::Sandbox::User=root', 'Acquire::Languages=none', 'Acquire::Retries=2',
+    'Acquire::http::No-Cache=true', 'APT::Get::AllowUnauthenticated=false',
+  ].flatMap((option) => ['-o', option]);
+}
+
+async function fieldsOf(deb: string): Promise<{ name: string; version: string; architecture: string }> {
+  const text = (await runProgram(['dpkg-deb', '--field', deb, 'Package', 'Version', 'Architecture'], { timeoutMs: 60_000 })).toString('utf8');
+  const field = (name: string): string => new RegExp(`^${name}: ([A-Za-z0-9.+:~-]+)$`, 'm').exec(text)?.[1] ?? '';
+  return { name: field('Package'), version: field('Version'), architecture: field('Architecture') };
+}
+
+/**
+ * @param upload folder of the signed upload, with `files`
+ * @returns the files that came back: all .deb, the .dsc and what it lists
+ * @throws Refusal READ_BACK_FAILED
+ */
+export async function readBack(upload: string, files: readonly HashedFile[], source: { name: string; version: string }, options: ReadBackOptions, log: LineSink): Promise<HashedFile[]> {
+  const { folder } = options;
+  if (existsSync(folder)) rmSync(folder, { recursive: true });
+  for (const sub of ['etc', 'state/lists/partial', 'cache/archives/partial', 'log', 'download']) makeFolder(join(folder, sub));
+  writeFileSync(join(folder, 'state/status'), '');
+  writeFileSync(join(folder, 'key.asc'), readFileSync(options.publicKey));
+  writeFileSync(join(folder, 'etc/sources.list'), ['deb', 'deb-src'].map((type) => `${type} [signed-by=${join(folder, 'key.asc')}] ${options.url} ${options.dist} main\n`).join(''));
+  const apt = async (...argv: string[]): Promise<void> => {
+    const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, {
+      cwd: join(folder, 'download'), timeoutMs: aptMs, env: proxyEnvironment(), label: `read back: apt-get ${argv.join(' ')}`,
+    });
+    if (status !== 0) throw new Refusal('READ_BACK_FAILED', `apt-get ${argv[0]} from ${options.url} ended with ${status}`);
+  };
+  try {
+    await apt('update', '--error-on=any');
+    const debs = files.filter((file) => file.name.endsWith('.deb'));
+    const wanted = await Promise.all(debs.map((file) => fieldsOf(join(upload, file.name))));
+    if (wanted.length > 0) await apt('download', ...wanted.map(({ name, version, architecture }) => `${name}${architecture === 'all' ? '' : `:${architecture}`}=${version}`));
+    await apt('source', '--download-only', '--only-source', `${source.name}=${source.version}`);
+    const got = new Set(readdirSync(join(folder, 'download')).map((name) => createHash('sha256').update(readFileSync(join(folder, 'download', name))).digest('hex')));
+    const published = files.filter((file) => /\.deb$|\.dsc$|\.tar\.[a-z0-9]+$/.test(file.name));
+    for (const file of published) if (!got.has(file.sha256)) throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was built`);
+    log.say(`read back ${published.length} files from ${options.url}, all as built and signed`);
+    return published;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

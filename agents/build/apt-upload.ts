@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Puts a generation on the server: into a folder of its own, packages before metadata, then one rename of a symlink.
+// A client sees the old repository or the new one.
+import { join, posix } from 'node:path';
+import { Refusal } from '../shared/refusal.js';
+import type { Generation } from './apt-publication.js';
+import { runLogged, type LineSink } from './logged-program.js';
+
+export interface UploadOptions {
+  /** ssh://user@host[:port]/path, as config.ts checks it; the path becomes a symlink into `<path>.releases/` */
+  upload: string;
+  sshConfig: string;
+}
+
+const uploadMs = 3600_000;
+
+export interface Destination {
+  login: string;
+  port: string;
+  path: string;
+}
+
+export function readDestination(upload: string): Destination {
+  const url = new URL(upload);
+  return { login: url.username === '' ? url.hostname : `${url.username}@${url.hostname}`, port: url.port, path: url.pathname };
+}
+
+/** @throws Refusal UPLOAD_FAILED: nothing has changed for readers then */
+export async function uploadGeneration(generation: Generation, { upload, sshConfig }: UploadOptions, log: LineSink): Promise<void> {
+  const { login, port, path } = readDestination(upload);
+  const ssh = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port])];
+  const releases = `${path}.releases`;
+  const name = posix.basename(path);
+  const target = `${releases}/${generation.release}`;
+  const run = async (argv: string[], label: string): Promise<void> => {
+    const status = await runLogged(argv, log, { timeoutMs: uploadMs, label });
+    if (status !== 0) throw new Refusal('UPLOAD_FAILED', `${label}: ended with ${status}`);
+  };
+  // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
+  const remote = (command: string, label: string): Promise<void> => run([...ssh, login, command], label);
+  await remote(`mkdir -p ${releases}/.part-${generation.release}`, `upload: make ${releases} on ${login}`);
+  const rsync = (sources: string[], label: string): Promise<void> => run(['rsync', '--archive', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
+    '--rsh', ssh.join(' '), ...sources.map((source) => join(generation.folder, source)), `${login}:${releases}/.part-${generation.release}/`], label);
+  await rsync(['pool'], 'upload: packages');
+  await rsync(['dists', generation.publicKeyName], 'upload: metadata');
+  await remote(
+    `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
+    + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}`,
+    `upload: switch ${path} to ${generation.release}`,
+  );
+}

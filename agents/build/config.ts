@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
+import { readFileSync } from 'node:fs';
+import { readDocument } from '../shared/json-document.js';
+import { checkWith } from '../shared/json-schema.js';
+import { Refusal } from '../shared/refusal.js';
+import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
+import { splitTagPattern } from './version-tag.js';
+
+export interface Maintainer {
+  /** the person: two keys of one name count as one person */
+  name: string;
+  fingerprint: string;
+}
+
+export interface Component {
+  name: string;
+  url: string;
+  /** tag name with `{version}` in it once */
+  tag: string;
+  maintainers: Maintainer[];
+  requiredSignatures: number;
+}
+
+export interface Distribution {
+  name: string;
+  engine: 'debian';
+}
+
+export interface AptRepository {
+  /** where the repository's symlink lies, reached by ssh */
+  upload: string;
+  /** where the world reads it */
+  url: string;
+  origin: string;
+  label: string;
+}
+
+export interface Config {
+  vm: string;
+  env: string;
+  signingKey: string;
+  components: Component[];
+  distributions: Distribution[];
+  apt: AptRepository;
+  pollSeconds: number;
+  buildSeconds: number;
+}
+
+// No character that a shell or ssh on the far side could read as anything but itself.
+export const uploadPattern = '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
+// ssh and https, and git for a forge whose integrity rests on the signed tags alone.
+const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+%-]*$';
+
+const schema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['format', 'vm', 'env', 'signingKey', 'components', 'distributions', 'apt', 'pollSeconds', 'buildSeconds'],
+  properties: {
+    format: { const: 'build-infra/build-config@1' },
+    vm: { type: 'string', pattern: vmNamePattern },
+    env: { type: 'string', pattern: plainNamePattern },
+    signingKey: { type: 'string', pattern: fingerprintPattern },
+    components: {
+      type: 'array',
+      maxItems: 10_000,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'url', 'tag', 'maintainers', 'requiredSignatures'],
+        properties: {
+          name: { type: 'string', pattern: plainNamePattern },
+          url: { type: 'string', pattern: repositoryUrlPattern },
+          tag: { type: 'string', pattern: '^[A-Za-z0-9._/-]*\\{version\\}[A-Za-z0-9._-]*$' },
+          maintainers: {
+            type: 'array',
+            minItems: 1,
+            maxItems: 100,
+            items: {
+              type: 'object',
+              additionalProperties: false,
+              required: ['name', 'fingerprint'],
+              properties: { name: { type: 'string', minLength: 1, maxLength: 100 }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
+            },
+          },
+          requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },
+        },
+      },
+    },
+    distributions: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 20,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'engine'],
+        properties: { name: { type: 'string', pattern: plainNamePattern }, engine: { enum: ['debian'] } },
+      },
+    },
+    apt: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['upload', 'url', 'origin', 'label'],
+      properties: {
+        upload: { type: 'string', pattern: uploadPattern },
+        url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' },
+        origin: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
+        label: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
+      },
+    },
+    pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
+    buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
+  },
+} as const;
+
+const check = checkWith<Config>(schema);
+
+/** @throws Refusal BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
+export function readConfig(path: string): Config {
+  const config = readDocument(readFileSync(path), 4 * 1024 * 1024, check);
+  const names = config.components.map((component) => component.name);
+  if (new Set(names).size !== names.length) throw new Refusal('BAD_CONFIG', 'two components have one name', 'components');
+  for (const component of config.components) {
+    splitTagPattern(component.tag);
+    const people = new Set(component.maintainers.map((maintainer) => maintainer.name));
+    if (people.size < component.requiredSignatures) {
+      throw new Refusal('BAD_CONFIG', `${component.name} requires more signatures than it has maintainers`, 'components');
+    }
+  }
+  const dists = config.distributions.map((distribution) => distribution.name);
+  if (new Set(dists).size !== dists.length) throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
+  return config;
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The clean chroot: made once a week for a suite and kept as a tar; unpacked anew for every job.
+import { createHash } from 'node:crypto';
+import { appendFileSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { makeFolder, syncFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import { runLogged, type LineSink } from '../logged-program.js';
+import { proxyEnvironment } from '../program.js';
+import { sourceLines, type AptSource } from './apt-sources.js';
+import { builderId } from './jail.js';
+
+export const refreshDays = 7;
+const makeMs = 1800_000;
+// Not in the buildd variant, and dpkg-buildpackage wants it for packages that ask for root.
+const extraPackages = ['fakeroot'];
+
+/** The tar of a suite's clean chroot, made if it is missing or old. @throws Refusal NO_CHROOT */
+export async function baseTar(cache: string, suite: string, sources: readonly AptSource[], proxies: string, log: LineSink): Promise<string> {
+  const folder = join(cache, 'chroots');
+  makeFolder(folder);
+  const lines = sourceLines(sources);
+  const kind = createHash('sha256').update(JSON.stringify([lines, extraPackages])).digest('hex').slice(0, 12);
+  const tar = join(folder, `${suite}-${kind}.tar`);
+  if (existsSync(tar) && Date.now() - statSync(tar).mtimeMs < refreshDays * 86_400_000) {
+    log.say(`clean chroot of ${suite}: ${tar}`);
+    return tar;
+  }
+  for (const name of readdirSync(folder)) if (name.endsWith('.part.tar')) rmSync(join(folder, name));
+  const part = join(folder, `${suite}-${kind}.part.tar`);
+  const list = join(folder, 'sources.list');
+  writeFileSync(list, lines);
+  const options = proxies.trim().split('\n').filter((line) => line !== '').map((line) => `--aptopt=${line}`);
+  const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${extraPackages.join(',')}`, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() } });
+  if (status !== 0) throw new Refusal('NO_CHROOT', `mmdebstrap ended with ${status}`);
+  renameSync(part, tar);
+  syncFolder(folder);
+  return tar;
+}
+
+/** Unpacks the tar into `chroot` and gives it what a build needs: a user, name resolution, the mirror's keyrings. */
+export async function unpackChroot(tar: string, chroot: string, sources: readonly AptSource[], proxies: string, log: LineSink): Promise<void> {
+  if (existsSync(chroot)) rmSync(chroot, { recursive: true });
+  makeFolder(chroot);
+  const status = await runLogged(['tar', '--extract', '--file', tar, '--directory', chroot, '--numeric-owner', '--same-permissions'], log, { timeoutMs: 600_000, label: `unpack ${tar}` });
+  if (status !== 0) throw new Refusal('NO_CHROOT', `the chroot cannot be unpacked: tar ended with ${status}`);
+  appendFileSync(join(chroot, 'etc/passwd'), `builder:x:${builderId}:${builderId}::/nonexistent:/bin/sh\n`);
+  appendFileSync(join(chroot, 'etc/group'), `builder:x:${builderId}:\n`);
+  for (const file of ['etc/resolv.conf', 'etc/hosts']) {
+    rmSync(join(chroot, file), { force: true });
+    if (existsSync(`/${file}`)) copyFileSync(`/${file}`, join(chroot, file));
+  }
+  rmSync(join(chroot, 'etc/apt/sources.list.d'), { recursive: true, force: true });
+  makeFolder(join(chroot, 'etc/apt/sources.list.d'));
+  writeFileSync(join(chroot, 'etc/apt/sources.list'), sourceLines(sources));
+  writeFileSync(join(chroot, 'etc/apt/apt.conf.d/90build-infra'), `${proxies}Acquire::Languages "none";\nAPT::Install-Recommends "false";\n`);
+  for (const { signedBy } of sources) {
+    if (signedBy === undefined || existsSync(join(chroot, signedBy)) || !existsSync(signedBy)) continue;
+    makeFolder(dirname(join(chroot, signedBy)));
+    copyFileSync(signedBy, join(chroot, signedBy));
+  }
+}

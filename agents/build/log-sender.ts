@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
+// too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import type { Reporter } from '../shared/socket-service.js';
+import { logEndLine, logHeaderPrefix, readLogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
+
+export interface LogSenderOptions {
+  client: string;
+  header: Omit<LogHeader, 'continues'>;
+  report: Reporter;
+  /** how long the first `opened` may take: the VM may have to start */
+  openMs?: number;
+  /** how long a break, or the wait for `published`, may last */
+  breakMs?: number;
+  /** of lines that are not synced yet, before write() asks to wait */
+  spoolBytes?: number;
+}
+
+const answerLimitBytes = 4096;
+/** A longer line is sent in pieces, each but the last marked: the receiver's limit is 64 KiB. */
+export const pieceBytes = 32 * 1024;
+export const pieceMark = ' [line goes on]';
+
+export interface PublishedLog {
+  path: string;
+  commit: string;
+}
+
+type Client = ChildProcessByStdio<Writable, Readable, null>;
+
+/** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
+export class LogSender {
+  readonly #options: Required<LogSenderOptions>;
+  #path: string | undefined;
+  /** lines not synced; the first has number #synced */
+  #lines: Buffer[] = [];
+  #bytes = 0;
+  #synced = 0;
+  /** the number of the next line to send on this connection */
+  #next = 0;
+  #ended = false;
+  #client: Client | undefined;
+  #streaming = false;
+  #congested = false;
+  #brokenSince: number | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #waiters: (() => void)[] = [];
+  #failure: Refusal | undefined;
+  #opened!: { resolve(path: string): void; reject(why: Refusal): void };
+  #finished!: { resolve(log: PublishedLog): void; reject(why: Refusal): void };
+  readonly #published: Promise<PublishedLog>;
+  readonly #whenFailed: Promise<Refusal>;
+  #fail!: (why: Refusal) => void;
+
+  private constructor(options: LogSenderOptions) {
+    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, ...options };
+    this.#published = new Promise((resolve, reject) => {
+      this.#finished = { resolve, reject };
+    });
+    this.#published.catch(() => undefined);
+    this.#whenFailed = new Promise((resolve) => {
+      this.#fail = resolve;
+    });
+  }
+
+  static async open(options: LogSenderOptions): Promise<LogSender> {
+    const sender = new LogSender(options);
+    const opened = new Promise<string>((resolve, reject) => {
+      sender.#opened = { resolve, reject };
+    });
+    sender.#deadline = setTimeout(() => sender.#giveUp(new Refusal('NO_LOG_SINK', 'the log was not opened in time')), sender.#options.openMs);
+    sender.#connect();
+    await opened;
+    return sender;
+  }
+
+  /** as the receiver named it */
+  get path(): string {
+    return this.#path as string;
+  }
+
+  /** Resolves if the log is lost for good; whoever produces lines then stops. */
+  get whenFailed(): Promise<Refusal> {
+    return this.#whenFailed;
+  }
+
+  /** Our own word, never a tool's. */
+  say(text: string): void {
+    this.write(Buffer.from(`> ${text}`, 'latin1'));
+  }
+
+  /**
+   * One line of a tool, without its newline. A tool's line that begins with `>` gets a space before it: only we say how a stage ended.
+   * @returns false when the producer should wait for drained()
+   */
+  tool(line: Buffer): boolean {
+    if (line[0] === 0x3e) line = Buffer.concat([Buffer.from(' '), line]);
+    while (line.length > pieceBytes) {
+      this.write(Buffer.concat([line.subarray(0, pieceBytes), Buffer.from(pieceMark)]));
+      line = line.subarray(pieceBytes);
+    }
+    return this.write(line);
+  }
+
+  private write(line: Buffer): boolean {
+    if (this.#ended) throw new Error('a line after the end of its log');
+    this.#append(line);
+    return this.#bytes < this.#options.spoolBytes;
+  }
+
+  #append(line: Buffer): void {
+    const framed = Buffer.concat([line, Buffer.from('\n')]);
+    this.#lines.push(framed);
+    this.#bytes += framed.length;
+    this.#pump();
+  }
+
+  async drained(): Promise<void> {
+    while (this.#bytes >= this.#options.spoolBytes && this.#failure === undefined) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Says how the stage ended and returns when the whole log is published. */
+  async end(status: number): Promise<PublishedLog> {
+    if (!this.#ended) {
+      this.#ended = true;
+      this.#append(Buffer.from(logEndLine(status)));
+      this.#armPublishDeadline();
+    }
+    return this.#published;
+  }
+
+  /** Breaks the stream off without an end: the receiver marks the log as truncated. */
+  abandon(): void {
+    this.#giveUp(new Refusal('LOG_ABANDONED', 'the stage was broken off'));
+  }
+
+  #connect(): void {
+    const header: LogHeader = { ...this.#options.header };
+    if (this.#path !== undefined) header.continues = { path: this.#path, lines: this.#synced };
+    const client = spawn(this.#options.client, ['@default', 'qubesbuilder.BuildLog'], { stdio: ['pipe', 'pipe', 'ignore'], env: cleanEnvironment });
+    this.#client = client;
+    this.#streaming = false;
+    this.#congested = false;
+    client.stdin.on('error', () => undefined);
+    client.stdin.on('drain', () => {
+      if (this.#client !== client) return;
+      this.#congested = false;
+      this.#pump();
+    });
+    let partial = '';
+    client.stdout.on('data', (chunk: Buffer) => {
+      if (this.#client !== client) return;
+      partial += chunk.toString('latin1');
+      for (let end = partial.indexOf('\n'); end >= 0 && this.#client === client; end = partial.indexOf('\n')) {
+        const untrustedLine = partial.slice(0, end);
+        partial = partial.slice(end + 1);
+        this.#answer(untrustedLine);
+      }
+      if (partial.length > answerLimitBytes) client.kill('SIGKILL');
+    });
+    client.on('error', () => this.#broken(client, 'qrexec-client-vm cannot be started'));
+    client.on('close', (status) => this.#broken(client, `the stream broke (${status ?? 'killed'})`));
+    client.stdin.write(`${logHeaderPrefix}${JSON.stringify(header)}\n`);
+  }
+
+  #answer(untrustedLine: string): void {
+    const answer = readLogAnswer(untrustedLine);
+    if (answer === undefined) return this.#drop(`an answer that is none: ${printable(untrustedLine)}`);
+    switch (answer.kind) {
+      case 'opened': return this.#onOpened(answer.path, answer.lines);
+      case 'synced': return this.#onSynced(answer.lines);
+      case 'path': return answer.path.startsWith(this.#path ?? answer.path) ? undefined : this.#drop('another log was closed');
+      case 'published': {
+        if (!this.#ended || this.#path === undefined) return this.#drop('published before the end');
+        clearTimeout(this.#deadline);
+        this.#finished.resolve({ path: this.#path, commit: answer.commit });
+        this.#close();
+        return;
+      }
+      case 'refused': return this.#refused(answer.code, answer.detail);
+    }
+  }
+
+  #refused(code: string, detail: string): void {
+    const why = new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`);
+    this.#giveUp(why);
+  }
+
+  #onOpened(path: string, lines: number): void {
+    if (this.#path !== undefined && path !== this.#path) return this.#drop('another log was opened');
+    // Fewer than were acknowledged: acknowledged lines are lost there (P3), and this log proves nothing any more.
+    if (lines < this.#synced || lines > this.#synced + this.#lines.length) {
+      return this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs has ${lines} lines of ${path}, we know of ${this.#synced}`));
+    }
+    const first = this.#path === undefined;
+    this.#path = path;
+    this.#forget(lines);
+    this.#next = lines;
+    this.#streaming = true;
+    this.#brokenSince = undefined;
+    clearTimeout(this.#deadline);
+    if (this.#ended) this.#armPublishDeadline();
+    if (first) this.#opened.resolve(path);
+    this.#pump();
+  }
+
+  #onSynced(lines: number): void {
+    if (!this.#streaming || lines < this.#synced || lines > this.#next) return this.#drop('a count of lines that cannot be');
+    this.#forget(lines);
+  }
+
+  #forget(lines: number): void {
+    const gone = this.#lines.splice(0, lines - this.#synced);
+    this.#synced = lines;
+    for (const line of gone) this.#bytes -= line.length;
+    if (this.#bytes < this.#options.spoolBytes) this.#wake();
+  }
+
+  #pump(): void {
+    const client = this.#client;
+    if (client === undefined || !this.#streaming) return;
+    while (!this.#congested && this.#next < this.#synced + this.#lines.length) {
+      // Many short lines go out in one write.
+      const batch = this.#lines.slice(this.#next - this.#synced, this.#next - this.#synced + 256);
+      this.#next += batch.length;
+      this.#congested = !client.stdin.write(Buffer.concat(batch));
+    }
+    if (this.#ended && this.#next === this.#synced + this.#lines.length && !client.stdin.writableEnded) client.stdin.end();
+  }
+
+  #drop(why: string): void {
+    const client = this.#client;
+    client?.kill('SIGKILL');
+    if (client !== undefined) this.#broken(client, why);
+  }
+
+  #broken(client: Client, why: string): void {
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    this.#streaming = false;
+    const now = Date.now();
+    this.#brokenSince ??= now;
+    const lasted = now - this.#brokenSince;
+    if (this.#path === undefined) return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));
+    if (lasted > this.#options.breakMs) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path}: ${why}, for ${Math.round(lasted / 1000)} s`));
+    this.#options.report(`log ${this.#path}: ${why}; trying again`);
+    this.#retry = setTimeout(() => this.#connect(), Math.min(5000, 200 + lasted / 4));
+  }
+
+  #armPublishDeadline(): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was not published in time`)), this.#options.breakMs);
+  }
+
+  #giveUp(why: Refusal): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = why;
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#retry);
+    this.#opened.reject(why);
+    this.#finished.reject(why);
+    this.#fail(why);
+    this.#close();
+    this.#wake();
+  }
+
+  #close(): void {
+    const client = this.#client;
+    this.#client = undefined;
+    this.#streaming = false;
+    client?.stdin.end();
+    client?.kill('SIGTERM');
+  }
+
+  #wake(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter();
+  }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The build VM's agent. `build-agent` serves; `build-agent engine debian <job document>` is the Debian engine (docs/engines.md).
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { makeFolder } from '../shared/durable-files.js';
+import { plainNamePattern } from '../shared/formats/names.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
+import { watchCommands } from './command-spool.js';
+import { readConfig } from './config.js';
+import { runEngine } from './debian-engine/engine.js';
+import { listRemoteTags } from './git.js';
+import { JobQueue } from './job-queue.js';
+import { LogSender } from './log-sender.js';
+import { pathsUnder } from './paths.js';
+import { startPoller } from './poller.js';
+import { cleanUpJob, runStage } from './stage-runner.js';
+import { statusOf, writeStatus } from './status-file.js';
+import { Trigger, triggerLine } from './trigger.js';
+import { Worker } from './worker.js';
+
+const listTimeoutMs = 60_000;
+
+/** A second agent on the same state would do each job twice. */
+function refuseSecondAgent(lock: string): void {
+  const other = existsSync(lock) ? Number(readFileSync(lock, 'utf8')) : 0;
+  if (other <= 0 || other === process.pid) return;
+  try {
+    if (readFileSync(`/proc/${other}/cmdline`, 'latin1') !== readFileSync('/proc/self/cmdline', 'latin1')) return;
+  } catch {
+    return;
+  }
+  throw new Refusal('ALREADY_RUNNING', `process ${other} is this VM's agent`);
+}
+
+async function serve(): Promise<void> {
+  const report = reportToStderr;
+  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  const config = readConfig(paths.config);
+  for (const folder of [paths.state, paths.work, paths.cache, paths.apt]) makeFolder(folder);
+  refuseSecondAgent(`${paths.state}/agent.pid`);
+  writeStatus(`${paths.state}/agent.pid`, process.pid);
+  // Left by a kill; nothing here is needed again.
+  rmSync(paths.work, { recursive: true, force: true });
+  makeFolder(paths.work);
+
+  const started = new Date();
+  const queue = new JobQueue(paths.jobs, paths.highest);
+  const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
+  const engines = { debian: [process.execPath, process.argv[1] as string, 'engine', 'debian'] };
+  const worker = new Worker({
+    queue,
+    report,
+    openLog: (job, step) => LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report }),
+    runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue, engines }),
+    cleanUp: (job) => cleanUpJob(job, queue),
+  });
+  const tellStatus = (): void => writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
+  queue.onChange(() => {
+    tellStatus();
+    worker.wake();
+  });
+  tellStatus();
+
+  const triggerBuild: Service = {
+    name: 'qubesbuilder.TriggerBuild',
+    argument: plainNamePattern,
+    handle: async ({ argument, source, stream }) => {
+      stream.resume();
+      const answer = await trigger.trigger(argument);
+      report(`qubesbuilder.TriggerBuild+${argument} from ${source}: ${answer.kind} ${answer.job}`);
+      stream.end(triggerLine(answer));
+    },
+  };
+  makeFolder(paths.sockets);
+  await serveSockets([triggerBuild], { folder: paths.sockets, report });
+  watchCommands(paths.spool, paths.answers, {
+    trigger: async (component) => triggerLine(await trigger.trigger(component)),
+    retry: async (job) => `${worker.retry(job)}\n`,
+  }, report);
+  startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
+  worker.start();
+  report(`build-infra agent of ${config.vm}: ready`);
+}
+
+const [mode, engine, document] = process.argv.slice(2);
+if (mode === 'engine' && engine === 'debian' && document !== undefined) {
+  process.exitCode = await runEngine(document);
+} else if (mode === undefined) {
+  try {
+    await serve();
+  } catch (error) {
+    reportToStderr(error instanceof Refusal ? error.line() : `fault: ${printable(String((error as Error).stack ?? error))}`);
+    process.exit(error instanceof Refusal ? 1 : 2);
+  }
+} else {
+  reportToStderr('usage: build-agent [engine debian JOB-DOCUMENT]');
+  process.exitCode = 2;
+}

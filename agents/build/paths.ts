@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Every place this agent touches in its VM (docs/formats.md, "Paths inside a VM"). Tests and the local stand-in prefix them with BUILD_INFRA_ROOT.
+import { join } from 'node:path';
+
+export interface Paths {
+  config: string;
+  publicKeys: string;
+  sshConfig: string;
+  qrexecClient: string;
+  /** the drop-in gpg that asks for an intent first */
+  gpg: string;
+  gpgModule: string;
+  sockets: string;
+  state: string;
+  jobs: string;
+  work: string;
+  cache: string;
+  spool: string;
+  answers: string;
+  apt: string;
+  status: string;
+  highest: string;
+}
+
+/** @param root prefix for all absolute paths; '' on a real VM */
+export function pathsUnder(root = ''): Paths {
+  const state = join(root, '/var/lib/build-infra');
+  return {
+    config: join(root, '/rw/config/build-infra/build.json'),
+    publicKeys: join(root, '/rw/config/build-infra/public-keys'),
+    sshConfig: join(root, '/rw/config/build-infra/ssh_config'),
+    qrexecClient: join(root, '/usr/bin/qrexec-client-vm'),
+    gpg: join(root, '/usr/lib/build-infra/gpg'),
+    gpgModule: join(root, '/usr/lib/build-infra/gpg-client.mjs'),
+    sockets: join(root, '/run/build-infra'),
+    state,
+    jobs: join(state, 'jobs'),
+    work: join(state, 'work'),
+    cache: join(state, 'cache'),
+    spool: join(state, 'spool'),
+    answers: join(state, 'spool/answers'),
+    apt: join(state, 'apt'),
+    status: join(state, 'status.json'),
+    highest: join(state, 'highest'),
+  };
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Running other programs: an argv, a clean environment, limits on time and output, and the whole process group ended at a limit.
+// Each starts through setpriv with a death signal, so that it does not outlive this agent by accident.
+import { execa, type ResultPromise } from 'execa';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { printable, Refusal } from '../shared/refusal.js';
+
+export interface ProgramOptions {
+  cwd?: string;
+  /** added to the clean environment */
+  env?: Record<string, string>;
+  input?: Uint8Array | string;
+  timeoutMs: number;
+  /** of stdout or stderr, in bytes */
+  limitBytes?: number;
+}
+
+export function environmentWith(extra: Record<string, string> = {}): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries({ ...cleanEnvironment, LC_ALL: 'C.UTF-8', ...extra })) {
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}
+
+const proxyNames = ['http_proxy', 'https_proxy', 'ftp_proxy', 'no_proxy'];
+
+/** The VM's own proxy settings, for programs that download. */
+export function proxyEnvironment(): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const name of proxyNames) if (process.env[name] !== undefined) environment[name] = process.env[name];
+  return environment;
+}
+
+export function startProgram(argv: readonly string[], options: { cwd?: string; env?: Record<string, string>; stdin?: 'ignore' | 'pipe' }): ResultPromise<{ buffer: false; reject: false; encoding: 'buffer'; stdin: 'ignore' | 'pipe' }> {
+  return execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+    cwd: options.cwd ?? '/',
+    env: environmentWith(options.env),
+    extendEnv: false,
+    stdin: options.stdin ?? 'ignore',
+    detached: true,
+    cleanup: true,
+    buffer: false,
+    reject: false,
+    encoding: 'buffer',
+  });
+}
+
+/** Ends a program of startProgram with everything in its process group. */
+export function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It ended by itself.
+  }
+}
+
+/**
+ * Runs a program to its end and returns its stdout.
+ * @throws Refusal TIMED_OUT, OUTPUT_LIMIT; an Error with the last words of stderr for any other bad end
+ */
+export async function runProgram(argv: readonly string[], options: ProgramOptions): Promise<Buffer> {
+  const limit = options.limitBytes ?? 16 * 1024 * 1024;
+  const child = startProgram(argv, { ...options, stdin: options.input === undefined ? 'ignore' : 'pipe' });
+  let refusal: Refusal | undefined;
+  const stop = (why: Refusal): void => {
+    refusal ??= why;
+    endGroup(child.pid);
+  };
+  const timer = setTimeout(() => stop(new Refusal('TIMED_OUT', `${argv[0]} took longer than ${options.timeoutMs / 1000} s`)), options.timeoutMs);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  let complaint = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > limit) stop(new Refusal('OUTPUT_LIMIT', `${argv[0]} printed more than ${limit} bytes`));
+    else chunks.push(chunk);
+  });
+  child.stderr?.on('data', (chunk: Buffer) => {
+    complaint = (complaint + chunk.toString('latin1')).slice(-2000);
+  });
+  if (options.input !== undefined) {
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(options.input);
+  }
+  const result = await child;
+  clearTimeout(timer);
+  if (refusal !== undefined) throw refusal;
+  if (result.exitCode === 0) return Buffer.concat(chunks);
+  const ending = result.exitCode === undefined ? `was ended by ${result.signal ?? 'a fault'}` : `ended with ${result.exitCode}`;
+  throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '));
+}
+
+export class ProgramFailed extends Error {
+  readonly complaint: string;
+
+  constructor(argv: readonly string[], ending: string, complaint: string) {
+    super(`${argv[0]} ${ending}: ${printable(complaint)}`);
+    this.complaint = printable(complaint);
+  }
+}

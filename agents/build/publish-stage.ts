@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Refusal } from '../shared/refusal.js';
+import { makeGeneration, type PublicationOptions } from './apt-publication.js';
+import { readBack } from './apt-read-back.js';
+import { uploadGeneration } from './apt-upload.js';
+import { readChanges } from './control-file.js';
+import { hashFile, readPlainFile } from './frozen-files.js';
+import type { Job } from './job-document.js';
+import type { LineSink } from './logged-program.js';
+import { signedFolder, writeGpgJob } from './sign-stage.js';
+
+export interface PublishOptions extends PublicationOptions {
+  jobFolder: string;
+  work: string;
+  sshConfig: string;
+}
+
+const readBackAttempts = 3;
+const readBackPauseMs = 2000;
+
+/** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
+export async function publishFor(job: Job, dist: string, options: PublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
+  const upload = signedFolder(options.jobFolder, dist);
+  const changesName = readdirSync(upload).find((name) => name.endsWith('.changes'));
+  if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no signed .changes');
+  const changes = readChanges(readPlainFile(upload, changesName, 4 * 1024 * 1024).toString('utf8'));
+  const files = [...changes.files.map((file) => hashFile(upload, file.name)), hashFile(upload, changesName)];
+  const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
+  writeGpgJob(gpgJob, job, dist);
+  const generation = await makeGeneration({ job: job.job, dist }, join(upload, changesName), files, gpgJob, options, log);
+  await uploadGeneration(generation, { upload: options.apt.upload, sshConfig: options.sshConfig }, log);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const back = await readBack(upload, files, { name: changes.source, version: changes.version },
+        { url: options.apt.url, dist, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}`) }, log);
+      return { dist, url: options.apt.url, release: generation.release, files: back };
+    } catch (error) {
+      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
+      log.say(`${error.message}; once more`);
+      await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
+    }
+  }
+}

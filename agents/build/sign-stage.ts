@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Signs .dsc, .buildinfo and .changes with debsign, which calls our gpg: that one asks for an intent, then for a signature.
+// What was signed before a kill is kept: it was published as an intent, and would have to be published again.
+import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import * as openpgp from 'openpgp';
+import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import type { HashedFile } from '../shared/formats/intent.js';
+import { artifactsFolder } from './build-stage.js';
+import { readChanges } from './control-file.js';
+import { hashFile, readPlainFile } from './frozen-files.js';
+import type { Job } from './job-document.js';
+import { runLogged, type LineSink } from './logged-program.js';
+
+export interface SignOptions {
+  folder: string;
+  /** the drop-in gpg */
+  gpg: string;
+  signingKey: string;
+  /** armored, for checking what came back */
+  publicKey: string;
+}
+
+const signMs = 1800_000;
+const textLimitBytes = 16 * 1024 * 1024;
+
+export function signedFolder(jobFolder: string, dist: string): string {
+  return join(jobFolder, 'signed', dist);
+}
+
+/** What the gpg client reads from $BUILD_INFRA_JOB, to write its intents. */
+export function writeGpgJob(path: string, job: Job, dist: string): void {
+  const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
+  const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
+}
+
+/** @throws Refusal BAD_SIGNATURE */
+export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
+  try {
+    const key = await openpgp.readKey({ armoredKey });
+    if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
+    const message = await openpgp.readCleartextMessage({ cleartextMessage: text });
+    const { signatures } = await openpgp.verify({ message, verificationKeys: key });
+    if (signatures.length !== 1) throw new Error('not exactly one signature');
+    await signatures[0]?.verified;
+  } catch (error) {
+    throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
+  }
+}
+
+const isSigned = (name: string): boolean => /\.(?:dsc|buildinfo|changes)$/.test(name);
+
+async function verifySigned(folder: string, job: Job, dist: string, options: SignOptions): Promise<HashedFile[]> {
+  const changesName = readdirSync(folder).find((name) => name.endsWith('.changes')) ?? '';
+  for (const name of readdirSync(folder).filter(isSigned)) {
+    await verifyClearSigned(readPlainFile(folder, name, textLimitBytes).toString('utf8'), name, options.publicKey, options.signingKey);
+  }
+  const changes = readChanges(readPlainFile(folder, changesName, textLimitBytes).toString('utf8'));
+  if (changes.version !== job.version) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}`);
+  const frozen = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  return [...changes.files.map((announced) => {
+    const file = hashFile(folder, announced.name);
+    const before = frozen.find((built) => built.name === file.name);
+    if (file.sha256 !== announced.sha256 || before === undefined || (!isSigned(file.name) && before.sha256 !== file.sha256)) {
+      throw new Refusal('BAD_ARTIFACT', `${file.name} is not the file that was built`);
+    }
+    return file;
+  }), hashFile(folder, changesName)];
+}
+
+async function debsign(folder: string, job: Job, dist: string, options: SignOptions, log: LineSink): Promise<void> {
+  const jobFile = join(options.folder, `gpg-job-${dist}.json`);
+  writeGpgJob(jobFile, job, dist);
+  const temporary = join(options.folder, 'debsign.tmp');
+  rmSync(temporary, { recursive: true, force: true });
+  makeFolder(temporary, 0o700);
+  const changesName = readdirSync(folder).find((name) => name.endsWith('.changes'));
+  if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no .changes to sign');
+  // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
+  const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], log, {
+    cwd: folder, timeoutMs: signMs, env: { BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
+  });
+  if (status !== 0) throw new Refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
+}
+
+/** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT */
+export async function signFor(job: Job, dist: string, options: SignOptions, log: LineSink): Promise<HashedFile[]> {
+  const signed = signedFolder(options.folder, dist);
+  if (existsSync(signed)) {
+    log.say('the signed files are there from before');
+    return verifySigned(signed, job, dist, options);
+  }
+  const part = `${signed}.part`;
+  makeFolder(part);
+  for (const file of job.artifacts.find((made) => made.dist === dist)?.files ?? []) {
+    if (existsSync(join(part, file.name))) continue;
+    copyFileSync(join(artifactsFolder(options.folder, dist), file.name), join(part, file.name));
+    chmodSync(join(part, file.name), 0o644);
+  }
+  await debsign(part, job, dist, options, log);
+  let files: HashedFile[];
+  try {
+    files = await verifySigned(part, job, dist, options);
+  } catch (error) {
+    // Whatever a kill left half done here is not worth repairing: the next attempt starts from the frozen files.
+    rmSync(part, { recursive: true });
+    throw error;
+  }
+  renameDurably(part, signed);
+  return files;
+}

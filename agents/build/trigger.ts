@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a trigger may start. The caller names a component and nothing else; what the forge lists is a hint that the fetch stage verifies.
+import { matches, plainNamePattern } from '../shared/formats/names.js';
+import { Refusal } from '../shared/refusal.js';
+import type { Component, Config } from './config.js';
+import type { RemoteTag } from './git.js';
+import { isOver as isJobOver, jobIdentity, newJob, type Job } from './job-document.js';
+import type { JobQueue } from './job-queue.js';
+import { compareVersions, versionOfTag } from './version-tag.js';
+
+export type TriggerAnswer = { kind: 'queued'; job: string } | { kind: 'known'; job: string };
+
+export function triggerLine(answer: TriggerAnswer): string {
+  return `${answer.kind} ${answer.job}\n`;
+}
+
+export interface VersionTag {
+  tag: string;
+  tagObject: string;
+  version: string;
+  annotated: boolean;
+}
+
+/** The version tags of a listing, highest first. */
+export function versionTags(component: Component, untrustedTags: readonly RemoteTag[]): VersionTag[] {
+  const found: VersionTag[] = [];
+  for (const { name, object, annotated } of untrustedTags) {
+    const version = versionOfTag(component.tag, name);
+    if (version !== undefined) found.push({ tag: name, tagObject: object, version, annotated });
+  }
+  return found.sort((a, b) => compareVersions(b.version, a.version));
+}
+
+/**
+ * What to do about a component, from a listing and from what is known already.
+ * Order: a tag that was refused before stands in nobody's way; then the highest; then never back.
+ * @throws Refusal NO_VERSION_TAG, NOT_ANNOTATED, ROLLBACK
+ */
+export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue): { known: Job } | { fresh: VersionTag } {
+  const tags = versionTags(component, untrustedTags);
+  if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag`);
+  const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version));
+  const highest = queue.highest(component.name);
+  let refusedBefore: Job | undefined;
+  let lightweight: VersionTag | undefined;
+  for (const tag of tags) {
+    const known = knownJob(tag);
+    if (known !== undefined && known.state !== 'refused') return { known };
+    if (known !== undefined) {
+      refusedBefore ??= known;
+      continue;
+    }
+    if (!tag.annotated) {
+      lightweight ??= tag;
+      continue;
+    }
+    // The same tag again after the configuration changed: as long as nothing of it was published.
+    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && isOver(queue.get(highest.job)) && queue.get(highest.job)?.state !== 'done';
+    if (again) return { fresh: tag };
+    const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
+    if (order > 0) return { fresh: tag };
+    if (refusedBefore !== undefined) return { known: refusedBefore };
+    if (lightweight !== undefined) break;
+    if (order === 0) throw new Refusal('ROLLBACK', `${component.name} ${tag.version} was built already; a version is used once`);
+    throw new Refusal('ROLLBACK', `${component.name}: the highest tag is ${tag.version}, but ${highest?.version} was built`);
+  }
+  if (refusedBefore !== undefined) return { known: refusedBefore };
+  throw new Refusal('NOT_ANNOTATED', `${component.name}: ${lightweight?.tag} is not an annotated tag`);
+}
+
+function isOver(job: Job | undefined): boolean {
+  return job !== undefined && isJobOver(job);
+}
+
+export interface TriggerOptions {
+  config: Config;
+  queue: JobQueue;
+  listTags(url: string): Promise<RemoteTag[]>;
+  now?(): Date;
+}
+
+export class Trigger {
+  readonly #options: TriggerOptions;
+  /** one listing at a time for a component, so that two callers do not race */
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  constructor(options: TriggerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws Refusal UNKNOWN_COMPONENT, FORGE_UNREACHABLE, and those of decide() */
+  async trigger(untrustedComponent: string): Promise<TriggerAnswer> {
+    const component = matches(plainNamePattern, untrustedComponent) ? this.#options.config.components.find((c) => c.name === untrustedComponent) : undefined;
+    if (component === undefined) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
+    const before = this.#last.get(component.name) ?? Promise.resolve();
+    const mine = before.catch(() => undefined).then(() => this.#run(component));
+    this.#last.set(component.name, mine);
+    return mine;
+  }
+
+  async #run(component: Component): Promise<TriggerAnswer> {
+    const { config, queue } = this.#options;
+    const untrustedTags = await this.#options.listTags(component.url);
+    const decision = decide(config, component, untrustedTags, queue);
+    if ('known' in decision) return { kind: 'known', job: decision.known.job };
+    const job = newJob(config, component, decision.fresh, queue.nextNumber(), this.#options.now?.() ?? new Date());
+    queue.add(job);
+    return { kind: 'queued', job: job.job };
+  }
+}
