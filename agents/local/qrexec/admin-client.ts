@@ -4,6 +4,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { programFolder } from '../vm/host-folders.js';
+import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0Event, ExecRequest, VmStatus } from './events.js';
 
 /** What both Dom0 (in this process) and AdminClient (in another) can do. */
@@ -100,6 +101,11 @@ export class AdminClient implements CommandRunner {
 
   async list(): Promise<VmStatus[]> {
     return await this.#ask({ op: 'list' }) as VmStatus[];
+  }
+
+  /** Makes a halted VM known. @throws Error where there is one of that name */
+  async addVm(spec: VmSpec): Promise<void> {
+    await this.#ask({ op: 'add', spec });
   }
 
   async startVm(vm: string): Promise<void> {

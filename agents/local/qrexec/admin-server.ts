@@ -3,6 +3,7 @@
 import { chmodSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Dom0 } from './dom0.js';
+import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0Event, ExecRequest } from './events.js';
 
 interface AdminRequest {
@@ -10,6 +11,8 @@ interface AdminRequest {
   op: string;
   vm?: string;
   exec?: ExecRequest;
+  /** of `add` */
+  spec?: VmSpec;
 }
 
 export class AdminServer {
@@ -66,6 +69,7 @@ async function answer(dom0: Dom0, request: AdminRequest, onEvent: (event: Dom0Ev
   const vm = request.vm ?? '';
   switch (request.op) {
     case 'list': return dom0.list();
+    case 'add': return void await dom0.addVm(request.spec as VmSpec);
     case 'start': return void await dom0.startVm(vm);
     case 'stop': return void await dom0.stopVm(vm);
     case 'kill': return void await dom0.killVm(vm);

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The local farm: its VMs from the pillar, three machines of the outside world, and dom0's process that holds them. Everything here can be
+// called again and does only what is missing.
+import { spawn } from 'node:child_process';
+import { openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readIfThere, writeDurably } from '../../shared/durable-files.js';
+import { forgeHostKey, furnishForge, layForge, makeRepository } from '../outside/forge.js';
+import { makeMaintainer, type Maintainer } from '../outside/developer.js';
+import { must } from '../outside/machine.js';
+import { provision } from '../provision/provision.js';
+import { vmsOf, type Vm } from '../provision/vms.js';
+import type { Pillar } from '../provision/pillar.js';
+import { AdminClient } from '../qrexec/admin-client.js';
+import { runFolderFor } from '../vm/host-folders.js';
+import type { VmSpec } from '../vm/vm-spec.js';
+import { localPillar, savePillar, type MadeKeys } from './local-pillar.js';
+import type { LocalSettings, LocalState } from './local-state.js';
+import { SandboxedMachine } from './sandboxed-machine.js';
+
+/** The world around the farm; the policy denies them every call. */
+export const outsideMachines = ['forge', 'developer', 'visitor'] as const;
+
+export interface Farm {
+  dom0: AdminClient;
+  settings: LocalSettings;
+  pillar: Pillar;
+  vms: Vm[];
+  maintainer: Maintainer;
+  machine(name: string): SandboxedMachine;
+}
+
+export type Tell = (vm: string, what: string) => void;
+
+/** What dom0's process needs to know of a VM of the farm. */
+function specOf(vm: Vm, state: LocalState): VmSpec {
+  return {
+    name: vm.name, root: state.rootOf(vm.name), netvm: vm.network ? vm.netvm ?? 'host' : null, mayMount: vm.role === 'build',
+    features: vm.features.map((feature) => feature.replace(/^service\./, '')), type: 'AppVM', tags: vm.tags,
+  };
+}
+
+function outsideSpec(name: string, state: LocalState): VmSpec {
+  return { name, root: state.rootOf(name), netvm: 'host', mayMount: name === 'visitor', type: 'StandaloneVM', tags: ['outside'] };
+}
+
+export function connectDom0(state: LocalState): Promise<AdminClient> {
+  return AdminClient.connect(join(runFolderFor(state.folder), 'admin.sock'));
+}
+
+/** dom0's process goes on after this one ends, until `down`. */
+async function startDom0(state: LocalState, program: string): Promise<AdminClient> {
+  const log = openSync(join(state.folder, 'logs', 'dom0.log'), 'a');
+  const child = spawn(process.execPath, [program, 'dom0', '--state', state.folder], { detached: true, stdio: ['ignore', log, log] });
+  child.unref();
+  for (let tries = 0; tries < 100; tries++) {
+    await sleep(100);
+    const client = await connectDom0(state).catch(() => undefined);
+    if (client !== undefined) return client;
+    if (child.exitCode !== null) break;
+  }
+  const tail = readFileSync(join(state.folder, 'logs', 'dom0.log'), 'utf8').trim().split('\n').slice(-3).join('\n');
+  throw new Error(`dom0's process did not start:\n${tail}`);
+}
+
+function provisionAll(state: LocalState, pillar: Pillar, tell: Tell): string[] {
+  const changed: string[] = [];
+  for (const name of ['dom0', ...vmsOf(pillar).map((vm) => vm.name)]) {
+    const done = provision({ pillar, vm: name, root: state.rootOf(name) });
+    if (done.changed.length + done.removed.length > 0) {
+      tell(name, `provisioned: ${done.changed.length} changed, ${done.removed.length} removed`);
+      changed.push(name);
+    }
+  }
+  return changed;
+}
+
+/** A key's public half as make-keys prints it. */
+async function keyOf(machine: SandboxedMachine, role: string, user: 'root' | 'user', word: string): Promise<{ fingerprint: string; publicKey: string }> {
+  const made = await must(machine, ['/usr/lib/build-infra/make-keys', role], { user });
+  const fingerprint = new RegExp(`^${word} ([0-9A-F]{40,64})$`, 'm').exec(made)?.[1];
+  if (fingerprint === undefined) throw new Error(`${machine.name} made no ${word}`);
+  return { fingerprint, publicKey: await must(machine, ['/usr/lib/build-infra/make-keys', role, 'export'], { user }) };
+}
+
+async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 'user'): Promise<string> {
+  const made = await must(machine, ['/usr/lib/build-infra/make-keys', role], { user });
+  const key = /^ssh-key (.*)$/m.exec(made)?.[1];
+  if (key === undefined) throw new Error(`${machine.name} made no ssh key`);
+  return key;
+}
+
+/** Every VM up, keys made inside the VMs that hold them, the forge furnished. @param program the bundle to run dom0 from */
+export async function raiseFarm(state: LocalState, program: string, tell: Tell): Promise<Farm> {
+  const settings = await state.settings();
+  const before = readIfThere(join(state.folder, 'keys.json'));
+  layForge(state.rootOf('forge'), settings.ports);
+  const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
+  const machine = (name: string): SandboxedMachine => new SandboxedMachine(dom0, name, state.rootOf(name));
+  const known = new Set((await dom0.list()).map(({ name }) => name));
+  const add = async (spec: VmSpec): Promise<void> => {
+    if (!known.has(spec.name)) await dom0.addVm(spec);
+  };
+  for (const name of outsideMachines) await add(outsideSpec(name, state));
+  tell('forge', 'ssh, git:// and HTTP on this machine');
+  await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
+  const maintainer = await makeMaintainer(machine('developer'));
+  const keys: MadeKeys = { logs: null, signing: null, ...(before === undefined ? {} : JSON.parse(before.toString()) as MadeKeys), forgeHostKey: await forgeHostKey(machine('forge')), maintainer };
+
+  let pillar = await localPillar(settings, keys);
+  const vms = vmsOf(pillar);
+  for (const vm of vms) await add(specOf(vm, state));
+  const changed = new Set(provisionAll(state, pillar, tell));
+  const restart = async (): Promise<void> => {
+    // A changed VM is restarted, as an AppVM is after its template changed.
+    for (const vm of vms) if (changed.has(vm.name)) await dom0.stopVm(vm.name);
+    await Promise.all(vms.map((vm) => dom0.startVm(vm.name)));
+    changed.clear();
+  };
+  await restart();
+  const one = (role: Vm['role']): Vm => vms.find((vm) => vm.role === role) as Vm;
+  tell('build-logs', 'making the logs key');
+  keys.logs = await keyOf(machine(one('build-logs').name), 'build-logs', 'user', 'logs-key');
+  tell(one('keys').name, 'making the signing key');
+  keys.signing = await keyOf(machine(one('keys').name), 'keys', 'user', 'signing-key');
+  await must(machine('sys-net'), ['/usr/lib/build-infra/make-keys', 'sys-net']);
+  const pushKey = await sshKeyOf(machine(one('build-logs').name), 'build-logs', 'user');
+  const uploadKey = await sshKeyOf(machine(one('build').name), 'build', 'root');
+  writeDurably(join(state.folder, 'keys.json'), JSON.stringify(keys, null, 1));
+
+  await furnishForge(machine('forge'), { gitOnly: [pushKey], upload: [uploadKey], developer: [maintainer.sshKey] });
+  for (const name of ['build-logs', 'build-logs-mirror']) await makeRepository(machine('forge'), name, 'logs');
+  for (const name of settings.components) await makeRepository(machine('forge'), name, 'source');
+
+  pillar = await localPillar(settings, keys);
+  savePillar(state, pillar);
+  for (const name of provisionAll(state, pillar, tell)) changed.add(name);
+  await restart();
+  return { dom0, settings, pillar, vms, maintainer, machine };
+}
+
+/** Adds a component to the pillar and the forge; the VMs concerned are provisioned and restarted. */
+export async function addComponent(state: LocalState, settings: LocalSettings, name: string): Promise<boolean> {
+  if (settings.components.includes(name)) return false;
+  settings.components.push(name);
+  state.save(settings);
+  return true;
+}
