@@ -60,18 +60,18 @@ export class GrantBook {
     }
     if (entry.event === 'refused' || entry.event === 'signed') return;
     const { source, sha256, key, mode, commit, intent } = entry;
-    if (source === null || sha256 === null || key === null || mode === null || commit === null || intent === null) throw new Error(`journal entry ${entry.seq} names no grant`);
+    if (source === null || sha256 === null || key === null || mode === null || commit === null || intent === null) throw new Error(`journal entry ${entry.seq} names no grant; nothing will be signed until a person has looked at it`);
     const grant = { source, sha256, key, mode, commit, intent };
     const name = nameOf(grant);
     if (entry.event === 'granted') {
       const untilWall = Date.parse(entry.result);
-      if (Number.isNaN(untilWall)) throw new Error(`journal entry ${entry.seq} does not say when its grant ends`);
+      if (Number.isNaN(untilWall)) throw new Error(`journal entry ${entry.seq} does not say when its grant ends; nothing will be signed until a person has looked at it`);
       this.#everGranted.set(name, (this.#everGranted.get(name) ?? 0) + 1);
       this.#live.push({ ...grant, boot: this.#boot, untilWall, untilMonotonic: this.#clock.monotonic() + this.#grantMs });
       return;
     }
     const at = this.#live.findIndex((live) => live.sha256 === sha256 && live.commit === commit && nameOf(live) === name);
-    if (at < 0) throw new Error(`journal entry ${entry.seq} ends a grant that there was not`);
+    if (at < 0) throw new Error(`journal entry ${entry.seq} ends a grant that there was not; nothing will be signed until a person has looked at it`);
     this.#live.splice(at, 1);
     this.#ended.delete(sha256);
     this.#ended.set(sha256, entry.event === 'claimed' ? 'GRANT_USED' : 'GRANT_EXPIRED');

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { makeFolder } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
+import { printable } from '../shared/refusal.js';
 import { reportToStderr, serveSockets } from '../shared/socket-service.js';
 import { readKeysConfig } from './documents.js';
 import { gpgService } from './gpg-service.js';
@@ -17,21 +18,29 @@ const settings = `${root}/rw/config/build-infra`;
 const stateFolder = `${root}/var/lib/build-infra`;
 const report = reportToStderr;
 
-process.umask(0o077);
-makeFolder(stateFolder, 0o700);
-const config = readDocument(readFileSync(`${settings}/keys.json`), 64 * 1024, readKeysConfig);
-const gpg = { program: '/usr/bin/gpg', home: `${root}/home/user/.gnupg` };
-const keys = await SigningKeys.load(gpg, config.signingKeys);
-const verify = logsKeyVerifier({ fingerprint: config.logsKey, publicKeyFile: readFileSync(`${settings}/public-keys/${config.logsKey}.asc`), stateFolder });
-const ledger = Ledger.open({
-  stateFolder,
-  bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-  grantSeconds: config.grantSeconds,
-  clock: { wall: () => Date.now(), monotonic: () => performance.now() },
-});
-const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });
-setInterval(() => ledger.expire(), 15_000);
+async function start(): Promise<void> {
+  process.umask(0o077);
+  makeFolder(stateFolder, 0o700);
+  const config = readDocument(readFileSync(`${settings}/keys.json`), 64 * 1024, readKeysConfig);
+  const gpg = { program: '/usr/bin/gpg', home: `${root}/home/user/.gnupg` };
+  const keys = await SigningKeys.load(gpg, config.signingKeys);
+  const verify = logsKeyVerifier({ fingerprint: config.logsKey, publicKeyFile: readFileSync(`${settings}/public-keys/${config.logsKey}.asc`), stateFolder });
+  const ledger = Ledger.open({
+    stateFolder,
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    grantSeconds: config.grantSeconds,
+    clock: { wall: () => Date.now(), monotonic: () => performance.now() },
+  });
+  const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });
+  setInterval(() => ledger.expire(), 15_000);
 
-process.umask(0o007);
-await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra` });
-report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}`);
+  process.umask(0o007);
+  await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra` });
+  report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}`);
+}
+
+// Whatever is wrong at the start: one line that says what, and no service.
+start().catch((error: unknown) => {
+  report(`keys agent: not started: ${printable((error as Error).message)}`);
+  process.exit(1);
+});

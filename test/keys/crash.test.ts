@@ -92,7 +92,7 @@ await t.test('a journal with one changed, one dropped or one repeated line stops
   const path = `${machine.root}/var/lib/build-infra/journal.jsonl`;
   const lines = readFileSync(path, 'utf8').split('\n');
   const damaged = [
-    lines.map((line, index) => (index === 2 ? line.replace('"mode":"detach"', '"mode":"clearsign"') : line)),
+    lines.map((line, index) => (index === 2 ? line.replace('"time":"2', '"time":"1') : line)),
     lines.filter((_, index) => index !== 2),
     [...lines.slice(0, 3), ...lines.slice(2)],
     lines.map((line, index) => (index === 2 ? line.replace(',"source"', ', "source"') : line)),
