@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Puts the parts of the build-logs agent together; every effect and path comes in from outside, so that a test can run it anywhere.
+import { join } from 'node:path';
+import { makeFolder } from '../shared/durable-files.js';
+import { callService } from '../shared/qrexec-call.js';
+import { printable } from '../shared/refusal.js';
+import { serveSockets, type Reporter } from '../shared/socket-service.js';
+import { receiptLimitBytes } from '../shared/formats/receipt.js';
+import { buildLogHandler } from './build-log-service.js';
+import type { BuildLogsConfig } from './config.js';
+import { GitRepository } from './git-repository.js';
+import { findHistory } from './history.js';
+import { intentHandler } from './intent-service.js';
+import { systemClock } from './line-stamper.js';
+import { LogStore } from './log-store.js';
+import { Publisher } from './publisher.js';
+import { Receipts } from './receipts.js';
+import { Remote } from './remote.js';
+import { gpgSigner } from './signer.js';
+
+export interface AgentOptions {
+  config: BuildLogsConfig;
+  stateFolder: string;
+  socketFolder: string;
+  gnupgHome: string;
+  sshConfig: string;
+  /** in place of /usr/bin/qrexec-client-vm */
+  qrexecClient?: string;
+  report: Reporter;
+}
+
+/** A journal of 1000 entries comes back in one answer. */
+const replyLimitBytes = receiptLimitBytes;
+const receiptTimeoutMs = 60_000;
+const startRetryMs = 5000;
+
+export async function startAgent(options: AgentOptions): Promise<{ close(): Promise<void> }> {
+  const { config, report, stateFolder } = options;
+  makeFolder(stateFolder);
+  const repository = await GitRepository.open(join(stateFolder, 'repository.git'));
+  const signer = gpgSigner(options.gnupgHome, config.logsKey);
+  const remotes = config.remotes.map((remote) => new Remote(remote, {
+    repository,
+    report,
+    // Short enough that one retry fits into the time of an intent.
+    timeoutMs: Math.min(60_000, Math.max(1000, config.intentSeconds * 500)),
+    sshCommand: `ssh -F ${options.sshConfig} -o BatchMode=yes`,
+    changed: () => publisher.remoteChanged(),
+  }));
+  const logs = new LogStore({
+    folder: join(stateFolder, 'logs'),
+    clock: systemClock,
+    report,
+    limitBytes: config.logBytes,
+    openLogs: config.openLogs,
+    reopenMs: config.reopenSeconds * 1000,
+    changed: (log) => publisher.changed(log),
+    isPublished: (path) => publisher.isPublished(path),
+  });
+  const receipts = new Map(config.sources.map((source) => [source.vm, new Receipts({
+    source,
+    stateFolder,
+    report,
+    commitsAfter: (from, to) => publisher.commitsAfter(from, to),
+    call: (receipt) => callService({ service: `qubesbuilder.LogReceived+${source.vm}`, input: receipt, limitBytes: replyLimitBytes, timeoutMs: receiptTimeoutMs, ...(options.qrexecClient === undefined ? {} : { client: options.qrexecClient }) }),
+    journalGrew: () => publisher.journalGrew(),
+  })]));
+  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock: systemClock });
+
+  logs.recover();
+  let stopped = false;
+  // Logs are taken while the remotes cannot be asked yet; nothing is published before it is known on which history.
+  const history = (async () => {
+    while (!stopped) {
+      try {
+        return await publisher.start(await findHistory(repository, remotes, signer, report));
+      } catch (error) {
+        report(`ALARM cannot publish: ${printable(String((error as Error).message))}; again in ${startRetryMs / 1000} s`);
+        await new Promise((resolve) => setTimeout(resolve, startRetryMs).unref());
+      }
+    }
+  })();
+  // Names of new logs are checked against the repository, so that its head must be known where there is one.
+  if (await repository.head() !== null) await Promise.race([history, new Promise((resolve) => setTimeout(resolve, startRetryMs).unref())]);
+
+  const sources = new Map(config.sources.map((source) => [source.vm, source]));
+  const buildLog = buildLogHandler({ store: logs, sources: new Set(sources.keys()), publication: (log) => publisher.publication(log) });
+  const intent = intentHandler({
+    sources,
+    receipts,
+    publisher,
+    report,
+    logExists: async (path) => logs.get(path) !== undefined || await publisher.isPublished(path) || await publisher.isPublished(`${path}.xz`),
+  });
+  const server = await serveSockets([{
+    name: 'qubesbuilder.BuildLog',
+    argument: '^(?:|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$',
+    handle: (call) => (call.argument === 'intent' ? intent(call) : buildLog(call)),
+  }], { report, folder: options.socketFolder });
+  return {
+    close: async () => {
+      stopped = true;
+      publisher.stop();
+      await logs.stop();
+      repository.stop();
+      await Promise.race([server.close(), new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+    },
+  };
+}

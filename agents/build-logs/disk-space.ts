@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A build VM can fill the disk. New lines stop early enough that what is acknowledged can still be published.
+import { statfs } from 'node:fs/promises';
+import { Refusal } from '../shared/refusal.js';
+
+export const diskFull = (): Refusal => new Refusal('DISK_FULL', 'the build-logs VM has no room; what it acknowledged is kept');
+
+/** Kept free for the publisher: 64 MiB, or a twentieth of a small disk. */
+const reserveBytes = 64 * 1024 * 1024;
+
+export function isDiskFull(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  return code === 'ENOSPC' || code === 'EDQUOT' || (error instanceof Refusal && error.code === 'DISK_FULL');
+}
+
+/** @throws Refusal DISK_FULL when less than the reserve is free on the file system of `folder` */
+export async function demandRoom(folder: string): Promise<void> {
+  const about = await statfs(folder);
+  if (about.bavail * about.bsize < Math.min(reserveBytes, (about.blocks * about.bsize) / 20)) throw diskFull();
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it touches. Git's own long-running
+// plumbing reads objects and moves the ref; only this agent writes here.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { simpleGit, type SimpleGit } from 'simple-git';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
+
+export const branch = 'refs/heads/main';
+
+/** No configuration but the repository's own, which this agent wrote. */
+export const gitEnvironment: NodeJS.ProcessEnv = { ...cleanEnvironment, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' };
+
+/**
+ * simple-git on a repository. What it holds back by default is permitted as far as the values are ours: no variable, option or URL
+ * here comes from another VM.
+ */
+export function gitIn(baseDir: string, more: { abort?: AbortSignal; sshCommand?: string } = {}): SimpleGit {
+  return simpleGit({
+    baseDir,
+    ...(more.abort === undefined ? {} : { abort: more.abort }),
+    unsafe: { allowUnsafeTemplateDir: true, allowUnsafeConfigPaths: true, allowUnsafeSshCommand: true },
+    allowEnvironment: ['GIT_CONFIG_GLOBAL', 'GIT_CONFIG_NOSYSTEM', 'GIT_TERMINAL_PROMPT', 'GIT_SSH_COMMAND'],
+  }).env({ ...gitEnvironment, ...(more.sshCommand === undefined ? {} : { GIT_SSH_COMMAND: more.sshCommand }) } as Record<string, string>);
+}
+
+const settings: [string, string][] = [
+  ['gc.auto', '0'],
+  ['core.logAllRefUpdates', 'false'],
+  ['core.fsync', 'all'],
+  // A log is text that grew: deltas against its last version are what keeps the cost near one copy.
+  ['pack.window', '10'],
+  ['core.bigFileThreshold', '256m'],
+  ['push.default', 'nothing'],
+];
+
+interface Waiting {
+  resolve(answer: { type: string; body: Buffer } | undefined): void;
+  reject(error: Error): void;
+}
+
+/** One `git cat-file --batch-command`, questions in order. */
+class ObjectReader {
+  readonly #repository: string;
+  #child: ChildProcess | undefined;
+  #waiting: Waiting[] = [];
+  #seen: Buffer[] = [];
+  #seenBytes = 0;
+  #needed = 0;
+
+  constructor(repository: string) {
+    this.#repository = repository;
+  }
+
+  ask(question: string): Promise<{ type: string; body: Buffer } | undefined> {
+    return new Promise((resolve, reject) => {
+      const child = this.#child ??= this.#start();
+      this.#waiting.push({ resolve, reject });
+      child.stdin?.write(`${question}\n`);
+    });
+  }
+
+  #start(): ChildProcess {
+    const child = spawn('git', ['--git-dir', this.#repository, 'cat-file', '--batch-command'], { stdio: ['pipe', 'pipe', 'ignore'], env: gitEnvironment });
+    child.stdout?.on('data', (chunk: Buffer) => {
+      this.#seen.push(chunk);
+      this.#seenBytes += chunk.length;
+      if (this.#seenBytes >= this.#needed) this.#read();
+    });
+    child.stdin?.on('error', () => undefined);
+    const gone = (): void => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      this.#seen = [];
+      this.#seenBytes = this.#needed = 0;
+      for (const waiting of this.#waiting.splice(0)) waiting.reject(new Error('git cat-file ended'));
+    };
+    child.on('error', gone).on('close', gone);
+    return child;
+  }
+
+  #read(): void {
+    let data = this.#seen.length === 1 ? this.#seen[0] as Buffer : Buffer.concat(this.#seen);
+    this.#needed = 0;
+    for (;;) {
+      const end = data.indexOf(10);
+      if (end < 0) break;
+      const words = data.toString('utf8', 0, end).split(' ');
+      const kind = words.at(-2) as string;
+      // `info` answers like `contents` without the body; its question is spelled with ^{} nowhere, so the marker is ours.
+      if (words.at(-1) === 'missing' || words.at(-1) === 'ambiguous') {
+        this.#waiting.shift()?.resolve(undefined);
+        data = data.subarray(end + 1);
+        continue;
+      }
+      const size = Number(words.at(-1));
+      if (data.length < end + 1 + size + 1) {
+        this.#needed = end + 1 + size + 1;
+        break;
+      }
+      this.#waiting.shift()?.resolve({ type: kind, body: Buffer.from(data.subarray(end + 1, end + 1 + size)) });
+      data = data.subarray(end + 1 + size + 1);
+    }
+    this.#seen = data.length > 0 ? [data] : [];
+    this.#seenBytes = data.length;
+  }
+
+  stop(): void {
+    this.#child?.stdin?.end();
+    this.#child = undefined;
+  }
+}
+
+export class GitRepository {
+  readonly path: string;
+  readonly objects: LooseObjects;
+  readonly #reader: ObjectReader;
+  readonly #trees = new Map<string, TreeEntry[]>();
+
+  private constructor(path: string) {
+    this.path = path;
+    this.objects = new LooseObjects(path);
+    this.#reader = new ObjectReader(path);
+  }
+
+  static async open(path: string): Promise<GitRepository> {
+    if (!existsSync(join(path, 'HEAD'))) {
+      await gitIn('/').raw('init', '--quiet', '--bare', '--template=', '--initial-branch=main', path);
+    }
+    const repository = new GitRepository(path);
+    for (const [name, value] of settings) await repository.git('config', name, value);
+    return repository;
+  }
+
+  /** A git command that is not on the way of a publication. */
+  async git(...argv: string[]): Promise<string> {
+    return gitIn(this.path).raw(...argv);
+  }
+
+  /** null in a repository without a commit */
+  async head(): Promise<string | null> {
+    const found = (await this.git('for-each-ref', '--format=%(objectname)', branch)).trim();
+    return found === '' ? null : found;
+  }
+
+  async object(id: string, type: 'commit' | 'tree' | 'blob'): Promise<Buffer | undefined> {
+    const found = await this.#reader.ask(`contents ${id}`);
+    if (found !== undefined && found.type !== type) throw new Error(`${id} is a ${found.type}, not a ${type}`);
+    return found?.body;
+  }
+
+  async tree(id: string): Promise<TreeEntry[]> {
+    const known = this.#trees.get(id);
+    if (known !== undefined) return known;
+    const body = await this.object(id, 'tree');
+    if (body === undefined) throw new Error(`tree ${id} is missing`);
+    const entries = readTree(body);
+    this.#remember(id, entries);
+    return entries;
+  }
+
+  #remember(id: string, entries: TreeEntry[]): void {
+    if (this.#trees.size > 200) this.#trees.delete(this.#trees.keys().next().value as string);
+    this.#trees.set(id, entries);
+  }
+
+  /** The entry at `path` under the tree `root`, or undefined. */
+  async find(root: string | null, path: string): Promise<TreeEntry | undefined> {
+    let entry: TreeEntry | undefined = root === null ? undefined : { mode: '40000', name: '', id: root };
+    for (const name of path.split('/')) {
+      if (entry === undefined || entry.mode !== '40000') return undefined;
+      entry = (await this.tree(entry.id)).find((candidate) => candidate.name === name);
+    }
+    return entry;
+  }
+
+  /** Writes `root` with blobs put (or, for null, taken away) at paths; touches only their folders. @returns the new root */
+  async withFiles(root: string | null, files: ReadonlyMap<string, string | null>): Promise<string> {
+    const here = new Map<string, string | null>();
+    const below = new Map<string, Map<string, string | null>>();
+    for (const [path, id] of files) {
+      const slash = path.indexOf('/');
+      if (slash < 0) here.set(path, id);
+      else {
+        const name = path.slice(0, slash);
+        const rest = below.get(name) ?? new Map<string, string | null>();
+        below.set(name, rest.set(path.slice(slash + 1), id));
+      }
+    }
+    const before = root === null ? [] : await this.tree(root);
+    const entries = new Map(before.map((entry) => [entry.name, entry]));
+    for (const [name, id] of here) {
+      if (id === null) entries.delete(name);
+      else entries.set(name, { mode: '100644', name, id });
+    }
+    await Promise.all([...below].map(async ([name, rest]) => {
+      const folder = entries.get(name);
+      if (folder !== undefined && folder.mode !== '40000') throw new Error(`${name} is a file in the repository, not a folder`);
+      entries.set(name, { mode: '40000', name, id: await this.withFiles(folder?.id ?? null, rest) });
+    }));
+    const after = [...entries.values()];
+    const { id } = await this.objects.write('tree', writeTree(after));
+    this.#remember(id, after);
+    return id;
+  }
+
+  /** Moves the branch; a crash leaves it at the one or the other, both complete. @throws if it is not at `from` */
+  async moveBranch(from: string | null, to: string): Promise<void> {
+    await this.objects.sync();
+    await this.git('update-ref', branch, to, from ?? '0'.repeat(40));
+  }
+
+  /** Packs what has piled up; the work is in proportion to what is new. */
+  async pack(): Promise<void> {
+    await this.git('repack', '-d', '-q', '--geometric=2');
+  }
+
+  stop(): void {
+    this.#reader.stop();
+  }
+}

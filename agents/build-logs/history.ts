@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where to go on at a start. A VM that was restored, or whose disk is new, must not begin a second history beside the one that its
+// remotes hold: it takes that one over, if the logs key signed it.
+import { Refusal } from '../shared/refusal.js';
+import type { Reporter } from '../shared/socket-service.js';
+import { readGitCommit } from '../shared/formats/git-commit.js';
+import { readPublicationMessage } from '../shared/formats/publication.js';
+import { branch, type GitRepository } from './git-repository.js';
+import type { Remote } from './remote.js';
+import type { Signer } from './signer.js';
+
+/** @throws Refusal HISTORY_DIVERGED, FOREIGN_HISTORY; any error of a required remote that cannot be asked */
+export async function findHistory(repository: GitRepository, remotes: readonly Remote[], signer: Signer, report: Reporter): Promise<string | null> {
+  const isAncestor = (older: string, newer: string): Promise<boolean> => repository.git('merge-base', '--is-ancestor', older, newer).then(() => true, () => false);
+  let head = await repository.head();
+  // With a history of its own the agent need not wait for anybody: a remote that is ahead shows when it is pushed to.
+  const mustAsk = head === null;
+  for (const remote of remotes) {
+    let theirs: string | null;
+    try {
+      theirs = await remote.head();
+    } catch (error) {
+      if (mustAsk && remote.required) throw error;
+      report(`remote ${remote.name}: cannot be asked: ${String((error as Error).message).split('\n')[0]}`);
+      continue;
+    }
+    if (theirs === null || theirs === head) continue;
+    if (head !== null && await isAncestor(theirs, head)) continue;
+    await remote.fetch();
+    if (head !== null && !await isAncestor(head, theirs)) throw new Refusal('HISTORY_DIVERGED', `remote ${remote.name} holds ${theirs}, here is ${head}`);
+    await demandOurs(repository, theirs, signer);
+    await repository.moveBranch(head, theirs);
+    report(`took over the history of remote ${remote.name} up to ${theirs}`);
+    head = theirs;
+  }
+  return head;
+}
+
+async function demandOurs(repository: GitRepository, id: string, signer: Signer): Promise<void> {
+  const body = await repository.object(id, 'commit');
+  if (body === undefined) throw new Error(`${branch} ${id} was not fetched`);
+  const commit = readGitCommit(body);
+  readPublicationMessage(commit.message);
+  if (!await signer.verifies(commit.signedBytes, commit.signature)) throw new Refusal('FOREIGN_HISTORY', `commit ${id} is not signed by the logs key`);
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
+import { readDocument } from '../shared/json-document.js';
+import { checkWith } from '../shared/json-schema.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import { readAll, type Call, type Reporter } from '../shared/socket-service.js';
+import { intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
+import type { SourceConfig } from './config.js';
+import { sha256Of, type Publisher } from './publisher.js';
+import type { Receipts } from './receipts.js';
+
+const checkIntent = checkWith<IntentDocument>(intentSchema);
+const readTimeoutMs = 30_000;
+/** Of one build VM, waiting at once. */
+const waitingLimit = 500;
+
+export interface IntentOptions {
+  sources: ReadonlyMap<string, SourceConfig>;
+  receipts: ReadonlyMap<string, Receipts>;
+  publisher: Publisher;
+  /** whether BuildLog has, or the repository holds, a log of that path */
+  logExists(path: string): Promise<boolean>;
+  report: Reporter;
+}
+
+/** @throws Refusal KEY_NOT_ALLOWED, LOG_UNKNOWN */
+async function checkIntents(intents: readonly Intent[], source: SourceConfig, logExists: IntentOptions['logExists']): Promise<void> {
+  const logs = new Set<string>();
+  for (const intent of intents) {
+    if (!source.keys.includes(intent.key)) throw new Refusal('KEY_NOT_ALLOWED', `${source.vm} may not ask for key ${intent.key}`, '/key');
+    for (const path of intent.logs) logs.add(path);
+  }
+  for (const path of logs) {
+    // Whose log it is stands at its beginning; that the file exists alone would let one VM point at another's log.
+    if (!path.startsWith(`${source.vm}/`) || !await logExists(path)) throw new Refusal('LOG_UNKNOWN', `${path} is no log of ${source.vm}`, '/logs');
+  }
+}
+
+export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
+  const waiting = new Map<string, number>();
+
+  async function publish(call: Call, source: SourceConfig, receipts: Receipts): Promise<IntentReply> {
+    receipts.demandTrust();
+    const bytes = await readAll(call.stream, intentLimitBytes, readTimeoutMs);
+    const intents = intentsOf(readDocument(bytes, intentLimitBytes, checkIntent));
+    await checkIntents(intents, source, options.logExists);
+    const sha256 = sha256Of(bytes);
+    const grants = intents.map((intent) => ({ sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256 }));
+    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, grants });
+    return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
+  }
+
+  return async (call) => {
+    const answer = (reply: IntentReply): void => {
+      if (call.stream.writable) call.stream.end(`${JSON.stringify(reply)}\n`);
+    };
+    const count = waiting.get(call.source) ?? 0;
+    waiting.set(call.source, count + 1);
+    try {
+      const source = options.sources.get(call.source);
+      const receipts = options.receipts.get(call.source);
+      if (source === undefined || receipts === undefined) throw new Refusal('UNKNOWN_SOURCE', 'this VM signs nothing here');
+      if (count >= waitingLimit) throw new Refusal('TOO_MANY_INTENTS', `${count} intents wait already`);
+      answer(await publish(call, source, receipts));
+    } catch (error) {
+      const refusal = error instanceof Refusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
+      options.report(`intent from ${call.source}: ${error instanceof Refusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
+      answer({ format: intentReplyFormat, result: 'refused', code: refusal.code, detail: `${refusal.field === undefined ? '' : `${refusal.field}: `}${refusal.detail}` });
+      setTimeout(() => call.stream.destroy(), 2000).unref();
+    } finally {
+      waiting.set(call.source, (waiting.get(call.source) ?? 1) - 1);
+    }
+  };
+}

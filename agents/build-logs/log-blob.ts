@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece: each publication packs only
+// what is new into one more xz stream at the end, so that a published version is a byte prefix of the next in either form.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { closeSync, createReadStream, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import type { WrittenObject } from './git-objects.js';
+import type { GitRepository } from './git-repository.js';
+import type { Log } from './log.js';
+import { writeRecord } from './log-record.js';
+
+export const plainLimitBytes = 10 * 1024 * 1024;
+
+export interface LogBlob extends WrittenObject {
+  path: string;
+  /** of the log, plain */
+  plainBytes: number;
+}
+
+/** Packs the log's bytes up to `plainBytes` into the file beside it. @returns that file's size */
+async function pack(log: Log, plainBytes: number): Promise<number> {
+  const done = log.record.xz ?? { plain: 0, packed: 0 };
+  if (done.plain === plainBytes) return done.packed;
+  const fd = openSync(`${log.file}.xz`, existsSync(`${log.file}.xz`) ? 'r+' : 'w+');
+  closeSync(fd);
+  const target = openSync(`${log.file}.xz`, 'a');
+  try {
+    // What a kill left unfinished.
+    ftruncateSync(target, done.packed);
+    const child = spawn('xz', ['--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
+    const ended = new Promise<void>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (status) => (status === 0 ? resolve() : reject(new Error(`xz ended with ${status}`))));
+    });
+    await Promise.all([ended, pipeline(createReadStream(log.file, { start: done.plain, end: plainBytes - 1, highWaterMark: 256 * 1024 }), child.stdin as NodeJS.WritableStream)]);
+    fdatasyncSync(target);
+    log.record.xz = { plain: plainBytes, packed: fstatSync(target).size };
+    writeRecord(log.file, log.record);
+    return log.record.xz.packed;
+  } finally {
+    closeSync(target);
+  }
+}
+
+/** Writes what the log holds on disk now as a git object. */
+export async function writeLogBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
+  const plainBytes = log.readyBytes;
+  if (plainBytes <= plainLimitBytes && log.record.xz === undefined) {
+    return { path: log.record.path, plainBytes, ...await repository.objects.writeFile(log.file, plainBytes) };
+  }
+  const packed = await pack(log, plainBytes);
+  return { path: `${log.record.path}.xz`, plainBytes, ...await repository.objects.writeFile(`${log.file}.xz`, packed) };
+}
+
+/** Whether the file begins with the blob `id` of `size` bytes: what is published already may only grow. */
+export async function beginsWithBlob(file: string, id: string, size: number): Promise<boolean> {
+  const hash = createHash('sha1').update(`blob ${size}\0`);
+  if (!existsSync(file)) return false;
+  if (size > 0) for await (const chunk of createReadStream(file, { end: size - 1 })) hash.update(chunk as Buffer);
+  return hash.digest('hex') === id;
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The logs key: signs what a publication's commit says, and tells whether an older commit was signed by it.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { printable } from '../shared/refusal.js';
+
+export interface Signer {
+  /** an armored detached signature */
+  sign(bytes: Buffer): Promise<string>;
+  verifies(bytes: Buffer, signature: string): Promise<boolean>;
+}
+
+const outputLimitBytes = 64 * 1024;
+const timeoutMs = 60_000;
+
+export function gpgSigner(home: string, key: string): Signer {
+  const gpg = (argv: string[], input: Buffer): Promise<{ status: number | null; output: string; complaint: string }> => new Promise((resolve, reject) => {
+    const child = spawn('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment, timeout: timeoutMs, killSignal: 'SIGKILL' });
+    let output = '';
+    let complaint = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      if (output.length < outputLimitBytes) output += chunk.toString('latin1');
+    });
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (complaint.length < 2000) complaint += chunk.toString('latin1');
+    });
+    child.stdin.on('error', () => undefined);
+    child.on('error', reject).on('close', (status) => resolve({ status, output, complaint }));
+    child.stdin.end(input);
+  });
+  return {
+    async sign(bytes) {
+      const { status, output, complaint } = await gpg(['--local-user', key, '--detach-sign', '--armor', '--output', '-'], bytes);
+      if (status !== 0 || !output.startsWith('-----BEGIN PGP SIGNATURE-----\n')) throw new Error(`gpg did not sign: ${printable(complaint)}`);
+      return output;
+    },
+    async verifies(bytes, signature) {
+      const folder = mkdtempSync(join(tmpdir(), 'bl-'));
+      try {
+        writeFileSync(join(folder, 'signature'), signature);
+        const { status, output } = await gpg(['--status-fd', '1', '--verify', join(folder, 'signature'), '-'], bytes);
+        const words = output.split('\n').find((line) => line.startsWith('[GNUPG:] VALIDSIG '))?.split(' ') ?? [];
+        return status === 0 && (words[2] === key || words.at(-1) === key);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}

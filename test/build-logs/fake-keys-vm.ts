@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Keeps the protocol of LogReceived as a keys VM does (chain of commits, intents named in them, a hash-chained journal), without keys.
+import { createHash } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
+import { journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
+import { receiptReplyFormat, type Receipt, type ReceiptReply } from '../../agents/shared/formats/receipt.js';
+
+export class FakeKeysVm {
+  readonly source: string;
+  readonly path: string;
+  head: string | null = null;
+  seq = 0;
+  readonly journal: string[] = [];
+  readonly receipts: Receipt[] = [];
+  /** changes the answer's lines, or says nothing at all when it returns undefined */
+  answering: (lines: string[]) => string[] | undefined = (lines) => lines;
+  /** what else it must wait for before it answers */
+  before: () => Promise<void> = () => Promise.resolve();
+  readonly #server: Server;
+
+  constructor(source: string, path: string) {
+    this.source = source;
+    this.path = path;
+    this.#server = createServer({ allowHalfOpen: true }, (stream) => {
+      const chunks: Buffer[] = [];
+      stream.on('error', () => undefined);
+      stream.on('data', (chunk) => chunks.push(chunk));
+      stream.on('end', () => void this.before().then(() => {
+        const all = Buffer.concat(chunks);
+        const answer = this.answering(this.#take(JSON.parse(all.subarray(all.indexOf(0) + 1).toString()) as Receipt));
+        stream.end(answer === undefined ? '' : answer.map((line) => `${line}\n`).join(''));
+      }));
+    });
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve) => this.#server.listen(this.path, resolve));
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => this.#server.close(() => {
+      rmSync(this.path, { force: true });
+      resolve();
+    }));
+  }
+
+  enter(event: JournalEntry['event'], about: Partial<JournalEntry> = {}): void {
+    const last = this.journal.at(-1);
+    this.journal.push(journalLine({
+      format: journalFormat, seq: this.journal.length + 1, prev: last === undefined ? noEntry : journalLineHash(last), time: new Date().toISOString(), event,
+      source: this.source, sha256: null, key: null, mode: null, commit: null, intent: null, result: '', ...about,
+    }));
+  }
+
+  #take(receipt: Receipt): string[] {
+    this.receipts.push(receipt);
+    const known = receipt.journal?.seq ?? 0;
+    const reply = this.#judge(receipt);
+    return [JSON.stringify(reply), ...this.journal.slice(known)];
+  }
+
+  #judge(receipt: Receipt): ReceiptReply {
+    const refuse = (code: string): ReceiptReply => ({ format: receiptReplyFormat, result: 'refused', head: this.head, code, detail: code });
+    const until = new Date(Date.now() + 900_000).toISOString();
+    const commits = receipt.proof.commits.map((encoded) => readGitCommit(Buffer.from(encoded, 'base64')));
+    if (commits.length === 0) {
+      return receipt.commit === this.head && receipt.grants.length === 0 ? { format: receiptReplyFormat, result: 'accepted', head: receipt.commit, granted: 0, until } : refuse('EMPTY_PROOF');
+    }
+    let head = this.head;
+    let seq = this.seq;
+    for (const commit of commits) {
+      if ((commit.parents[0] ?? null) !== head) return refuse('GAP');
+      if (readPublicationMessage(commit.message).seq !== ++seq) return refuse('BAD_SEQ');
+      head = commit.id;
+    }
+    if (head !== receipt.commit) return refuse('WRONG_COMMIT');
+    const named = new Set(commits.flatMap((commit) => readPublicationMessage(commit.message).files).filter((file) => file.path.startsWith(`intents/${this.source}/`)).map((file) => file.sha256));
+    for (const encoded of receipt.proof.intents) {
+      if (!named.has(createHash('sha256').update(Buffer.from(encoded, 'base64')).digest('hex'))) return refuse('INTENT_NOT_PUBLISHED');
+    }
+    this.head = head;
+    this.seq = seq;
+    for (const grant of receipt.grants) this.enter('granted', { sha256: grant.sha256, key: grant.key, mode: grant.mode, commit: head, intent: grant.intent, result: until });
+    return { format: receiptReplyFormat, result: 'accepted', head, granted: receipt.grants.length, until };
+  }
+}
