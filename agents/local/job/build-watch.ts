@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Waits for a job of the build VM by the status document that its agent keeps.
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readIfThere } from '../../shared/durable-files.js';
+import { must, type Machine } from '../outside/machine.js';
+
+export interface BuildStatus {
+  queue: { job: string; component: string; version: string; waiting: { code: string; detail: string } | null }[];
+  running: { job: string; component: string; version: string; stage: string; dist: string | null; waiting: { code: string; detail: string } | null } | null;
+  recent: { job: string; component: string; version: string; state: string; reason: { code: string; detail: string } | null; logs: string[]; uploaded: string[];
+    seconds: { stage: string; dist: string | null; seconds: number }[] }[];
+}
+
+export function readBuildStatus(build: Machine): BuildStatus | undefined {
+  const bytes = readIfThere(join(build.root, 'var/lib/build-infra/status.json'));
+  return bytes === undefined ? undefined : JSON.parse(bytes.toString()) as BuildStatus;
+}
+
+/** The finished job. @throws Error when it ends in anything but "done", or takes longer than `timeoutMs` */
+export async function untilBuilt(build: Machine, component: string, version: string, onStage: (stage: string) => void, timeoutMs = 3_600_000): Promise<BuildStatus['recent'][number]> {
+  const until = Date.now() + timeoutMs;
+  const same = (job: { component: string; version: string }): boolean => job.component === component && job.version === version;
+  for (let last = ''; Date.now() < until; await sleep(200)) {
+    const status = readBuildStatus(build);
+    const over = status?.recent.find(same);
+    if (over?.state === 'done') return over;
+    if (over !== undefined) throw new Error(`the job ${over.job} ended as ${over.state}: ${over.reason?.code ?? ''} ${over.reason?.detail ?? ''}`);
+    const running = status?.running ?? undefined;
+    if (running === undefined || !same(running)) continue;
+    const stage = running.waiting === null ? running.stage : `${running.stage} waits: ${running.waiting.code} ${running.waiting.detail}`;
+    if (stage !== last) onStage(last = stage);
+  }
+  throw new Error(`${component} ${version} was not built within ${timeoutMs / 60_000} minutes`);
+}
+
+/** A command of people, through the agent's spool folder; the agent's one line of answer. */
+export async function giveCommand(build: Machine, line: string, timeoutMs = 60_000): Promise<string> {
+  const script = `set -eu; cd /var/lib/build-infra/spool; name=by-hand-$$-$(date +%s%N); printf '%s\\n' "$1" > .$name.tmp; mv .$name.tmp $name.cmd
+for n in $(seq 1 ${Math.ceil(timeoutMs / 200)}); do if test -e answers/$name.answer; then cat answers/$name.answer; exit 0; fi; sleep 0.2; done; echo 'the agent does not answer' >&2; exit 1`;
+  return (await must(build, ['sh', '-c', script, 'command', line], { user: 'root', timeoutMs: timeoutMs + 10_000 })).trim();
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `npm run local`: from a signed tag to an installed package, through the real gate. Every step ends with a post-condition that was checked;
+// the first that does not hold ends the job.
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { addComponent, raiseFarm, type Farm } from '../farm/farm.js';
+import { aptUrl, fullNameOf } from '../farm/local-pillar.js';
+import type { LocalState } from '../farm/local-state.js';
+import { importPackage, type ImportedSource } from '../outside/developer.js';
+import { gitUrl, makeRepository } from '../outside/forge.js';
+import { must, type Machine } from '../outside/machine.js';
+import { installAsVisitor } from '../outside/visitor.js';
+import { untilBuilt } from './build-watch.js';
+import type { Display } from './display.js';
+import { askForSignature, publishIntent } from './gate.js';
+import { LogTail } from './log-tail.js';
+import { githubPushPayload, sendWebhook } from './webhook.js';
+
+export interface MainJobOptions {
+  state: LocalState;
+  package: string;
+  /** dist/, where the bundles are */
+  dist: string;
+  display: Display;
+}
+
+interface AuditReport {
+  ok: boolean;
+  table: string;
+}
+
+/** What an outsider needs: two URLs and two fingerprints (and the mirror, to see that both say the same). */
+export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>): string[] {
+  const { settings, pillar } = farm;
+  const logsKey = pillar['logs-vms']['build-logs']?.key as string;
+  const signingKey = pillar['build-envs']['debian']?.key as string;
+  return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey, '--apt', aptUrl(settings), '--signing-key', signingKey];
+}
+
+async function runAudit(dist: string, farm: Farm): Promise<AuditReport> {
+  const run = promisify(execFile);
+  try {
+    const { stdout } = await run(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm)], { maxBuffer: 16 * 1024 * 1024 });
+    return { ok: true, table: stdout };
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
+    return { ok: false, table: `${stdout ?? ''}${stderr ?? ''}` };
+  }
+}
+
+export async function runMainJob(options: MainJobOptions): Promise<void> {
+  const { state, display, dist } = options;
+  const tell = (vm: string, what: string): void => display.now(vm, what);
+
+  const farm = await display.step('The farm: VMs, keys made inside them, policy', async () => {
+    const raised = await raiseFarm(state, join(dist, 'local.mjs'), tell);
+    const running = (await raised.dom0.list()).filter((vm) => vm.state === 'running').map((vm) => vm.name);
+    for (const vm of raised.vms) if (!running.includes(vm.name)) throw new Error(`${vm.name} does not run`);
+    return { value: raised, result: `running: ${running.join(' ')}` };
+  });
+  await farm.dom0.onEvent((event) => {
+    if (event.event === 'call') display.now(event.source, `→ ${event.target ?? 'nobody'}: ${event.service}${event.verdict === 'deny' ? ` (denied: ${event.reason})` : ''}`);
+  });
+  const build = farm.machine('build-debian');
+  const tail = new LogTail(state.rootOf('build-logs'));
+  tail.follow((_path, line) => display.log(line.replace(/^\S+ (\S+)\.\d+ \+0000 /, '$1 ')));
+  try {
+    const source = await importStep(options, farm);
+    await display.step('The webhook, as GitHub sends it', async () => {
+      const secret = (await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])).trim();
+      const payload = githubPushPayload({ fullName: fullNameOf(source.package), tag: source.tag, tagObject: source.tagObject, commit: source.commit, pusher: { name: 'alice', email: 'alice@developer.example' } });
+      const answer = await sendWebhook(farm.settings.ports.webhook, secret, payload);
+      if (answer.status !== 202) throw new Error(`sys-net answered ${answer.status}: ${answer.body.trim()}`);
+      return { value: undefined, result: `sys-net answered 202 ${answer.body.trim()}` };
+    });
+    const job = await display.step(`Build ${source.package} ${source.version} in build-debian, every line to build-logs, every signature through the gate`, async () => {
+      const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-debian', `stage: ${stage}`));
+      const stages = done.seconds.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(1)} s`).join(', ');
+      return { value: done, result: `${stages}\n${done.uploaded.join(' ')}` };
+    });
+    await display.step('Install it as a visitor: apt-get over HTTP in a throw-away root', async () => {
+      const key = await published(`${aptUrl(farm.settings)}/key.asc`);
+      const visit = await installAsVisitor(farm.machine('visitor'), { suite: farm.settings.suite, url: aptUrl(farm.settings), key: key.toString() }, source.package, source.version, (line) => display.log(line));
+      return { value: undefined, result: `installed ${visit.installed.join(' ')} from ${visit.urls.join(' ')}${visit.says === '' ? '' : `\nit says: ${visit.says}`}` };
+    });
+    await gateStep(farm, build, display);
+    await display.step('Audit what was published, as an outsider with two URLs and two fingerprints', async () => {
+      const report = await runAudit(dist, farm);
+      if (!report.ok) throw new Error(`the audit found something:\n${report.table}`);
+      return { value: undefined, result: report.table.trimEnd() };
+    });
+    summary(options, farm, source, job.logs);
+  } finally {
+    tail.stop();
+    farm.dom0.close();
+  }
+}
+
+/** A component that the farm does not know yet goes into the pillar, and the VMs are provisioned again. */
+async function importStep(options: MainJobOptions, farm: Farm): Promise<ImportedSource> {
+  const { state, display, dist } = options;
+  return await display.step(`The source: ${options.package} from the Debian archive, as a maintainer-signed tag`, async () => {
+    if (await addComponent(state, farm.settings, options.package)) {
+      farm.dom0.close();
+      Object.assign(farm, await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what)));
+    }
+    await makeRepository(farm.machine('forge'), options.package, 'source');
+    const source = await importPackage(farm.machine('developer'), options.package, farm.maintainer.fingerprint, farm.settings.ports, (line) => display.log(line));
+    return { value: source, result: `${source.package} ${source.version}: tag ${source.tag}, commit ${source.commit.slice(0, 12)}, signed by ${farm.maintainer.fingerprint}` };
+  });
+}
+
+/** One published intent: its bytes are signed once; one changed byte, and the same bytes again, are refused. */
+async function gateStep(farm: Farm, build: Machine, display: Display): Promise<void> {
+  await display.step('The gate: one changed byte', async () => {
+    const key = farm.pillar['build-envs']['debian']?.key as string;
+    const bytes = Buffer.concat([await published(`${aptUrl(farm.settings)}/dists/${farm.settings.suite}/Release`), Buffer.from(`# ${new Date().toISOString()}\n`)]);
+    const changed = Buffer.from(bytes);
+    changed[0] = (changed[0] as number) ^ 1;
+    const reply = await publishIntent(build, key, bytes, 'Release');
+    if (reply.result !== 'published') throw new Error(`the intent was refused: ${reply.code} ${reply.detail}`);
+    const other = await askForSignature(farm.dom0, build.name, key, changed);
+    const first = await askForSignature(farm.dom0, build.name, key, bytes);
+    const again = await askForSignature(farm.dom0, build.name, key, bytes);
+    if (other.status === 0 || other.signature.length > 0) throw new Error('the gate signed bytes that no intent names');
+    if (first.status !== 0 || first.signature.length === 0) throw new Error(`the gate refused the very bytes of the intent: ${first.reason}`);
+    if (again.status === 0 || again.signature.length > 0) throw new Error('the gate signed twice for one intent');
+    const short = createHash('sha256').update(bytes).digest('hex').slice(0, 12);
+    return {
+      value: undefined,
+      result: `intent for sha256 ${short}… published in ${reply.commit.slice(0, 12)}\none byte changed:    ${other.reason}\nthe bytes it names:  signed (${first.signature.length} bytes)\nthe same once more:  ${again.reason}`,
+    };
+  });
+}
+
+async function published(url: string): Promise<Buffer> {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  return Buffer.from(await response.arrayBuffer());
+}
+
+function summary(options: MainJobOptions, farm: Farm, source: ImportedSource, logs: string[]): void {
+  const { display, state } = options;
+  const rows = display.finished.map(({ title, seconds }) => `  ${seconds.toFixed(1).padStart(7)} s  ${title}`);
+  const total = display.finished.reduce((sum, { seconds }) => sum + seconds, 0);
+  const policy = readFileSync(join(state.policyFolder, '30-build-infra.policy'), 'utf8').split('\n').filter((line) => line !== '' && !line.startsWith('#')).length;
+  display.say(`
+${display.paint('bold', `${source.package} ${source.version} was built, signed, published, installed and audited.`)}
+
+${rows.join('\n')}
+  ${total.toFixed(1).padStart(7)} s  in all
+
+Where things are
+  APT repository     ${aptUrl(farm.settings)}
+  published logs     ${gitUrl('build-logs', farm.settings.ports)}   (and build-logs-mirror.git)
+  this job's logs    ${logs.join(' ')}
+  VMs, one folder each: ${join(state.folder, 'vms')}; the policy that ruled them (${policy} lines): ${join(state.policyFolder, '30-build-infra.policy')}
+
+What to try next
+  npm run local -- status                      VMs and jobs
+  npm run local -- exec build-debian -- bash   look around where the build ran; there is no key to find
+  npm run local -- exec build-debian -- sh -c 'echo secret | /usr/lib/build-infra/gpg -b -a'     ask for a signature: it becomes public first
+  npm run local -- --package NAME              another Debian source package
+  npm run local -- audit                       check it all again
+  npm run local -- down                        stop every VM
+`);
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `npm run local`: the farm on one machine. Exit 0 only if every post-condition was checked; 1 where something failed, 2 for a wrong command line.
+import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { connectDom0, raiseFarm } from './farm/farm.js';
+import { LocalState } from './farm/local-state.js';
+import { SandboxedMachine } from './farm/sandboxed-machine.js';
+import { giveCommand, readBuildStatus } from './job/build-watch.js';
+import { Display } from './job/display.js';
+import { LogTail } from './job/log-tail.js';
+import { auditArguments, runMainJob } from './job/main-job.js';
+import { readPillar } from './provision/pillar.js';
+import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';
+import { Dom0 } from './qrexec/dom0.js';
+import { ensureRootNamespace } from './vm/root-namespace.js';
+
+const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
+       npm run local -- --package NAME       the same with another Debian source package
+       npm run local -- up                   start the VMs, make what is missing
+       npm run local -- down [--purge]       stop them; --purge also removes all they hold
+       npm run local -- status               VMs, jobs, last results
+       npm run local -- exec VM -- CMD...    run a command in a VM, as user (--root: as root)
+       npm run local -- trigger COMPONENT    build the newest signed tag, as a webhook or the poller would
+       npm run local -- logs [-f]            the logs as build-logs received them
+       npm run local -- audit [--json]       check the published repositories
+       npm run local -- --help
+
+  --state DIR   where the farm lives (by default .local in the checkout)
+`;
+
+const dist = dirname(fileURLToPath(import.meta.url));
+
+class Usage extends Error {}
+
+async function running(state: LocalState): Promise<AdminClient> {
+  try {
+    return await connectDom0(state);
+  } catch {
+    throw new Error('the farm is not running: npm run local -- up');
+  }
+}
+
+/** The process that is dom0: it holds the VMs and ends with `down`. */
+async function beDom0(state: LocalState): Promise<number> {
+  const dom0 = await Dom0.start({ stateFolder: state.folder, policyFolders: [state.policyFolder] });
+  await new Promise<void>((end) => {
+    dom0.once('shutdown', end);
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, end);
+  });
+  await dom0.close();
+  return 0;
+}
+
+async function down(state: LocalState, purge: boolean): Promise<number> {
+  const dom0 = await connectDom0(state).catch(() => undefined);
+  await dom0?.shutdown();
+  process.stdout.write(dom0 === undefined ? 'the farm was not running\n' : 'every VM is stopped\n');
+  if (purge) {
+    rmSync(state.folder, { recursive: true, force: true });
+    process.stdout.write(`removed ${state.folder}\n`);
+  }
+  return 0;
+}
+
+async function status(state: LocalState): Promise<number> {
+  const dom0 = await running(state);
+  process.stdout.write('VM            state     network\n');
+  for (const vm of await dom0.list()) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
+  const jobs = readBuildStatus(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')));
+  dom0.close();
+  process.stdout.write('\njobs\n');
+  if (jobs?.running) process.stdout.write(`  running  ${jobs.running.job}  ${jobs.running.stage}${jobs.running.waiting === null ? '' : ` (waits: ${jobs.running.waiting.code})`}\n`);
+  for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting === null ? '' : ` (waits: ${job.waiting.code} ${job.waiting.detail})`}\n`);
+  for (const job of (jobs?.recent ?? []).slice(0, 10)) process.stdout.write(`  ${job.state.padEnd(8)} ${job.job}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}\n`);
+  if (jobs === undefined || (jobs.running === null && jobs.queue.length + jobs.recent.length === 0)) process.stdout.write('  none\n');
+  return 0;
+}
+
+async function exec(state: LocalState, vm: string | undefined, command: string[], root: boolean): Promise<number> {
+  if (vm === undefined || command.length === 0) throw new Usage('exec needs a VM and a command: exec VM -- CMD...');
+  const dom0 = await running(state);
+  const child = await spawnInVm(dom0, vm, { argv: command, user: root ? 'root' : 'user', tty: process.stdin.isTTY && process.stdout.isTTY, env: { TERM: process.env['TERM'] ?? 'dumb' } });
+  dom0.close();
+  return await new Promise((end) => child.once('close', (code) => end(code ?? 255)));
+}
+
+async function logs(state: LocalState, follow: boolean): Promise<number> {
+  const tail = new LogTail(state.rootOf('build-logs'));
+  let last = '';
+  tail.follow((path, line) => {
+    if (path !== last) process.stdout.write(`==> ${path}\n`);
+    last = path;
+    process.stdout.write(`${line}\n`);
+  }, true);
+  if (follow) await new Promise<void>((end) => process.once('SIGINT', end));
+  else await new Promise((end) => setTimeout(end, 600));
+  tail.stop();
+  return 0;
+}
+
+async function audit(state: LocalState, json: boolean): Promise<number> {
+  const args = auditArguments({ settings: await state.settings(), pillar: await readPillar(state.pillarFile) });
+  const child = spawn(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])], { stdio: 'inherit' });
+  return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
+}
+
+async function run(argv: string[]): Promise<number> {
+  const separator = argv.indexOf('--');
+  const command = separator < 0 ? [] : argv.slice(separator + 1);
+  let parsed;
+  try {
+    parsed = parseArgs({
+      args: separator < 0 ? argv : argv.slice(0, separator), strict: true, allowPositionals: true,
+      options: {
+        state: { type: 'string' }, package: { type: 'string', default: 'hello' }, help: { type: 'boolean', short: 'h' }, follow: { type: 'boolean', short: 'f' },
+        json: { type: 'boolean' }, purge: { type: 'boolean' }, root: { type: 'boolean' },
+      },
+    });
+  } catch (error) {
+    throw new Usage((error as Error).message);
+  }
+  const { values, positionals: [verb, ...words] } = parsed;
+  if (values.help === true) {
+    process.stdout.write(usage);
+    return 0;
+  }
+  await ensureRootNamespace();
+  const state = new LocalState(resolve(values.state ?? join(dirname(dist), '.local')));
+  const nothingMore = (): void => {
+    if (words.length > 0) throw new Usage(`${verb ?? ''} takes no further words: ${words.join(' ')}`);
+  };
+  switch (verb) {
+    case undefined:
+      await runMainJob({ state, package: values.package, dist, display: new Display() });
+      return 0;
+    case 'up': {
+      nothingMore();
+      const display = new Display();
+      await display.step('The farm: VMs, keys made inside them, policy', async () => {
+        const farm = await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what));
+        farm.dom0.close();
+        return { value: undefined, result: `running: ${farm.vms.map((vm) => vm.name).join(' ')}` };
+      });
+      return 0;
+    }
+    case 'down': nothingMore(); return await down(state, values.purge === true);
+    case 'status': nothingMore(); return await status(state);
+    case 'exec': return await exec(state, words[0], [...words.slice(1), ...command], values.root === true);
+    case 'trigger': {
+      if (words[0] === undefined || words.length > 1) throw new Usage('trigger needs one component');
+      const dom0 = await running(state);
+      const answer = await giveCommand(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')), `trigger ${words[0]}`);
+      dom0.close();
+      process.stdout.write(`${answer}\n`);
+      return /^(queued|known) /.test(answer) ? 0 : 1;
+    }
+    case 'logs': nothingMore(); return await logs(state, values.follow === true);
+    case 'audit': nothingMore(); return await audit(state, values.json === true);
+    case 'dom0': return await beDom0(state);
+    default: throw new Usage(`unknown command ${verb}`);
+  }
+}
+
+try {
+  process.exitCode = await run(process.argv.slice(2));
+} catch (error) {
+  const wrong = error instanceof Usage;
+  process.stderr.write(`build-infra: ${(error as Error).message}\n${wrong ? usage : ''}`);
+  process.exitCode = wrong ? 2 : 1;
+}
