@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The manifest of a role: what goes into its VMs, as data (docs/formats.md, "Manifests"). Salt reads the same files.
+// The manifest of a role: what goes into its VMs, as data (salt/README.md). Salt reads the same files.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';

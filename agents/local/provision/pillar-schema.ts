@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The shape of the pillar's `build-infra` key. `title` is what a person reads when a value does not fit. Every text that a template puts into
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
+import { payloadLimitBytes } from '../../shared/formats/intent.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
 
 const text = (pattern: string, title: string): object => ({ type: 'string', pattern, title });
@@ -49,8 +50,8 @@ const buildEnv = shape({
   components: named(plainNamePattern, plain, builtComponent),
   'poll-seconds': whole(10, 86_400),
   'build-seconds': whole(60, 86_400),
-  'grant-seconds': whole(10, 3_600),
-  'payload-bytes': whole(1024, 4_294_967_296),
+  'grant-seconds': whole(10, 900),
+  'payload-bytes': whole(1024, payloadLimitBytes),
 }, ['logs', 'netvm', 'key', 'distributions', 'apt', 'maintainers', 'required-signatures', 'components']);
 
 const logsVm = shape({
@@ -60,8 +61,8 @@ const logsVm = shape({
   'publish-seconds': whole(1, 3_600),
   'intent-seconds': whole(5, 3_600),
   'reopen-seconds': whole(1, 3_600),
-  'log-bytes': whole(1_048_576, 17_179_869_184),
-  'open-logs': whole(1, 4096),
+  'log-bytes': whole(1_048_576, 4_294_967_296),
+  'open-logs': whole(1, 1000),
 }, ['netvm', 'key', 'remotes']);
 
 export const pillarSchema = shape({

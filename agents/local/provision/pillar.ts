@@ -80,7 +80,7 @@ function explain(error: ErrorObject): Refusal {
 
 /**
  * The content of `build-infra`, checked for shape and meaning.
- * @throws Refusal with the field as `build-envs.debian.key`; codes in docs/formats.md, "Pillar"
+ * @throws Refusal with the field as `build-envs.debian.key`; codes in salt/README.md
  */
 export async function checkPillar(untrusted: unknown): Promise<Pillar> {
   if (!matchesShape(untrusted)) {

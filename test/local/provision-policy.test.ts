@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who may call what under the policy made from a pillar: a table of what is allowed, and everything else denied, tried one by one.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'tap';
+import { evaluate } from '../../agents/local/policy/evaluate.js';
+import { loadPolicy } from '../../agents/local/policy/policy-files.js';
+import { SystemInfo, systemVm } from '../../agents/local/policy/system-info.js';
+import { provision } from '../../agents/local/provision/provision.js';
+import { qubesDocument, vmsOf } from '../../agents/local/provision/vms.js';
+import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { example, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
+
+const services = ['qubes.Gpg', 'qubesbuilder.LogReceived', 'qubesbuilder.BuildLog', 'qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand', 'local.ConnectSSH'];
+
+/** Caller, service and argument, what is asked for → who answers. Everything that is not here is denied. */
+function allowed(pillar: Pillar): Map<string, string> {
+  const table = new Map<string, string>();
+  const add = (source: string, call: string, answers: string, asked = ['@default', 'no-such-vm', answers, 'dom0', '@adminvm']): void => {
+    for (const target of asked) table.set(`${source} ${call} ${target}`, answers);
+  };
+  for (const [env, { logs }] of Object.entries(pillar['build-envs'])) {
+    add(`build-${env}`, 'qubes.Gpg', `keys-${env}`);
+    add(logs, `qubesbuilder.LogReceived+build-${env}`, `keys-${env}`);
+    for (const argument of ['', '+intent', '+nightly']) add(`build-${env}`, `qubesbuilder.BuildLog${argument}`, logs);
+    for (const argument of ['', '+hello', '+zlib']) add(pillar['net-vm'], `qubesbuilder.TriggerBuild${argument}`, `build-${env}`, [`build-${env}`]);
+    add(pillar['net-vm'], 'qubesbuilder.ProcessGithubCommand', `build-${env}`, [`build-${env}`]);
+  }
+  for (const host of Object.keys(pillar['ssh-hosts'])) {
+    for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['net-vm']);
+  }
+  return table;
+}
+
+for (const [words, pillar] of [['the example', example()], ['three environments', threeEnvironments()]] as const) {
+  test(`policy of ${words}: what is in the table is allowed, everything else is denied`, async (t) => {
+    const { folder } = workshop(t);
+    provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+    const policies = join(folder, 'etc/qubes/policy.d');
+    // A careless file that comes later opens nothing.
+    writeFileSync(join(policies, '40-careless.policy'), services.map((service) => `${service} * @anyvm @anyvm allow target=work\n${service} * * dom0 allow\n`).join(''));
+    const rules = loadPolicy([policies]);
+    const strangers = ['work', 'sys-whonix', 'sys-firewall', 'debian-13-build-infra', 'build-debian2', 'keys-debian2', 'build-logs2', 'sys-net2', 'disp42'];
+    const system = new SystemInfo([
+      ...qubesDocument(pillar).vms.map((vm) => systemVm(vm)),
+      ...strangers.map((name) => systemVm({ name, type: name === 'disp42' ? 'DispVM' : name.startsWith('debian') ? 'TemplateVM' : 'AppVM', defaultDispvm: 'sys-net2', templateForDispvms: name === 'sys-net2' })),
+    ]);
+    const names = [...vmsOf(pillar).map(({ name }) => name), ...strangers];
+    const targets = [...names, 'no-such-vm', 'dom0', '@adminvm', '@default', '@dispvm', '@dispvm:sys-net2'];
+    const table = allowed(pillar);
+    const arguments_ = ['', '+intent', '+nightly', '+hello', '+zlib', '+forge.example', '+code.example.org', '+elsewhere.example', '+forge.example.', '+FORGE.example', ...names.map((name) => `+${name}`)];
+    let tried = 0;
+    const wrong: string[] = [];
+    for (const source of names) {
+      for (const service of services) {
+        for (const argument of arguments_) {
+          for (const target of targets) {
+            tried++;
+            const verdict = evaluate(rules, system, { source, target, service: `${service}${argument}` });
+            const call = `${source} ${service}${argument} ${target}`;
+            const wide = `${source} ${service} ${target}`;
+            // The argument of a log (a subdirectory) and of a hint (a component) is checked by the service, not by the policy.
+            const expected = ['qubesbuilder.BuildLog', 'qubesbuilder.TriggerBuild'].includes(service) ? table.get(wide) : table.get(call);
+            const got = verdict.result === 'allow' ? verdict.target : verdict.result === 'deny' ? undefined : 'asked';
+            if (got !== expected) wrong.push(`${call}: ${got ?? 'denied'} instead of ${expected ?? 'denied'}`);
+          }
+        }
+      }
+    }
+    t.strictSame(wrong.slice(0, 10), []);
+    t.ok(tried > 20_000, `${tried} calls tried`);
+  });
+}
+
+test('the committed policy parses, names exact VMs, and never allows @anyvm', async (t) => {
+  const rules = loadPolicy([join(top, 'policies')]);
+  t.ok(rules.length > 0);
+  for (const rule of rules) {
+    const [service, , source, target, action] = rule.text.split(/\s+/) as [string, string, string, string, string];
+    t.ok(services.includes(service), rule.text);
+    if (action !== 'allow') continue;
+    t.notMatch(source, /^[@*]/, rule.text);
+    t.match(target, /^(?:@default|@adminvm|[a-z-]+)$/, rule.text);
+    t.match(rule.text, / target=[a-z-]+$/, rule.text);
+  }
+  for (const service of services) {
+    const own = rules.filter((rule) => rule.text.startsWith(`${service} `));
+    t.equal(own.at(-1)?.text, `${service} * * * deny`);
+  }
+});
+
+test('one error in a neighbouring file denies all of it, as in Qubes', async (t) => {
+  const { folder } = workshop(t);
+  provision({ pillar: example(), vm: 'dom0', root: folder, owners: isRoot });
+  mkdirSync(join(folder, 'etc/qubes/policy.d'), { recursive: true });
+  writeFileSync(join(folder, 'etc/qubes/policy.d/50-x.policy'), 'qubes.Gpg * a b allow,target=c\n');
+  t.throws(() => loadPolicy([join(folder, 'etc/qubes/policy.d')]));
+});
