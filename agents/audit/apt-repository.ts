@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The APT repository: every signature in it stands in a published journal, over these very bytes; and what is signed fixes, hash by
+// hash, every file that apt would install.
+import { createHash } from 'node:crypto';
+import { spawn } from 'node:child_process';
+import { gunzipSync } from 'node:zlib';
+import type { PublicKey } from 'openpgp';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { printable } from '../shared/refusal.js';
+import { filesOfIndex, readClearSigned, readHashList, readStanzas, type ListedFile } from './apt-control.js';
+import { Unreadable, type FindingCode, type Findings } from './findings.js';
+import type { Signature } from './journal.js';
+import { judgeCleartext, judgeDetached, type BadSignature } from './public-keys.js';
+import type { PublishedFiles } from './published-files.js';
+
+const releaseLimitBytes = 64 * 1024 * 1024;
+const indexLimitBytes = 1024 * 1024 * 1024;
+
+export interface AptExpectations {
+  signingKey: PublicKey;
+  /** by SHA-256 of the signature */
+  signatures: ReadonlyMap<string, Signature>;
+  /** suites that the audited intents speak of, and those the auditor names: looked at even where the place cannot be listed */
+  suites: ReadonlySet<string>;
+  /** names of signed .changes and .buildinfo to look for beside the .dsc */
+  signedNames: ReadonlySet<string>;
+}
+
+const sha256 = (data: Uint8Array | string): string => createHash('sha256').update(data).digest('hex');
+
+function unxz(data: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('xz', ['--decompress', '--stdout', '--memlimit-decompress=256MiB'], { env: cleanEnvironment, stdio: ['pipe', 'pipe', 'ignore'] });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    child.stdout.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > indexLimitBytes) child.kill('SIGKILL');
+      else chunks.push(chunk);
+    });
+    child.stdin.on('error', () => undefined);
+    child.on('error', reject);
+    child.on('close', (status) => (status === 0 ? resolve(Buffer.concat(chunks)) : reject(new Error('xz cannot unpack it'))));
+    child.stdin.end(data);
+  });
+}
+
+export class AptAudit {
+  readonly #files: PublishedFiles;
+  readonly #expected: AptExpectations;
+  readonly #findings: Findings;
+  readonly #poolChecked = new Set<string>();
+  readonly #signedChecked = new Set<string>();
+
+  constructor(files: PublishedFiles, expected: AptExpectations, findings: Findings) {
+    this.#files = files;
+    this.#expected = expected;
+    this.#findings = findings;
+  }
+
+  async run(): Promise<void> {
+    const listed = await this.#files.list('dists');
+    const found = (listed ?? []).map((path) => /^dists\/(.+)\/(?:InRelease|Release|Release\.gpg)$/.exec(path)?.[1]).filter((suite): suite is string => suite !== undefined && !suite.includes('/binary-') && !suite.endsWith('/source'));
+    for (const suite of [...new Set([...found, ...this.#expected.suites])].sort()) await this.#suite(suite);
+    for (const path of (await this.#files.list('pool')) ?? []) {
+      if (/\.(?:dsc|changes|buildinfo)$/.test(path)) await this.#clearSigned(path);
+    }
+  }
+
+  #wrong(check: 'apt-signatures' | 'apt-files', code: FindingCode, path: string, expected: string, found: string): void {
+    this.#findings.wrong(check, { code, path: printable(path), expected, found });
+  }
+
+  async #suite(suite: string): Promise<void> {
+    const at = (name: string): string => `dists/${suite}/${name}`;
+    const inRelease = await this.#clearSigned(at('InRelease'));
+    const release = await this.#files.read(at('Release'), releaseLimitBytes);
+    const detached = await this.#files.read(at('Release.gpg'), 1024 * 1024);
+    if (release !== undefined || detached !== undefined) await this.#detached(at('Release.gpg'), release, detached);
+    const text = inRelease ?? release?.toString('utf8');
+    if (text === undefined) {
+      this.#wrong('apt-signatures', 'FILE_MISSING', at('InRelease'), 'a signed InRelease, as an intent announced', 'nothing');
+      return;
+    }
+    if (inRelease !== undefined && release !== undefined && inRelease.trimEnd() !== release.toString('utf8').trimEnd()) {
+      this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), 'the text of InRelease', `sha256:${sha256(release)}`);
+    }
+    await this.#indices(suite, text);
+  }
+
+  /** The text of a clear-signed file whose signature is good and public; undefined where there is no such file. */
+  async #clearSigned(path: string): Promise<string | undefined> {
+    if (this.#signedChecked.has(path)) return undefined;
+    const bytes = await this.#files.read(path, releaseLimitBytes);
+    if (bytes === undefined) return undefined;
+    this.#signedChecked.add(path);
+    this.#findings.looked('apt-signatures');
+    const message = bytes.toString('utf8');
+    const cleartext = Buffer.from(message, 'utf8').equals(bytes) ? readClearSigned(message) : undefined;
+    if (cleartext === undefined) {
+      this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'one clear-signed message and nothing else', `${bytes.length} bytes sha256:${sha256(bytes)}`);
+      return message;
+    }
+    this.#judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
+    // The newline before the signature may or may not belong to what was handed in (RFC 9580, section 7.1).
+    this.#inJournal(path, bytes, [sha256(`${cleartext.text}\n`), sha256(cleartext.text)], 'clearsign');
+    return cleartext.text;
+  }
+
+  async #detached(path: string, data: Buffer | undefined, signature: Buffer | undefined): Promise<void> {
+    this.#findings.looked('apt-signatures');
+    if (signature === undefined) return this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'a signature of Release', 'nothing');
+    if (data === undefined) return this.#wrong('apt-signatures', 'FILE_MISSING', path.replace(/\.gpg$/, ''), 'what Release.gpg signs', 'nothing');
+    this.#judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
+    this.#inJournal(path, signature, [sha256(data)], 'detach');
+  }
+
+  #judged(path: string, bad: BadSignature | undefined): void {
+    if (bad !== undefined) this.#wrong('apt-signatures', bad.code, path, `a good signature by ${this.#expected.signingKey.getFingerprint().toUpperCase()}`, bad.found);
+  }
+
+  #inJournal(path: string, signature: Buffer, payloads: readonly string[], mode: string): void {
+    const hash = sha256(signature);
+    const known = this.#expected.signatures.get(hash);
+    if (known === undefined) {
+      this.#wrong('apt-signatures', 'SIGNATURE_NOT_IN_JOURNAL', path, `a "signed" entry with result sha256:${hash}`, 'no published journal has one');
+      return;
+    }
+    const { entry, keysVm } = known;
+    if (!payloads.includes(entry.sha256) || entry.mode !== mode) {
+      this.#wrong('apt-signatures', 'WRONG_PAYLOAD', path, `${mode} over sha256:${payloads[0]}`, `entry ${entry.seq} of ${keysVm}: ${entry.mode} over sha256:${entry.sha256}`);
+    }
+    const key = this.#expected.signingKey.getFingerprint().toUpperCase();
+    if (entry.key !== key) this.#wrong('apt-signatures', 'WRONG_KEY', path, key, `entry ${entry.seq} of ${keysVm}: ${entry.key}`);
+  }
+
+  /** Everything that Release lists and is there has the listed hash; of each index at least one form is there. */
+  async #indices(suite: string, release: string): Promise<void> {
+    const at = (name: string): string => `dists/${suite}/${name}`;
+    const listed = readHashList(readStanzas(release)[0]?.get('sha256'));
+    if (listed === undefined || listed.length === 0) return this.#wrong('apt-files', 'BAD_INDEX', at('Release'), 'a SHA256 list', 'none that can be read');
+    const forms = new Map<string, ListedFile[]>();
+    for (const file of listed) {
+      const stem = file.path.replace(/\.(?:gz|xz|bz2|zst|lz4)$/, '');
+      forms.set(stem, [...forms.get(stem) ?? [], file]);
+    }
+    for (const [stem, files] of forms) {
+      let readable: { file: ListedFile; path: string } | undefined;
+      let there = 0;
+      for (const file of files) {
+        const found = await this.#files.hash(at(file.path));
+        if (found === undefined) continue;
+        there += 1;
+        if (this.#compare(at(file.path), file, found) && /(?:Packages|Sources)(?:\.gz|\.xz)?$/.test(file.path)) readable ??= { file, path: at(file.path) };
+      }
+      // reprepro lists an empty index and may not write it.
+      if (there === 0 && !files.some((file) => file.size === 0)) this.#wrong('apt-files', 'FILE_MISSING', at(stem), `sha256:${(files[0] as ListedFile).sha256}`, 'nothing');
+      if (readable !== undefined) await this.#pool(readable.path);
+    }
+  }
+
+  #compare(path: string, expected: ListedFile, found: { size: number; sha256: string } | undefined): boolean {
+    this.#findings.looked('apt-files');
+    if (found === undefined) {
+      this.#wrong('apt-files', 'FILE_MISSING', path, `${expected.size} bytes sha256:${expected.sha256}`, 'nothing');
+    } else if (found.size !== expected.size) {
+      this.#wrong('apt-files', 'WRONG_SIZE', path, `${expected.size} bytes`, `${found.size} bytes sha256:${found.sha256}`);
+    } else if (found.sha256 !== expected.sha256) {
+      this.#wrong('apt-files', 'WRONG_SHA256', path, `sha256:${expected.sha256}`, `sha256:${found.sha256}`);
+    } else {
+      return true;
+    }
+    return false;
+  }
+
+  async #pool(indexPath: string): Promise<void> {
+    const bytes = await this.#files.read(indexPath, indexLimitBytes) ?? Buffer.alloc(0);
+    let files: ListedFile[] | undefined;
+    try {
+      const text = indexPath.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: indexLimitBytes }) : indexPath.endsWith('.xz') ? await unxz(bytes) : bytes;
+      files = filesOfIndex(/Sources(?:\.gz|\.xz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
+    } catch (error) {
+      if (error instanceof Unreadable) throw error;
+    }
+    if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256', 'something else');
+    for (const file of files) {
+      const key = `${file.path} ${file.size} ${file.sha256}`;
+      if (this.#poolChecked.has(key)) continue;
+      this.#poolChecked.add(key);
+      this.#compare(file.path, file, await this.#files.hash(file.path));
+      if (!file.path.endsWith('.dsc')) continue;
+      await this.#clearSigned(file.path);
+      const folder = file.path.slice(0, file.path.lastIndexOf('/') + 1);
+      for (const name of this.#expected.signedNames) await this.#clearSigned(`${folder}${name}`);
+    }
+  }
+}

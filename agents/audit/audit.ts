@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the APT repository against what was found.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AptAudit } from './apt-repository.js';
+import { Findings } from './findings.js';
+import { checkRemembered, chooseHead, readHistory } from './history.js';
+import { PublishedIntents } from './intents.js';
+import { PublishedJournals } from './journal.js';
+import type { AuditOptions } from './options.js';
+import { findKey, type KeyPlace } from './public-keys.js';
+import { pathKind, PublishedContent } from './published-content.js';
+import { openPublished } from './published-files.js';
+import { PublishedGit } from './published-git.js';
+
+export interface AuditResult {
+  head: string;
+  commits: number;
+  findings: Findings;
+}
+
+const keyLimitBytes = 1024 * 1024;
+
+/** @throws Unreadable: nothing can be said */
+export async function audit(options: AuditOptions): Promise<AuditResult> {
+  const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
+  const git = new PublishedGit(scratch);
+  try {
+    return await auditWith(git, options);
+  } finally {
+    git.close();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
+  const findings = new Findings();
+  const apt = options.apt === undefined ? undefined : openPublished(options.apt.source);
+  const heads = await git.fetch(options.logs);
+  const head = await chooseHead(git, options.logs, heads, findings);
+  await checkRemembered(git, options.contains, head, findings);
+
+  const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
+  if (apt !== undefined) places.push((path) => apt.read(path, keyLimitBytes));
+  const logsKey = await findKey(options.logsKey, '--logs-key', places);
+  const signingKey = options.apt === undefined ? undefined : await findKey(options.apt.signingKey, '--signing-key', places);
+
+  const history = await readHistory(git, head, logsKey, findings);
+  const changes = await git.changes(history);
+  const content = new PublishedContent(git, findings);
+  const intents = new PublishedIntents(content, findings);
+  const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
+  for (const [i, commit] of history.entries()) {
+    const news = await content.apply(commit, changes.get(commit.id) ?? []);
+    for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
+    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, i, file);
+  }
+
+  if (apt !== undefined && signingKey !== undefined) {
+    const fingerprint = signingKey.getFingerprint().toUpperCase();
+    await new AptAudit(apt, {
+      signingKey,
+      signatures: new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm)),
+      suites: new Set([...options.suites, ...intents.suites(fingerprint)]),
+      signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
+    }, findings).run();
+  }
+  return { head, commits: history.length, findings };
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What an audit says: a row per check, and for each thing that is wrong the evidence, so that a stranger can look for himself.
+
+/** The checks in the order of the table; README.md says what each one means. */
+export const checkNames = [
+  'mirrors', 'one-line', 'commits-signed', 'file-lines', 'files-grow', 'intents', 'journal-chain', 'journal-grants', 'apt-signatures', 'apt-files',
+] as const;
+export type CheckName = (typeof checkNames)[number];
+
+export type FindingCode =
+  | 'MIRROR_FORKED' | 'HEAD_LOST'
+  | 'MERGE' | 'SECOND_ROOT' | 'SEQ_GAP'
+  | 'BAD_COMMIT' | 'NOT_SIGNED' | 'WRONG_KEY' | 'BAD_SIGNATURE'
+  | 'BAD_PUBLICATION' | 'CHANGE_WITHOUT_LINE' | 'LINE_WITHOUT_CHANGE' | 'WRONG_SIZE' | 'WRONG_SHA256' | 'BAD_FILE_MODE' | 'BAD_PATH'
+  | 'FILE_REMOVED' | 'FILE_REWRITTEN' | 'BAD_XZ'
+  | 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED'
+  | 'BAD_ENTRY' | 'JOURNAL_PLACE' | 'JOURNAL_GAP' | 'JOURNAL_CHAIN' | 'JOURNAL_TIME'
+  | 'UNKNOWN_COMMIT' | 'NO_INTENT' | 'INTENT_LATER' | 'ENTRY_BEFORE_COMMIT' | 'GRANTED_TWICE' | 'NO_GRANT' | 'SIGNED_TWICE' | 'NO_CLAIM' | 'CLAIMED_LATE'
+  | 'SIGNATURE_NOT_IN_JOURNAL' | 'WRONG_PAYLOAD' | 'RELEASE_DIFFERS' | 'FILE_MISSING' | 'BAD_INDEX';
+
+export interface Finding {
+  code: FindingCode;
+  /** of the logs repository */
+  commit?: string;
+  /** in the commit, or in the APT repository */
+  path?: string;
+  expected: string;
+  found: string;
+}
+
+export interface Row {
+  name: CheckName;
+  ok: boolean;
+  /** how many things were looked at, and what they are */
+  count: number;
+  unit: string;
+  /** how many were wrong; `findings` holds the first of them */
+  wrong: number;
+  findings: Finding[];
+}
+
+/** Enough to see what happened; a forged repository must not fill the auditor's memory. */
+const findingsKept = 200;
+
+export class Findings {
+  readonly rows: readonly Row[];
+  readonly #byName = new Map<CheckName, Row>();
+
+  constructor() {
+    const units: Record<CheckName, string> = {
+      'mirrors': 'remotes', 'one-line': 'commits', 'commits-signed': 'commits', 'file-lines': 'files', 'files-grow': 'versions', 'intents': 'intents',
+      'journal-chain': 'entries', 'journal-grants': 'signatures', 'apt-signatures': 'signatures', 'apt-files': 'files',
+    };
+    this.rows = checkNames.map((name) => ({ name, ok: true, count: 0, unit: units[name], wrong: 0, findings: [] }));
+    for (const row of this.rows) this.#byName.set(row.name, row);
+  }
+
+  looked(check: CheckName, count = 1): void {
+    (this.#byName.get(check) as Row).count += count;
+  }
+
+  wrong(check: CheckName, finding: Finding): void {
+    const row = this.#byName.get(check) as Row;
+    row.ok = false;
+    row.wrong += 1;
+    if (row.findings.length < findingsKept) row.findings.push(finding);
+  }
+
+  get ok(): boolean {
+    return this.rows.every((row) => row.ok);
+  }
+}
+
+/** A repository or key that cannot be read: neither good nor bad, so exit 2. */
+export class Unreadable extends Error {
+  override readonly name = 'Unreadable';
+}

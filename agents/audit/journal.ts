@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a grant, no grant without
+// an intent that was public before. The journal comes through the build-logs VM, which is the one who could tamper with it: it can
+// cut the end off (then a signature in the APT repository has no entry) but not change what later entries hash.
+import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
+import { readDocument } from '../shared/json-document.js';
+import { checkWith } from '../shared/json-schema.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import type { FindingCode, Findings } from './findings.js';
+import type { PublishedIntents } from './intents.js';
+import type { NewBytes } from './published-content.js';
+
+const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
+const lineLimitBytes = 4096;
+/** A clock that was set back by more than this, with no restart in between, is worth a look. */
+const clockStepMs = 60_000;
+
+/** An entry about one use of a key: none of its names is null. */
+type UseEntry = JournalEntry & Record<'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent', string>;
+
+export interface Signature {
+  keysVm: string;
+  entry: UseEntry;
+}
+
+interface Chain {
+  seq: number;
+  last: string;
+  time: number;
+  boot: string;
+  live: { entry: UseEntry; boot: string; until: number }[];
+  claimed: UseEntry[];
+  granted: Map<string, number>;
+}
+
+const nameOf = (entry: UseEntry): string => [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' ');
+
+export class PublishedJournals {
+  /** SHA-256 of a signature's bytes → who made it */
+  readonly signatures = new Map<string, Signature>();
+  readonly #chains = new Map<string, Chain>();
+  readonly #commits: ReadonlyMap<string, number>;
+  readonly #intents: PublishedIntents;
+  readonly #findings: Findings;
+
+  /** @param commits id → place in the history */
+  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, findings: Findings) {
+    this.#commits = commits;
+    this.#intents = intents;
+    this.#findings = findings;
+  }
+
+  add(commit: string, commitIndex: number, file: NewBytes): void {
+    const [, keysVm = ''] = file.path.split('/');
+    let chain = this.#chains.get(keysVm);
+    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map() });
+    const lines = file.bytes.toString('utf8').split('\n');
+    if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
+    for (const line of lines) this.#entry(chain, keysVm, line, commit, commitIndex, file.path);
+  }
+
+  #entry(chain: Chain, keysVm: string, line: string, commit: string, commitIndex: number, path: string): void {
+    const chainWrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-chain', { code, commit, path, expected, found });
+    this.#findings.looked('journal-chain');
+    let entry: JournalEntry;
+    try {
+      entry = readDocument(Buffer.from(line), lineLimitBytes, checkEntry);
+      if (journalLine(entry) !== line) throw new Refusal('BAD_ENTRY', 'spelled in another way than entries are');
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      chain.last = journalLineHash(line);
+      return chainWrong('BAD_ENTRY', `entry ${chain.seq + 1}`, `${error.message}: ${printable(line).slice(0, 200)}`);
+    }
+    if (entry.seq !== chain.seq + 1) chainWrong('JOURNAL_GAP', `entry ${chain.seq + 1}`, `entry ${entry.seq}`);
+    if (entry.prev !== chain.last) chainWrong('JOURNAL_CHAIN', `entry ${entry.seq} to follow on ${chain.last}`, `it follows on ${entry.prev}`);
+    if (journalPath(keysVm, entry.seq) !== path) chainWrong('JOURNAL_PLACE', `entry ${entry.seq} in ${journalPath(keysVm, entry.seq)}`, path);
+    chain.seq = entry.seq;
+    chain.last = journalLineHash(line);
+    const time = Date.parse(entry.time);
+    if (entry.event !== 'start' && time < chain.time - clockStepMs) chainWrong('JOURNAL_TIME', `entry ${entry.seq} not before ${new Date(chain.time).toISOString()}`, entry.time);
+    chain.time = time;
+    if (entry.event === 'start') chain.boot = entry.result;
+    else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, commitIndex, path);
+  }
+
+  /** granted → claimed → signed, each once; granted → expired. */
+  #use(chain: Chain, keysVm: string, untold: JournalEntry, commit: string, commitIndex: number, path: string): void {
+    const { seq } = untold;
+    const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-grants', { code, commit, path, expected: `entry ${seq} (${untold.event}): ${expected}`, found });
+    if (untold.source === null || untold.sha256 === null || untold.key === null || untold.mode === null || untold.commit === null || untold.intent === null) {
+      return wrong('BAD_ENTRY', 'names source, sha256, key, mode, commit and intent', 'it does not');
+    }
+    const entry = untold as UseEntry;
+    const name = nameOf(entry);
+    const same = (other: UseEntry): boolean => nameOf(other) === name && other.commit === entry.commit;
+    if (entry.event === 'granted') {
+      this.#granted(chain, entry, commitIndex, wrong);
+      return;
+    }
+    if (entry.event === 'signed') {
+      this.#findings.looked('journal-grants');
+      const at = chain.claimed.findIndex(same);
+      if (at < 0) wrong('NO_CLAIM', 'a claim before it', 'there is none, or it was used');
+      else chain.claimed.splice(at, 1);
+      const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
+      if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
+      this.signatures.set(signature, { keysVm, entry });
+      return;
+    }
+    const at = chain.live.findIndex((live) => same(live.entry));
+    const grant = at < 0 ? undefined : chain.live.splice(at, 1)[0];
+    if (entry.event === 'expired') {
+      if (grant === undefined) wrong('NO_GRANT', 'a grant that can end', 'there is none');
+      return;
+    }
+    if (grant === undefined) {
+      wrong((chain.granted.get(name) ?? 0) > 0 ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', (chain.granted.get(name) ?? 0) > 0 ? 'the grant was used or ended before' : 'nothing was granted');
+    } else if (grant.boot !== chain.boot || Date.parse(entry.time) > grant.until) {
+      wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
+    }
+    chain.claimed.push(entry);
+  }
+
+  #granted(chain: Chain, entry: UseEntry, commitIndex: number, wrong: (code: FindingCode, expected: string, found: string) => void): void {
+    const name = nameOf(entry);
+    const times = (chain.granted.get(name) ?? 0) + 1;
+    chain.granted.set(name, times);
+    chain.live.push({ entry, boot: chain.boot, until: Date.parse(entry.result) });
+    if (Number.isNaN(Date.parse(entry.result))) wrong('BAD_ENTRY', 'when the grant ends', entry.result);
+    const granting = this.#commits.get(entry.commit);
+    if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
+    if (granting >= commitIndex) wrong('ENTRY_BEFORE_COMMIT', `published after ${entry.commit}`, 'published with it or before');
+    const published = this.#intents.named(entry.intent).filter((one) => one.source === entry.source);
+    if (published.length === 0) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
+    const first = published[0] as (typeof published)[number];
+    if (first.commitIndex > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${first.commitIndex - granting} commits later`);
+    const allowed = first.intents.filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
+    if (allowed === 0) wrong('NO_INTENT', `intent ${entry.intent} to name sha256:${entry.sha256}, ${entry.key}, ${entry.mode}`, 'it names other bytes, another key or mode');
+    else if (times > allowed) wrong('GRANTED_TWICE', `${allowed} grants for intent ${entry.intent}`, `the ${times}th`);
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { parseArgs } from 'node:util';
+import { matches, objectIdPattern, vmNamePattern } from '../shared/formats/names.js';
+
+export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH --signing-key FILE|FPR]
+Checks what the farm has published, from the published repositories alone. It asks no VM and trusts nothing but the two keys.
+
+  --logs URL_OR_PATH     a logs repository: path, file://, git://, http(s)://; all that are given must agree (repeat, or one after the other)
+  --logs-key FILE|FPR    the key that signs its commits
+  --apt URL_OR_PATH      the APT repository: path, file://, http(s)://
+  --signing-key FILE|FPR the key that signs packages and Release files
+  --suite NAME           look at this suite too (over HTTP only those that an intent names are known); repeat
+  --keys-vm NAME         signatures must stand in this VM's journal
+  --contains COMMIT      this commit, seen in an earlier audit, must still be in the history; repeat
+  --json                 one JSON document instead of the table
+Ends with 0 if everything is as it should be, 1 if something is wrong (with the evidence), 2 if it could not be checked.
+`;
+
+export interface AuditOptions {
+  logs: string[];
+  logsKey: string;
+  apt: { source: string; signingKey: string } | undefined;
+  suites: string[];
+  keysVm: string | undefined;
+  contains: string[];
+  json: boolean;
+}
+
+/** What was wrong with the command line, for one line on stderr. */
+export class Misuse extends Error {
+  override readonly name = 'Misuse';
+}
+
+/** `help` if asked for. @throws Misuse */
+export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
+  let parsed;
+  try {
+    parsed = parseArgs({
+      args: [...argv], allowPositionals: true, tokens: true,
+      options: {
+        'logs': { type: 'string', multiple: true }, 'logs-key': { type: 'string' }, 'apt': { type: 'string' }, 'signing-key': { type: 'string' },
+        'suite': { type: 'string', multiple: true }, 'keys-vm': { type: 'string' }, 'contains': { type: 'string', multiple: true },
+        'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    throw new Misuse((error as Error).message);
+  }
+  const { values, tokens } = parsed;
+  if (values.help === true) return 'help';
+  // `--logs A B C`: what follows without a name belongs to --logs if that was the last option.
+  const logs: string[] = [];
+  let last = '';
+  for (const token of tokens) {
+    if (token.kind === 'option') last = token.name;
+    if (token.kind === 'option' && token.name === 'logs') logs.push(token.value as string);
+    if (token.kind === 'positional') {
+      if (last !== 'logs') throw new Misuse(`unexpected argument ${token.value}`);
+      logs.push(token.value);
+    }
+  }
+  const logsKey = values['logs-key'];
+  const signingKey = values['signing-key'];
+  if (logs.length === 0) throw new Misuse('--logs is missing');
+  if (logsKey === undefined) throw new Misuse('--logs-key is missing');
+  if ((values.apt === undefined) !== (signingKey === undefined)) throw new Misuse('--apt and --signing-key belong together');
+  if (values['keys-vm'] !== undefined && !matches(vmNamePattern, values['keys-vm'])) throw new Misuse('--keys-vm is not the name of a VM');
+  for (const commit of values.contains ?? []) if (!matches(objectIdPattern, commit)) throw new Misuse('--contains wants a full commit id');
+  for (const suite of values.suite ?? []) if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,100}$/.test(suite)) throw new Misuse('--suite is not the name of a suite');
+  return {
+    logs, logsKey, suites: values.suite ?? [], keysVm: values['keys-vm'], contains: values.contains ?? [], json: values.json === true,
+    apt: values.apt === undefined || signingKey === undefined ? undefined : { source: values.apt, signingKey },
+  };
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import type { AuditResult } from './audit.js';
+import { type CheckName, type Finding, type Row } from './findings.js';
+
+const titles: Record<CheckName, string> = {
+  'mirrors': 'all remotes hold the same history',
+  'one-line': 'one line of commits, numbered without gaps',
+  'commits-signed': 'every commit is signed by the logs key',
+  'file-lines': 'every file is as its commit message says',
+  'files-grow': 'published files only grow',
+  'intents': 'intents are valid and name published logs',
+  'journal-chain': 'the journals are unbroken chains',
+  'journal-grants': 'every use of a key follows a published intent',
+  'apt-signatures': 'every signature in the APT repository is in a journal',
+  'apt-files': 'signed hashes fix every file of the APT repository',
+};
+
+/** So many pieces of evidence per row for people; --json has more. */
+const shown = 10;
+
+function evidence(finding: Finding): string {
+  const where = [finding.commit === undefined ? '' : `commit ${finding.commit}`, finding.path ?? ''].filter((part) => part !== '').join('  ');
+  return [`    ${finding.code}${where === '' ? '' : `  ${where}`}`, `      expected  ${finding.expected}`, `      found     ${finding.found}`].join('\n');
+}
+
+function line(row: Row, withApt: boolean): string {
+  const skipped = !withApt && row.name.startsWith('apt-');
+  const state = skipped ? 'skipped' : row.ok ? 'ok' : 'FAILED';
+  const count = skipped ? '-' : `${row.count} ${row.unit}`;
+  return `  ${state.padEnd(8)}${titles[row.name].padEnd(56)}${count}`;
+}
+
+export function asTable(result: AuditResult, withApt: boolean): string {
+  const lines = [`Audit of ${result.commits} commits up to ${result.head}`, ''];
+  for (const row of result.findings.rows) {
+    lines.push(line(row, withApt));
+    for (const finding of row.findings.slice(0, shown)) lines.push(evidence(finding));
+    if (row.wrong > shown) lines.push(`    and ${row.wrong - shown} more`);
+  }
+  const signed = result.findings.rows.find((row) => row.name === 'journal-grants')?.count ?? 0;
+  lines.push('', result.findings.ok ? `Good.${signed === 0 ? ' Nothing has been signed yet.' : ''}` : 'SOMETHING IS WRONG. The lines above are the evidence: keep copies of the repositories.', '');
+  return lines.join('\n');
+}
+
+/** For machines: {format, ok, head, commits, checks: [{name, ok, count, unit, wrong, findings}]} */
+export function asJson(result: AuditResult): string {
+  const { head, commits, findings } = result;
+  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, checks: findings.rows }, null, 1)}\n`;
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A small farm's published repositories, made with real gpg and git exactly as docs/formats.md says, one commit at a time, so that a
+// test can do one thing wrong.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { intentFormat, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
+import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+
+export const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
+
+export type Signer = 'logs' | 'signing' | 'stranger';
+
+export class Keys {
+  readonly home = mkdtempSync(join(tmpdir(), 'ak-'));
+  readonly fingerprint = {} as Record<Signer, string>;
+
+  constructor() {
+    for (const name of ['logs', 'signing', 'stranger'] as const) {
+      this.gpg(['--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
+      const listed = this.gpg(['--with-colons', '--list-keys', `${name}@farm.example`]).toString();
+      this.fingerprint[name] = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] as string;
+    }
+  }
+
+  gpg(args: readonly string[], input: Buffer | string = ''): Buffer {
+    return execFileSync('gpg', ['--homedir', this.home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+  }
+
+  sign(signer: Signer, mode: SigningMode, data: Buffer | string): Buffer {
+    return this.gpg(['--local-user', this.fingerprint[signer], '--armor', mode === 'detach' ? '--detach-sign' : '--clearsign', '--output', '-'], data);
+  }
+
+  export(signer: Signer): Buffer {
+    return this.gpg(['--armor', '--export', this.fingerprint[signer]]);
+  }
+
+  remove(): void {
+    execFileSync('gpgconf', ['--homedir', this.home, '--kill', 'all'], { stdio: 'ignore' });
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+const environment = { PATH: process.env['PATH'], GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', HOME: '/' };
+
+export interface CommitOptions {
+  /** files that are new or changed, whole */
+  put?: Record<string, Buffer | string>;
+  remove?: string[];
+  signer?: Signer | null;
+  /** what the message says, when it is to differ from what is done */
+  lines?: (lines: PublishedFile[]) => PublishedFile[];
+  seq?: number;
+  parents?: string[];
+  mode?: string;
+  message?: string;
+}
+
+type Use = Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
+
+/** The logs repository. */
+export class LogsRepository {
+  readonly path: string;
+  readonly keys: Keys;
+  readonly tree = new Map<string, { mode: string; blob: string }>();
+  readonly content = new Map<string, Buffer>();
+  head: string | undefined;
+  seq = 0;
+  #journal: string[] = [];
+  #clock = Date.parse('2026-11-21T21:00:00.000Z');
+
+  constructor(path: string, keys: Keys) {
+    this.path = path;
+    this.keys = keys;
+    execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', path], { env: environment });
+  }
+
+  git(args: readonly string[], input: Buffer | string = '', extra: NodeJS.ProcessEnv = {}): string {
+    return execFileSync('git', ['--git-dir', this.path, ...args], { input, env: { ...environment, ...extra }, maxBuffer: 1 << 28 }).toString().trim();
+  }
+
+  /** Makes one commit on main and returns its id. */
+  commit(options: CommitOptions): string {
+    for (const path of options.remove ?? []) {
+      this.tree.delete(path);
+      this.content.delete(path);
+    }
+    for (const [path, data] of Object.entries(options.put ?? {})) {
+      this.tree.set(path, { mode: options.mode ?? '100644', blob: this.git(['hash-object', '-w', '--stdin'], data) });
+      this.content.set(path, Buffer.from(data));
+    }
+    const index = { GIT_INDEX_FILE: join(this.path, 'test-index') };
+    rmSync(index.GIT_INDEX_FILE, { force: true });
+    this.git(['update-index', '--index-info'], [...this.tree].map(([path, { mode, blob }]) => `${mode} ${blob}\t${path}\n`).join(''), index);
+    const tree = this.git(['write-tree'], '', index);
+    this.seq = options.seq ?? this.seq + 1;
+    const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
+    const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
+    const parents = options.parents ?? (this.head === undefined ? [] : [this.head]);
+    const who = 'build-logs <build-logs@farm.example> 1795296600 +0000';
+    const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
+    let signature = '';
+    if (options.signer !== null) {
+      const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`).toString();
+      signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
+    }
+    this.head = this.git(['hash-object', '-t', 'commit', '-w', '--stdin'], `${head}${signature}\n\n${message}`);
+    this.git(['update-ref', 'refs/heads/main', this.head]);
+    return this.head;
+  }
+
+  /** Appends to the journal; the returned files belong into the next commit. */
+  journal(...entries: [JournalEntry['event'], string, Use?][]): Record<string, string> {
+    return this.journalLines(entries.map(([event, result, use]) => ({ event, result, ...use })));
+  }
+
+  /** The same, with any field forged. */
+  journalLines(notes: Partial<JournalEntry>[]): Record<string, string> {
+    const changed: Record<string, string> = {};
+    for (const note of notes) {
+      const last = this.#journal.at(-1);
+      const blank = { source: null, sha256: null, key: null, mode: null, commit: null, intent: null };
+      this.#clock += 1000;
+      const line = journalLine({
+        format: journalFormat, seq: this.#journal.length + 1, prev: last === undefined ? noEntry : journalLineHash(last),
+        time: new Date(this.#clock).toISOString(), ...blank, ...note,
+      } as JournalEntry);
+      this.#journal.push(line);
+      const path = journalPath('keys-debian', this.#journal.length);
+      const first = Math.floor((this.#journal.length - 1) / 256) * 256;
+      changed[path] = this.#journal.slice(first, first + 256).map((one) => `${one}\n`).join('');
+    }
+    return changed;
+  }
+
+  get lastTime(): string {
+    return new Date(this.#clock).toISOString();
+  }
+
+  /** When a grant made now ends. */
+  get until(): string {
+    return new Date(this.#clock + 900_000).toISOString();
+  }
+}
+
+export interface Wanted {
+  purpose: Intent['purpose'];
+  name: string;
+  mode: SigningMode;
+  payload: Buffer;
+}
+
+export const log = 'build-debian/hello/log_2026-11-21_21-00-00';
+
+export class Farm {
+  readonly top: string;
+  readonly keys: Keys;
+  readonly logs: LogsRepository;
+  readonly apt: string;
+
+  constructor(keys: Keys) {
+    this.top = mkdtempSync(join(tmpdir(), 'farm-'));
+    this.keys = keys;
+    this.logs = new LogsRepository(join(this.top, 'logs.git'), keys);
+    this.apt = join(this.top, 'apt');
+    mkdirSync(this.apt);
+    writeFileSync(join(this.top, 'logs.asc'), keys.export('logs'));
+    writeFileSync(join(this.top, 'signing.asc'), keys.export('signing'));
+  }
+
+  put(path: string, data: Buffer | string): void {
+    mkdirSync(dirname(join(this.apt, path)), { recursive: true });
+    writeFileSync(join(this.apt, path), data);
+  }
+
+  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string } {
+    const intents = wanted.map((one): Intent => ({
+      job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: one.purpose, key: this.keys.fingerprint.signing,
+      mode: one.mode, payload: { name: one.name, size: one.payload.length, sha256: sha256(one.payload) }, logs: [log], artifacts: [], ...change,
+    }));
+    const document = JSON.stringify({ format: intentFormat, intents });
+    return { document, path: intentPath('build-debian', '2026-11-21', sha256(document)), sha256: sha256(document) };
+  }
+
+  use(one: Wanted, intent: string, commit: string): Use {
+    return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
+  }
+
+  /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. */
+  signAll(wanted: readonly Wanted[]): Buffer[] {
+    const intent = this.intent(wanted);
+    const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
+    const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
+    const signatures = wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
+    const signed = this.logs.journal(...wanted.flatMap((one, i): [JournalEntry['event'], string, Use][] => [
+      ['claimed', '', this.use(one, intent.sha256, commit)],
+      ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, this.use(one, intent.sha256, commit)],
+    ]));
+    this.logs.commit({ put: { ...granted, ...signed } });
+    return signatures;
+  }
+
+  /** The log with one line more. */
+  grow(): Buffer {
+    const before = this.logs.content.get(log) ?? Buffer.alloc(0);
+    return Buffer.concat([before, Buffer.from(`2026-11-21 21:00:00.000000 +0000 build-debian: line ${before.length}\n`)]);
+  }
+
+  /** One build of hello, signed and published, the good way. */
+  build(): void {
+    this.logs.commit({ put: { [log]: this.grow(), ...this.logs.journal(['start', 'b0075a1d-0000-4000-8000-000000000000']) } });
+    this.logs.commit({ put: { [log]: this.grow() } });
+    const orig = Buffer.from('the source');
+    const deb = Buffer.from('the package');
+    const dsc = Buffer.from(`Format: 3.0 (native)\nSource: hello\nVersion: 2.10-3\nChecksums-Sha256:\n ${sha256(orig)} ${orig.length} hello_2.10-3.tar.xz\n\n`);
+    const buildinfo = Buffer.from('Format: 1.0\nSource: hello\n- a line with a dash\nFrom here on\n');
+    const [signedDsc, signedBuildinfo] = this.signAll([
+      { purpose: 'deb-dsc', name: 'hello_2.10-3.dsc', mode: 'clearsign', payload: dsc },
+      { purpose: 'deb-buildinfo', name: 'hello_2.10-3_amd64.buildinfo', mode: 'clearsign', payload: buildinfo },
+    ]) as [Buffer, Buffer];
+    const pool = 'pool/main/h/hello';
+    this.put(`${pool}/hello_2.10-3.tar.xz`, orig);
+    this.put(`${pool}/hello_2.10-3_amd64.deb`, deb);
+    this.put(`${pool}/hello_2.10-3.dsc`, signedDsc);
+    this.put(`${pool}/hello_2.10-3_amd64.buildinfo`, signedBuildinfo);
+    const packages = `Package: hello\nVersion: 2.10-3\nFilename: ${pool}/hello_2.10-3_amd64.deb\nSize: ${deb.length}\nSHA256: ${sha256(deb)}\n\n`;
+    const sources = `Package: hello\nVersion: 2.10-3\nDirectory: ${pool}\nChecksums-Sha256:\n ${sha256(signedDsc)} ${signedDsc.length} hello_2.10-3.dsc\n ${sha256(orig)} ${orig.length} hello_2.10-3.tar.xz\n\n`;
+    const indices: Record<string, Buffer> = {
+      'main/binary-amd64/Packages': Buffer.from(packages), 'main/binary-amd64/Packages.gz': gzipSync(packages), 'main/source/Sources.gz': gzipSync(sources),
+    };
+    for (const [path, data] of Object.entries(indices)) this.put(`dists/bookworm/${path}`, data);
+    this.publishRelease('bookworm', indices);
+    this.put('key.asc', Buffer.concat([this.keys.export('signing'), this.keys.export('logs')]));
+  }
+
+  publishRelease(suite: string, indices: Record<string, Buffer>): void {
+    const release = Buffer.from(`Origin: build-infra\nSuite: ${suite}\nSHA256:\n${Object.entries(indices).map(([path, data]) => ` ${sha256(data)} ${data.length} ${path}\n`).join('')}`);
+    const [inRelease, detached] = this.signAll([
+      { purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload: release },
+      { purpose: 'apt-release', name: 'Release', mode: 'detach', payload: release },
+    ]) as [Buffer, Buffer];
+    this.put(`dists/${suite}/Release`, release);
+    this.put(`dists/${suite}/InRelease`, inRelease);
+    this.put(`dists/${suite}/Release.gpg`, detached);
+  }
+
+  remove(): void {
+    rmSync(this.top, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { spawn } from 'node:child_process';
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Row } from '../../agents/audit/findings.js';
+import type { Farm } from './farm.js';
+
+const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
+
+export interface Ran {
+  status: number | null;
+  out: string;
+  err: string;
+}
+
+/** The audit as a process of its own, as a person runs it. */
+export function runAudit(args: readonly string[]): Promise<Ran> {
+  const folder = mkdtempSync(join(tmpdir(), 'ra-'));
+  const script = join(folder, 'run.mjs');
+  writeFileSync(script, `import { auditMain } from ${JSON.stringify(entry)};\nprocess.exitCode = await auditMain(process.argv.slice(2));\n`);
+  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+  return new Promise((resolve) => child.on('close', (status) => {
+    rmSync(folder, { recursive: true, force: true });
+    resolve({ status, out, err });
+  }));
+}
+
+export function argumentsFor(farm: Farm, logs: readonly string[] = [farm.logs.path]): string[] {
+  return ['--logs', ...logs, '--logs-key', join(farm.top, 'logs.asc'), '--apt', farm.apt, '--signing-key', join(farm.top, 'signing.asc')];
+}
+
+export interface Verdict {
+  status: number | null;
+  ok: boolean;
+  head: string;
+  commits: number;
+  checks: Row[];
+  /** "check CODE" of every finding */
+  codes: string[];
+}
+
+export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[]): Promise<Verdict> {
+  const { status, out, err } = await runAudit([...argumentsFor(farm, logs), '--json', ...extra]);
+  if (status !== 0 && status !== 1) throw new Error(`audit ended with ${status}: ${err}`);
+  const result = JSON.parse(out) as Omit<Verdict, 'status' | 'codes'>;
+  return { ...result, status, codes: result.checks.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`)) };
+}
