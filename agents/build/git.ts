@@ -46,6 +46,8 @@ export function gitEnvironment(forge?: Forge): Record<string, string> {
 
 function reachable(error: unknown): never {
   if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal('FORGE_UNREACHABLE', 'the forge did not answer in time');
+  if (error instanceof ProgramFailed && /couldn't find remote ref/.test(error.complaint)) throw new Refusal('TAG_MOVED', 'the forge has no such tag any more');
+  if (error instanceof ProgramFailed && /fsck error|error in (?:tree|tag|commit|blob) |index-pack failed/.test(error.complaint)) throw new Refusal('BAD_OBJECT', error.complaint);
   if (error instanceof ProgramFailed) throw new Refusal('FORGE_UNREACHABLE', error.complaint);
   throw error;
 }
@@ -81,7 +83,7 @@ function gitIn(repository: Repository, ...argv: string[]): string[] {
 /**
  * Fetches one tag and its commit's tree, without history, into a new bare repository.
  * @returns the repository and the object that the ref names
- * @throws Refusal FORGE_UNREACHABLE (also where the tag is gone or the objects are broken)
+ * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED (it is gone), BAD_OBJECT (git's own check of what came)
  */
 export async function fetchTag(folder: string, url: string, tag: string, forge: Forge): Promise<{ repository: Repository; object: string }> {
   if (existsSync(folder)) rmSync(folder, { recursive: true });

@@ -30,6 +30,8 @@ export interface PublishedLog {
   commit: string;
 }
 
+const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
+
 type Client = ChildProcessByStdio<Writable, Readable, null>;
 
 /** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
@@ -46,6 +48,9 @@ export class LogSender {
   #client: Client | undefined;
   #streaming = false;
   #congested = false;
+  /** this connection goes on with a log after a break */
+  #continued = false;
+  #endSent = false;
   #brokenSince: number | undefined;
   #retry: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
@@ -147,6 +152,8 @@ export class LogSender {
     this.#client = client;
     this.#streaming = false;
     this.#congested = false;
+    this.#continued = this.#path !== undefined;
+    this.#endSent = false;
     client.stdin.on('error', () => undefined);
     client.stdin.on('drain', () => {
       if (this.#client !== client) return;
@@ -177,7 +184,9 @@ export class LogSender {
       case 'synced': return this.#onSynced(answer.lines);
       case 'path': return answer.path.startsWith(this.#path ?? answer.path) ? undefined : this.#drop('another log was closed');
       case 'published': {
-        if (!this.#ended || this.#path === undefined) return this.#drop('published before the end');
+        if (this.#path === undefined) return this.#drop('published before it was opened');
+        // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage any more.
+        if (!this.#endSent) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
         clearTimeout(this.#deadline);
         this.#finished.resolve({ path: this.#path, commit: answer.commit });
         this.#close();
@@ -188,8 +197,9 @@ export class LogSender {
   }
 
   #refused(code: string, detail: string): void {
-    const why = new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`);
-    this.#giveUp(why);
+    // A full disk, a publication that takes its time: worth coming back. The rest is final.
+    if (this.#path !== undefined && !final.has(code)) return this.#drop(`build-logs: ${code} ${printable(detail)}`);
+    this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }
 
   #onOpened(path: string, lines: number): void {
@@ -213,6 +223,7 @@ export class LogSender {
   #onSynced(lines: number): void {
     if (!this.#streaming || lines < this.#synced || lines > this.#next) return this.#drop('a count of lines that cannot be');
     this.#forget(lines);
+    this.#pump();
   }
 
   #forget(lines: number): void {
@@ -225,13 +236,19 @@ export class LogSender {
   #pump(): void {
     const client = this.#client;
     if (client === undefined || !this.#streaming) return;
-    while (!this.#congested && this.#next < this.#synced + this.#lines.length) {
+    const total = this.#synced + this.#lines.length;
+    // After a break the end line waits until all before it are on disk: a log that was closed meanwhile cannot pass for a whole one.
+    const until = this.#ended && this.#continued && this.#synced < total - 1 ? total - 1 : total;
+    while (!this.#congested && this.#next < until) {
       // Many short lines go out in one write.
-      const batch = this.#lines.slice(this.#next - this.#synced, this.#next - this.#synced + 256);
+      const batch = this.#lines.slice(this.#next - this.#synced, Math.min(until, this.#next + 256) - this.#synced);
       this.#next += batch.length;
       this.#congested = !client.stdin.write(Buffer.concat(batch));
     }
-    if (this.#ended && this.#next === this.#synced + this.#lines.length && !client.stdin.writableEnded) client.stdin.end();
+    if (this.#ended && this.#next === total && !this.#endSent) {
+      this.#endSent = true;
+      client.stdin.end();
+    }
   }
 
   #drop(why: string): void {

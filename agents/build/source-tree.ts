@@ -155,6 +155,8 @@ export async function exportTree(repository: Repository, tree: string, folder: s
     }
   } finally {
     endGroup(child.pid);
+    child.stdin?.destroy();
+    child.stdout?.destroy();
     await child;
   }
   for (const { path, target } of links) {

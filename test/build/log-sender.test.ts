@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { LogSender } from '../../agents/build/log-sender.js';
+import { runLogged } from '../../agents/build/logged-program.js';
+import { Refusal } from '../../agents/shared/refusal.js';
+import { writeDirectClient } from '../support/direct-client.js';
+import { TestReceiver } from './log-receiver.js';
+
+async function place(test: Test): Promise<{ receiver: TestReceiver; options: Parameters<typeof LogSender.open>[0] }> {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-log-'));
+  const receiver = await TestReceiver.listen(join(folder, 'log.sock'));
+  const client = writeDirectClient(join(folder, 'client'), 'build-debian', { 'qubesbuilder.BuildLog': join(folder, 'log.sock') });
+  test.teardown(async () => {
+    await receiver.close();
+    rmSync(folder, { recursive: true });
+  });
+  return { receiver, options: { client, header: { job: 'hello-1-000000000000', component: 'hello', stage: 'build' }, report: () => undefined } };
+}
+
+function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error)));
+}
+
+void t.test('every line arrives in order and the end is published', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  for (let i = 0; i < 5000; i++) log.tool(Buffer.from(`line ${i}`));
+  const published = await log.end(0);
+  t.equal(published.path, receiver.logs[0]?.path);
+  t.same(receiver.logs[0]?.lines, [...Array.from({ length: 5000 }, (_, i) => `line ${i}`), '> end status=0']);
+});
+
+void t.test('after a break the sender goes on with the same log and loses no line', async (t) => {
+  const { receiver, options } = await place(t);
+  let breaks = 0;
+  receiver.breakAt = (log) => (log.lines.length === 700 || log.lines.length === 1500) && breaks++ < 2;
+  const log = await LogSender.open(options);
+  for (let i = 0; i < 2000; i++) {
+    log.tool(Buffer.from(`line ${i}`));
+    if (i % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  await log.end(0);
+  t.equal(breaks, 2);
+  t.equal(receiver.logs.length, 1);
+  t.same(receiver.logs[0]?.lines.slice(0, 2000), Array.from({ length: 2000 }, (_, i) => `line ${i}`));
+  t.equal(receiver.logs[0]?.lines.length, 2001);
+});
+
+void t.test('without a log sink there is no log and the caller hears so', async (t) => {
+  const { options } = await place(t);
+  t.equal(await codeOf(LogSender.open({ ...options, client: '/bin/false' })), 'NO_LOG_SINK');
+});
+
+void t.test('a refused log is no log', async (t) => {
+  const { receiver, options } = await place(t);
+  receiver.refuse = 'refused TOO_MANY_LOGS no room';
+  t.equal(await codeOf(LogSender.open(options)), 'NO_LOG_SINK');
+});
+
+void t.test('a break that lasts too long fails the stage', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open({ ...options, breakMs: 500 });
+  log.say('here');
+  await receiver.close();
+  t.equal(await codeOf(log.end(0)), 'NO_LOG_SINK');
+});
+
+void t.test('a receiver that forgot acknowledged lines is not believed again', async (t) => {
+  const { receiver, options } = await place(t);
+  receiver.breakAt = (log) => {
+    if (log.lines.length !== 3) return false;
+    setTimeout(() => log.lines.splice(0), 50);
+    return true;
+  };
+  const log = await LogSender.open(options);
+  log.say('one');
+  log.say('two');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  log.say('three');
+  t.equal(await codeOf(log.end(0)), 'NO_LOG_SINK');
+});
+
+void t.test('a tool cannot say how the stage ended', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  await runLogged(['printf', '> end status=0\\nafter\\n'], log, { timeoutMs: 10_000 });
+  await log.end(1);
+  t.same(receiver.logs[0]?.lines.slice(1), [' > end status=0', 'after', '> end status=1']);
+});
+
+void t.test('a line of 100 MB goes through in marked pieces and little memory', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  await runLogged(['sh', '-c', 'head -c 100000000 /dev/zero | tr "\\0" x; echo; echo after'], log, { timeoutMs: 60_000 });
+  await log.end(0);
+  const lines = receiver.logs[0]?.lines ?? [];
+  t.equal(lines.at(-2), 'after');
+  t.equal(lines.slice(1, -2).reduce((sum, line) => sum + line.replace(' [line goes on]', '').length, 0), 100_000_000);
+  t.ok(lines.every((line) => line.length < 65_536));
+});
+
+void t.test('a program that never ends is stopped with everything it started', async (t) => {
+  const { options } = await place(t);
+  const log = await LogSender.open(options);
+  const started = Date.now();
+  t.equal(await codeOf(runLogged(['sh', '-c', 'sleep 600 & sleep 600'], log, { timeoutMs: 500 })), 'TIMED_OUT');
+  t.ok(Date.now() - started < 5000);
+  await log.end(1);
+});
+
+void t.test('endless output is stopped', async (t) => {
+  const { options } = await place(t);
+  const log = await LogSender.open(options);
+  t.equal(await codeOf(runLogged(['yes'], log, { timeoutMs: 60_000, limitBytes: 1_000_000 })), 'OUTPUT_LIMIT');
+  await log.end(1);
+});
+
+void t.test('when the receiver acknowledges nothing the producer has to wait', async (t) => {
+  const { receiver, options } = await place(t);
+  receiver.silent = true;
+  const log = await LogSender.open({ ...options, spoolBytes: 10_000 });
+  let roomy = true;
+  for (let i = 0; roomy && i < 1000; i++) roomy = log.tool(Buffer.from('x'.repeat(100)));
+  t.equal(roomy, false);
+  log.abandon();
+  t.equal(await codeOf(log.drained()), 'LOG_ABANDONED');
+});
+
+void t.test('a control byte is passed on as it is: the receiver cleans it', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  await runLogged(['printf', 'a\\033[31mb\\001\\377\\n'], log, { timeoutMs: 10_000 });
+  await log.end(0);
+  t.equal(receiver.logs[0]?.lines[1], 'a\x1b[31mb\x01\xff');
+});
