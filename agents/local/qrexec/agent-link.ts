@@ -39,7 +39,6 @@ export class AgentLink {
       }
       if (partial.length > lineBytes) socket.destroy();
     });
-    socket.on('error', () => undefined);
     socket.on('close', gone);
   }
 

@@ -65,7 +65,6 @@ async function decide(context: CallContext, source: string, target: string, untr
 
 /** Serves one connection from the VM `source`: the socket it came in on is what says so. */
 export async function serveCall(context: CallContext, source: Vm, connection: Socket): Promise<void> {
-  connection.on('error', () => undefined);
   const untrusted = await readRequest(connection);
   if (untrusted === undefined) return void connection.destroy();
   const asked = cleanTarget(untrusted.target);

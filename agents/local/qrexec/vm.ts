@@ -2,7 +2,7 @@
 // One VM: its sandbox, its sockets to dom0, its state. A VM counts as running once its qrexec agent has said hello.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { makeEtcFolder } from '../vm/etc-folder.js';
@@ -146,6 +146,7 @@ export class Vm {
   }
 
   #onAgent(connection: Socket): void {
+    connection.on('error', () => undefined);
     // While one agent is connected no other may take its place.
     if (this.#agent !== undefined || this.#child === undefined) return void connection.destroy();
     const link = new AgentLink(connection, (message) => this.#onMessage(message), () => {
@@ -172,6 +173,7 @@ export class Vm {
 
   async #start(): Promise<void> {
     await this.#gone;
+    if (!existsSync(this.spec.root)) throw new Error(`${this.spec.name} has no files at ${this.spec.root}`);
     this.#setState('starting');
     rmSync(this.folders.tmp, { recursive: true, force: true });
     mkdirSync(this.folders.tmp, { recursive: true });
