@@ -24,7 +24,6 @@ function allowed(pillar: Pillar): Map<string, string> {
     add(logs, `qubesbuilder.LogReceived+build-${env}`, `keys-${env}`);
     for (const argument of ['', '+intent', '+nightly']) add(`build-${env}`, `qubesbuilder.BuildLog${argument}`, logs);
     for (const argument of ['', '+hello', '+zlib']) add(pillar['net-vm'], `qubesbuilder.TriggerBuild${argument}`, `build-${env}`, [`build-${env}`]);
-    add(pillar['net-vm'], 'qubesbuilder.ProcessGithubCommand', `build-${env}`, [`build-${env}`]);
   }
   for (const host of Object.keys(pillar['ssh-hosts'])) {
     for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['net-vm']);

@@ -95,7 +95,6 @@ test('rpc-config keeps to the grammar of the qrexec agent', async (t) => {
 test('the argument rule of each service takes what belongs there and nothing else', async (t) => {
   const cases: Record<string, [good: string[], bad: string[]]> = {
     'qubesbuilder.TriggerBuild': [['hello', 'libx11-6', '0ad', 'g++-12'], ['', '../x', 'Hello', '-x', 'a b', 'a/b']],
-    'qubesbuilder.ProcessGithubCommand': [[''], ['x']],
     'qubesbuilder.BuildLog': [['', 'intent', 'nightly', 'r4.3'], ['..', '.x', '-x', 'a/b', 'a+b']],
     'qubes.Gpg': [[''], ['x']],
     'qubesbuilder.LogReceived': [['build-debian'], ['', '..', '1x', 'a/b', 'x'.repeat(32)]],

@@ -29,7 +29,7 @@ export interface Vm {
 }
 
 const servicesOf: Record<Role, string[]> = {
-  build: ['qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand'],
+  build: ['qubesbuilder.TriggerBuild'],
   keys: ['qubes.Gpg', 'qubesbuilder.LogReceived'],
   'build-logs': ['qubesbuilder.BuildLog'],
   'sys-net': ['local.ConnectSSH'],
