@@ -10,7 +10,7 @@ import type { HashedFile } from '../shared/formats/intent.js';
 import type { AptRepository } from './config.js';
 import { hashFile } from './frozen-files.js';
 import { runLogged, type LineSink } from './logged-program.js';
-import { runProgram } from './program.js';
+import { rootEnvironment, runProgram } from './program.js';
 
 export interface PublicationOptions {
   /** holds `generations/` */
@@ -39,16 +39,13 @@ interface MadeBy {
 
 const reproMs = 1800_000;
 const kept = 5;
+const publicKeyName = 'key.asc';
 const generationPattern = /^[0-9]{6}-[0-9a-f]{12}$/;
 
 function generations(options: PublicationOptions): Generation[] {
   const folder = join(options.folder, 'generations');
   if (!existsSync(folder)) return [];
-  return readdirSync(folder).filter((name) => generationPattern.test(name)).sort().map((release) => ({ release, folder: join(folder, release), publicKeyName: publicKeyName(options) }));
-}
-
-function publicKeyName(options: PublicationOptions): string {
-  return `${options.env}-archive-key.asc`;
+  return readdirSync(folder).filter((name) => generationPattern.test(name)).sort().map((release) => ({ release, folder: join(folder, release), publicKeyName }));
 }
 
 function madeBy(generation: Generation): MadeBy {
@@ -84,7 +81,7 @@ async function writeConfiguration(part: string, options: PublicationOptions): Pr
   makeFolder(join(part, 'conf'));
   writeFileSync(join(part, 'conf/distributions'), paragraphs.join('\n'));
   writeFileSync(join(part, 'conf/sign-hook'), `#!/bin/sh\nexec '${options.gpgModule}' --reprepro-sign "$@"\n`, { mode: 0o755 });
-  copyFileSync(options.publicKey, join(part, publicKeyName(options)));
+  copyFileSync(options.publicKey, join(part, publicKeyName));
 }
 
 async function copyOf(last: Generation | undefined, part: string): Promise<void> {
@@ -118,7 +115,7 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
   const gnupg = join(options.folder, 'gnupg');
   makeFolder(gnupg, 0o700);
   const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', 'include', made.dist, changes], log, {
-    timeoutMs: reproMs, env: { BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
+    timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
   });
   if (status !== 0) throw new Refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   for (const name of ['InRelease', 'Release.gpg', 'Release']) {
@@ -132,5 +129,5 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
   renameDurably(part, folder);
   for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
   log.say(`generation ${basename(folder)} of the repository is complete`);
-  return { release, folder, publicKeyName: publicKeyName(options) };
+  return { release, folder, publicKeyName };
 }

@@ -62,9 +62,13 @@ export function sourceLines(sources: readonly AptSource[]): string {
   return sources.map(({ uri, suite, components, signedBy: keyring }) => `deb ${keyring === undefined ? '' : `[signed-by=${keyring}] `}${uri} ${suite} ${components.join(' ')}\n`).join('');
 }
 
-/** @throws Refusal NO_MIRROR */
+/** apt tells of mirrors only whose lists it has: a VM that was just started has none, and fetches them first. @throws Refusal NO_MIRROR */
 export async function readAptSources(suite: string): Promise<AptSource[]> {
-  return sourcesFor(suite, (await runProgram(['apt-get', 'indextargets'], { timeoutMs: 60_000 })).toString('utf8'));
+  const read = async (): Promise<string> => (await runProgram(['apt-get', 'indextargets'], { timeoutMs: 60_000 })).toString('utf8');
+  const known = await read();
+  if (known.trim() !== '') return sourcesFor(suite, known);
+  await runProgram(['apt-get', '-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Languages=none', 'update'], { timeoutMs: 300_000 });
+  return sourcesFor(suite, await read());
 }
 
 /** This VM's proxy settings of apt, as lines of an apt.conf. */

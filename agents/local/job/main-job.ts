@@ -62,7 +62,7 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
     return { value: raised, result: `running: ${running.join(' ')}` };
   });
   await farm.dom0.onEvent((event) => {
-    if (event.event === 'call') display.now(event.source, `→ ${event.target ?? 'nobody'}: ${event.service}${event.verdict === 'deny' ? ` (denied: ${event.reason})` : ''}`);
+    if (event.event === 'call') display.now(event.source, `-> ${event.target ?? 'nobody'}: ${event.service}${event.verdict === 'deny' ? ` (denied: ${event.reason})` : ''}`);
   });
   const build = farm.machine('build-debian');
   const tail = new LogTail(state.rootOf('build-logs'));

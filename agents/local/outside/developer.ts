@@ -48,18 +48,20 @@ export function developerEnvironment(ports: ForgePorts): Record<string, string> 
 }
 
 /**
- * apt-get source with lists of its own, from the mirrors that this machine's apt configuration names: the configuration may lack
- * deb-src lines, and the machine's own lists are not to be touched.
+ * apt-get source from the mirrors that this machine's apt configuration names, with deb-src in place of deb, which the configuration may
+ * lack, and with lists of its own.
  */
 const fetchSource = `set -eu
 package=$1
-work=$HOME/archive; mkdir -p $work/lists/partial $work/cache/archives/partial; cd $work
-apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)' 'Created-By: Packages' | sort -u | while read -r uri release component signed; do
-  case $signed in ''|*BEGIN*) option= ;; *) option="[signed-by=$signed] " ;; esac
-  echo "deb-src $option$uri $release $component"
-done > sources.list
-test -s sources.list || { echo 'the apt configuration of this machine names no mirror' >&2; exit 1; }
-own="-q -o Dir::Etc::SourceList=$work/sources.list -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache -o APT::Sandbox::User= -o Acquire::Languages=none"
+work=$HOME/archive; rm -rf $work/sources.d; mkdir -p $work/lists/partial $work/cache/archives/partial $work/sources.d; cd $work
+for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+  case $file in
+    *.list) test -f $file && sed -n 's/^[[:space:]]*deb[[:space:]]/deb-src /p' $file > sources.d/$(basename $file) ;;
+    *.sources) sed 's/^Types:.*/Types: deb-src/' $file > sources.d/$(basename $file) ;;
+  esac
+done
+grep -q deb-src -r sources.d || { echo 'the apt configuration of this machine names no mirror' >&2; exit 1; }
+own="-q -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=$work/sources.d -o Dir::State::Lists=$work/lists -o Dir::Cache=$work/cache -o APT::Sandbox::User= -o Acquire::Languages=none"
 test -n "$(find lists -name '*Sources*' -mmin -720 | head -n 1)" || apt-get $own update >&2
 rm -rf unpack; mkdir unpack; cd unpack
 apt-get $own --download-only --only-source source "$package" >&2

@@ -29,5 +29,5 @@ export async function must(machine: Machine, argv: readonly string[], options?: 
   const result = await machine.run(argv, options);
   if (result.status === 0) return result.stdout;
   const tail = `${result.stderr}\n${result.stdout}`.trim().split('\n').slice(-12).join('\n');
-  throw new Error(`in ${machine.name}: ${argv.join(' ').slice(0, 300)} ended with ${result.status}\n${tail}`);
+  throw new Error(`in ${machine.name}: ${(argv[0] === 'sh' && argv[1] === '-c' ? argv.slice(3) : argv).join(' ').slice(0, 200)} ended with ${result.status}\n${tail}`);
 }

@@ -15,10 +15,10 @@ const makeBase = `set -eu
 suite=$1
 base=/var/lib/build-infra/base-$suite.tar
 if test -f $base && test -n "$(find $base -mtime -7)"; then exit 0; fi
-apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)' 'Created-By: Packages' | sort -u | while IFS='|' read -r uri release component signed; do
+apt-get -q -o APT::Sandbox::User=root update >&2
+apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' | sort -u | while IFS='|' read -r uri release component; do
   case $release in $suite|$suite-updates|$suite-security|$suite/updates) ;; *) continue ;; esac
-  case $signed in ''|*BEGIN*) option= ;; *) option="[signed-by=$signed] " ;; esac
-  echo "deb $option$uri $release $component"
+  echo "deb $uri $release $component"
 done > /var/lib/build-infra/base.list
 test -s /var/lib/build-infra/base.list || { echo "the apt configuration of this machine names no mirror of $suite" >&2; exit 1; }
 mmdebstrap --quiet --variant=apt $suite $base.new /var/lib/build-infra/base.list
