@@ -4,6 +4,7 @@
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { syncFolder } from '../shared/durable-files.js';
+import { Refusal } from '../shared/refusal.js';
 import { fingerprintPattern, objectIdPattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
 import { signingModes } from '../shared/formats/intent.js';
 import { journalEvents, journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../shared/formats/journal.js';
@@ -43,7 +44,7 @@ export class Journal {
   readonly #starts: number[] = [];
   #size = 0;
   #last = noEntry;
-  #failed = false;
+  #stopped = false;
 
   private constructor(path: string) {
     this.#path = path;
@@ -127,19 +128,37 @@ export class Journal {
   }
 
   /**
-   * Returns when the lines are on disk. @throws Error if the disk does not take them: after that, or a line that does not
-   * continue the chain, this journal takes nothing more, so nothing more is signed.
+   * Returns when the lines are on disk.
+   * @throws Refusal JOURNAL_FULL if there is no room: what was written of them is cut off, and later lines may be tried. Any other
+   * failure is a fault, after which this journal takes nothing more, so nothing more is signed until the agent starts again.
    */
   append(lines: readonly string[]): JournalEntry[] {
-    if (this.#failed) throw new Error('the journal could not be written earlier');
+    if (this.#stopped) throw new Error('the journal could not be written earlier');
     if (lines.length === 0) return [];
-    this.#failed = true;
-    const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+    const before = { count: this.#starts.length, size: this.#size, last: this.#last };
+    this.#stopped = true;
     const entries = lines.map((line) => this.#link(line));
-    for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done, bytes.length - done);
-    fdatasyncSync(this.#fd);
-    this.#failed = false;
+    try {
+      const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+      for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done, bytes.length - done);
+      fdatasyncSync(this.#fd);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC' || (error as NodeJS.ErrnoException).syscall !== 'write') throw error;
+      ftruncateSync(this.#fd, before.size);
+      fdatasyncSync(this.#fd);
+      this.#starts.length = before.count;
+      this.#size = before.size;
+      this.#last = before.last;
+      this.#stopped = false;
+      throw new Refusal('JOURNAL_FULL', 'the disk has no room for the journal');
+    }
+    this.#stopped = false;
     return entries;
+  }
+
+  /** Takes nothing more: another file already says what the next lines are. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   /** The hash of entry `seq`, or undefined if there is none. */

@@ -116,7 +116,7 @@ export class Ledger {
    * Believes a checked receipt: all of its grants, or none.
    * @param allowed how often each grant's entry stands in its intent document
    * @returns when the grants end
-   * @throws Refusal ALREADY_GRANTED
+   * @throws Refusal ALREADY_GRANTED, DISK_FULL, JOURNAL_FULL
    */
   accept(head: Head, source: string, grants: readonly GrantRequest[], allowed: (grant: GrantRequest) => number): string {
     this.expire();
@@ -133,8 +133,22 @@ export class Ledger {
       this.#time(),
     );
     const file: HeadFile = { format: headFormat, commit: head.commit, seq: head.seq, journal: this.position, lines };
-    writeDurably(`${this.#options.stateFolder}/head.json`, `${JSON.stringify(file)}\n`, 0o600);
-    for (const entry of this.#journal.append(lines)) this.#book.apply(entry);
+    try {
+      writeDurably(`${this.#options.stateFolder}/head.json`, `${JSON.stringify(file)}\n`, 0o600);
+    } catch (error) {
+      const { code, syscall } = error as NodeJS.ErrnoException;
+      // Both happen before the old file is replaced. After any other failure only a new start can tell which one is there.
+      if (code === 'ENOSPC' && (syscall === 'open' || syscall === 'write')) throw new Refusal('DISK_FULL', 'the disk has no room for the receipt');
+      this.#journal.stop();
+      throw error;
+    }
+    try {
+      for (const entry of this.#journal.append(lines)) this.#book.apply(entry);
+    } catch (error) {
+      // The next start appends them; until then no other line may take their place.
+      this.#journal.stop();
+      throw error;
+    }
     this.#head = head;
     return until;
   }

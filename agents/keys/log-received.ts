@@ -35,9 +35,11 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
     return { format: receiptReplyFormat, result: 'accepted', head: proven.head.commit, granted: proven.grants.length, until };
   }
 
-  function refuse(refusal: Refusal): ReceiptReply {
+  function refuse(refusal: Refusal, receipt?: Receipt): ReceiptReply {
     report(`qubesbuilder.LogReceived: ${refusal.line()}`);
-    if (!outOfStep.has(refusal.code)) ledger.refused({ source: config.source, result: refusal.code });
+    // Two histories signed by one key are worth knowing by name.
+    const commit = refusal.code === 'FORK' ? receipt?.commit ?? null : null;
+    if (!outOfStep.has(refusal.code)) ledger.refused({ source: config.source, commit, result: refusal.code });
     return { format: receiptReplyFormat, result: 'refused', head: ledger.head?.commit ?? null, code: refusal.code, detail: refusal.message.slice(refusal.code.length + 2) };
   }
 
@@ -54,7 +56,7 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
       return [JSON.stringify(refuse(error))];
     }
     const reply = await take(receipt).catch((error: unknown) => {
-      if (error instanceof Refusal) return refuse(error);
+      if (error instanceof Refusal) return refuse(error, receipt);
       throw error;
     });
     return [JSON.stringify(reply), ...ledger.linesAfter(known, repliedEntries)];

@@ -32,7 +32,13 @@ async function start(): Promise<void> {
     clock: { wall: () => Date.now(), monotonic: () => performance.now() },
   });
   const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });
-  setInterval(() => ledger.expire(), 15_000);
+  setInterval(() => {
+    try {
+      ledger.expire();
+    } catch (error) {
+      report(`keys agent: ${printable((error as Error).message)}`);
+    }
+  }, 15_000);
 
   process.umask(0o007);
   await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra` });

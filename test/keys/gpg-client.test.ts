@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The build VM's gpg client, called by the real tools, against the real keys agent.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { GpgHome, KeysMachine, agents, sha256 } from './keys-machine.js';
 import { publishIntents, type IntentPublisher } from './intent-publisher.js';
@@ -70,6 +70,14 @@ await t.test('a refused git signature says why on stderr, where git lets it thro
   t.match(refused, { status: 2, stdout: '', stderr: '[GNUPG:] FAILURE sign 1\nbuild-infra: refused REMOTE_DOWN for a test\n' });
 });
 
+await t.test('where git hides it, a person at a terminal reads why', async (t) => {
+  publisher.refuseWith = 'REMOTE_DOWN';
+  const shown = await run('script', ['-qec', `git -c gpg.program=${gpg} -c user.signingkey=${machine.signingKey} -c user.name=x -c user.email=x@y commit -q --allow-empty -S -m refused`, '/dev/null'], { cwd: `${work}/git`, env: { SHELL: '/bin/sh' } });
+  publisher.refuseWith = undefined;
+  t.match(shown.stdout, /build-infra: refused REMOTE_DOWN for a test\r\n[^]*gpg failed to sign the data/);
+  t.not(shown.status, 0);
+});
+
 await t.test('debsign signs .dsc, .buildinfo and .changes', async (t) => {
   const made = await makePackage('debsign', ['-us', '-uc']);
   t.equal(made.status, 0, made.stderr);
@@ -123,6 +131,15 @@ await t.test('reprepro through gpgme signs too', async (t) => {
   writeFileSync(`${bin}/gpgconf`, `#!/bin/sh\n/usr/bin/gpgconf "$@" | sed 's|^gpg:\\(.*\\):/usr/bin/gpg$|gpg:\\1:${gpg}|'\n`, { mode: 0o755 });
   const done = await reprepro('gpgme', machine.signingKey, { PATH: `${bin}:/usr/bin:/bin` });
   t.equal(done.status, 0, done.stderr);
+});
+
+await t.test('reprepro with a link named reprepro-sign signs too', async (t) => {
+  const link = `${machine.root}/usr/bin/reprepro-sign`;
+  rmSync(link);
+  writeFileSync(`${work}/Release.new`, 'Origin: x\n');
+  symlinkSync(`${agents}/build/gpg-client/main.js`, link);
+  t.match(await run(process.execPath, [link, 'Release.new', 'InRelease.new', ''], {}), { status: 0, stdout: '', stderr: '' });
+  t.match((await verify(`${work}/InRelease.new`)).stdout, /VALIDSIG/);
 });
 
 await t.test('what rpmsign sends is answered with one binary signature in the file it names', async (t) => {

@@ -3,6 +3,7 @@
 // It holds no secret: it can only ask. Exit status 2 is a refusal, with one line that says why.
 import { spawnSync } from 'node:child_process';
 import { constants } from 'node:os';
+import { basename } from 'node:path';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { complain, writeTo } from './caller-streams.js';
 import { readCommand } from './command-line.js';
@@ -30,6 +31,8 @@ function runLocalGpg(args: readonly string[], inheritedFds: readonly number[]): 
 
 async function main(args: readonly string[]): Promise<number> {
   if (args[0] === '--reprepro-sign') return signForReprepro(args.slice(1), readSettings());
+  // reprepro's "SignWith: !program" takes no arguments of ours: a symbolic link of this name will do.
+  if (basename(process.argv[1] ?? '') === 'reprepro-sign') return signForReprepro(args, readSettings());
   const command = readCommand(args);
   switch (command.kind) {
     case 'version':
