@@ -79,16 +79,20 @@ export class AptAudit {
     if (release !== undefined || detached !== undefined) await this.#detached(at('Release.gpg'), release, detached);
     const text = inRelease ?? release?.toString('utf8');
     if (text === undefined) {
-      this.#wrong('apt-signatures', 'FILE_MISSING', at('InRelease'), 'a signed InRelease, as an intent announced', 'nothing');
+      if (!this.#signedChecked.has(at('InRelease'))) this.#wrong('apt-signatures', 'FILE_MISSING', at('InRelease'), 'a signed InRelease, as an intent announced', 'nothing');
       return;
     }
     if (inRelease !== undefined && release !== undefined && inRelease.trimEnd() !== release.toString('utf8').trimEnd()) {
       this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), 'the text of InRelease', `sha256:${sha256(release)}`);
     }
+    const [about] = readStanzas(text);
+    // A Release that was announced for one suite is no Release of another.
+    const names = [about?.get('codename'), about?.get('suite')];
+    if (!names.includes(suite)) this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), `Codename or Suite: ${suite}`, names.filter((name) => name !== undefined).map(printable).join(', ') || 'neither');
     await this.#indices(suite, text);
   }
 
-  /** The text of a clear-signed file whose signature is good and public; undefined where there is no such file. */
+  /** The signed text of a file, judged; undefined where there is no such file, or nothing in it is signed. */
   async #clearSigned(path: string): Promise<string | undefined> {
     if (this.#signedChecked.has(path)) return undefined;
     const bytes = await this.#files.read(path, releaseLimitBytes);
@@ -99,7 +103,7 @@ export class AptAudit {
     const cleartext = Buffer.from(message, 'utf8').equals(bytes) ? readClearSigned(message) : undefined;
     if (cleartext === undefined) {
       this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'one clear-signed message and nothing else', `${bytes.length} bytes sha256:${sha256(bytes)}`);
-      return message;
+      return undefined;
     }
     this.#judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
     // The newline before the signature may or may not belong to what was handed in (RFC 9580, section 7.1).

@@ -9,7 +9,7 @@ export type CheckName = (typeof checkNames)[number];
 
 export type FindingCode =
   | 'MIRROR_FORKED' | 'HEAD_LOST'
-  | 'MERGE' | 'SECOND_ROOT' | 'SEQ_GAP'
+  | 'MERGE' | 'SEQ_GAP'
   | 'BAD_COMMIT' | 'NOT_SIGNED' | 'WRONG_KEY' | 'BAD_SIGNATURE'
   | 'BAD_PUBLICATION' | 'CHANGE_WITHOUT_LINE' | 'LINE_WITHOUT_CHANGE' | 'WRONG_SIZE' | 'WRONG_SHA256' | 'BAD_FILE_MODE' | 'BAD_PATH'
   | 'FILE_REMOVED' | 'FILE_REWRITTEN' | 'BAD_XZ'

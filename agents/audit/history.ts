@@ -73,11 +73,8 @@ export async function readHistory(git: PublishedGit, head: string, logsKey: Publ
     const body = await bodies[i];
     if (body === undefined) throw new Error(`git does not have ${id}`);
     const { parents, commit, refusal, message } = readRaw(body);
-    const previous = ids[i - 1];
     findings.looked('one-line');
     if (parents.length > 1) findings.wrong('one-line', { code: 'MERGE', commit: id, expected: 'one parent', found: parents.join(' ') });
-    if (parents.length === 0 && i > 0) findings.wrong('one-line', { code: 'SECOND_ROOT', commit: id, expected: `parent ${previous}`, found: 'no parent' });
-    const parent = parents.includes(previous ?? '') ? previous : parents[0];
 
     findings.looked('commits-signed');
     if (commit === undefined) {
@@ -86,7 +83,7 @@ export async function readHistory(git: PublishedGit, head: string, logsKey: Publ
       const bad = await judgeDetached(commit.signedBytes, Buffer.from(commit.signature), logsKey);
       if (bad !== undefined) findings.wrong('commits-signed', { code: bad.code, commit: id, expected: `a good signature by ${logsKey.getFingerprint().toUpperCase()}`, found: bad.found });
     }
-    history.push({ id, parent, message: readMessage(id, message, i + 1, findings) });
+    history.push({ id, parent: ids[i - 1], message: readMessage(id, message, i + 1, findings) });
   }
   return history;
 }

@@ -12,9 +12,12 @@ export interface KeyPlace {
   (path: string): Promise<Buffer | undefined>;
 }
 
+/** Several armored blocks may follow each other, as apt allows too. */
 async function keysIn(bytes: Buffer): Promise<PublicKey[]> {
   const text = bytes.toString('latin1');
-  return (text.includes('-----BEGIN') ? readKeys({ armoredKeys: text }) : readKeys({ binaryKeys: bytes })) as Promise<PublicKey[]>;
+  if (!text.includes('-----BEGIN')) return await readKeys({ binaryKeys: bytes }) as PublicKey[];
+  const blocks = text.match(/-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g) ?? [];
+  return (await Promise.all(blocks.map((block) => readKeys({ armoredKeys: block })))).flat() as PublicKey[];
 }
 
 /**

@@ -82,9 +82,9 @@ export class PublishedGit {
     return heads;
   }
 
-  /** Every commit reachable from `head`, parents before children. */
+  /** From the root to `head` by first parents: a merge is found as such, and what it merged is nobody's history. */
   async commits(head: string): Promise<string[]> {
-    return (await this.git(['rev-list', '--topo-order', '--reverse', head])).split('\n').filter((line) => line !== '');
+    return (await this.git(['rev-list', '--first-parent', '--topo-order', '--reverse', head])).split('\n').filter((line) => line !== '');
   }
 
   async isAncestor(older: string, younger: string): Promise<boolean> {

@@ -3,7 +3,7 @@
 // test can do one thing wrong.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -66,16 +66,27 @@ type Use = Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'co
 export class LogsRepository {
   readonly path: string;
   readonly keys: Keys;
-  readonly tree = new Map<string, { mode: string; blob: string }>();
-  readonly content = new Map<string, Buffer>();
+  readonly tree: Map<string, { mode: string; blob: string }> = new Map();
+  readonly content: Map<string, Buffer> = new Map();
   head: string | undefined;
   seq = 0;
   #journal: string[] = [];
   #clock = Date.parse('2026-11-21T21:00:00.000Z');
 
-  constructor(path: string, keys: Keys) {
+  /** @param from a repository to copy, instead of an empty one */
+  constructor(path: string, keys: Keys, from?: LogsRepository) {
     this.path = path;
     this.keys = keys;
+    if (from !== undefined) {
+      cpSync(from.path, path, { recursive: true });
+      this.tree = new Map(from.tree);
+      this.content = new Map(from.content);
+      this.head = from.head;
+      this.seq = from.seq;
+      this.#journal = [...from.#journal];
+      this.#clock = from.#clock;
+      return;
+    }
     execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', path], { env: environment });
   }
 
@@ -162,12 +173,14 @@ export class Farm {
   readonly logs: LogsRepository;
   readonly apt: string;
 
-  constructor(keys: Keys) {
+  /** @param from a farm to copy, instead of an empty one */
+  constructor(keys: Keys, from?: Farm) {
     this.top = mkdtempSync(join(tmpdir(), 'farm-'));
     this.keys = keys;
-    this.logs = new LogsRepository(join(this.top, 'logs.git'), keys);
+    this.logs = new LogsRepository(join(this.top, 'logs.git'), keys, from?.logs);
     this.apt = join(this.top, 'apt');
-    mkdirSync(this.apt);
+    if (from === undefined) mkdirSync(this.apt);
+    else cpSync(from.apt, this.apt, { recursive: true });
     writeFileSync(join(this.top, 'logs.asc'), keys.export('logs'));
     writeFileSync(join(this.top, 'signing.asc'), keys.export('signing'));
   }

@@ -31,7 +31,7 @@ void tap.test('a good farm passes, and the table says what was looked at', async
 void tap.test('two fingerprints and two URLs are enough: the keys come with the repositories', async (t) => {
   const web = createServer((request, response) => {
     try {
-      response.end(readFileSync(join(farm.top, decodeURIComponent(request.url ?? ''))));
+      response.end(readFileSync(join(farm.top, decodeURIComponent((request.url ?? '').replace(/\?.*/, '')))));
     } catch {
       response.writeHead(404).end();
     }
@@ -53,24 +53,21 @@ void tap.test('a mirror that lags behind agrees', async (t) => {
   cpSync(farm.logs.path, mirror, { recursive: true });
   t.teardown(() => rmSync(mirror, { recursive: true }));
   execFileSync('git', ['--git-dir', mirror, 'update-ref', 'refs/heads/main', 'refs/heads/main~2']);
-  const { status, checks } = await verdict(farm, [], [mirror, `file://${farm.logs.path}`]);
-  t.equal(status, 0);
+  const { codes, checks } = await verdict(farm, [], [mirror, `file://${farm.logs.path}`]);
+  t.same(codes, []);
   t.equal(checks[0]?.count, 2);
 });
 
 void tap.test('a log may become its .xz, and that may grow', async (t) => {
-  const own = new Farm(keys);
+  const own = new Farm(keys, farm);
   t.teardown(() => own.remove());
-  own.build();
   const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
   const plain = own.grow();
   const packed = xz(plain);
   own.logs.commit({ remove: [log], put: { [`${log}.xz`]: packed } });
   own.logs.commit({ put: { [`${log}.xz`]: Buffer.concat([packed, xz('more\n')]) } });
   own.logs.commit({ put: { [`${log}.xz`]: xz(Buffer.concat([plain, Buffer.from('more\nand more\n')])) } });
-  const { status, codes } = await verdict(own);
-  t.same(codes, []);
-  t.equal(status, 0);
+  t.same((await verdict(own)).codes, []);
 });
 
 void tap.test('a farm that has signed nothing yet passes and says so', async (t) => {

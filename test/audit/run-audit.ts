@@ -4,7 +4,9 @@ import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
+import { readOptions } from '../../agents/audit/options.js';
 import type { Farm } from './farm.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
@@ -36,18 +38,18 @@ export function argumentsFor(farm: Farm, logs: readonly string[] = [farm.logs.pa
 }
 
 export interface Verdict {
-  status: number | null;
   ok: boolean;
-  head: string;
   commits: number;
-  checks: Row[];
-  /** "check CODE" of every finding */
+  checks: readonly Row[];
+  /** "check CODE" of every finding, once each, sorted */
   codes: string[];
 }
 
+/** The audit inside this process, which saves each case the start of one. */
 export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[]): Promise<Verdict> {
-  const { status, out, err } = await runAudit([...argumentsFor(farm, logs), '--json', ...extra]);
-  if (status !== 0 && status !== 1) throw new Error(`audit ended with ${status}: ${err}`);
-  const result = JSON.parse(out) as Omit<Verdict, 'status' | 'codes'>;
-  return { ...result, status, codes: result.checks.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`)) };
+  const options = readOptions([...argumentsFor(farm, logs), ...extra]);
+  if (options === 'help') throw new Error('not a command line');
+  const { commits, findings } = await audit(options);
+  const codes = findings.rows.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`));
+  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort() };
 }
