@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
 import { callService } from '../shared/qrexec-call.js';
-import { printable } from '../shared/refusal.js';
+import { printable, Refusal } from '../shared/refusal.js';
 import { serveSockets, type Reporter } from '../shared/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
 import { buildLogHandler } from './build-log-service.js';
@@ -69,19 +69,17 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
 
   logs.recover();
   let stopped = false;
-  // Logs are taken while the remotes cannot be asked yet; nothing is published before it is known on which history.
-  const history = (async () => {
-    while (!stopped) {
-      try {
-        return await publisher.start(await findHistory(repository, remotes, signer, report));
-      } catch (error) {
-        report(`ALARM cannot publish: ${printable(String((error as Error).message))}; again in ${startRetryMs / 1000} s`);
-        await new Promise((resolve) => setTimeout(resolve, startRetryMs).unref());
-      }
+  const findAndStart = async (): Promise<void> => {
+    if (stopped) return;
+    try {
+      await publisher.start(await findHistory(repository, remotes, signer, report));
+    } catch (error) {
+      report(`ALARM cannot publish: ${printable(String((error as Error).message))}; again in ${startRetryMs / 1000} s`);
+      setTimeout(() => void findAndStart(), startRetryMs).unref();
     }
-  })();
-  // Names of new logs are checked against the repository, so that its head must be known where there is one.
-  if (await repository.head() !== null) await Promise.race([history, new Promise((resolve) => setTimeout(resolve, startRetryMs).unref())]);
+  };
+  // Logs are taken even while the remotes cannot be asked; nothing is published before it is known on which history.
+  await Promise.race([findAndStart(), new Promise((resolve) => setTimeout(resolve, startRetryMs).unref())]);
 
   const sources = new Map(config.sources.map((source) => [source.vm, source]));
   const buildLog = buildLogHandler({ store: logs, sources: new Set(sources.keys()), publication: (log) => publisher.publication(log) });
@@ -90,7 +88,11 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
     receipts,
     publisher,
     report,
-    logExists: async (path) => logs.get(path) !== undefined || await publisher.isPublished(path) || await publisher.isPublished(`${path}.xz`),
+    logExists: async (path) => {
+      if (logs.get(path) !== undefined) return true;
+      if (!publisher.started) throw new Refusal('NOT_PUBLISHED', 'the remotes could not be asked yet which history to go on with');
+      return await publisher.isPublished(path) || await publisher.isPublished(`${path}.xz`);
+    },
   });
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',

@@ -53,22 +53,26 @@ export class LooseObjects {
   readonly #folder: string;
   /** folders whose entries are to be synced before a ref may name them */
   readonly #unsynced = new Set<string>();
+  #pending: Promise<unknown>[] = [];
 
   /** @param repository a bare repository */
   constructor(repository: string) {
     this.#folder = join(repository, 'objects');
   }
 
-  async write(type: 'blob' | 'tree' | 'commit', body: Buffer): Promise<WrittenObject> {
+  /** Names the object at once; it is surely on disk after sync(). */
+  write(type: 'blob' | 'tree' | 'commit', body: Buffer): WrittenObject {
     const whole = Buffer.concat([Buffer.from(`${type} ${body.length}\0`), body]);
     const id = createHash('sha1').update(whole).digest('hex');
     const about = { id, size: body.length, sha256: createHash('sha256').update(body).digest('hex') };
-    if (existsSync(this.#path(id))) return about;
-    const packed = await deflateInOneGo(whole, compression);
-    await this.#store(async (file) => {
-      await file.writeFile(packed);
-      return about;
-    });
+    if (!existsSync(this.#path(id))) {
+      const stored = this.#store(async (file) => {
+        await file.writeFile(await deflateInOneGo(whole, compression));
+        return about;
+      });
+      stored.catch(() => undefined);
+      this.#pending.push(stored);
+    }
     return about;
   }
 
@@ -83,7 +87,7 @@ export class LooseObjects {
           if (bytesRead === 0) throw new Error(`${path} is shorter than ${size} bytes`);
           at += bytesRead;
         }
-        return await this.write('blob', body);
+        return this.write('blob', body);
       } finally {
         await file.close();
       }
@@ -111,8 +115,11 @@ export class LooseObjects {
     });
   }
 
-  /** Makes the names of what was written survive a power cut. */
+  /** Everything that was written survives a power cut now. @throws what went wrong with any of it */
   async sync(): Promise<void> {
+    const pending = this.#pending;
+    this.#pending = [];
+    await Promise.all(pending);
     const folders = [...this.#unsynced, ...(this.#unsynced.size > 0 ? [this.#folder] : [])];
     this.#unsynced.clear();
     await Promise.all(folders.map(async (folder) => {

@@ -113,16 +113,65 @@ class ObjectReader {
   }
 }
 
+/** One `git update-ref --stdin`: git's own locks and its own fsync, without a process each time. */
+class BranchMover {
+  readonly #repository: string;
+  #child: ChildProcess | undefined;
+  #answered: ((line: string) => void) | undefined;
+
+  constructor(repository: string) {
+    this.#repository = repository;
+  }
+
+  move(from: string | null, to: string): Promise<void> {
+    const child = this.#child ??= this.#start();
+    return new Promise((resolve, reject) => {
+      let lines = '';
+      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+      this.#answered = (text) => {
+        lines += text;
+        const done = lines.endsWith('commit: ok\n');
+        if (!done && text !== '') return;
+        clearTimeout(timer);
+        this.#answered = undefined;
+        if (done) resolve();
+        else reject(new Error(`git did not move ${branch} from ${from} to ${to}`));
+      };
+      child.stdin?.write(`start\nupdate ${branch} ${to} ${from ?? '0'.repeat(40)}\ncommit\n`);
+    });
+  }
+
+  #start(): ChildProcess {
+    const child = spawn('git', ['--git-dir', this.#repository, 'update-ref', '--stdin'], { stdio: ['pipe', 'pipe', 'ignore'], env: gitEnvironment });
+    child.stdout?.on('data', (chunk: Buffer) => this.#answered?.(chunk.toString()));
+    child.stdin?.on('error', () => undefined);
+    const gone = (): void => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      this.#answered?.('');
+    };
+    child.on('error', gone).on('close', gone);
+    return child;
+  }
+
+  stop(): void {
+    this.#child?.stdin?.end();
+    this.#child = undefined;
+  }
+}
+
 export class GitRepository {
   readonly path: string;
   readonly objects: LooseObjects;
   readonly #reader: ObjectReader;
+  readonly #mover: BranchMover;
   readonly #trees = new Map<string, TreeEntry[]>();
 
   private constructor(path: string) {
     this.path = path;
     this.objects = new LooseObjects(path);
     this.#reader = new ObjectReader(path);
+    this.#mover = new BranchMover(path);
   }
 
   static async open(path: string): Promise<GitRepository> {
@@ -201,7 +250,7 @@ export class GitRepository {
       entries.set(name, { mode: '40000', name, id: await this.withFiles(folder?.id ?? null, rest) });
     }));
     const after = [...entries.values()];
-    const { id } = await this.objects.write('tree', writeTree(after));
+    const { id } = this.objects.write('tree', writeTree(after));
     this.#remember(id, after);
     return id;
   }
@@ -209,7 +258,7 @@ export class GitRepository {
   /** Moves the branch; a crash leaves it at the one or the other, both complete. @throws if it is not at `from` */
   async moveBranch(from: string | null, to: string): Promise<void> {
     await this.objects.sync();
-    await this.git('update-ref', branch, to, from ?? '0'.repeat(40));
+    await this.#mover.move(from, to);
   }
 
   /** Packs what has piled up; the work is in proportion to what is new. */
@@ -219,5 +268,6 @@ export class GitRepository {
 
   stop(): void {
     this.#reader.stop();
+    this.#mover.stop();
   }
 }

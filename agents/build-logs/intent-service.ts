@@ -38,6 +38,7 @@ async function checkIntents(intents: readonly Intent[], source: SourceConfig, lo
 
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
   const waiting = new Map<string, number>();
+  const asked = new Set<string>();
 
   async function publish(call: Call, source: SourceConfig, receipts: Receipts): Promise<IntentReply> {
     receipts.demandTrust();
@@ -45,8 +46,11 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     const intents = intentsOf(readDocument(bytes, intentLimitBytes, checkIntent));
     await checkIntents(intents, source, options.logExists);
     const sha256 = sha256Of(bytes);
+    // A second grant of the same document would make the keys VM refuse the whole receipt.
+    if (asked.has(sha256) || await options.publisher.isKnownIntent(source.vm, sha256)) throw new Refusal('INTENT_KNOWN', 'this very document was published already; ask again with another nonce');
     const grants = intents.map((intent) => ({ sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256 }));
-    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, grants });
+    asked.add(sha256);
+    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, grants }).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 

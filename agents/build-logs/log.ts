@@ -118,7 +118,8 @@ export class Log {
   close(truncated: string | undefined): void {
     if (this.ended || this.#closing) return;
     this.#closing = true;
-    this.#sender = undefined;
+    // A sender that is done still hears that its last lines are on disk.
+    if (truncated !== undefined) this.#sender = undefined;
     clearTimeout(this.#waitsForSender);
     this.#settled = this.#settled.then(() => this.#close(truncated));
   }
@@ -130,6 +131,7 @@ export class Log {
       writer.mark(truncated === undefined ? 'closing log' : `truncated: ${truncated}`);
       await writer.flush();
       this.#position = writer.synced;
+      this.#sender = undefined;
       await this.#release();
       this.record.state = 'ended';
       this.record.lines = this.#position.lines;

@@ -94,8 +94,8 @@ export class Publisher {
     this.#options = options;
   }
 
-  get head(): string | null {
-    return this.#head?.commit ?? null;
+  get started(): boolean {
+    return this.#started;
   }
 
   async isPublished(path: string): Promise<boolean> {
@@ -173,6 +173,11 @@ export class Publisher {
     }).finally(() => {
       if (waiting !== undefined) waiting.settled = true;
     });
+  }
+
+  /** Whether this very document waits or was published today. The keys VM counts over all time; this only answers sooner. */
+  async isKnownIntent(source: string, sha256: string): Promise<boolean> {
+    return this.#intents.some((intent) => intent.sha256 === sha256 && intent.source === source) || await this.isPublished(intentPath(source, stamp(this.#options.clock()).slice(0, 10), sha256));
   }
 
   #diverged(): Refusal | undefined {
@@ -292,11 +297,11 @@ export class Publisher {
         put(blob.path, blob);
         if (blob.path !== log.record.path && await repository.find(root, log.record.path) !== undefined) changes.set(log.record.path, null);
       }
-      await Promise.all(intents.map(async (intent) => changes.has(intent.path) || put(intent.path, await repository.objects.write('blob', intent.bytes))));
+      for (const intent of intents) if (!changes.has(intent.path)) put(intent.path, repository.objects.write('blob', intent.bytes));
       const journals: { receipts: Receipts; entries: number }[] = [];
       for (const each of receipts.values()) {
         journals.push({ receipts: each, entries: each.journal.entries });
-        for (const file of each.journal.unpublishedFiles()) put(file.path, await repository.objects.write('blob', file.body));
+        for (const file of each.journal.unpublishedFiles()) put(file.path, repository.objects.write('blob', file.body));
       }
       this.#journalDue = undefined;
 
@@ -316,6 +321,7 @@ export class Publisher {
       this.#packSometimes();
     } catch (error) {
       this.#intents.push(...intents);
+      await repository.objects.sync().catch(() => undefined);
       report('what was to be published waits for the next attempt');
       throw error;
     }
@@ -348,7 +354,7 @@ export class Publisher {
     const message = `\n\n${writePublicationMessage({ subject, files, seq })}`;
     const signature = await signer.sign(Buffer.from(head + message));
     const body = Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`);
-    const { id } = await repository.objects.write('commit', body);
+    const { id } = repository.objects.write('commit', body);
     try {
       await repository.moveBranch(before?.commit ?? null, id);
     } catch (error) {

@@ -133,7 +133,7 @@ export class Remote {
   async #pushAndReadBack(target: Target): Promise<string | undefined> {
     let pushError: unknown;
     try {
-      await this.#git((git) => git.raw('push', '--quiet', '--no-verify', this.#url, `${target.commit}:${branch}`));
+      await this.#git((git) => git.raw('-c', 'pack.threads=1', 'push', '--porcelain', '--no-verify', this.#url, `${target.commit}:${branch}`));
     } catch (error) {
       pushError = error;
     }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import t from 'tap';
+import type { FakeKeysVm } from './fake-keys-vm.js';
+import { Rig, until, type RigOptions } from './rig.js';
+
+async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<{ rig: Rig; keysVm: FakeKeysVm }> {
+  const rig = await Rig.make(options);
+  t.teardown(() => rig.stop());
+  await rig.start();
+  return { rig, keysVm: rig.keys.get('build-debian') as FakeKeysVm };
+}
+
+t.test('the proof reaches from the head that the keys VM acknowledged to the publication', async (t) => {
+  const { rig, keysVm } = await started(t);
+  await rig.call().end('one\n');
+  await rig.call().end('two\n');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.strictSame(keysVm.receipts.map((receipt) => receipt.proof.commits.length), [3, 1]);
+});
+
+t.test('an answer that was lost does not lose the grant', async (t) => {
+  const { rig, keysVm } = await started(t);
+  let lost = 0;
+  keysVm.answering = (lines) => (lost++ === 0 ? undefined : lines);
+  const reply = await rig.ask(rig.intent());
+  t.equal(reply.result, 'published');
+  t.equal(reply.result === 'published' && reply.grantedUntil, JSON.parse(keysVm.journal[0] as string).result);
+  t.equal(keysVm.journal.length, 1, 'granted once');
+});
+
+t.test('a keys VM that remembers an older or newer head is served from there', async (t) => {
+  const { rig, keysVm } = await started(t);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  const { head, seq } = keysVm;
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  keysVm.head = head;
+  keysVm.seq = seq;
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal(keysVm.receipts.at(-1)?.proof.commits.length, 2);
+});
+
+t.test('a keys VM that remembers a commit which we never made is an alarm that survives a restart', async (t) => {
+  const { rig, keysVm } = await started(t);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  keysVm.head = 'f'.repeat(40);
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM' });
+  await rig.kill();
+  await rig.start();
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM' });
+});
+
+t.test('a journal that was changed is an alarm: nothing is granted any more', async (t) => {
+  const { rig, keysVm } = await started(t);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  keysVm.answering = ([reply, ...entries]) => [reply as string, ...entries.map((line) => line.replace('"granted"', '"expired"').replace(/"prev":"./, '"prev":"x'))];
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM', detail: /entry 2/ });
+  keysVm.answering = (lines) => lines;
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM' });
+  t.match((await rig.call().end('logs go on\n'))[1], /^published/);
+});
+
+t.test("a refusal of the keys VM is the intent's answer", async (t) => {
+  const { rig, keysVm } = await started(t);
+  keysVm.answering = () => [JSON.stringify({ format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'FOREIGN_KEY', detail: 'not mine' })];
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'FOREIGN_KEY', detail: /not mine/ });
+});
+
+t.test('a keys VM that cannot be called is said so', async (t) => {
+  const { rig, keysVm } = await started(t);
+  await keysVm.close();
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_UNREACHABLE' });
+  await keysVm.listen();
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+});
+
+t.test('the journal is published: the entries of an answer with the next publication, the last ones after the last log of a job', async (t) => {
+  const { rig, keysVm } = await started(t);
+  const log = rig.call().send(rig.header());
+  await log.line(/^opened/);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  keysVm.enter('claimed');
+  keysVm.enter('signed', { result: 'sha256:abc' });
+  await log.end('> end status=0\n');
+  await until('the last entries are published', () => {
+    try {
+      return rig.file('journal/keys-debian/00000000.jsonl', 'mirror').toString() === keysVm.journal.map((line) => `${line}\n`).join('');
+    } catch {
+      return false;
+    }
+  });
+  const commits = rig.checkHistory();
+  const receipts = keysVm.receipts.length;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  t.equal(rig.checkHistory(), commits, 'and then there is quiet');
+  t.equal(keysVm.receipts.length, receipts);
+  t.strictSame(keysVm.receipts.at(-1)?.grants, []);
+});
+
+t.test('a journal of many entries is published in files of 256', async (t) => {
+  const { rig, keysVm } = await started(t);
+  for (let i = 0; i < 600; i++) keysVm.enter('expired');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal(rig.git(rig.remote('origin'), 'ls-tree', '--name-only', 'main:journal/keys-debian'), '00000000.jsonl\n00000001.jsonl\n00000002.jsonl\n');
+  await rig.kill();
+  await rig.start();
+  for (let i = 0; i < 10; i++) keysVm.enter('expired');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal(rig.file('journal/keys-debian/00000002.jsonl').toString().split('\n').length - 1, 601 + 1 + 10 + 1 - 512);
+  rig.checkHistory();
+});

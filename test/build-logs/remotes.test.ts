@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { Rig, sleep, textOf, until, type RigOptions } from './rig.js';
+
+async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
+  const rig = await Rig.make(options);
+  t.teardown(() => rig.stop());
+  return rig.start();
+}
+
+/** The remote takes no push until the file `gate` is there; a push waits for it, then goes through. */
+function hangs(rig: Rig, remote: string): string {
+  const gate = join(rig.folder, `${remote}.gate`);
+  const hook = join(rig.remote(remote), 'hooks/pre-receive');
+  writeFileSync(hook, `#!/bin/sh\nfor i in $(seq 300); do [ -e '${gate}' ] && exit 0; [ -e '${rig.remote(remote)}' ] || exit 1; sleep 0.1; done\nexit 1\n`);
+  chmodSync(hook, 0o755);
+  return gate;
+}
+
+function count(rig: Rig, remote: string): number {
+  return Number(rig.git(rig.remote(remote), 'rev-list', '--count', '--all').trim());
+}
+
+t.test('an intent whose push fails on one required remote is refused, named, not granted, and published later', async (t) => {
+  const rig = await started(t, { intentSeconds: 2 });
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  const away = `${rig.remote('mirror')}.away`;
+  renameSync(rig.remote('mirror'), away);
+  const before = rig.keys.get('build-debian')?.receipts.length;
+  const reply = await rig.ask(rig.intent());
+  t.match(reply, { result: 'refused', code: 'NOT_PUBLISHED', detail: /mirror/ });
+  t.equal(rig.keys.get('build-debian')?.receipts.length, before, 'no receipt left');
+  t.equal(count(rig, 'origin'), 2);
+  renameSync(away, rig.remote('mirror'));
+  await until('it is published', () => count(rig, 'mirror') === 2);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.equal(rig.checkHistory('mirror'), 3);
+  t.equal(rig.keys.get('build-debian')?.receipts.flatMap((receipt) => receipt.grants).length, 2, 'the intent that was refused never got a grant');
+});
+
+t.test('a required remote that hangs refuses the intent in time, and others are served when it is back', async (t) => {
+  const rig = await started(t, { intentSeconds: 2 });
+  const gate = hangs(rig, 'mirror');
+  const begun = Date.now();
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED', detail: /mirror/ });
+  t.ok(Date.now() - begun < 4000);
+  t.equal(count(rig, 'origin'), 1, 'the other remote has it already');
+  t.match((await rig.call().end('raw\n'))[0], /^refused NOT_PUBLISHED/);
+  writeFileSync(gate, '');
+  await until('the mirror catches up', () => count(rig, 'mirror') >= 2);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  rig.checkHistory('mirror');
+});
+
+t.test('a remote that is not required may hang or fail without holding anybody up', async (t) => {
+  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'slow', required: false }, { name: 'gone', required: false }] });
+  hangs(rig, 'slow');
+  rmSync(rig.remote('gone'), { recursive: true });
+  const begun = Date.now();
+  for (let i = 0; i < 3; i++) t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.ok(Date.now() - begun < 5000);
+  t.strictSame(rig.keys.get('build-debian')?.receipts.at(-1)?.remotes, ['origin']);
+});
+
+t.test('a remote that holds another history is an alarm: nothing is granted, nothing is forced', async (t) => {
+  const rig = await started(t, { intentSeconds: 5 });
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  const mirror = rig.remote('mirror');
+  const tree = rig.git(mirror, 'rev-parse', 'main^{tree}').trim();
+  const other = execFileSync('git', ['--git-dir', mirror, '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'other', tree], { encoding: 'utf8' }).trim();
+  rig.git(mirror, 'update-ref', 'refs/heads/main', other);
+  const grants = rig.keys.get('build-debian')?.journal.length;
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'HISTORY_DIVERGED', detail: /mirror/ });
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'HISTORY_DIVERGED' });
+  t.match(rig.report, /ALARM remote mirror: holds commit/);
+  t.equal(rig.git(mirror, 'rev-parse', 'main').trim(), other, 'it was not overwritten');
+  t.equal(rig.keys.get('build-debian')?.journal.length, grants);
+});
+
+t.test('a restored VM takes over the history of its remotes instead of beginning a second one', async (t) => {
+  const rig = await started(t);
+  const path = (await rig.call().end('before\n'))[0] as string;
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  await rig.kill('SIGTERM');
+  rmSync(rig.state, { recursive: true });
+  await rig.start();
+  t.equal((await rig.ask(rig.intent({ logs: [path] }))).result, 'published', 'and knows the logs in it');
+  t.equal(rig.checkHistory(), 3);
+  t.match(rig.report, /took over the history of remote origin/);
+});
+
+t.test('a history that the logs key did not sign is not taken over', async (t) => {
+  const rig = await Rig.make({ intentSeconds: 2 });
+  t.teardown(() => rig.stop());
+  const mirror = rig.remote('mirror');
+  const tree = execFileSync('git', ['--git-dir', mirror, 'mktree'], { input: '', encoding: 'utf8' }).trim();
+  const other = execFileSync('git', ['--git-dir', mirror, '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'other', tree], { encoding: 'utf8' }).trim();
+  rig.git(mirror, 'update-ref', 'refs/heads/main', other);
+  await rig.start();
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED' });
+  t.match(rig.report, /ALARM cannot publish: NOT_SIGNED/);
+  t.equal(count(rig, 'origin'), 0);
+});
+
+t.test('without an answer of its remotes a new VM takes logs and waits with the first commit', async (t) => {
+  const rig = await Rig.make({ intentSeconds: 2 });
+  t.teardown(() => rig.stop());
+  renameSync(rig.remote('mirror'), `${rig.remote('mirror')}.away`);
+  await rig.start();
+  const call = rig.call().send(`${rig.header()}one\n`);
+  await call.line(/^synced 1$/);
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED' });
+  t.equal(count(rig, 'origin'), 0);
+  renameSync(`${rig.remote('mirror')}.away`, rig.remote('mirror'));
+  const lines = await call.end('> end status=0\n');
+  // The answer may have been "not in time"; the log is published all the same.
+  const path = (lines.find((line) => line.startsWith('opened')) as string).split(' ')[1] as string;
+  await until('it is published', async () => existsSync(rig.remote('mirror')) && count(rig, 'mirror') > 0 && textOf(rig.file(path, 'mirror')).includes('one'));
+  await sleep(10);
+  rig.checkHistory();
+});
