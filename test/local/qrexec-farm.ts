@@ -42,7 +42,10 @@ def rest(s):
     while (data := s.recv(1 << 20)): yield data
 def echo(s, _): [s.sendall(data) for data in rest(s)]
 def who(s, said): s.sendall(said.encode())
-def sink(s, _): s.sendall(b'%d' % sum(map(len, rest(s))))
+def sink(s, _):
+    buffer, count = bytearray(1 << 18), 0
+    while (size := s.recv_into(buffer)): count += size
+    s.sendall(b'%d' % count)
 def source(s, said):
     block = b'x' * (1 << 20)
     for _ in range(int(said.split()[0].split('+')[1])): s.sendall(block)

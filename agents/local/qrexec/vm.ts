@@ -178,7 +178,6 @@ export class Vm {
     rmSync(this.folders.tmp, { recursive: true, force: true });
     mkdirSync(this.folders.tmp, { recursive: true });
     chmodSync(this.folders.tmp, 0o1777);
-    for (const left of readdirSync(this.vchan)) removeIfThere(join(this.vchan, left));
     const etc = makeEtcFolder(join(this.folders.run, 'etc'), { name: this.spec.name, network: this.spec.netvm !== null, overlay: join(this.spec.root, 'etc') });
     const [program, ...args] = sandboxCommand(this.spec, { qubesLayer: this.folders.qubesLayer, etc, tmp: this.folders.tmp, sockets: this.folders.run }) as [string, ...string[]];
     mkdirSync(dirname(this.folders.log), { recursive: true });
@@ -194,6 +193,7 @@ export class Vm {
         this.#child = undefined;
         this.#agent?.close();
         this.#agentGone();
+        for (const left of readdirSync(this.vchan)) removeIfThere(join(this.vchan, left));
         this.#setState('halted');
         resolve();
       };

@@ -2,41 +2,31 @@
 """A call whose caller's end is a program of this VM, started once the call is allowed."""
 import _signal
 import _socket
+import fcntl
 import posix
 
 import qrexec_streams as streams
 
 
-def saved(fd):
-    """The caller's own descriptor under a number that the program inherits."""
-    copy = posix.dup(fd)
-    posix.set_inheritable(copy, True)
-    return copy
-
-
-def start(argv, to_program, from_program):
+def become(argv, its_stdin, its_stdout, agent):
+    """In the child: sockets as stdin and stdout, the caller's own from descriptor 3 on (a shell takes one digit only). Never returns."""
     environment = dict(posix.environ)
-    agent = posix.getpid()
-    keep = {'SAVED_FD_0': saved(0), 'SAVED_FD_1': saved(1)}
-    if b'PASS_LOCAL_STDERR' in environment:
-        keep['SAVED_FD_2'] = saved(2)
-    pid = posix.fork()
-    if pid == 0:
-        try:
-            posix.dup2(to_program.fileno(), 0)
-            posix.dup2(from_program.fileno(), 1)
-            for name, fd in keep.items():
-                environment[name.encode()] = str(fd).encode()
-            environment[b'QREXEC_AGENT_PID'] = str(agent).encode()
-            _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
-            name = argv[0].rpartition('/')[2]
-            posix.execve(argv[0], [name] + argv[1:], environment)
-        except OSError as error:
-            posix.write(2, f'qrexec-client-vm: {argv[0]}: {error.strerror}\n'.encode('utf-8', 'surrogateescape'))
-        posix._exit(255)
-    for fd in keep.values():
-        posix.close(fd)
-    return pid
+    environment[b'QREXEC_AGENT_PID'] = str(agent).encode()
+    try:
+        count = 3 if b'PASS_LOCAL_STDERR' in environment else 2
+        callers = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in range(count)]
+        sockets = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 20) for sock in (its_stdin, its_stdout)]
+        for number, fd in enumerate(callers):
+            posix.dup2(fd, 3 + number)
+            environment[f'SAVED_FD_{number}'.encode()] = str(3 + number).encode()
+        for number, fd in enumerate(sockets):
+            posix.dup2(fd, number)
+        for number in (_signal.SIGPIPE, _signal.SIGUSR1):
+            _signal.signal(number, _signal.SIG_DFL)
+        posix.execve(argv[0], [argv[0].rpartition('/')[2]] + argv[1:], environment)
+    except OSError as error:
+        posix.write(2, f'qrexec-client-vm: {argv[0]}: {error.strerror}\n'.encode('utf-8', 'surrogateescape'))
+    posix._exit(255)
 
 
 class ProgramEnds(streams.CallerEnds):
@@ -75,7 +65,10 @@ def run(argv, how, channel, letter, text, fds):
     program_out, its_stdout = _socket.socketpair()
     ends = ProgramEnds(program_in, program_out, **how)
     _signal.signal(_signal.SIGUSR1, ends.switch)
-    pid = start(argv, its_stdin, its_stdout)
+    agent = posix.getpid()
+    pid = posix.fork()
+    if pid == 0:
+        become(argv, its_stdin, its_stdout, agent)
     its_stdin.close()
     its_stdout.close()
     status = streams.talk(channel, letter, text, fds, ends)

@@ -14,6 +14,7 @@ import posix
 import select
 
 CHUNK = 262144
+MSG_CMSG_CLOEXEC = 0x40000000
 FILTER = bytes(b if 0x20 <= b <= 0x7e or b in (7, 8, 9, 10, 13) else 0x5f for b in range(256))
 
 
@@ -26,7 +27,7 @@ def connect(path):
 def meet(path):
     """Connects to the target's agent and returns (connection, letter, text, descriptors)."""
     channel = connect(path)
-    data, ancillary, _, _ = channel.recvmsg(4096, 256)
+    data, ancillary, _, _ = channel.recvmsg(4096, 256, MSG_CMSG_CLOEXEC)
     fds = []
     for level, kind, packed in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
