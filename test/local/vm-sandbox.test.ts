@@ -121,6 +121,10 @@ test('the sandbox of a VM', async (t) => {
     t.equal(await new Promise((resolve) => child.once('exit', resolve)), 5);
     t.ok(seen.includes('net test.who allow') && seen.includes('ended'));
     await t.rejects(admin.startVm('nosuch'), /no such VM/);
+    await admin.addVm({ name: 'later', root: join(farm.folder, 'vms/third'), netvm: null });
+    t.match((await admin.list()).at(-1), { name: 'later', state: 'halted', netvm: null });
+    await t.rejects(admin.addVm({ name: 'later', root: '/', netvm: null }), /already/);
+    await t.rejects(admin.addVm({ name: '../x', root: '/', netvm: null }), /not a name/);
     admin.close();
   });
 

@@ -108,7 +108,7 @@ class Service:
             made = [f'{parent}/{name}' for name in self.unit.words('Service', key)]
             for path in made:
                 os.makedirs(path, exist_ok=True)
-                os.chown(path, user.pw_uid, group)
+                self.give(path, user.pw_uid, group)
                 os.chmod(path, int(self.value(f'{key}Mode', '0755'), 8))
             if made:
                 environment[variable] = ':'.join(made)
@@ -123,6 +123,16 @@ class Service:
         os.umask(int(self.value('UMask', '0022'), 8))
         os.chdir(self.value('WorkingDirectory', '/').replace('~', user.pw_dir).lstrip('-'))
         return environment
+
+    @staticmethod
+    def give(path, uid, gid):
+        """A folder that belongs to somebody else changes hands with all that is in it, as in systemd."""
+        found = os.stat(path)
+        if (found.st_uid, found.st_gid) == (uid, gid):
+            return
+        for folder, _, files in os.walk(path):
+            for entry in (folder, *(os.path.join(folder, name) for name in files)):
+                os.lchown(entry, uid, gid)
 
     def hand_over_sockets(self):
         """Descriptors 3, 4, ... as sd_listen_fds(3) says; first out of the way, so that none overwrites another."""
