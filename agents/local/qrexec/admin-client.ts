@@ -5,7 +5,6 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { programFolder } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
-import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0Event, ExecRequest, VmStatus } from './events.js';
 
 /** What both Dom0 (in this process) and AdminClient (in another) can do. */
@@ -105,11 +104,6 @@ export class AdminClient implements CommandRunner {
   }
 
   /** Makes a halted VM known. @throws Error where there is one of that name */
-  async addVm(spec: VmSpec): Promise<void> {
-    await this.#ask({ op: 'add', spec });
-  }
-
-  /** Makes a VM known, halted. @throws Error where the name is taken or not one */
   async addVm(spec: VmSpec): Promise<void> {
     await this.#ask({ op: 'add', spec });
   }

@@ -4,7 +4,6 @@ import { chmodSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0 } from './dom0.js';
-import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0Event, ExecRequest } from './events.js';
 
 interface AdminRequest {
@@ -12,7 +11,6 @@ interface AdminRequest {
   op: string;
   vm?: string;
   exec?: ExecRequest;
-  spec?: VmSpec;
   /** of `add` */
   spec?: VmSpec;
 }
@@ -72,7 +70,6 @@ async function answer(dom0: Dom0, request: AdminRequest, onEvent: (event: Dom0Ev
   switch (request.op) {
     case 'list': return dom0.list();
     case 'add': return void await dom0.addVm(request.spec as VmSpec);
-    case 'add': return await dom0.addVm(request.spec as VmSpec);
     case 'start': return void await dom0.startVm(vm);
     case 'stop': return void await dom0.stopVm(vm);
     case 'kill': return void await dom0.killVm(vm);
