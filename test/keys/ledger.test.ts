@@ -62,6 +62,15 @@ await t.test('a grant ends after its time, and the journal says so', async (t) =
   t.equal(machine.claim('1'), 'GRANT_EXPIRED');
 });
 
+await t.test('a restart of the agent lengthens no grant', async (t) => {
+  const machine = new Machine(t);
+  machine.grant('1', 1);
+  machine.pass(600_000);
+  machine.open();
+  machine.pass(300_000);
+  t.equal(machine.claim('1'), 'GRANT_EXPIRED');
+});
+
 await t.test('setting the clock back lengthens no grant', async (t) => {
   const machine = new Machine(t);
   machine.grant('1', 1);

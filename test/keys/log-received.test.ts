@@ -132,6 +132,16 @@ await t.test('a signed commit in front hides no bad one behind it', async (t) =>
   t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(good, bad), intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
 });
 
+for (const [what, code, changes] of [['skips a number', 'BAD_SEQ', { seq: 3 }], ['has another parent', 'NOT_A_CHAIN', { seq: 2, other: true }]] as const) {
+  await t.test(`nothing is believed when the second commit of a proof ${what}`, async (t) => {
+    const count = machine.history.length;
+    const first = machine.makeCommit([]);
+    const parent = 'other' in changes ? (machine.history.at(-1) as Published).commit : first.commit;
+    const second = machine.makeCommit([], { parents: [parent], seq: count + changes.seq });
+    t.equal(await codeOf(machine.receipt([], { commit: second.commit, proof: { commits: encoded(first, second), intents: [] } })), code);
+  });
+}
+
 await t.test('two good signatures on one commit are one too many', async (t) => {
   const wish = document('double\n');
   const commit = machine.makeCommit([machine.file(wish)]);
