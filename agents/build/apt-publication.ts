@@ -114,7 +114,8 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
   writeFileSync(join(part, 'made-by.json'), JSON.stringify(made));
   const gnupg = join(options.folder, 'gnupg');
   makeFolder(gnupg, 0o700);
-  const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', 'include', made.dist, changes], log, {
+  // The changelog names another distribution than the one built for; an "all" package comes with the .buildinfo of where it was built.
+  const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', 'include', made.dist, changes], log, {
     timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
   });
   if (status !== 0) throw new Refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);

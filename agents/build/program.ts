@@ -32,6 +32,12 @@ export function proxyEnvironment(): Record<string, string> {
   return environment;
 }
 
+/** For our own gpg client, which finds its files as this agent does. */
+export function rootEnvironment(): Record<string, string> {
+  const root = process.env['BUILD_INFRA_ROOT'];
+  return root === undefined ? {} : { BUILD_INFRA_ROOT: root };
+}
+
 export function startProgram(argv: readonly string[], options: { cwd?: string; env?: Record<string, string>; stdin?: 'ignore' | 'pipe' }): ResultPromise<{ buffer: false; reject: false; encoding: 'buffer'; stdin: 'ignore' | 'pipe' }> {
   return execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
     cwd: options.cwd ?? '/',

@@ -12,6 +12,7 @@ import { readChanges } from './control-file.js';
 import { hashFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
 import { runLogged, type LineSink } from './logged-program.js';
+import { rootEnvironment } from './program.js';
 
 export interface SignOptions {
   folder: string;
@@ -80,7 +81,7 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no .changes to sign');
   // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], log, {
-    cwd: folder, timeoutMs: signMs, env: { BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
   if (status !== 0) throw new Refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
 }

@@ -71,7 +71,7 @@ build build-arch build-indep:
 	@echo building as $$(id -u)
 binary: binary-indep binary-arch
 binary-arch:
-binary-indep:
+binary-indep: build
 	mkdir -p debian/hello-tiny/DEBIAN debian/hello-tiny/usr/bin
 	cp hello-tiny.sh debian/hello-tiny/usr/bin/hello-tiny
 	dpkg-gencontrol -phello-tiny -Pdebian/hello-tiny

@@ -26,7 +26,7 @@ export async function buildDebian(job: EngineJob, log: LineSink): Promise<Engine
   const tar = await baseTar(job.cache, job.dist, sources, proxies, log);
   const chroot = join(job.work, 'chroot');
   await unpackChroot(tar, chroot, sources, proxies, log);
-  const source = await prepareSource(job.sourceTree, job.version, job.sourceDateEpoch, chroot, log);
+  const source = await prepareSource(job.sourceTree, job.version, chroot, log);
   await installBuildDependencies(chroot, job.cache, job.dist, source, log);
   await buildPackage(chroot, source, job.sourceDateEpoch, job.buildSeconds, log);
   const artifacts = takeArtifacts(join(chroot, 'build'), job.output, source);

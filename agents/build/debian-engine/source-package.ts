@@ -35,6 +35,9 @@ export function sourceNames(source: string, version: string, format: string): So
   throw new Refusal('UNKNOWN_SOURCE_FORMAT', `debian/source/format is "${printable(format)}"`);
 }
 
+// Not the changelog's date: the upstream tarball is the same file for every revision of an upstream version, byte for byte.
+const origTime = 1_000_000_000;
+
 function readFormat(tree: string): string {
   try {
     const path = join(tree, 'debian/source/format');
@@ -45,7 +48,7 @@ function readFormat(tree: string): string {
 }
 
 /** @throws Refusal VERSION_MISMATCH, UNKNOWN_SOURCE_FORMAT, NO_SOURCE_PACKAGE */
-export async function prepareSource(tree: string, version: string, epoch: number, chroot: string, log: LineSink): Promise<PreparedSource> {
+export async function prepareSource(tree: string, version: string, chroot: string, log: LineSink): Promise<PreparedSource> {
   const changelog = readChangelog(tree);
   if (changelog.version !== version) throw new Refusal('VERSION_MISMATCH', `debian/changelog is of ${changelog.version}`);
   const names = sourceNames(changelog.source, version, readFormat(tree));
@@ -57,7 +60,7 @@ export async function prepareSource(tree: string, version: string, epoch: number
   };
   await run('cp', '--archive', '--no-preserve=ownership', tree, join(build, names.folder));
   if (names.orig !== undefined) {
-    await run('tar', '--create', '--file', join(build, names.orig), `--use-compress-program=${names.compressor}`, '--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0',
+    await run('tar', '--create', '--file', join(build, names.orig), `--use-compress-program=${names.compressor}`, '--sort=name', `--mtime=@${origTime}`, '--owner=0', '--group=0',
       '--numeric-owner', '--format=gnu', '--mode=u+rwX,go+rX,go-w', '--anchored', '--no-wildcards', `--exclude=${names.folder}/debian`, '--directory', build, '--', names.folder);
   }
   await run('chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build);
