@@ -33,6 +33,14 @@ test('systemd finds nothing to say about the units', async (t) => {
   t.equal(done.stdout + done.stderr, '');
 });
 
+test('systemd rates the exposure of every agent but the one that makes chroots as low', async (t) => {
+  for (const name of ['keys', 'build-logs', 'sys-net', 'nginx']) {
+    const unit = join(top, 'salt/build-infra/units', `build-infra-${name}.service`);
+    const done = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=25', unit], { encoding: 'utf8' });
+    t.equal(done.status, 0, done.stdout.split('\n').at(-2) ?? name);
+  }
+});
+
 test('every unit is bound to the feature and the configuration of its role', async (t) => {
   for (const role of roles) {
     const units = (readManifest(folders, role).template?.files ?? []).filter(({ path, source }) => path.startsWith('/usr/lib/systemd/system/') && source !== undefined);
