@@ -44,7 +44,9 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-process.exit(await main(process.argv.slice(2)).catch((error: unknown) => {
-  complain(error instanceof Refusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
-  return 2;
-}));
+void main(process.argv.slice(2))
+  .catch((error: unknown) => {
+    complain(error instanceof Refusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
+    return 2;
+  })
+  .then((status) => process.exit(status));
