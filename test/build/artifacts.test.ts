@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a build left in its folder is hostile: only announced plain files with safe names are taken.
+import { createHash } from 'node:crypto';
+import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { readChangelog, readChanges, readFields } from '../../agents/build/control-file.js';
+import { takeArtifacts } from '../../agents/build/debian-engine/package-build.js';
+import { sourcesFor } from '../../agents/build/debian-engine/apt-sources.js';
+import { sourceNames } from '../../agents/build/debian-engine/source-package.js';
+import { checkLink, checkPath } from '../../agents/build/source-tree.js';
+import { Refusal } from '../../agents/shared/refusal.js';
+
+const line = (name: string, content = 'x'): string => ` ${createHash('sha256').update(content).digest('hex')} ${content.length} ${name}`;
+
+function place(test: Test, names: readonly string[], change: (folder: string) => void = () => undefined): { folder: string; output: string; take: () => string } {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-art-'));
+  test.teardown(() => rmSync(folder, { recursive: true }));
+  const build = join(folder, 'build');
+  const output = join(folder, 'output');
+  mkdirSync(build);
+  mkdirSync(output);
+  writeFileSync(join(build, 'x_1_amd64.changes'), `Source: xx\nVersion: 1\nChecksums-Sha256:\n${names.map((name) => line(name)).join('\n')}\n`);
+  for (const name of ['a_1_all.deb', 'secret']) writeFileSync(join(build, name), 'x');
+  change(build);
+  return {
+    folder, output, take: () => {
+      try {
+        takeArtifacts(build, output, { source: 'xx', version: '1' });
+        return 'taken';
+      } catch (error) {
+        return error instanceof Refusal ? error.code : String(error);
+      }
+    },
+  };
+}
+
+void t.test('what is announced is taken, read-only, and nothing else', async (t) => {
+  const p = place(t, ['a_1_all.deb']);
+  t.equal(p.take(), 'taken');
+  t.same(readdirSync(p.output).sort(), ['a_1_all.deb', 'x_1_amd64.changes']);
+  t.equal(statSync(join(p.output, 'a_1_all.deb')).mode & 0o777, 0o444);
+});
+
+for (const name of ['../secret', '/etc/passwd', '.hidden', '-rf', 'a b', 'a;b', 'artifacts.json']) {
+  void t.test(`an artifact called ${name} is not taken`, async (t) => {
+    const p = place(t, ['a_1_all.deb', name]);
+    t.match(p.take(), /^BAD_(?:ARTIFACT|CONTROL_FILE)$/);
+  });
+}
+
+void t.test('a link is not followed, soft or hard', async (t) => {
+  t.equal(place(t, ['l.deb'], (build) => symlinkSync('/etc/hostname', join(build, 'l.deb'))).take(), 'BAD_ARTIFACT');
+  t.equal(place(t, ['l.deb'], (build) => linkSync(join(build, 'secret'), join(build, 'l.deb'))).take(), 'BAD_ARTIFACT');
+  t.equal(place(t, ['l.deb'], (build) => mkdirSync(join(build, 'l.deb'))).take(), 'BAD_ARTIFACT');
+  t.equal(place(t, [], (build) => {
+    rmSync(join(build, 'x_1_amd64.changes'));
+    symlinkSync('/etc/hostname', join(build, 'x_1_amd64.changes'));
+  }).take(), 'BAD_ARTIFACT');
+});
+
+void t.test('other bytes than announced are not taken', async (t) => {
+  t.equal(place(t, ['a_1_all.deb'], (build) => writeFileSync(join(build, 'a_1_all.deb'), 'y')).take(), 'BAD_ARTIFACT');
+});
+
+void t.test('another version than the job is not taken, nor two .changes', async (t) => {
+  t.equal(place(t, [], (build) => writeFileSync(join(build, 'x_1_amd64.changes'), `Source: xx\nVersion: 2\nChecksums-Sha256:\n${line('a_1_all.deb')}\n`)).take(), 'VERSION_MISMATCH');
+  t.equal(place(t, ['a_1_all.deb'], (build) => writeFileSync(join(build, 'y_1_amd64.changes'), '')).take(), 'NO_CHANGES');
+});
+
+void t.test('control files are read strictly', async (t) => {
+  const code = (act: () => unknown): string => {
+    try {
+      act();
+      return 'none';
+    } catch (error) {
+      return error instanceof Refusal ? error.code : String(error);
+    }
+  };
+  t.equal(code(() => readFields('A: 1\nA: 2\n')), 'BAD_CONTROL_FILE');
+  t.equal(code(() => readFields('no field\n')), 'BAD_CONTROL_FILE');
+  t.equal(code(() => readChanges('Source: xx\nVersion: 1\n')), 'BAD_CONTROL_FILE');
+  t.same(readFields('-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nA: 1\n\n-----BEGIN PGP SIGNATURE-----\n\nx\n').get('a'), '1');
+  const tree = mkdtempSync(join(tmpdir(), 'bi-tree-'));
+  t.teardown(() => rmSync(tree, { recursive: true }));
+  mkdirSync(join(tree, 'debian'));
+  writeFileSync(join(tree, 'debian/changelog'), 'hello (1:2.10-3) unstable; urgency=low\n\n  * x\n\n -- A <a@b>  Thu, 01 Jan 1970 00:01:00 +0000\n');
+  t.same(readChangelog(tree), { source: 'hello', version: '1:2.10-3', date: 60 });
+});
+
+void t.test('paths and links of a tree are judged one by one', async (t) => {
+  for (const path of ['', '/a', 'a//b', 'a/', '.', '..', 'a/../b', '.git', 'a/.Git/b', '.git ', 'git~1', 'a\x01', 'a\n', 'x'.repeat(300)]) t.throws(() => checkPath(path), { code: 'UNSAFE_PATH' }, path);
+  for (const path of ['a', 'a/b', '.gitignore', '.github/x', 'dev\\x2dsda', 'caf\xe9']) t.equal(checkPath(path), path);
+  for (const target of ['/x', '../..', 'a/../../..', '../.git/config', '', 'a\n', '../../x', 'b/..']) t.throws(() => checkLink('dir/link', target), { code: 'UNSAFE_SYMLINK' }, target);
+  for (const target of ['x', '../x', './x', 'sub/x', '../other/x']) t.equal(checkLink('dir/link', target), target);
+});
+
+void t.test('the mirror is the one of the VM, for its own suite and for another', async (t) => {
+  const target = (uri: string, release: string, component = 'main'): string => `Created-By: Packages\nRepo-URI: ${uri}\nRelease: ${release}\nComponent: ${component}\nOrigin: Debian`;
+  const targets = [target('http://m/debian/', 'bookworm'), target('http://m/debian/', 'bookworm', 'contrib'), target('http://m/security/', 'bookworm-security'), target('http://other/', 'nodistro')].join('\n\n');
+  t.same(sourcesFor('bookworm', targets).map(({ uri, suite, components }) => [uri, suite, components.join()]), [['http://m/debian/', 'bookworm', 'main,contrib'], ['http://m/security/', 'bookworm-security', 'main']]);
+  t.throws(() => sourcesFor('bookworm', ''), { code: 'NO_MIRROR' });
+});
+
+void t.test('source names follow the format', async (t) => {
+  t.match(sourceNames('hello', '1:2.10-3', '3.0 (quilt)'), { folder: 'hello-2.10', orig: 'hello_2.10.orig.tar.xz' });
+  t.match(sourceNames('hello', '2.10', '3.0 (native)'), { folder: 'hello-2.10', orig: undefined });
+  t.match(sourceNames('hello', '2.10-1', '1.0'), { orig: 'hello_2.10.orig.tar.gz' });
+  t.throws(() => sourceNames('hello', '1', '3.0 (git)'), { code: 'UNKNOWN_SOURCE_FORMAT' });
+});

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { Config } from '../../agents/build/config.js';
+import type { RemoteTag } from '../../agents/build/git.js';
+import type { JobState } from '../../agents/build/job-document.js';
+import { JobQueue } from '../../agents/build/job-queue.js';
+import { Trigger, triggerLine } from '../../agents/build/trigger.js';
+import { pollOnce } from '../../agents/build/poller.js';
+import { Refusal } from '../../agents/shared/refusal.js';
+
+const config = {
+  vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40),
+  components: [{ name: 'hello', url: 'git://forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 }],
+  distributions: [{ name: 'bookworm', engine: 'debian' }], apt: { upload: '', url: '', origin: '', label: '' }, pollSeconds: 1, buildSeconds: 1,
+} as Config;
+
+function place(test: Test): { folder: string; queue: () => JobQueue; ask: (queue: JobQueue, tags: RemoteTag[], component?: string) => Promise<string> } {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-queue-'));
+  test.teardown(() => rmSync(folder, { recursive: true }));
+  return {
+    folder,
+    queue: () => new JobQueue(join(folder, 'jobs'), join(folder, 'highest')),
+    ask: async (queue, tags, component = 'hello') => {
+      try {
+        return triggerLine(await new Trigger({ config, queue, listTags: async () => tags }).trigger(component)).trim();
+      } catch (error) {
+        return error instanceof Refusal ? `refused ${error.code}` : String(error);
+      }
+    },
+  };
+}
+
+const tag = (version: string, digit: string, annotated = true): RemoteTag => ({ name: `v${version}`, object: digit.repeat(40), annotated });
+function end(queue: JobQueue, answer: string, state: JobState, highest = false): void {
+  const job = queue.get(answer.split(' ')[1] as string);
+  if (job === undefined) throw new Error(answer);
+  job.state = state;
+  queue.save(job);
+  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+}
+
+void t.test('the highest version is queued once and known afterwards, also after a restart', async (t) => {
+  const { queue, ask } = place(t);
+  const tags = [tag('1.0', '1'), tag('1.10', '2'), tag('1.9', '3'), { name: 'not-a-version', object: '4'.repeat(40), annotated: true }];
+  const first = await ask(queue(), tags);
+  t.match(first, /^queued hello-1\.10-[0-9a-f]{12}$/);
+  t.equal(await ask(queue(), tags), first.replace('queued', 'known'));
+});
+
+void t.test('a hundred callers at once make one job', async (t) => {
+  const { queue } = place(t);
+  const q = queue();
+  const trigger = new Trigger({ config, queue: q, listTags: async () => [tag('1.0', '1')] });
+  const answers = await Promise.all(Array.from({ length: 100 }, () => trigger.trigger('hello')));
+  t.equal(answers.filter((answer) => answer.kind === 'queued').length, 1);
+  t.equal(q.all().length, 1);
+});
+
+void t.test('a component that is not configured is refused', async (t) => {
+  const { queue, ask } = place(t);
+  t.equal(await ask(queue(), [tag('1.0', '1')], 'other'), 'refused UNKNOWN_COMPONENT');
+  t.equal(await ask(queue(), [tag('1.0', '1')], '../hello'), 'refused UNKNOWN_COMPONENT');
+});
+
+void t.test('a lower version than the last verified is refused', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  end(q, await ask(q, [tag('2.0', '2')]), 'done', true);
+  t.equal(await ask(q, [tag('1.0', '1')]), 'refused ROLLBACK');
+});
+
+void t.test('another tag object of a version that was built is refused', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  end(q, await ask(q, [tag('2.0', '2')]), 'done', true);
+  t.equal(await ask(q, [tag('2.0', '3')]), 'refused ROLLBACK');
+});
+
+void t.test('only a lightweight tag is refused at once', async (t) => {
+  const { queue, ask } = place(t);
+  t.equal(await ask(queue(), [tag('1.0', '1', false)]), 'refused NOT_ANNOTATED');
+});
+
+void t.test('no version tag at all is refused', async (t) => {
+  const { queue, ask } = place(t);
+  t.equal(await ask(queue(), [{ name: 'latest', object: '1'.repeat(40), annotated: true }]), 'refused NO_VERSION_TAG');
+});
+
+void t.test('a bad tag with a high version does not stand in the way of a good one', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const bad = await ask(q, [tag('999', '9'), tag('1.0', '1'), tag('1000', '8', false)]);
+  t.match(bad, /^queued hello-999-/);
+  end(q, bad, 'refused');
+  t.match(await ask(q, [tag('999', '9'), tag('1.0', '1'), tag('1000', '8', false)]), /^queued hello-1\.0-/);
+});
+
+void t.test('a failed job is known, not started again by a webhook', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const first = await ask(q, [tag('1.0', '1')]);
+  end(q, first, 'failed', true);
+  t.equal(await ask(q, [tag('1.0', '1')]), first.replace('queued', 'known'));
+});
+
+void t.test('a job that ran when the agent was killed is queued again', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const first = await ask(q, [tag('1.0', '1')]);
+  end(q, first, 'running');
+  t.equal(queue().next()?.state, 'queued');
+});
+
+void t.test('the poller finds what no webhook told, and a forge that is away stops nothing', async (t) => {
+  const { queue } = place(t);
+  const q = queue();
+  const lines: string[] = [];
+  const two = { ...config, components: [{ ...config.components[0] as Config['components'][number], name: 'away', url: 'git://away.example/x' }, ...config.components] };
+  const trigger = new Trigger({
+    config: two, queue: q,
+    listTags: async (url) => {
+      if (url.includes('away')) throw new Refusal('FORGE_UNREACHABLE', 'away');
+      return [tag('1.0', '1')];
+    },
+  });
+  await pollOnce({ components: ['away', 'hello'], trigger, pollSeconds: 1, report: (line) => lines.push(line) });
+  t.equal(q.all().length, 1);
+  t.match(lines.join('\n'), /away: refused FORGE_UNREACHABLE[\s\S]*hello: queued/);
+});
