@@ -20,8 +20,10 @@ export interface AptExpectations {
   signingKey: PublicKey;
   /** by SHA-256 of the signature */
   signatures: ReadonlyMap<string, Signature>;
-  /** suites that the audited intents speak of, and those the auditor names: looked at even where the place cannot be listed */
+  /** suites that the auditor names: each must be there */
   suites: ReadonlySet<string>;
+  /** suites that audited intents speak of, looked for where the place cannot be listed: an upload may have failed, but not all of them */
+  announced: ReadonlySet<string>;
   /** names of signed .changes and .buildinfo to look for beside the .dsc */
   signedNames: ReadonlySet<string>;
 }
@@ -61,7 +63,14 @@ export class AptAudit {
   async run(): Promise<void> {
     const listed = await this.#files.list('dists');
     const found = (listed ?? []).map((path) => /^dists\/(.+)\/(?:InRelease|Release|Release\.gpg)$/.exec(path)?.[1]).filter((suite): suite is string => suite !== undefined && !suite.includes('/binary-') && !suite.endsWith('/source'));
-    for (const suite of [...new Set([...found, ...this.#expected.suites])].sort()) await this.#suite(suite);
+    const { suites, announced } = this.#expected;
+    let there = 0;
+    for (const suite of [...new Set([...found, ...suites, ...announced])].sort()) {
+      if (await this.#suite(suite)) there += 1;
+      else if (suites.has(suite) || found.includes(suite)) this.#missing(suite);
+    }
+    const [first] = [...announced].sort();
+    if (there === 0 && first !== undefined && !suites.has(first)) this.#missing(first);
     for (const path of (await this.#files.list('pool')) ?? []) {
       if (/\.(?:dsc|changes|buildinfo)$/.test(path)) await this.#clearSigned(path);
     }
@@ -71,17 +80,19 @@ export class AptAudit {
     this.#findings.wrong(check, { code, path: printable(path), expected, found });
   }
 
-  async #suite(suite: string): Promise<void> {
+  #missing(suite: string): void {
+    this.#wrong('apt-signatures', 'FILE_MISSING', `dists/${suite}/InRelease`, 'a signed InRelease', 'nothing');
+  }
+
+  /** Whether there is a Release file of any kind. */
+  async #suite(suite: string): Promise<boolean> {
     const at = (name: string): string => `dists/${suite}/${name}`;
     const inRelease = await this.#clearSigned(at('InRelease'));
     const release = await this.#files.read(at('Release'), releaseLimitBytes);
     const detached = await this.#files.read(at('Release.gpg'), 1024 * 1024);
     if (release !== undefined || detached !== undefined) await this.#detached(at('Release.gpg'), release, detached);
     const text = inRelease ?? release?.toString('utf8');
-    if (text === undefined) {
-      if (!this.#signedChecked.has(at('InRelease'))) this.#wrong('apt-signatures', 'FILE_MISSING', at('InRelease'), 'a signed InRelease, as an intent announced', 'nothing');
-      return;
-    }
+    if (text === undefined) return this.#signedChecked.has(at('InRelease')) || detached !== undefined;
     if (inRelease !== undefined && release !== undefined && inRelease.trimEnd() !== release.toString('utf8').trimEnd()) {
       this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), 'the text of InRelease', `sha256:${sha256(release)}`);
     }
@@ -90,6 +101,7 @@ export class AptAudit {
     const names = [about?.get('codename'), about?.get('suite')];
     if (!names.includes(suite)) this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), `Codename or Suite: ${suite}`, names.filter((name) => name !== undefined).map(printable).join(', ') || 'neither');
     await this.#indices(suite, text);
+    return true;
   }
 
   /** The signed text of a file, judged; undefined where there is no such file, or nothing in it is signed. */

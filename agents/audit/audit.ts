@@ -62,7 +62,8 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
     await new AptAudit(apt, {
       signingKey,
       signatures: new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm)),
-      suites: new Set([...options.suites, ...intents.suites(fingerprint)]),
+      suites: new Set(options.suites),
+      announced: intents.suites(fingerprint),
       signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
     }, findings).run();
   }

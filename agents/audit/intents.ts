@@ -55,10 +55,10 @@ export class PublishedIntents {
     return this.#bySha256.get(sha256) ?? [];
   }
 
-  /** Suites whose Release somebody wanted signed with this key. */
+  /** Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by hand. */
   suites(key: string): Set<string> {
     const all = [...this.#bySha256.values()].flatMap((published) => published.flatMap((one) => one.intents));
-    return new Set(all.filter((intent) => intent.purpose === 'apt-release' && intent.key === key).map((intent) => intent.dist));
+    return new Set(all.filter((intent) => intent.purpose === 'apt-release' && intent.key === key && intent.dist !== 'none').map((intent) => intent.dist));
   }
 
   /** Names of payloads of these purposes that were to be signed with this key. */

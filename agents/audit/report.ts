@@ -26,7 +26,8 @@ function evidence(finding: Finding): string {
 function line(row: Row, withApt: boolean): string {
   const skipped = !withApt && row.name.startsWith('apt-');
   const state = skipped ? 'skipped' : row.ok ? 'ok' : 'FAILED';
-  const count = skipped ? '-' : `${row.count} ${row.unit}`;
+  const unit = row.count === 1 ? row.unit.replace(/ies$/, 'y').replace(/s$/, '') : row.unit;
+  const count = skipped ? '-' : `${row.count} ${unit}`;
   return `  ${state.padEnd(8)}${titles[row.name].padEnd(56)}${count}`;
 }
 
