@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The admin side of dom0: JSON lines over a socket that only its owner can open.
-import { chmodSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { chmodSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0 } from './dom0.js';
 import type { Dom0Event, ExecRequest } from './events.js';
@@ -27,7 +27,10 @@ export class AdminServer {
     });
   }
 
+  /** @throws Error where another dom0 is listening; what a killed one left is removed */
   static async listen(dom0: Dom0, path: string): Promise<AdminServer> {
+    if (await answers(path)) throw new Error(`dom0 is running already (${path})`);
+    rmSync(path, { force: true });
     const admin = new AdminServer(dom0);
     await new Promise<void>((resolve, reject) => {
       admin.#server.once('error', reject);
@@ -41,6 +44,16 @@ export class AdminServer {
     for (const connection of this.#connections) connection.end();
     await new Promise((resolve) => this.#server.close(resolve));
   }
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
 }
 
 function serve(dom0: Dom0, connection: Socket): void {

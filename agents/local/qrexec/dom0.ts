@@ -28,6 +28,8 @@ export interface Dom0Options {
 
 /** Connections that one VM may hold to dom0 at once, as in qrexec-daemon. */
 const callsPerVm = 256;
+/** How long a command waits for its streams. */
+const execMeetTimeoutMs = 120_000;
 
 export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   readonly runFolder: string;
@@ -42,8 +44,7 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
     super();
     this.#options = options;
     this.runFolder = options.runFolder ?? runFolderFor(options.stateFolder);
-    makeRunFolder(this.runFolder);
-    this.#layer = makeQubesLayer(this.runFolder);
+    this.#layer = join(this.runFolder, 'qubes-usr');
     this.#policy = new PolicyCache(options.policyFolders);
     this.#context = {
       policy: () => this.#policy.current(),
@@ -57,7 +58,9 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   /** Listens for the admin side and makes the VMs known, all halted. This process must be root (root-namespace.ts). */
   static async start(options: Dom0Options): Promise<Dom0> {
     const dom0 = new Dom0(options);
+    makeRunFolder(dom0.runFolder);
     dom0.#admin = await AdminServer.listen(dom0, dom0.adminSocket);
+    makeQubesLayer(dom0.#layer);
     for (const spec of options.vms ?? []) await dom0.addVm(spec);
     return dom0;
   }
@@ -123,7 +126,8 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
     const vm = this.#vm(name);
     await vm.start();
     const id = newCallId();
-    await vm.prepare(id, { op: 'exec', ...request, user: request.user ?? vm.spec.defaultUser ?? 'user' });
+    const timer = setTimeout(() => vm.cancel(id), execMeetTimeoutMs).unref();
+    await vm.prepare(id, { op: 'exec', ...request, user: request.user ?? vm.spec.defaultUser ?? 'user' }, { met: () => clearTimeout(timer), ended: () => clearTimeout(timer) });
     return join(vm.vchan, id);
   }
 

@@ -185,7 +185,8 @@ export class Vm {
     const hello = new Promise<void>((resolve) => {
       this.#hello = resolve;
     });
-    const child = spawn(program, args, { stdio: ['ignore', log, log], cwd: '/', env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' } });
+    // In a session of its own: a Ctrl-C at dom0's terminal is for dom0. The sandbox still ends when dom0 does.
+    const child = spawn(program, args, { stdio: ['ignore', log, log], detached: true, cwd: '/', env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' } });
     closeSync(log);
     this.#child = child;
     this.#gone = new Promise((resolve) => {

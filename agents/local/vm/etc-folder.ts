@@ -33,7 +33,11 @@ export function makeEtcFolder(folder: string, vm: { name: string; network: boole
   };
   for (const name of copied) if (isReadable(join('/etc', name))) write(name, readFileSync(join('/etc', name)));
   const found = [...shown, ...(vm.network ? shownWithNetwork : [])].filter((name) => existsSync(join('/etc', name)) && statSync(join('/etc', name)).isDirectory());
-  for (const name of found) mkdirSync(join(folder, name), { recursive: true });
+  for (const name of found) {
+    // Copied instead where the VM has files of its own in there.
+    if (existsSync(join(vm.overlay, name))) cpSync(join('/etc', name), join(folder, name), { recursive: true, verbatimSymlinks: true });
+    else mkdirSync(join(folder, name), { recursive: true });
+  }
   write('passwd', `${[
     account('root', 0, '/root', '/bin/bash'), account('daemon', 1, '/usr/sbin', '/usr/sbin/nologin'), account('man', 6, '/var/cache/man', '/usr/sbin/nologin'),
     account('www-data', 33, '/var/www', '/usr/sbin/nologin'), account('_apt', 42, '/nonexistent', '/usr/sbin/nologin').replace(':42:42:', ':42:65534:'),
@@ -51,7 +55,7 @@ export function makeEtcFolder(folder: string, vm: { name: string; network: boole
   symlinkSync('../proc/self/mounts', join(folder, 'mtab'));
   for (const name of ['qubes', 'qubes-rpc']) mkdirSync(join(folder, name), { recursive: true });
   if (existsSync(vm.overlay)) cpSync(vm.overlay, folder, { recursive: true, verbatimSymlinks: true });
-  return { folder, shown: found };
+  return { folder, shown: found.filter((name) => !existsSync(join(vm.overlay, name))) };
 }
 
 function isReadable(path: string): boolean {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where the stand-in keeps what lives as long as it runs. Short, because a Unix socket's path has at most 107 bytes.
 import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,12 +42,16 @@ import qrexec_client_vm
 qrexec_client_vm.main()
 `;
 
+/** Whether /usr/bin/node would be another Node than this one, or none. */
+function isOtherNode(): boolean {
+  return !existsSync('/usr/bin/node') || realpathSync('/usr/bin/node') !== realpathSync(process.execPath);
+}
+
 /**
- * The part of a VM's /usr that stands for the qubes packages. Compiled once here, because a call waits for its client to start.
- * Returns the folder that lies over the host's /usr.
+ * The part of a VM's /usr that stands for the qubes packages, to lie over the host's. Compiled once here, because a call waits for its
+ * client to start. Where it has a bin/node, that is an empty file to bind this very Node to.
  */
-export function makeQubesLayer(runFolder: string): string {
-  const layer = join(runFolder, 'qubes-usr');
+export function makeQubesLayer(layer: string): void {
   rmSync(layer, { recursive: true, force: true });
   const library = join(layer, 'lib/qubes');
   mkdirSync(library, { recursive: true });
@@ -58,8 +62,6 @@ export function makeQubesLayer(runFolder: string): string {
   symlinkSync('vm_init.py', join(library, 'vm-init'));
   symlinkSync('qrexec_agent.py', join(library, 'qrexec-agent'));
   for (const path of [join(layer, 'bin/qrexec-client-vm'), join(library, 'qrexec-client-vm')]) writeFileSync(path, clientStub, { mode: 0o755 });
-  // A place to bind this very Node to, where the host has none at /usr/bin.
-  if (!existsSync('/usr/bin/node')) writeFileSync(join(layer, 'bin/node'), '', { mode: 0o755 });
+  if (isOtherNode()) writeFileSync(join(layer, 'bin/node'), '', { mode: 0o755 });
   for (const folder of ['', 'bin', 'lib', 'lib/qubes', 'lib/qubes/__pycache__']) chmodSync(join(layer, folder), 0o755);
-  return layer;
 }

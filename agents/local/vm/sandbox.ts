@@ -45,7 +45,7 @@ function bwrapOptions(spec: VmSpec, folders: SandboxFolders): string[] {
   options.push(...(mayMount ? ['--cap-add', 'ALL'] : ['--cap-drop', 'ALL', ...capabilitiesWithoutMount.flatMap((name) => ['--cap-add', name])]));
   options.push('--clearenv', '--setenv', 'PATH', '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', '--setenv', 'LANG', 'C.UTF-8');
   options.push('--ro-bind', '/usr', '/usr', ...topLinks());
-  if (!existsSync('/usr/bin/node') || process.env['BUILD_INFRA_NODE'] !== undefined) options.push('--ro-bind', process.env['BUILD_INFRA_NODE'] ?? process.execPath, '/usr/bin/node');
+  if (existsSync(join(folders.qubesLayer, 'bin/node'))) options.push('--ro-bind', process.execPath, '/usr/bin/node');
   options.push('--bind', folders.etc.folder, '/etc');
   for (const name of folders.etc.shown) options.push('--ro-bind', `/etc/${name}`, `/etc/${name}`);
   options.push('--proc', '/proc', '--dev', '/dev', ...(mayMount ? ['--ro-bind', '/sys', '/sys'] : []));
