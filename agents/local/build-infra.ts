@@ -19,6 +19,11 @@ const commands: readonly Command[] = [
     usage: 'build-infra provision --pillar FILE --vm NAME --root DIR',
     run: async (args) => (await import('./provision/main.js')).provisionMain(args),
   },
+  {
+    words: ['audit'],
+    usage: 'build-infra audit --help',
+    run: async (args) => (await import('../audit/main.js')).auditMain(args),
+  },
 ];
 
 const given = process.argv.slice(2);
