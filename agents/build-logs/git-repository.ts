@@ -2,9 +2,10 @@
 // The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it touches. Git's own long-running
 // plumbing reads objects and moves the ref; only this agent writes here.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { simpleGit, type SimpleGit } from 'simple-git';
+import { writeDurably } from '../shared/durable-files.js';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
 
@@ -26,15 +27,19 @@ export function gitIn(baseDir: string, more: { abort?: AbortSignal; sshCommand?:
   }).env({ ...gitEnvironment, ...(more.sshCommand === undefined ? {} : { GIT_SSH_COMMAND: more.sshCommand }) } as Record<string, string>);
 }
 
-const settings: [string, string][] = [
-  ['gc.auto', '0'],
-  ['core.logAllRefUpdates', 'false'],
-  ['core.fsync', 'all'],
-  // A log is text that grew: deltas against its last version are what keeps the cost near one copy.
-  ['pack.window', '10'],
-  ['core.bigFileThreshold', '256m'],
-  ['push.default', 'nothing'],
-];
+/** The repository's whole configuration, written at every start: nothing that was added to it by hand or accident stays. */
+const configuration = `[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = true
+\tlogAllRefUpdates = false
+\tfsync = all
+\tbigFileThreshold = 256m
+[gc]
+\tauto = 0
+[push]
+\tdefault = nothing
+`;
 
 interface Waiting {
   resolve(answer: { type: string; body: Buffer } | undefined): void;
@@ -178,8 +183,13 @@ export class GitRepository {
     if (!existsSync(join(path, 'HEAD'))) {
       await gitIn('/').raw('init', '--quiet', '--bare', '--template=', '--initial-branch=main', path);
     }
+    writeDurably(join(path, 'config'), configuration);
+    // Left by a power cut. A git that outlived a killed agent has seen the end of its input and is gone by then.
+    const lock = join(path, `${branch}.lock`);
+    if (existsSync(lock)) await new Promise((resolve) => setTimeout(resolve, 1000));
+    rmSync(lock, { force: true });
+    for (const name of readdirSync(join(path, 'objects'))) if (name.startsWith('tmp_obj_')) rmSync(join(path, 'objects', name));
     const repository = new GitRepository(path);
-    for (const [name, value] of settings) await repository.git('config', name, value);
     return repository;
   }
 
@@ -192,6 +202,12 @@ export class GitRepository {
   async head(): Promise<string | null> {
     const found = (await this.git('for-each-ref', '--format=%(objectname)', branch)).trim();
     return found === '' ? null : found;
+  }
+
+  /** Whether `older` is `newer` or comes before it; false where either is not here. */
+  async isAncestor(older: string, newer: string): Promise<boolean> {
+    // The printed base decides: simple-git takes an exit status without a message for success.
+    return this.git('merge-base', older, newer).then((base) => base.trim() === older, () => false);
   }
 
   async object(id: string, type: 'commit' | 'tree' | 'blob'): Promise<Buffer | undefined> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where to go on at a start. A VM that was restored, or whose disk is new, must not begin a second history beside the one that its
 // remotes hold: it takes that one over, if the logs key signed it.
-import { Refusal } from '../shared/refusal.js';
+import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage } from '../shared/formats/publication.js';
@@ -11,29 +11,33 @@ import type { Signer } from './signer.js';
 
 /** @throws Refusal HISTORY_DIVERGED, FOREIGN_HISTORY; any error of a required remote that cannot be asked */
 export async function findHistory(repository: GitRepository, remotes: readonly Remote[], signer: Signer, report: Reporter): Promise<string | null> {
-  const isAncestor = (older: string, newer: string): Promise<boolean> => repository.git('merge-base', '--is-ancestor', older, newer).then(() => true, () => false);
   let head = await repository.head();
   // With a history of its own the agent need not wait for anybody: a remote that is ahead shows when it is pushed to.
   const mustAsk = head === null;
-  for (const remote of remotes) {
-    let theirs: string | null;
+  const answers = await Promise.all(remotes.map(async (remote) => {
     try {
-      theirs = await remote.head();
+      return { remote, theirs: await (mustAsk ? remote.head() : soon(remote.head())) };
     } catch (error) {
       if (mustAsk && remote.required) throw error;
-      report(`remote ${remote.name}: cannot be asked: ${String((error as Error).message).split('\n')[0]}`);
-      continue;
+      report(`remote ${remote.name}: cannot be asked: ${printable(String((error as Error).message))}`);
+      return { remote, theirs: null };
     }
+  }));
+  for (const { remote, theirs } of answers) {
     if (theirs === null || theirs === head) continue;
-    if (head !== null && await isAncestor(theirs, head)) continue;
+    if (head !== null && await repository.isAncestor(theirs, head)) continue;
     await remote.fetch();
-    if (head !== null && !await isAncestor(head, theirs)) throw new Refusal('HISTORY_DIVERGED', `remote ${remote.name} holds ${theirs}, here is ${head}`);
+    if (head !== null && !await repository.isAncestor(head, theirs)) throw new Refusal('HISTORY_DIVERGED', `remote ${remote.name} holds ${theirs}, here is ${head}`);
     await demandOurs(repository, theirs, signer);
     await repository.moveBranch(head, theirs);
     report(`took over the history of remote ${remote.name} up to ${theirs}`);
     head = theirs;
   }
   return head;
+}
+
+function soon<T>(answer: Promise<T>): Promise<T> {
+  return Promise.race([answer, new Promise<never>((_, reject) => setTimeout(() => reject(new Error('no answer yet')), 3000).unref())]);
 }
 
 async function demandOurs(repository: GitRepository, id: string, signer: Signer): Promise<void> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // All logs that are not yet published to their end, and for a day those that are, so that a sender which lost its answer gets it.
 import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makeFolder, syncFolder } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import { logPathPattern, matches } from '../shared/formats/names.js';
@@ -20,7 +20,6 @@ export interface LogStoreOptions extends LogPlace {
 }
 
 const keepPublishedMs = 24 * 3600 * 1000;
-/** a sender may be slow to come back, but not longer than the agent remembers */
 const emptyPosition = { bytes: 0, complete: 0, lines: 0 };
 
 export class LogStore {
@@ -33,6 +32,7 @@ export class LogStore {
   constructor(options: LogStoreOptions) {
     this.#options = options;
     makeFolder(options.folder);
+    syncFolder(dirname(options.folder));
   }
 
   all(): Log[] {
@@ -70,6 +70,7 @@ export class LogStore {
     if (!hasFile && record.state !== 'published') return unlinkSync(recordFile(file));
     const log = new Log(file, record, hasFile && record.state !== 'published' ? recoverPosition(file) : emptyPosition, this.#options);
     this.#logs.set(path, log);
+    if (record.state === 'published') this.#removeBytes(log);
     if (record.state !== 'open') return;
     if (record.header === null) log.close('the receiver was restarted');
     else log.expectSender();
@@ -131,6 +132,10 @@ export class LogStore {
     log.record.published = as;
     log.record.state = 'published';
     writeRecord(log.file, log.record);
+    this.#removeBytes(log);
+  }
+
+  #removeBytes(log: Log): void {
     for (const file of [log.file, `${log.file}.xz`]) if (existsSync(file)) unlinkSync(file);
   }
 

@@ -8,7 +8,7 @@ import type { Reporter } from '../shared/socket-service.js';
 import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
 import { intentPath, readPublicationMessage, writePublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { BuildLogsConfig } from './config.js';
-import { diskFull, isDiskFull } from './disk-space.js';
+import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
 import { stamp, type Clock } from './line-stamper.js';
 import type { Log } from './log.js';
@@ -225,9 +225,11 @@ export class Publisher {
     if (this.#options.remotes.some((remote) => remote.required && remote.busy)) return;
     if (!this.#hasWork()) return;
     this.#working = true;
-    void this.#publishWaiting().catch((error: unknown) => {
+    void this.#publishWaiting().catch(async (error: unknown) => {
       this.#options.report(`publication failed: ${printable(String((error as Error).stack ?? error))}`);
-      const refusal = isDiskFull(error) ? diskFull() : new Refusal('PUBLICATION_FAILED', 'the build-logs VM could not make the publication');
+      // git, gpg and xz do not say that it was the disk.
+      const full = isDiskFull(error) || await demandRoom(this.#options.repository.path).then(() => false, isDiskFull);
+      const refusal = full ? diskFull() : new Refusal('PUBLICATION_FAILED', 'the build-logs VM could not make the publication');
       for (const intent of this.#intents.splice(0)) intent.reject(refusal);
       return new Promise((resolve) => setTimeout(resolve, failureRetryMs).unref());
     }).finally(() => {

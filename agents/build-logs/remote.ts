@@ -139,21 +139,12 @@ export class Remote {
     }
     const shown = await this.head();
     if (shown === target.commit) return undefined;
-    if (shown !== null && !await this.#isOurs(shown, target.commit)) {
+    if (shown !== null && !await this.#options.repository.isAncestor(shown, target.commit)) {
       this.diverged = true;
       return `holds commit ${shown}, which is not in our history`;
     }
     this.diverged = false;
     if (pushError !== undefined) throw pushError;
     return `took the push but shows ${shown ?? 'nothing'}`;
-  }
-
-  async #isOurs(commit: string, head: string): Promise<boolean> {
-    try {
-      await this.#options.repository.git('merge-base', '--is-ancestor', commit, head);
-      return true;
-    } catch {
-      return false;
-    }
   }
 }
