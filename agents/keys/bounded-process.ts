@@ -79,10 +79,6 @@ export class Turnstile {
     this.#width = width;
   }
 
-  get waiting(): number {
-    return this.#waiting.length;
-  }
-
   async pass<T>(work: () => Promise<T>): Promise<T> {
     if (this.#inside >= this.#width) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     else this.#inside++;

@@ -13,7 +13,7 @@ import { checkReceipt } from './receipt-check.js';
 
 /** Under 700 bytes each; what is left over comes with the next reply. */
 const repliedEntries = 1000;
-const waitingReceipts = 8;
+const openReceipts = 8;
 
 /** A build-logs VM that was restarted, or that did not get our last answer, runs into these honestly: they are not worth an entry. */
 const outOfStep = new Set(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
@@ -28,6 +28,7 @@ export interface LogReceivedOptions {
 export function logReceived({ config, ledger, verify, report }: LogReceivedOptions): Service {
   // One at a time: the commit that is remembered cannot change between a receipt's check and its acceptance.
   const turnstile = new Turnstile(1);
+  let open = 0;
 
   async function take(receipt: Receipt): Promise<ReceiptReply> {
     const proven = await checkReceipt(receipt, config, ledger.head, verify);
@@ -70,9 +71,15 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
         ledger.refused({ source: call.source, result: 'NOT_LOGS_VM' });
         throw new Refusal('NOT_LOGS_VM', 'receipts come from the build-logs VM only');
       }
-      if (turnstile.waiting >= waitingReceipts) throw new Refusal('BUSY', 'too many receipts wait');
-      const lines = await turnstile.pass(async () => answer(call, await readAll(call.stream, receiptLimitBytes)));
-      call.stream.end(lines.map((line) => `${line}\n`).join(''));
+      if (open >= openReceipts) throw new Refusal('BUSY', 'too many receipts at once');
+      open++;
+      try {
+        const untrustedBytes = await readAll(call.stream, receiptLimitBytes);
+        const lines = await turnstile.pass(() => answer(call, untrustedBytes));
+        call.stream.end(lines.map((line) => `${line}\n`).join(''));
+      } finally {
+        open--;
+      }
     },
   };
 }

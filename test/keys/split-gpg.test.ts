@@ -7,7 +7,7 @@ import t from 'tap';
 import { dataFrames, endFrame, exitFrame, FrameReader, readPreamble, writePreamble, type Frame } from '../../agents/shared/formats/split-gpg.js';
 import { outputDescriptors, readGpgArguments } from '../../agents/shared/formats/split-gpg-arguments.js';
 import { agents, KeysMachine, sha256 } from './keys-machine.js';
-import { publishIntents, type IntentPublisher } from './intent-publisher.js';
+import { publishIntents } from './intent-publisher.js';
 
 await t.test('the recorded call of the C client is what we write and read', async (t) => {
   const recorded = Buffer.alloc(1028);
@@ -125,13 +125,12 @@ os.write(1, struct.pack('<iI', -1, 0))
 
 await t.test('independent peers', async (t) => {
   const machine = new KeysMachine();
-  let publisher: IntentPublisher | undefined;
+  const publisher = await publishIntents(machine);
   t.teardown(async () => {
-    await publisher?.close();
+    await publisher.close();
     await machine.close();
   });
   await machine.start();
-  publisher = await publishIntents(machine);
 
   await t.test('a client written from the reference is served by our agent', async (t) => {
     await machine.grant('python\n');

@@ -45,7 +45,7 @@ export function readJobContext(file: string | undefined, now: Date): JobContext 
   }
   let value: Partial<JobContext>;
   try {
-    value = JSON.parse(readFileSync(file, 'utf8')) as Partial<JobContext>;
+    value = JSON.parse(readFileSync(file, 'utf8')) as Partial<JobContext> | null ?? {};
   } catch {
     throw new Refusal('BAD_JOB_FILE', `${file} cannot be read`);
   }

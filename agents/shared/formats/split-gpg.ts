@@ -29,7 +29,6 @@ function readArgument(untrustedBytes: Buffer): string {
   } catch {
     throw refuse('BAD_CHARACTER', 'an argument is not UTF-8');
   }
-  // eslint-disable-next-line no-control-regex
   if (/[\x00-\x1f\x7f]/.test(text)) throw refuse('BAD_CHARACTER', 'an argument holds a control character');
   return text;
 }
