@@ -2,7 +2,7 @@
 // The local farm: its VMs from the pillar, three machines of the outside world, and dom0's process that holds them. Everything here can be
 // called again and does only what is missing.
 import { spawn } from 'node:child_process';
-import { openSync, readFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readIfThere, writeDurably } from '../../shared/durable-files.js';
@@ -102,7 +102,10 @@ export async function raiseFarm(state: LocalState, program: string, tell: Tell):
   const add = async (spec: VmSpec): Promise<void> => {
     if (!known.has(spec.name)) await dom0.addVm(spec);
   };
-  for (const name of outsideMachines) await add(outsideSpec(name, state));
+  for (const name of outsideMachines) {
+    mkdirSync(state.rootOf(name), { recursive: true });
+    await add(outsideSpec(name, state));
+  }
   tell('forge', 'ssh, git:// and HTTP on this machine');
   await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
   const maintainer = await makeMaintainer(machine('developer'));

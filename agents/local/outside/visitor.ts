@@ -21,8 +21,9 @@ apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By:
   echo "deb $uri $release $component"
 done > /var/lib/build-infra/base.list
 test -s /var/lib/build-infra/base.list || { echo "the apt configuration of this machine names no mirror of $suite" >&2; exit 1; }
-mmdebstrap --quiet --variant=apt $suite $base.new /var/lib/build-infra/base.list
-mv $base.new $base
+rm -rf $base $base.part
+mmdebstrap --quiet --format=tar --variant=apt $suite $base.part /var/lib/build-infra/base.list
+mv $base.part $base
 `;
 
 const visit = `set -eu

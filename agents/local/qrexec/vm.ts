@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One VM: its sandbox, its sockets to dom0, its state. A VM counts as running once its qrexec agent has said hello.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, existsSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { chmodSync, closeSync, existsSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { makeEtcFolder } from '../vm/etc-folder.js';
@@ -178,6 +178,8 @@ export class Vm {
     rmSync(this.folders.tmp, { recursive: true, force: true });
     mkdirSync(this.folders.tmp, { recursive: true });
     chmodSync(this.folders.tmp, 0o1777);
+    // Each start of a VM is a boot of its own, as grants in keys-* must see it.
+    writeFileSync(join(this.folders.run, 'boot_id'), `${randomUUID()}\n`);
     const etc = makeEtcFolder(join(this.folders.run, 'etc'), { name: this.spec.name, network: this.spec.netvm !== null, overlay: join(this.spec.root, 'etc') });
     const [program, ...args] = sandboxCommand(this.spec, { qubesLayer: this.folders.qubesLayer, etc, tmp: this.folders.tmp, sockets: this.folders.run }) as [string, ...string[]];
     mkdirSync(dirname(this.folders.log), { recursive: true });

@@ -12,7 +12,7 @@ export interface SandboxFolders {
   etc: EtcFolder;
   /** on disk, emptied at every start */
   tmp: string;
-  /** the sockets of this VM: dom0 calls come in at `call.sock`, the agent reports at `agent.sock`, `vchan/` is where calls meet */
+  /** the sockets of this VM: dom0 calls come in at `call.sock`, the agent reports at `agent.sock`, `vchan/` is where calls meet, `boot_id` names this start of the VM */
   sockets: string;
 }
 
@@ -48,7 +48,7 @@ function bwrapOptions(spec: VmSpec, folders: SandboxFolders): string[] {
   if (existsSync(join(folders.qubesLayer, 'bin/node'))) options.push('--ro-bind', process.execPath, '/usr/bin/node');
   options.push('--bind', folders.etc.folder, '/etc');
   for (const name of folders.etc.shown) options.push('--ro-bind', `/etc/${name}`, `/etc/${name}`);
-  options.push('--proc', '/proc', '--dev', '/dev', ...(mayMount ? ['--ro-bind', '/sys', '/sys'] : []));
+  options.push('--proc', '/proc', '--ro-bind', join(folders.sockets, 'boot_id'), '/proc/sys/kernel/random/boot_id', '--dev', '/dev', ...(mayMount ? ['--ro-bind', '/sys', '/sys'] : []));
   options.push('--dev-bind', folders.tmp, '/tmp', '--tmpfs', '/run', '--chmod', '0755', '/run', '--dir', '/run/lock', '--dir', '/run/qubes');
   options.push('--dir', '/var/cache/apt/archives/partial', '--dir', '/var/lib/apt/lists/partial', '--dir', '/var/log', '--dir', '/var/spool', '--symlink', '/run', '/var/run', '--symlink', '/run/lock', '/var/lock', '--symlink', '/tmp', '/var/tmp');
   options.push('--dir', '/var/lib/dpkg', '--ro-bind-try', '/var/lib/dpkg', '/var/lib/dpkg', '--tmpfs', '/root', '--chmod', '0700', '/root', '--dir', '/mnt', '--dir', '/srv', '--dir', '/opt');

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The main job as a newcomer runs it; then, on the same farm, a job in the middle of which every agent is killed once.
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { connectDom0, addComponent, raiseFarm } from '../../agents/local/farm/farm.js';
+import { LocalState } from '../../agents/local/farm/local-state.js';
+import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
+import { auditArguments } from '../../agents/local/job/main-job.js';
+import { gitUrl } from '../../agents/local/outside/forge.js';
+import { dist, killAgent } from './standing-farm.js';
+import { pushTiny } from './tiny-package.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'whole-'));
+const local = (...args: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
+  const child = execFile(process.execPath, [join(dist, 'local.mjs'), ...args, '--state', folder], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
+    resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
+  });
+});
+t.teardown(async () => {
+  await local('down');
+  rmSync(folder, { recursive: true, force: true });
+});
+t.setTimeout(1_200_000);
+
+await t.test('the main job ends with a package installed from the signed repository, audited, and a gate that holds', async (t) => {
+  const { status, out } = await local();
+  if (status !== 0) t.comment(out.slice(-5000));
+  t.equal(status, 0);
+  t.match(out, /installed hello=\d/);
+  t.match(out, /one byte changed: +build-infra: refused NO_GRANT/);
+  t.match(out, /was built, signed, published, installed and audited/);
+});
+
+await t.test('the audit passes, and fails when one byte of what was published is changed', async (t) => {
+  t.equal((await local('audit')).status, 0);
+  const tampered = join(folder, 'vms/forge/home/user/www/debian');
+  const release = execFileSync('sh', ['-c', `find ${tampered}/ -name InRelease | head -n 1`]).toString().trim();
+  t.ok(release);
+  execFileSync('sed', ['-i', 's/^Origin: /Origin: not /', release]);
+  const bad = await local('audit');
+  t.equal(bad.status, 1);
+  t.match(bad.out, /InRelease/);
+  execFileSync('sed', ['-i', 's/^Origin: not /Origin: /', release]);
+  t.equal((await local('audit')).status, 0);
+});
+
+await t.test('the same tag is built once: a second trigger says so', async (t) => {
+  const { status, out } = await local('trigger', 'hello');
+  t.equal(status, 0);
+  t.match(out, /^known hello-/);
+});
+
+await t.test('commands that cannot work say why, in one line', async (t) => {
+  t.match(await local('trigger', 'nonsense'), { status: 1, out: /refused [A-Z_]+/ });
+  t.match(await local('frobnicate'), { status: 2, out: /unknown command frobnicate/ });
+  t.match(await local('exec', 'no-such-vm', '--', 'true'), { status: 1, out: /no such VM/ });
+});
+
+await t.test('every agent is killed once in the middle of a job: the job is done, no acknowledged line is lost, the audit passes', async (t) => {
+  const state = new LocalState(folder);
+  const settings = await state.settings();
+  await addComponent(state, settings, 'tiny');
+  const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined);
+  t.teardown(() => farm.dom0.close());
+  const [build, logs, keys, net] = ['build-debian', 'build-logs', 'keys-debian', 'sys-net'].map((name) => farm.machine(name)) as [ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>];
+  await pushTiny(farm.machine('developer'), farm.maintainer, settings.ports, '1.0', 'for n in $$(seq 1 200); do echo tick $$n; sleep 0.05; done');
+
+  let keysKilled: Promise<void> | undefined;
+  await farm.dom0.onEvent((event) => {
+    if (event.event === 'call' && event.service.startsWith('qubes.Gpg')) keysKilled ??= sleep(20).then(() => killAgent(keys, 'keys-agent.mjs'));
+  });
+  t.match(await giveCommand(build, 'trigger tiny'), /^queued tiny-1.0-/);
+  const inBuild = async (): Promise<void> => {
+    for (let tries = 0; tries < 600; tries++) {
+      if (readBuildStatus(build)?.running?.stage === 'build') return;
+      await sleep(100);
+    }
+    throw new Error('the build did not start');
+  };
+  const sees = async (text: string): Promise<void> => {
+    for (let tries = 0; tries < 600; tries++) {
+      if ((await logs.run(['grep', '-rqF', text, '/var/lib/build-infra/logs/build-debian'])).status === 0) return;
+      await sleep(100);
+    }
+    throw new Error(`no log holds ${text}`);
+  };
+  await inBuild();
+  await sees('tick 20');
+  await killAgent(logs, 'build-logs-agent.mjs');
+  await killAgent(net, 'sys-net-agent.mjs');
+  await sees('tick 60');
+  await killAgent(build, 'build-agent.mjs');
+  const job = await untilBuilt(build, 'tiny', '1.0', () => undefined, 300_000);
+  t.ok(keysKilled, 'the keys agent was killed while it was asked to sign');
+  await keysKilled;
+
+  const clone = join(folder, 'clone.git');
+  execFileSync('git', ['clone', '-q', '--bare', gitUrl('build-logs', settings.ports), clone]);
+  const show = (path: string): string => execFileSync('git', ['-C', clone, 'show', `main:${path}`]).toString();
+  const builds = job.logs.map(show).filter((text) => /tick 1\n/.test(text));
+  t.ok(builds.length >= 1);
+  const ticks = (text: string): number[] => [...text.matchAll(/: tick (\d+)$/gm)].map((found) => Number(found[1]));
+  const whole = ticks(builds.at(-1) as string);
+  t.strictSame(whole, Array.from({ length: 200 }, (_, n) => n + 1), 'the log of the build that counted has each line once, in order');
+  const allLogs = execFileSync('git', ['-C', clone, 'ls-tree', '-r', '--name-only', 'main', 'build-debian/']).toString().trim().split('\n').map(show);
+  const broken = allLogs.filter((text) => ticks(text).length > 0 && ticks(text).length < 200);
+  t.equal(broken.length, 1, 'the log of the killed build is published too');
+  t.ok(ticks(broken[0] as string).every((tick, index) => tick === index + 1), 'without a gap over the kill of build-logs');
+  t.ok(ticks(broken[0] as string).length >= 60);
+  t.match(broken[0], / > .*truncated/, 'and is marked as truncated');
+  const dom0 = await connectDom0(state);
+  dom0.close();
+  const audit = await new Promise<{ status: number; out: string }>((resolve) => {
+    const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm)], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
+  });
+  if (audit.status !== 0) t.comment(audit.out);
+  t.equal(audit.status, 0);
+});
