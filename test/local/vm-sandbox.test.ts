@@ -62,9 +62,15 @@ test('the sandbox of a VM', async (t) => {
   });
 
   await t.test('its own files come back after a restart, the rest does not', async (t) => {
+    const bootId = async (): Promise<string> => (await farm.sh('keys', 'cat /proc/sys/kernel/random/boot_id')).stdout;
+    const before = await bootId();
+    t.match(before, /^[0-9a-f-]{36}\n$/);
+    t.not(before, readFileSync('/proc/sys/kernel/random/boot_id', 'utf8'), 'a boot of its own');
+    t.equal(await bootId(), before);
     await farm.sh('keys', 'for f in /rw/x /home/user/x /var/lib/build-infra/x /usr/local/x /tmp/x /run/x /etc/x; do echo kept > $f; done', root);
     await farm.dom0.stopVm('keys');
     t.equal(farm.dom0.list().find((vm) => vm.name === 'keys')?.state, 'halted');
+    t.not(await bootId(), before);
     t.equal((await farm.sh('keys', 'ls /rw/x /home/user/x /var/lib/build-infra/x /usr/local/x /tmp/x /run/x /etc/x 2>/dev/null', root)).stdout, '/home/user/x\n/rw/x\n/usr/local/x\n/var/lib/build-infra/x\n');
     t.equal((await farm.sh('keys', 'cat /etc/apt/sources.list.d/own.list /var/lib/build-infra/state')).stdout, 'ownkept', 'what the provisioner laid out is there');
   });

@@ -13,7 +13,8 @@ import _thread
 import posix
 import select
 
-CHUNK = 262144
+# Below the size from which malloc asks the kernel each time.
+CHUNK = 65536
 MSG_CMSG_CLOEXEC = 0x40000000
 FILTER = bytes(b if 0x20 <= b <= 0x7e or b in (7, 8, 9, 10, 13) else 0x5f for b in range(256))
 
