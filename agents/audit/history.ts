@@ -19,11 +19,12 @@ export interface PublishedCommit {
 
 /** The longest head of which all others are a part; a remote that is none of it has forked. */
 export async function chooseHead(git: PublishedGit, remotes: readonly string[], heads: readonly string[], findings: Findings): Promise<string> {
+  findings.looked('mirrors', heads.length);
+  if (new Set(heads).size === 1) return heads[0] as string;
   const lengths = await Promise.all(heads.map(async (head) => Number(await git.git(['rev-list', '--count', head]))));
   const longest = lengths.indexOf(Math.max(...lengths));
   const head = heads[longest] as string;
   for (const [i, other] of heads.entries()) {
-    findings.looked('mirrors');
     if (i === longest || await git.isAncestor(other, head)) continue;
     const fork = (await git.git(['merge-base', other, head]).catch(() => '')).trim();
     findings.wrong('mirrors', {

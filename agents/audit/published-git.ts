@@ -70,16 +70,14 @@ export class PublishedGit {
   /** Fetches the main branch of each source and returns the heads, in order. @throws Unreadable */
   async fetch(sources: readonly string[], timeoutMs = 900_000): Promise<string[]> {
     await this.git(['init', '--quiet', '--bare', '--template=']);
-    const heads: string[] = [];
     for (const [i, source] of sources.entries()) {
       try {
         await this.git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--', gitSource(source), `+refs/heads/main:refs/audit/${i}`], timeoutMs);
       } catch (error) {
         throw new Unreadable(`${printable(source)}: ${(error as Error).message}`);
       }
-      heads.push((await this.git(['rev-parse', '--verify', `refs/audit/${i}^{commit}`])).trim());
     }
-    return heads;
+    return (await this.git(['rev-parse', ...sources.map((_, i) => `refs/audit/${i}^{commit}`)])).trim().split('\n');
   }
 
   /** From the root to `head` by first parents: a merge is found as such, and what it merged is nobody's history. */

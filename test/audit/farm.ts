@@ -3,10 +3,10 @@
 // test can do one thing wrong.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import { intentFormat, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
 import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
@@ -31,8 +31,9 @@ export class Keys {
     return execFileSync('gpg', ['--homedir', this.home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
   }
 
-  sign(signer: Signer, mode: SigningMode, data: Buffer | string): Buffer {
-    return this.gpg(['--local-user', this.fingerprint[signer], '--armor', mode === 'detach' ? '--detach-sign' : '--clearsign', '--output', '-'], data);
+  /** The same bytes in the same second give the same Ed25519 signature: `more` makes it another one. */
+  sign(signer: Signer, mode: SigningMode, data: Buffer | string, more: readonly string[] = []): Buffer {
+    return this.gpg([...more, '--local-user', this.fingerprint[signer], '--armor', mode === 'detach' ? '--detach-sign' : '--clearsign', '--output', '-'], data);
   }
 
   export(signer: Signer): Buffer {
@@ -90,8 +91,32 @@ export class LogsRepository {
     execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', path], { env: environment });
   }
 
-  git(args: readonly string[], input: Buffer | string = '', extra: NodeJS.ProcessEnv = {}): string {
-    return execFileSync('git', ['--git-dir', this.path, ...args], { input, env: { ...environment, ...extra }, maxBuffer: 1 << 28 }).toString().trim();
+  /** Writes a loose object, as git would; a process for each would make these tests slow. */
+  object(type: 'blob' | 'tree' | 'commit', body: Buffer | string): string {
+    const whole = Buffer.concat([Buffer.from(`${type} ${Buffer.byteLength(body)}\0`), Buffer.from(body)]);
+    const id = createHash('sha1').update(whole).digest('hex');
+    mkdirSync(join(this.path, 'objects', id.slice(0, 2)), { recursive: true });
+    const path = join(this.path, 'objects', id.slice(0, 2), id.slice(2));
+    if (!existsSync(path)) writeFileSync(path, deflateSync(whole));
+    return id;
+  }
+
+  moveHead(id: string): void {
+    this.head = id;
+    writeFileSync(join(this.path, 'refs/heads/main'), `${id}\n`);
+  }
+
+  #writeTree(prefix: string): string {
+    const entries = new Map<string, { mode: string; id: string }>();
+    for (const [path, { mode, blob }] of this.tree) {
+      if (!path.startsWith(prefix)) continue;
+      const [name = '', ...more] = path.slice(prefix.length).split('/');
+      if (more.length === 0) entries.set(name, { mode, id: blob });
+      else if (!entries.has(name)) entries.set(name, { mode: '40000', id: this.#writeTree(`${prefix}${name}/`) });
+    }
+    const key = ([name, { mode }]: [string, { mode: string }]): string => (mode === '40000' ? `${name}/` : name);
+    const sorted = [...entries].sort((a, b) => Buffer.compare(Buffer.from(key(a)), Buffer.from(key(b))));
+    return this.object('tree', Buffer.concat(sorted.map(([name, { mode, id }]) => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]))));
   }
 
   /** Makes one commit on main and returns its id. */
@@ -101,13 +126,10 @@ export class LogsRepository {
       this.content.delete(path);
     }
     for (const [path, data] of Object.entries(options.put ?? {})) {
-      this.tree.set(path, { mode: options.mode ?? '100644', blob: this.git(['hash-object', '-w', '--stdin'], data) });
+      this.tree.set(path, { mode: options.mode ?? '100644', blob: this.object('blob', data) });
       this.content.set(path, Buffer.from(data));
     }
-    const index = { GIT_INDEX_FILE: join(this.path, 'test-index') };
-    rmSync(index.GIT_INDEX_FILE, { force: true });
-    this.git(['update-index', '--index-info'], [...this.tree].map(([path, { mode, blob }]) => `${mode} ${blob}\t${path}\n`).join(''), index);
-    const tree = this.git(['write-tree'], '', index);
+    const tree = this.#writeTree('');
     this.seq = options.seq ?? this.seq + 1;
     const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
     const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
@@ -119,9 +141,9 @@ export class LogsRepository {
       const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`).toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }
-    this.head = this.git(['hash-object', '-t', 'commit', '-w', '--stdin'], `${head}${signature}\n\n${message}`);
-    this.git(['update-ref', 'refs/heads/main', this.head]);
-    return this.head;
+    const id = this.object('commit', `${head}${signature}\n\n${message}`);
+    this.moveHead(id);
+    return id;
   }
 
   /** Appends to the journal; the returned files belong into the next commit. */

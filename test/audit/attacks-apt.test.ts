@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Attacks on the APT repository.
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import tap from 'tap';
+import { attack, good, keys } from './attack.js';
+import { Farm } from './farm.js';
+import { verdict } from './run-audit.js';
+
+const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
+const deb = 'pool/main/h/hello/hello_2.10-3_amd64.deb';
+
+attack('an InRelease that is signed by the right key in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+  farm.put('dists/bookworm/InRelease', keys.sign('signing', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release')), ['--digest-algo', 'SHA384']));
+}, { path: 'dists/bookworm/InRelease' });
+attack('a suite that nobody announced', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+  farm.put('dists/backdoor/InRelease', keys.sign('signing', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release')).toString().replace('Suite: bookworm', 'Suite: backdoor')));
+  cpSync(join(farm.apt, 'dists/bookworm/main'), join(farm.apt, 'dists/backdoor/main'), { recursive: true });
+}, { path: 'dists/backdoor/InRelease' });
+attack('an announced Release served as another suite', ['apt-signatures RELEASE_DIFFERS'], (farm) => {
+  cpSync(join(farm.apt, 'dists/bookworm'), join(farm.apt, 'dists/stable'), { recursive: true });
+}, { path: 'dists/stable/Release' });
+attack('an InRelease signed by a stranger', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL', 'apt-signatures WRONG_KEY'], (farm) => {
+  farm.put('dists/bookworm/InRelease', keys.sign('stranger', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release'))));
+}, { path: 'dists/bookworm/InRelease' });
+attack('a line before the signed text of InRelease', ['apt-signatures NOT_SIGNED'], (farm) => {
+  farm.put('dists/bookworm/InRelease', `Suite: x\n${readFileSync(join(farm.apt, 'dists/bookworm/InRelease')).toString()}`);
+}, { path: 'dists/bookworm/InRelease' });
+attack('a Release that is not what was signed', ['apt-signatures BAD_SIGNATURE', 'apt-signatures RELEASE_DIFFERS', 'apt-signatures WRONG_PAYLOAD'], (farm) => {
+  farm.put('dists/bookworm/Release', `${readFileSync(join(farm.apt, 'dists/bookworm/Release')).toString()}Label: x\n`);
+});
+attack('a Release without Release.gpg', ['apt-signatures NOT_SIGNED'], (farm) => rmSync(join(farm.apt, 'dists/bookworm/Release.gpg')), { path: 'dists/bookworm/Release.gpg' });
+attack('a suite that was announced and is gone', ['apt-signatures FILE_MISSING'], (farm) => rmSync(join(farm.apt, 'dists/bookworm'), { recursive: true }), { path: 'dists/bookworm/InRelease' });
+attack('a .changes in the pool that was signed in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => farm.put('pool/main/h/hello/hello_2.10-3_amd64.changes', keys.sign('signing', 'clearsign', 'Format: 1.8\n')));
+attack('a .dsc without its signature', ['apt-files WRONG_SIZE', 'apt-signatures NOT_SIGNED'], (farm) => farm.put(dsc, 'Format: 3.0 (native)\nSource: hello\n'), { path: dsc });
+attack('a package changed in the pool', ['apt-files WRONG_SHA256'], (farm) => farm.put(deb, 'the pAckage'), { path: deb });
+attack('a package that is gone from the pool', ['apt-files FILE_MISSING'], (farm) => rmSync(join(farm.apt, deb)), { path: deb });
+attack('a changed index', ['apt-files WRONG_SHA256'], (farm) => {
+  const path = join(farm.apt, 'dists/bookworm/main/binary-amd64/Packages');
+  writeFileSync(path, readFileSync(path).toString().replace('2.10-3', '2.10-4'));
+}, { path: 'dists/bookworm/main/binary-amd64/Packages' });
+
+void tap.test('a signature in the journal of another keys VM does not count when one is named', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  t.same((await verdict(farm, ['--keys-vm', 'keys-debian'])).codes, []);
+  t.same((await verdict(farm, ['--keys-vm', 'keys-fedora'])).codes, ['apt-signatures SIGNATURE_NOT_IN_JOURNAL']);
+});
