@@ -27,7 +27,7 @@ function vm(t: Test): { root: string; home: string; folder: string; env: NodeJS.
 
 const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 
-test('a keys VM makes one signing key, and says the same the second time', async (t) => {
+await test('a keys VM makes one signing key, and says the same the second time', async (t) => {
   const { home, run } = vm(t);
   const first = run('keys');
   t.match(first, { status: 0, stdout: /^signing-key [0-9A-F]{40}\n$/ });
@@ -35,7 +35,7 @@ test('a keys VM makes one signing key, and says the same the second time', async
   t.equal(modeOf(join(home, '.gnupg')), 0o700);
 });
 
-test('what export prints goes into the pillar as it is', async (t) => {
+await test('what export prints goes into the pillar as it is', async (t) => {
   const { run } = vm(t);
   const fingerprint = run('keys').stdout.trim().split(' ')[1] as string;
   const { stdout: armored } = run('keys', 'export');
@@ -45,7 +45,7 @@ test('what export prints goes into the pillar as it is', async (t) => {
   await t.resolves(checkPillar(pillar));
 });
 
-test('a logs VM makes a logs key and an ssh key that no other account can read', async (t) => {
+await test('a logs VM makes a logs key and an ssh key that no other account can read', async (t) => {
   const { folder, run } = vm(t);
   const done = run('build-logs');
   t.match(done, { status: 0, stdout: /^logs-key [0-9A-F]{40}\nssh-key ssh-ed25519 [A-Za-z0-9+/=]+ build-infra@[A-Za-z0-9_.-]+\n$/ });
@@ -54,14 +54,14 @@ test('a logs VM makes a logs key and an ssh key that no other account can read',
   t.strictSame(readdirSync(folder).sort(), ['.make-keys.lock', 'ssh_key']);
 });
 
-test('a build VM makes an ssh key and no OpenPGP key', async (t) => {
+await test('a build VM makes an ssh key and no OpenPGP key', async (t) => {
   const { home, run } = vm(t);
   t.match(run('build'), { status: 0, stdout: /^ssh-key ssh-ed25519 [^\n]+\n$/ });
   t.notOk(existsSync(join(home, '.gnupg')));
   t.match(run('build', 'export'), { status: 1, stdout: '' });
 });
 
-test('sys-net makes a webhook secret of 32 random bytes and does not print it', async (t) => {
+await test('sys-net makes a webhook secret of 32 random bytes and does not print it', async (t) => {
   const { folder, run } = vm(t);
   const done = run('sys-net');
   t.match(done, { status: 0, stdout: /^webhook-secret .*\/webhook-secret\n$/ });
@@ -73,7 +73,7 @@ test('sys-net makes a webhook secret of 32 random bytes and does not print it', 
   t.equal(readFileSync(join(folder, 'webhook-secret'), 'utf8'), secret, 'the second run keeps it');
 });
 
-test('five at once make one key', async (t) => {
+await test('five at once make one key', async (t) => {
   const { env, run } = vm(t);
   const lines = await Promise.all(Array.from({ length: 5 }, () => new Promise<string>((resolve) => {
     const child = spawn('sh', [program, 'keys'], { env, stdio: ['ignore', 'pipe', 'ignore'] });
@@ -85,14 +85,14 @@ test('five at once make one key', async (t) => {
   t.match(run('keys').stdout, lines[0]);
 });
 
-test('two secret keys in one home are refused: nobody could say which one signs', async (t) => {
+await test('two secret keys in one home are refused: nobody could say which one signs', async (t) => {
   const { home, run } = vm(t);
   run('keys');
   execFileSync('gpg', ['--homedir', join(home, '.gnupg'), '--batch', '--quiet', '--passphrase', '', '--quick-generate-key', 'second', 'ed25519', 'sign', 'never'], { stdio: 'ignore' });
   t.match(run('keys'), { status: 1, stdout: '', stderr: /more than one secret key/ });
 });
 
-test('asked for an RSA key it makes one', async (t) => {
+await test('asked for an RSA key it makes one', async (t) => {
   const { home, env, run } = vm(t);
   const done = spawnSync('sh', [program, 'keys'], { encoding: 'utf8', env: { ...env, ALGORITHM: 'rsa4096' }, timeout: 100_000 });
   t.match(done, { status: 0, stdout: /^signing-key [0-9A-F]{40}\n$/ });
@@ -100,7 +100,7 @@ test('asked for an RSA key it makes one', async (t) => {
   t.match(execFileSync('gpg', ['--homedir', join(home, '.gnupg'), '--batch', '--with-colons', '--list-secret-keys'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }), /^sec:u:4096:1:/m);
 });
 
-test('an unknown role, action or algorithm makes nothing', async (t) => {
+await test('an unknown role, action or algorithm makes nothing', async (t) => {
   const { root, folder, env, run } = vm(t);
   for (const args of [[], ['dom0'], ['keys', 'delete']]) t.match(run(...args), { status: 1, stdout: '' });
   t.match(spawnSync('sh', [program, 'keys'], { encoding: 'utf8', env: { ...env, ALGORITHM: 'dsa' } }), { status: 1 });

@@ -16,12 +16,12 @@ const alice = (pillar: Pillar): string => debian(pillar).maintainers['alice'] as
 const addEnv = (pillar: Pillar, name: string): void => { pillar['build-envs'][name] = { ...structuredClone(debian(pillar)), key: null }; };
 type Loose = Record<string, Record<string, unknown>>;
 
-test('the example pillar is accepted, and so is one of three environments', async (t) => {
+await test('the example pillar is accepted, and so is one of three environments', async (t) => {
   await t.resolves(readPillar(examplePath));
   await t.resolves(checkPillar(threeEnvironments()));
 });
 
-test('a farm whose VMs have not made their keys is accepted', async (t) => {
+await test('a farm whose VMs have not made their keys is accepted', async (t) => {
   const pillar = example();
   debian(pillar).key = null;
   logs(pillar).key = null;
@@ -83,7 +83,7 @@ const bad: [what: string, spoil: (pillar: Pillar) => void, code: string, field: 
 ];
 
 for (const [what, spoil, code, field, words] of bad) {
-  test(`refused: ${what}`, async (t) => {
+  await test(`refused: ${what}`, async (t) => {
     const pillar = example();
     spoil(pillar);
     try {
@@ -99,7 +99,7 @@ for (const [what, spoil, code, field, words] of bad) {
   });
 }
 
-test('refused: a secret key where a public one belongs', async (t) => {
+await test('refused: a secret key where a public one belongs', async (t) => {
   const home = mkdtempSync(join(tmpdir(), 'bi-'));
   chmodSync(home, 0o700);
   t.teardown(() => {
@@ -115,7 +115,7 @@ test('refused: a secret key where a public one belongs', async (t) => {
   await t.rejects(checkPillar(pillar), { name: 'Refusal', code: /^(?:SECRET_IN_PILLAR|BAD_PUBLIC_KEY)$/ }, 'nor under a false heading');
 });
 
-test('refused: the RSA host key that github.com withdrew', async (t) => {
+await test('refused: the RSA host key that github.com withdrew', async (t) => {
   // Its public half is in every client's history; here only its digest is known, so a stand-in is made to have that digest.
   const { withdrawnHostKeys } = await import('../../agents/local/provision/pillar-meaning.js');
   const pillar = example();
@@ -127,7 +127,7 @@ test('refused: the RSA host key that github.com withdrew', async (t) => {
   await t.rejects(checkPillar(pillar), { code: 'WITHDRAWN_HOST_KEY', field: 'ssh-hosts.forge.example.host-keys' });
 });
 
-test('a pillar file is one YAML document with the one top key', async (t) => {
+await test('a pillar file is one YAML document with the one top key', async (t) => {
   const { folder } = workshop(t);
   const path = join(folder, 'pillar.yaml');
   const text = readFileSync(examplePath, 'utf8');
@@ -143,7 +143,7 @@ test('a pillar file is one YAML document with the one top key', async (t) => {
   await t.rejects(reads(''), { code: 'BAD_VALUE' });
 });
 
-test('every VM follows from the pillar, and only keys VMs have no network', async (t) => {
+await test('every VM follows from the pillar, and only keys VMs have no network', async (t) => {
   const vms = vmsOf(await checkPillar(threeEnvironments()));
   t.strictSame(vms.map(({ name }) => name), [
     'sys-net', 'build-logs', 'zz-logs', 'keys-debian', 'keys-fedora', 'keys-ubuntu', 'build-debian', 'build-fedora', 'build-ubuntu',

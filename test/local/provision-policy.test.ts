@@ -32,7 +32,7 @@ function allowed(pillar: Pillar): Map<string, string> {
 }
 
 for (const [words, pillar] of [['the example', example()], ['three environments', threeEnvironments()]] as const) {
-  test(`policy of ${words}: what is in the table is allowed, everything else is denied`, async (t) => {
+  await test(`policy of ${words}: what is in the table is allowed, everything else is denied`, async (t) => {
     const { folder } = workshop(t);
     provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
     const policies = join(folder, 'etc/qubes/policy.d');
@@ -71,7 +71,7 @@ for (const [words, pillar] of [['the example', example()], ['three environments'
   });
 }
 
-test('the committed policy parses, names exact VMs, and never allows @anyvm', async (t) => {
+await test('the committed policy parses, names exact VMs, and never allows @anyvm', async (t) => {
   const rules = loadPolicy([join(top, 'policies')]);
   t.ok(rules.length > 0);
   for (const rule of rules) {
@@ -88,7 +88,7 @@ test('the committed policy parses, names exact VMs, and never allows @anyvm', as
   }
 });
 
-test('one error in a neighbouring file denies all of it, as in Qubes', async (t) => {
+await test('one error in a neighbouring file denies all of it, as in Qubes', async (t) => {
   const { folder } = workshop(t);
   provision({ pillar: example(), vm: 'dom0', root: folder, owners: isRoot });
   mkdirSync(join(folder, 'etc/qubes/policy.d'), { recursive: true });

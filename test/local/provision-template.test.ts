@@ -51,7 +51,7 @@ const settle = (one: Case): string | null => {
 };
 
 for (const [words, pillar] of [['the example', example()], ['three environments', threeEnvironments()]] as const) {
-  test(`our templates render as in Jinja2, with the pillar of ${words}`, async (t) => {
+  await test(`our templates render as in Jinja2, with the pillar of ${words}`, async (t) => {
     const cases = casesFor(pillar);
     t.ok(cases.length >= 20);
     const expected = jinja(cases);
@@ -64,7 +64,7 @@ for (const [words, pillar] of [['the example', example()], ['three environments'
   });
 }
 
-test('each construct of the subset means here what it means in Jinja2', async (t) => {
+await test('each construct of the subset means here what it means in Jinja2', async (t) => {
   const values = { list: ['a', 'b', 'c'], empty: [], map: { b: 2, a: 'one', 'x-y': { z: 'deep' } }, text: 'T', nothing: null, yes: true, no: false, n: 0 };
   const templates = [
     'plain } { text %} no'.replace('%}', '%'), 'ends with newline\n', 'ends with two\n\n', '{{ text }}\n', '{{text}}{{ map.a }}', "{{ map['x-y'].z }}", "{{ map['x-y']['z'] }}",
@@ -85,7 +85,7 @@ test('each construct of the subset means here what it means in Jinja2', async (t
   }
 });
 
-test('what the two could read differently is refused', async (t) => {
+await test('what the two could read differently is refused', async (t) => {
   const values: { [name: string]: Value } = { map: { items: 'x', A: 1, a: 2 }, yes: true, half: 1.5, nothing: null, list: ['a'], text: 'T' };
   for (const template of [
     '{{ yes }}', '{{ half }}', '{{ nothing }}', '{{ list }}', '{{ map }}', '{{ gone }}', '{{ map.gone }}', '{{ map.gone.deeper }}', '{{ map.items }}', '{{ text.upper }}', '{{ text|upper }}',
@@ -95,7 +95,7 @@ test('what the two could read differently is refused', async (t) => {
   ]) t.throws(() => render(template, values), TemplateError, template);
 });
 
-test('an error names the line', async (t) => {
+await test('an error names the line', async (t) => {
   t.throws(() => render('one\ntwo\n{{ gone }}\n', {}), { message: /^line 3: / });
   t.throws(() => render('one\n{% frob %}\n', {}), { message: /^line 2: / });
 });

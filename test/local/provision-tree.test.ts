@@ -19,7 +19,7 @@ function lay(t: Test): { root: string; run(vm: string, pillar?: Pillar): Provisi
 }
 
 for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0']) {
-  test(`${vm} of the example pillar gets these files, owners and modes, and no other`, async (t) => {
+  await test(`${vm} of the example pillar gets these files, owners and modes, and no other`, async (t) => {
     const { root, run } = lay(t);
     const umask = process.umask(0o077);
     t.teardown(() => process.umask(umask));
@@ -32,7 +32,7 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
     t.strictSame(now, expected);
   });
 
-  test(`a second run changes nothing in ${vm}`, async (t) => {
+  await test(`a second run changes nothing in ${vm}`, async (t) => {
     const { root, run } = lay(t);
     t.ok(run(vm).changed.length > 0);
     const before = listing(root, isRoot);
@@ -45,7 +45,7 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
   });
 }
 
-test('the documents made from the example pillar are these', async (t) => {
+await test('the documents made from the example pillar are these', async (t) => {
   for (const [vm, names] of Object.entries({
     'sys-net': ['sys-net.json', 'nginx-listen.conf'], 'build-logs': ['build-logs.json', 'ssh_config', 'ssh_known_hosts'], 'keys-debian': ['keys.json'], 'build-debian': ['build.json', 'ssh_config'],
   })) {
@@ -60,13 +60,13 @@ test('the documents made from the example pillar are these', async (t) => {
   }
 });
 
-test('the policy in policies/ is the one of the example pillar', async (t) => {
+await test('the policy in policies/ is the one of the example pillar', async (t) => {
   const { root, run } = lay(t);
   run('dom0');
   t.equal(readFileSync(join(root, 'etc/qubes/policy.d/30-build-infra.policy'), 'utf8'), readFileSync(join(top, 'policies/30-build-infra.policy'), 'utf8'));
 });
 
-test('each VM gets the public keys that it needs and no other', async (t) => {
+await test('each VM gets the public keys that it needs and no other', async (t) => {
   const pillar = threeEnvironments();
   const of = (vm: string): string[] => {
     const { root, run } = lay(t);
@@ -83,7 +83,7 @@ test('each VM gets the public keys that it needs and no other', async (t) => {
   t.strictSame(of('sys-net'), []);
 });
 
-test('no VM is told of another environment, but for the names that it must know', async (t) => {
+await test('no VM is told of another environment, but for the names that it must know', async (t) => {
   const pillar = threeEnvironments();
   const documents = (vm: string): string => {
     const { root, run } = lay(t);
@@ -96,7 +96,7 @@ test('no VM is told of another environment, but for the names that it must know'
   t.notMatch(documents('sys-net'), /[0-9A-F]{40}|alice/, 'sys-net knows no key');
 });
 
-test('a VM waits for its key: without it there is no configuration, with it there is', async (t) => {
+await test('a VM waits for its key: without it there is no configuration, with it there is', async (t) => {
   const pillar = example();
   const logs = pillar['logs-vms']['build-logs'] as Pillar['logs-vms'][string];
   const key = logs.key;
@@ -112,7 +112,7 @@ test('a VM waits for its key: without it there is no configuration, with it ther
   t.ok(existsSync(path));
 });
 
-test('a changed pillar arrives, and what it no longer says is removed', async (t) => {
+await test('a changed pillar arrives, and what it no longer says is removed', async (t) => {
   const pillar = example();
   const { root, run } = lay(t);
   run('build-debian', pillar);
@@ -126,7 +126,22 @@ test('a changed pillar arrives, and what it no longer says is removed', async (t
   t.notMatch(readFileSync(join(root, 'rw/config/build-infra/build.json'), 'utf8'), bob);
 });
 
-test('what the VM or a person put there stays', async (t) => {
+await test('a folder of a former run goes once it is empty, and stays as long as the VM keeps something in it', async (t) => {
+  const { root, run } = lay(t);
+  run('keys-debian');
+  const record = join(root, 'usr/lib/build-infra/provisioned.json');
+  const former = [...JSON.parse(readFileSync(record, 'utf8')) as string[], '/rw/old', '/rw/old/file', '/rw/kept', '/rw/kept/file'];
+  for (const name of ['old/file', 'kept/file', 'kept/own']) {
+    mkdirSync(join(root, 'rw', dirname(name)), { recursive: true });
+    writeFileSync(join(root, 'rw', name), '');
+  }
+  writeFileSync(record, JSON.stringify(former));
+  t.strictSame(run('keys-debian').removed, ['/rw/old/file', '/rw/old', '/rw/kept/file']);
+  t.ok(existsSync(join(root, 'rw/kept/own')));
+  t.strictSame(run('keys-debian').removed, []);
+});
+
+await test('what the VM or a person put there stays', async (t) => {
   const { root, run } = lay(t);
   run('build-logs');
   for (const name of ['rw/config/build-infra/ssh_key', 'home/user/.gnupg/pubring.kbx', 'rw/config/rc.local', 'usr/local/bin/mine']) {
@@ -137,7 +152,7 @@ test('what the VM or a person put there stays', async (t) => {
   t.equal(readFileSync(join(root, 'rw/config/build-infra/ssh_key'), 'utf8'), 'mine');
 });
 
-test('drift is mended: content, mode, a removed file, a folder opened to all', async (t) => {
+await test('drift is mended: content, mode, a removed file, a folder opened to all', async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   appendFileSync(join(root, 'usr/lib/build-infra/keys-agent.mjs'), 'evil()');
@@ -148,7 +163,7 @@ test('drift is mended: content, mode, a removed file, a folder opened to all', a
   t.strictSame(run('keys-debian').changed, []);
 });
 
-test('a service that was turned into a program is a socket again', async (t) => {
+await test('a service that was turned into a program is a socket again', async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   const path = join(root, 'usr/local/etc/qubes-rpc/qubes.Gpg');
@@ -158,7 +173,7 @@ test('a service that was turned into a program is a socket again', async (t) => 
   t.equal(readlinkSync(path), '/run/build-infra/qubes.Gpg.sock');
 });
 
-test('an owner is mended', { skip: isRoot ? false : 'only root can give files away' }, async (t) => {
+await test('an owner is mended', { skip: isRoot ? false : 'only root can give files away' }, async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   chownSync(join(root, 'rw/config/build-infra/keys.json'), 1000, 1000);
@@ -166,7 +181,7 @@ test('an owner is mended', { skip: isRoot ? false : 'only root can give files aw
   t.equal(lstatSync(join(root, 'rw/config/build-infra/keys.json')).uid, 0);
 });
 
-test('attack: a link in the place of a folder is not followed out of the tree', async (t) => {
+await test('attack: a link in the place of a folder is not followed out of the tree', async (t) => {
   for (const name of ['rw', 'rw/config', 'rw/config/build-infra', 'usr/lib/build-infra', 'home/user/.gnupg', 'home']) {
     const { root, run } = lay(t);
     const outside = join(root, '../outside');
@@ -178,7 +193,7 @@ test('attack: a link in the place of a folder is not followed out of the tree', 
   }
 });
 
-test('attack: a link in the place of a file is replaced, and what it points to stays as it was', async (t) => {
+await test('attack: a link in the place of a file is replaced, and what it points to stays as it was', async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   const victim = join(root, '../victim');
@@ -193,7 +208,7 @@ test('attack: a link in the place of a file is replaced, and what it points to s
   }
 });
 
-test('attack: a second name of a file outside is left behind, not written through', async (t) => {
+await test('attack: a second name of a file outside is left behind, not written through', async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   const victim = join(root, '../victim');
@@ -205,7 +220,7 @@ test('attack: a second name of a file outside is left behind, not written throug
   t.not(lstatSync(path).ino, lstatSync(victim).ino);
 });
 
-test('attack: a record of former files that the VM wrote removes nothing outside the tree', async (t) => {
+await test('attack: a record of former files that the VM wrote removes nothing outside the tree', async (t) => {
   const { root, run } = lay(t);
   run('keys-debian');
   const victim = join(root, '../victim');
@@ -223,21 +238,21 @@ test('attack: a record of former files that the VM wrote removes nothing outside
   t.equal(readFileSync(victim, 'utf8'), 'precious');
 });
 
-test('a folder where a file belongs is refused, not emptied', async (t) => {
+await test('a folder where a file belongs is refused, not emptied', async (t) => {
   const { root, run } = lay(t);
   mkdirSync(join(root, 'rw/config/build-infra/keys.json/sub'), { recursive: true });
   t.throws(() => run('keys-debian'), { code: 'IS_A_FOLDER' });
   t.ok(existsSync(join(root, 'rw/config/build-infra/keys.json/sub')));
 });
 
-test('a path that is not plain is refused', async (t) => {
+await test('a path that is not plain is refused', async (t) => {
   const { folder } = workshop(t);
   const tree = new RootedTree(folder, false);
   t.teardown(() => tree.close());
   for (const path of ['relative', '/a/../b', '/a//b', '/', '/a/.', '']) t.throws(() => tree.putFile(path, Buffer.from('x'), { uid: 0, gid: 0, mode: 0o644 }), { code: 'BAD_PATH' }, path);
 });
 
-test('a kill between writing and renaming leaves nothing that stops the next run', async (t) => {
+await test('a kill between writing and renaming leaves nothing that stops the next run', async (t) => {
   const { root, run } = lay(t);
   mkdirSync(join(root, 'rw/config/build-infra'), { recursive: true });
   writeFileSync(join(root, 'rw/config/build-infra/.keys.json.new'), 'half');
@@ -245,7 +260,7 @@ test('a kill between writing and renaming leaves nothing that stops the next run
   t.notOk(existsSync(join(root, 'rw/config/build-infra/.keys.json.new')));
 });
 
-test('a VM that the pillar does not make is refused, and a missing bundle says what to run', async (t) => {
+await test('a VM that the pillar does not make is refused, and a missing bundle says what to run', async (t) => {
   const { root, run } = lay(t);
   t.throws(() => run('keys-fedora'), { code: 'UNKNOWN_VM' });
   t.throws(() => provision({ pillar: example(), vm: 'keys-debian', root, dist: join(root, 'none'), owners: isRoot }), { code: 'NO_SOURCE', message: /npm run bundle/ });
@@ -258,7 +273,7 @@ const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> 
   return spawnSync(first, rest, { encoding: 'utf8', cwd: '/' });
 };
 
-test('the command says what changed, and ends with 1 and one line where it refuses', async (t) => {
+await test('the command says what changed, and ends with 1 and one line where it refuses', async (t) => {
   const { folder, dist } = workshop(t);
   const args = ['--pillar', examplePath, '--root', join(folder, 'root'), '--dist', dist, ...(isRoot ? [] : ['--no-owner'])];
   t.match(cli([...args, '--vm', 'keys-debian']), { status: 0, stdout: /^changed: [1-9][0-9]*\n$/ });
@@ -271,7 +286,7 @@ test('the command says what changed, and ends with 1 and one line where it refus
   t.strictSame(JSON.parse(String(cli(['--pillar', examplePath, '--list']).stdout)), vms);
 });
 
-test('an ordinary user is told how, and does it in a user namespace', { skip: isRoot && spawnSync('setpriv', ['--version']).status !== 0 ? 'needs setpriv' : false }, async (t) => {
+await test('an ordinary user is told how, and does it in a user namespace', { skip: isRoot && spawnSync('setpriv', ['--version']).status !== 0 ? 'needs setpriv' : false }, async (t) => {
   const { folder, dist } = workshop(t);
   const root = join(folder, 'user/root');
   mkdirSync(dirname(root));

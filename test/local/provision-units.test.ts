@@ -14,7 +14,7 @@ import { example, isRoot, python, threeEnvironments, top, workshop } from './pro
 const folders = { tree: top, dist: join(top, 'dist') };
 const servicesOf = (role: string): string[] => readdirSync(join(top, 'qrexec-services', role), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();
 
-test('systemd finds nothing to say about the units', async (t) => {
+await test('systemd finds nothing to say about the units', async (t) => {
   const { folder } = workshop(t);
   const units: string[] = [];
   for (const role of roles) {
@@ -33,7 +33,7 @@ test('systemd finds nothing to say about the units', async (t) => {
   t.equal(done.stdout + done.stderr, '');
 });
 
-test('systemd rates the exposure of every agent but the one that makes chroots as low', async (t) => {
+await test('systemd rates the exposure of every agent but the one that makes chroots as low', async (t) => {
   for (const name of ['keys', 'build-logs', 'sys-net', 'nginx']) {
     const unit = join(top, 'salt/build-infra/units', `build-infra-${name}.service`);
     const done = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=25', unit], { encoding: 'utf8' });
@@ -41,7 +41,7 @@ test('systemd rates the exposure of every agent but the one that makes chroots a
   }
 });
 
-test('every unit is bound to the feature and the configuration of its role', async (t) => {
+await test('every unit is bound to the feature and the configuration of its role', async (t) => {
   for (const role of roles) {
     const units = (readManifest(folders, role).template?.files ?? []).filter(({ path, source }) => path.startsWith('/usr/lib/systemd/system/') && source !== undefined);
     for (const { source } of units) {
@@ -52,7 +52,7 @@ test('every unit is bound to the feature and the configuration of its role', asy
   }
 });
 
-test('every service of a role is in the tree, in the manifest and in the code, under one name', async (t) => {
+await test('every service of a role is in the tree, in the manifest and in the code, under one name', async (t) => {
   for (const vm of vmsOf(example())) {
     t.strictSame([...vm.services].sort(), servicesOf(vm.role), vm.role);
     const manifest = readManifest(folders, vm.role);
@@ -74,7 +74,7 @@ test('every service of a role is in the tree, in the manifest and in the code, u
   }
 });
 
-test('what two roles put onto one template is the same file in both', async (t) => {
+await test('what two roles put onto one template is the same file in both', async (t) => {
   const seen = new Map<string, string>();
   for (const role of roles) {
     for (const file of readManifest(folders, role).template?.files ?? []) {
@@ -85,7 +85,7 @@ test('what two roles put onto one template is the same file in both', async (t) 
   }
 });
 
-test('rpc-config keeps to the grammar of the qrexec agent', async (t) => {
+await test('rpc-config keeps to the grammar of the qrexec agent', async (t) => {
   const line = /^(?:|#.*|(?:wait-for-session|skip-service-descriptor|exit-on-client-eof|exit-on-service-eof) = (?:true|false))$/;
   for (const role of roles) {
     for (const service of servicesOf(role)) {
@@ -100,7 +100,7 @@ test('rpc-config keeps to the grammar of the qrexec agent', async (t) => {
   }
 });
 
-test('the argument rule of each service takes what belongs there and nothing else', async (t) => {
+await test('the argument rule of each service takes what belongs there and nothing else', async (t) => {
   const cases: Record<string, [good: string[], bad: string[]]> = {
     'qubesbuilder.TriggerBuild': [['hello', 'libx11-6', '0ad', 'g++-12'], ['', '../x', 'Hello', '-x', 'a b', 'a/b']],
     'qubesbuilder.BuildLog': [['', 'intent', 'nightly', 'r4.3'], ['..', '.x', '-x', 'a/b', 'a+b']],
@@ -119,7 +119,7 @@ test('the argument rule of each service takes what belongs there and nothing els
   }
 });
 
-test('each agent accepts the configuration made for it, at its plainest and with every setting', async (t) => {
+await test('each agent accepts the configuration made for it, at its plainest and with every setting', async (t) => {
   const { folder, dist } = workshop(t);
   type Reader = (path: string) => Promise<unknown>;
   const load = async (file: string): Promise<Record<string, unknown>> => await import(pathToFileURL(join(top, 'out/agents', file)).href) as Record<string, unknown>;
@@ -145,7 +145,7 @@ test('each agent accepts the configuration made for it, at its plainest and with
   }
 });
 
-test('ssh reads the configuration, goes through qrexec, and checks the host key', async (t) => {
+await test('ssh reads the configuration, goes through qrexec, and checks the host key', async (t) => {
   const { folder, dist } = workshop(t);
   for (const vm of ['build-debian', 'build-logs']) {
     provision({ pillar: example(), vm, root: join(folder, vm), dist, owners: isRoot });
@@ -156,7 +156,7 @@ test('ssh reads the configuration, goes through qrexec, and checks the host key'
   t.match(found, /forge\.example ssh-ed25519 /);
 });
 
-test('nginx accepts the configuration with the listen line of the pillar', async (t) => {
+await test('nginx accepts the configuration with the listen line of the pillar', async (t) => {
   const { folder, dist } = workshop(t);
   const root = join(folder, 'sys-net');
   provision({ pillar: example(), vm: 'sys-net', root, dist, owners: isRoot });
@@ -169,7 +169,7 @@ test('nginx accepts the configuration with the listen line of the pillar', async
   t.match(here, /daemon off;/);
 });
 
-test('the scripts are readable by the shell that runs them', async (t) => {
+await test('the scripts are readable by the shell that runs them', async (t) => {
   const check = (shell: string, name: string): void => {
     t.match(spawnSync(shell, ['-n', join(top, 'salt/build-infra/files', name)], { encoding: 'utf8' }), { status: 0, stderr: '' }, name);
   };
@@ -177,7 +177,7 @@ test('the scripts are readable by the shell that runs them', async (t) => {
   check('bash', 'bind-dirs.conf');
 });
 
-test('the stand-in reads our units as systemd does', async (t) => {
+await test('the stand-in reads our units as systemd does', async (t) => {
   const { folder, dist } = workshop(t);
   provision({ pillar: example(), vm: 'build-logs', root: folder, dist, owners: isRoot });
   const program = `

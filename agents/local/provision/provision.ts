@@ -82,6 +82,7 @@ export function provision(options: ProvisionOptions): Provisioned {
     const removed = stale.sort().reverse().filter((path) => tree.remove(path));
     const record = plan.vm === 'dom0' ? undefined : `${JSON.stringify([...wanted].sort(), null, 1)}\n`;
     if (record !== undefined) tree.putFile(recordPath, Buffer.from(record), { uid: 0, gid: 0, mode: 0o644 });
+    tree.sync();
     return { ...plan, changed, removed };
   } finally {
     tree.close();

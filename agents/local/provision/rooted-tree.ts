@@ -30,6 +30,8 @@ export function pathParts(path: string): string[] {
 export class RootedTree {
   readonly #root: number;
   readonly #setOwners: boolean;
+  /** folders whose entries changed since the last sync() */
+  readonly #unsynced = new Map<string, readonly string[]>();
 
   /** @param setOwners false: owners stay those of this process (an ordinary user outside a user namespace) */
   constructor(root: string, setOwners: boolean) {
@@ -39,6 +41,19 @@ export class RootedTree {
 
   close(): void {
     closeSync(this.#root);
+  }
+
+  /** Makes new, renamed and removed names survive a power cut; contents already do. */
+  sync(): void {
+    for (const parts of this.#unsynced.values()) {
+      try {
+        this.#walk(parts, false, `/${parts.join('/')}`, (folder) => fsyncSync(folder));
+      } catch (error) {
+        // Removed after something in it was.
+        if (codeOf(error) !== 'ENOENT') throw error;
+      }
+    }
+    this.#unsynced.clear();
   }
 
   /** A regular file with that content. Replaced by rename, so a link or a shared inode in its place is left behind, never written through. */
@@ -122,18 +137,29 @@ export class RootedTree {
   }
 
   #inFolder<T>(path: string, make: boolean, work: (at: (name: string) => string, name: string, folder: number) => T): T {
-    const parts = pathParts(path);
-    const name = parts.pop() as string;
+    const parents = pathParts(path);
+    const name = parents.pop() as string;
+    return this.#walk(parents, make, path, (folder) => {
+      const done = work((entry) => `/proc/self/fd/${folder}/${entry}`, name, folder);
+      if (done === true) this.#changed(parents);
+      return done;
+    });
+  }
+
+  #changed(folder: readonly string[]): void {
+    this.#unsynced.set(folder.join('/'), folder);
+  }
+
+  /** Opens one folder from the other, down from the root; all are closed when `work` is done. */
+  #walk<T>(parts: readonly string[], make: boolean, path: string, work: (folder: number) => T): T {
     const opened: number[] = [];
     try {
       let folder = this.#root;
-      for (const part of parts) {
-        if (make) this.#makeFolder(`/proc/self/fd/${folder}/${part}`, plainFolder);
+      for (const [depth, part] of parts.entries()) {
+        if (make && this.#makeFolder(`/proc/self/fd/${folder}/${part}`, plainFolder)) this.#changed(parts.slice(0, depth));
         opened.push(folder = this.#open(folder, part, path));
       }
-      const done = work((entry) => `/proc/self/fd/${folder}/${entry}`, name, folder);
-      if (done === true) fsyncSync(folder);
-      return done;
+      return work(folder);
     } finally {
       for (const fd of opened) closeSync(fd);
     }
