@@ -19,8 +19,16 @@ export interface LogBlob extends WrittenObject {
   plainBytes: number;
 }
 
-/** Packs the log's bytes up to `plainBytes` into the file beside it. @returns that file's size */
-async function pack(log: Log, plainBytes: number): Promise<number> {
+/** As much of a log may be packed while others wait for their publication. */
+const packAtOnceBytes = 16 * 1024 * 1024;
+
+/** Whether publishing the log would first take a while of packing: better done beside publications, by packLog(). */
+export function isFarBehind(log: Log): boolean {
+  return log.readyBytes > plainLimitBytes && log.readyBytes - (log.record.xz?.plain ?? 0) > packAtOnceBytes;
+}
+
+/** Packs the log's bytes up to `plainBytes` into the file beside it; not twice at the same time for one log. @returns that file's size */
+export async function packLog(log: Log, plainBytes: number): Promise<number> {
   const done = log.record.xz ?? { plain: 0, packed: 0 };
   if (done.plain === plainBytes) return done.packed;
   const fd = openSync(`${log.file}.xz`, existsSync(`${log.file}.xz`) ? 'r+' : 'w+');
@@ -50,7 +58,7 @@ export async function writeLogBlob(log: Log, repository: GitRepository): Promise
   if (plainBytes <= plainLimitBytes && log.record.xz === undefined) {
     return { path: log.record.path, plainBytes, ...await repository.objects.writeFile(log.file, plainBytes) };
   }
-  const packed = await pack(log, plainBytes);
+  const packed = await packLog(log, plainBytes);
   return { path: `${log.record.path}.xz`, plainBytes, ...await repository.objects.writeFile(`${log.file}.xz`, packed) };
 }
 

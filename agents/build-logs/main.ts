@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readDocument } from '../shared/json-document.js';
+import { printable } from '../shared/refusal.js';
 import { reportToStderr } from '../shared/socket-service.js';
 import { qrexecClient } from '../shared/qrexec-call.js';
 import { startAgent } from './agent.js';
@@ -11,14 +12,22 @@ import { checkConfig } from './config.js';
 const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => join(root === '' ? '/' : root, path);
 
-const agent = await startAgent({
-  config: readDocument(readFileSync(at('/rw/config/build-infra/build-logs.json')), 1024 * 1024, checkConfig),
-  stateFolder: at('/var/lib/build-infra'),
-  socketFolder: at('/run/build-infra'),
-  gnupgHome: at('/home/user/.gnupg'),
-  sshConfig: at('/rw/config/build-infra/ssh_config'),
-  qrexecClient: at(qrexecClient),
-  report: reportToStderr,
+async function start(): Promise<void> {
+  const agent = await startAgent({
+    config: readDocument(readFileSync(at('/rw/config/build-infra/build-logs.json')), 1024 * 1024, checkConfig),
+    stateFolder: at('/var/lib/build-infra'),
+    socketFolder: at('/run/build-infra'),
+    gnupgHome: at('/home/user/.gnupg'),
+    sshConfig: at('/rw/config/build-infra/ssh_config'),
+    qrexecClient: at(qrexecClient),
+    report: reportToStderr,
+  });
+  reportToStderr('build-logs agent: ready');
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void agent.close().finally(() => process.exit(0)));
+}
+
+// Whatever is wrong at the start: one line that says what, and no service.
+start().catch((error: unknown) => {
+  reportToStderr(`build-logs agent: not started: ${printable((error as Error).message)}`);
+  process.exit(1);
 });
-reportToStderr('build-logs agent: ready');
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void agent.close().finally(() => process.exit(0)));

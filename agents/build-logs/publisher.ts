@@ -12,7 +12,7 @@ import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
 import { stamp, type Clock } from './line-stamper.js';
 import type { Log } from './log.js';
-import { beginsWithBlob, writeLogBlob, type LogBlob } from './log-blob.js';
+import { beginsWithBlob, isFarBehind, packLog, writeLogBlob, type LogBlob } from './log-blob.js';
 import type { LogStore } from './log-store.js';
 import type { Receipts, GrantedIntent } from './receipts.js';
 import type { Remote, Target } from './remote.js';
@@ -57,6 +57,10 @@ interface LogState {
   /** ms; when its new lines are to be published at the latest */
   due: number | undefined;
   inBatch: boolean;
+  /** xz is at work on it beside publications */
+  packing: boolean;
+  /** how often it was, since the last publication: a log that grows faster than xz works is published all the same */
+  packed: number;
   waiters: { resolve(as: { path: string; commit: string; sha256: string }): void; reject(error: Error): void }[];
 }
 
@@ -66,6 +70,8 @@ const gatherMs = 3;
 const failureRetryMs = 2000;
 /** Loose objects are packed after so many publications, or so many bytes of new blobs. */
 const packEvery = 400;
+/** A log that grows faster than xz works is published after so many rounds beside. */
+const packRounds = 3;
 const packBytes = 256 * 1024 * 1024;
 /** As many entries as a keys VM sends back at once. */
 const entriesAtOnce = 1000;
@@ -131,7 +137,7 @@ export class Publisher {
 
   #state(log: Log): LogState {
     let state = this.#logStates.get(log);
-    if (state === undefined) this.#logStates.set(log, state = { publishedBytes: -1, compared: false, due: undefined, inBatch: false, waiters: [] });
+    if (state === undefined) this.#logStates.set(log, state = { publishedBytes: -1, compared: false, due: undefined, inBatch: false, packing: false, packed: 0, waiters: [] });
     return state;
   }
 
@@ -245,22 +251,45 @@ export class Publisher {
     return this.#options.logs.all().filter((log) => {
       if (log.record.state === 'published') return false;
       const state = this.#state(log);
-      return log.ended ? !state.inBatch : (state.due ?? Infinity) <= now;
+      return (log.ended ? !state.inBatch : (state.due ?? Infinity) <= now) && !this.#mustBePacked(log);
     });
+  }
+
+  /** One build VM's large log must not keep another's intents waiting: it is packed beside them first. */
+  #mustBePacked(log: Log): boolean {
+    const state = this.#state(log);
+    if (state.packing) return true;
+    if (state.inBatch || state.packed >= packRounds || !isFarBehind(log)) return false;
+    state.packing = true;
+    state.packed++;
+    packLog(log, log.readyBytes)
+      .catch((error: unknown) => this.#options.report(`${log.record.path}: cannot be packed: ${printable(String(error))}`))
+      .finally(() => {
+        state.packing = false;
+        this.#work();
+      });
+    return true;
+  }
+
+  #unpackedVms(): Set<string> {
+    const vms = new Set(this.#intents.map((intent) => intent.source));
+    return new Set([...vms].filter((vm) => this.#options.logs.of(vm).filter((log) => log.record.state !== 'published' && this.#mustBePacked(log)).length > 0));
   }
 
   #hasWork(): boolean {
     this.#intents = this.#intents.filter((intent) => !intent.settled);
     const now = Date.now();
-    return this.#intents.length > 0 || (this.#journalDue ?? Infinity) <= now || this.#dueLogs(now).length > 0;
+    const unpacked = this.#unpackedVms();
+    return this.#intents.some((intent) => !unpacked.has(intent.source)) || (this.#journalDue ?? Infinity) <= now || this.#dueLogs(now).length > 0;
   }
 
   #takeIntents(): WaitingIntent[] {
     const used = new Map<string, number>();
+    const unpacked = this.#unpackedVms();
     const taken: WaitingIntent[] = [];
     this.#intents = this.#intents.filter((intent) => {
       const sum = (used.get(intent.source) ?? 0) + intent.bytes.length;
-      if (intent.settled || sum > intentBytesPerBatch) return !intent.settled;
+      if (intent.settled || sum > intentBytesPerBatch || unpacked.has(intent.source)) return !intent.settled;
       used.set(intent.source, sum);
       taken.push(intent);
       return false;
@@ -275,7 +304,7 @@ export class Publisher {
     try {
       const chosen = new Set(this.#dueLogs(Date.now()));
       const vms = new Set([...intents.map((intent) => intent.source), ...[...chosen].map((log) => log.record.vm)]);
-      for (const vm of vms) for (const log of logs.of(vm)) if (log.record.state !== 'published' && !this.#state(log).inBatch) chosen.add(log);
+      for (const vm of vms) for (const log of logs.of(vm)) if (log.record.state !== 'published' && !this.#state(log).inBatch && !this.#state(log).packing) chosen.add(log);
       await Promise.all([...chosen].map((log) => log.flush().catch(() => undefined)));
 
       const files: PublishedFile[] = [];
@@ -290,6 +319,7 @@ export class Publisher {
         const { ended } = log;
         const state = this.#state(log);
         state.due = undefined;
+        state.packed = 0;
         if (!ended && (log.readyBytes === 0 || log.readyBytes === state.publishedBytes)) continue;
         const blob = await writeLogBlob(log, repository);
         const before = await repository.find(root, blob.path);
