@@ -122,7 +122,8 @@ export class KeysMachine {
   }
 
   async start(): Promise<void> {
-    const agent = spawn(process.execPath, [`${agents}/keys/main.js`], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
+    // As its unit starts it.
+    const agent = spawn(process.execPath, ['--jitless', '--no-expose-wasm', `${agents}/keys/main.js`], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#agent = agent;
     this.agentErrors = '';
     await new Promise<void>((resolve, reject) => {
