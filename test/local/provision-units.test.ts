@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'tap';
+import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { readManifest } from '../../agents/local/provision/manifest.js';
 import { provision } from '../../agents/local/provision/provision.js';
@@ -71,6 +72,13 @@ await test('every service of a role is in the tree, in the manifest and in the c
       const unit = readFileSync(join(top, `salt/build-infra/units/build-infra-${vm.role}.service`), 'utf8');
       t.ok(/^Requires=(.*)$/m.exec(unit)?.[1]?.split(' ').includes(`build-infra-${service}.socket`), `the agent has the socket of ${service}`);
     }
+  }
+});
+
+await test('manifests and the example pillar read the same by the YAML 1.1 of Salt and by ours', async (t) => {
+  for (const name of [...['dom0', ...roles].map((role) => `salt/build-infra/manifests/${role}.yaml`), 'salt/pillar.example.yaml']) {
+    const text = readFileSync(join(top, name), 'utf8');
+    t.strictSame(parse(text, { version: '1.1' }), parse(text, { version: '1.2' }), name);
   }
 });
 
