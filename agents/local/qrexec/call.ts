@@ -108,28 +108,24 @@ interface Meeting {
 
 /** Brings the two ends together. The caller keeps its connection to dom0 open as long as the call lasts. */
 async function meet(context: CallContext, { id, source, target, service, user }: Meeting, connection: Socket): Promise<void> {
+  if (connection.destroyed) return;
   const begun = process.hrtime.bigint();
   let status: number | null = null;
-  let met = false;
-  let closed = connection.destroyed;
   const link = join(source.vchan, id);
-  const over = (): void => {
-    closed = true;
+  const timer = setTimeout(() => connection.end('exit 1\n'), meetTimeoutMs);
+  connection.once('close', () => {
     clearTimeout(timer);
-    if (!met) target.cancel(id);
+    target.forget(id);
     removeIfThere(link);
     context.report({
       event: 'ended', id, source: source.spec.name, target: target.spec.name, service, status, seconds: Number(process.hrtime.bigint() - begun) / 1e9,
     });
-  };
-  const timer = setTimeout(() => connection.end('exit 1\n'), meetTimeoutMs);
-  connection.once('close', over);
+  });
   const parts = splitService(service);
   const request = { op: 'call', service: parts.service, argument: parts.argument.slice(1), source: source.spec.name, user: user ?? target.spec.defaultUser ?? 'user' };
   try {
     await target.prepare(id, request, {
       met: () => {
-        met = true;
         clearTimeout(timer);
         removeIfThere(link);
       },
@@ -137,7 +133,7 @@ async function meet(context: CallContext, { id, source, target, service, user }:
         status = found;
       },
     });
-    if (closed) return;
+    if (connection.destroyed) return;
     target.moveMeetingTo(source, id);
     connection.write(`meet /run/qubes/vchan/${id}\n`);
   } catch {

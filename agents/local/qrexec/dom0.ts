@@ -126,7 +126,7 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
     const vm = this.#vm(name);
     await vm.start();
     const id = newCallId();
-    const timer = setTimeout(() => vm.cancel(id), execMeetTimeoutMs).unref();
+    const timer = setTimeout(() => vm.forget(id), execMeetTimeoutMs).unref();
     await vm.prepare(id, { op: 'exec', ...request, user: request.user ?? vm.spec.defaultUser ?? 'user' }, { met: () => clearTimeout(timer), ended: () => clearTimeout(timer) });
     return join(vm.vchan, id);
   }

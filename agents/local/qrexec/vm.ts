@@ -20,8 +20,9 @@ export interface VmFolders {
   qubesLayer: string;
 }
 
-/** A call that the agent was told of, until the caller has met it. */
+/** A call or a command that the agent was told of, until it is over. */
 interface Meeting {
+  hasMet: boolean;
   listening: () => void;
   failed: (error: Error) => void;
   met: () => void;
@@ -107,14 +108,16 @@ export class Vm {
     const agent = this.#agent;
     if (agent === undefined) return Promise.reject(new Error(`${this.spec.name} has no qrexec agent`));
     return new Promise((resolve, reject) => {
-      this.#meetings.set(id, { listening: resolve, failed: reject, met: meeting.met ?? (() => undefined), ended: meeting.ended ?? (() => undefined) });
+      this.#meetings.set(id, { hasMet: false, listening: resolve, failed: reject, met: meeting.met ?? (() => undefined), ended: meeting.ended ?? (() => undefined) });
       agent.send({ id, ...request });
     });
   }
 
-  /** The caller will not come. */
-  cancel(id: string): void {
-    if (!this.#meetings.delete(id)) return;
+  /** The caller is gone. If it never came to the agent, the agent waits no longer. */
+  forget(id: string): void {
+    const meeting = this.#meetings.get(id);
+    this.#meetings.delete(id);
+    if (meeting === undefined || meeting.hasMet) return;
     this.#agent?.send({ op: 'cancel', id });
     removeIfThere(join(this.vchan, id));
   }
@@ -160,7 +163,10 @@ export class Vm {
     const meeting = this.#meetings.get(message.id);
     if (meeting === undefined) return;
     if (message.event === 'listening') return meeting.listening();
-    if (message.event === 'met') return meeting.met();
+    if (message.event === 'met') {
+      meeting.hasMet = true;
+      return meeting.met();
+    }
     this.#meetings.delete(message.id);
     meeting.ended(message.status);
   }

@@ -4,6 +4,7 @@
   exec-client.py MEETING-SOCKET
 """
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -13,7 +14,6 @@ import qrexec_streams as streams  # noqa: E402
 def on_terminal(master, channel):
     """Copies between this terminal and the one in the VM, byte for byte, until the command ends."""
     import fcntl
-    import signal
     import termios
     import tty
 
@@ -39,6 +39,7 @@ def on_terminal(master, channel):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     channel, letter, text, fds = streams.meet(sys.argv[1])
     if letter == b'T':
         status = on_terminal(fds[0], channel)

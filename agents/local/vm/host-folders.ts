@@ -3,13 +3,16 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The run folder that belongs to a state folder: the same for everyone who names the same one. */
-export function runFolderFor(stateFolder: string, environment: NodeJS.ProcessEnv = process.env): string {
-  const hash = createHash('sha256').update(stateFolder).digest('hex').slice(0, 8);
-  return join(environment['XDG_RUNTIME_DIR'] ?? '/tmp', `build-infra-${hash}`);
+/**
+ * The run folder that belongs to a state folder: the same for everyone who names the same one. Not in $XDG_RUNTIME_DIR: a farm
+ * that was left running outlives the login, and the next login must find it.
+ */
+export function runFolderFor(stateFolder: string): string {
+  const hash = createHash('sha256').update(resolve(stateFolder)).digest('hex').slice(0, 8);
+  return `/tmp/build-infra-${hash}`;
 }
 
 /** Makes the run folder, for this user alone; refuses one that somebody else put there. */

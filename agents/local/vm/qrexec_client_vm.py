@@ -4,6 +4,7 @@
 It decides nothing: it says what is asked for, and dom0 knows who asks by the socket. Everything a root of this VM could change here
 changes only what is asked for.
 """
+import _signal
 import posix
 import sys
 
@@ -94,6 +95,7 @@ def is_junk(size):
 
 
 def main():
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     options, words = read_options(sys.argv[1:])
     if 'help' in options:
         usage(0)
