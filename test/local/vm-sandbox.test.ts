@@ -117,7 +117,7 @@ test('the sandbox of a VM', async (t) => {
 
   await t.test('the admin socket is for its owner, and another process can use it', async (t) => {
     t.equal(statSync(farm.dom0.adminSocket).mode & 0o777, 0o600);
-    t.equal(statSync(farm.dom0.runFolder).mode & 0o777, 0o700);
+    for (const folder of [farm.dom0.runFolder, farm.folder]) t.equal(statSync(folder).mode & 0o777, 0o700);
     const admin = await AdminClient.connect(farm.dom0.adminSocket);
     const seen: string[] = [];
     await admin.onEvent((event) => seen.push(event.event === 'call' ? `${event.source} ${event.service} ${event.verdict}` : event.event));

@@ -69,13 +69,22 @@ function serve(dom0: Dom0, connection: Socket): void {
     const lines = (partial + chunk).split('\n');
     partial = lines.pop() as string;
     for (const line of lines) {
-      const request = JSON.parse(line) as AdminRequest;
+      const request = readRequest(line);
+      if (request === undefined) return void connection.destroy();
       answer(dom0, request, onEvent).then(
         (result) => send({ id: request.id, result }),
         (error: unknown) => send({ id: request.id, error: (error as Error).message }),
       );
     }
   });
+}
+
+function readRequest(line: string): AdminRequest | undefined {
+  try {
+    return JSON.parse(line) as AdminRequest;
+  } catch {
+    return undefined;
+  }
 }
 
 async function answer(dom0: Dom0, request: AdminRequest, onEvent: (event: Dom0Event) => void): Promise<unknown> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The stand-in for dom0: it knows the VMs, decides calls by the policy, starts and stops VMs. It runs no service and relays no data.
 import { EventEmitter } from 'node:events';
-import { rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Verdict } from '../policy/evaluate.js';
@@ -59,6 +59,9 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   static async start(options: Dom0Options): Promise<Dom0> {
     const dom0 = new Dom0(options);
     makeRunFolder(dom0.runFolder);
+    // On a stand-in run by root, a VM could leave a set-uid program in its files: nobody else shall reach them.
+    mkdirSync(options.stateFolder, { recursive: true });
+    chmodSync(options.stateFolder, 0o700);
     dom0.#admin = await AdminServer.listen(dom0, dom0.adminSocket);
     makeQubesLayer(dom0.#layer);
     for (const spec of options.vms ?? []) await dom0.addVm(spec);

@@ -3,6 +3,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmodSync, closeSync, existsSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { makeEtcFolder } from '../vm/etc-folder.js';
@@ -70,8 +71,8 @@ export class Vm {
   async close(): Promise<void> {
     await this.kill();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
-    rmSync(this.folders.run, { recursive: true, force: true });
-    rmSync(this.folders.tmp, { recursive: true, force: true });
+    await rm(this.folders.run, { recursive: true, force: true });
+    await rm(this.folders.tmp, { recursive: true, force: true });
   }
 
   /** Starts the VM, or waits for a start under way. @throws Error where it does not come up */
@@ -181,7 +182,7 @@ export class Vm {
     await this.#gone;
     if (!existsSync(this.spec.root)) throw new Error(`${this.spec.name} has no files at ${this.spec.root}`);
     this.#setState('starting');
-    rmSync(this.folders.tmp, { recursive: true, force: true });
+    await rm(this.folders.tmp, { recursive: true, force: true });
     mkdirSync(this.folders.tmp, { recursive: true });
     chmodSync(this.folders.tmp, 0o1777);
     // Each start of a VM is a boot of its own, as grants in keys-* must see it.

@@ -16,7 +16,13 @@ const shown = ['ssl', 'alternatives', 'ld.so.conf.d', 'dpkg', 'perl', 'python3',
 /** For those with a network: where packages come from, with what the host's apt needs to get at them. */
 const shownWithNetwork = ['apt'];
 
-const account = (name: string, uid: number, home: string, shell: string): string => `${name}:x:${uid}:${uid}::${home}:${shell}`;
+const nologin = '/usr/sbin/nologin';
+const account = (name: string, uid: number, gid: number, home: string, shell: string): string => `${name}:x:${uid}:${gid}::${home}:${shell}`;
+const accounts = [
+  account('root', 0, 0, '/root', '/bin/bash'), account('daemon', 1, 1, '/usr/sbin', nologin), account('man', 6, 12, '/var/cache/man', nologin),
+  account('www-data', 33, 33, '/var/www', nologin), account('_apt', 42, 65534, '/nonexistent', nologin), account('sshd', 105, 65534, '/run/sshd', nologin),
+  account('user', 1000, 1000, '/home/user', '/bin/bash'), account('nobody', 65534, 65534, '/nonexistent', nologin),
+];
 
 export interface EtcFolder {
   folder: string;
@@ -38,12 +44,7 @@ export function makeEtcFolder(folder: string, vm: { name: string; network: boole
     if (existsSync(join(vm.overlay, name))) cpSync(join('/etc', name), join(folder, name), { recursive: true, verbatimSymlinks: true });
     else mkdirSync(join(folder, name), { recursive: true });
   }
-  write('passwd', `${[
-    account('root', 0, '/root', '/bin/bash'), account('daemon', 1, '/usr/sbin', '/usr/sbin/nologin'), account('man', 6, '/var/cache/man', '/usr/sbin/nologin'),
-    account('www-data', 33, '/var/www', '/usr/sbin/nologin'), account('_apt', 42, '/nonexistent', '/usr/sbin/nologin').replace(':42:42:', ':42:65534:'),
-    account('sshd', 105, '/run/sshd', '/usr/sbin/nologin').replace(':105:105:', ':105:65534:'),
-    account('user', 1000, '/home/user', '/bin/bash'), account('nobody', 65534, '/nonexistent', '/usr/sbin/nologin'),
-  ].join('\n')}\n`);
+  write('passwd', `${accounts.join('\n')}\n`);
   write('group', 'root:x:0:\ndaemon:x:1:\nadm:x:4:\ntty:x:5:\ndisk:x:6:\nman:x:12:\nmail:x:8:\nwww-data:x:33:\nshadow:x:42:\nutmp:x:43:\nstaff:x:50:\nqubes:x:98:user\nuser:x:1000:\nnogroup:x:65534:\n');
   write('shadow', 'root:*:::::::\nuser:*:::::::\nnobody:*:::::::\n_apt:*:::::::\n', 0o600);
   write('hostname', `${vm.name}\n`);
