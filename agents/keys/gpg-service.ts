@@ -17,6 +17,7 @@ import { Turnstile } from './bounded-process.js';
 import type { KeysConfig } from './documents.js';
 import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
 import { readGpgRequest, type GpgRequest } from './gpg-request.js';
+import type { JournalNote } from './journal.js';
 import type { Ledger } from './ledger.js';
 import { sign } from './signer.js';
 import type { Gpg, SigningKeys } from './signing-keys.js';
@@ -36,6 +37,8 @@ export interface GpgServiceOptions {
   limits?: CallLimits;
 }
 
+/** What a refusal's journal entry says, as far as the call got. */
+type About = Pick<JournalNote, 'source' | 'sha256' | 'key' | 'mode'>;
 type SignRequest = Extract<GpgRequest, { kind: 'sign' }>;
 
 export function gpgService(options: GpgServiceOptions): Service {
@@ -44,40 +47,47 @@ export function gpgService(options: GpgServiceOptions): Service {
   const turnstile = new Turnstile(availableParallelism() + 1);
   let openCalls = 0;
 
-  async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload): Promise<void> {
+  async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload, about: About): Promise<void> {
     await call.readPayload((bytes) => payload.add(bytes), limits.payloadMs);
-    const sha256 = payload.sha256();
-    try {
-      if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
-      await turnstile.pass(async () => {
-        if (!call.callerIsThere) throw new CallerGone('the caller went away');
-        const grant = ledger.claim(config.source, sha256, key, request.mode);
-        const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload });
-        if ('failed' in made) {
-          report(`qubes.Gpg: ${printable(made.failed)}`);
-          ledger.failed(grant, 'SIGNING_FAILED');
-          return call.deny(new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up').line());
-        }
-        ledger.signed(grant, createHash('sha256').update(made.bytes).digest('hex'));
-        call.answer(made.bytes, made.statusText);
-      });
-    } catch (error) {
-      if (error instanceof Refusal) ledger.refused({ source: config.source, sha256, key, mode: request.mode, result: error.code });
-      throw error;
-    }
+    const sha256 = about.sha256 = payload.sha256();
+    if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
+    await turnstile.pass(async () => {
+      if (!call.callerIsThere) throw new CallerGone('the caller went away');
+      const grant = ledger.claim(config.source, sha256, key, request.mode);
+      const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload });
+      if ('failed' in made) {
+        report(`qubes.Gpg: ${printable(made.failed)}`);
+        ledger.failed(grant, 'SIGNING_FAILED');
+        return call.deny(new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up').line());
+      }
+      ledger.signed(grant, createHash('sha256').update(made.bytes).digest('hex'));
+      call.answer(made.bytes, made.statusText);
+    });
   }
 
-  async function serve(call: GpgCall): Promise<void> {
+  async function serve(call: GpgCall, about: About): Promise<void> {
     const request = readGpgRequest(await call.readArguments(limits.preambleMs));
     if (request.kind === 'version') return call.answer(keys.version);
     if (request.kind === 'list') return call.answer(keys.list(request.secret, request.users));
     if (request.kind === 'export') return call.answer(keys.export(request.armor, request.users));
-    const key = keys.resolve(request.user);
+    const key = about.key = keys.resolve(request.user);
+    about.mode = request.mode;
     const payload = spool.take();
     try {
-      await signPayload(call, request, key, payload);
+      await signPayload(call, request, key, payload, about);
     } finally {
       payload.close();
+    }
+  }
+
+  /** Every "no" to the build VM is for the journal, with what was known of the request. */
+  async function serveJournaled(call: GpgCall): Promise<void> {
+    const about: About = { source: config.source };
+    try {
+      await serve(call, about);
+    } catch (error) {
+      if (error instanceof Refusal) ledger.refused({ ...about, result: error.code });
+      throw error;
     }
   }
 
@@ -90,7 +100,7 @@ export function gpgService(options: GpgServiceOptions): Service {
         throw new Refusal('WRONG_SOURCE', `this VM signs for ${config.source} only`);
       }
       if (openCalls > openCallsLimit) throw new Refusal('BUSY', 'too many calls at once');
-      await serve(call);
+      await serveJournaled(call);
     } catch (error) {
       if (error instanceof CallerGone) {
         stream.destroy();

@@ -137,6 +137,13 @@ await t.test('a caller that reads a status stream is told of the failure there t
   t.equal(answer.raw.subarray(-8).toString('hex'), 'fdffffff00000000');
 });
 
+await t.test('an attempt at something else than signing is refused, and is in the journal', async (t) => {
+  t.equal(refusalCode(await callGpg(machine, ['--decrypt', '-'], 'x')), 'FORBIDDEN_DECRYPT');
+  t.match(machine.journal().at(-1), { event: 'refused', source: 'build-debian', sha256: null, result: 'FORBIDDEN_DECRYPT' });
+  t.equal(refusalCode(await callGpg(machine, ['-b', '--digest-algo', 'SHA1'], 'x')), 'WEAK_DIGEST');
+  t.equal(machine.events().at(-1), 'refused WEAK_DIGEST');
+});
+
 await t.test('listing and exporting give the configured key only', async (t) => {
   const list = await callGpg(machine, ['--batch', '--status-fd', '8', '--with-colons', '--list-secret-keys', '--', machine.signingKey]);
   t.match(list.streams[0]?.toString(), new RegExp(`^sec:[^]*fpr:::::::::${machine.signingKey}:`));
