@@ -336,6 +336,8 @@ export class Publisher {
         for (const file of each.journal.unpublishedFiles()) put(file.path, repository.objects.write('blob', file.body));
       }
       this.#journalDue = undefined;
+      // An outsider who knows the fingerprint finds the key where the history begins.
+      if (this.#head === null && files.length > 0) put(`keys/${this.#options.config.logsKey}.asc`, repository.objects.write('blob', Buffer.from(await this.#options.signer.publicKey())));
 
       const batch: Batch = { commit: '', seq: 0, intents, ended: blobs.filter(({ ended }) => ended) };
       if (files.length > 0) await this.#commitFiles(files, changes, intents.length);

@@ -10,6 +10,8 @@ import { printable } from '../shared/refusal.js';
 export interface Signer {
   /** an armored detached signature */
   sign(bytes: Buffer): Promise<string>;
+  /** the logs key's public half, armored */
+  publicKey(): Promise<string>;
   verifies(bytes: Buffer, signature: string): Promise<boolean>;
 }
 
@@ -35,6 +37,11 @@ export function gpgSigner(home: string, key: string): Signer {
     async sign(bytes) {
       const { status, output, complaint } = await gpg(['--local-user', key, '--detach-sign', '--armor', '--output', '-'], bytes);
       if (status !== 0 || !output.startsWith('-----BEGIN PGP SIGNATURE-----\n')) throw new Error(`gpg did not sign: ${printable(complaint)}`);
+      return output;
+    },
+    async publicKey() {
+      const { status, output, complaint } = await gpg(['--armor', '--export-options', 'export-minimal', '--export', key], Buffer.alloc(0));
+      if (status !== 0 || !output.startsWith('-----BEGIN PGP PUBLIC KEY BLOCK-----\n')) throw new Error(`gpg has no key ${key}: ${printable(complaint)}`);
       return output;
     },
     async verifies(bytes, signature) {

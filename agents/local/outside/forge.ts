@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The small forge of the local stand-in: what a code-hosting site is to the real farm. Bare repositories over ssh (push, fetch) and
 // git:// (read), the APT repository over HTTP. It is outside the farm: nothing in it is trusted by any VM.
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { must, type Machine } from './machine.js';
 
@@ -23,7 +23,7 @@ const unit = (description: string, command: string): string => `[Unit]
 Description=${description}
 
 [Service]
-ExecStart=${command}
+ExecStart=/rw/config/forge/serve ${command}
 User=user
 Restart=always
 RestartSec=1
@@ -67,6 +67,16 @@ echo 'this key may only fetch and push' >&2
 exit 1
 `;
 
+/** What a fresh forge needs before any of its programs starts. */
+const serve = `#!/bin/sh
+set -eu
+mkdir -p ${gitFolder} ${webFolder} /home/user/.ssh
+exec 9>/tmp/serve.lock; flock 9
+test -f /rw/config/forge/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N '' -C forge -f /rw/config/forge/ssh_host_ed25519_key
+exec 9>&-
+exec "$@"
+`;
+
 /** Lays the forge's tree into `root`; its sandbox is started afterwards. */
 export function layForge(root: string, ports: ForgePorts): void {
   const put = (path: string, text: string, mode = 0o644): void => {
@@ -81,11 +91,15 @@ export function layForge(root: string, ports: ForgePorts): void {
   put('rw/config/forge/sshd_config', sshdConfig(ports.ssh));
   put('rw/config/forge/nginx.conf', nginxConfig(ports.http));
   put('rw/config/forge/git-only', gitOnly, 0o755);
+  put('rw/config/forge/serve', serve, 0o755);
+  for (const folder of ['home', 'home/user', 'rw/config/forge']) {
+    mkdirSync(join(root, folder), { recursive: true });
+    chownSync(join(root, folder), 1000, 1000);
+  }
 }
 
 /** Host key, accounts and empty repositories. Idempotent. */
 export async function furnishForge(forge: Machine, keys: { readonly gitOnly: readonly string[]; readonly upload: readonly string[]; readonly developer: readonly string[] }): Promise<void> {
-  await must(forge, ['mkdir', '-p', gitFolder, webFolder, '/home/user/.ssh']);
   const lines = [
     ...keys.gitOnly.map((key) => `restrict,command="/rw/config/forge/git-only" ${key}`),
     ...keys.upload.map((key) => `restrict ${key}`),
@@ -96,7 +110,7 @@ export async function furnishForge(forge: Machine, keys: { readonly gitOnly: rea
 
 /** The forge's ssh host key, made at its first start; the public line. */
 export async function forgeHostKey(forge: Machine): Promise<string> {
-  await must(forge, ['sh', '-c', 'test -f /rw/config/forge/ssh_host_ed25519_key || ssh-keygen -q -t ed25519 -N "" -C forge -f /rw/config/forge/ssh_host_ed25519_key; chown user:user /rw/config/forge/ssh_host_ed25519_key*'], { user: 'root' });
+  await must(forge, ['sh', '-c', 'for n in $(seq 1 100); do test -s /rw/config/forge/ssh_host_ed25519_key.pub && exit 0; sleep 0.1; done; exit 1']);
   const [type, key] = (await must(forge, ['cat', '/rw/config/forge/ssh_host_ed25519_key.pub'])).trim().split(' ');
   return `${type} ${key}`;
 }
