@@ -35,6 +35,8 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
       env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', GNUPGHOME: run.gpgHome, HOME: run.gpgHome },
       cwd: '/',
     });
+    // Out of descriptors, Node gives a child without any stream, and 'error' follows.
+    const extra = (child.stdio as typeof child.stdio | undefined) ?? [];
     let broken = false;
     const stop = (): void => {
       broken = true;
@@ -53,7 +55,7 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
     };
     const stdout = collect(child.stdout, run.limitBytes);
     const stderr = collect(child.stderr, textLimitBytes);
-    const status = collect(child.stdio[3] as Readable | null, textLimitBytes);
+    const status = collect((extra[3] ?? null) as Readable | null, textLimitBytes);
     const finish = (code: number): void => {
       clearTimeout(timer);
       const joined = (chunks: Buffer[]): string => Buffer.concat(chunks).toString('utf8');
@@ -65,7 +67,7 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
       stream?.on('error', () => undefined).end(bytes);
     };
     if (!('fd' in run.input)) feed(child.stdin, run.input);
-    if (run.secondInput !== undefined) feed(child.stdio[4] as Writable | null, run.secondInput);
+    if (run.secondInput !== undefined) feed((extra[4] ?? null) as Writable | null, run.secondInput);
   });
 }
 

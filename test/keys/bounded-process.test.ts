@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// gpg and gpgv may hang, flood, or not be there: whatever goes wrong is a status other than 0, in time.
+import { execFileSync } from 'node:child_process';
+import t from 'tap';
+import { runProcess, Turnstile } from '../../agents/keys/bounded-process.js';
+
+const run = (program: string, args: string[], input: Uint8Array = new Uint8Array()): ReturnType<typeof runProcess> =>
+  runProcess({ program, args, gpgHome: '/nonexistent', input, limitBytes: 1000, timeoutMs: 500 });
+
+await t.test('output, status stream and exit status come back', async (t) => {
+  t.match(await run('/bin/sh', ['-c', 'cat; echo err >&2; echo said >&3; exit 7'], Buffer.from('in')), { status: 7, stdout: Buffer.from('in'), stderr: 'err\n', statusText: 'said\n' });
+});
+
+await t.test('a program that hangs, floods, is killed or is not there has no status', async (t) => {
+  t.equal((await run('/bin/sleep', ['60'])).status, -1);
+  t.equal((await run('/bin/sh', ['-c', 'exec yes'])).status, -1);
+  t.equal((await run('/bin/sh', ['-c', 'exec yes >&3'])).status, -1);
+  t.equal((await run('/bin/sh', ['-c', 'kill -9 $$'])).status, -1);
+  t.equal((await run('/nonexistent/gpg', [])).status, -1);
+});
+
+await t.test('a program that does not read its input ends with its own status', async (t) => {
+  t.equal((await run('/bin/true', [], Buffer.alloc(1_000_000))).status, 0);
+});
+
+await t.test('it gets a clean environment and no descriptor of ours', async (t) => {
+  process.env['KEYS_TEST_SECRET'] = 'x';
+  const end = await runProcess({ program: '/bin/sh', args: ['-c', 'env | cut -d= -f1 | sort | tr "\\n" " "; ls /proc/$$/fd | grep -E "^.$" | tr "\\n" " "'], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 5000 });
+  t.equal(end.stdout.toString(), 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ');
+});
+
+await t.test('without descriptors left it is a failure, not a fault', async (t) => {
+  const module = new URL('../../agents/keys/bounded-process.js', import.meta.url).href;
+  const script = `import { openSync } from 'node:fs'; import { runProcess } from ${JSON.stringify(module)};
+    try { for (;;) openSync('/dev/null'); } catch {}
+    console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 1000 })).status);`;
+  const said = execFileSync('/bin/sh', ['-c', 'ulimit -Hn 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8' });
+  t.equal(said, '-1\n');
+});
+
+await t.test('a turnstile lets so many in, in order, also after a failure', async (t) => {
+  const turnstile = new Turnstile(2);
+  let inside = 0;
+  let most = 0;
+  const order: number[] = [];
+  await Promise.allSettled(Array.from({ length: 20 }, (_, index) => turnstile.pass(async () => {
+    most = Math.max(most, ++inside);
+    order.push(index);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    inside--;
+    if (index % 3 === 0) throw new Error('one fails');
+  })));
+  t.equal(most, 2);
+  t.same(order, Array.from({ length: 20 }, (_, index) => index));
+});
