@@ -9,7 +9,7 @@ import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import type { AptRepository } from './config.js';
 import { hashFile } from './frozen-files.js';
-import { runLogged, type LineSink } from './logged-program.js';
+import { hearingRefusals, runLogged, type LineSink } from './logged-program.js';
 import { rootEnvironment, runProgram } from './program.js';
 
 export interface PublicationOptions {
@@ -115,10 +115,11 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
   const gnupg = join(options.folder, 'gnupg');
   makeFolder(gnupg, 0o700);
   // The changelog names another distribution than the one built for; an "all" package comes with the .buildinfo of where it was built.
-  const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', 'include', made.dist, changes], log, {
+  const hearing = hearingRefusals(log);
+  const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', 'include', made.dist, changes], hearing, {
     timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
   });
-  if (status !== 0) throw new Refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
+  if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
   for (const name of ['InRelease', 'Release.gpg', 'Release']) {
     if (!existsSync(join(part, 'dists', made.dist, name))) throw new Refusal('PUBLISH_FAILED', `reprepro left no signed ${name}`);
   }

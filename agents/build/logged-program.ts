@@ -18,6 +18,22 @@ export interface LoggedOptions {
 /** What a stage writes to; LogSender in the agent, stdout in an engine. */
 export type LineSink = Pick<LogSender, 'say' | 'tool' | 'drained' | 'whenFailed'>;
 
+/** The same sink, which remembers the last line that the gpg client said about a refusal. */
+export function hearingRefusals(log: LineSink): LineSink & { lastRefusal: string | undefined } {
+  const hearing = {
+    lastRefusal: undefined as string | undefined,
+    say: (text: string) => log.say(text),
+    tool: (line: Buffer) => {
+      const said = /build-infra: (refused [A-Z][A-Z0-9_]* .*|fault.*)$/.exec(line.subarray(0, 1000).toString('latin1'))?.[1];
+      if (said !== undefined) hearing.lastRefusal = printable(said);
+      return log.tool(line);
+    },
+    drained: () => log.drained(),
+    whenFailed: log.whenFailed,
+  };
+  return hearing;
+}
+
 const defaultLimitBytes = 200 * 1024 * 1024;
 
 /**

@@ -11,7 +11,7 @@ import { artifactsFolder } from './build-stage.js';
 import { readChanges } from './control-file.js';
 import { hashFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
-import { runLogged, type LineSink } from './logged-program.js';
+import { hearingRefusals, runLogged, type LineSink } from './logged-program.js';
 import { rootEnvironment } from './program.js';
 
 export interface SignOptions {
@@ -80,10 +80,11 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   const changesName = readdirSync(folder).find((name) => name.endsWith('.changes'));
   if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no .changes to sign');
   // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
-  const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], log, {
+  const hearing = hearingRefusals(log);
+  const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {
     cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
-  if (status !== 0) throw new Refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
+  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `debsign ended with ${status}; its log says why`);
 }
 
 /** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT */

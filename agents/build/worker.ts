@@ -28,11 +28,12 @@ export interface WorkerOptions {
   pauseMs?: number;
 }
 
-// The world's fault, not the job's: tried again. Without a log sink for ever, the others a few times.
-const transient = new Set(['NO_LOG_SINK', 'FORGE_UNREACHABLE', 'UPLOAD_FAILED', 'READ_BACK_FAILED', 'SIGN_FAILED', 'PUBLISH_FAILED', 'NO_CHROOT', 'NO_BUILD_DEPENDENCIES']);
-const attemptsLimit = 5;
+// The world's fault, not the job's: how often a step is tried. A signature that was refused costs a published intent each time.
+const transient = new Map([
+  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', 50], ['UPLOAD_FAILED', 50], ['READ_BACK_FAILED', 20], ['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5],
+]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient]);
+const failures = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);
 
 export class Worker {
   readonly #options: WorkerOptions;
@@ -146,7 +147,7 @@ export class Worker {
     else if (log !== undefined) await this.#endBadly(job, log, reason);
     const pause = this.#pauses.get(job.job) ?? { until: 0, attempts: 0 };
     pause.attempts++;
-    if (transient.has(reason.code) && (reason.code === 'NO_LOG_SINK' || pause.attempts < attemptsLimit)) {
+    if (pause.attempts < (transient.get(reason.code) ?? 0)) {
       pause.until = this.#now().getTime() + (this.#options.pauseMs ?? 5000) * 2 ** Math.min(5, pause.attempts - 1);
       this.#pauses.set(job.job, pause);
       job.waiting = { ...reason, since: job.waiting?.since ?? this.#now().toISOString() };

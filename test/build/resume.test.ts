@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // SIGKILL of the agent in the middle of each stage, then a restart: the job goes on and ends as if nothing had been.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
@@ -69,8 +69,7 @@ void t.test('killed in every stage, the job still ends with one published packag
     const again = JSON.parse(readFileSync(path, 'utf8')) as { state: string; finished: { stage: string }[] };
     again.state = 'running';
     again.finished = again.finished.filter((step) => step.stage === 'fetch' || step.stage === 'build');
-    rmSync(path);
-    (await import('node:fs')).writeFileSync(path, JSON.stringify(again));
+    writeFileSync(path, JSON.stringify(again));
     await vm.start();
     t.equal((await vm.over(id)).state, 'done');
     t.equal(vm.gpgCalls().length, calls);
@@ -84,13 +83,25 @@ void t.test('an upload that cannot be reached is tried again and ends well', nee
   t.teardown(() => vm.end());
   const ssh = join(vm.root, '/rw/config/build-infra/ssh_config');
   const good = readFileSync(ssh, 'utf8');
-  const fs = await import('node:fs');
-  fs.writeFileSync(ssh, `${good}  ProxyCommand false\n`);
+  writeFileSync(ssh, `${good}  ProxyCommand false\n`);
   await vm.start();
   const id = (await vm.trigger()).split(' ')[1] as string;
   await until('the job to wait', () => vm.job(id)?.waiting?.code === 'UPLOAD_FAILED', 120);
   const calls = vm.gpgCalls().length;
-  fs.writeFileSync(ssh, good);
+  writeFileSync(ssh, good);
   t.equal((await vm.over(id)).state, 'done');
   t.equal(vm.gpgCalls().length, calls, 'the metadata was signed once');
+});
+
+void t.test('a refused signature is named in the job, and nothing is published', needsRoot, async (t) => {
+  const repository = outside.forge.create('refused');
+  repository.release(outside.keys, [outside.alice], 'v1.0-1', tinyPackage('1.0-1'));
+  const vm = new BuildVm(outside, 'refused');
+  t.teardown(() => vm.end());
+  vm.beforeSigning(`case "$*" in *--version*) ;; *) echo 'build-infra: refused NO_GRANT no intent for these bytes' >&2; exit 2 ;; esac\n`);
+  await vm.start();
+  const id = (await vm.trigger()).split(' ')[1] as string;
+  const job = await until('the job to wait', () => (vm.job(id)?.waiting?.code === 'SIGN_FAILED' ? vm.job(id) : undefined), 120);
+  t.match(job?.waiting?.detail, /NO_GRANT no intent for these bytes/);
+  t.notOk(existsSync(join(outside.apt.folder, 'refused')));
 });
