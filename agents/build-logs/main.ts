@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readDocument } from '../shared/json-document.js';
-import { printable } from '../shared/refusal.js';
 import { reportToStderr } from '../shared/socket-service.js';
 import { qrexecClient } from '../shared/qrexec-call.js';
+import { startOrSay } from '../shared/agent-start.js';
 import { startAgent } from './agent.js';
 import { checkConfig } from './config.js';
 
@@ -26,8 +26,4 @@ async function start(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void agent.close().finally(() => process.exit(0)));
 }
 
-// Whatever is wrong at the start: one line that says what, and no service.
-start().catch((error: unknown) => {
-  reportToStderr(`build-logs agent: not started: ${printable((error as Error).message)}`);
-  process.exit(1);
-});
+startOrSay('build-logs agent', start);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The build VM's agent. `build-agent` serves; `build-agent engine debian <job document>` is the Debian engine (docs/engines.md).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { Refusal } from '../shared/refusal.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
 import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
@@ -86,12 +87,7 @@ const [mode, engine, document] = process.argv.slice(2);
 if (mode === 'engine' && engine === 'debian' && document !== undefined) {
   process.exitCode = await runEngine(document);
 } else if (mode === undefined) {
-  try {
-    await serve();
-  } catch (error) {
-    reportToStderr(error instanceof Refusal ? error.line() : `fault: ${printable(String((error as Error).stack ?? error))}`);
-    process.exit(error instanceof Refusal ? 1 : 2);
-  }
+  startOrSay('build agent', serve);
 } else {
   reportToStderr('usage: build-agent [engine debian JOB-DOCUMENT]');
   process.exitCode = 2;

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { makeFolder } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
+import { startOrSay } from '../shared/agent-start.js';
 import { printable } from '../shared/refusal.js';
 import { reportToStderr, serveSockets } from '../shared/socket-service.js';
 import { readKeysConfig } from './documents.js';
@@ -45,8 +46,4 @@ async function start(): Promise<void> {
   report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}`);
 }
 
-// Whatever is wrong at the start: one line that says what, and no service.
-start().catch((error: unknown) => {
-  report(`keys agent: not started: ${printable((error as Error).message)}`);
-  process.exit(1);
-});
+startOrSay('keys agent', start);

@@ -2,6 +2,7 @@
 // The agent of sys-net: wires configuration, spool, receiver, worker and services. It decides nothing.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { startOrSay } from '../shared/agent-start.js';
 import { callService, qrexecClient } from '../shared/qrexec-call.js';
 import { reportToStderr, serveSockets, socketsFromSystemd } from '../shared/socket-service.js';
 import { readConfig, readSecret } from './config.js';
@@ -31,7 +32,4 @@ async function main(): Promise<void> {
   worker.wake();
 }
 
-main().catch((error: unknown) => {
-  reportToStderr(`sys-net: ${(error as Error).message}`);
-  process.exit(1);
-});
+startOrSay('sys-net agent', main);

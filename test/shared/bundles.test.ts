@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What each program is made of, and that it starts alone in an empty folder. The lists are the promise: a change of them is a decision.
+import { execFile } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+
+const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const folder = mkdtempSync(join(tmpdir(), 'bundles-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+interface Made {
+  modules: string[];
+  builtins: string[];
+}
+const madeOf = (name: string): Made => JSON.parse(readFileSync(join(top, 'dist', `${name}.modules.json`), 'utf8')) as Made;
+
+/** Program → folders of ours it may hold, packages that it may bring (with what they need), builtins. */
+const ajv = ['ajv', 'fast-deep-equal', 'fast-uri', 'json-schema-traverse'];
+const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross-spawn', 'execa', 'figures', 'get-stream', 'human-signals', 'is-plain-obj', 'is-stream', 'is-unicode-supported', 'isexe', 'npm-run-path', 'parse-ms', 'path-key', 'pretty-ms', 'shebang-command', 'shebang-regex', 'signal-exit', 'strip-final-newline', 'unicorn-magic', 'which', 'yoctocolors'];
+const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
+const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
+  'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
+  'gpg-client': { folders: ['build', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
+  'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
+  'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
+  'build-agent': {
+    folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
+    builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
+  },
+  'build-infra': { folders: ['audit', 'local', 'shared'], packages: [...ajv, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'fs', 'module', 'os', 'path', 'process', 'timers/promises', 'url', 'util', 'zlib'] },
+};
+
+for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
+  t.test(`${name} is made of what it may be made of`, (t) => {
+    const made = madeOf(name);
+    const ours = new Set(made.modules.flatMap((id) => /^out\/agents\/([^/]+)\//.exec(id)?.[1] ?? []));
+    const theirs = new Set(made.modules.flatMap((id) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id)?.[1] ?? []));
+    t.strictSame([...ours].sort(), folders);
+    t.strictSame([...theirs].sort(), [...packages].sort());
+    t.strictSame(made.builtins.filter((builtin) => !builtins.includes(builtin)), [], 'no builtin beyond the list');
+    t.strictSame(made.modules.filter((id) => !/^(out\/agents|node_modules)\//.test(id)), [], 'nothing from elsewhere');
+    t.end();
+  });
+}
+
+/** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
+const complaints: Record<string, RegExp> = {
+  'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+};
+for (const [name, complaint] of Object.entries(complaints)) {
+  t.test(`${name} starts alone in an empty folder`, async (t) => {
+    const alone = join(folder, name);
+    mkdirSync(join(alone, 'root'), { recursive: true });
+    copyFileSync(join(top, 'dist', `${name}.mjs`), join(alone, `${name}.mjs`));
+    const args = name === 'gpg-client' ? ['--version'] : ['build-infra', 'local'].includes(name) ? ['--help'] : [];
+    const said = await new Promise<string>((resolve) => {
+      execFile(process.execPath, [join(alone, `${name}.mjs`), ...args], { cwd: alone, env: { PATH: '/usr/bin:/bin', HOME: alone, BUILD_INFRA_ROOT: join(alone, 'root') }, timeout: 20_000 }, (_error, stdout, stderr) => resolve(stdout + stderr));
+    });
+    t.match(said, complaint);
+    t.notMatch(said, /ERR_MODULE_NOT_FOUND|Cannot find module|at ModuleJob|node:internal/);
+  });
+}
+
+t.test('no agent can be compiled against another VM\'s folder', (t) => {
+  const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
+  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'audit']) t.strictSame(references(agent), ['../shared'], agent);
+  t.strictSame(references('shared'), []);
+  t.end();
+});
