@@ -13,6 +13,7 @@ export interface UploadOptions {
 }
 
 const uploadMs = 3600_000;
+const keptOnServer = 5;
 
 export interface Destination {
   login: string;
@@ -45,7 +46,9 @@ export async function uploadGeneration(generation: Generation, { upload, sshConf
   await rsync(['dists', generation.publicKeyName], 'upload: metadata');
   await remote(
     `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
-    + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}`,
+    + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}; `
+    // Old generations stay for clients in the middle of a download; their packages are links, so they cost little.
+    + `ls -1 ${releases} | grep -E '^[0-9]{6}-[0-9a-f]{12}$' | sort | head -n -${keptOnServer} | while read -r old; do rm -rf ${releases}/$old; done`,
     `upload: switch ${path} to ${generation.release}`,
   );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
-import { readFileSync } from 'node:fs';
+import { readIfThere } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
@@ -116,9 +116,11 @@ const schema = {
 
 const check = checkWith<Config>(schema);
 
-/** @throws Refusal BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
+/** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {
-  const config = readDocument(readFileSync(path), 4 * 1024 * 1024, check);
+  const bytes = readIfThere(path);
+  if (bytes === undefined) throw new Refusal('NO_CONFIG', `${path} is not there`);
+  const config = readDocument(bytes, 4 * 1024 * 1024, check);
   const names = config.components.map((component) => component.name);
   if (new Set(names).size !== names.length) throw new Refusal('BAD_CONFIG', 'two components have one name', 'components');
   for (const component of config.components) {
