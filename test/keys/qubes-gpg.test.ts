@@ -117,6 +117,14 @@ await t.test('a caller that closes its input before the end gets no signature an
   t.equal(await sign('cut\n'), 'not a refusal: 0 ');
 });
 
+await t.test('a caller that ends the call itself gets no signature and uses up nothing', async (t) => {
+  await machine.grant('exit\n');
+  const exit = Buffer.from('ffffffff00000000', 'hex');
+  const answer = await callGpgRaw(machine, Buffer.concat([preamble(['-b', '-u', machine.signingKey]), frame(0, 'exit\n'), exit, frame(0, '')]));
+  t.equal(answer.raw.length, 0);
+  t.equal(await sign('exit\n'), 'not a refusal: 0 ');
+});
+
 await t.test('more bytes than the configuration allows are refused while they come', async (t) => {
   t.equal(await sign(Buffer.alloc(1024 * 1024 + 1)), 'TOO_LARGE');
 });
