@@ -54,7 +54,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   for (const [i, commit] of history.entries()) {
     const news = await content.apply(commit, changes.get(commit.id) ?? []);
     for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
-    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, i, file);
+    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
   }
 
   if (apt !== undefined && signingKey !== undefined) {

@@ -50,16 +50,16 @@ export class PublishedJournals {
     this.#findings = findings;
   }
 
-  add(commit: string, commitIndex: number, file: NewBytes): void {
+  add(commit: string, file: NewBytes): void {
     const [, keysVm = ''] = file.path.split('/');
     let chain = this.#chains.get(keysVm);
     if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map() });
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
-    for (const line of lines) this.#entry(chain, keysVm, line, commit, commitIndex, file.path);
+    for (const line of lines) this.#entry(chain, keysVm, line, commit, file.path);
   }
 
-  #entry(chain: Chain, keysVm: string, line: string, commit: string, commitIndex: number, path: string): void {
+  #entry(chain: Chain, keysVm: string, line: string, commit: string, path: string): void {
     const chainWrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-chain', { code, commit, path, expected, found });
     this.#findings.looked('journal-chain');
     let entry: JournalEntry;
@@ -80,11 +80,11 @@ export class PublishedJournals {
     if (entry.event !== 'start' && time < chain.time - clockStepMs) chainWrong('JOURNAL_TIME', `entry ${entry.seq} not before ${new Date(chain.time).toISOString()}`, entry.time);
     chain.time = time;
     if (entry.event === 'start') chain.boot = entry.result;
-    else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, commitIndex, path);
+    else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, path);
   }
 
   /** granted → claimed → signed, each once; granted → expired. */
-  #use(chain: Chain, keysVm: string, untold: JournalEntry, commit: string, commitIndex: number, path: string): void {
+  #use(chain: Chain, keysVm: string, untold: JournalEntry, commit: string, path: string): void {
     const { seq } = untold;
     const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-grants', { code, commit, path, expected: `entry ${seq} (${untold.event}): ${expected}`, found });
     if (untold.source === null || untold.sha256 === null || untold.key === null || untold.mode === null || untold.commit === null || untold.intent === null) {
@@ -94,7 +94,7 @@ export class PublishedJournals {
     const name = nameOf(entry);
     const same = (other: UseEntry): boolean => nameOf(other) === name && other.commit === entry.commit;
     if (entry.event === 'granted') {
-      this.#granted(chain, entry, commitIndex, wrong);
+      this.#granted(chain, entry, wrong);
       return;
     }
     if (entry.event === 'signed') {
@@ -121,15 +121,15 @@ export class PublishedJournals {
     chain.claimed.push(entry);
   }
 
-  #granted(chain: Chain, entry: UseEntry, commitIndex: number, wrong: (code: FindingCode, expected: string, found: string) => void): void {
+  #granted(chain: Chain, entry: UseEntry, wrong: (code: FindingCode, expected: string, found: string) => void): void {
     const name = nameOf(entry);
     const times = (chain.granted.get(name) ?? 0) + 1;
     chain.granted.set(name, times);
     chain.live.push({ entry, boot: chain.boot, until: Date.parse(entry.result) });
     if (Number.isNaN(Date.parse(entry.result))) wrong('BAD_ENTRY', 'when the grant ends', entry.result);
+    // It is older than the entry's own publication: nobody can name a commit that is still to be made.
     const granting = this.#commits.get(entry.commit);
     if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
-    if (granting >= commitIndex) wrong('ENTRY_BEFORE_COMMIT', `published after ${entry.commit}`, 'published with it or before');
     const published = this.#intents.named(entry.intent).filter((one) => one.source === entry.source);
     if (published.length === 0) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
     const first = published[0] as (typeof published)[number];

@@ -12,6 +12,7 @@ import { argumentsFor, runAudit, verdict } from './run-audit.js';
 attack('an unsigned commit', ['commits-signed NOT_SIGNED'], (farm) => void farm.logs.commit({ signer: null, put: { [log]: farm.grow() } }), { commit: 'head' });
 attack('a commit signed by another key', ['commits-signed WRONG_KEY'], (farm) => void farm.logs.commit({ signer: 'stranger', put: { [log]: farm.grow() } }), { commit: 'head' });
 attack('a commit signed by the signing key', ['commits-signed WRONG_KEY'], (farm) => void farm.logs.commit({ signer: 'signing', put: { [log]: farm.grow() } }), { commit: 'head' });
+attack('a commit with two signatures', ['commits-signed BAD_SIGNATURE'], (farm) => void farm.logs.commit({ alsoBy: 'stranger', put: { [log]: farm.grow() } }), { commit: 'head' });
 attack('a commit whose message was changed after signing', ['commits-signed BAD_SIGNATURE'], (farm) => {
   const { logs } = farm;
   const head = logs.commit({ put: { [log]: farm.grow() } });

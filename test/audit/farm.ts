@@ -53,6 +53,8 @@ export interface CommitOptions {
   put?: Record<string, Buffer | string>;
   remove?: string[];
   signer?: Signer | null;
+  /** a second signature beside the first */
+  alsoBy?: Signer;
   /** what the message says, when it is to differ from what is done */
   lines?: (lines: PublishedFile[]) => PublishedFile[];
   seq?: number;
@@ -138,7 +140,8 @@ export class LogsRepository {
     const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
     let signature = '';
     if (options.signer !== null) {
-      const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`).toString();
+      const more = options.alsoBy === undefined ? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
+      const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more).toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }
     const id = this.object('commit', `${head}${signature}\n\n${message}`);
