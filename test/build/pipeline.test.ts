@@ -29,8 +29,8 @@ void t.test('a tag becomes a signed, published package that is read back', needs
   t.ok(job.logs.every((log) => log.commit === 'a'.repeat(40)));
   t.match(vm.receiver.text(), /building as 1234/);
   t.equal(vm.gpgCalls().length, 4, 'three signatures of debsign, one call of reprepro');
-  const status = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { recent: { job: string; state: string }[] };
-  t.match(status.recent[0], { job: id, state: 'done' });
+  // Written just after the job itself.
+  await until('the status', () => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { recent: { job: string; state: string }[] }).recent[0]?.state === 'done');
   t.match(readlinkSync(join(outside.apt.folder, 'main')), /^main\.releases\/000001-[0-9a-f]{12}$/);
   t.ok(existsSync(join(outside.apt.folder, 'main/key.asc')));
   t.match(await vm.trigger(), `known ${id}`);
@@ -95,8 +95,8 @@ void t.test('without a log sink nothing is built, and the status says so; it goe
   const id = (await vm.trigger()).split(' ')[1] as string;
   await until('the job to wait', () => vm.job(id)?.waiting?.code === 'NO_LOG_SINK');
   t.notOk(existsSync(join(vm.root, '/var/lib/build-infra/jobs', id, 'source')));
-  const status = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { queue: unknown[] };
-  t.match(status.queue[0], { job: id, waiting: { code: 'NO_LOG_SINK' } });
+  const queued = (): { job: string; waiting: { code: string } | null } | undefined => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { queue: { job: string; waiting: { code: string } | null }[] }).queue[0];
+  await until('the status', () => queued()?.job === id && queued()?.waiting?.code === 'NO_LOG_SINK');
   vm.receiver.refuse = undefined;
   t.match(await vm.over(id), { state: 'refused', reason: { code: 'VERSION_MISMATCH' } });
 });
