@@ -31,6 +31,10 @@ export async function standFarm(t: Test, components: string[] = ['hello']): Prom
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined);
   t.teardown(() => farm.dom0.shutdown());
+  return farmOf(farm, state);
+}
+
+export function farmOf(farm: Farm, state: LocalState): StandingFarm {
   const machine = (name: string): SandboxedMachine => farm.machine(name);
   return {
     farm, state, build: machine('build-debian'), keys: machine('keys-debian'), logs: machine('build-logs'), net: machine('sys-net'),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Issue figure: BuildLog from qrexec-client-vm to synced file, against `ts '%F %.T'` on the same log in the same run.
+// BuildLog from qrexec-client-vm to synced file, against `ts '%F %.T'` on the same log in the same run.
 import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';

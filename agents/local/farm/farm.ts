@@ -11,7 +11,7 @@ import { makeMaintainer, type Maintainer } from '../outside/developer.js';
 import { must } from '../outside/machine.js';
 import { provision } from '../provision/provision.js';
 import { vmsOf, type Vm } from '../provision/vms.js';
-import type { Pillar } from '../provision/pillar.js';
+import type { LogsVm, Pillar } from '../provision/pillar.js';
 import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
@@ -92,7 +92,7 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
 }
 
 /** Every VM up, keys made inside the VMs that hold them, the forge furnished. @param program the bundle to run dom0 from */
-export async function raiseFarm(state: LocalState, program: string, tell: Tell): Promise<Farm> {
+export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
   layForge(state.rootOf('forge'), settings.ports);
@@ -111,7 +111,7 @@ export async function raiseFarm(state: LocalState, program: string, tell: Tell):
   const maintainer = await makeMaintainer(machine('developer'));
   const keys: MadeKeys = { logs: null, signing: null, ...(before === undefined ? {} : JSON.parse(before.toString()) as MadeKeys), forgeHostKey: await forgeHostKey(machine('forge')), maintainer };
 
-  let pillar = await localPillar(settings, keys);
+  let pillar = await localPillar(settings, keys, logsVm);
   const vms = vmsOf(pillar);
   for (const vm of vms) await add(specOf(vm, state));
   const changed = new Set(provisionAll(state, pillar, tell));
@@ -136,7 +136,7 @@ export async function raiseFarm(state: LocalState, program: string, tell: Tell):
   for (const name of ['build-logs', 'build-logs-mirror']) await makeRepository(machine('forge'), name, 'logs');
   for (const name of settings.components) await makeRepository(machine('forge'), name, 'source');
 
-  pillar = await localPillar(settings, keys);
+  pillar = await localPillar(settings, keys, logsVm);
   savePillar(state, pillar);
   for (const name of provisionAll(state, pillar, tell)) changed.add(name);
   await restart();

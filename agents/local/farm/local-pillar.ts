@@ -3,7 +3,7 @@
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
 import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
-import { checkPillar, type Pillar } from '../provision/pillar.js';
+import { checkPillar, type LogsVm, type Pillar } from '../provision/pillar.js';
 import type { LocalSettings, LocalState } from './local-state.js';
 
 export interface MadeKeys {
@@ -18,7 +18,8 @@ export interface MadeKeys {
 export const aptUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/debian`;
 export const fullNameOf = (component: string): string => `example/${component}`;
 
-export async function localPillar(settings: LocalSettings, keys: MadeKeys): Promise<Pillar> {
+/** @param logsVm settings of the logs VM beyond the example's */
+export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
   const publicKeys = [keys.maintainer, keys.logs, keys.signing].filter((key) => key !== null);
   return await checkPillar({
     'net-vm': 'sys-net',
@@ -30,6 +31,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys): Prom
       'build-logs': {
         netvm: 'sys-net', key: keys.logs?.fingerprint ?? null,
         remotes: { origin: { url: sshUrl('build-logs'), required: true }, mirror: { url: sshUrl('build-logs-mirror'), required: true } },
+        ...logsVm,
       },
     },
     'build-envs': {

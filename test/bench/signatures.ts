@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From an intent to a signature, measured by the gpg client in the build VM of a whole farm: policy, publication on two remotes over ssh,
+// receipt, grant, gpg. Its peer is a bare gpg in the keys VM with the same key.
+import { must } from '../../agents/local/outside/machine.js';
+import type { StandingFarm } from '../attacks/standing-farm.js';
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+
+/** One signature after another; ms each, as the client itself says. */
+const oneByOne = `for n in $(seq 1 $1); do echo "one $n $(date +%N)" | BUILD_INFRA_TIMING=1 /usr/lib/build-infra/gpg -b -u $2 2>&1 >/dev/null | sed -n 's/.*total=\\([0-9.]*\\).*/\\1/p'; done`;
+
+/** All at once; ms from the first start to the last end, by the shell's clock. */
+const atOnce = `start=$(date +%s%N); for n in $(seq 1 $1); do (echo "many $n $start" | /usr/lib/build-infra/gpg -b -u $2 >/tmp/signature.$n 2>/dev/null || echo failed) & done; wait; end=$(date +%s%N)
+for n in $(seq 1 $1); do test -s /tmp/signature.$n || echo failed; done; echo $(( (end - start) / 1000000 ))`;
+
+const bare = `for n in $(seq 1 $1); do start=$(date +%s%N); echo "bare $n" | gpg --batch -q -b -u $2 >/dev/null; echo $(( ($(date +%s%N) - start) / 1000 )); done`;
+
+export async function benchSignatures(standing: StandingFarm): Promise<void> {
+  const { build, keys, signingKey } = standing;
+  const numbers = async (machine: typeof build, script: string, count: number): Promise<number[]> => {
+    const lines = (await must(machine, ['sh', '-c', script, 'bench', String(count), signingKey], { timeoutMs: 300_000 })).trim().split('\n');
+    if (lines.includes('failed')) throw new Error('a signature failed');
+    return lines.map(Number);
+  };
+  await numbers(build, oneByOne, 3);
+  const one = median(await numbers(build, oneByOne, 21));
+  const gpg = median((await numbers(keys, bare, 21)).map((us) => us / 1000));
+  const rounds: number[] = [];
+  for (let round = 0; round < 3; round++) rounds.push((await numbers(build, atOnce, 50))[0] as number);
+  const each = median(rounds) / 50;
+  process.stdout.write(`intent to signature, one        ${one.toFixed(0)} ms median (at most 350); a bare gpg ${gpg.toFixed(0)} ms: ${(one / gpg).toFixed(1)} times that, ${(one - gpg).toFixed(0)} ms on top\n`);
+  process.stdout.write(`intent to signature, 50 at once ${each.toFixed(1)} ms each (at most 60), all programs started included\n`);
+}
