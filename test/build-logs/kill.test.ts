@@ -86,6 +86,7 @@ t.test('killed again and again while logs stream and intents come: no acknowledg
     t.same(lines, sender.lines);
     t.notMatch(log.toString(), /truncated/);
   }
+  await rig.allPushed();
   t.ok(rig.checkHistory('mirror') > 5);
   t.equal((await rig.ask(rig.intent())).result, 'published');
 });
@@ -137,6 +138,7 @@ t.test('the log of a raw sender that was open at the kill is closed as truncated
   await rig.kill();
   await rig.start();
   await until('it is closed', () => /> truncated: the receiver was restarted\n$/.test(rig.git(rig.remote('origin'), 'show', `main:${rig.git(rig.remote('origin'), 'ls-tree', '-r', '--name-only', 'main').trim()}`)));
+  await rig.allPushed();
   rig.checkHistory();
 });
 

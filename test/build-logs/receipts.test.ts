@@ -53,7 +53,7 @@ t.test('a keys VM that remembers a commit which we never made is an alarm that s
 t.test('a journal that was changed is an alarm: nothing is granted any more', async (t) => {
   const { rig, keysVm } = await started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
-  keysVm.answering = ([reply, ...entries]) => [reply as string, ...entries.map((line) => line.replace('"granted"', '"expired"').replace(/"prev":"./, '"prev":"x'))];
+  keysVm.answering = ([reply, ...entries]) => [reply as string, ...entries.map((line) => line.replace(/"prev":"./, '"prev":"0').replace(/"prev":"0./, '"prev":"00').replace(/"prev":"00./, '"prev":"000'))];
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM', detail: /entry 2/ });
   keysVm.answering = (lines) => lines;
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM' });
@@ -89,6 +89,7 @@ t.test('the journal is published: the entries of an answer with the next publica
       return false;
     }
   });
+  await rig.allPushed();
   const commits = rig.checkHistory();
   const receipts = keysVm.receipts.length;
   await new Promise((resolve) => setTimeout(resolve, 500));

@@ -232,6 +232,15 @@ export class Rig {
     return execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'blob', `${commit}:${path}`], { maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
+  /** Every remote has what the agent has committed. */
+  async allPushed(): Promise<void> {
+    const head = (repository: string): string => this.git(repository, 'for-each-ref', '--format=%(objectname)', 'refs/heads/main').trim();
+    await until('all remotes have the last commit', () => {
+      const ours = head(join(this.state, 'repository.git'));
+      return ours !== '' && this.remotes.every(({ name }) => head(this.remote(name)) === ours);
+    });
+  }
+
   /**
    * Every commit of a remote is signed, follows on the last one, and tells the truth about its files, which only grow.
    * @returns the number of commits

@@ -78,6 +78,7 @@ t.test('the keys agent grants what build-logs publishes, and the audit finds not
       return false;
     }
   });
+  await rig.allPushed();
   rig.checkHistory('mirror');
 
   const publicKey = join(rig.folder, 'logs.asc');
