@@ -3,7 +3,7 @@
 //   pending/<delivery>.json  one accepted push, with the state of each build VM
 //   deliveries               "<delivery> <sha256 of the body>", a line for each accepted push, oldest first
 // A delivery is in `deliveries` before its pending file goes away, so at any kill one of the two knows it.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendOnlyLines, makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
@@ -66,6 +66,8 @@ export class DeliverySpool {
     ({ file: this.#file, lines: this.#lines } = AppendOnlyLines.open(join(folder, 'deliveries'), 0o600));
     for (const line of this.#lines) this.#know(line);
     for (const name of readdirSync(join(folder, 'pending')).sort()) {
+      // What a kill in mid-write left; each has the name of its process, so nobody would overwrite it.
+      if (/^\..*\.tmp$/.test(name)) unlinkSync(join(folder, 'pending', name));
       if (!isDeliveryId(name.replace(/\.json$/, ''))) continue;
       const pending = readDocument(readFileSync(join(folder, 'pending', name)), 64 * 1024, checkPending);
       this.#pending.set(pending.delivery, pending);

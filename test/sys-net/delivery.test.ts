@@ -32,8 +32,11 @@ void tap.test('killed after 202 and before the build VM answered, it delivers af
   await first.kill('SIGKILL');
 
   tree.answer('queued hello-2.10-3-0123456789ab\n');
+  const pending = join(tree.root, 'var/lib/build-infra/webhooks/pending');
+  writeFileSync(join(pending, `.${delivery}.json.1.tmp`), '{"half');
   const second = await startAgent(tree.root);
-  await until('the delivery', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
+  t.teardown(() => second.kill('SIGKILL'));
+  await until('the delivery', () => readdirSync(pending).length === 0);
   t.equal(tree.calls().length, 2);
   const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   t.equal(again.status, 200, 'the replay is still known after the restart');
