@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Commands of people in this VM: a file `<name>.cmd` in the spool folder with one line, answered in `answers/<name>.answer`.
+// Commands of people in this VM: a file `<name>.cmd`, renamed into the spool folder, with one line, answered in `answers/<name>.answer`.
 // Who may write there is root of this VM: the file system is the permission.
-import { lstatSync, readdirSync, readFileSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { watch } from 'chokidar';
 import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
@@ -11,6 +11,7 @@ import type { Reporter } from '../shared/socket-service.js';
 
 const commandNamePattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\\.cmd$';
 const commandLimitBytes = 1024;
+const sweepMs = 1000;
 const answerKeptMs = 24 * 3600_000;
 
 export interface Commands {
@@ -54,7 +55,7 @@ export function watchCommands(spool: string, answers: string, commands: Commands
   const handling = new Set<string>();
   const handle = async (path: string): Promise<void> => {
     const name = basename(path);
-    if (!matches(commandNamePattern, name) || handling.has(name)) return;
+    if (!matches(commandNamePattern, name) || handling.has(name) || !existsSync(path)) return;
     handling.add(name);
     try {
       const answer = await answerTo(path, commands);
@@ -68,8 +69,12 @@ export function watchCommands(spool: string, answers: string, commands: Commands
       handling.delete(name);
     }
   };
-  const watcher = watch(spool, { depth: 0, ignoreInitial: false, awaitWriteFinish: { stabilityThreshold: 50, pollInterval: 20 } });
+  const watcher = watch(spool, { depth: 0, ignoreInitial: false });
   watcher.on('add', (path) => void handle(path));
+  // A file that came while the watch was being set up raises no event.
+  const sweep = setInterval(() => {
+    for (const name of readdirSync(spool)) void handle(join(spool, name));
+  }, sweepMs);
   watcher.on('error', (error) => report(`spool: ${printable(String(error))}`));
-  return { close: () => watcher.close(), ready: new Promise((resolve) => watcher.once('ready', () => resolve())) };
+  return { close: () => (clearInterval(sweep), watcher.close()), ready: new Promise((resolve) => watcher.once('ready', () => resolve())) };
 }

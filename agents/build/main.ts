@@ -74,10 +74,11 @@ async function serve(): Promise<void> {
   };
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild], { folder: paths.sockets, report });
-  watchCommands(paths.spool, paths.answers, {
+  const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,
   }, report);
+  await commands.ready;
   startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
   worker.start();
   report(`build-infra agent of ${config.vm}: ready`);

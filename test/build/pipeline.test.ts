@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From a trigger to a package that apt-get reads back: the real agent, a real chroot, real debsign, reprepro, ssh and apt.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
@@ -78,7 +78,8 @@ void t.test('a command of a person is taken from the spool and answered', needsR
   await vm.start();
   const spool = join(vm.root, '/var/lib/build-infra/spool');
   const answerTo = async (name: string, command: string): Promise<string> => {
-    writeFileSync(join(spool, `${name}.cmd`), command);
+    writeFileSync(join(spool, `.${name}.tmp`), command);
+    renameSync(join(spool, `.${name}.tmp`), join(spool, `${name}.cmd`));
     return until(name, () => existsSync(join(spool, 'answers', `${name}.answer`)) && readFileSync(join(spool, 'answers', `${name}.answer`), 'utf8'));
   };
   t.match(await answerTo('one', 'trigger hello-tiny\n'), /^refused NO_VERSION_TAG /);
