@@ -131,12 +131,19 @@ export function buildLogHandler(options: BuildLogOptions): (call: Call) => Promi
       const { header, line, rest } = await readHeader(stream);
       const continues = header?.continues;
       const log = continues === undefined ? await options.store.open(source, argument, header) : await options.store.reopen(source, header as LogHeader);
+      if (continues !== undefined) await log.settled();
       if (log.ended) {
         answer({ kind: 'opened', path: log.record.path, lines: Math.max(0, (log.record.lines ?? 1) - 1) });
       } else {
         const mark = continues === undefined ? 'starting log' : `the sender came back, going on after its line ${Math.max(0, log.lines - 1)}`;
         const first = header === null ? [rest] : continues === undefined ? [line, rest] : [rest];
-        if (await receive(log, stream, first, mark, answer, header) === 'gone') return;
+        try {
+          if (await receive(log, stream, first, mark, answer, header) === 'gone') return;
+        } catch (error) {
+          if (continues === undefined || !(error instanceof Refusal) || error.code !== 'LOG_ENDED') throw error;
+          await log.settled();
+          answer({ kind: 'opened', path: log.record.path, lines: Math.max(0, (log.record.lines ?? 1) - 1) });
+        }
       }
       const publication = await options.publication(log);
       answer({ kind: 'path', path: publication.path });

@@ -40,15 +40,16 @@ export function readRecord(logFile: string): LogRecord | undefined {
 }
 
 /**
- * Where a log stands after a kill or a power cut: complete lines of clean text count, the rest was never acknowledged and is cut off.
+ * Where a log stands after a kill or a power cut, and the beginning of its sender's last line: complete lines of clean text count, the rest was never acknowledged and is cut off.
  */
-export function recoverPosition(logFile: string): LogPosition {
+export function recoverPosition(logFile: string): LogPosition & { lastWords: string } {
   const fd = openSync(logFile, 'r+');
   try {
     const chunk = Buffer.allocUnsafe(1024 * 1024);
     const size = fstatSync(fd).size;
     let complete = 0;
     let lines = 0;
+    let lastWords = '';
     // First bytes of the line that is being read, enough to tell whose it is.
     let head = '';
     scan: for (let offset = 0; offset < size;) {
@@ -62,13 +63,16 @@ export function recoverPosition(logFile: string): LogPosition {
           const byte = chunk[i] as number;
           if (byte < 0x20 || byte > 0x7e) break scan;
         }
-        if (head.length < 64) head += chunk.toString('latin1', from, Math.min(end, from + 64));
+        if (head.length < 128) head += chunk.toString('latin1', from, Math.min(end, from + 128));
         if (found < 0) break;
         from = end + 1;
         complete = offset + from;
         const text = head.slice(stampLength);
-        if (!text.startsWith('>')) lines++;
-        else if (text === `> ${splitMark}` || text === `> ${brokenMark}`) lines--;
+        if (!text.startsWith('>')) {
+          lines++;
+          lastWords = head;
+        }
+        if (text === `> ${splitMark}` || text === `> ${brokenMark}`) lines--;
         head = '';
       }
       offset += count;
@@ -77,7 +81,7 @@ export function recoverPosition(logFile: string): LogPosition {
       ftruncateSync(fd, complete);
     }
     fsyncSync(fd);
-    return { bytes: complete, complete, lines };
+    return { bytes: complete, complete, lines, lastWords };
   } finally {
     closeSync(fd);
   }

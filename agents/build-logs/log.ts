@@ -5,7 +5,7 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
-import type { Clock } from './line-stamper.js';
+import { stampLength, type Clock } from './line-stamper.js';
 import { LogWriter, type LogPosition } from './log-writer.js';
 import { writeRecord, type LogRecord } from './log-record.js';
 
@@ -30,6 +30,11 @@ export interface LogPlace {
 const closeRetryMs = 3000;
 const spaceCheckMs = 200;
 
+function isEndLine(line: string, vm: string): boolean {
+  const text = line.slice(stampLength);
+  return text.startsWith(`${vm}: `) && logEndPattern.test(text.slice(vm.length + 2));
+}
+
 export class Log {
   readonly record: LogRecord;
   readonly file: string;
@@ -41,9 +46,12 @@ export class Log {
   #waitsForSender: NodeJS.Timeout | undefined;
   #spaceCheckedAt = 0;
   #closing = false;
+  /** the sender's last line before this connection, or before this start, was its end line, and nothing came since */
+  #endBefore: boolean;
   #settled: Promise<void> = Promise.resolve();
 
-  constructor(file: string, record: LogRecord, position: LogPosition, place: LogPlace) {
+  constructor(file: string, record: LogRecord, position: LogPosition & { lastWords?: string }, place: LogPlace) {
+    this.#endBefore = isEndLine(position.lastWords ?? '', record.vm);
     this.file = file;
     this.record = record;
     this.#position = position;
@@ -76,7 +84,9 @@ export class Log {
       await this.#settled;
       if (this.ended || this.#closing) throw new Refusal('LOG_ENDED', 'this log has ended');
       await demandRoom(this.file.slice(0, this.file.lastIndexOf('/')));
+      const endBefore = this.saidEnd;
       this.#write().mark(mark);
+      this.#endBefore = endBefore;
       await this.flush();
     } catch (error) {
       if (this.#sender === sender) this.detach(sender);
@@ -86,6 +96,7 @@ export class Log {
 
   push(sender: Sender, chunk: Uint8Array): 'more' | 'wait' {
     if (this.#sender !== sender || this.#writer === undefined) return 'wait';
+    if (chunk.length > 0) this.#endBefore = false;
     const answer = this.#writer.push(chunk);
     if (answer !== 'cut') return answer;
     this.#sender = undefined;
@@ -96,9 +107,7 @@ export class Log {
 
   /** Whether the last line that came is the sender's own end of the log. */
   get saidEnd(): boolean {
-    const last = this.#writer?.tail.replace(/\n$/, '').split('\n').at(-1) ?? '';
-    const text = last.slice(last.indexOf(': ') + 2);
-    return logEndPattern.test(text) && last.slice(33).startsWith(`${this.record.vm}: `);
+    return this.#endBefore || isEndLine(this.#writer?.tail.replace(/\n$/, '').split('\n').at(-1) ?? '', this.record.vm);
   }
 
   /** The sender has gone without an end: it may come back for `reopenMs`. */
@@ -108,9 +117,11 @@ export class Log {
     this.expectSender();
   }
 
+  /** Waits for a sender to come back; a log whose end has been said needs none. */
   expectSender(): void {
     if (this.ended || this.#closing) return;
     clearTimeout(this.#waitsForSender);
+    if (this.saidEnd) return this.close(undefined);
     this.#waitsForSender = setTimeout(() => this.close('the sender went away without its end line'), this.#place.reopenMs);
   }
 
@@ -145,6 +156,11 @@ export class Log {
       await this.#failed(error as Error);
       return this.#close(truncated ?? 'the disk was full');
     }
+  }
+
+  /** A log that is being closed is closed then. */
+  settled(): Promise<void> {
+    return this.#settled;
   }
 
   /** All that came so far is on disk. */

@@ -30,6 +30,8 @@ export class FakeKeysVm {
       stream.on('data', (chunk) => chunks.push(chunk));
       stream.on('end', () => void this.before().then(() => {
         const all = Buffer.concat(chunks);
+        // The agent was killed in the middle of its receipt.
+        if (all.at(-1) !== 0x7d) return stream.end();
         const answer = this.answering(this.#take(JSON.parse(all.subarray(all.indexOf(0) + 1).toString()) as Receipt));
         stream.end(answer === undefined ? '' : answer.map((line) => `${line}\n`).join(''));
       }));

@@ -131,13 +131,33 @@ t.test('killed after a log ended and before it was published: it is published on
   rig.checkHistory('mirror');
 });
 
+t.test('killed, or broken off, between the end line and the end of the stream: the log has ended well, and its sender hears so', async (t) => {
+  const rig = await started(t);
+  for (const how of ['killed', 'broken off']) {
+    const call = rig.call().send(`${rig.header({ stage: how.replace(' ', '') })}one\n> end status=0\n`);
+    const path = (await call.line(/^opened/)).split(' ')[1] as string;
+    await call.line(/^synced 2$/);
+    if (how === 'killed') {
+      await rig.kill();
+      await rig.start();
+    } else {
+      call.socket.destroy();
+    }
+    const lines = await rig.call().end(rig.header({ stage: how.replace(' ', ''), continues: { path, lines: 2 } }));
+    t.equal(lines[0], `opened ${path} 2`, how);
+    t.match(lines.at(-1), /^published/);
+    t.notMatch(rig.file(path).toString(), /truncated/);
+  }
+});
+
 t.test('the log of a raw sender that was open at the kill is closed as truncated', async (t) => {
   const rig = await started(t, { publishSeconds: 1 });
   rig.call().send('one\ntwo\n');
   await until('it is published', () => isThere(rig, 'origin'));
   await rig.kill();
   await rig.start();
-  await until('it is closed', () => /> truncated: the receiver was restarted\n$/.test(rig.git(rig.remote('origin'), 'show', `main:${rig.git(rig.remote('origin'), 'ls-tree', '-r', '--name-only', 'main').trim()}`)));
+  const path = rig.git(rig.remote('origin'), 'ls-tree', '-r', '--name-only', 'main').split('\n').find((name) => name.startsWith('build-debian/')) as string;
+  await until('it is closed', () => /> truncated: the receiver was restarted\n$/.test(rig.file(path).toString()));
   await rig.allPushed();
   rig.checkHistory();
 });
