@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import commonjs from '@rollup/plugin-commonjs';
 import json from '@rollup/plugin-json';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
-import { rollup } from 'rollup';
+import { rollup } from '@rollup/wasm-node';
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
 

@@ -32,7 +32,10 @@ root=/var/lib/build-infra/root
 rm -rf $root; mkdir -p $root; tar -C $root -xf /var/lib/build-infra/base-$suite.tar
 mkdir -p $root/etc/apt/keyrings; cat > $root/etc/apt/keyrings/farm.asc
 host=\${url#*://}; host=\${host%%/*}; host=\${host%%:*}
-echo "deb [signed-by=/etc/apt/keyrings/farm.asc] $url $suite main" > $root/etc/apt/sources.list.d/farm.list
+echo "deb [signed-by=/etc/apt/keyrings/farm.asc] $url $suite main" > $root/etc/apt/sources.list.new
+# First of all sources: a package that was built to the same version as the distribution's may count as the same one for apt.
+cat $root/etc/apt/sources.list >> $root/etc/apt/sources.list.new 2>/dev/null || true
+mv $root/etc/apt/sources.list.new $root/etc/apt/sources.list
 printf 'Package: *\\nPin: origin "%s"\\nPin-Priority: 1001\\n' "$host" > $root/etc/apt/preferences.d/farm
 cp -L /etc/resolv.conf $root/etc/resolv.conf
 in_root() { bwrap --bind $root / --dev /dev --proc /proc --tmpfs /tmp --unshare-pid --die-with-parent --cap-add ALL --clearenv --setenv PATH /usr/sbin:/usr/bin:/sbin:/bin --setenv DEBIAN_FRONTEND noninteractive --setenv LANG C.UTF-8 -- "$@"; }
