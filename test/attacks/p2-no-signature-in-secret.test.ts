@@ -43,7 +43,7 @@ await t.test('what the build VM may have signed, and what not', async (t) => {
     await publishIntent(build, signingKey, bytes('mode'), 'mode.txt');
     const script = "printf 'mode\\n' | python3 -c \"import struct,subprocess,sys;a=b'\\0--clearsign\\0-u\\0'+sys.argv[1].encode()+b'\\0';p=subprocess.Popen(['/usr/bin/qrexec-client-vm','@default','qubes.Gpg'],stdin=-1,stdout=-1);p.stdin.write(struct.pack('<I',len(a)-1)+a.ljust(1024,b'\\0')+struct.pack('<iI',0,5)+b'mode\\n'+struct.pack('<iI',0,0));p.stdin.flush();d=b''\nwhile b'refused' not in d and b'SIGNED' not in d:\n  c=p.stdout.read1(65536)\n  if not c: break\n  d+=c\nsys.stdout.write(repr(d))\" \"$1\"";
     const answer = await build.run(['sh', '-c', script, 'ask', signingKey]);
-    t.match(answer.stdout, /refused NO_GRANT/);
+    t.match(answer.stdout, /refused OTHER_KEY_OR_MODE/);
     t.notMatch(answer.stdout, /BEGIN PGP/);
   });
 
@@ -81,6 +81,6 @@ await t.test('what the build VM may have signed, and what not', async (t) => {
   await t.test('a grant does not outlive a restart of the keys VM', async (t) => {
     await publishIntent(build, signingKey, bytes('reboot'), 'reboot.txt');
     await farm.dom0.stopVm('keys-debian');
-    await refused(t, bytes('reboot'), /refused NO_GRANT/);
+    await refused(t, bytes('reboot'), /refused GRANT_EXPIRED/);
   });
 });

@@ -29,7 +29,7 @@ mv $base.part $base
 const visit = `set -eu
 suite=$1 url=$2 wanted=$3 version=$4
 root=/var/lib/build-infra/root
-rm -rf $root; mkdir -p $root; tar -C $root -xf /var/lib/build-infra/base-$suite.tar
+rm -rf $root; mkdir -p $root; tar -C $root --exclude=./dev/* -xf /var/lib/build-infra/base-$suite.tar
 mkdir -p $root/etc/apt/keyrings; cat > $root/etc/apt/keyrings/farm.asc
 host=\${url#*://}; host=\${host%%/*}; host=\${host%%:*}
 echo "deb [signed-by=/etc/apt/keyrings/farm.asc] $url $suite main" > $root/etc/apt/sources.list.new
