@@ -26,6 +26,8 @@ export interface AgentOptions {
   sshConfig: string;
   /** in place of /usr/bin/qrexec-client-vm */
   qrexecClient?: string;
+  /** publications between two packings of the repository; by default some hundred */
+  packEvery?: number;
   report: Reporter;
 }
 
@@ -65,7 +67,7 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
     call: (receipt) => callService({ service: `qubesbuilder.LogReceived+${source.vm}`, input: receipt, limitBytes: replyLimitBytes, timeoutMs: receiptTimeoutMs, ...(options.qrexecClient === undefined ? {} : { client: options.qrexecClient }) }),
     journalGrew: () => publisher.journalGrew(),
   })]));
-  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock: systemClock });
+  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock: systemClock, ...(options.packEvery === undefined ? {} : { packEvery: options.packEvery }) });
 
   logs.recover();
   let stopped = false;

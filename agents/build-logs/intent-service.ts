@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
+import { createHash } from 'node:crypto';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { readAll, type Call, type Reporter } from '../shared/socket-service.js';
 import { intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
-import { sha256Of, type Publisher } from './publisher.js';
+import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
 const checkIntent = checkWith<IntentDocument>(intentSchema);
@@ -45,7 +46,7 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     const bytes = await readAll(call.stream, intentLimitBytes, readTimeoutMs);
     const intents = intentsOf(readDocument(bytes, intentLimitBytes, checkIntent));
     await checkIntents(intents, source, options.logExists);
-    const sha256 = sha256Of(bytes);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
     // A second grant of the same document would make the keys VM refuse the whole receipt.
     if (asked.has(sha256) || await options.publisher.isKnownIntent(source.vm, sha256)) throw new Refusal('INTENT_KNOWN', 'this very document was published already; ask again with another nonce');
     const grants = intents.map((intent) => ({ sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256 }));

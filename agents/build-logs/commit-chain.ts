@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The history of publications as this VM made it: its head, and how one more commit comes onto it. Every commit has exactly one parent,
+// carries the next number and is signed by the logs key; keys VMs get these very bytes as proof. docs/formats.md, "Publication".
+import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
+import { readPublicationMessage, writePublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
+import type { TreeEntry } from './git-objects.js';
+import type { GitRepository } from './git-repository.js';
+import type { Clock } from './line-stamper.js';
+import type { Target } from './remote.js';
+import type { Signer } from './signer.js';
+
+export interface Head extends Target {
+  tree: string;
+}
+
+export interface CommitChainOptions {
+  repository: GitRepository;
+  signer: Signer;
+  /** this VM's name, for the commits */
+  vm: string;
+  clock: Clock;
+}
+
+export interface NewCommit {
+  /** what the message vouches for */
+  files: PublishedFile[];
+  /** by path; null takes a file away */
+  blobs: ReadonlyMap<string, string | null>;
+  /** for the subject */
+  intents: number;
+}
+
+const keptInMemory = 500;
+
+export class CommitChain {
+  readonly #options: CommitChainOptions;
+  readonly #recent = new Map<string, Buffer>();
+  #head: Head | null = null;
+
+  constructor(options: CommitChainOptions) {
+    this.#options = options;
+  }
+
+  /** null before the first publication */
+  get head(): Head | null {
+    return this.#head;
+  }
+
+  /** @param commit the head of the repository, checked */
+  async open(commit: string): Promise<Head> {
+    const { tree, message } = readGitCommit(await this.#commit(commit));
+    return this.#head = { commit, tree, seq: readPublicationMessage(message).seq };
+  }
+
+  async find(path: string): Promise<TreeEntry | undefined> {
+    return this.#options.repository.find(this.#head?.tree ?? null, path);
+  }
+
+  /** One more commit, signed and on disk, and the branch on it. */
+  async append({ files, blobs, intents }: NewCommit): Promise<Head> {
+    const { repository, signer, vm, clock } = this.#options;
+    const before = this.#head;
+    const tree = await repository.withFiles(before?.tree ?? null, blobs);
+    const seq = (before?.seq ?? 0) + 1;
+    const subject = `Publish ${files.length} file${files.length === 1 ? '' : 's'}${intents === 0 ? '' : `, ${intents} intent${intents === 1 ? '' : 's'}`}`;
+    const who = `${vm} <${vm}@build-infra.invalid> ${Math.floor(clock() / 1e6)} +0000`;
+    const head = [`tree ${tree}`, ...(before === null ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
+    const message = `\n\n${writePublicationMessage({ subject, files, seq })}`;
+    const signature = await signer.sign(Buffer.from(head + message));
+    const body = Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`);
+    const { id } = repository.objects.write('commit', body);
+    try {
+      await repository.moveBranch(before?.commit ?? null, id);
+    } catch (error) {
+      // The branch may have moved although git complained: what it shows counts.
+      if (await repository.head() !== id) throw error;
+    }
+    this.#remember(id, body);
+    return this.#head = { commit: id, seq, tree };
+  }
+
+  #remember(commit: string, body: Buffer): void {
+    if (this.#recent.size >= keptInMemory) this.#recent.delete(this.#recent.keys().next().value as string);
+    this.#recent.set(commit, body);
+  }
+
+  async #commit(id: string): Promise<Buffer> {
+    const known = this.#recent.get(id);
+    if (known !== undefined) return known;
+    const body = await this.#options.repository.object(id, 'commit');
+    if (body === undefined || gitObjectId('commit', body) !== id) throw new Error(`commit ${id} is missing`);
+    return body;
+  }
+
+  /** For receipts: raw commits after `from` up to `to`, oldest first; undefined where `from` is not among them. */
+  async commitsAfter(from: string | null, to: string): Promise<Buffer[] | undefined> {
+    const bodies: Buffer[] = [];
+    for (let id: string | undefined = to; id !== undefined && id !== from;) {
+      const body = await this.#commit(id);
+      bodies.unshift(body);
+      id = readGitCommit(body).parents[0];
+      if (id === undefined && from !== null) return undefined;
+    }
+    return bodies;
+  }
+}
