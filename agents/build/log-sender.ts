@@ -30,6 +30,10 @@ export interface PublishedLog {
   commit: string;
 }
 
+function notOurs(piece: Buffer): Buffer {
+  return piece[0] === 0x3e || piece[0] === 0x1b ? Buffer.concat([Buffer.from(' '), piece]) : piece;
+}
+
 const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
 
 type Client = ChildProcessByStdio<Writable, Readable, null>;
@@ -100,16 +104,17 @@ export class LogSender {
   }
 
   /**
-   * One line of a tool, without its newline. A tool's line that begins with `>` gets a space before it: only we say how a stage ended.
+   * One line of a tool, without its newline. Where the receiver could show a `>` at the beginning of what a tool said, a space goes
+   * before it: only we say how a stage ended. The receiver takes escape sequences away, so what follows one counts as a beginning too,
+   * and each piece of a long line does.
    * @returns false when the producer should wait for drained()
    */
   tool(line: Buffer): boolean {
-    if (line[0] === 0x3e) line = Buffer.concat([Buffer.from(' '), line]);
     while (line.length > pieceBytes) {
-      this.write(Buffer.concat([line.subarray(0, pieceBytes), Buffer.from(pieceMark)]));
+      this.write(Buffer.concat([notOurs(line.subarray(0, pieceBytes)), Buffer.from(pieceMark)]));
       line = line.subarray(pieceBytes);
     }
-    return this.write(line);
+    return this.write(notOurs(line));
   }
 
   private write(line: Buffer): boolean {
