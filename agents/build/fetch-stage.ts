@@ -20,7 +20,21 @@ export interface FetchOptions {
   /** the job's folder: `source` is made there */
   folder: string;
   highest: HighestVersion | undefined;
+  /** components that are known to be this source package */
+  componentsOf(source: string): string[];
   now: Date;
+}
+
+/**
+ * A tag says its version and not its component, so one repository's signed tag could be shown under another's: an old version of a
+ * package would come back as a new version of its neighbour. A component stays the source package that it was, and no two are the same.
+ * @throws Refusal OTHER_SOURCE_PACKAGE; for a package that was renamed, a person removes highest/<component>.json
+ */
+function refuseOtherPackage(component: Component, source: string, options: FetchOptions): void {
+  const was = options.highest?.source;
+  if (was !== undefined && was !== source) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${was} and would be ${source} now`);
+  const other = options.componentsOf(source).find((name) => name !== component.name);
+  if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
 }
 
 const manifestLinesLogged = 2000;
@@ -35,9 +49,9 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
 /**
  * Fetches, verifies without network, and exports.
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
- *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH
+ *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, OTHER_SOURCE_PACKAGE
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sourceDateEpoch: number }> {
+export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; source: string; sourceDateEpoch: number }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);
@@ -61,8 +75,10 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
 
   const changelog = readChangelog(tree);
   if (changelog.version !== job.version) throw new Refusal('VERSION_MISMATCH', `the tag says ${job.version}, debian/changelog says ${changelog.version}`);
+  refuseOtherPackage(component, changelog.source, options);
   rmSync(repositoryFolder, { recursive: true });
   return {
+    source: changelog.source,
     evidence: {
       url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,
       manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },

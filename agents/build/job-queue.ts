@@ -12,6 +12,8 @@ export interface HighestVersion {
   version: string;
   tagObject: string;
   job: string;
+  /** the source package that it is; not in files of earlier releases */
+  source?: string;
 }
 
 export class JobQueue {
@@ -80,6 +82,12 @@ export class JobQueue {
   highest(component: string): HighestVersion | undefined {
     const bytes = readIfThere(join(this.#highest, `${component}.json`));
     return bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8')) as HighestVersion;
+  }
+
+  /** Components of which a version was verified that is this source package. */
+  componentsOf(source: string): string[] {
+    const components = readdirSync(this.#highest).flatMap((name) => (/^[^.].*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
+    return components.filter((component) => this.highest(component)?.source === source);
   }
 
   /** Versions never go back: remembered before anything of this version is built. */

@@ -48,11 +48,12 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
   switch (step.stage) {
     case 'fetch': {
       const found = await fetchSource(job, component, {
-        forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name), now: new Date(),
+        forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
+        componentsOf: (source) => queue.componentsOf(source), now: new Date(),
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
-      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job });
+      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, source: found.source });
       return;
     }
     case 'build': {

@@ -8,7 +8,7 @@ import type { Component, Config } from '../../agents/build/config.js';
 import { fetchSource } from '../../agents/build/fetch-stage.js';
 import { listRemoteTags } from '../../agents/build/git.js';
 import { newJob, type Evidence } from '../../agents/build/job-document.js';
-import type { HighestVersion } from '../../agents/build/job-queue.js';
+import { JobQueue, type HighestVersion } from '../../agents/build/job-queue.js';
 import type { LineSink } from '../../agents/build/logged-program.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { Forge, Keys, tinyPackage, writeKeys, type TestRepository } from './forge.js';
@@ -35,7 +35,7 @@ let count = 0;
 interface Situation {
   repository: TestRepository;
   component: Component;
-  fetch(tag?: string, options?: { highest?: HighestVersion; now?: Date; keys?: string; version?: string; object?: string }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
+  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
   code(...args: Parameters<Situation['fetch']>): Promise<string>;
 }
 
@@ -55,7 +55,7 @@ function situation(test: { teardown(handler: () => void): void }, change: Partia
   const fetch: Situation['fetch'] = async (tag = 'v1.0-1', change = {}) => {
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());
-    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, highest: change.highest, now: change.now ?? new Date() }, log);
+    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date() }, log);
     return { evidence: found.evidence, folder, lines };
   };
   return {
@@ -116,6 +116,24 @@ void t.test('a tag whose version is not the one in debian/changelog is refused',
   const s = situation(t);
   s.repository.release(keys, [alice], 'v1.0-1', tinyPackage('1.0-2'));
   t.equal(await s.code(), 'VERSION_MISMATCH');
+});
+
+void t.test('a signed tag of one component is refused under another one, whose versions it would continue', async (t) => {
+  const s = situation(t);
+  const { object } = s.repository.release(keys, [alice], 'v1.0-1', tinyPackage('1.0-1'));
+  const older = { version: '0.9-1', tagObject: 'f'.repeat(40), job: 'x' };
+  t.equal(await s.code('v1.0-1', { highest: { ...older, source: 'hello-large' } }), 'OTHER_SOURCE_PACKAGE');
+  t.equal(await s.code('v1.0-1', { componentsOf: ['hello-other'] }), 'OTHER_SOURCE_PACKAGE');
+  t.equal(await s.code('v1.0-1', { highest: { ...older, source: 'hello-tiny' }, componentsOf: ['hello-tiny'] }), 'none');
+  t.equal(await s.code('v1.0-1', { highest: older }), 'none');
+
+  const folder = mkdtempSync(join(tmpdir(), 'bi-queue-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const queue = new JobQueue(join(folder, 'jobs'), join(folder, 'highest'));
+  queue.rememberHighest('hello-tiny', { version: '1.0-1', tagObject: object, job: 'x', source: 'hello-tiny' });
+  queue.rememberHighest('hello.json', { version: '1.0-1', tagObject: object, job: 'x' });
+  t.same(queue.componentsOf('hello-tiny'), ['hello-tiny']);
+  t.same(queue.componentsOf('hello'), []);
 });
 
 void t.test('a tree without debian/changelog is refused', async (t) => {
