@@ -32,7 +32,7 @@ export interface Generation {
   publicKeyName: string;
 }
 
-interface MadeBy {
+export interface MadeBy {
   job: string;
   dist: string;
 }
@@ -62,13 +62,22 @@ function poolOf(folder: string): Map<string, string> {
   return found;
 }
 
-/** What is published stays as it is. @throws Refusal ALREADY_PUBLISHED */
-export function refuseOtherBytes(generation: Generation | undefined, files: readonly HashedFile[]): void {
-  if (generation === undefined) return;
-  const pool = poolOf(join(generation.folder, 'pool'));
+/**
+ * What is published stays as it is. All distributions share one pool, in which a file name stands for one content: one version cannot be
+ * built for two distributions with different bytes.
+ * @throws Refusal ALREADY_PUBLISHED
+ */
+export function refuseOtherBytes(made: MadeBy, all: readonly Generation[], files: readonly HashedFile[]): void {
+  const last = all.at(-1);
+  if (last === undefined) return;
+  const pool = poolOf(join(last.folder, 'pool'));
   for (const file of files) {
     const folder = pool.get(file.name);
-    if (folder !== undefined && hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('ALREADY_PUBLISHED', `${file.name} is published with other bytes`);
+    if (folder === undefined || hashFile(folder, file.name).sha256 === file.sha256) continue;
+    const other = all.map(madeBy).findLast((by) => by.job === made.job && by.dist !== made.dist)?.dist;
+    throw new Refusal('ALREADY_PUBLISHED', other === undefined
+      ? `${file.name} is published with other bytes; a version is published once`
+      : `${file.name} is published for ${other} with other bytes; one version cannot be built for ${other} and for ${made.dist}, each needs a version of its own`);
   }
 }
 
@@ -107,7 +116,7 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
     return mine;
   }
   const last = all.at(-1);
-  refuseOtherBytes(last, files);
+  refuseOtherBytes(made, all, files);
   const part = join(options.folder, 'generation.part');
   await copyOf(last, part);
   await writeConfiguration(part, options);

@@ -47,6 +47,11 @@ export class JobQueue {
     return join(this.#folder, id);
   }
 
+  /** Whether what was built is still there: old jobs keep only their document. */
+  hasArtifacts(job: Job): boolean {
+    return existsSync(join(this.folderOf(job.job), 'artifacts'));
+  }
+
   get(id: string): Job | undefined {
     return this.#jobs.get(id);
   }

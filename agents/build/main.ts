@@ -12,6 +12,7 @@ import { runEngine } from './debian-engine/engine.js';
 import { listRemoteTags } from './git.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
+import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
 import { startPoller } from './poller.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
@@ -46,6 +47,7 @@ async function serve(): Promise<void> {
 
   const started = new Date();
   const queue = new JobQueue(paths.jobs, paths.highest);
+  pruneOldJobs(queue);
   const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
   const engines = { debian: [process.execPath, process.argv[1] as string, 'engine', 'debian'] };
   const worker = new Worker({

@@ -10,6 +10,7 @@ import { fetchSource } from './fetch-stage.js';
 import { jobIdentity, type Job, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from './logged-program.js';
+import { pruneOldJobs } from './old-jobs.js';
 import type { Paths } from './paths.js';
 import { publishFor } from './publish-stage.js';
 import { signFor } from './sign-stage.js';
@@ -81,7 +82,8 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
   }
 }
 
-/** Sources can be fetched again from their tag; artifacts, signed files and the job document stay. */
+/** Sources can be fetched again from their tag; artifacts and signed files stay as long as the job is not old, the job document for ever. */
 export function cleanUpJob(job: Job, queue: JobQueue): void {
   for (const name of ['source', 'repository.git', 'debsign.tmp']) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
+  pruneOldJobs(queue);
 }

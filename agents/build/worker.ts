@@ -70,8 +70,10 @@ export class Worker {
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
     if (job.state !== 'failed' && job.state !== 'refused') throw new Refusal('NOT_OVER', `the job is ${job.state}`);
     Object.assign(job, { state: 'queued' satisfies JobState, reason: null, ended: null, waiting: null });
-    // A failed build may have left nothing: what was cleaned up has to be fetched again.
-    job.finished = job.finished.filter((step) => step.stage !== 'fetch');
+    // What was cleaned up has to be made again: the source always, of an old job also what was built and signed for what is not published.
+    const built = queue.hasArtifacts(job);
+    const published = new Set(job.finished.filter((step) => step.stage === 'publish').map((step) => step.dist));
+    job.finished = job.finished.filter((step) => step.stage !== 'fetch' && (built || published.has(step.dist)));
     this.#pauses.delete(id);
     queue.save(job);
     this.wake();

@@ -11,6 +11,8 @@ import { sourceLines, type AptSource } from './apt-sources.js';
 import { builderId } from './jail.js';
 
 export const refreshDays = 7;
+/** A chroot of other sources or of a suite that is gone. */
+const forgottenDays = 30;
 const makeMs = 1800_000;
 // Not in the buildd variant, and dpkg-buildpackage wants it for packages that ask for root.
 const extraPackages = ['fakeroot'];
@@ -28,7 +30,11 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
     log.say(`clean chroot of ${suite}: ${tar}`);
     return tar;
   }
-  for (const name of readdirSync(folder)) if (name.endsWith('.part.tar') || name.startsWith('mmdebstrap.')) rmSync(join(folder, name), { recursive: true, force: true });
+  for (const name of readdirSync(folder)) {
+    const left = name.endsWith('.part.tar') || name.startsWith('mmdebstrap.');
+    const forgotten = name.endsWith('.tar') && Date.now() - statSync(join(folder, name)).mtimeMs > forgottenDays * 86_400_000;
+    if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
+  }
   const part = join(folder, `${suite}-${kind}.part.tar`);
   const list = join(folder, 'sources.list');
   writeFileSync(list, lines);

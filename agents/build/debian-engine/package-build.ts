@@ -5,11 +5,12 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { printable, Refusal } from '../../shared/refusal.js';
 import { readChanges } from '../control-file.js';
 import { freezeFile, readPlainFile } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logged-program.js';
 import { proxyEnvironment } from '../program.js';
+import { pruneDebs, unusedDays } from './deb-cache.js';
 import { buildJail, installJail } from './jail.js';
 import type { PreparedSource } from './source-package.js';
 
@@ -30,6 +31,13 @@ export async function installBuildDependencies(chroot: string, cache: string, su
   };
   await apt('update');
   await apt('build-dep', '--no-install-recommends', source.folder);
+  try {
+    const removed = pruneDebs(debs, chroot);
+    if (removed.length > 0) log.say(`${removed.length} packages were not used for ${unusedDays} days and left the cache`);
+  } catch (error) {
+    // No reason not to build.
+    log.say(`the cache of packages was not cleaned: ${printable(String((error as Error).message))}`);
+  }
 }
 
 /** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT */
