@@ -1,31 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it touches. Git's own long-running
 // plumbing reads objects and moves the ref; only this agent writes here.
-import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { simpleGit, type SimpleGit } from 'simple-git';
 import { writeDurably } from '../shared/durable-files.js';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { BranchMover } from './branch-mover.js';
 import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
-
-export const branch = 'refs/heads/main';
-
-/** No configuration but the repository's own, which this agent wrote. */
-export const gitEnvironment: NodeJS.ProcessEnv = { ...cleanEnvironment, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' };
-
-/**
- * simple-git on a repository. What it holds back by default is permitted as far as the values are ours: no variable, option or URL
- * here comes from another VM.
- */
-export function gitIn(baseDir: string, more: { abort?: AbortSignal; sshCommand?: string } = {}): SimpleGit {
-  return simpleGit({
-    baseDir,
-    ...(more.abort === undefined ? {} : { abort: more.abort }),
-    unsafe: { allowUnsafeTemplateDir: true, allowUnsafeConfigPaths: true, allowUnsafeSshCommand: true },
-    allowEnvironment: ['GIT_CONFIG_GLOBAL', 'GIT_CONFIG_NOSYSTEM', 'GIT_TERMINAL_PROMPT', 'GIT_SSH_COMMAND'],
-  }).env({ ...gitEnvironment, ...(more.sshCommand === undefined ? {} : { GIT_SSH_COMMAND: more.sshCommand }) } as Record<string, string>);
-}
+import { branch, gitIn } from './git-program.js';
+import { ObjectReader } from './object-reader.js';
 
 /** The repository's whole configuration, written at every start: nothing that was added to it by hand or accident stays. */
 const configuration = `[core]
@@ -40,130 +22,6 @@ const configuration = `[core]
 [push]
 \tdefault = nothing
 `;
-
-interface Waiting {
-  resolve(answer: { type: string; body: Buffer } | undefined): void;
-  reject(error: Error): void;
-}
-
-/** One `git cat-file --batch-command`, questions in order. */
-class ObjectReader {
-  readonly #repository: string;
-  #child: ChildProcess | undefined;
-  #waiting: Waiting[] = [];
-  #seen: Buffer[] = [];
-  #seenBytes = 0;
-  #needed = 0;
-
-  constructor(repository: string) {
-    this.#repository = repository;
-  }
-
-  ask(question: string): Promise<{ type: string; body: Buffer } | undefined> {
-    return new Promise((resolve, reject) => {
-      const child = this.#child ??= this.#start();
-      this.#waiting.push({ resolve, reject });
-      child.stdin?.write(`${question}\n`);
-    });
-  }
-
-  #start(): ChildProcess {
-    const child = spawn('git', ['--git-dir', this.#repository, 'cat-file', '--batch-command'], { stdio: ['pipe', 'pipe', 'ignore'], env: gitEnvironment });
-    child.stdout?.on('data', (chunk: Buffer) => {
-      this.#seen.push(chunk);
-      this.#seenBytes += chunk.length;
-      if (this.#seenBytes >= this.#needed) this.#read();
-    });
-    child.stdin?.on('error', () => undefined);
-    const gone = (): void => {
-      if (this.#child !== child) return;
-      this.#child = undefined;
-      this.#seen = [];
-      this.#seenBytes = this.#needed = 0;
-      for (const waiting of this.#waiting.splice(0)) waiting.reject(new Error('git cat-file ended'));
-    };
-    child.on('error', gone).on('close', gone);
-    return child;
-  }
-
-  #read(): void {
-    let data = this.#seen.length === 1 ? this.#seen[0] as Buffer : Buffer.concat(this.#seen);
-    this.#needed = 0;
-    for (;;) {
-      const end = data.indexOf(10);
-      if (end < 0) break;
-      const words = data.toString('utf8', 0, end).split(' ');
-      const kind = words.at(-2) as string;
-      // `info` answers like `contents` without the body; its question is spelled with ^{} nowhere, so the marker is ours.
-      if (words.at(-1) === 'missing' || words.at(-1) === 'ambiguous') {
-        this.#waiting.shift()?.resolve(undefined);
-        data = data.subarray(end + 1);
-        continue;
-      }
-      const size = Number(words.at(-1));
-      if (data.length < end + 1 + size + 1) {
-        this.#needed = end + 1 + size + 1;
-        break;
-      }
-      this.#waiting.shift()?.resolve({ type: kind, body: Buffer.from(data.subarray(end + 1, end + 1 + size)) });
-      data = data.subarray(end + 1 + size + 1);
-    }
-    this.#seen = data.length > 0 ? [data] : [];
-    this.#seenBytes = data.length;
-  }
-
-  stop(): void {
-    this.#child?.stdin?.end();
-    this.#child = undefined;
-  }
-}
-
-/** One `git update-ref --stdin`: git's own locks and its own fsync, without a process each time. */
-class BranchMover {
-  readonly #repository: string;
-  #child: ChildProcess | undefined;
-  #answered: ((line: string) => void) | undefined;
-
-  constructor(repository: string) {
-    this.#repository = repository;
-  }
-
-  move(from: string | null, to: string): Promise<void> {
-    const child = this.#child ??= this.#start();
-    return new Promise((resolve, reject) => {
-      let lines = '';
-      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
-      this.#answered = (text) => {
-        lines += text;
-        const done = lines.endsWith('commit: ok\n');
-        if (!done && text !== '') return;
-        clearTimeout(timer);
-        this.#answered = undefined;
-        if (done) resolve();
-        else reject(new Error(`git did not move ${branch} from ${from} to ${to}`));
-      };
-      child.stdin?.write(`start\nupdate ${branch} ${to} ${from ?? '0'.repeat(40)}\ncommit\n`);
-    });
-  }
-
-  #start(): ChildProcess {
-    const child = spawn('git', ['--git-dir', this.#repository, 'update-ref', '--stdin'], { stdio: ['pipe', 'pipe', 'ignore'], env: gitEnvironment });
-    child.stdout?.on('data', (chunk: Buffer) => this.#answered?.(chunk.toString()));
-    child.stdin?.on('error', () => undefined);
-    const gone = (): void => {
-      if (this.#child !== child) return;
-      this.#child = undefined;
-      this.#answered?.('');
-    };
-    child.on('error', gone).on('close', gone);
-    return child;
-  }
-
-  stop(): void {
-    this.#child?.stdin?.end();
-    this.#child = undefined;
-  }
-}
 
 export class GitRepository {
   readonly path: string;

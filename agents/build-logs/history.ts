@@ -5,7 +5,8 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage } from '../shared/formats/publication.js';
-import { branch, type GitRepository } from './git-repository.js';
+import { branch } from './git-program.js';
+import type { GitRepository } from './git-repository.js';
 import type { Remote } from './remote.js';
 import type { Signer } from './signer.js';
 

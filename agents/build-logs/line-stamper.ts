@@ -171,7 +171,7 @@ export class LineStamper {
         }
         this.#escape = Escape.begun;
         return this.#swallows(byte);
-      default:
+      case Escape.none:
         return false;
     }
   }

@@ -6,7 +6,8 @@ import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { RemoteConfig } from './config.js';
-import { branch, gitIn, type GitRepository } from './git-repository.js';
+import { branch, gitIn } from './git-program.js';
+import type { GitRepository } from './git-repository.js';
 
 export interface Target {
   commit: string;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Issue figures: intent to published and granted with two local remotes, for one and for 50 at once; and the cost of a publication
+// What publication costs: from intent to published and granted with two local remotes, for one and for 50 at once; and the cost of a publication
 // into a repository of 100,000 logs against one into an empty repository, in the same run, alternating.
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

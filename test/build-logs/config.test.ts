@@ -10,7 +10,7 @@ const good = {
   publishSeconds: 60, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64,
 };
 
-t.test('the configuration of docs/formats.md is taken', async (t) => t.same(checkConfig(structuredClone(good)), good));
+void t.test('the configuration of docs/formats.md is taken', async (t) => t.same(checkConfig(structuredClone(good)), good));
 
 const source = good.sources[0] as (typeof good.sources)[0];
 const remote = good.remotes[0] as (typeof good.remotes)[0];
@@ -27,7 +27,7 @@ for (const [what, change] of Object.entries({
   'a build VM with the name of a top folder': { sources: [{ ...source, vm: 'journal' }] },
   'no limit': { logBytes: undefined },
 })) {
-  t.test(`refused: ${what}`, async (t) => {
+  void t.test(`refused: ${what}`, async (t) => {
     t.throws(() => checkConfig({ ...structuredClone(good), ...change }), { code: 'BAD_DOCUMENT' });
   });
 }

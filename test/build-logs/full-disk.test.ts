@@ -19,7 +19,7 @@ function smallDisk(megabytes: number): string | undefined {
 }
 
 const disk = smallDisk(24);
-t.test('a full disk', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, async (t) => {
+void t.test('a full disk', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, async (t) => {
   const root = join(disk as string, 'r');
   mkdirSync(root);
   const rig = await Rig.make({ root, intentSeconds: 10 });

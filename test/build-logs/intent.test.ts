@@ -12,7 +12,7 @@ async function logOf(source: string): Promise<string> {
   return (await rig.call('', source).end('a line\n'))[0] as string;
 }
 
-t.test('an intent is published with what its VM has logged, and granted', async (t) => {
+void t.test('an intent is published with what its VM has logged, and granted', async (t) => {
   const log = rig.call().send(`${rig.header()}hello\nworld\n`);
   const path = (await log.line(/^opened /)).split(' ')[1] as string;
   await log.line(/^synced 2$/);
@@ -32,7 +32,7 @@ t.test('an intent is published with what its VM has logged, and granted', async 
   t.match(end.at(-1), /^published /);
 });
 
-t.test('what a VM had sent before its intent is in the same commit, acknowledged or not', async (t) => {
+void t.test('what a VM had sent before its intent is in the same commit, acknowledged or not', async (t) => {
   const log = rig.call().send(`${rig.header()}`);
   const path = (await log.line(/^opened /)).split(' ')[1] as string;
   log.send('the very last line\n');
@@ -42,7 +42,7 @@ t.test('what a VM had sent before its intent is in the same commit, acknowledged
   await log.end('> end status=0\n');
 });
 
-t.test('a document of several intents is one grant each', async (t) => {
+void t.test('a document of several intents is one grant each', async (t) => {
   const { format: _format, ...one } = rig.intent();
   const { format: _again, ...two } = rig.intent();
   const reply = await rig.ask({ format: 'build-infra/intent@1', intents: [one, two] });
@@ -50,13 +50,13 @@ t.test('a document of several intents is one grant each', async (t) => {
   t.equal(rig.keys.get('build-debian')?.receipts.at(-1)?.grants.length, 2);
 });
 
-t.test('50 intents at once share one or two publications', async (t) => {
+void t.test('50 intents at once share one or two publications', async (t) => {
   const replies = await Promise.all(Array.from({ length: 50 }, () => rig.ask(rig.intent())));
   t.ok(replies.every((reply) => reply.result === 'published'));
   t.ok(new Set(replies.map((reply) => reply.result === 'published' && reply.commit)).size <= 2);
 });
 
-t.test('refused:', async (t) => {
+void t.test('refused:', async (t) => {
   const commits = rig.git(rig.remote('origin'), 'rev-list', '--count', 'main');
   const foreign = await logOf('build-fedora');
   const own = await logOf('build-debian');
@@ -78,14 +78,14 @@ t.test('refused:', async (t) => {
   t.equal(Number(rig.git(rig.remote('origin'), 'rev-list', '--count', 'main')), Number(commits) + 3, 'nothing of it was published');
 });
 
-t.test('the same document a second time is refused: whoever wants the bytes again says so with another nonce', async (t) => {
+void t.test('the same document a second time is refused: whoever wants the bytes again says so with another nonce', async (t) => {
   const document = rig.intent();
   t.equal((await rig.ask(document)).result, 'published');
   t.equal(code(await rig.ask(document)), 'INTENT_KNOWN');
   t.equal((await rig.ask({ ...document, nonce: '0'.repeat(32) })).result, 'published');
 });
 
-t.test('the history that came of all this is signed, in line, and true', async (t) => {
+void t.test('the history that came of all this is signed, in line, and true', async (t) => {
   t.ok(rig.checkHistory('origin') > 5);
   t.equal(rig.checkHistory('mirror'), rig.checkHistory('origin'));
 });

@@ -60,7 +60,7 @@ class Resumer {
   }
 }
 
-t.test('killed again and again while logs stream and intents come: no acknowledged line is lost, none is doubled, the history is whole', async (t) => {
+void t.test('killed again and again while logs stream and intents come: no acknowledged line is lost, none is doubled, the history is whole', async (t) => {
   const rig = await started(t, { publishSeconds: 1 });
   const senders = Array.from({ length: 4 }, (_, i) => new Resumer(rig, `s${i}`, 12_000));
   let asking = true;
@@ -91,7 +91,7 @@ t.test('killed again and again while logs stream and intents come: no acknowledg
   t.equal((await rig.ask(rig.intent())).result, 'published');
 });
 
-t.test('killed between the commit and its push: the commit is pushed after the restart, and history does not fork', async (t) => {
+void t.test('killed between the commit and its push: the commit is pushed after the restart, and history does not fork', async (t) => {
   const rig = await started(t, { intentSeconds: 5 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const gate = join(rig.folder, 'gate');
@@ -113,7 +113,7 @@ t.test('killed between the commit and its push: the commit is pushed after the r
   t.equal(rig.checkHistory('mirror'), 3);
 });
 
-t.test('killed after a log ended and before it was published: it is published once, and its sender gets the answer', async (t) => {
+void t.test('killed after a log ended and before it was published: it is published once, and its sender gets the answer', async (t) => {
   const rig = await started(t, { intentSeconds: 2 });
   renameSync(rig.remote('mirror'), `${rig.remote('mirror')}.away`);
   const call = rig.call().send(`${rig.header()}one\n`);
@@ -131,7 +131,7 @@ t.test('killed after a log ended and before it was published: it is published on
   rig.checkHistory('mirror');
 });
 
-t.test('killed, or broken off, between the end line and the end of the stream: the log has ended well, and its sender hears so', async (t) => {
+void t.test('killed, or broken off, between the end line and the end of the stream: the log has ended well, and its sender hears so', async (t) => {
   const rig = await started(t);
   for (const how of ['killed', 'broken off']) {
     const call = rig.call().send(`${rig.header({ stage: how.replace(' ', '') })}one\n> end status=0\n`);
@@ -150,7 +150,7 @@ t.test('killed, or broken off, between the end line and the end of the stream: t
   }
 });
 
-t.test('the log of a raw sender that was open at the kill is closed as truncated', async (t) => {
+void t.test('the log of a raw sender that was open at the kill is closed as truncated', async (t) => {
   const rig = await started(t, { publishSeconds: 1 });
   rig.call().send('one\ntwo\n');
   await until('it is published', () => isThere(rig, 'origin'));
@@ -162,7 +162,7 @@ t.test('the log of a raw sender that was open at the kill is closed as truncated
   rig.checkHistory();
 });
 
-t.test('killed with a large log open: its packed form goes on growing', async (t) => {
+void t.test('killed with a large log open: its packed form goes on growing', async (t) => {
   const rig = await started(t);
   const block = Array.from({ length: 60_000 }, (_, i) => `line ${i} of a long build with some text\n`).join('');
   const call = rig.call().send(rig.header());

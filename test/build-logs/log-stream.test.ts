@@ -17,7 +17,7 @@ async function started(t: { teardown(act: () => unknown): void }, options?: RigO
 }
 const pathOf = (opened: string): string => opened.split(' ')[1] as string;
 
-t.test('a raw sender, as upstream sends, gets its path and then the commit that publishes the log', async (t) => {
+void t.test('a raw sender, as upstream sends, gets its path and then the commit that publishes the log', async (t) => {
   const rig = await started(t);
   const lines = await rig.call().end('one\ntwo\nlast');
   t.equal(lines.length, 2);
@@ -31,27 +31,27 @@ t.test('a raw sender, as upstream sends, gets its path and then the commit that 
   t.notOk(existsSync(join(rig.state, 'logs', lines[0] as string)), 'its bytes are in the repository only');
 });
 
-t.test('a log goes into the subdirectory that the sender names', async (t) => {
+void t.test('a log goes into the subdirectory that the sender names', async (t) => {
   const rig = await started(t);
   t.match((await rig.call('nightly').end('x\n'))[0], /^build-debian\/nightly\/log_/);
 });
 
-t.test('a log that is empty is published too', async (t) => {
+void t.test('a log that is empty is published too', async (t) => {
   const rig = await started(t);
   t.match((await rig.call().end())[1], /^published /);
 });
 
-t.test('a subdirectory of another spelling is refused', async (t) => {
+void t.test('a subdirectory of another spelling is refused', async (t) => {
   const rig = await started(t);
   t.match((await rig.call('..').end('x\n'))[0], /^refused BAD_ARGUMENT/);
 });
 
-t.test('a VM that is not configured is refused', async (t) => {
+void t.test('a VM that is not configured is refused', async (t) => {
   const rig = await started(t);
   t.match((await rig.call('', 'build-other').end('x\n'))[0], /^refused UNKNOWN_SOURCE/);
 });
 
-t.test('our own sender hears at once where its log is and which lines are on disk', async (t) => {
+void t.test('our own sender hears at once where its log is and which lines are on disk', async (t) => {
   const rig = await started(t);
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened \S+ 0$/));
@@ -68,13 +68,13 @@ t.test('our own sender hears at once where its log is and which lines are on dis
   t.notMatch(rig.file(path).toString(), /truncated/);
 });
 
-t.test('a header that is not one is refused', async (t) => {
+void t.test('a header that is not one is refused', async (t) => {
   const rig = await started(t);
   t.match(await rig.call().send('> build-infra log@1 {"job":"x"}\n').line(/./), /^refused BAD_HEADER/);
   t.match(await rig.call().send(rig.header({ more: 1 })).line(/./), /^refused BAD_HEADER/);
 });
 
-t.test('after a break the sender goes on where the file stands, and no line is lost or doubled', async (t) => {
+void t.test('after a break the sender goes on where the file stands, and no line is lost or doubled', async (t) => {
   const rig = await started(t);
   const first = rig.call().send(`${rig.header()}one\ntwo\npart of thr`);
   const path = pathOf(await first.line(/^opened/));
@@ -89,7 +89,7 @@ t.test('after a break the sender goes on where the file stands, and no line is l
   t.match(log, /part of thr\n.* > line broken off\n.* > the sender came back, going on after its line 2\n/);
 });
 
-t.test('a sender that lost only its answer gets it when it comes back', async (t) => {
+void t.test('a sender that lost only its answer gets it when it comes back', async (t) => {
   const rig = await started(t);
   const first = rig.call().send(`${rig.header()}one\n> end status=0\n`);
   const path = pathOf(await first.line(/^opened/));
@@ -98,7 +98,7 @@ t.test('a sender that lost only its answer gets it when it comes back', async (t
   t.strictSame(again, [`opened ${path} 2`, path, published]);
 });
 
-t.test('nobody goes on with the log of another VM or of another job', async (t) => {
+void t.test('nobody goes on with the log of another VM or of another job', async (t) => {
   const rig = await started(t, { sources: ['build-debian', 'build-fedora'] });
   const first = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await first.line(/^opened/));
@@ -106,7 +106,7 @@ t.test('nobody goes on with the log of another VM or of another job', async (t) 
   t.match(await rig.call().send(rig.header({ job: 'other-1', continues: { path, lines: 0 } })).line(/./), /^refused LOG_UNKNOWN/);
 });
 
-t.test('a sender with an acknowledgement that the file does not bear out raises an alarm', async (t) => {
+void t.test('a sender with an acknowledgement that the file does not bear out raises an alarm', async (t) => {
   const rig = await started(t);
   const first = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await first.line(/^opened/));
@@ -115,7 +115,7 @@ t.test('a sender with an acknowledgement that the file does not bear out raises 
   t.match(rig.report, /ALARM .*5 synced lines/);
 });
 
-t.test('a log whose sender stays away is closed as truncated and published', async (t) => {
+void t.test('a log whose sender stays away is closed as truncated and published', async (t) => {
   const rig = await started(t, { reopenSeconds: 1 });
   const first = rig.call().send(`${rig.header()}one\ntw`);
   const path = pathOf(await first.line(/^opened/));
@@ -125,13 +125,13 @@ t.test('a log whose sender stays away is closed as truncated and published', asy
   t.match(await rig.call().send(rig.header({ continues: { path, lines: 1 } })).line(/^published/), /^published/);
 });
 
-t.test('a stream that ends without its end line is told so and may come back', async (t) => {
+void t.test('a stream that ends without its end line is told so and may come back', async (t) => {
   const rig = await started(t);
   const lines = await rig.call().end(`${rig.header()}one\n`);
   t.match(lines.at(-1), /^refused NO_END/);
 });
 
-t.test('an endless stream is cut with a mark and refused, and the log is published', async (t) => {
+void t.test('an endless stream is cut with a mark and refused, and the log is published', async (t) => {
   const rig = await started(t, { logBytes: 200_000 });
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened/));
@@ -147,7 +147,7 @@ t.test('an endless stream is cut with a mark and refused, and the log is publish
   t.ok(log.length < 200_300);
 });
 
-t.test('a line of 100 MB is split and kept, in little memory', async (t) => {
+void t.test('a line of 100 MB is split and kept, in little memory', async (t) => {
   const rig = await started(t, {});
   const call = rig.call();
   const block = Buffer.alloc(1_000_000, 'x');
@@ -163,7 +163,7 @@ t.test('a line of 100 MB is split and kept, in little memory', async (t) => {
   t.ok(memory < 150_000, `${memory} kB`);
 });
 
-t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t) => {
+void t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t) => {
   const rig = await started(t, {});
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened/));
@@ -185,7 +185,7 @@ t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t) => 
   rig.checkHistory();
 });
 
-t.test('50 streams at once lose no line', async (t) => {
+void t.test('50 streams at once lose no line', async (t) => {
   const rig = await started(t);
   const streams = await Promise.all(Array.from({ length: 50 }, async (_, stream) => {
     const call = rig.call().send(rig.header({ stage: `s${stream}` }));
@@ -202,7 +202,7 @@ t.test('50 streams at once lose no line', async (t) => {
   t.equal(new Set(streams.map(({ lines }) => lines.at(-2))).size, 50);
 });
 
-t.test('a VM has only so many open logs', async (t) => {
+void t.test('a VM has only so many open logs', async (t) => {
   const rig = await started(t, { openLogs: 2 });
   const calls = [rig.call().send('a\n'), rig.call().send('b\n')];
   await until('both are open', () => existsSync(join(rig.state, 'logs/build-debian')) && readdirSync(join(rig.state, 'logs/build-debian'), { recursive: true }).filter((name) => String(name).endsWith('.json')).length === 2);
@@ -210,7 +210,7 @@ t.test('a VM has only so many open logs', async (t) => {
   for (const call of calls) t.match((await call.end())[1], /^published/);
 });
 
-t.test('an open log is published so long after its last new line, by itself', async (t) => {
+void t.test('an open log is published so long after its last new line, by itself', async (t) => {
   const rig = await started(t, { publishSeconds: 1 });
   const call = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await call.line(/^opened/));
@@ -220,6 +220,6 @@ t.test('an open log is published so long after its last new line, by itself', as
   t.equal(rig.git(rig.remote('mirror'), 'rev-list', '--count', 'main').trim(), before, 'and not again without a new line');
 });
 
-t.test('the history that came of all this is signed, in line, and true', async (t) => {
+void t.test('the history that came of all this is signed, in line, and true', async (t) => {
   t.ok(shared.checkHistory() > 5);
 });

@@ -10,7 +10,7 @@ async function started(t: { teardown(act: () => unknown): void }, options: RigOp
   return { rig, keysVm: rig.keys.get('build-debian') as FakeKeysVm };
 }
 
-t.test('the proof reaches from the head that the keys VM acknowledged to the publication', async (t) => {
+void t.test('the proof reaches from the head that the keys VM acknowledged to the publication', async (t) => {
   const { rig, keysVm } = await started(t);
   await rig.call().end('one\n');
   await rig.call().end('two\n');
@@ -19,7 +19,7 @@ t.test('the proof reaches from the head that the keys VM acknowledged to the pub
   t.strictSame(keysVm.receipts.map((receipt) => receipt.proof.commits.length), [3, 1]);
 });
 
-t.test('an answer that was lost does not lose the grant', async (t) => {
+void t.test('an answer that was lost does not lose the grant', async (t) => {
   const { rig, keysVm } = await started(t);
   let lost = 0;
   keysVm.answering = (lines) => (lost++ === 0 ? undefined : lines);
@@ -29,7 +29,7 @@ t.test('an answer that was lost does not lose the grant', async (t) => {
   t.equal(keysVm.journal.length, 1, 'granted once');
 });
 
-t.test('a keys VM that remembers an older or newer head is served from there', async (t) => {
+void t.test('a keys VM that remembers an older or newer head is served from there', async (t) => {
   const { rig, keysVm } = await started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const { head, seq } = keysVm;
@@ -40,7 +40,7 @@ t.test('a keys VM that remembers an older or newer head is served from there', a
   t.equal(keysVm.receipts.at(-1)?.proof.commits.length, 2);
 });
 
-t.test('a keys VM that remembers a commit which we never made is an alarm that survives a restart', async (t) => {
+void t.test('a keys VM that remembers a commit which we never made is an alarm that survives a restart', async (t) => {
   const { rig, keysVm } = await started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   keysVm.head = 'f'.repeat(40);
@@ -50,7 +50,7 @@ t.test('a keys VM that remembers a commit which we never made is an alarm that s
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_ALARM' });
 });
 
-t.test('a journal that was changed is an alarm: nothing is granted any more', async (t) => {
+void t.test('a journal that was changed is an alarm: nothing is granted any more', async (t) => {
   const { rig, keysVm } = await started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   keysVm.answering = ([reply, ...entries]) => [reply as string, ...entries.map((line) => line.replace(/"prev":"./, '"prev":"0').replace(/"prev":"0./, '"prev":"00').replace(/"prev":"00./, '"prev":"000'))];
@@ -60,13 +60,13 @@ t.test('a journal that was changed is an alarm: nothing is granted any more', as
   t.match((await rig.call().end('logs go on\n'))[1], /^published/);
 });
 
-t.test("a refusal of the keys VM is the intent's answer", async (t) => {
+void t.test("a refusal of the keys VM is the intent's answer", async (t) => {
   const { rig, keysVm } = await started(t);
   keysVm.answering = () => [JSON.stringify({ format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'FOREIGN_KEY', detail: 'not mine' })];
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'FOREIGN_KEY', detail: /not mine/ });
 });
 
-t.test('a keys VM that cannot be called is said so', async (t) => {
+void t.test('a keys VM that cannot be called is said so', async (t) => {
   const { rig, keysVm } = await started(t);
   await keysVm.close();
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_UNREACHABLE' });
@@ -74,7 +74,7 @@ t.test('a keys VM that cannot be called is said so', async (t) => {
   t.equal((await rig.ask(rig.intent())).result, 'published');
 });
 
-t.test('the journal is published: the entries of an answer with the next publication, the last ones after the last log of a job', async (t) => {
+void t.test('the journal is published: the entries of an answer with the next publication, the last ones after the last log of a job', async (t) => {
   const { rig, keysVm } = await started(t);
   const log = rig.call().send(rig.header());
   await log.line(/^opened/);
@@ -98,7 +98,7 @@ t.test('the journal is published: the entries of an answer with the next publica
   t.strictSame(keysVm.receipts.at(-1)?.grants, []);
 });
 
-t.test('a journal of many entries is published in files of 256', async (t) => {
+void t.test('a journal of many entries is published in files of 256', async (t) => {
   const { rig, keysVm } = await started(t);
   for (let i = 0; i < 600; i++) keysVm.enter('expired');
   t.equal((await rig.ask(rig.intent())).result, 'published');

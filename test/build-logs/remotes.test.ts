@@ -26,7 +26,7 @@ function count(rig: Rig, remote: string): number {
   return Number(rig.git(rig.remote(remote), 'rev-list', '--count', '--all').trim());
 }
 
-t.test('an intent whose push fails on one required remote is refused, named, not granted, and published later', async (t) => {
+void t.test('an intent whose push fails on one required remote is refused, named, not granted, and published later', async (t) => {
   const rig = await started(t, { intentSeconds: 2 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const away = `${rig.remote('mirror')}.away`;
@@ -43,7 +43,7 @@ t.test('an intent whose push fails on one required remote is refused, named, not
   t.equal(rig.keys.get('build-debian')?.receipts.flatMap((receipt) => receipt.grants).length, 2, 'the intent that was refused never got a grant');
 });
 
-t.test('a required remote that hangs refuses the intent in time, and others are served when it is back', async (t) => {
+void t.test('a required remote that hangs refuses the intent in time, and others are served when it is back', async (t) => {
   const rig = await started(t, { intentSeconds: 2 });
   const gate = hangs(rig, 'mirror');
   const begun = Date.now();
@@ -57,7 +57,7 @@ t.test('a required remote that hangs refuses the intent in time, and others are 
   rig.checkHistory('mirror');
 });
 
-t.test('a remote that is not required may hang or fail without holding anybody up', async (t) => {
+void t.test('a remote that is not required may hang or fail without holding anybody up', async (t) => {
   const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'slow', required: false }, { name: 'gone', required: false }] });
   hangs(rig, 'slow');
   rmSync(rig.remote('gone'), { recursive: true });
@@ -67,7 +67,7 @@ t.test('a remote that is not required may hang or fail without holding anybody u
   t.strictSame(rig.keys.get('build-debian')?.receipts.at(-1)?.remotes, ['origin']);
 });
 
-t.test('a remote that holds another history is an alarm: nothing is granted, nothing is forced', async (t) => {
+void t.test('a remote that holds another history is an alarm: nothing is granted, nothing is forced', async (t) => {
   const rig = await started(t, { intentSeconds: 5 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const mirror = rig.remote('mirror');
@@ -82,7 +82,7 @@ t.test('a remote that holds another history is an alarm: nothing is granted, not
   t.equal(rig.keys.get('build-debian')?.journal.length, grants);
 });
 
-t.test('a restored VM takes over the history of its remotes instead of beginning a second one', async (t) => {
+void t.test('a restored VM takes over the history of its remotes instead of beginning a second one', async (t) => {
   const rig = await started(t);
   const path = (await rig.call().end('before\n'))[0] as string;
   t.equal((await rig.ask(rig.intent())).result, 'published');
@@ -94,7 +94,7 @@ t.test('a restored VM takes over the history of its remotes instead of beginning
   t.match(rig.report, /took over the history of remote origin/);
 });
 
-t.test('a history that another key signed is not taken over', async (t) => {
+void t.test('a history that another key signed is not taken over', async (t) => {
   const stranger = await Rig.make();
   const rig = await Rig.make({ intentSeconds: 2 });
   t.teardown(() => Promise.all([rig.stop(), stranger.stop()]));
@@ -105,7 +105,7 @@ t.test('a history that another key signed is not taken over', async (t) => {
   t.equal(count(rig, 'origin'), 0);
 });
 
-t.test('without an answer of its remotes a new VM takes logs and waits with the first commit', async (t) => {
+void t.test('without an answer of its remotes a new VM takes logs and waits with the first commit', async (t) => {
   const rig = await Rig.make({ intentSeconds: 2 });
   t.teardown(() => rig.stop());
   renameSync(rig.remote('mirror'), `${rig.remote('mirror')}.away`);

@@ -26,7 +26,7 @@ async function startWith(rig: Rig, packEvery: number): Promise<{ close(): Promis
 const packs = (repository: string): string[] => readdirSync(join(repository, 'objects/pack')).filter((name) => name.endsWith('.pack'));
 const loose = (rig: Rig, repository: string): number => Number((/^count: ([0-9]+)$/m.exec(rig.git(repository, 'count-objects', '-v')) as RegExpExecArray)[1]);
 
-t.test('after the periodic repack the history still reads, and the next publications and a next start work', async (t) => {
+void t.test('after the periodic repack the history still reads, and the next publications and a next start work', async (t) => {
   const rig = await Rig.make();
   t.teardown(() => rig.stop());
   const repository = join(rig.state, 'repository.git');
@@ -57,7 +57,7 @@ t.test('after the periodic repack the history still reads, and the next publicat
   for (const remote of ['origin', 'mirror']) t.equal(rig.checkHistory(remote), Number(rig.git(repository, 'rev-list', '--count', 'main').trim()));
 });
 
-t.test('objects that were packed under a reader which runs already are read', async (t) => {
+void t.test('objects that were packed under a reader which runs already are read', async (t) => {
   const rig = await Rig.make();
   t.teardown(() => rig.stop());
   const repository = await GitRepository.open(join(rig.folder, 'alone.git'));
