@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The journal on disk: docs/formats.md, "Journal". Appending returns once the lines are on disk. At start every line is read again,
 // in pieces of 1 MiB, and must continue the chain: whoever changed, dropped or reordered a line keeps this VM from signing.
+import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { syncFolder } from '../shared/durable-files.js';
@@ -156,13 +157,24 @@ export class Journal {
     const start = this.#starts[seq];
     if (start === undefined) return [];
     const end = this.#starts[seq + limit] ?? this.#size;
-    const bytes = Buffer.alloc(end - start);
-    for (let done = 0; done < bytes.length;) {
-      const got = readSync(this.#fd, bytes, done, bytes.length - done, start + done);
+    return this.#bytes(start, end - start).toString('utf8').slice(0, -1).split('\n');
+  }
+
+  #bytes(from: number, size: number): Buffer {
+    const bytes = Buffer.alloc(size);
+    for (let done = 0; done < size;) {
+      const got = readSync(this.#fd, bytes, done, size - done, from + done);
       if (got === 0) throw new Error('the journal is shorter than it was');
       done += got;
     }
-    return bytes.toString('utf8').slice(0, -1).split('\n');
+    return bytes;
+  }
+
+  /** SHA-256 of the first `size` bytes of the lines from entry `first` on; undefined if there are not so many before entry `end`. */
+  prefixHash(first: number, end: number, size: number): string | undefined {
+    const from = this.#starts[first - 1];
+    if (from === undefined || from + size > (this.#starts[end - 1] ?? this.#size)) return undefined;
+    return createHash('sha256').update(this.#bytes(from, size)).digest('hex');
   }
 
   close(): void {

@@ -8,7 +8,8 @@ import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import { objectIdPattern, sha256Pattern } from '../shared/formats/names.js';
 import type { SigningMode } from '../shared/formats/intent.js';
-import { journalLineHash } from '../shared/formats/journal.js';
+import { journalFileEntries, journalLineHash } from '../shared/formats/journal.js';
+import type { PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest } from '../shared/formats/receipt.js';
 import { GrantBook, type Clock, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
@@ -196,6 +197,12 @@ export class Ledger {
   linesAfter(known: JournalPosition | null, limit: number): string[] {
     if (known !== null && this.#journal.hashAt(known.seq) !== known.sha256) throw new Refusal('JOURNAL_FORK', `journal entry ${known.seq} is not the one that build-logs holds`);
     return this.#journal.linesAfter(known?.seq ?? 0, limit);
+  }
+
+  /** Whether a file that is published as part of `keysVm`'s journal, which is this one, holds what this journal holds, from a file's first entry on. */
+  publishedTruly(keysVm: string, file: PublishedFile): boolean {
+    const entries = journalFileEntries(keysVm, file.path);
+    return entries !== undefined && this.#journal.prefixHash(entries.first, entries.end, file.size) === file.sha256;
   }
 
   close(): void {

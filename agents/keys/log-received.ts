@@ -31,7 +31,7 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
   let open = 0;
 
   async function take(receipt: Receipt): Promise<ReceiptReply> {
-    const proven = await checkReceipt(receipt, config, ledger.head, verify);
+    const proven = await checkReceipt(receipt, config, ledger.head, verify, (file) => ledger.publishedTruly(config.vm, file));
     const until = ledger.accept(proven.head, receipt.source, proven.grants, proven.timesAsked);
     return { format: receiptReplyFormat, result: 'accepted', head: proven.head.commit, granted: proven.grants.length, until };
   }
@@ -39,7 +39,7 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
   function refuse(refusal: Refusal, receipt?: Receipt): ReceiptReply {
     report(`qubesbuilder.LogReceived: ${refusal.line()}`);
     // Two histories signed by one key are worth knowing by name.
-    const commit = refusal.code === 'FORK' ? receipt?.commit ?? null : null;
+    const commit = refusal.code === 'FORK' || refusal.code === 'JOURNAL_ALTERED' ? receipt?.commit ?? null : null;
     if (!outOfStep.has(refusal.code)) ledger.refused({ source: config.source, commit, result: refusal.code });
     return { format: receiptReplyFormat, result: 'refused', head: ledger.head?.commit ?? null, code: refusal.code, detail: refusal.message.slice(refusal.code.length + 2) };
   }

@@ -9,11 +9,13 @@
 //  3. position   the first one's parent is the commit that this VM remembers. On the first receipt: the first one is the root
 //                (seq 1, no parent), or the configured anchor or its child. Anything else is a fork, a gap, or old.
 //  4. signatures gpgv finds on each commit exactly one good signature, by the pinned logs key (logs-key.ts).
-//  5. end        the last commit is the one that the receipt names.
-//  6. intents    the SHA-256 and size of each intent document stand in a line `file intents/<source>/<day>/<sha256>.json` of one of
+//  5. journal    what a commit publishes as this VM's journal is, byte for byte, a beginning of it: whoever carries the journal
+//                cannot leave out or rewrite an entry and then get another signature.
+//  6. end        the last commit is the one that the receipt names.
+//  7. intents    the SHA-256 and size of each intent document stand in a line `file intents/<source>/<day>/<sha256>.json` of one of
 //                THESE commits, and the document is one that we can read to its last field.
-//  7. grants     each has the sha256, size, key and mode of an intent in the document it names; its key is one of ours.
-//  8. once       no entry of an intent document is granted more often than it stands in it, counted over all time (ledger.ts).
+//  8. grants     each has the sha256, size, key and mode of an intent in the document it names; its key is one of ours.
+//  9. once       no entry of an intent document is granted more often than it stands in it, counted over all time (ledger.ts).
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { readDocument } from '../shared/json-document.js';
@@ -118,12 +120,13 @@ function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<strin
 }
 
 /**
- * Checks 1 to 7 of the list above; nothing is written.
+ * Checks 1 to 8 of the list above; nothing is written.
  * @param receipt already read by the strict reader
  * @param head what this VM remembers, or null before its first receipt
+ * @param isOwnJournal whether a file under `journal/<this VM>/` holds what this VM's journal holds
  * @throws Refusal with the codes above, and BAD_DOCUMENT, BAD_COMMIT, NOT_SIGNED, BAD_PUBLICATION, BAD_SIGNATURE
  */
-export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: Head | null, verify: VerifyCommit): Promise<ProvenReceipt> {
+export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: Head | null, verify: VerifyCommit, isOwnJournal: (file: PublishedFile) => boolean): Promise<ProvenReceipt> {
   const missing = config.requiredRemotes.filter((remote) => !receipt.remotes.includes(remote));
   if (missing.length > 0) throw new Refusal('REMOTE_MISSING', `not confirmed on ${missing.join(', ')}`);
 
@@ -136,6 +139,10 @@ export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: H
   if (head === null) checkStart(chain, config.anchor);
   else checkContinues(chain, head);
   await checkSignatures(chain, verify);
+  for (const { commit, files } of chain) {
+    const altered = files.find((file) => file.path.startsWith(`journal/${config.vm}/`) && !isOwnJournal(file));
+    if (altered !== undefined) throw new Refusal('JOURNAL_ALTERED', `commit ${commit.id} publishes ${altered.path}, which is not what this VM wrote`);
+  }
   const last = chain.at(-1) as Publication;
   if (last.commit.id !== receipt.commit) throw new Refusal('WRONG_COMMIT', `the proof ends at ${last.commit.id}`);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Receipts: what the build-logs VM, or somebody in its place, can and cannot make the keys VM believe.
 import t from 'tap';
+import { journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
 import { KeysMachine, sha256, type Published } from './keys-machine.js';
 
@@ -186,4 +187,35 @@ await t.test('a receipt from any other VM is refused before it is read', async (
 
 await t.test('a receipt over its size is refused', async (t) => {
   t.match(await machine.sendRaw(Buffer.alloc(4 * 1024 * 1024 + 1, 0x20)), [/^refused TOO_LARGE /]);
+});
+
+await t.test('a journal that was rewritten on its way into the repository ends all signing', async (t) => {
+  const line = (entry: JournalEntry): string => `${journalLine(entry)}\n`;
+  const publishing = (entries: readonly JournalEntry[], path = journalPath('keys-debian', 1)): { path: string; size: number; sha256: string } => {
+    const body = entries.map(line).join('');
+    return { path, size: Buffer.byteLength(body), sha256: sha256(body) };
+  };
+  const tried = async (files: Parameters<typeof machine.publish>[0]): Promise<string> => {
+    machine.publish(files);
+    const code = await codeOf(machine.receipt([]));
+    if (code !== 'accepted') machine.history.pop();
+    return code;
+  };
+  const journal = machine.journal().slice(0, 256);
+  t.ok(journal.length > 3);
+  t.equal(await tried([publishing(journal.slice(0, 2))]), 'accepted');
+  t.equal(await tried([publishing(journal)]), 'accepted');
+  // The second entry left out, and all after it numbered and chained anew, as whoever carries the journal could.
+  let last = noEntry;
+  const rewritten = journal.filter((_, index) => index !== 1).map((entry, index) => {
+    const chained = { ...entry, seq: index + 1, prev: last };
+    last = journalLineHash(journalLine(chained));
+    return chained;
+  });
+  t.equal(await tried([publishing(rewritten)]), 'JOURNAL_ALTERED');
+  t.equal(await tried([publishing(journal.slice(1))]), 'JOURNAL_ALTERED');
+  t.equal(await tried([publishing(journal, journalPath('keys-debian', 257))]), 'JOURNAL_ALTERED');
+  t.equal(await tried([publishing(journal, 'journal/keys-debian/000000000.jsonl')]), 'JOURNAL_ALTERED');
+  t.equal(await tried([{ ...publishing(journal), size: 1e14 }]), 'JOURNAL_ALTERED');
+  t.equal(await tried([publishing(rewritten, journalPath('keys-fedora', 1))]), 'accepted');
 });

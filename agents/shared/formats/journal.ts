@@ -50,9 +50,19 @@ export function journalLineHash(line: string): string {
   return createHash('sha256').update(line).digest('hex');
 }
 
+const entriesPerFile = 256;
+
 /** Where an entry is published: files of at most 256 entries, so that a publication's cost does not grow with the journal. */
 export function journalPath(keysVm: string, seq: number): string {
-  return `journal/${keysVm}/${String(Math.floor((seq - 1) / 256)).padStart(8, '0')}.jsonl`;
+  return `journal/${keysVm}/${String(Math.floor((seq - 1) / entriesPerFile)).padStart(8, '0')}.jsonl`;
+}
+
+/** The first entry of the file at `path`, and the first one after it; undefined where no file of this VM's journal has that path. */
+export function journalFileEntries(keysVm: string, path: string): { first: number; end: number } | undefined {
+  const number = /\/([0-9]{8,12})\.jsonl$/.exec(path)?.[1];
+  if (number === undefined) return undefined;
+  const first = Number(number) * entriesPerFile + 1;
+  return journalPath(keysVm, first) === path ? { first, end: first + entriesPerFile } : undefined;
 }
 
 const orNull = (schema: object): object => ({ anyOf: [{ type: 'null' }, schema] });
