@@ -7,6 +7,7 @@ import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { logEndLine, logHeaderPrefix, readLogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
+import { UnsyncedLines } from './unsynced-lines.js';
 
 export interface LogSenderOptions {
   client: string;
@@ -42,10 +43,7 @@ type Client = ChildProcessByStdio<Writable, Readable, null>;
 export class LogSender {
   readonly #options: Required<LogSenderOptions>;
   #path: string | undefined;
-  /** lines not synced; the first has number #synced */
-  #lines: Buffer[] = [];
-  #bytes = 0;
-  #synced = 0;
+  readonly #lines = new UnsyncedLines();
   /** the number of the next line to send on this connection */
   #next = 0;
   #ended = false;
@@ -120,18 +118,16 @@ export class LogSender {
   private write(line: Buffer): boolean {
     if (this.#ended) throw new Error('a line after the end of its log');
     this.#append(line);
-    return this.#bytes < this.#options.spoolBytes;
+    return this.#lines.bytes < this.#options.spoolBytes;
   }
 
   #append(line: Buffer): void {
-    const framed = Buffer.concat([line, Buffer.from('\n')]);
-    this.#lines.push(framed);
-    this.#bytes += framed.length;
+    this.#lines.append(line);
     this.#pump();
   }
 
   async drained(): Promise<void> {
-    while (this.#bytes >= this.#options.spoolBytes && this.#failure === undefined) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    while (this.#lines.bytes >= this.#options.spoolBytes && this.#failure === undefined) await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -152,7 +148,7 @@ export class LogSender {
 
   #connect(): void {
     const header: LogHeader = { ...this.#options.header };
-    if (this.#path !== undefined) header.continues = { path: this.#path, lines: this.#synced };
+    if (this.#path !== undefined) header.continues = { path: this.#path, lines: this.#lines.synced };
     const client = spawn(this.#options.client, ['@default', 'qubesbuilder.BuildLog'], { stdio: ['pipe', 'pipe', 'ignore'], env: cleanEnvironment });
     this.#client = client;
     this.#streaming = false;
@@ -210,8 +206,8 @@ export class LogSender {
   #onOpened(path: string, lines: number): void {
     if (this.#path !== undefined && path !== this.#path) return this.#drop('another log was opened');
     // Fewer than were acknowledged: acknowledged lines are lost there (P3), and this log proves nothing any more.
-    if (lines < this.#synced || lines > this.#synced + this.#lines.length) {
-      return this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs has ${lines} lines of ${path}, we know of ${this.#synced}`));
+    if (lines < this.#lines.synced || lines > this.#lines.total) {
+      return this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs has ${lines} lines of ${path}, we know of ${this.#lines.synced}`));
     }
     const first = this.#path === undefined;
     this.#path = path;
@@ -226,29 +222,27 @@ export class LogSender {
   }
 
   #onSynced(lines: number): void {
-    if (!this.#streaming || lines < this.#synced || lines > this.#next) return this.#drop('a count of lines that cannot be');
+    if (!this.#streaming || lines < this.#lines.synced || lines > this.#next) return this.#drop('a count of lines that cannot be');
     this.#forget(lines);
     this.#pump();
   }
 
   #forget(lines: number): void {
-    const gone = this.#lines.splice(0, lines - this.#synced);
-    this.#synced = lines;
-    for (const line of gone) this.#bytes -= line.length;
-    if (this.#bytes < this.#options.spoolBytes) this.#wake();
+    this.#lines.forget(lines);
+    if (this.#lines.bytes < this.#options.spoolBytes) this.#wake();
   }
 
   #pump(): void {
     const client = this.#client;
     if (client === undefined || !this.#streaming) return;
-    const total = this.#synced + this.#lines.length;
+    const { total, synced } = this.#lines;
     // After a break the end line waits until all before it are on disk: a log that was closed meanwhile cannot pass for a whole one.
-    const until = this.#ended && this.#continued && this.#synced < total - 1 ? total - 1 : total;
+    const until = this.#ended && this.#continued && synced < total - 1 ? total - 1 : total;
     while (!this.#congested && this.#next < until) {
       // Many short lines go out in one write.
-      const batch = this.#lines.slice(this.#next - this.#synced, Math.min(until, this.#next + 256) - this.#synced);
-      this.#next += batch.length;
-      this.#congested = !client.stdin.write(Buffer.concat(batch));
+      const end = Math.min(until, this.#next + 256);
+      this.#congested = !client.stdin.write(this.#lines.between(this.#next, end));
+      this.#next = end;
     }
     if (this.#ended && this.#next === total && !this.#endSent) {
       this.#endSent = true;

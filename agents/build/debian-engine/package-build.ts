@@ -33,7 +33,7 @@ export async function installBuildDependencies(chroot: string, cache: string, su
   await apt('build-dep', '--no-install-recommends', source.folder);
   try {
     const removed = pruneDebs(debs, chroot);
-    if (removed.length > 0) log.say(`${removed.length} packages were not used for ${unusedDays} days and left the cache`);
+    if (removed.length > 0) log.say(`packages that left the cache, unused for ${unusedDays} days: ${removed.length}`);
   } catch (error) {
     // No reason not to build.
     log.say(`the cache of packages was not cleaned: ${printable(String((error as Error).message))}`);
