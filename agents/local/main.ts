@@ -35,11 +35,14 @@ const dist = dirname(fileURLToPath(import.meta.url));
 
 class Usage extends Error {}
 
-async function running(state: LocalState): Promise<AdminClient> {
-  try {
-    return await connectDom0(state);
-  } catch {
+async function withDom0<T>(state: LocalState, work: (dom0: AdminClient) => Promise<T>): Promise<T> {
+  const dom0 = await connectDom0(state).catch(() => {
     throw new Error('the farm is not running: npm run local -- up');
+  });
+  try {
+    return await work(dom0);
+  } finally {
+    dom0.close();
   }
 }
 
@@ -65,12 +68,10 @@ async function down(state: LocalState, purge: boolean): Promise<number> {
   return 0;
 }
 
-async function status(state: LocalState): Promise<number> {
-  const dom0 = await running(state);
+async function status(state: LocalState, dom0: AdminClient): Promise<number> {
   process.stdout.write('VM            state     network\n');
   for (const vm of await dom0.list()) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
   const jobs = readBuildStatus(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')));
-  dom0.close();
   process.stdout.write('\njobs\n');
   if (jobs?.running) process.stdout.write(`  running  ${jobs.running.job}  ${jobs.running.stage}${jobs.running.waiting === null ? '' : ` (waits: ${jobs.running.waiting.code})`}\n`);
   for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting === null ? '' : ` (waits: ${job.waiting.code} ${job.waiting.detail})`}\n`);
@@ -79,11 +80,8 @@ async function status(state: LocalState): Promise<number> {
   return 0;
 }
 
-async function exec(state: LocalState, vm: string | undefined, command: string[], root: boolean): Promise<number> {
-  if (vm === undefined || command.length === 0) throw new Usage('exec needs a VM and a command: exec VM -- CMD...');
-  const dom0 = await running(state);
+async function exec(dom0: AdminClient, vm: string, command: string[], root: boolean): Promise<number> {
   const child = await spawnInVm(dom0, vm, { argv: command, user: root ? 'root' : 'user', tty: process.stdin.isTTY && process.stdout.isTTY, env: { TERM: process.env['TERM'] ?? 'dumb' } });
-  dom0.close();
   return await new Promise((end) => child.once('close', (code) => end(code ?? 255)));
 }
 
@@ -147,13 +145,16 @@ async function run(argv: string[]): Promise<number> {
       return 0;
     }
     case 'down': nothingMore(); return await down(state, values.purge === true);
-    case 'status': nothingMore(); return await status(state);
-    case 'exec': return await exec(state, words[0], [...words.slice(1), ...command], values.root === true);
+    case 'status': nothingMore(); return await withDom0(state, (dom0) => status(state, dom0));
+    case 'exec': {
+      const [vm, ...more] = [...words, ...command];
+      if (vm === undefined || more.length === 0) throw new Usage('exec needs a VM and a command: exec VM -- CMD...');
+      return await withDom0(state, (dom0) => exec(dom0, vm, more, values.root === true));
+    }
     case 'trigger': {
       if (words[0] === undefined || words.length > 1) throw new Usage('trigger needs one component');
-      const dom0 = await running(state);
-      const answer = await giveCommand(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')), `trigger ${words[0]}`);
-      dom0.close();
+      const component = words[0];
+      const answer = await withDom0(state, (dom0) => giveCommand(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')), `trigger ${component}`));
       process.stdout.write(`${answer}\n`);
       return /^(queued|known) /.test(answer) ? 0 : 1;
     }

@@ -14,7 +14,7 @@ await t.test('root in the build VM finds no secret key, and no way to another VM
   t.equal(await root(`find / -xdev -path /proc -prune -o -name '${secret[0]}' -print 2>/dev/null`), '', 'its file is nowhere');
   t.equal(await root('find / -xdev -path /proc -prune -o -path "*private-keys-v1.d/*.key" -print 2>/dev/null'), '', 'there is no other secret key');
   t.equal(await root(`ls -d ${state.folder} 2>/dev/null`), '', 'the folder that holds the VMs is not there');
-  t.equal(await root('for p in /proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; echo; done | grep -c 'keys[-]agent' || true'), '0', 'the keys agent is not among its processes');
+  t.equal(await root('for p in /proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; echo; done | grep -c "keys[-]agent" || true'), '0', 'the keys agent is not among its processes');
   t.match(await root('cat /rw/config/build-infra/public-keys/*.asc'), /BEGIN PGP PUBLIC KEY BLOCK/);
   t.notMatch(await root('cat /rw/config/build-infra/public-keys/*.asc'), /PRIVATE/);
   const interfaces = (await keys.run(['cut', '-d:', '-f1', '-s', '/proc/net/dev'])).stdout.split(/\s+/).filter((name) => name !== '' && name !== 'lo');

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { connectDom0, addComponent, raiseFarm } from '../../agents/local/farm/farm.js';
+import { addComponent, raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
 import { auditArguments } from '../../agents/local/job/main-job.js';
@@ -16,7 +16,7 @@ import { pushTiny } from './tiny-package.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'whole-'));
 const local = (...args: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const child = execFile(process.execPath, [join(dist, 'local.mjs'), ...args, '--state', folder], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
+  const child = execFile(process.execPath, [join(dist, 'local.mjs'), '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
     resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
   });
 });
@@ -101,22 +101,27 @@ await t.test('every agent is killed once in the middle of a job: the job is done
   const clone = join(folder, 'clone.git');
   execFileSync('git', ['clone', '-q', '--bare', gitUrl('build-logs', settings.ports), clone]);
   const show = (path: string): string => execFileSync('git', ['-C', clone, 'show', `main:${path}`]).toString();
+  const published = (): string[] => {
+    execFileSync('git', ['-C', clone, 'fetch', '-q', 'origin', '+main:main']);
+    return execFileSync('git', ['-C', clone, 'ls-tree', '-r', '--name-only', 'main', 'build-debian/']).toString().trim().split('\n').map(show);
+  };
   const builds = job.logs.map(show).filter((text) => /tick 1\n/.test(text));
   t.ok(builds.length >= 1);
   const ticks = (text: string): number[] => [...text.matchAll(/: tick (\d+)$/gm)].map((found) => Number(found[1]));
   const whole = ticks(builds.at(-1) as string);
   t.strictSame(whole, Array.from({ length: 200 }, (_, n) => n + 1), 'the log of the build that counted has each line once, in order');
-  const allLogs = execFileSync('git', ['-C', clone, 'ls-tree', '-r', '--name-only', 'main', 'build-debian/']).toString().trim().split('\n').map(show);
-  const broken = allLogs.filter((text) => ticks(text).length > 0 && ticks(text).length < 200);
+  // Nobody goes on with the log of the killed build: after reopenSeconds it is closed.
+  let broken: string[] = [];
+  for (let tries = 0; tries < 100 && !/ > .*truncated/.test(broken[0] ?? ''); tries++) {
+    await sleep(1000);
+    broken = published().filter((text) => ticks(text).length > 0 && ticks(text).length < 200);
+  }
   t.equal(broken.length, 1, 'the log of the killed build is published too');
   t.ok(ticks(broken[0] as string).every((tick, index) => tick === index + 1), 'without a gap over the kill of build-logs');
   t.ok(ticks(broken[0] as string).length >= 60);
   t.match(broken[0], / > .*truncated/, 'and is marked as truncated');
-  const dom0 = await connectDom0(state);
-  dom0.close();
   const audit = await new Promise<{ status: number; out: string }>((resolve) => {
     const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm)], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
   });
-  if (audit.status !== 0) t.comment(audit.out);
-  t.equal(audit.status, 0);
+  t.equal(audit.status, 0, audit.status === 0 ? 'the audit passes' : audit.out);
 });

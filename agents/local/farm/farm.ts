@@ -93,10 +93,19 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
 
 /** Every VM up, keys made inside the VMs that hold them, the forge furnished. @param program the bundle to run dom0 from */
 export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}): Promise<Farm> {
+  const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
+  try {
+    return await raiseWith(dom0, state, tell, logsVm);
+  } catch (error) {
+    dom0.close();
+    throw error;
+  }
+}
+
+async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
   layForge(state.rootOf('forge'), settings.ports);
-  const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
   const machine = (name: string): SandboxedMachine => new SandboxedMachine(dom0, name, state.rootOf(name));
   const known = new Set((await dom0.list()).map(({ name }) => name));
   const add = async (spec: VmSpec): Promise<void> => {
