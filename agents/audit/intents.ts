@@ -2,7 +2,7 @@
 // Published intents: valid, named by their own hash, never changed, and with every log that they name published by then.
 import { createHash } from 'node:crypto';
 import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
-import { readDocument } from '../shared/json-document.js';
+import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
@@ -38,7 +38,7 @@ export class PublishedIntents {
     if (name !== `${sha256}.json`) return wrong('INTENT_NAME', `${sha256}.json`, name);
     let intents: Intent[];
     try {
-      intents = intentsOf(readDocument(file.bytes, intentLimitBytes, checkIntent));
+      intents = intentsOf(readPublicDocument(file.bytes, intentLimitBytes, checkIntent));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       return wrong('BAD_INTENT', 'a document of build-infra/intent@1', error.message);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
 import { createHash } from 'node:crypto';
-import { readDocument } from '../shared/json-document.js';
+import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { readAll, type Call, type Reporter } from '../shared/socket-service.js';
@@ -44,7 +44,7 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
   async function publish(call: Call, source: SourceConfig, receipts: Receipts): Promise<IntentReply> {
     receipts.demandTrust();
     const bytes = await readAll(call.stream, intentLimitBytes, readTimeoutMs);
-    const intents = intentsOf(readDocument(bytes, intentLimitBytes, checkIntent));
+    const intents = intentsOf(readPublicDocument(bytes, intentLimitBytes, checkIntent));
     await checkIntents(intents, source, options.logExists);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     // A second grant of the same document would make the keys VM refuse the whole receipt.

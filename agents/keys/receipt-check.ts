@@ -18,7 +18,7 @@
 //  9. once       no entry of an intent document is granted more often than it stands in it, counted over all time (ledger.ts).
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { readDocument } from '../shared/json-document.js';
+import { readPublicDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
 import { intentLimitBytes, intentsOf, type Intent } from '../shared/formats/intent.js';
@@ -114,7 +114,7 @@ function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<strin
     const bytes = fromBase64(encoded);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     if (named.get(sha256)?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
-    intents.set(sha256, intentsOf(readDocument(bytes, intentLimitBytes, readIntent)));
+    intents.set(sha256, intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent)));
   }
   return intents;
 }

@@ -22,3 +22,16 @@ export function readDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, 
   }
   return check(untrustedValue);
 }
+
+/**
+ * A document that strangers will read with readers of their own, and that must tell each of them the same: as readDocument, and refused
+ * where a field stands twice, or a number or text is spelled otherwise than JSON.stringify spells it. Blanks between tokens are free.
+ * @throws Refusal AMBIGUOUS_JSON, and as readDocument
+ */
+export function readPublicDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, check: Check<T>): T {
+  const document = readDocument(untrustedBytes, limitBytes, check);
+  const text = Buffer.from(untrustedBytes).toString('utf8');
+  const withoutBlanks = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|[\t\n\r ]+/g, (token) => (token.startsWith('"') ? token : ''));
+  if (withoutBlanks !== JSON.stringify(JSON.parse(text))) throw new Refusal('AMBIGUOUS_JSON', 'a field stands twice, or a value is spelled in an unusual way');
+  return document;
+}

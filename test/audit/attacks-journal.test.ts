@@ -10,6 +10,11 @@ attack('an intent with an unknown field', ['intents BAD_INTENT'], (farm) => {
   const bad = document.replace('"intents"', '"urgent":true,"intents"');
   farm.logs.commit({ put: { [path.replace(/[0-9a-f]{64}/, sha256(bad))]: bad } });
 }, { commit: 'head' });
+attack('an intent that tells the first-field reader something else than the last-field reader', ['intents BAD_INTENT'], (farm) => {
+  const { path, document } = farm.intent([one]);
+  const bad = document.replace('"intents"', '"intents":[],"intents"');
+  farm.logs.commit({ put: { [path.replace(/[0-9a-f]{64}/, sha256(bad))]: bad } });
+}, { commit: 'head' });
 attack('an intent under another name', ['intents INTENT_NAME'], (farm) => {
   const { path, document } = farm.intent([one]);
   farm.logs.commit({ put: { [path.replace(/[0-9a-f]{64}/, sha256('x'))]: document } });

@@ -189,6 +189,20 @@ await t.test('a receipt over its size is refused', async (t) => {
   t.match(await machine.sendRaw(Buffer.alloc(4 * 1024 * 1024 + 1, 0x20)), [/^refused TOO_LARGE /]);
 });
 
+await t.test('an intent in which a field stands twice is not signed, whichever of the two it asks for', async (t) => {
+  const wish = document('shown to some\n');
+  const hidden = document('shown to others\n');
+  const payload = /"payload":\{[^}]*\}/;
+  const both = wish.replace(payload, `${payload.exec(hidden)?.[0]},${payload.exec(wish)?.[0]}`);
+  t.same(JSON.parse(both), JSON.parse(wish));
+  machine.publish([machine.file(both)]);
+  t.equal(await codeOf(machine.receipt([both])), 'AMBIGUOUS_JSON');
+  t.equal(await codeOf(machine.receipt([])), 'accepted');
+  const spaced = JSON.stringify(JSON.parse(document('spaced\n')), null, 2);
+  machine.publish([machine.file(spaced)]);
+  t.equal(await codeOf(machine.receipt([spaced])), 'accepted');
+});
+
 await t.test('a journal that was rewritten on its way into the repository ends all signing', async (t) => {
   const line = (entry: JournalEntry): string => `${journalLine(entry)}\n`;
   const publishing = (entries: readonly JournalEntry[], path = journalPath('keys-debian', 1)): { path: string; size: number; sha256: string } => {
