@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { raiseFarm, type Farm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
+import type { LogsVm } from '../../agents/local/provision/pillar.js';
 import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -23,13 +24,11 @@ export interface StandingFarm {
 }
 
 /** Raised once for a test file; gone at its end. */
-export async function standFarm(t: Test, components: string[] = ['hello']): Promise<StandingFarm> {
+export async function standFarm(t: Test, logsVm: Partial<LogsVm> = {}): Promise<StandingFarm> {
   const folder = mkdtempSync(join(tmpdir(), 'farm-'));
   const state = new LocalState(folder);
-  const settings = await state.settings();
-  state.save({ ...settings, components });
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined);
+  const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined, logsVm);
   t.teardown(() => farm.dom0.shutdown());
   return farmOf(farm, state);
 }
