@@ -42,11 +42,11 @@ let detail = 0;
 for await (const line of createInterface({ input: run.stdout })) {
   const file = /^(not )?ok \d+ - out\/test\/(\S+)\.js(?: # time=(.*))?$/.exec(line);
   if (file !== null) process.stdout.write(`${file[1] === undefined ? 'ok     ' : 'FAILED '} ${file[2]} ${file[3] ?? ''}\n`);
-  const failed = /^\s+not ok /.test(line);
-  // What failed, and the lines that say how.
-  if (failed) detail = 40;
+  // What failed, not the tests around it (they have a time), and the lines that say how.
+  const failed = /^\s+not ok /.test(line) && !/ # time=/.test(line);
+  if (failed) detail = 30;
   if (failed || (detail > 0 && /^\s/.test(line) && !/^\s+(ok|#) /.test(line))) process.stdout.write(`        ${line.trimStart().slice(0, 300)}\n`);
-  if (/^\s+\.\.\.$/.test(line)) detail = 0;
+  if (/^\s+(\.\.\.|source: .*|stack: .*)$/.test(line)) detail = 0;
   else if (detail > 0) detail--;
   const summary = /^# \{ total: \d+,(.*)\}$/.exec(line)?.[1];
   for (const name of Object.keys(counts)) counts[name] += Number(new RegExp(` ${name}: (\\d+)`).exec(summary ?? '')?.[1] ?? 0);

@@ -64,6 +64,26 @@ void t.test('other bytes than announced are not taken', async (t) => {
   t.equal(place(t, ['a_1_all.deb'], (build) => writeFileSync(join(build, 'a_1_all.deb'), 'y')).take(), 'BAD_ARTIFACT');
 });
 
+const command = '$(touch${IFS}RAN).dsc';
+const poisons: [where: string, changes: (good: string) => string][] = [
+  ['in another list of checksums', (good) => good.replace('Checksums-Sha256', `Checksums-Sha1:\n ${'0'.repeat(40)} 1 ${command}\nChecksums-Sha256`)],
+  ['in the list of files', (good) => `${good}Files:\n ${'0'.repeat(32)} 1 misc optional ${command}\n`],
+  ['in a field after the lists', (good) => `${good}Files:\n ${'0'.repeat(32)} 1 misc optional a_1_all.deb\nX-More: x ${command}\n`],
+  ['after an empty line', (good) => `${good}Files:\n ${'0'.repeat(32)} 1 misc optional a_1_all.deb\n\nX-More: x ${command}\n`],
+];
+for (const [where, poison] of poisons) {
+  void t.test(`a name that debsign would have a shell evaluate is not taken: ${where}`, async (t) => {
+    const p = place(t, ['a_1_all.deb'], (build) => {
+      const changes = join(build, 'x_1_amd64.changes');
+      writeFileSync(changes, poison(readFileSync(changes, 'utf8')));
+      // So that the danger is real, and this test ends when it is not any more.
+      spawnSync('debsign', ['--no-conf', '-kAAAA', '-p/bin/false', 'x_1_amd64.changes'], { cwd: build });
+      t.ok(existsSync(join(build, 'RAN')), 'debsign runs it');
+    });
+    t.equal(p.take(), 'BAD_CONTROL_FILE');
+  });
+}
+
 void t.test('another version than the job is not taken, nor two .changes', async (t) => {
   t.equal(place(t, [], (build) => writeFileSync(join(build, 'x_1_amd64.changes'), `Source: xx\nVersion: 2\nChecksums-Sha256:\n${line('a_1_all.deb')}\n`)).take(), 'VERSION_MISMATCH');
   t.equal(place(t, ['a_1_all.deb'], (build) => writeFileSync(join(build, 'y_1_amd64.changes'), '')).take(), 'NO_CHANGES');

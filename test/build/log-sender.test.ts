@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { LogSender, pieceBytes } from '../../agents/build/log-sender.js';
+import { toolLine } from '../../agents/build/debian-engine/engine.js';
+import { LogSender, pieceBytes, pieceMark } from '../../agents/build/log-sender.js';
 import { runLogged } from '../../agents/build/logged-program.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { writeDirectClient } from '../support/direct-client.js';
@@ -100,6 +101,19 @@ void t.test('a tool cannot speak as the agent where its long line is cut', async
   t.same(receiver.logs[0]?.lines.filter((line) => line.startsWith('>')), ['> end status=1']);
 });
 
+void t.test('what follows where a long line is cut can be no line of the engine either', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  for (const before of [pieceBytes, 4 * pieceBytes - 1, 4 * pieceBytes, 40 * pieceBytes]) {
+    await runLogged(['sh', '-c', `head -c ${before} /dev/zero | tr "\\0" =; echo "== artifact"`], log, { timeoutMs: 10_000, label: '' });
+  }
+  await log.end(1);
+  t.same(receiver.logs[0]?.lines.filter((line) => line.startsWith('=') && !line.startsWith('='.repeat(1000))), []);
+  t.ok(receiver.logs[0]?.lines.every((line, index, lines) => index === 0 || !lines[index - 1]?.endsWith(pieceMark) || line.startsWith(' ')));
+  t.equal(toolLine(Buffer.from('== artifact')).toString(), ' == artifact\n');
+  t.equal(toolLine(Buffer.from('\x1b[0m== artifact')).toString(), ' \x1b[0m== artifact\n');
+});
+
 void t.test('a tool cannot say how the stage ended', async (t) => {
   const { receiver, options } = await place(t);
   const log = await LogSender.open(options);
@@ -115,7 +129,7 @@ void t.test('a line of 100 MB goes through in marked pieces and little memory', 
   await log.end(0);
   const lines = receiver.logs[0]?.lines ?? [];
   t.equal(lines.at(-2), 'after');
-  t.equal(lines.slice(1, -2).reduce((sum, line) => sum + line.replace(' [line goes on]', '').length, 0), 100_000_000);
+  t.equal(lines.slice(1, -2).reduce((sum, line) => sum + line.replace(' [line goes on]', '').trim().length, 0), 100_000_000);
   t.ok(lines.every((line) => line.length < 65_536));
 });
 

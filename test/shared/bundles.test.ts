@@ -19,7 +19,7 @@ const madeOf = (name: string): Made => JSON.parse(readFileSync(join(top, 'dist',
 
 /** Program → folders of ours it may hold, packages that it may bring (with what they need), builtins. */
 const ajv = ['ajv', 'fast-deep-equal', 'fast-uri', 'json-schema-traverse'];
-const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross-spawn', 'execa', 'figures', 'get-stream', 'human-signals', 'is-plain-obj', 'is-stream', 'is-unicode-supported', 'isexe', 'npm-run-path', 'parse-ms', 'path-key', 'pretty-ms', 'shebang-command', 'shebang-regex', 'signal-exit', 'strip-final-newline', 'unicorn-magic', 'which', 'yoctocolors'];
+const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross-spawn', 'execa', 'figures', 'get-stream', 'human-signals', 'is-plain-obj', 'is-stream', 'is-unicode-supported', 'npm-run-path', 'parse-ms', 'path-key', 'pretty-ms', 'shebang-command', 'shebang-regex', 'signal-exit', 'strip-final-newline', 'unicorn-magic', 'which', 'yoctocolors'];
 const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
@@ -30,7 +30,7 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
     folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
     builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
   },
-  'build-infra': { folders: ['audit', 'local', 'shared'], packages: [...ajv, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'fs', 'module', 'os', 'path', 'process', 'timers/promises', 'url', 'util', 'zlib'] },
+  'build-infra': { folders: ['audit', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
