@@ -38,6 +38,24 @@ export interface Changes {
   files: HashedFile[];
 }
 
+/**
+ * Every list of files in a .changes is read by some tool, and debsign gives what it finds to a shell to evaluate: each list names the same
+ * files, and no line from the first list on ends in what debsign would take for a name, unless it is one of them.
+ * @throws Refusal BAD_CONTROL_FILE
+ */
+function refuseOtherNames(untrustedText: string, fields: ReadonlyMap<string, string>, names: readonly string[]): void {
+  const lines = untrustedText.split('\n');
+  for (const line of lines.slice(lines.findIndex((one) => /^(?:Checksum|Files)/.test(one)))) {
+    const untrustedName = /[ \t]([^ \t]*\.(?:dsc|buildinfo|changes)\r?)$/.exec(line)?.[1];
+    if (untrustedName !== undefined && !names.includes(untrustedName)) throw new Refusal('BAD_CONTROL_FILE', `"${printable(untrustedName)}" is not among the files with a SHA-256`);
+  }
+  for (const [field, value] of fields) {
+    if (field !== 'files' && !field.startsWith('checksum')) continue;
+    const listed = value.split('\n').filter((line) => line !== '').map((line) => line.split(/[ \t]+/).at(-1) ?? '');
+    if (listed.length !== names.length || listed.some((name) => !names.includes(name))) throw new Refusal('BAD_CONTROL_FILE', `the field ${field} lists other files than checksums-sha256`);
+  }
+}
+
 /** Source, Version and Checksums-Sha256 of a .changes. @throws Refusal BAD_CONTROL_FILE, BAD_ARTIFACT (a file name that is not taken) */
 export function readChanges(untrustedText: string): Changes {
   const fields = readFields(untrustedText);
@@ -53,6 +71,7 @@ export function readChanges(untrustedText: string): Changes {
     files.push({ name, size: Number(size), sha256 });
   }
   if (files.length === 0 || new Set(files.map((file) => file.name)).size !== files.length) throw new Refusal('BAD_CONTROL_FILE', 'the .changes lists no files, or one twice');
+  refuseOtherNames(untrustedText, fields, files.map((file) => file.name));
   return { source, version, files };
 }
 

@@ -103,16 +103,17 @@ export class LogSender {
 
   /**
    * One line of a tool, without its newline. Where the receiver could show a `>` at the beginning of what a tool said, a space goes
-   * before it: only we say how a stage ended. The receiver takes escape sequences away, so what follows one counts as a beginning too,
-   * and each piece of a long line does.
+   * before it: only we say how a stage ended. The receiver takes escape sequences away, so what follows one counts as a beginning too.
+   * Where a long line is cut, each piece but the first has the space: nobody else's mark can stand there either.
    * @returns false when the producer should wait for drained()
    */
   tool(line: Buffer): boolean {
-    while (line.length > pieceBytes) {
-      this.write(Buffer.concat([notOurs(line.subarray(0, pieceBytes)), Buffer.from(pieceMark)]));
-      line = line.subarray(pieceBytes);
+    let piece = notOurs(line.subarray(0, pieceBytes));
+    for (let at = pieceBytes; at < line.length; at += pieceBytes) {
+      this.write(Buffer.concat([piece, Buffer.from(pieceMark)]));
+      piece = Buffer.concat([Buffer.from(' '), line.subarray(at, at + pieceBytes)]);
     }
-    return this.write(notOurs(line));
+    return this.write(piece);
   }
 
   private write(line: Buffer): boolean {

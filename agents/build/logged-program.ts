@@ -2,7 +2,7 @@
 // A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
 import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../shared/refusal.js';
-import { pieceBytes, type LogSender } from './log-sender.js';
+import { pieceBytes, pieceMark, type LogSender } from './log-sender.js';
 import { endGroup, startProgram } from './program.js';
 
 export interface LoggedOptions {
@@ -34,6 +34,10 @@ export function hearingRefusals(log: LineSink): LineSink & { lastRefusal: string
   return hearing;
 }
 
+/** With the mark and the space, no longer than one piece. */
+const cutBytes = pieceBytes - 64;
+const space = Buffer.from(' ');
+const none = Buffer.alloc(0);
 const defaultLimitBytes = 200 * 1024 * 1024;
 
 /**
@@ -53,9 +57,10 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
     }
     rest = Buffer.concat([rest, chunk.subarray(from)]);
     if (rest.length >= 4 * pieceBytes) {
-      const whole = rest.length - (rest.length % pieceBytes);
-      for (let at = 0; at < whole; at += pieceBytes) roomy = log.tool(Buffer.concat([rest.subarray(at, at + pieceBytes), Buffer.from(' [line goes on]')])) && roomy;
-      rest = Buffer.from(rest.subarray(whole));
+      let at = 0;
+      for (; at + cutBytes < rest.length; at += cutBytes) roomy = log.tool(Buffer.concat([at === 0 ? none : space, rest.subarray(at, at + cutBytes), Buffer.from(pieceMark)])) && roomy;
+      // With the space of a line that was cut, as LogSender has it.
+      rest = Buffer.concat([space, rest.subarray(at)]);
     }
     if (!roomy) await log.drained();
   }

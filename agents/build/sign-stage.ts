@@ -79,6 +79,8 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   makeFolder(temporary, 0o700);
   const changesName = readdirSync(folder).find((name) => name.endsWith('.changes'));
   if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no .changes to sign');
+  // debsign evaluates names that it finds there: whatever made the file, it is read strictly first.
+  readChanges(readPlainFile(folder, changesName, textLimitBytes).toString('utf8'));
   // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
   const hearing = hearingRefusals(log);
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a build left in its folder is hostile: only announced plain files with safe names are taken.
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -64,6 +65,14 @@ void t.test('other bytes than announced are not taken', async (t) => {
   t.equal(place(t, ['a_1_all.deb'], (build) => writeFileSync(join(build, 'a_1_all.deb'), 'y')).take(), 'BAD_ARTIFACT');
 });
 
+void t.test('a changelog may speak of a .dsc', async (t) => {
+  const p = place(t, ['a_1_all.deb'], (build) => {
+    const changes = join(build, 'x_1_amd64.changes');
+    writeFileSync(changes, readFileSync(changes, 'utf8').replace('Checksums', 'Changes:\n xx (1) unstable;\n  * Drop tests/old.dsc\nChecksums'));
+  });
+  t.equal(p.take(), 'taken');
+});
+
 const command = '$(touch${IFS}RAN).dsc';
 const poisons: [where: string, changes: (good: string) => string][] = [
   ['in another list of checksums', (good) => good.replace('Checksums-Sha256', `Checksums-Sha1:\n ${'0'.repeat(40)} 1 ${command}\nChecksums-Sha256`)],
@@ -75,7 +84,8 @@ for (const [where, poison] of poisons) {
   void t.test(`a name that debsign would have a shell evaluate is not taken: ${where}`, async (t) => {
     const p = place(t, ['a_1_all.deb'], (build) => {
       const changes = join(build, 'x_1_amd64.changes');
-      writeFileSync(changes, poison(readFileSync(changes, 'utf8')));
+      const good = readFileSync(changes, 'utf8');
+      writeFileSync(changes, poison(where.includes('checksums') ? good : good.replace('Checksums-Sha256', `Checksums-Sha1:\n ${'0'.repeat(40)} 1 a_1_all.deb\nChecksums-Sha256`)));
       // So that the danger is real, and this test ends when it is not any more.
       spawnSync('debsign', ['--no-conf', '-kAAAA', '-p/bin/false', 'x_1_amd64.changes'], { cwd: build });
       t.ok(existsSync(join(build, 'RAN')), 'debsign runs it');

@@ -12,10 +12,15 @@ import { baseTar, unpackChroot } from './base-chroot.js';
 import { buildPackage, installBuildDependencies, takeArtifacts } from './package-build.js';
 import { prepareSource } from './source-package.js';
 
+/** `==` begins a line of ours: a tool that begins its own so, or with an escape sequence that is taken away later, gets a space before it. */
+export function toolLine(line: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(line[0] === 0x3d || line[0] === 0x1b ? ' ' : ''), line, Buffer.from('\n')]);
+}
+
 /** Lines to stdout; waits where the agent does not take them. */
 const toStdout: LineSink = {
   say: (text) => void process.stdout.write(`== ${printable(text)}\n`),
-  tool: (line) => process.stdout.write(Buffer.concat([line, Buffer.from('\n')])),
+  tool: (line) => process.stdout.write(toolLine(line)),
   drained: () => (process.stdout.writableNeedDrain ? new Promise((resolve) => process.stdout.once('drain', resolve)) : Promise.resolve()),
   whenFailed: new Promise(() => undefined),
 };
