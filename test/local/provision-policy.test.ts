@@ -12,6 +12,8 @@ import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { example, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
 
 const services = ['qubes.Gpg', 'qubesbuilder.LogReceived', 'qubesbuilder.BuildLog', 'qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand', 'local.ConnectSSH'];
+/** Services of split GPG that a template may bring, and that sign, or take keys, without our agent. */
+const otherWaysToAKey = ['qubes.Gpg2', 'qubes.GpgArmorSign', 'qubes.GpgBinarySign', 'qubes.GpgClearSign', 'qubes.GpgImportKey'];
 
 /** Caller, service and argument, what is asked for → who answers. Everything that is not here is denied. */
 function allowed(pillar: Pillar): Map<string, string> {
@@ -71,12 +73,31 @@ for (const [words, pillar] of [['the example', example()], ['three environments'
   });
 }
 
+await test('no other service of split GPG leads to a keys VM, not even by a click where another file asks', async (t) => {
+  const { folder } = workshop(t);
+  const pillar = threeEnvironments();
+  provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+  const policies = join(folder, 'etc/qubes/policy.d');
+  writeFileSync(join(policies, '90-default.policy'), otherWaysToAKey.map((service) => `${service} * @anyvm @anyvm ask\n`).join(''));
+  const rules = loadPolicy([policies]);
+  const system = new SystemInfo([...qubesDocument(pillar).vms.map((vm) => systemVm(vm)), ...['work', 'vault'].map((name) => systemVm({ name, type: 'AppVM' }))]);
+  const keysVms = vmsOf(pillar).map(({ name }) => name).filter((name) => name.startsWith('keys-'));
+  t.ok(keysVms.length > 0);
+  for (const service of otherWaysToAKey) {
+    for (const source of ['work', 'build-debian', 'build-logs', 'sys-net']) {
+      for (const target of keysVms) t.equal(evaluate(rules, system, { source, target, service }).result, 'deny', `${source} ${service} ${target}`);
+      const asked = evaluate(rules, system, { source, target: '@default', service });
+      t.ok(asked.result === 'ask' && asked.targets.includes('vault') && !asked.targets.some((name) => keysVms.includes(name)), `${source} ${service} @default`);
+    }
+  }
+});
+
 await test('the committed policy parses, names exact VMs, and never allows @anyvm', async (t) => {
   const rules = loadPolicy([join(top, 'policies')]);
   t.ok(rules.length > 0);
   for (const rule of rules) {
     const [service, , source, target, action] = rule.text.split(/\s+/) as [string, string, string, string, string];
-    t.ok(services.includes(service), rule.text);
+    t.ok([...services, ...otherWaysToAKey].includes(service), rule.text);
     if (action !== 'allow') continue;
     t.notMatch(source, /^[@*]/, rule.text);
     t.match(target, /^(?:@default|@adminvm|[a-z-]+)$/, rule.text);
