@@ -4,6 +4,10 @@
 /** Field name in lower case → value; continuation lines joined with newlines. */
 export type Stanza = Map<string, string>;
 
+/** No field's name, and there where a field stands twice: which of the two counts, each reader decides for itself. */
+const repeated = ' repeated';
+export const isAmbiguous = (stanza: Stanza): boolean => stanza.has(repeated);
+
 export function readStanzas(text: string): Stanza[] {
   const stanzas: Stanza[] = [];
   let current: Stanza | undefined;
@@ -18,6 +22,7 @@ export function readStanzas(text: string): Stanza[] {
       if (colon < 1) continue;
       if (current === undefined) stanzas.push(current = new Map());
       field = line.slice(0, colon).toLowerCase();
+      if (current.has(field)) current.set(repeated, field);
       current.set(field, line.slice(colon + 1).trim());
     }
   }
@@ -46,6 +51,7 @@ export function readHashList(value: string | undefined): ListedFile[] | undefine
 export function filesOfIndex(kind: 'Packages' | 'Sources', text: string): ListedFile[] | undefined {
   const files: ListedFile[] = [];
   for (const stanza of readStanzas(text)) {
+    if (isAmbiguous(stanza)) return undefined;
     if (kind === 'Packages') {
       const one = readHashList(`${stanza.get('sha256') ?? ''} ${stanza.get('size') ?? ''} ${stanza.get('filename') ?? ''}`);
       if (one === undefined) return undefined;

@@ -7,7 +7,7 @@ import { gunzipSync } from 'node:zlib';
 import type { PublicKey } from 'openpgp';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
-import { filesOfIndex, readClearSigned, readHashList, readStanzas, type ListedFile } from './apt-control.js';
+import { filesOfIndex, isAmbiguous, readClearSigned, readHashList, readStanzas, type ListedFile } from './apt-control.js';
 import { Unreadable, type FindingCode, type Findings } from './findings.js';
 import type { Signature } from './journal.js';
 import { judgeCleartext, judgeDetached, type BadSignature } from './public-keys.js';
@@ -153,8 +153,9 @@ export class AptAudit {
   /** Everything that Release lists and is there has the listed hash; of each index at least one form is there. */
   async #indices(suite: string, release: string): Promise<void> {
     const at = (name: string): string => `dists/${suite}/${name}`;
-    const listed = readHashList(readStanzas(release)[0]?.get('sha256'));
-    if (listed === undefined || listed.length === 0) return this.#wrong('apt-files', 'BAD_INDEX', at('Release'), 'a SHA256 list', 'none that can be read');
+    const [about, ...others] = readStanzas(release);
+    const listed = about === undefined || isAmbiguous(about) || others.length > 0 ? undefined : readHashList(about.get('sha256'));
+    if (listed === undefined || listed.length === 0) return this.#wrong('apt-files', 'BAD_INDEX', at('Release'), 'one stanza with one SHA256 list', 'something else');
     const forms = new Map<string, ListedFile[]>();
     for (const file of listed) {
       const stem = file.path.replace(/\.(?:gz|xz|bz2|zst|lz4)$/, '');

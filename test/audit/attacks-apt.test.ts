@@ -4,7 +4,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { attack, good, keys } from './attack.js';
-import { Farm } from './farm.js';
+import { Farm, sha256 } from './farm.js';
 import { verdict } from './run-audit.js';
 
 const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
@@ -39,6 +39,16 @@ attack('a changed index', ['apt-files WRONG_SHA256'], (farm) => {
   const path = join(farm.apt, 'dists/bookworm/main/binary-amd64/Packages');
   writeFileSync(path, readFileSync(path).toString().replace('2.10-3', '2.10-4'));
 }, { path: 'dists/bookworm/main/binary-amd64/Packages' });
+/** Of a signed and announced upload: nobody signs this by mistake, but the one who announced it may want two readers to see two things. */
+const indexPath = 'main/binary-amd64/Packages';
+const indexOf = (farm: Farm): Buffer => readFileSync(join(farm.apt, 'dists/bookworm', indexPath));
+attack('an index in which a package has two file names', ['apt-files BAD_INDEX'], (farm) => {
+  const index = Buffer.from(indexOf(farm).toString().replace('Filename:', 'Filename: pool/main/h/hello/other_1_amd64.deb\nfilename:'));
+  farm.put(`dists/bookworm/${indexPath}`, index);
+  farm.publishRelease('bookworm', { [indexPath]: index });
+}, { path: `dists/bookworm/${indexPath}` });
+attack('a Release with two lists of hashes', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: Buffer.from('Package: other\n') }, `SHA256:\n ${sha256(indexOf(farm))} ${indexOf(farm).length} ${indexPath}\n`), { path: 'dists/bookworm/Release' });
+attack('a Release of two paragraphs', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: indexOf(farm) }, '\nSuite: bookworm\nSHA256:\n'), { path: 'dists/bookworm/Release' });
 
 void tap.test('a signature in the journal of another keys VM does not count when one is named', async (t) => {
   const farm = new Farm(keys, good);

@@ -275,8 +275,8 @@ export class Farm {
     this.put('key.asc', Buffer.concat([this.keys.export('signing'), this.keys.export('logs')]));
   }
 
-  publishRelease(suite: string, indices: Record<string, Buffer>): void {
-    const release = Buffer.from(`Origin: build-infra\nSuite: ${suite}\nSHA256:\n${Object.entries(indices).map(([path, data]) => ` ${sha256(data)} ${data.length} ${path}\n`).join('')}`);
+  publishRelease(suite: string, indices: Record<string, Buffer>, more = ''): void {
+    const release = Buffer.from(`Origin: build-infra\nSuite: ${suite}\nSHA256:\n${Object.entries(indices).map(([path, data]) => ` ${sha256(data)} ${data.length} ${path}\n`).join('')}${more}`);
     const [inRelease, detached] = this.signAll([
       { purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload: release },
       { purpose: 'apt-release', name: 'Release', mode: 'detach', payload: release },
