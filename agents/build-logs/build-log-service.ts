@@ -25,6 +25,8 @@ export interface BuildLogOptions {
 }
 
 const headerLimitBytes = 8192;
+/** Calls of one VM that have not said a word: they are no open logs yet, and must not take the descriptors of other VMs' calls. */
+export const silentLimit = 64;
 const checkHeader = checkWith<LogHeader>(logHeaderSchema);
 
 /** The sender's first line where it is a header, and what came after. Bytes that are no header are all `rest`. */
@@ -122,13 +124,25 @@ function receive(log: Log, stream: Socket, first: Buffer[], mark: string, answer
 }
 
 export function buildLogHandler(options: BuildLogOptions): (call: Call) => Promise<void> {
+  const silent = new Map<string, number>();
+  async function firstWords(source: string, stream: Socket): ReturnType<typeof readHeader> {
+    const count = silent.get(source) ?? 0;
+    if (count >= silentLimit) throw new Refusal('TOO_MANY_LOGS', `${count} calls of ${source} have not said a word yet`);
+    silent.set(source, count + 1);
+    try {
+      return await readHeader(stream);
+    } finally {
+      silent.set(source, (silent.get(source) ?? 1) - 1);
+    }
+  }
+
   return async ({ source, argument, stream }) => {
     const answer = (line: LogAnswer): void => {
       if (stream.writable) stream.write(writeLogAnswer(line));
     };
     try {
       if (!options.sources.has(source)) throw new Refusal('UNKNOWN_SOURCE', 'this VM sends no logs here');
-      const { header, line, rest } = await readHeader(stream);
+      const { header, line, rest } = await firstWords(source, stream);
       const continues = header?.continues;
       const log = continues === undefined ? await options.store.open(source, argument, header) : await options.store.reopen(source, header as LogHeader);
       if (continues !== undefined) await log.settled();

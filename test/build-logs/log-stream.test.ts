@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { silentLimit } from '../../agents/build-logs/build-log-service.js';
 import { Rig, sha256, sleep, textOf, until, type RigOptions } from './rig.js';
 
 const shared = await (await Rig.make()).start();
@@ -200,6 +201,16 @@ void t.test('50 streams at once lose no line', async (t) => {
     t.same(textOf(rig.file(lines.at(-2) as string)), expected, `stream ${stream}`);
   }
   t.equal(new Set(streams.map(({ lines }) => lines.at(-2))).size, 50);
+});
+
+void t.test('a VM has only so many calls that say nothing, and another VM is not kept out by them', async (t) => {
+  const rig = await started(t, { sources: ['build-debian', 'build-fedora'] });
+  const silent = Array.from({ length: silentLimit }, () => rig.call());
+  const refused = rig.call();
+  t.match(await refused.line(/./), /^refused TOO_MANY_LOGS/);
+  t.match((await rig.call('', 'build-fedora').end('a line\n')).at(-1), /^published /);
+  t.match((await (silent[0] as typeof refused).end('a line\n')).at(-1), /^published /);
+  t.match((await rig.call().end('a line\n')).at(-1), /^published /);
 });
 
 void t.test('a VM has only so many open logs', async (t) => {
