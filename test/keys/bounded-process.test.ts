@@ -26,7 +26,9 @@ await t.test('a program that does not read its input ends with its own status', 
 await t.test('it gets a clean environment and no descriptor of ours', async (t) => {
   process.env['KEYS_TEST_SECRET'] = 'x';
   const end = await runProcess({ program: '/bin/sh', args: ['-c', 'env | cut -d= -f1 | sort | tr "\\n" " "; ls /proc/$$/fd | grep -E "^.$" | tr "\\n" " "'], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 5000 });
-  t.equal(end.stdout.toString(), 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ');
+  // tap's own recorder adds variables of its name to every child of a test.
+  const said = end.stdout.toString().split(' ').filter((word) => !/^(_?TAP|NODE_OPTIONS)/.test(word)).join(' ');
+  t.equal(said, 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ', said);
 });
 
 await t.test('without descriptors left it is a failure, not a fault', async (t) => {
