@@ -88,12 +88,12 @@ void t.test('killed again and again while logs stream and intents come: no ackno
   }
   await rig.allPushed();
   t.ok(rig.checkHistory('mirror') > 5);
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
 });
 
 void t.test('killed between the commit and its push: the commit is pushed after the restart, and history does not fork', async (t) => {
   const rig = await started(t, { intentSeconds: 5 });
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
   const gate = join(rig.folder, 'gate');
   for (const remote of ['origin', 'mirror']) {
     const hook = join(rig.remote(remote), 'hooks/pre-receive');
@@ -109,7 +109,7 @@ void t.test('killed between the commit and its push: the commit is pushed after 
   await rig.start();
   await until('it is pushed', () => rig.git(rig.remote('mirror'), 'rev-list', '--count', 'main').trim() === '2');
   t.equal(rig.keys.get('build-debian')?.journal.length, 1, 'nobody waits for a grant any more');
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
   t.equal(rig.checkHistory('mirror'), 3);
 });
 
@@ -169,14 +169,14 @@ void t.test('killed with a large log open: its packed form goes on growing', asy
   const path = (await call.line(/^opened/)).split(' ')[1] as string;
   for (let i = 0; i < 3; i++) call.send(block);
   await call.line(/^synced 180000$/);
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
   await rig.kill();
   await rig.start();
   const again = rig.call().send(rig.header({ continues: { path, lines: 180_000 } }));
   t.equal(await again.line(/^opened/), `opened ${path} 180000`);
   again.send(block);
   await again.line(/^synced 240000$/);
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
   t.match((await again.end('> end status=0\n')).at(-1), /^published/);
   rig.checkHistory();
 });
