@@ -24,7 +24,7 @@ const usage = `usage: npm run local                      the main job: from a si
        npm run local -- status               VMs, jobs, last results
        npm run local -- exec VM -- CMD...    run a command in a VM, as user (--root: as root)
        npm run local -- trigger COMPONENT    build the newest signed tag, as a webhook or the poller would
-       npm run local -- logs [-f]            the logs as build-logs received them
+       npm run local -- logs [-f]            the newest logs; -f: every line as it is received
        npm run local -- audit [--json]       check the published repositories
        npm run local -- --help
 
@@ -85,7 +85,12 @@ async function exec(dom0: AdminClient, vm: string, command: string[], root: bool
   return await new Promise((end) => child.once('close', (code) => end(code ?? 255)));
 }
 
-async function logs(state: LocalState, follow: boolean): Promise<number> {
+/** The newest published logs, whole, and then with -f every line as it is received. A published log is no file of the logs VM any more. */
+async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Promise<number> {
+  const newest = `cd /var/lib/build-infra/repository.git; for path in $(git ls-tree -r --name-only main | grep '/log_' | sort -t / -k 3 | tail -n 4); do
+  echo "==> $path"; case $path in *.xz) git show "main:$path" | xz -dc ;; *) git show "main:$path" ;; esac; done`;
+  const shown = await new SandboxedMachine(dom0, 'build-logs', state.rootOf('build-logs')).run(['sh', '-c', newest]);
+  process.stdout.write(shown.stdout);
   const tail = new LogTail(state.rootOf('build-logs'));
   let last = '';
   tail.follow((path, line) => {
@@ -94,7 +99,7 @@ async function logs(state: LocalState, follow: boolean): Promise<number> {
     process.stdout.write(`${line}\n`);
   }, true);
   if (follow) await new Promise<void>((end) => process.once('SIGINT', end));
-  else await new Promise((end) => setTimeout(end, 600));
+  else await new Promise((end) => setTimeout(end, 400));
   tail.stop();
   return 0;
 }
@@ -158,7 +163,7 @@ async function run(argv: string[]): Promise<number> {
       process.stdout.write(`${answer}\n`);
       return /^(queued|known) /.test(answer) ? 0 : 1;
     }
-    case 'logs': nothingMore(); return await logs(state, values.follow === true);
+    case 'logs': nothingMore(); return await withDom0(state, (dom0) => logs(state, dom0, values.follow === true));
     case 'audit': nothingMore(); return await audit(state, values.json === true);
     case 'dom0': return await beDom0(state);
     default: throw new Usage(`unknown command ${verb}`);

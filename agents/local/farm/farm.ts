@@ -132,9 +132,9 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
   };
   await restart();
   const one = (role: Vm['role']): Vm => vms.find((vm) => vm.role === role) as Vm;
-  tell('build-logs', 'making the logs key');
+  tell('build-logs', 'its key, made once inside it');
   keys.logs = await keyOf(machine(one('build-logs').name), 'build-logs', 'user', 'logs-key');
-  tell(one('keys').name, 'making the signing key');
+  tell(one('keys').name, 'its key, made once inside it');
   keys.signing = await keyOf(machine(one('keys').name), 'keys', 'user', 'signing-key');
   await must(machine('sys-net'), ['/usr/lib/build-infra/make-keys', 'sys-net']);
   const pushKey = await sshKeyOf(machine(one('build-logs').name), 'build-logs', 'user');
