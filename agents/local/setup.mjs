@@ -17,7 +17,7 @@ const packages = {
     mmdebstrap: '/usr/bin/mmdebstrap', reprepro: '/usr/bin/reprepro', devscripts: '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
-  test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze' },
+  test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', curl: '/usr/bin/curl' },
   bench: { moreutils: '/usr/bin/ts' },
 };
 
