@@ -44,7 +44,7 @@ async function bundle(name, entry) {
     external: (id) => id.startsWith('node:') || builtinModules.includes(id),
     plugins: [nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
     onwarn(warning, warn) {
-      if (warning.code !== 'CIRCULAR_DEPENDENCY' && warning.code !== 'THIS_IS_UNDEFINED') warn(warning);
+      if (!['CIRCULAR_DEPENDENCY', 'THIS_IS_UNDEFINED', 'UNUSED_EXTERNAL_IMPORT'].includes(warning.code)) warn(warning);
     },
   });
   const { output } = await built.generate({ format: 'es', inlineDynamicImports: true });

@@ -15,6 +15,9 @@ for n in $(seq 1 $1); do test -s /tmp/signature.$n || echo failed; done; echo $(
 
 const bare = `for n in $(seq 1 $1); do start=$(date +%s%N); echo "bare $n" | gpg --batch -q -b -u $2 >/dev/null; echo $(( ($(date +%s%N) - start) / 1000 )); done`;
 
+/** What any Node program costs before its first line: the floor of a client that is started once per signature. */
+const bareNode = `for n in $(seq 1 $1); do start=$(date +%s%N); /usr/bin/node -e 0; echo $(( ($(date +%s%N) - start) / 1000 )); done`;
+
 export async function benchSignatures(standing: StandingFarm): Promise<void> {
   const { build, keys, signingKey } = standing;
   const numbers = async (machine: typeof build, script: string, count: number): Promise<number[]> => {
@@ -25,9 +28,10 @@ export async function benchSignatures(standing: StandingFarm): Promise<void> {
   await numbers(build, oneByOne, 3);
   const one = median(await numbers(build, oneByOne, 21));
   const gpg = median((await numbers(keys, bare, 21)).map((us) => us / 1000));
+  const node = median((await numbers(build, bareNode, 21)).map((us) => us / 1000));
   const rounds: number[] = [];
   for (let round = 0; round < 3; round++) rounds.push((await numbers(build, atOnce, 50))[0] as number);
   const each = median(rounds) / 50;
   process.stdout.write(`intent to signature, one        ${one.toFixed(0)} ms median (at most 350); a bare gpg ${gpg.toFixed(0)} ms: ${(one / gpg).toFixed(1)} times that, ${(one - gpg).toFixed(0)} ms on top\n`);
-  process.stdout.write(`intent to signature, 50 at once ${each.toFixed(1)} ms each (at most 60), all programs started included\n`);
+  process.stdout.write(`intent to signature, 50 at once ${each.toFixed(1)} ms each (at most 60), all programs started included; a bare start of Node is ${node.toFixed(0)} ms here\n`);
 }
