@@ -54,7 +54,9 @@ export class AptServer {
       'ListenAddress 127.0.0.1', `Port ${this.sshPort}`, `HostKey ${this.#conf}/host`, `AuthorizedKeysFile ${this.#conf}/authorized_keys`, 'StrictModes no', 'UsePAM no',
       'PasswordAuthentication no', 'PermitRootLogin yes', 'PidFile none', '',
     ].join('\n'));
-    this.#sshd = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
+    // sshd wants /run/sshd to be root's: in a user namespace the machine's own is not, so it gets a /run of its own.
+    const ownRun = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"';
+    this.#sshd = spawn('unshare', ['--mount', '--propagation', 'private', '--', 'sh', '-c', ownRun, 'sh', '/usr/sbin/sshd', '-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
     this.#http = createHttpServer((request, response) => {
       const path = join(this.folder, decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
       if (!path.startsWith(this.folder) || !existsSync(path)) return void response.writeHead(404).end();

@@ -25,7 +25,7 @@ await t.test('a program that does not read its input ends with its own status', 
 
 await t.test('it gets a clean environment and no descriptor of ours', async (t) => {
   process.env['KEYS_TEST_SECRET'] = 'x';
-  const end = await runProcess({ program: '/bin/sh', args: ['-c', 'env | cut -d= -f1 | sort | tr "\\n" " "; ls /proc/$$/fd | grep -E "^.$" | tr "\\n" " "'], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 5000 });
+  const end = await runProcess({ program: '/bin/sh', args: ['-c', 'env -0 | cut -z -d= -f1 | sort -z | tr "\\0" " "; ls /proc/$$/fd | grep -E "^.$" | tr "\\n" " "'], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 5000 });
   // tap's own recorder adds variables of its name to every child of a test.
   const said = end.stdout.toString().split(' ').filter((word) => !/^(_?TAP|NODE_OPTIONS)/.test(word)).join(' ');
   t.equal(said, 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ', said);
@@ -36,7 +36,7 @@ await t.test('without descriptors left it is a failure, not a fault', async (t) 
   const script = `import { openSync } from 'node:fs'; import { runProcess } from ${JSON.stringify(module)};
     try { for (;;) openSync('/dev/null'); } catch {}
     console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 1000 })).status);`;
-  const said = execFileSync('/bin/sh', ['-c', 'ulimit -Hn 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8' });
+  const said = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } });
   t.equal(said, '-1\n');
 });
 
