@@ -38,7 +38,7 @@ const tap = [process.execPath, join(top, 'node_modules/tap/dist/esm/run.mjs'), '
 const [program, ...args] = process.getuid() === 0 ? tap : ['unshare', '--user', '--map-root-user', '--map-auto', '--mount', '--', ...tap];
 mkdirSync(join(top, '.local'), { recursive: true });
 // Booting systemd over a tree needs the machine's own root.
-const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, ...(process.getuid() === 0 && process.env.BUILD_INFRA_BOOT === undefined ? { BUILD_INFRA_BOOT: '1' } : {}) };
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin`, BUILD_INFRA_TEST_UID: String(process.getuid()), ...(process.getuid() === 0 && process.env.BUILD_INFRA_BOOT === undefined ? { BUILD_INFRA_BOOT: '1' } : {}) };
 const run = spawn(program, args, { cwd: top, env, stdio: ['ignore', 'pipe', 'inherit'] });
 let detail = 0;
 for await (const line of createInterface({ input: run.stdout })) {
