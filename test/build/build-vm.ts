@@ -54,9 +54,11 @@ export class AptServer {
       'ListenAddress 127.0.0.1', `Port ${this.sshPort}`, `HostKey ${this.#conf}/host`, `AuthorizedKeysFile ${this.#conf}/authorized_keys`, 'StrictModes no', 'UsePAM no',
       'PasswordAuthentication no', 'PermitRootLogin yes', 'PidFile none', '',
     ].join('\n'));
-    // sshd wants /run/sshd to be root's: in a user namespace the machine's own is not, so it gets a /run of its own.
-    const ownRun = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"';
-    this.#sshd = spawn('unshare', ['--mount', '--propagation', 'private', '--', 'sh', '-c', ownRun, 'sh', '/usr/sbin/sshd', '-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
+    // sshd wants /run/sshd to be root's and root's account to be open: in a user namespace the machine's own folder is not root's and
+    // /etc/shadow cannot be read, and elsewhere the account may be locked. So it gets both of its own.
+    writeFileSync(join(this.#conf, 'shadow'), 'root:*:20000::::::\n', { mode: 0o600 });
+    const ownRun = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind "$0" /etc/shadow && exec "$@"';
+    this.#sshd = spawn('unshare', ['--mount', '--propagation', 'private', '--', 'sh', '-c', ownRun, join(this.#conf, 'shadow'), '/usr/sbin/sshd', '-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
     this.#http = createHttpServer((request, response) => {
       const path = join(this.folder, decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
       if (!path.startsWith(this.folder) || !existsSync(path)) return void response.writeHead(404).end();
