@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { programFolder } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0Event, ExecRequest, VmStatus } from './events.js';
+import { LineReader } from './line-reader.js';
 
 /** What both Dom0 (in this process) and AdminClient (in another) can do. */
 export interface CommandRunner {
@@ -17,6 +18,8 @@ export interface RunOptions extends Omit<ExecRequest, 'argv'> {
   timeoutMs?: number;
   /** of stdout and stderr each; beyond it the command is killed. 16 MiB */
   limitBytes?: number;
+  /** each line of stdout and stderr while it comes */
+  onLine?: (line: string) => void;
 }
 
 export interface RunResult {
@@ -34,24 +37,29 @@ export async function spawnInVm(dom0: CommandRunner, vm: string, request: ExecRe
   return spawn('/usr/bin/python3', ['-IB', join(programFolder(), 'exec_client.py'), meeting], { stdio, env: { PATH: '/usr/bin:/bin' } });
 }
 
+/** of a line without end, for who watches */
+const shownCharacters = 4096;
+
 /** Runs a command in a VM to its end and returns what it wrote. @throws Error when it takes too long or writes too much */
 export async function runInVm(dom0: CommandRunner, vm: string, argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const { input, timeoutMs = 120_000, limitBytes = 16 * 1024 * 1024, ...rest } = options;
+  const { input, timeoutMs = 120_000, limitBytes = 16 * 1024 * 1024, onLine, ...rest } = options;
   const child = await spawnInVm(dom0, vm, { ...rest, argv }, ['pipe', 'pipe', 'pipe']);
   return await new Promise((resolve, reject) => {
     const parts = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let failure: Error | undefined;
     const fail = (why: string): void => {
-      failure ??= new Error(`${argv[0] ?? ''} in ${vm} ${why}`);
+      failure ??= new Error(`in ${vm}: ${argv.join(' ').slice(0, 200)} ${why}`);
       child.kill('SIGKILL');
     };
     const timer = setTimeout(() => fail(`took longer than ${timeoutMs} ms`), timeoutMs);
     for (const name of ['stdout', 'stderr'] as const) {
       let size = 0;
+      const reader = new LineReader(shownCharacters);
       child[name]?.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        if (size > limitBytes) fail(`wrote more than ${limitBytes} bytes`);
-        else parts[name].push(chunk);
+        if (size > limitBytes) return fail(`wrote more than ${limitBytes} bytes`);
+        parts[name].push(chunk);
+        if (onLine !== undefined) for (const line of reader.take(chunk)) onLine(line);
       });
     }
     child.stdin?.on('error', () => undefined);
@@ -73,12 +81,9 @@ export class AdminClient implements CommandRunner {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    let partial = '';
-    socket.setEncoding('utf8');
-    socket.on('data', (chunk: string) => {
-      const lines = (partial + chunk).split('\n');
-      partial = lines.pop() as string;
-      for (const line of lines) this.#take(JSON.parse(line) as Dom0Event | { id: number; result?: unknown; error?: string });
+    const reader = new LineReader();
+    socket.on('data', (chunk: Buffer) => {
+      for (const line of reader.take(chunk)) this.#take(JSON.parse(line) as Dom0Event | { id: number; result?: unknown; error?: string });
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {

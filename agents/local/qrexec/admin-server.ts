@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { VmSpec } from '../vm/vm-spec.js';
 import type { Dom0 } from './dom0.js';
 import type { Dom0Event, ExecRequest } from './events.js';
+import { LineReader } from './line-reader.js';
 
 interface AdminRequest {
   id: number;
@@ -61,14 +62,11 @@ function serve(dom0: Dom0, connection: Socket): void {
     if (connection.writable) connection.write(`${JSON.stringify(message)}\n`);
   };
   const onEvent = (event: Dom0Event): void => send(event);
-  let partial = '';
-  connection.setEncoding('utf8');
+  const reader = new LineReader();
   connection.on('error', () => undefined);
   connection.on('close', () => dom0.off('event', onEvent));
-  connection.on('data', (chunk: string) => {
-    const lines = (partial + chunk).split('\n');
-    partial = lines.pop() as string;
-    for (const line of lines) {
+  connection.on('data', (chunk: Buffer) => {
+    for (const line of reader.take(chunk)) {
       const request = readRequest(line);
       if (request === undefined) return void connection.destroy();
       answer(dom0, request, onEvent).then(

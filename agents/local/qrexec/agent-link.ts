@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // dom0's connection to the qrexec agent of one VM. Whatever comes from there is hostile: it can only spoil calls to that VM.
 import type { Socket } from 'node:net';
+import { LineReader } from './line-reader.js';
 
 export interface AgentMessage {
   event: 'hello' | 'listening' | 'met' | 'ended';
@@ -8,7 +9,7 @@ export interface AgentMessage {
   status: number | null;
 }
 
-const lineBytes = 65_536;
+const lineCharacters = 65_536;
 
 function readMessage(untrustedLine: string): AgentMessage | undefined {
   try {
@@ -27,17 +28,14 @@ export class AgentLink {
 
   constructor(socket: Socket, take: (message: AgentMessage) => void, gone: () => void) {
     this.#socket = socket;
-    let partial = '';
-    socket.setEncoding('utf8');
-    socket.on('data', (chunk: string) => {
-      const lines = (partial + chunk).split('\n');
-      partial = lines.pop() as string;
-      for (const line of lines) {
-        const message = readMessage(line);
+    const reader = new LineReader();
+    socket.on('data', (chunk: Buffer) => {
+      for (const untrustedLine of reader.take(chunk)) {
+        const message = readMessage(untrustedLine);
         if (message === undefined) return void socket.destroy();
         take(message);
       }
-      if (partial.length > lineBytes) socket.destroy();
+      if (reader.waiting > lineCharacters) socket.destroy();
     });
     socket.on('close', gone);
   }
