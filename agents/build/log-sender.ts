@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
 // too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
-import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
-import { logEndLine, logHeaderPrefix, readLogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
+import { logEndLine, type LogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
+import { LogCall } from './log-call.js';
+import { piecesOf } from './tool-line.js';
 import { UnsyncedLines } from './unsynced-lines.js';
 
 export interface LogSenderOptions {
@@ -21,38 +20,20 @@ export interface LogSenderOptions {
   spoolBytes?: number;
 }
 
-const answerLimitBytes = 4096;
-/** A longer line is sent in pieces, each but the last marked: the receiver's limit is 64 KiB. */
-export const pieceBytes = 32 * 1024;
-export const pieceMark = ' [line goes on]';
-
 export interface PublishedLog {
   path: string;
   commit: string;
 }
 
-function notOurs(piece: Buffer): Buffer {
-  return piece[0] === 0x3e || piece[0] === 0x1b ? Buffer.concat([Buffer.from(' '), piece]) : piece;
-}
-
 const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
-
-type Client = ChildProcessByStdio<Writable, Readable, null>;
 
 /** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
 export class LogSender {
   readonly #options: Required<LogSenderOptions>;
   #path: string | undefined;
   readonly #lines = new UnsyncedLines();
-  /** the number of the next line to send on this connection */
-  #next = 0;
   #ended = false;
-  #client: Client | undefined;
-  #streaming = false;
-  #congested = false;
-  /** this connection goes on with a log after a break */
-  #continued = false;
-  #endSent = false;
+  #call: LogCall | undefined;
   #brokenSince: number | undefined;
   #retry: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
@@ -102,18 +83,13 @@ export class LogSender {
   }
 
   /**
-   * One line of a tool, without its newline. Where the receiver could show a `>` at the beginning of what a tool said, a space goes
-   * before it: only we say how a stage ended. The receiver takes escape sequences away, so what follows one counts as a beginning too.
-   * Where a long line is cut, each piece but the first has the space: nobody else's mark can stand there either.
+   * One line of a tool, without its newline.
    * @returns false when the producer should wait for drained()
    */
   tool(line: Buffer): boolean {
-    let piece = notOurs(line.subarray(0, pieceBytes));
-    for (let at = pieceBytes; at < line.length; at += pieceBytes) {
-      this.write(Buffer.concat([piece, Buffer.from(pieceMark)]));
-      piece = Buffer.concat([Buffer.from(' '), line.subarray(at, at + pieceBytes)]);
-    }
-    return this.write(piece);
+    let roomy = true;
+    for (const piece of piecesOf(line)) roomy = this.write(piece);
+    return roomy;
   }
 
   private write(line: Buffer): boolean {
@@ -150,62 +126,36 @@ export class LogSender {
   #connect(): void {
     const header: LogHeader = { ...this.#options.header };
     if (this.#path !== undefined) header.continues = { path: this.#path, lines: this.#lines.synced };
-    const client = spawn(this.#options.client, ['@default', 'qubesbuilder.BuildLog'], { stdio: ['pipe', 'pipe', 'ignore'], env: cleanEnvironment });
-    this.#client = client;
-    this.#streaming = false;
-    this.#congested = false;
-    this.#continued = this.#path !== undefined;
-    this.#endSent = false;
-    client.stdin.on('error', () => undefined);
-    client.stdin.on('drain', () => {
-      if (this.#client !== client) return;
-      this.#congested = false;
-      this.#pump();
-    });
-    let partial = '';
-    client.stdout.on('data', (chunk: Buffer) => {
-      if (this.#client !== client) return;
-      partial += chunk.toString('latin1');
-      for (let end = partial.indexOf('\n'); end >= 0 && this.#client === client; end = partial.indexOf('\n')) {
-        const untrustedLine = partial.slice(0, end);
-        partial = partial.slice(end + 1);
-        this.#answer(untrustedLine);
-      }
-      if (partial.length > answerLimitBytes) client.kill('SIGKILL');
-    });
-    client.on('error', () => this.#broken(client, 'qrexec-client-vm cannot be started'));
-    client.on('close', (status) => this.#broken(client, `the stream broke (${status ?? 'killed'})`));
-    client.stdin.write(`${logHeaderPrefix}${JSON.stringify(header)}\n`);
+    this.#call = new LogCall({ client: this.#options.client, header, answered: (answer) => this.#answered(answer), roomy: () => this.#pump(), broke: (why) => this.#broke(why) });
   }
 
-  #answer(untrustedLine: string): void {
-    const answer = readLogAnswer(untrustedLine);
-    if (answer === undefined) return this.#drop(`an answer that is none: ${printable(untrustedLine)}`);
+  #answered(answer: LogAnswer): void {
     switch (answer.kind) {
       case 'opened': return this.#onOpened(answer.path, answer.lines);
       case 'synced': return this.#onSynced(answer.lines);
-      case 'path': return answer.path.startsWith(this.#path ?? answer.path) ? undefined : this.#drop('another log was closed');
-      case 'published': {
-        if (this.#path === undefined) return this.#drop('published before it was opened');
-        // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage any more.
-        if (!this.#endSent) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
-        clearTimeout(this.#deadline);
-        this.#finished.resolve({ path: this.#path, commit: answer.commit });
-        this.#close();
-        return;
-      }
+      case 'path': return answer.path.startsWith(this.#path ?? answer.path) ? undefined : this.#call?.drop('another log was closed');
+      case 'published': return this.#onPublished(answer.commit);
       case 'refused': return this.#refused(answer.code, answer.detail);
     }
   }
 
+  #onPublished(commit: string): void {
+    if (this.#path === undefined) return this.#call?.drop('published before it was opened');
+    // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage any more.
+    if (this.#call?.endSent !== true) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
+    clearTimeout(this.#deadline);
+    this.#finished.resolve({ path: this.#path, commit });
+    this.#close();
+  }
+
   #refused(code: string, detail: string): void {
     // A full disk, a publication that takes its time: worth coming back. The rest is final.
-    if (this.#path !== undefined && !final.has(code)) return this.#drop(`build-logs: ${code} ${printable(detail)}`);
+    if (this.#path !== undefined && !final.has(code)) return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
     this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }
 
   #onOpened(path: string, lines: number): void {
-    if (this.#path !== undefined && path !== this.#path) return this.#drop('another log was opened');
+    if (this.#path !== undefined && path !== this.#path) return this.#call?.drop('another log was opened');
     // Fewer than were acknowledged: acknowledged lines are lost there (P3), and this log proves nothing any more.
     if (lines < this.#lines.synced || lines > this.#lines.total) {
       return this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs has ${lines} lines of ${path}, we know of ${this.#lines.synced}`));
@@ -213,8 +163,7 @@ export class LogSender {
     const first = this.#path === undefined;
     this.#path = path;
     this.#forget(lines);
-    this.#next = lines;
-    this.#streaming = true;
+    this.#call?.begin(lines);
     this.#brokenSince = undefined;
     clearTimeout(this.#deadline);
     if (this.#ended) this.#armPublishDeadline();
@@ -223,7 +172,7 @@ export class LogSender {
   }
 
   #onSynced(lines: number): void {
-    if (!this.#streaming || lines < this.#lines.synced || lines > this.#next) return this.#drop('a count of lines that cannot be');
+    if (lines < this.#lines.synced || lines > (this.#call?.sent ?? -1)) return this.#call?.drop('a count of lines that cannot be');
     this.#forget(lines);
     this.#pump();
   }
@@ -234,33 +183,11 @@ export class LogSender {
   }
 
   #pump(): void {
-    const client = this.#client;
-    if (client === undefined || !this.#streaming) return;
-    const { total, synced } = this.#lines;
-    // After a break the end line waits until all before it are on disk: a log that was closed meanwhile cannot pass for a whole one.
-    const until = this.#ended && this.#continued && synced < total - 1 ? total - 1 : total;
-    while (!this.#congested && this.#next < until) {
-      // Many short lines go out in one write.
-      const end = Math.min(until, this.#next + 256);
-      this.#congested = !client.stdin.write(this.#lines.between(this.#next, end));
-      this.#next = end;
-    }
-    if (this.#ended && this.#next === total && !this.#endSent) {
-      this.#endSent = true;
-      client.stdin.end();
-    }
+    this.#call?.send(this.#lines, this.#ended);
   }
 
-  #drop(why: string): void {
-    const client = this.#client;
-    client?.kill('SIGKILL');
-    if (client !== undefined) this.#broken(client, why);
-  }
-
-  #broken(client: Client, why: string): void {
-    if (this.#client !== client) return;
-    this.#client = undefined;
-    this.#streaming = false;
+  #broke(why: string): void {
+    this.#call = undefined;
     const now = Date.now();
     this.#brokenSince ??= now;
     const lasted = now - this.#brokenSince;
@@ -288,11 +215,8 @@ export class LogSender {
   }
 
   #close(): void {
-    const client = this.#client;
-    this.#client = undefined;
-    this.#streaming = false;
-    client?.stdin.end();
-    client?.kill('SIGTERM');
+    this.#call?.close();
+    this.#call = undefined;
   }
 
   #wake(): void {

@@ -2,8 +2,9 @@
 // A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
 import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../shared/refusal.js';
-import { pieceBytes, pieceMark, type LogSender } from './log-sender.js';
+import type { LogSender } from './log-sender.js';
 import { endGroup, startProgram } from './program.js';
+import { pieceBytes, pieceMark } from './tool-line.js';
 
 export interface LoggedOptions {
   cwd?: string;
