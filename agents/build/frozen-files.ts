@@ -44,22 +44,31 @@ export function readPlainFile(folder: string, untrustedName: string, limitBytes:
   }
 }
 
+/** From where `fd` stands to the end. @param each is handed every piece, which is only lent */
+function hashContent(fd: number, each?: (chunk: Buffer) => void): Pick<HashedFile, 'size' | 'sha256'> {
+  const hash = createHash('sha256');
+  const chunk = Buffer.alloc(chunkBytes);
+  let size = 0;
+  for (let got = readSync(fd, chunk); got > 0; got = readSync(fd, chunk)) {
+    const piece = chunk.subarray(0, got);
+    hash.update(piece);
+    each?.(piece);
+    size += got;
+  }
+  return { size, sha256: hash.digest('hex') };
+}
+
 /** Copies one file, on disk when this returns. @throws Refusal BAD_ARTIFACT */
 export function freezeFile(from: string, to: string, untrustedName: string): HashedFile {
   const { fd } = openPlainFile(from, untrustedName);
   try {
     const out = openSync(join(to, untrustedName), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
     try {
-      const hash = createHash('sha256');
-      const chunk = Buffer.alloc(chunkBytes);
-      let size = 0;
-      for (let got = readSync(fd, chunk); got > 0; got = readSync(fd, chunk)) {
-        hash.update(chunk.subarray(0, got));
-        for (let done = 0; done < got;) done += writeSync(out, chunk, done, got - done);
-        size += got;
-      }
+      const content = hashContent(fd, (chunk) => {
+        for (let done = 0; done < chunk.length;) done += writeSync(out, chunk, done);
+      });
       fsyncSync(out);
-      return { name: untrustedName, size, sha256: hash.digest('hex') };
+      return { name: untrustedName, ...content };
     } finally {
       closeSync(out);
     }
@@ -72,14 +81,7 @@ export function freezeFile(from: string, to: string, untrustedName: string): Has
 export function hashFile(folder: string, name: string): HashedFile {
   const { fd } = openPlainFile(folder, name, Infinity);
   try {
-    const hash = createHash('sha256');
-    const chunk = Buffer.alloc(chunkBytes);
-    let size = 0;
-    for (let got = readSync(fd, chunk); got > 0; got = readSync(fd, chunk)) {
-      hash.update(chunk.subarray(0, got));
-      size += got;
-    }
-    return { name, size, sha256: hash.digest('hex') };
+    return { name, ...hashContent(fd) };
   } finally {
     closeSync(fd);
   }
