@@ -91,13 +91,15 @@ function makePackages(tree, out, work) {
   const home = join(work, 'home');
   mkdirSync(home);
   const settings = {
-    _topdir: work, _tmppath: join(work, 'tmp'), _buildhost: 'build-infra', dist: '%{nil}', vendor: '%{nil}', packager: '%{nil}', optflags: '%{nil}', _host_vendor: 'build-infra',
+    _tmppath: join(work, 'tmp'), _buildhost: 'build-infra', dist: '%{nil}', vendor: '%{nil}', packager: '%{nil}', optflags: '%{nil}', _host_vendor: 'build-infra',
     _target_platform: 'noarch-linux',
   };
-  run('rpmbuild', ['-ba', '--target', 'noarch-linux', ...Object.entries(settings).flatMap(([key, value]) => ['--define', `${key} ${value}`]), spec], {
-    // A clean environment: no ~/.rpmmacros, no language of the caller's.
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: home, LC_ALL: 'C.UTF-8', SOURCE_DATE_EPOCH: String(epoch) }, cwd: work,
-  });
+  // A clean environment: no ~/.rpmmacros, no language of the caller's.
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: home, LC_ALL: 'C.UTF-8', SOURCE_DATE_EPOCH: String(epoch) };
+  const rpmbuild = (stage, folder) => run('rpmbuild', [stage, '--target', 'noarch-linux', ...Object.entries({ ...settings, _topdir: folder }).flatMap(([key, value]) => ['--define', `${key} ${value}`]), spec], { env, cwd: work });
+  // Apart, and the source RPM with relative paths: it holds the spec as it was expanded, and an RPM made with it would hold its checksum.
+  rpmbuild('-bs', '.');
+  rpmbuild('-bb', work);
   mkdirSync(out, { recursive: true });
   return ['RPMS', 'SRPMS'].flatMap((folder) => filesBelow(join(work, folder))).map((path) => {
     const to = join(out, path.slice(path.lastIndexOf('/') + 1));
