@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What "npm run local", "npm test" and "npm run bench" do first: Debian packages, npm packages, bundles; each only where something
+// What "npm run local", "npm test" and "npm run bench" do first: Debian packages, npm packages, Salt, bundles; each only where something
 // is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installSalt } from '../../test/salt/install.mjs';
 
 const top = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-/** Debian package → a file that shows it is there. */
+/** Debian package → a file that shows it is there, or what looks for it. */
 const packages = {
   common: {
     bubblewrap: '/usr/bin/bwrap', uidmap: '/usr/bin/newuidmap', git: '/usr/bin/git', gnupg: '/usr/bin/gpg', gpgv: '/usr/bin/gpgv',
@@ -18,6 +19,7 @@ const packages = {
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
   test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', curl: '/usr/bin/curl' },
+  salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
 };
 
@@ -67,7 +69,7 @@ function installQuietly(missing, sudo) {
 
 function debianPackages(kinds) {
   const wanted = Object.assign({}, ...kinds.map((kind) => packages[kind]));
-  const missing = Object.keys(wanted).filter((name) => !existsSync(wanted[name]));
+  const missing = Object.keys(wanted).filter((name) => typeof wanted[name] === 'function' ? !wanted[name]() : !existsSync(wanted[name]));
   if (missing.length === 0) return;
   if (!existsSync('/usr/bin/apt-get')) fail(`these programs are missing, and there is no apt-get to install them: ${missing.join(' ')}`);
   const root = process.getuid() === 0;
@@ -113,8 +115,14 @@ function start(program, args) {
 const [command, ...args] = process.argv.slice(2);
 checkNode();
 if (!['local', 'test', 'bench'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench [arguments]');
-debianPackages(command === 'local' ? ['common'] : command === 'test' ? ['common', 'test'] : ['common', 'bench']);
+const withSalt = command === 'test' || (command === 'local' && args.join(' ').includes('--provisioner salt'));
+debianPackages(['common', ...(command === 'local' ? [] : [command]), ...(withSalt ? ['salt'] : [])]);
 npmPackages();
+if (withSalt) {
+  const missing = installSalt(say);
+  // The tests go on and count what they skip (test/run.mjs); a farm that Salt should set up does not start.
+  if (missing !== undefined && command === 'local') fail(`set-up failed: Salt is not here: ${missing}`);
+}
 bundles();
 mkdirSync(join(top, '.local'), { recursive: true });
 if (command === 'local') start('dist/local.mjs', args);

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Real Salt over the installed tree, without Qubes: a folder with the roots and the minion configuration of a dom0, in which ids are
+// rendered as qubesctl renders them (pillar and top in dom0 with dom0's grains; a VM's states with its own grains and only the pillar
+// that dom0 gave it).
+//
+//   await test('…', salted, async (t) => {                 salted: skips, with the reason, where there is no Salt
+//     const rig = makeRig(t, { farm: example(), enable: ['webhooks'] });
+//     rig.setFarm(pillar | text | null)                     farm.yaml again; null removes it
+//     rig.enable(['ssh-proxy', 'webhooks'])                 which option tops are on, from now
+//     await rig.render(['dom0', 'keys-debian'])             Map of id → Rendered; one process, about 0.3 s an id
+//     await rig.pillarItems(id) / showTop(id) / highstate(id) / lowstate(id)   one of them alone; the last two throw on a render error
+//     await rig.prepare(id)                                 { config, grains }: a --config-dir for salt-call as that id
+//     rig.saltCall(config, ['state.highstate'])             the argv of it: JSON out, exit status passed through
+//     await rig.apply(id, { inside: (argv) => [...], test })   runs state.highstate; `inside` puts the argv into a chroot or a namespace: it
+//                                                           is required, because the states write to /etc and /rw of wherever they run
+//   });
+//
+// What is where below rig.folder: root/ the installed tree (root/srv/…, root/etc/salt/…), dom0/minion the configuration, run/ Salt's root_dir,
+// vm/<id>/ what a VM's run needs. The stand-ins of test/salt/stand-ins/{_modules,_states} are loaded for every id, unless standIns: false.
+import { execFileSync, spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parse, stringify } from 'yaml';
+
+export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const sources = join(top, 'test/salt');
+const environment = join(top, '.venv-salt');
+export const saltPython = join(environment, 'bin/python');
+
+const { saltMissing } = await import(join(sources, 'install.mjs')) as { saltMissing: () => string | undefined };
+const missing = saltMissing();
+/** Options for every test that needs Salt. */
+export const salted: { skip: string | false } = { skip: missing === undefined ? false : `Salt is not here: ${missing}` };
+
+export type Option = 'ssh-proxy' | 'webhooks';
+export type Grains = Record<string, unknown>;
+/** What dom0 and the two families say of themselves; no state may ask for more. */
+export const grains = {
+  dom0: { os: 'Qubes', os_family: 'RedHat', osmajorrelease: 4, osrelease: '4.3', kernel: 'Linux', init: 'systemd' },
+  Debian: { os: 'Debian', os_family: 'Debian', osmajorrelease: 13, osrelease: '13', oscodename: 'trixie', kernel: 'Linux', init: 'systemd' },
+  RedHat: { os: 'Fedora', os_family: 'RedHat', osmajorrelease: 43, osrelease: '43', kernel: 'Linux', init: 'systemd' },
+} satisfies Record<string, Grains>;
+
+export interface Low { state: string; fun: string; name: string; __id__: string; __sls__: string; [key: string]: unknown }
+export interface Rendered {
+  id: string;
+  pillar: Record<string, unknown>;
+  /** What a refusal says: Salt's own errors of pillar, top, highstate and lowstate, each one line or more. */
+  errors: string[];
+  top: Record<string, string[]>;
+  highstate: Record<string, Record<string, unknown>>;
+  lowstate: Low[];
+  config: string;
+  seconds: number;
+}
+export interface Returned { result: boolean | null; comment: string; changes: Record<string, unknown>; name: string; __id__?: string; __sls__?: string; __run_num__?: number }
+export interface Applied { status: number | null; states: Record<string, Returned>; errors: string[]; stderr: string }
+
+interface Ending { teardown(fn: () => void): void }
+
+/** A clean environment: what the caller exports reaches neither Salt nor, through salt-ssh, the target. */
+export function cleanEnvironment(more: Record<string, string> = {}): Record<string, string> {
+  return { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', HOME: '/nonexistent', PYTHONDONTWRITEBYTECODE: '1', PYTHONWARNINGS: 'ignore', ...more };
+}
+
+/** Another program's output, within limits; never a shell. */
+export function run(argv: string[], options: { input?: string; env?: Record<string, string>; seconds?: number } = {}): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(argv[0] as string, argv.slice(1), { env: options.env ?? cleanEnvironment(), stdio: ['pipe', 'pipe', 'pipe'] });
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    const timer = setTimeout(() => child.kill('SIGKILL'), (options.seconds ?? 300) * 1000);
+    child.stdout.on('data', (data: Buffer) => out.push(data));
+    child.stderr.on('data', (data: Buffer) => err.push(data));
+    child.stdin.on('error', () => undefined);
+    child.on('error', reject);
+    child.on('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status, stdout: Buffer.concat(out).toString(), stderr: Buffer.concat(err).toString() });
+    });
+    child.stdin.end(options.input ?? '');
+  });
+}
+
+let staged: string | undefined;
+/** The installed tree, made once per process by `make install`; do not change it, every rig has a copy. */
+export function installedTree(): string {
+  if (staged !== undefined) return staged;
+  const from = process.env['BUILD_INFRA_INSTALLED_TREE'];
+  if (from !== undefined) return staged = from;
+  const folder = mkdtempSync(join(tmpdir(), 'build-infra-tree-'));
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const dist = join(folder, 'dist');
+  cpSync(join(top, 'dist'), dist, { recursive: true });
+  // A bundle that is not made yet, in the middle of an edit: its file is there all the same.
+  for (const manifest of readdirSync(join(top, 'salt/build-infra/manifests'))) {
+    for (const [, name] of readFileSync(join(top, 'salt/build-infra/manifests', manifest), 'utf8').matchAll(/source: dist\/([\w.-]+)/g)) {
+      if (!existsSync(join(dist, name as string))) writeFileSync(join(dist, name as string), '// not bundled yet\n');
+    }
+  }
+  execFileSync('make', ['-s', '-C', top, 'install', `DIST=${dist}`, `DESTDIR=${folder}`], { stdio: ['ignore', 'ignore', 'inherit'], env: cleanEnvironment() });
+  rmSync(dist, { recursive: true });
+  return staged = folder;
+}
+
+export interface RigOptions {
+  /** farm.yaml: what stands under `build-infra:`, or the file's text, or null for none. */
+  farm: object | string | null;
+  enable?: Option[];
+  /** More file roots, before ours (stand-ins for what other formulas bring). */
+  fileRoots?: string[];
+  standIns?: boolean;
+  /** More of the minion configuration. */
+  config?: Record<string, unknown>;
+}
+
+export class Rig {
+  readonly folder: string;
+  readonly root: string;
+
+  constructor(options: RigOptions) {
+    this.folder = mkdtempSync(join(tmpdir(), 'build-infra-salt-'));
+    this.root = join(this.folder, 'root');
+    cpSync(installedTree(), this.root, { recursive: true });
+    for (const name of ['srv/salt/_tops/base', 'srv/pillar/_tops/base', 'run']) mkdirSync(join(this.root, name), { recursive: true });
+    const dropIn = parse(readFileSync(join(this.root, 'etc/salt/minion.d/qubes-build-infra.conf'), 'utf8')) as { file_roots: { base: string[] } };
+    const standIns = (name: string): string[] => options.standIns !== false && existsSync(join(sources, 'stand-ins', name)) ? [join(sources, 'stand-ins', name)] : [];
+    const config = {
+      id: 'dom0', file_client: 'local', root_dir: join(this.folder, 'run'), log_level: 'error', log_level_logfile: 'quiet', enable_fqdns_grains: false, enable_gpu_grains: false,
+      fileserver_limit_traversal: false, state_verbose: true, disable_modules: ['git'], grains: grains.dom0,
+      file_roots: { base: [join(this.root, 'srv/salt'), ...(options.fileRoots ?? []), ...dropIn.file_roots.base.map((path) => join(this.root, path))] },
+      pillar_roots: { base: [join(this.root, 'srv/pillar'), join(this.root, 'srv/pillar/base')] },
+      module_dirs: standIns('_modules'), states_dirs: standIns('_states'),
+      ...options.config,
+    };
+    mkdirSync(join(this.folder, 'dom0'));
+    writeFileSync(join(this.folder, 'dom0/minion'), JSON.stringify(config, undefined, 1));
+    this.setFarm(options.farm);
+    this.enable(options.enable ?? []);
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  setFarm(farm: object | string | null): void {
+    const path = join(this.root, 'srv/pillar/base/build-infra/farm.yaml');
+    if (farm === null) rmSync(path, { force: true });
+    else writeFileSync(path, typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }));
+  }
+
+  /** As `qubesctl top.enable` leaves it: absolute links below _tops, and a top.sls that merges what they name. */
+  enable(options: Option[], reversed = false): void {
+    const formula = (this.config() as { file_roots: { base: string[] } }).file_roots.base.map((root) => join(root, 'build-infra')).find((path) => existsSync(join(path, 'manifests'))) as string;
+    this.link(join(this.root, 'srv/salt'), [join(formula, 'init.top'), ...options.map((name) => join(formula, `${name}.top`))], reversed);
+    this.link(join(this.root, 'srv/pillar'), [join(this.root, 'srv/pillar/base/build-infra/init.top')], reversed);
+  }
+
+  private link(root: string, tops: string[], reversed: boolean): void {
+    const folder = join(root, '_tops/base');
+    for (const name of readdirSync(folder)) rmSync(join(folder, name));
+    for (const path of tops) symlinkSync(path, join(folder, `build-infra${basename(path) === 'init.top' ? '' : `.${basename(path, '.top')}`}.top`));
+    const text = readFileSync(join(sources, 'top.py'), 'utf8');
+    writeFileSync(join(root, 'top.sls'), `${text}\n\nTOPS = ${JSON.stringify(tops.filter((path) => existsSync(path)))}\nREVERSED = ${reversed ? 'True' : 'False'}\n`);
+  }
+
+  config(): Record<string, unknown> {
+    return JSON.parse(readFileSync(join(this.folder, 'dom0/minion'), 'utf8')) as Record<string, unknown>;
+  }
+
+  /** Renders ids in one process. `want` says what beside the pillar; `hashSeed` turns round whatever rests on the order of a Python set. */
+  async render(ids: string[], options: { want?: ('top' | 'highstate' | 'lowstate')[]; hashSeed?: number; grains?: Grains } = {}): Promise<Map<string, Rendered>> {
+    const want = options.want ?? ['top', 'highstate', 'lowstate'];
+    const input = JSON.stringify({ rig: this.folder, grains, ids: ids.map((id) => ({ id, want, grains: options.grains })) });
+    const done = await run([saltPython, join(sources, 'render.py')], { input, env: cleanEnvironment({ PYTHONHASHSEED: String(options.hashSeed ?? 0) }) });
+    if (done.status !== 0) throw new Error(`render.py ended with ${done.status}: ${done.stderr.slice(-4000)}`);
+    return new Map(done.stdout.split('\n').filter((line) => line !== '').map((line) => {
+      const found = JSON.parse(line) as Record<string, unknown>;
+      return [found['id'] as string, rendered(found)];
+    }));
+  }
+
+  private async one(id: string, want: ('top' | 'highstate' | 'lowstate')[]): Promise<Rendered> {
+    const found = (await this.render([id], { want })).get(id) as Rendered;
+    if (found.errors.length > 0 && want.some((name) => name !== 'top')) throw new Error(found.errors.join('\n'));
+    return found;
+  }
+
+  async pillarItems(id: string): Promise<Record<string, unknown>> {
+    return (await this.one(id, [])).pillar;
+  }
+
+  async showTop(id: string): Promise<Record<string, string[]>> {
+    return (await this.one(id, ['top'])).top;
+  }
+
+  async highstate(id: string): Promise<Rendered['highstate']> {
+    return (await this.one(id, ['highstate'])).highstate;
+  }
+
+  async lowstate(id: string): Promise<Low[]> {
+    return (await this.one(id, ['lowstate'])).lowstate;
+  }
+
+  /** The configuration for a salt-call as that id; for a VM with the pillar as dom0 gives it now. */
+  async prepare(id: string): Promise<{ config: string; pillar: Record<string, unknown> }> {
+    return this.one(id, []);
+  }
+
+  saltCall(config: string, args: string[]): string[] {
+    return [saltPython, join(environment, 'bin/salt-call'), '--config-dir', config, '--local', '--out=json', '--out-indent=-1', '--retcode-passthrough', '-l', 'error', '--no-color', ...args];
+  }
+
+  /** The highstate of an id, for real. `inside` has to keep it off this machine's own files. */
+  async apply(id: string, options: { inside: (argv: string[]) => string[]; test?: boolean; args?: string[]; seconds?: number }): Promise<Applied> {
+    const { config } = await this.prepare(id);
+    const argv = this.saltCall(config, [...(options.args ?? ['state.highstate']), ...(options.test === true ? ['test=True'] : [])]);
+    const done = await run(options.inside(argv), { seconds: options.seconds ?? 600 });
+    let local: unknown;
+    try {
+      local = (JSON.parse(done.stdout) as { local: unknown }).local;
+    } catch {
+      return { status: done.status, states: {}, errors: [done.stdout.trim()], stderr: done.stderr };
+    }
+    if (local === null || typeof local !== 'object' || Array.isArray(local)) return { status: done.status, states: {}, errors: [local].flat().map(String), stderr: done.stderr };
+    return { status: done.status, states: local as Record<string, Returned>, errors: [], stderr: done.stderr };
+  }
+}
+
+function rendered(found: Record<string, unknown>): Rendered {
+  const errors: string[] = [];
+  const part = <T>(name: string, empty: T, good: (value: unknown) => boolean): T => {
+    const value = found[name];
+    if (value === undefined) return empty;
+    if (good(value)) return value as T;
+    errors.push(...(Array.isArray(value) ? value.map(String) : [JSON.stringify(value)]));
+    return empty;
+  };
+  const mapping = (value: unknown): boolean => value !== null && typeof value === 'object' && !Array.isArray(value);
+  const pillar = part<Record<string, unknown>>('pillar', {}, mapping);
+  if (Array.isArray(pillar['_errors'])) errors.push(...pillar['_errors'].map(String));
+  return {
+    id: found['id'] as string, pillar, errors, config: found['config'] as string, seconds: found['seconds'] as number,
+    top: part('top', {}, mapping), highstate: part('highstate', {}, mapping),
+    lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)),
+  };
+}
+
+/** A rig that is removed when the test ends. */
+export function makeRig(t: Ending, options: RigOptions): Rig {
+  const rig = new Rig(options);
+  t.teardown(() => rig.remove());
+  return rig;
+}
