@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Renders many ids in one process with Salt's own loader, as qubesctl does it: the pillar and the top of an id in dom0, with dom0's grains
+"""Renders many ids in one process with Salt's own loader and compiler, as qubesctl does it: the pillar and the top of an id in dom0, with dom0's grains
 and that id; then, for a VM, its states with the VM's grains and nothing but the pillar that dom0 gave it.
 
 Reads one JSON request, {"rig": folder, "ids": [{"id": ..., "grains": {...}, "want": [...]}]}, and writes a JSON answer per line."""
@@ -12,10 +12,10 @@ import warnings
 
 warnings.simplefilter("ignore")
 
-import salt.client
 import salt.config
 import salt.loader
-import salt.utils.yaml
+import salt.pillar
+import salt.state
 
 base_grains = {}
 
@@ -35,14 +35,37 @@ def options(config, minion_id, grains):
     return opts
 
 
-def caller(opts):
-    """salt.client.Caller, but that it does not look up the grains again."""
-    real = salt.loader.grains
-    salt.loader.grains = lambda *_args, **_named: opts["grains"]
-    try:
-        return salt.client.Caller(mopts=opts)
-    finally:
-        salt.loader.grains = real
+def pillar_of(opts):
+    """pillar.items, as `qubesctl --dom0-only --id=X pillar.items` gets it."""
+    return salt.pillar.get_pillar(opts, opts["grains"], opts["id"], opts.get("saltenv")).compile_pillar()
+
+
+def states_of(opts, pillar, want):
+    """state.show_top, show_highstate and show_lowstate in one go, with the checks that a run makes before its first state."""
+    answer = {}
+    with salt.state.HighState(opts, initial_pillar=pillar) as high_state:
+        high_state.push_active()
+        try:
+            top = high_state.get_top()
+            errors = list(high_state.verify_tops(top))
+            matches = high_state.top_matches(top)
+            answer["top"] = matches
+            if not set(want) & {"highstate", "lowstate"}:
+                return {"top": errors or matches}
+            high, more = high_state.render_highstate(matches)
+            errors += more
+            answer["highstate"] = errors or copy.deepcopy(high)
+            if not errors:
+                high, more = high_state.state.reconcile_extend(high)
+                errors += more
+                errors += high_state.state.verify_high(high)
+                high, more = high_state.state.requisite_in(high)
+                errors += more
+                high = high_state.state.apply_exclude(high)
+            answer["lowstate"] = errors or high_state.state.compile_high_data(high)
+        finally:
+            high_state.pop_active()
+    return answer
 
 
 def write(path, text):
@@ -82,26 +105,26 @@ def main():
         began = time.monotonic()
         minion_id, want = job["id"], job["want"]
         answer = {"id": minion_id}
-        in_dom0 = caller(options(os.path.join(rig, "dom0"), minion_id, dom0_grains))
-        answer["pillar"] = settled(in_dom0.cmd("pillar.items"))
-        if "top" in want:
-            answer["top"] = settled(in_dom0.cmd("state.show_top"))
+        opts = options(os.path.join(rig, "dom0"), minion_id, dom0_grains)
+        pillar = settled(pillar_of(opts))
+        answer["pillar"] = pillar
         if minion_id == "dom0":
             answer["config"] = os.path.join(rig, "dom0")
-            there = in_dom0
+            answer.update(states_of(opts, pillar, want) if want else {})
         else:
-            family = (answer["pillar"].get("build-infra") or {}).get("this", {}).get("family", "Debian")
+            if "top" in want:
+                answer.update(states_of(opts, pillar, ["top"]))
+            family = (pillar.get("build-infra") or {}).get("this", {}).get("family", "Debian")
             grains = job.get("grains") or request["grains"][family]
-            answer["config"] = vm_config(rig, minion_id, answer["pillar"], grains)
-            there = None
+            answer["config"] = vm_config(rig, minion_id, pillar, grains)
             if set(want) & {"highstate", "lowstate"}:
-                there = caller(options(answer["config"], minion_id, grains))
-        for name in ("highstate", "lowstate"):
-            if name in want:
-                answer[name] = settled(there.cmd("state.show_" + name))
+                there = states_of(options(answer["config"], minion_id, grains), pillar, want)
+                there["top-in-vm"] = there.pop("top")
+                answer.update(there)
         answer["seconds"] = time.monotonic() - began
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(settled(answer)) + "\n")
         answers.flush()
 
 
-main()
+if __name__ == "__main__":
+    main()
