@@ -12,17 +12,27 @@ export const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
 export interface SysNetConfig {
   format: 'build-infra/sys-net-config@1';
   vm: string;
-  webhook: { socket: string; bodyBytes: number };
-  repositories: { fullName: string; component: string; tag: string }[];
-  buildVms: string[];
-  sshHosts: { host: string; address: string; port: number }[];
+  /** absent, with the two below: this VM receives no webhooks */
+  webhook?: { socket: string; bodyBytes: number };
+  repositories?: { fullName: string; component: string; tag: string }[];
+  buildVms?: string[];
+  /** absent: this VM connects no ssh */
+  sshHosts?: { host: string; address: string; port: number }[];
 }
+
+/** A configuration of a VM that receives webhooks. */
+export type WebhookConfig = SysNetConfig & Required<Pick<SysNetConfig, 'webhook' | 'repositories' | 'buildVms'>>;
+/** A configuration of a VM that connects ssh. */
+export type SshConfig = SysNetConfig & Required<Pick<SysNetConfig, 'sshHosts'>>;
+
+export const receivesWebhooks = (config: SysNetConfig): config is WebhookConfig => config.webhook !== undefined;
+export const connectsSsh = (config: SysNetConfig): config is SshConfig => config.sshHosts !== undefined;
 
 const object = (properties: Record<string, object>): object => ({
   type: 'object', additionalProperties: false, required: Object.keys(properties), properties,
 });
 
-const check = checkWith<SysNetConfig>(object({
+const fields = {
   format: { const: 'build-infra/sys-net-config@1' },
   vm: { type: 'string', pattern: vmNamePattern },
   webhook: object({
@@ -46,7 +56,14 @@ const check = checkWith<SysNetConfig>(object({
       port: { type: 'integer', minimum: 1, maximum: 65535 },
     }),
   },
-}));
+};
+/** A VM may receive webhooks, connect ssh, or both; with neither it would have nothing to do. */
+const check = checkWith<SysNetConfig>({
+  ...object(fields),
+  required: ['format', 'vm'],
+  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'] },
+  minProperties: 3,
+});
 
 function unique(names: readonly string[], field: string): void {
   const seen = new Set<string>();
@@ -60,8 +77,8 @@ function unique(names: readonly string[], field: string): void {
 export function readConfig(bytes: Uint8Array): SysNetConfig {
   const config = readDocument(bytes, 1024 * 1024, check);
   // GitHub compares names without case, so two that differ only in that would be one repository.
-  unique(config.repositories.map((repository) => repository.fullName.toLowerCase()), '/repositories');
-  unique(config.sshHosts.map((host) => host.host), '/sshHosts');
+  unique((config.repositories ?? []).map((repository) => repository.fullName.toLowerCase()), '/repositories');
+  unique((config.sshHosts ?? []).map((host) => host.host), '/sshHosts');
   return config;
 }
 

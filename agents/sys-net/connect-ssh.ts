@@ -4,7 +4,7 @@
 import { createConnection, type Socket } from 'node:net';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Call, Reporter, Service } from '../shared/socket-service.js';
-import { hostPattern, type SysNetConfig } from './config.js';
+import { hostPattern, type SshConfig } from './config.js';
 
 export interface ConnectOptions {
   report: Reporter;
@@ -81,7 +81,7 @@ export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: 
   });
 }
 
-export function connectSsh(config: SysNetConfig, options: ConnectOptions): Service {
+export function connectSsh(config: SshConfig, options: ConnectOptions): Service {
   const hosts = new Map(config.sshHosts.map((host) => [host.host, host]));
   let open = 0;
   return {

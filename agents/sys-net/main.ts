@@ -4,18 +4,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startOrSay } from '../shared/agent-start.js';
 import { callService, qrexecClient } from '../shared/qrexec-call.js';
-import { reportToStderr, serveSockets, socketsFromSystemd } from '../shared/socket-service.js';
-import { readConfig, readSecret } from './config.js';
+import { reportToStderr, serveSockets, socketsFromSystemd, type Reporter } from '../shared/socket-service.js';
+import { connectsSsh, readConfig, readSecret, receivesWebhooks, type WebhookConfig } from './config.js';
 import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';
 import { DeliveryWorker } from './delivery-worker.js';
 import { createReceiver, listenForNginx } from './webhook-receiver.js';
 
-async function main(): Promise<void> {
-  const root = process.env['BUILD_INFRA_ROOT'] ?? '';
-  const at = (path: string): string => (root === '' ? path : join(root, path));
-  const report = reportToStderr;
-  const config = readConfig(readFileSync(at('/rw/config/build-infra/sys-net.json')));
+const root = process.env['BUILD_INFRA_ROOT'] ?? '';
+const at = (path: string): string => (root === '' ? path : join(root, path));
+
+async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {
   const secret = readSecret(at('/rw/config/build-infra/webhook-secret'));
   const spool = new DeliverySpool(at('/var/lib/build-infra/webhooks'));
   const worker = new DeliveryWorker(
@@ -24,12 +23,19 @@ async function main(): Promise<void> {
     { report },
   );
   const receiver = createReceiver({ config, secret, spool, report, onAccepted: () => worker.wake() });
-  const handedOver = socketsFromSystemd();
-  await serveSockets([connectSsh(config, { report })], { report, sockets: handedOver, folder: at('/run/build-infra') });
   const webhook = handedOver.get('webhook');
   await listenForNginx(receiver, webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook });
-  report(`sys-net: ready; ${spool.pending} deliveries wait`);
+  report(`webhooks: ready; ${spool.pending} deliveries wait`);
   worker.wake();
+}
+
+async function main(): Promise<void> {
+  const report = reportToStderr;
+  const config = readConfig(readFileSync(at('/rw/config/build-infra/sys-net.json')));
+  const handedOver = socketsFromSystemd();
+  if (connectsSsh(config)) await serveSockets([connectSsh(config, { report })], { report, sockets: handedOver, folder: at('/run/build-infra') });
+  if (receivesWebhooks(config)) await receiveWebhooks(config, handedOver, report);
+  report('sys-net: ready');
 }
 
 startOrSay('sys-net agent', main);

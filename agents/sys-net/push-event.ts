@@ -4,7 +4,7 @@
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
-import type { SysNetConfig } from './config.js';
+import type { WebhookConfig } from './config.js';
 
 interface PushPayload {
   ref: string;
@@ -51,7 +51,7 @@ export function isVersionTag(pattern: string, tag: string): boolean {
  * @param untrustedBody the raw bytes, whose signature has been checked
  * @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT
  */
-export function decidePush(untrustedBody: Uint8Array, config: SysNetConfig): PushDecision {
+export function decidePush(untrustedBody: Uint8Array, config: WebhookConfig): PushDecision {
   const ignored = (code: string, detail: string): PushDecision => ({ kind: 'ignored', code, detail });
   const payload = readDocument(untrustedBody, config.webhook.bodyBytes, checkPush);
   const name = payload.repository.full_name;

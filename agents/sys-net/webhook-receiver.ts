@@ -5,7 +5,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
-import type { SysNetConfig } from './config.js';
+import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
 import { decidePush, isDeliveryId } from './push-event.js';
 import { bodyHash, isSignedBy, readSignatureHeader } from './webhook-signature.js';
@@ -22,7 +22,7 @@ interface Answer {
 }
 
 export interface ReceiverOptions {
-  config: SysNetConfig;
+  config: WebhookConfig;
   secret: Uint8Array;
   spool: DeliverySpool;
   report: Reporter;

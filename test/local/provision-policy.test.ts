@@ -7,7 +7,7 @@ import { evaluate } from '../../agents/local/policy/evaluate.js';
 import { loadPolicy } from '../../agents/local/policy/policy-files.js';
 import { SystemInfo, systemVm } from '../../agents/local/policy/system-info.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { qubesDocument, vmsOf } from '../../agents/local/provision/vms.js';
+import { allOptions, qubesDocument, vmsOf, type Option } from '../../agents/local/provision/vms.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { example, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
 
@@ -16,7 +16,7 @@ const services = ['qubes.Gpg', 'qubesbuilder.LogReceived', 'qubesbuilder.BuildLo
 const otherWaysToAKey = ['qubes.Gpg2', 'qubes.GpgArmorSign', 'qubes.GpgBinarySign', 'qubes.GpgClearSign', 'qubes.GpgImportKey'];
 
 /** Caller, service and argument, what is asked for → who answers. Everything that is not here is denied. */
-function allowed(pillar: Pillar): Map<string, string> {
+function allowed(pillar: Pillar, options: readonly Option[]): Map<string, string> {
   const table = new Map<string, string>();
   const add = (source: string, call: string, answers: string, asked = ['@default', 'no-such-vm', answers, 'dom0', '@adminvm']): void => {
     for (const target of asked) table.set(`${source} ${call} ${target}`, answers);
@@ -25,18 +25,24 @@ function allowed(pillar: Pillar): Map<string, string> {
     add(`build-${env}`, 'qubes.Gpg', `keys-${env}`);
     add(logs, `qubesbuilder.LogReceived+build-${env}`, `keys-${env}`);
     for (const argument of ['', '+intent', '+nightly']) add(`build-${env}`, `qubesbuilder.BuildLog${argument}`, logs);
-    for (const argument of ['', '+hello', '+zlib']) add(pillar['net-vm'], `qubesbuilder.TriggerBuild${argument}`, `build-${env}`, [`build-${env}`]);
+    if (options.includes('webhooks')) for (const argument of ['', '+hello', '+zlib']) add(pillar.webhook.vm ?? pillar['net-vm'], `qubesbuilder.TriggerBuild${argument}`, `build-${env}`, [`build-${env}`]);
   }
-  for (const host of Object.keys(pillar['ssh-hosts'])) {
+  if (options.includes('ssh-proxy')) for (const host of Object.keys(pillar['ssh-hosts'])) {
     for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['net-vm']);
   }
   return table;
 }
 
-for (const [words, pillar] of [['the example', example()], ['three environments', threeEnvironments()]] as const) {
+const ownWebhookVm = example();
+ownWebhookVm.webhook.vm = 'sys-webhooks';
+const farms: [words: string, pillar: Pillar, options: readonly Option[]][] = [
+  ['the example', example(), allOptions], ['three environments', threeEnvironments(), allOptions], ['a VM of its own for webhooks', ownWebhookVm, allOptions],
+  ['the example without ssh proxy', example(), ['webhooks']], ['the example without webhooks', example(), ['ssh-proxy']],
+];
+for (const [words, pillar, options] of farms) {
   await test(`policy of ${words}: what is in the table is allowed, everything else is denied`, async (t) => {
     const { folder } = workshop(t);
-    provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+    provision({ pillar, vm: 'dom0', root: folder, owners: isRoot, enabled: options });
     const policies = join(folder, 'etc/qubes/policy.d');
     // A careless file that comes later opens nothing.
     writeFileSync(join(policies, '40-careless.policy'), services.map((service) => `${service} * @anyvm @anyvm allow target=work\n${service} * * dom0 allow\n`).join(''));
@@ -48,7 +54,7 @@ for (const [words, pillar] of [['the example', example()], ['three environments'
     ]);
     const names = [...vmsOf(pillar).map(({ name }) => name), ...strangers];
     const targets = [...names, 'no-such-vm', 'dom0', '@adminvm', '@default', '@dispvm', '@dispvm:sys-net2'];
-    const table = allowed(pillar);
+    const table = allowed(pillar, options);
     const arguments_ = ['', '+intent', '+nightly', '+hello', '+zlib', '+forge.example', '+code.example.org', '+elsewhere.example', '+forge.example.', '+FORGE.example', ...names.map((name) => `+${name}`)];
     let tried = 0;
     const wrong: string[] = [];

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { test } from 'tap';
 import { render, TemplateError, type Value } from '../../agents/local/provision/template.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
+import { pillarFor } from '../../agents/local/provision/pillar-slice.js';
+import { allOptions, vmsOf, type Option } from '../../agents/local/provision/vms.js';
 import { example, python, threeEnvironments, top } from './provision-farm.js';
 
 type Case = { template: string; values: { [name: string]: Value } };
@@ -33,11 +34,14 @@ function ourTemplates(): { name: string; text: string }[] {
 }
 
 /** The values that each VM's own templates are rendered with. */
-function casesFor(pillar: Pillar): (Case & { name: string })[] {
-  const infra = pillar as unknown as Value;
-  return ourTemplates().flatMap(({ name, text }) => vmsOf(pillar)
+function casesFor(pillar: Pillar, options: readonly Option[]): (Case & { name: string })[] {
+  return ourTemplates().flatMap(({ name, text }) => vmsOf(pillar, options)
     .filter(({ role }) => !name.includes('.json.') || name.endsWith(`/${role}.json.jinja`))
-    .map((vm) => ({ name: `${name} for ${vm.name}`, template: text, values: { infra, vm: vm.name, env: vm.env ?? '' } })));
+    .map((vm) => {
+      const dom0 = name.endsWith('policy.jinja');
+      const infra = pillarFor(pillar, dom0 || !name.includes('.json.') ? undefined : vm);
+      return { name: `${name} for ${vm.name}`, template: text, values: { infra, vm: vm.name, env: vm.env ?? '', enabled: [...(dom0 ? options : vm.enabled)] } };
+    }));
 }
 
 /** Whatever a pillar holds is printed as it is, or both stop: also where one key is not made yet. */
@@ -50,10 +54,10 @@ const settle = (one: Case): string | null => {
   }
 };
 
-for (const [words, pillar] of [['the example', example()], ['three environments', threeEnvironments()]] as const) {
+for (const [words, pillar, options] of [['the example', example(), allOptions], ['three environments', threeEnvironments(), allOptions], ['the example without options', example(), []]] as const) {
   await test(`our templates render as in Jinja2, with the pillar of ${words}`, async (t) => {
-    const cases = casesFor(pillar);
-    t.ok(cases.length >= 20);
+    const cases = casesFor(pillar, options);
+    t.ok(cases.length >= 10);
     const expected = jinja(cases);
     for (const [index, one] of cases.entries()) {
       const both = [settle(one), expected[index] ?? null];

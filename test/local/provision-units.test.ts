@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What lies in the tree must be readable by those who read it: systemd, the qrexec agent, nginx, ssh, a shell.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { test } from 'tap';
 import { parse } from 'yaml';
@@ -42,12 +42,15 @@ await test('systemd rates the exposure of every agent but the one that makes chr
   }
 });
 
+/** Units that an option switches, in whichever VM it concerns. */
+const featureOf: Record<string, string> = { 'build-infra-nginx.service': 'webhooks', 'build-infra-webhook.socket': 'webhooks', 'build-infra-local.ConnectSSH.socket': 'ssh-proxy' };
+
 await test('every unit is bound to the feature and the configuration of its role', async (t) => {
   for (const role of roles) {
     const units = (readManifest(folders, role).template?.files ?? []).filter(({ path, source }) => path.startsWith('/usr/lib/systemd/system/') && source !== undefined);
-    for (const { source } of units) {
+    for (const { path, source } of units) {
       const text = readFileSync(join(top, source?.startsWith('units/') === true ? 'salt/build-infra' : '', source as string), 'utf8');
-      t.match(text, `\nConditionPathExists=/run/qubes-service/build-infra-${role}\n`, source as string);
+      t.match(text, `\nConditionPathExists=/run/qubes-service/build-infra-${featureOf[basename(path)] ?? role}\n`, source as string);
       t.match(text, `\nConditionPathExists=/rw/config/build-infra/${role}.json\n`, source as string);
     }
   }
@@ -57,7 +60,7 @@ await test('every service of a role is in the tree, in the manifest and in the c
   for (const vm of vmsOf(example())) {
     t.strictSame([...vm.services].sort(), servicesOf(vm.role), vm.role);
     const manifest = readManifest(folders, vm.role);
-    t.strictSame(manifest.vm.features, vm.features);
+    t.strictSame(manifest.vm.features, vm.features.slice(0, 1), 'the rest are options');
     const paths = [...manifest.template?.files ?? [], ...manifest.vm.files].map(({ path, link, source }) => `${path} ${link ?? source ?? ''}`);
     for (const service of vm.services) {
       const here = `qrexec-services/${vm.role}/${service}`;
@@ -162,6 +165,34 @@ await test('ssh reads the configuration, goes through qrexec, and checks the hos
   }
   const found = execFileSync('ssh-keygen', ['-F', 'forge.example', '-f', join(folder, 'build-logs/rw/config/build-infra/ssh_known_hosts')], { encoding: 'utf8' });
   t.match(found, /forge\.example ssh-ed25519 /);
+});
+
+await test('without the proxy ssh goes straight to the host, which is checked under the same name', async (t) => {
+  const { folder, dist } = workshop(t);
+  provision({ pillar: threeEnvironments(), vm: 'build-logs', root: folder, dist, owners: isRoot, enabled: ['webhooks'] });
+  const config = execFileSync('ssh', ['-G', '-F', join(folder, 'rw/config/build-infra/ssh_config'), 'git@code.example.org'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  for (const line of ['hostname 192.0.2.7', 'port 22', 'hostkeyalias code.example.org', 'stricthostkeychecking true', 'userknownhostsfile /rw/config/build-infra/ssh_known_hosts']) t.match(config, `${line}\n`);
+  t.notMatch(config, /proxycommand/);
+});
+
+await test('a net VM holds what its options need and no more', async (t) => {
+  const { folder, dist } = workshop(t);
+  const has = (root: string, path: string): boolean => existsSync(join(root, path));
+  const pillar = example();
+  pillar.webhook.vm = 'sys-webhooks';
+  const webhooks = join(folder, 'webhooks');
+  provision({ pillar, vm: 'sys-webhooks', root: webhooks, dist, owners: isRoot });
+  t.ok(has(webhooks, 'rw/config/build-infra/nginx.conf'));
+  t.notOk(has(webhooks, 'usr/local/etc/qubes/rpc-config/local.ConnectSSH'));
+  t.notMatch(readFileSync(join(webhooks, 'rw/config/build-infra/sys-net.json'), 'utf8'), /forge\.example/);
+  const proxy = join(folder, 'proxy');
+  provision({ pillar, vm: 'sys-net', root: proxy, dist, owners: isRoot });
+  t.notOk(has(proxy, 'rw/config/build-infra/nginx.conf'));
+  t.ok(has(proxy, 'usr/local/etc/qubes/rpc-config/local.ConnectSSH'));
+  t.notMatch(readFileSync(join(proxy, 'rw/config/build-infra/sys-net.json'), 'utf8'), /buildVms/);
+  const { readConfig } = await import(pathToFileURL(join(top, 'out/agents/sys-net/config.js')).href) as { readConfig: (bytes: Uint8Array) => unknown };
+  for (const root of [webhooks, proxy]) t.ok(readConfig(readFileSync(join(root, 'rw/config/build-infra/sys-net.json'))));
+  t.throws(() => provision({ pillar: example(), vm: 'sys-net', root: folder, dist, owners: isRoot, enabled: [] }), { code: 'UNKNOWN_VM' });
 });
 
 await test('nginx accepts the configuration with the listen line of the pillar', async (t) => {

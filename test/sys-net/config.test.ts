@@ -21,6 +21,14 @@ void tap.test('the configuration of docs/formats.md is taken, and each field is 
   t.throws(() => read({ ...baseConfig, repositories: [repository, { ...repository, fullName: 'Example/Hello' }] }), { code: 'BAD_DOCUMENT', field: '/repositories' });
   t.throws(() => read({ ...baseConfig, sshHosts: [host, host] }), { code: 'BAD_DOCUMENT', field: '/sshHosts' });
   t.throws(() => read({ ...baseConfig, sshHosts: [{ ...host, host: '-oProxyCommand=x' }] }), { code: 'BAD_DOCUMENT' });
+  const { webhook, repositories, buildVms, ...sshOnly } = baseConfig;
+  const { sshHosts, ...webhookOnly } = baseConfig;
+  t.ok(read(sshOnly), 'a VM may connect ssh only');
+  t.ok(read(webhookOnly), 'or receive webhooks only');
+  t.throws(() => read({ ...sshOnly, webhook }), { code: 'BAD_DOCUMENT' }, 'but not listen for pushes without knowing of what');
+  t.throws(() => read({ ...sshOnly, repositories, buildVms }), { code: 'BAD_DOCUMENT' });
+  t.throws(() => read({ format: baseConfig.format, vm: baseConfig.vm }), { code: 'BAD_DOCUMENT' }, 'or do nothing');
+  t.ok(sshHosts);
 });
 
 void tap.test('the secret: one newline at its end does not belong to it, anything doubtful is refused without showing it', async (t) => {

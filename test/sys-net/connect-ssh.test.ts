@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import tap from 'tap';
 import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
 import { serveSockets, socketPath } from '../../agents/shared/socket-service.js';
-import { readConfig } from '../../agents/sys-net/config.js';
+import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
 import { baseConfig, until } from './agent.js';
 
 interface Rig {
@@ -29,7 +29,7 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
   const config = readConfig(Buffer.from(JSON.stringify({ ...baseConfig, sshHosts: [
     { host: 'forge.example', address: '127.0.0.1', port: (server.address() as AddressInfo).port },
     { host: 'closed.example', address: '127.0.0.1', port: 1 },
-  ] })));
+  ] }))) as SshConfig;
   const lines: string[] = [];
   const report = (line: string): void => void lines.push(line);
   const served = await serveSockets([connectSsh(config, { report, ...options })], { report, sockets: new Map(), folder });

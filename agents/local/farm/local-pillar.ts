@@ -23,7 +23,8 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
   const publicKeys = [keys.maintainer, keys.logs, keys.signing].filter((key) => key !== null);
   return await checkPillar({
     'net-vm': 'sys-net',
-    template: { name: 'local', family: 'Debian' },
+    templates: { local: { source: 'host', family: 'Debian' } },
+    template: 'local',
     webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false },
     'ssh-hosts': { [forgeHost]: { address: '127.0.0.1', port: settings.ports.ssh, 'host-keys': [keys.forgeHostKey] } },
     components: Object.fromEntries(settings.components.map((name) => [name, { url: sshUrl(name), 'full-name': fullNameOf(name), tag: 'v{version}' }])),

@@ -4,10 +4,10 @@ import { parseArgs } from 'node:util';
 import { Refusal } from '../../shared/refusal.js';
 import { readPillar } from './pillar.js';
 import { provision } from './provision.js';
-import { vmsOf } from './vms.js';
+import { allOptions, vmsOf, type Option } from './vms.js';
 
-const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--json]
-       build-infra provision --pillar FILE --list
+const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--without OPTION]… [--json]
+       build-infra provision --pillar FILE --list [--without OPTION]…
 
   --pillar FILE  the description of the farm (salt/pillar.example.yaml)
   --vm NAME      a VM of it, or dom0
@@ -15,6 +15,7 @@ const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [
   --dist DIR     the bundles (by default dist/ of the checkout)
   --tree DIR     the checkout (by default the one that holds this program)
   --no-owner     as an ordinary user: leave owners as they come
+  --without O    switch an option off: ssh-proxy, webhooks
   --list         print the VMs that the pillar makes, as JSON
 `;
 
@@ -39,7 +40,7 @@ async function run(argv: readonly string[]): Promise<number> {
       args: [...argv], strict: true, allowPositionals: false,
       options: {
         pillar: { type: 'string' }, vm: { type: 'string' }, root: { type: 'string' }, dist: { type: 'string' }, tree: { type: 'string' },
-        'no-owner': { type: 'boolean' }, json: { type: 'boolean' }, list: { type: 'boolean' }, help: { type: 'boolean' },
+        'no-owner': { type: 'boolean' }, without: { type: 'string', multiple: true }, json: { type: 'boolean' }, list: { type: 'boolean' }, help: { type: 'boolean' },
       },
     }));
   } catch (error) {
@@ -54,13 +55,17 @@ async function run(argv: readonly string[]): Promise<number> {
     process.stderr.write(usage);
     return 2;
   }
+  const without = values.without ?? [];
+  const unknown = without.find((name) => !allOptions.includes(name as Option));
+  if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is none of ${allOptions.join(', ')}`);
+  const enabled = allOptions.filter((option) => !without.includes(option));
   const pillar = await readPillar(values.pillar);
   if (values.list === true) {
-    process.stdout.write(`${JSON.stringify(vmsOf(pillar), null, 1)}\n`);
+    process.stdout.write(`${JSON.stringify(vmsOf(pillar, enabled), null, 1)}\n`);
     return 0;
   }
   const done = provision({
-    pillar, vm: values.vm as string, root: values.root as string, owners: values['no-owner'] !== true,
+    pillar, vm: values.vm as string, root: values.root as string, owners: values['no-owner'] !== true, enabled,
     ...(values.dist === undefined ? {} : { dist: values.dist }), ...(values.tree === undefined ? {} : { tree: values.tree }),
   });
   if (values.json === true) {

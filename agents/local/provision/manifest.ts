@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { checkWith } from '../../shared/json-schema.js';
-import type { Role } from './vms.js';
+import { allOptions, type Option, type Role } from './vms.js';
 
 export type Account = 'root' | 'user' | 'qubes';
 export type NeededKey = 'signing-key' | 'logs-key';
@@ -29,6 +29,8 @@ export interface ManifestFile {
   mode?: string;
   /** left out as long as the pillar has not these keys */
   needs?: NeededKey[];
+  /** left out unless this option is on in the VM */
+  when?: Option;
 }
 
 export interface Manifest {
@@ -43,13 +45,14 @@ const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec
 const account = { enum: ['root', 'user', 'qubes'] };
 const mode = { type: 'string', pattern: '^[01][0-7]{3}$' };
 const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } };
+const when = { enum: allOptions };
 const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 };
 const file = {
   type: 'object', required: ['path', 'owner', 'group'],
   oneOf: [
-    { type: 'object', additionalProperties: false, required: ['source', 'mode'], properties: { path, source, owner: account, group: account, mode } },
-    { type: 'object', additionalProperties: false, required: ['template', 'mode'], properties: { path, template: source, owner: account, group: account, mode, needs } },
-    { type: 'object', additionalProperties: false, required: ['link'], properties: { path, link: path, owner: account, group: account } },
+    { type: 'object', additionalProperties: false, required: ['source', 'mode'], properties: { path, source, owner: account, group: account, mode, when } },
+    { type: 'object', additionalProperties: false, required: ['template', 'mode'], properties: { path, template: source, owner: account, group: account, mode, needs, when } },
+    { type: 'object', additionalProperties: false, required: ['link'], properties: { path, link: path, owner: account, group: account, when } },
   ],
   properties: { path: true, owner: true, group: true },
 };

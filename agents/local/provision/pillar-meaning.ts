@@ -14,6 +14,7 @@ export const withdrawnHostKeys = new Set(['nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw
 
 /** @throws Refusal, the first of: names, references, keys, hosts */
 export async function checkMeaning(pillar: Pillar): Promise<void> {
+  checkTemplates(pillar);
   checkVmNames(pillar);
   for (const [env, settings] of Object.entries(pillar['build-envs'])) checkEnv(env, settings, pillar);
   for (const [vm, logs] of Object.entries(pillar['logs-vms'])) {
@@ -28,9 +29,25 @@ export async function checkMeaning(pillar: Pillar): Promise<void> {
   for (const [fingerprint, armored] of Object.entries(pillar['public-keys'])) await checkPublicKey(fingerprint, armored);
 }
 
+function checkTemplates(pillar: Pillar): void {
+  const { templates } = pillar;
+  for (const [name, { source }] of Object.entries(templates)) {
+    if (Object.hasOwn(templates, source)) throw new Refusal('BAD_TEMPLATE', `${source} is one of our own templates: clone a stock one`, `templates.${name}.source`);
+  }
+  const named: [field: string, template: string | undefined][] = [
+    ['template', pillar.template],
+    ['webhook.template', pillar.webhook.template],
+    ...Object.entries(pillar['logs-vms']).map(([vm, { template }]): [string, string | undefined] => [`logs-vms.${vm}.template`, template]),
+    ...Object.entries(pillar['build-envs']).flatMap(([env, { build, keys }]): [string, string | undefined][] => [[`build-envs.${env}.build.template`, build?.template], [`build-envs.${env}.keys.template`, keys?.template]]),
+  ];
+  for (const [field, template] of named) {
+    if (template !== undefined && !Object.hasOwn(templates, template)) throw new Refusal('UNKNOWN_TEMPLATE', `${template} is not one of templates`, field);
+  }
+}
+
 function checkVmNames(pillar: Pillar): void {
   const byShortName = new Map<string, string>();
-  for (const { name } of vmsOf(pillar)) {
+  for (const name of [...vmsOf(pillar).map((vm) => vm.name), ...Object.keys(pillar.templates)]) {
     if (name.length > 31) throw new Refusal('BAD_VM_NAME', 'is longer than the 31 characters that Qubes allows', name);
     if (reservedNames.has(name.toLowerCase())) throw new Refusal('BAD_VM_NAME', 'is a reserved name', name);
     const short = name.slice(0, 21).toLowerCase();

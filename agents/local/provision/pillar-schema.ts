@@ -38,7 +38,18 @@ const builtComponent = shape({
   'required-signatures': whole(1, 16),
 }, []);
 
+/** Of a VM that we make: what it may have of its own. */
+const vmSettings = {
+  template: vmName,
+  'private-gib': whole(1, 65_536),
+  memory: whole(200, 1_048_576),
+  maxmem: whole(200, 1_048_576),
+  vcpus: whole(1, 512),
+};
+
 const buildEnv = shape({
+  build: shape(vmSettings, []),
+  keys: shape(vmSettings, []),
   logs: vmName,
   netvm: vmName,
   key: keyOrNotYet,
@@ -55,6 +66,7 @@ const buildEnv = shape({
 }, ['logs', 'netvm', 'key', 'distributions', 'apt', 'maintainers', 'required-signatures', 'components']);
 
 const logsVm = shape({
+  ...vmSettings,
   netvm: vmName,
   key: keyOrNotYet,
   remotes: named(plainNamePattern, plain, shape({ url: remoteUrl, required: { type: 'boolean', title: 'true or false' } }, ['url', 'required'])),
@@ -67,8 +79,14 @@ const logsVm = shape({
 
 export const pillarSchema = shape({
   'net-vm': vmName,
-  template: shape({ name: vmName, family: { enum: ['Debian', 'RedHat'], title: 'a family: Debian or RedHat' } }, ['name', 'family']),
+  templates: named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', shape({
+    source: vmName,
+    family: { enum: ['Debian', 'RedHat'], title: 'a family: Debian or RedHat' },
+  }, ['source', 'family'])),
+  template: vmName,
   webhook: shape({
+    ...vmSettings,
+    vm: vmName,
     port: whole(1, 65_535),
     address: text('^(?:[0-9]{1,3}(?:\\.[0-9]{1,3}){3}|\\[[0-9a-f:]{2,39}\\]|\\*)$', 'an IPv4 address, an IPv6 address in brackets, or *'),
     tls: { type: 'boolean', title: 'true or false' },
@@ -86,4 +104,4 @@ export const pillarSchema = shape({
   components: named(plainNamePattern, plain, component),
   'logs-vms': named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', logsVm),
   'build-envs': named('^[a-z][a-z0-9-]{0,24}$', 'an environment: a lower-case letter, then at most 24 of a-z 0-9 -', buildEnv),
-}, ['net-vm', 'template', 'webhook', 'ssh-hosts', 'public-keys', 'components', 'logs-vms', 'build-envs']);
+}, ['net-vm', 'templates', 'template', 'webhook', 'ssh-hosts', 'public-keys', 'components', 'logs-vms', 'build-envs']);

@@ -7,6 +7,8 @@ import { Refusal } from '../../shared/refusal.js';
 import { pillarSchema } from './pillar-schema.js';
 import { checkMeaning } from './pillar-meaning.js';
 
+export type Family = 'Debian' | 'RedHat';
+
 export interface Component {
   url: string;
   'full-name': string;
@@ -19,7 +21,20 @@ export interface BuiltComponent {
   'required-signatures'?: number;
 }
 
+/** What a VM of ours may have of its own; what is left out is the role's default (vms.ts) or Qubes'. */
+export interface VmSettings {
+  template?: string;
+  /** size of the private volume, GiB */
+  'private-gib'?: number;
+  /** MiB */
+  memory?: number;
+  maxmem?: number;
+  vcpus?: number;
+}
+
 export interface BuildEnv {
+  build?: VmSettings;
+  keys?: VmSettings;
   logs: string;
   netvm: string;
   key: string | null;
@@ -35,7 +50,7 @@ export interface BuildEnv {
   'payload-bytes'?: number;
 }
 
-export interface LogsVm {
+export interface LogsVm extends VmSettings {
   netvm: string;
   key: string | null;
   remotes: Record<string, { url: string; required: boolean }>;
@@ -49,8 +64,12 @@ export interface LogsVm {
 /** What stands under the pillar's top key `build-infra`. */
 export interface Pillar {
   'net-vm': string;
-  template: { name: string; family: 'Debian' | 'RedHat' };
-  webhook: { port: number; address?: string; tls?: boolean; 'body-bytes'?: number };
+  /** Templates of ours, each a clone of `source`. */
+  templates: Record<string, { source: string; family: Family }>;
+  /** of every VM that names no other */
+  template: string;
+  /** `vm`: a VM of its own behind the net VM; without it the net VM receives webhooks itself */
+  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number };
   'ssh-hosts': Record<string, { address: string; port: number; 'host-keys': string[] }>;
   'public-keys': Record<string, string>;
   components: Record<string, Component>;

@@ -5,7 +5,8 @@ import { Refusal } from '../../shared/refusal.js';
 import { readManifest, sourcePath, type Account, type Manifest, type ManifestFile, type SourceFolders } from './manifest.js';
 import type { Pillar } from './pillar.js';
 import { render, TemplateError, type Value } from './template.js';
-import { vmsOf, type Vm } from './vms.js';
+import { pillarFor } from './pillar-slice.js';
+import { allOptions, vmsOf, type Option, type Vm } from './vms.js';
 
 export type Entry = { path: string; owner: Account; group: Account } & (
   | { kind: 'file'; mode: number; content: Buffer }
@@ -21,9 +22,9 @@ export interface Plan {
   waiting: string[];
 }
 
-/** One template's values: the same three names in Salt (`context:`). `env` is '' where the VM has none. */
-function valuesFor(pillar: Pillar, name: string, vm: Vm | undefined): { [name: string]: Value } {
-  return { infra: pillar as unknown as Value, vm: name, env: vm?.env ?? '' };
+/** One template's values: the same four names in Salt (`context:`). `env` is '' where the VM has none. */
+function valuesFor(pillar: Pillar, name: string, vm: Vm | undefined, enabled: readonly Option[]): { [name: string]: Value } {
+  return { infra: pillarFor(pillar, vm), vm: name, env: vm?.env ?? '', enabled: [...enabled] };
 }
 
 function keysOf(pillar: Pillar, vm: Vm | undefined): Record<'signing-key' | 'logs-key', string | null> & { maintainers: string[] } {
@@ -52,19 +53,22 @@ function contentOf(file: ManifestFile, folders: SourceFolders, values: { [name: 
   return Buffer.from(text);
 }
 
-/** @throws Refusal UNKNOWN_VM, NO_SOURCE; TemplateError */
-export function planFor(pillar: Pillar, name: string, folders: SourceFolders): Plan {
-  const vm = vmsOf(pillar).find((one) => one.name === name);
+/** @param farmEnabled the farm's options; @throws Refusal UNKNOWN_VM, NO_SOURCE; TemplateError */
+export function planFor(pillar: Pillar, name: string, folders: SourceFolders, farmEnabled: readonly Option[] = allOptions): Plan {
+  const vms = vmsOf(pillar, farmEnabled);
+  const vm = vms.find((one) => one.name === name);
   if (vm === undefined && name !== 'dom0') {
-    throw new Refusal('UNKNOWN_VM', `the pillar makes no VM ${name}, only ${vmsOf(pillar).map((one) => one.name).join(', ')} and dom0`);
+    throw new Refusal('UNKNOWN_VM', `the pillar makes no VM ${name}, only ${vms.map((one) => one.name).join(', ')} and dom0`);
   }
   const manifest: Manifest = readManifest(folders, vm?.role ?? 'dom0');
-  const values = valuesFor(pillar, name, vm);
+  const enabled = vm?.enabled ?? farmEnabled;
+  const values = valuesFor(pillar, name, vm, enabled);
   const keys = keysOf(pillar, vm);
   const plan: Plan = { vm: name, entries: [], waiting: [] };
   for (const { path, owner, group, mode } of manifest.vm.folders ?? []) plan.entries.push({ kind: 'folder', path, owner, group, mode: Number.parseInt(mode, 8) });
   for (const file of [...manifest.template?.files ?? [], ...manifest.vm.files]) {
     const { path, owner, group } = file;
+    if (file.when !== undefined && !enabled.includes(file.when)) continue;
     const missing = (file.needs ?? []).find((key) => keys[key] === null);
     if (missing !== undefined) plan.waiting.push(`${path} needs ${missing}`);
     else if (file.link !== undefined) plan.entries.push({ kind: 'link', path, owner, group, target: file.link });

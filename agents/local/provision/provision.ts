@@ -9,6 +9,7 @@ import type { Account } from './manifest.js';
 import type { Pillar } from './pillar.js';
 import { planFor, type Entry, type Plan } from './plan.js';
 import { pathParts, RootedTree } from './rooted-tree.js';
+import type { Option } from './vms.js';
 
 export interface ProvisionOptions {
   /** checked: from readPillar() or checkPillar() */
@@ -23,6 +24,8 @@ export interface ProvisionOptions {
   tree?: string;
   /** false: leave owners as they come. By default only root (also of a user namespace that maps ids 0 to 1000) may provision. */
   owners?: boolean;
+  /** the farm's options; by default all are on */
+  enabled?: readonly Option[];
 }
 
 export interface Provisioned extends Plan {
@@ -71,7 +74,7 @@ export function provision(options: ProvisionOptions): Provisioned {
   if (owners && process.getuid?.() !== 0) {
     throw new Refusal('NOT_ROOT', 'owners can be set by root only: run it below "unshare --map-root-user --map-auto", or with --no-owner');
   }
-  const plan = planFor(options.pillar, options.vm, { tree: top, dist: options.dist ?? join(top, 'dist') });
+  const plan = planFor(options.pillar, options.vm, { tree: top, dist: options.dist ?? join(top, 'dist') }, options.enabled);
   mkdirSync(options.root, { recursive: true });
   const tree = new RootedTree(options.root, owners);
   try {

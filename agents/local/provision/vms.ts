@@ -1,26 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every VM of a farm, derived from the pillar: no name is written twice. Salt derives the same list (salt/build-infra).
-import type { Pillar } from './pillar.js';
+// Every VM of a farm, derived from the pillar: no name is written twice. Salt derives the same list (salt/pillar/build-infra/farm_vms.py).
+import type { Family, Pillar, VmSettings } from './pillar.js';
 
 export type Role = 'build' | 'keys' | 'build-logs' | 'sys-net';
 export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
+
+/**
+ * What a farm may do without. ssh-proxy: ssh leaves through the net VM (local.ConnectSSH) instead of each VM's own network.
+ * webhooks: the forge tells us of a push, instead of waiting for the next poll.
+ */
+export type Option = 'ssh-proxy' | 'webhooks';
+export const allOptions: readonly Option[] = ['ssh-proxy', 'webhooks'];
 
 export interface Vm {
   name: string;
   role: Role;
   /** the environment of a build or keys VM */
   env: string | null;
+  /** the options that are on and concern this VM */
+  enabled: Option[];
   /** what Qubes calls netvm; null for keys VMs, which have none, and for the net VM, which has its own */
   netvm: string | null;
   /** false: no network at all */
   network: boolean;
+  /** false: a VM that the machine has anyway; only features and tags of it are ours */
+  managed: boolean;
   class: 'AppVM';
   template: string;
-  family: 'Debian' | 'RedHat';
+  family: Family;
   label: 'red' | 'orange' | 'green' | 'black';
   /** account of the agent, and of make-keys: root where the engine makes chroots */
   agentUser: 'root' | 'user';
   autostart: boolean;
+  /** bytes */
+  privateSize: number;
+  /** MiB and a count; absent: as Qubes has it */
+  memory?: number;
+  maxmem?: number;
+  vcpus?: number;
   /** Qubes features; `service.X` becomes /run/qubes-service/X */
   features: string[];
   tags: string[];
@@ -28,34 +45,50 @@ export interface Vm {
   services: string[];
 }
 
-const servicesOf: Record<Role, string[]> = {
+const servicesOf: Record<Role, readonly string[]> = {
   build: ['qubesbuilder.TriggerBuild'],
   keys: ['qubes.Gpg', 'qubesbuilder.LogReceived'],
   'build-logs': ['qubesbuilder.BuildLog'],
   'sys-net': ['local.ConnectSSH'],
 };
 const labelOf = { build: 'red', keys: 'black', 'build-logs': 'orange', 'sys-net': 'red' } as const;
+/** GiB: chroots, sources and packages; a key ring and a journal; the logs repository and what waits for it; a spool. */
+const privateGibOf: Record<Role, number> = { build: 64, keys: 2, 'build-logs': 32, 'sys-net': 2 };
+const gib = 1024 ** 3;
 
 export const buildVmOf = (env: string): string => `build-${env}`;
 export const keysVmOf = (env: string): string => `keys-${env}`;
 
-/** In the order of starting: who is called before who calls. */
-export function vmsOf(pillar: Pillar): Vm[] {
-  const make = (name: string, role: Role, env: string | null, netvm: string | null): Vm => ({
-    name, role, env, netvm, network: role !== 'keys', class: 'AppVM', template: pillar.template.name, family: pillar.template.family,
-    label: labelOf[role],
-    agentUser: role === 'build' ? 'root' : 'user',
-    autostart: role !== 'keys',
-    features: [`service.build-infra-${role}`],
-    tags: ['build-infra', `build-infra-${role}`],
-    services: servicesOf[role],
-  });
-  const envs = Object.keys(pillar['build-envs']).sort();
+/** In the order of starting: who is called before who calls. @param enabled the farm's options */
+export function vmsOf(pillar: Pillar, enabled: readonly Option[] = allOptions): Vm[] {
+  const make = (name: string, role: Role, own: VmSettings, rest: { env?: string; netvm?: string; enabled: readonly Option[]; managed?: boolean }): Vm => {
+    const template = own.template ?? pillar.template;
+    const on = allOptions.filter((option) => rest.enabled.includes(option));
+    return {
+      name, role, env: rest.env ?? null, enabled: on, netvm: rest.netvm ?? null, network: role !== 'keys', managed: rest.managed ?? true, class: 'AppVM',
+      template, family: pillar.templates[template]?.family ?? 'Debian', label: labelOf[role],
+      agentUser: role === 'build' ? 'root' : 'user',
+      autostart: role !== 'keys',
+      privateSize: (own['private-gib'] ?? privateGibOf[role]) * gib,
+      ...(own.memory === undefined ? {} : { memory: own.memory }),
+      ...(own.maxmem === undefined ? {} : { maxmem: own.maxmem }),
+      ...(own.vcpus === undefined ? {} : { vcpus: own.vcpus }),
+      features: [`service.build-infra-${role}`, ...(role === 'sys-net' ? on.map((option) => `service.build-infra-${option}`) : [])],
+      tags: ['build-infra', `build-infra-${role}`],
+      services: role === 'sys-net' && !on.includes('ssh-proxy') ? [] : [...servicesOf[role]],
+    };
+  };
+  const { webhook } = pillar;
+  const netVm = pillar['net-vm'];
+  const byNetVm = enabled.filter((option) => option === 'ssh-proxy' || webhook.vm === undefined);
+  const proxy = enabled.filter((option) => option === 'ssh-proxy');
+  const envs = Object.entries(pillar['build-envs']).sort(([a], [b]) => (a < b ? -1 : 1));
   return [
-    make(pillar['net-vm'], 'sys-net', null, null),
-    ...Object.keys(pillar['logs-vms']).sort().map((name) => make(name, 'build-logs', null, pillar['logs-vms'][name]?.netvm ?? null)),
-    ...envs.map((env) => make(keysVmOf(env), 'keys', env, null)),
-    ...envs.map((env) => make(buildVmOf(env), 'build', env, pillar['build-envs'][env]?.netvm ?? null)),
+    ...(byNetVm.length === 0 ? [] : [make(netVm, 'sys-net', {}, { enabled: byNetVm, managed: false })]),
+    ...(webhook.vm === undefined || !enabled.includes('webhooks') ? [] : [make(webhook.vm, 'sys-net', webhook, { enabled: ['webhooks'], netvm: netVm })]),
+    ...Object.entries(pillar['logs-vms']).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, own]) => make(name, 'build-logs', own, { netvm: own.netvm, enabled: proxy })),
+    ...envs.map(([env, { keys }]) => make(keysVmOf(env), 'keys', keys ?? {}, { env, enabled: [] })),
+    ...envs.map(([env, { build, netvm }]) => make(buildVmOf(env), 'build', build ?? {}, { env, netvm, enabled: proxy })),
   ];
 }
 

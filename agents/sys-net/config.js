@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// sys-net.json (docs/formats.md, "Configuration"), and the webhook's secret beside it. An agent with a doubtful one does not start.
+import { readFileSync, statSync } from 'node:fs';
+import { readDocument } from '../shared/json-document.js';
+import { checkWith } from '../shared/json-schema.js';
+import { Refusal } from '../shared/refusal.js';
+import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
+/** A host as local.ConnectSSH's argument names it: lower case, dots and dashes inside only. */
+export const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
+export const receivesWebhooks = (config) => config.webhook !== undefined;
+export const connectsSsh = (config) => config.sshHosts !== undefined;
+const object = (properties) => ({
+    type: 'object', additionalProperties: false, required: Object.keys(properties), properties,
+});
+const fields = {
+    format: { const: 'build-infra/sys-net-config@1' },
+    vm: { type: 'string', pattern: vmNamePattern },
+    webhook: object({
+        socket: { type: 'string', pattern: '^/[A-Za-z0-9._/-]{1,100}$' },
+        bodyBytes: { type: 'integer', minimum: 1024, maximum: 64 * 1024 * 1024 },
+    }),
+    repositories: {
+        type: 'array', maxItems: 2000,
+        items: object({
+            fullName: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$' },
+            component: { type: 'string', pattern: plainNamePattern },
+            tag: { type: 'string', pattern: '^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._/-]{0,60}$' },
+        }),
+    },
+    buildVms: { type: 'array', minItems: 1, maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+    sshHosts: {
+        type: 'array', maxItems: 50,
+        items: object({
+            host: { type: 'string', pattern: hostPattern },
+            address: { type: 'string', pattern: '^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$|^::1$' },
+            port: { type: 'integer', minimum: 1, maximum: 65535 },
+        }),
+    },
+};
+/** A VM may receive webhooks, connect ssh, or both. */
+const check = checkWith({
+    ...object(fields),
+    required: ['format', 'vm'],
+    dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'] },
+    anyOf: [{ required: ['webhook'] }, { required: ['sshHosts'] }],
+});
+function unique(names, field) {
+    const seen = new Set();
+    for (const name of names) {
+        if (seen.has(name))
+            throw new Refusal('BAD_DOCUMENT', `${name} stands twice`, field);
+        seen.add(name);
+    }
+}
+/** @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT */
+export function readConfig(bytes) {
+    const config = readDocument(bytes, 1024 * 1024, check);
+    // GitHub compares names without case, so two that differ only in that would be one repository.
+    unique((config.repositories ?? []).map((repository) => repository.fullName.toLowerCase()), '/repositories');
+    unique((config.sshHosts ?? []).map((host) => host.host), '/sshHosts');
+    return config;
+}
+/**
+ * The secret that GitHub shares with us: 32 to 256 printable ASCII characters without blanks, then at most one newline, which does
+ * not belong to it. The file must be closed to group and others.
+ * @throws Refusal NO_SECRET, SECRET_EXPOSED, BAD_SECRET; no message holds any of it
+ */
+export function readSecret(path) {
+    let bytes;
+    try {
+        if ((statSync(path).mode & 0o077) !== 0)
+            throw new Refusal('SECRET_EXPOSED', `${path} must have mode 0600`);
+        bytes = readFileSync(path);
+    }
+    catch (error) {
+        if (error instanceof Refusal)
+            throw error;
+        throw new Refusal('NO_SECRET', `${path} cannot be read`);
+    }
+    const secret = bytes.at(-1) === 10 ? bytes.subarray(0, -1) : bytes;
+    if (!/^[\x21-\x7e]{32,256}$/.test(secret.toString('latin1')) || secret.includes(10)) {
+        throw new Refusal('BAD_SECRET', `${path} must hold 32 to 256 printable characters without blanks, and at most one newline after them`);
+    }
+    return Buffer.from(secret);
+}

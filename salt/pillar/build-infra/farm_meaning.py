@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a schema cannot say: names that fit together, keys that are what they are called. The same checks, codes and fields as
+`build-infra provision` (agents/local/provision/pillar-meaning.ts); one list of bad farms is tried on both.
+"""
+import base64
+import binascii
+import hashlib
+import re
+from urllib.parse import urlsplit
+
+from farm_file import Refusal
+from farm_vms import ALL_OPTIONS, vms_of
+
+# Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over.
+RESERVED = {'none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata'}
+# SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
+WITHDRAWN_HOST_KEYS = {'nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8'}
+
+
+def check_meaning(farm):
+    """Raises Refusal for the first of: templates, names, references, keys, hosts."""
+    check_templates(farm)
+    check_names(farm)
+    for env, settings in farm['build-envs'].items():
+        check_env(farm, env, settings)
+    for vm, logs in farm['logs-vms'].items():
+        place = f'logs-vms.{vm}'
+        if all(settings['logs'] != vm for settings in farm['build-envs'].values()):
+            raise Refusal('UNUSED_LOGS_VM', 'no build environment logs to it', place)
+        need_public_key(farm, logs['key'], f'{place}.key')
+        if not any(remote['required'] for remote in logs['remotes'].values()):
+            raise Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', f'{place}.remotes')
+        for name, remote in logs['remotes'].items():
+            need_ssh_host(farm, remote['url'], f'{place}.remotes.{name}.url')
+    check_components(farm)
+    check_key_owners(farm)
+    for host, settings in farm['ssh-hosts'].items():
+        check_host_keys(settings['host-keys'], f'ssh-hosts.{host}.host-keys')
+    for fingerprint, armored in farm['public-keys'].items():
+        check_public_key(fingerprint, armored)
+
+
+def check_templates(farm):
+    templates = farm['templates']
+    for name, settings in templates.items():
+        if settings['source'] in templates:
+            raise Refusal('BAD_TEMPLATE', f'{settings["source"]} is one of our own templates: clone a stock one', f'templates.{name}.source')
+    named = [('template', farm), ('webhook.template', farm['webhook'])]
+    named += [(f'logs-vms.{vm}.template', settings) for vm, settings in farm['logs-vms'].items()]
+    for env, settings in farm['build-envs'].items():
+        named += [(f'build-envs.{env}.{role}.template', settings.get(role, {})) for role in ('build', 'keys')]
+    for field, settings in named:
+        if settings.get('template', farm['template']) not in templates:
+            raise Refusal('UNKNOWN_TEMPLATE', f'{settings["template"]} is not one of templates', field)
+
+
+def check_names(farm):
+    shorts = {}
+    for name in [vm['name'] for vm in vms_of(farm, ALL_OPTIONS)] + list(farm['templates']):
+        if len(name) > 31:
+            raise Refusal('BAD_VM_NAME', 'is longer than the 31 characters that Qubes allows', name)
+        if name.lower() in RESERVED:
+            raise Refusal('BAD_VM_NAME', 'is a reserved name', name)
+        short = name[:21].lower()
+        other = shorts.get(short)
+        if other == name:
+            raise Refusal('BAD_VM_NAME', 'is the name of two VMs', name)
+        if other is not None:
+            raise Refusal('BAD_VM_NAME', f'and {other} are the same in their first 21 characters, so they would share one management disposable', name)
+        shorts[short] = name
+
+
+def check_env(farm, env, settings):
+    place = f'build-envs.{env}'
+    if settings['logs'] not in farm['logs-vms']:
+        raise Refusal('UNKNOWN_LOGS_VM', f'{settings["logs"]} is not one of logs-vms', f'{place}.logs')
+    need_public_key(farm, settings['key'], f'{place}.key')
+    people = settings['maintainers']
+    for name, fingerprint in people.items():
+        need_public_key(farm, fingerprint, f'{place}.maintainers.{name}')
+    if len(set(people.values())) != len(people):
+        raise Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', f'{place}.maintainers')
+    need_ssh_host(farm, settings['apt']['upload'], f'{place}.apt.upload')
+    for name, component in settings['components'].items():
+        field = f'{place}.components.{name}'
+        allowed = component.get('maintainers', list(people))
+        stranger = next((person for person in allowed if person not in people), None)
+        if stranger is not None:
+            raise Refusal('UNKNOWN_MAINTAINER', f'{stranger} is not one of {place}.maintainers', f'{field}.maintainers')
+        needed = component.get('required-signatures', settings['required-signatures'])
+        if needed > len(allowed):
+            raise Refusal('TOO_FEW_MAINTAINERS', f'asks for {needed} signatures, but {len(allowed)} may sign', field)
+        if name not in farm['components']:
+            raise Refusal('UNKNOWN_COMPONENT', f'{name} is not one of components', field)
+
+
+def check_components(farm):
+    owners = {}
+    for name, component in farm['components'].items():
+        field = f'components.{name}'
+        if component['url'].startswith('ssh://'):
+            need_ssh_host(farm, component['url'], f'{field}.url')
+        # GitHub compares names without case.
+        other = owners.setdefault(component['full-name'].lower(), name)
+        if other != name:
+            raise Refusal('SAME_REPOSITORY_TWICE', f'is the repository of {other} too', f'{field}.full-name')
+
+
+def need_public_key(farm, fingerprint, field):
+    if fingerprint is not None and fingerprint not in farm['public-keys']:
+        raise Refusal('NO_PUBLIC_KEY', f'{fingerprint} is not under public-keys', field)
+
+
+def check_key_owners(farm):
+    """One secret key, one VM: a key shared by two would let one of them act as the other."""
+    owners = {}
+    for place in ('logs-vms', 'build-envs'):
+        for name, settings in farm[place].items():
+            if settings['key'] is None:
+                continue
+            field = f'{place}.{name}.key'
+            other = owners.setdefault(settings['key'], field)
+            if other != field:
+                raise Refusal('SAME_KEY_TWICE', f'is the key of {other} too', field)
+    for env, settings in farm['build-envs'].items():
+        for name, fingerprint in settings['maintainers'].items():
+            if fingerprint in owners:
+                raise Refusal('SAME_KEY_TWICE', f'is the key of {owners[fingerprint]} too', f'build-envs.{env}.maintainers.{name}')
+
+
+def need_ssh_host(farm, url, field):
+    parts = urlsplit(url)
+    if parts.password:
+        raise Refusal('SECRET_IN_PILLAR', 'the address holds a password; secrets are made inside the VM that uses them', field)
+    host = parts.netloc.rpartition('@')[2]
+    if ':' in host:
+        raise Refusal('BAD_VALUE', 'the port of an ssh host stands under ssh-hosts only', field)
+    if host not in farm['ssh-hosts']:
+        raise Refusal('UNKNOWN_SSH_HOST', f'{host} is not one of ssh-hosts', field)
+
+
+def check_host_keys(keys, field):
+    for key in keys:
+        kind, text = key.split(' ')
+        blob = base64.b64decode(text + '=' * (-len(text) % 4))
+        digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip('=')
+        if digest in WITHDRAWN_HOST_KEYS:
+            raise Refusal('WITHDRAWN_HOST_KEY', 'is the RSA key that github.com withdrew in March 2023', field)
+        inside = blob[4:4 + int.from_bytes(blob[:4], 'big')].decode('latin-1')
+        if inside != kind:
+            raise Refusal('BAD_VALUE', f'names itself "{inside[:40]}" inside', field)
+
+
+def check_public_key(fingerprint, armored):
+    """Enough of RFC 9580 to know which key it is, and that no secret one is among the packets."""
+    field = f'public-keys.{fingerprint}'
+    try:
+        found = read_fingerprint(armored, field)
+    except (ValueError, IndexError, binascii.Error):
+        raise Refusal('BAD_PUBLIC_KEY', 'is not one readable OpenPGP key', field) from None
+    if found != fingerprint:
+        raise Refusal('BAD_PUBLIC_KEY', f'holds the key {found}', field)
+
+
+def read_fingerprint(armored, field):
+    body = re.fullmatch(r'-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[A-Za-z]+: .*\n)*\n([A-Za-z0-9+/=\n]+?)(?:\n=[A-Za-z0-9+/]{4})?\n-----END PGP PUBLIC KEY BLOCK-----\n', armored)
+    if body is None:
+        raise ValueError('no armor')
+    packets = list(read_packets(base64.b64decode(body[1].replace('\n', ''), validate=True)))
+    if any(tag in (5, 7) for tag, _ in packets):
+        raise Refusal('SECRET_IN_PILLAR', 'holds a secret key', field)
+    if not packets or packets[0][0] != 6 or sum(tag == 6 for tag, _ in packets) != 1:
+        raise ValueError('not one primary key')
+    key = packets[0][1]
+    if key[0] == 4:
+        return hashlib.sha1(b'\x99' + len(key).to_bytes(2, 'big') + key).hexdigest().upper()
+    if key[0] == 6:
+        return hashlib.sha256(b'\x9b' + len(key).to_bytes(4, 'big') + key).hexdigest().upper()
+    raise ValueError('unknown version')
+
+
+def read_packets(data):
+    at = 0
+    while at < len(data):
+        head, at = data[at], at + 1
+        if not head & 0x80:
+            raise ValueError('not a packet')
+        if head & 0x40:
+            tag, first, at = head & 0x3f, data[at], at + 1
+            if first < 192:
+                length = first
+            elif first < 224:
+                length, at = ((first - 192) << 8) + data[at] + 192, at + 1
+            elif first == 255:
+                length, at = int.from_bytes(data[at:at + 4], 'big'), at + 4
+            else:
+                raise ValueError('partial length')
+        else:
+            tag, size = head >> 2 & 0x0f, (1, 2, 4, 0)[head & 3]
+            if size == 0:
+                raise ValueError('indeterminate length')
+            length, at = int.from_bytes(data[at:at + size], 'big'), at + size
+        if at + length > len(data):
+            raise ValueError('cut short')
+        yield tag, data[at:at + length]
+        at += length

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every VM of a farm, derived from farm.yaml: no name is written twice. `build-infra provision --list` derives the same
+(agents/local/provision/vms.ts); a test compares them.
+"""
+ALL_OPTIONS = ['ssh-proxy', 'webhooks']
+LABELS = {'build': 'red', 'keys': 'black', 'build-logs': 'orange', 'sys-net': 'red'}
+# GiB: chroots, sources and packages; a key ring and a journal; the logs repository and what waits for it; a spool.
+PRIVATE_GIB = {'build': 64, 'keys': 2, 'build-logs': 32, 'sys-net': 2}
+GIB = 1024 ** 3
+
+
+def make(farm, name, role, own, enabled, env='', netvm='', managed=True):
+    template = own.get('template', farm['template'])
+    vm = {
+        'name': name, 'role': role, 'env': env, 'enabled': [option for option in ALL_OPTIONS if option in enabled],
+        'class': 'AppVM', 'managed': managed, 'template': template, 'family': farm['templates'].get(template, {}).get('family', 'Debian'),
+        'label': LABELS[role], 'netvm': netvm, 'autostart': role != 'keys',
+        'private-size': own.get('private-gib', PRIVATE_GIB[role]) * GIB,
+        'features': [f'service.build-infra-{role}'], 'tags': ['build-infra', f'build-infra-{role}'],
+    }
+    if role == 'sys-net':
+        vm['features'] += [f'service.build-infra-{option}' for option in vm['enabled']]
+    vm.update({setting: own[setting] for setting in ('memory', 'maxmem', 'vcpus') if setting in own})
+    return vm
+
+
+def vms_of(farm, enabled):
+    """In the order of starting: who is called before who calls."""
+    webhook = farm['webhook']
+    by_net_vm = [option for option in enabled if option == 'ssh-proxy' or 'vm' not in webhook]
+    proxy = [option for option in enabled if option == 'ssh-proxy']
+    vms = []
+    if by_net_vm:
+        vms.append(make(farm, farm['net-vm'], 'sys-net', {}, by_net_vm, managed=False))
+    if 'vm' in webhook and 'webhooks' in enabled:
+        vms.append(make(farm, webhook['vm'], 'sys-net', webhook, ['webhooks'], netvm=farm['net-vm']))
+    for name, own in sorted(farm['logs-vms'].items()):
+        vms.append(make(farm, name, 'build-logs', own, proxy, netvm=own['netvm']))
+    envs = sorted(farm['build-envs'].items())
+    for env, settings in envs:
+        vms.append(make(farm, f'keys-{env}', 'keys', settings.get('keys', {}), [], env=env))
+    for env, settings in envs:
+        vms.append(make(farm, f'build-{env}', 'build', settings.get('build', {}), proxy, env=env, netvm=settings['netvm']))
+    return vms
+
+
+def templates_of(farm):
+    return [{'name': name, **settings} for name, settings in sorted(farm['templates'].items())]
