@@ -10,6 +10,7 @@ import commonjs from '@rollup/plugin-commonjs';
 import json from '@rollup/plugin-json';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import { rollup } from '@rollup/wasm-node';
+import { parse } from 'yaml';
 
 const top = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -20,6 +21,7 @@ const programs = {
   'build-logs-agent': 'out/agents/build-logs/main.js',
   'keys-agent': 'out/agents/keys/main.js',
   'sys-net-agent': 'out/agents/sys-net/main.js',
+  'build-infra-doctor': 'out/agents/doctor/main.js',
   'build-infra': 'out/agents/local/build-infra.js',
   'local': 'out/agents/local/main.js',
 };
@@ -32,6 +34,18 @@ const requireShim = `import { createRequire as createRequireOfBundle } from 'nod
 const require = createRequireOfBundle(import.meta.url);
 `;
 
+/** The doctor knows the manifests as data: a VM has no YAML reader, and nothing is to be written twice. */
+const manifests = {
+  name: 'manifests',
+  transform(code, id) {
+    if (!id.endsWith('/out/agents/doctor/embedded-manifests.js')) return null;
+    const data = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')));
+    const made = code.replace('embeddedManifests = []', () => `embeddedManifests = ${JSON.stringify(data, null, 1)}`);
+    if (made === code) throw new Error('the doctor has no place for the manifests');
+    return { code: made, map: null };
+  },
+};
+
 function compile() {
   for (const folder of ['out', 'dist']) rmSync(join(top, folder), { recursive: true, force: true });
   execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-b', top], { stdio: 'inherit' });
@@ -42,7 +56,7 @@ async function bundle(name, entry) {
     input: join(top, entry),
     treeshake: false,
     external: (id) => id.startsWith('node:') || builtinModules.includes(id),
-    plugins: [nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
+    plugins: [manifests, nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
     onwarn(warning, warn) {
       if (!['CIRCULAR_DEPENDENCY', 'THIS_IS_UNDEFINED', 'UNUSED_EXTERNAL_IMPORT'].includes(warning.code)) warn(warning);
     },

@@ -41,3 +41,10 @@ await t.test('the gpg client imports no package', async (t) => {
   t.same(others, []);
   t.same(files.filter((file) => !file.startsWith('build/gpg-client/') && !file.startsWith('shared/')), []);
 });
+
+await t.test('the doctor, which runs in the keys VM too, imports no package and no other VM\'s folder', async (t) => {
+  const { files, builtins, others } = modules('doctor/main.js');
+  t.same(others, []);
+  t.same(builtins, ['node:child_process', 'node:crypto', 'node:fs', 'node:os', 'node:path', 'node:timers/promises', 'node:util']);
+  t.same(files.filter((file) => !file.startsWith('doctor/')), ['shared/durable-files.js', 'shared/formats/names.js', 'shared/refusal.js']);
+});

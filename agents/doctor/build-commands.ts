@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// trigger, retry and status in a build VM: hands to the agent's spool folder, eyes on its status document (agents/build/README.md). Both are root's.
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { renameDurably, writeDurably } from '../shared/durable-files.js';
+import { jobIdPattern, matches, plainNamePattern } from '../shared/formats/names.js';
+import { printable, Refusal } from '../shared/refusal.js';
+
+const answerMs = 90_000;
+
+interface Waiting { code: string; detail: string }
+/** The part of build-infra/build-status@1 that is shown. */
+interface BuildStatus {
+  time: string;
+  queue: { job: string; waiting: Waiting | null }[];
+  running: { job: string; stage: string; dist: string | null; log: string | null; waiting: Waiting | null } | null;
+  recent: { job: string; state: string; reason: Waiting | null; ended: string | null }[];
+}
+
+const needRoot = (error: unknown): never => {
+  if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw new Refusal('NOT_ROOT', 'the build agent is root\'s here: run it as root');
+  throw error;
+};
+
+/** @returns the agent's one line. @throws Refusal BAD_COMMAND, NOT_A_BUILD_VM, NOT_ROOT, NO_ANSWER */
+export async function giveCommand(root: string, verb: 'trigger' | 'retry', word: string): Promise<string> {
+  if (!matches(verb === 'trigger' ? plainNamePattern : jobIdPattern, word)) throw new Refusal('BAD_COMMAND', verb === 'trigger' ? 'trigger wants the name of a component' : 'retry wants a job, as status shows it');
+  const spool = join(root, '/var/lib/build-infra/spool');
+  const name = `by-hand-${process.pid}-${randomBytes(6).toString('hex')}`;
+  const answer = join(spool, 'answers', `${name}.answer`);
+  try {
+    if (!existsSync(join(root, '/run/qubes-service/build-infra-build'))) throw new Refusal('NOT_A_BUILD_VM', 'this VM builds nothing: run it in build-<env>');
+    // The agent takes what ends in .cmd; a name that begins with a dot it leaves alone.
+    writeDurably(join(spool, `.${name}`), `${verb} ${word}\n`, 0o600);
+    renameDurably(join(spool, `.${name}`), join(spool, `${name}.cmd`));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Refusal('NO_AGENT', 'the agent has made no spool folder yet: build-infra doctor says what it waits for');
+    return needRoot(error);
+  }
+  for (const until = Date.now() + answerMs; Date.now() < until; await sleep(100)) {
+    if (existsSync(answer)) return readFileSync(answer, 'utf8').trim();
+  }
+  throw new Refusal('NO_ANSWER', 'the agent does not answer: build-infra doctor');
+}
+
+const why = (waiting: Waiting | null): string => (waiting === null ? '' : `  ${waiting.code} ${printable(waiting.detail)}`);
+
+/** @throws Refusal NOT_ROOT, NO_STATUS */
+export function readStatus(root: string): { text: string; lines: string[] } {
+  let text: string;
+  try {
+    text = readFileSync(join(root, '/var/lib/build-infra/status.json'), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
+    return needRoot(error);
+  }
+  const { queue, running, recent } = JSON.parse(text) as BuildStatus;
+  const lines = [
+    ...(running === null ? [] : [`running  ${running.job}  ${running.stage}${running.dist === null ? '' : ` ${running.dist}`}${why(running.waiting)}`]),
+    ...queue.map((job) => `queued   ${job.job}${why(job.waiting)}`),
+    ...recent.map((job) => `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? ''}${why(job.reason)}`),
+  ];
+  return { text, lines: lines.length === 0 ? ['no job yet'] : lines };
+}

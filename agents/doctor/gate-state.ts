@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Has the gate stopped? The logs VM keeps an alarm until a person has looked; the keys VM's journal says what it refused. Read, never changed.
+import type { Report } from './finding.js';
+import { list, readText, type Machine } from './machine.js';
+import { stateFolder, type VmFacts } from './vm-facts.js';
+
+const handbook = 'docs/deploy.md, "When the gate stops"';
+/** Two histories, or a journal that somebody altered: not an accident of the day. */
+const grave = new Set(['FORK', 'JOURNAL_ALTERED', 'JOURNAL_FORK']);
+const tailLines = 2000;
+
+function checkAlarms(machine: Machine, report: Report): void {
+  for (const name of list(machine, `${stateFolder}/keys`).filter((one) => one.endsWith('.json') && !one.startsWith('.'))) {
+    let alarm: unknown = 'its state file is not JSON';
+    try {
+      alarm = (JSON.parse(readText(machine, `${stateFolder}/keys/${name}`) ?? '{}') as { alarm?: unknown }).alarm ?? null;
+    } catch {
+      // Said by the line below.
+    }
+    report.check(alarm === null, 'KEYS_VM_ALARM', `nothing is granted on ${name.replace(/\.json$/, '')}: ${String(alarm)}`, `find out why before you clear it: ${handbook}`);
+  }
+}
+
+/** A grave refusal that no grant followed. */
+function checkJournal(machine: Machine, report: Report): void {
+  const text = readText(machine, `${stateFolder}/journal.jsonl`);
+  if (text === undefined) return;
+  let stopped: string | undefined;
+  for (const line of text.trimEnd().split('\n').slice(-tailLines)) {
+    const event = /"event":"([a-z]+)"/.exec(line)?.[1];
+    const result = /"result":"([A-Z_]+)/.exec(line)?.[1] ?? '';
+    if (event === 'granted') stopped = undefined;
+    if (event === 'refused' && grave.has(result)) stopped = `${result} at ${/"time":"([^"]+)"/.exec(line)?.[1]} (commit ${/"commit":"([0-9a-f]+)"/.exec(line)?.[1] ?? 'none'})`;
+  }
+  report.check(stopped === undefined, 'GATE_STOPPED', `the last receipts were refused: ${stopped}`, handbook);
+}
+
+export function checkGate(machine: Machine, facts: VmFacts, report: Report): void {
+  if (facts.role === 'build-logs') checkAlarms(machine, report);
+  if (facts.role === 'keys') checkJournal(machine, report);
+}

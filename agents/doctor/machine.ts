@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The VM as the doctor sees it. It looks and never touches: no file is written, no agent is called, no network is used (but by online.ts).
+import { spawn } from 'node:child_process';
+import { lstatSync, readdirSync, readFileSync, statfsSync, type Stats } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { Account } from './embedded-manifests.js';
+
+/** The accounts of every Qubes VM, by number. */
+export const ids: Record<Account, number> = { root: 0, qubes: 98, user: 1000 };
+export const accountOf = (id: number): string => (Object.entries(ids).find(([, number]) => number === id)?.[0] ?? String(id));
+
+export interface Ran {
+  /** exit status; 255 where it did not start, was killed, or took too long */
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  /** as this account, where the doctor is root and may choose */
+  account: 'root' | 'user';
+  env?: Record<string, string>;
+  timeoutMs?: number;
+}
+
+export interface Machine {
+  /** prefix of all paths; '' in a VM */
+  root: string;
+  name: string;
+  /** who runs the doctor */
+  uid: number;
+  nodeVersion: string;
+  now(): Date;
+  /** bytes of the file system that holds this path */
+  space(path: string): { free: number; size: number };
+  run(argv: readonly string[], options: RunOptions): Promise<Ran>;
+}
+
+const outputLimitBytes = 1024 * 1024;
+
+/** A program with an environment of our own, the whole group killed after its time. Never rejects. */
+export function runProgram(argv: readonly string[], options: RunOptions, uid: number): Promise<Ran> {
+  const account = ids[options.account];
+  const home = options.account === 'root' ? '/root' : '/home/user';
+  return new Promise((resolve) => {
+    const child = spawn(argv[0] as string, argv.slice(1), {
+      stdio: ['ignore', 'pipe', 'pipe'], detached: true, cwd: '/',
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', HOME: home, ...options.env },
+      ...(uid === 0 && account !== 0 ? { uid: account, gid: account } : {}),
+    });
+    const out = { stdout: '', stderr: '' };
+    const kill = (): void => {
+      try {
+        process.kill(-(child.pid as number), 'SIGKILL');
+      } catch {
+        // It ended just now.
+      }
+    };
+    const timer = setTimeout(kill, options.timeoutMs ?? 20_000);
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].on('data', (chunk: Buffer) => {
+        out[name] += chunk.toString('latin1');
+        if (out[name].length > outputLimitBytes) kill();
+      });
+    }
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      resolve({ status: 255, stdout: '', stderr: error.message });
+    });
+    child.once('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status: status ?? 255, ...out });
+    });
+  });
+}
+
+/** @param root prefix for all paths, as BUILD_INFRA_ROOT of the agents */
+export function thisMachine(root: string): Machine {
+  const uid = process.geteuid?.() ?? 0;
+  return {
+    root, uid, name: hostname(), nodeVersion: process.versions.node,
+    now: () => new Date(),
+    space: (path) => {
+      const about = statfsSync(join(root, path));
+      return { free: about.bavail * about.bsize, size: about.blocks * about.bsize };
+    },
+    run: (argv, options) => runProgram(argv, options, uid),
+  };
+}
+
+export const at = (machine: Machine, path: string): string => join(machine.root, path);
+
+/** This account may not look there: root may. */
+export class NotAllowed extends Error {
+  override readonly name = 'NotAllowed';
+  constructor(readonly path: string) {
+    super(path);
+  }
+}
+
+function looking<T>(path: string, look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (['ENOENT', 'ENOTDIR'].includes(code)) return undefined;
+    if (['EACCES', 'EPERM'].includes(code)) throw new NotAllowed(path);
+    throw error;
+  }
+}
+
+/** What lies there, a link not followed; undefined where nothing does. @throws NotAllowed */
+export function look(machine: Machine, path: string): Stats | undefined {
+  return looking(path, () => lstatSync(at(machine, path)));
+}
+
+/** A plain file's bytes, undefined where there is none. @throws NotAllowed */
+export function read(machine: Machine, path: string): Buffer | undefined {
+  return looking(path, () => (lstatSync(at(machine, path)).isFile() ? readFileSync(at(machine, path)) : undefined));
+}
+
+export const readText = (machine: Machine, path: string): string | undefined => read(machine, path)?.toString('utf8');
+
+/** Names in a folder, sorted; none where there is no such folder. @throws NotAllowed */
+export function list(machine: Machine, path: string): string[] {
+  return looking(path, () => readdirSync(at(machine, path)).sort()) ?? [];
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `build-infra` inside a VM of the farm. It wires and decides nothing. Exit 0: nothing is missing, or done; 1: something is missing, or refused; 2: a fault.
+import { parseArgs } from 'node:util';
+import { printable, Refusal } from '../shared/refusal.js';
+import { giveCommand, readStatus } from './build-commands.js';
+import { examine } from './doctor.js';
+import { embeddedManifests } from './embedded-manifests.js';
+import { thisMachine } from './machine.js';
+
+const usage = `usage: build-infra doctor [--online] [--json]   tell what is missing in this VM, one line each; changes nothing
+       build-infra status [--json]             in build-<env>, as root: jobs and their state
+       build-infra trigger COMPONENT           in build-<env>, as root: build the newest signed tag, as a webhook or the poller would
+       build-infra retry JOB                   in build-<env>, as root: try a failed or refused job again
+
+  --online   in build-<env> and logs VMs: also reach every remote and the upload by ssh, with this VM's key
+`;
+
+const root = process.env['BUILD_INFRA_ROOT'] ?? '';
+const say = (text: string): boolean => process.stdout.write(`${text}\n`);
+
+async function doctor(online: boolean, json: boolean): Promise<number> {
+  if (embeddedManifests.length === 0) throw new Error('this program was not bundled: it knows no manifest');
+  const machine = thisMachine(root);
+  const { roles, report } = await examine(machine, embeddedManifests, online);
+  if (json) {
+    say(JSON.stringify({ format: 'build-infra/doctor@1', vm: machine.name, roles, ok: report.complete, checks: report.checks, findings: report.findings, remarks: report.remarks }));
+    return report.complete ? 0 : 1;
+  }
+  for (const line of report.lines()) say(line);
+  if (report.complete) say([`${machine.name} (${roles.join(', ')}): nothing is missing, ${report.checks} checks`, ...report.remarks].join('; '));
+  return report.complete ? 0 : 1;
+}
+
+async function run(argv: string[]): Promise<number> {
+  const [verb, ...rest] = argv;
+  const { values, positionals } = parseArgs({ args: rest, strict: true, allowPositionals: true, options: { online: { type: 'boolean' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
+  const [word, ...more] = positionals;
+  if (values.help === true || verb === '--help' || verb === '-h') {
+    process.stdout.write(usage);
+    return 0;
+  }
+  const [json, online] = [values.json === true, values.online === true];
+  if (verb === 'doctor' && word === undefined) return await doctor(online, json);
+  if (verb === 'status' && word === undefined && !online) {
+    const { text, lines } = readStatus(root);
+    for (const line of json ? [text.trimEnd()] : lines) say(line);
+    return 0;
+  }
+  if ((verb === 'trigger' || verb === 'retry') && word !== undefined && more.length === 0 && !online && !json) {
+    const answer = await giveCommand(root, verb, word);
+    say(printable(answer));
+    return /^(?:queued|known) /.test(answer) ? 0 : 1;
+  }
+  process.stderr.write(usage);
+  return 2;
+}
+
+try {
+  process.exitCode = await run(process.argv.slice(2));
+} catch (error) {
+  const misuse = ((error as NodeJS.ErrnoException).code ?? '').startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(error instanceof Refusal ? `build-infra: ${error.line()}\n` : `build-infra: ${misuse ? '' : 'fault: '}${printable((error as Error).message)}\n${misuse ? usage : ''}`);
+  process.exitCode = error instanceof Refusal ? 1 : 2;
+}

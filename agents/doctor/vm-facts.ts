@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which VM this is: its roles (features that dom0 switched on), its configuration, its options. Every other check starts from here.
+import { printable } from '../shared/refusal.js';
+import type { Manifest, Role } from './embedded-manifests.js';
+import type { Report } from './finding.js';
+import { look, readText, type Machine } from './machine.js';
+
+export const configFolder = '/rw/config/build-infra';
+export const stateFolder = '/var/lib/build-infra';
+/** The agent's account: root where the engine makes chroots. */
+export const agentAccount = (role: Role): 'root' | 'user' => (role === 'build' ? 'root' : 'user');
+
+/** The fields of the four configuration documents that the doctor uses (docs/formats.md); the agents check the rest at their start. */
+export interface Configuration {
+  vm?: string;
+  env?: string;
+  logsVm?: string;
+  logsKey?: string;
+  signingKey?: string;
+  signingKeys?: string[];
+  remotes?: { name: string; url: string }[];
+  sources?: { vm: string; keysVm: string }[];
+  components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
+  apt?: { upload: string };
+  webhook?: object;
+  sshHosts?: object[];
+}
+
+export interface VmFacts {
+  role: Role;
+  manifest: Manifest;
+  /** undefined where the document is not there or cannot be read */
+  config: Configuration | undefined;
+  /** options that are on in this VM */
+  enabled: ReadonlySet<string>;
+}
+
+export function rolesHere(machine: Machine, manifests: readonly Manifest[]): Manifest[] {
+  return manifests.filter(({ vm }) => vm.features.some((feature) => look(machine, `/run/qubes-service/${feature.replace(/^service\./, '')}`) !== undefined));
+}
+
+/** What a VM without any of our features most likely is: by the configuration that lies in it, or by its name. */
+export function likelyRole(machine: Machine, manifests: readonly Manifest[]): Role | undefined {
+  const byFile = manifests.find(({ role }) => look(machine, `${configFolder}/${role}.json`) !== undefined);
+  return byFile?.role ?? manifests.find(({ role }) => machine.name === role || machine.name.startsWith(`${role}-`))?.role;
+}
+
+/** In dom0, for one VM: what brings its files up to date. */
+export const applyHere = (machine: Machine): string => `in dom0: sudo qubesctl --skip-dom0 --targets=${machine.name} state.highstate`;
+export const applyTemplate = (machine: Machine): string =>
+  `in dom0: sudo qubesctl --skip-dom0 --targets=$(qvm-prefs ${machine.name} template) state.highstate, shut that template down, restart ${machine.name}`;
+export const restartHere = (machine: Machine): string => `in dom0: qvm-shutdown --wait ${machine.name} && qvm-start ${machine.name}`;
+
+/** Reads the role's configuration document; whether it has to be there is for laid-files.ts. */
+export function factsOf(machine: Machine, manifest: Manifest, report: Report): VmFacts {
+  const { role } = manifest;
+  const path = `${configFolder}/${role}.json`;
+  const text = readText(machine, path);
+  let config: Configuration | undefined;
+  if (text !== undefined) {
+    try {
+      config = JSON.parse(text) as Configuration;
+    } catch {
+      report.check(false, 'BAD_CONFIGURATION', `${path} is not JSON`, applyHere(machine));
+    }
+  }
+  if (config !== undefined) {
+    report.check(config.vm === machine.name, 'OTHER_CONFIGURATION', `${path} is that of ${printable(String(config.vm))}, and this is ${machine.name}`, applyHere(machine));
+  }
+  const enabled = new Set<string>();
+  if (config?.webhook !== undefined) enabled.add('webhooks');
+  if (config?.sshHosts !== undefined || (readText(machine, `${configFolder}/ssh_config`) ?? '').includes('local.ConnectSSH')) enabled.add('ssh-proxy');
+  return { role, manifest, config, enabled };
+}
