@@ -10,6 +10,7 @@ import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
 import { runEngine } from './debian-engine/engine.js';
 import { listRemoteTags } from './git.js';
+import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
 import { pruneOldJobs } from './old-jobs.js';
@@ -76,6 +77,7 @@ async function serve(): Promise<void> {
   };
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild], { folder: paths.sockets, report });
+  await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,

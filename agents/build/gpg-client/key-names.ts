@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which key the caller means. There is one: its full fingerprint goes into the intent, whatever way it was named.
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
 import type { Settings } from './settings.js';
 
 /** The fingerprints and user ids in the environment's public key file, as the real gpg reads them. */
-function readPublicKey(settings: Settings): { fingerprints: string[]; users: string[] } {
-  const run = spawnSync(settings.localGpg, ['--no-options', '--batch', '--no-tty', '--with-colons', '--show-keys', '--', settings.publicKeyFile], {
-    stdio: ['ignore', 'pipe', 'ignore'], encoding: 'utf8', timeout: 30_000, maxBuffer: 4 * 1024 * 1024,
-  });
-  const rows = (run.stdout ?? '').split('\n').map((line) => line.split(':'));
+async function readPublicKey(settings: Settings): Promise<{ fingerprints: string[]; users: string[] }> {
+  // gpg does not start without a home, which neither the agent nor a caller may have.
+  const home = mkdtempSync(join(tmpdir(), 'gpg-'));
+  const args = ['--homedir', home, '--no-options', '--batch', '--no-tty', '--with-colons', '--show-keys', '--', settings.publicKeyFile];
+  const listing = await new Promise<string>((resolve) => {
+    // gpg's status does not matter here: a key that cannot be read has no names.
+    execFile(settings.localGpg, args, { encoding: 'utf8', timeout: 30_000, maxBuffer: 4 * 1024 * 1024 }, (_error, stdout) => resolve(stdout)).stdin?.end();
+  }).finally(() => rmSync(home, { recursive: true, force: true }));
+  const rows = listing.split('\n').map((line) => line.split(':'));
   const fields = (kind: string): string[] => rows.filter((row) => row[0] === kind).map((row) => row[9] ?? '');
   return { fingerprints: fields('fpr'), users: fields('uid').map((user) => user.replace(/\\x3a/g, ':')) };
 }
@@ -19,11 +26,11 @@ function readPublicKey(settings: Settings): { fingerprints: string[]; users: str
  * @returns the environment's full fingerprint
  * @throws Refusal OTHER_KEY
  */
-export function resolveKey(user: string | undefined, settings: Settings): string {
+export async function resolveKey(user: string | undefined, settings: Settings): Promise<string> {
   if (user === undefined) return settings.signingKey;
   const id = /^(?:0x)?([0-9A-Fa-f]{16}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})!?$/.exec(user)?.[1]?.toUpperCase();
   if (id !== undefined && settings.signingKey.endsWith(id)) return settings.signingKey;
-  const key = readPublicKey(settings);
+  const key = await readPublicKey(settings);
   const mail = /^<?([^<> ]+@[^<> ]+)>?$/.exec(user)?.[1]?.toLowerCase();
   const known = id !== undefined
     ? key.fingerprints.some((fingerprint) => fingerprint.endsWith(id))

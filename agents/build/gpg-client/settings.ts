@@ -15,7 +15,7 @@ export interface Settings {
 }
 
 /** Only what is used here is read: the build agent checks the whole document. @throws Refusal NO_CONFIGURATION */
-export function readSettings(root = process.env['BUILD_INFRA_ROOT'] ?? ''): Settings {
+export function readSettings(root: string): Settings {
   const folder = `${root}/rw/config/build-infra`;
   let signingKey: unknown;
   try {
@@ -37,19 +37,19 @@ export interface JobContext {
   artifacts: HashedFile[];
 }
 
-/** The fields go into the intent as they are: the build-logs VM checks them. @throws Refusal BAD_JOB_FILE */
-export function readJobContext(file: string | undefined, now: Date): JobContext {
-  if (file === undefined || file === '') {
+/** The fields go into the intent as they are: the build-logs VM checks them. @param text of $BUILD_INFRA_JOB, where it is set @throws Refusal BAD_JOB_FILE */
+export function readJobContext(text: string | undefined, now: Date): JobContext {
+  if (text === undefined) {
     const time = now.toISOString().replace(/[-:]|\.[0-9]+/g, '');
     return { job: `manual-${time}`, component: 'manual', version: '0', dist: 'none', logs: [], artifacts: [] };
   }
   let value: Partial<JobContext>;
   try {
-    value = JSON.parse(readFileSync(file, 'utf8')) as Partial<JobContext> | null ?? {};
+    value = JSON.parse(text) as Partial<JobContext> | null ?? {};
   } catch {
-    throw new Refusal('BAD_JOB_FILE', `${file} cannot be read`);
+    throw new Refusal('BAD_JOB_FILE', 'the file that BUILD_INFRA_JOB names is no JSON document');
   }
   const { job, component, version, dist, logs, artifacts } = value;
-  if (job === undefined || component === undefined || version === undefined) throw new Refusal('BAD_JOB_FILE', `${file} names no job, component and version`);
+  if (job === undefined || component === undefined || version === undefined) throw new Refusal('BAD_JOB_FILE', 'the file that BUILD_INFRA_JOB names tells no job, component and version');
   return { job, component, version, dist: dist ?? 'none', logs: logs ?? [], artifacts: artifacts ?? [] };
 }

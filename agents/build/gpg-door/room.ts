@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/** So many bytes of callers' payloads are held at once; whoever needs more waits its turn, first come, first served. */
+export class Room {
+  #free: number;
+  readonly #waiting: { bytes: number; enter: () => void }[] = [];
+
+  constructor(bytes: number) {
+    this.#free = bytes;
+  }
+
+  /** @param bytes never more than the whole room */
+  take(bytes: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ bytes, enter: resolve });
+      this.#admit();
+    });
+  }
+
+  give(bytes: number): void {
+    this.#free += bytes;
+    this.#admit();
+  }
+
+  #admit(): void {
+    for (;;) {
+      const [first] = this.#waiting;
+      if (first === undefined || first.bytes > this.#free) return;
+      this.#waiting.shift();
+      this.#free -= first.bytes;
+      first.enter();
+    }
+  }
+}
