@@ -134,7 +134,8 @@ function main() {
     return 0;
   }
   const tree = resolve(values.tree ?? dirname(dirname(fileURLToPath(import.meta.url))));
-  const work = mkdtempSync(join(tmpdir(), 'bi-rpm-'));
+  // rpmbuild cannot work in a path with a space.
+  const work = mkdtempSync(join(/^[\w/.+-]+$/.test(tmpdir()) ? tmpdir() : '/tmp', 'bi-rpm-'));
   try {
     const made = makePackages(tree, resolve(values.out ?? join(tree, 'packages')), work);
     process.stdout.write(made.map(report).join('') + whatNext);
