@@ -17,7 +17,7 @@ export const fileOfPackage: Record<string, string> = {
   'nginx-light': '/usr/sbin/nginx', 'nginx-core': '/usr/sbin/nginx', nginx: '/usr/sbin/nginx',
 };
 /** Files that the family names differently, or not at all. */
-export const notLookedAt = new Set(['ca-certificates']);
+export const notLookedAt = new Set(['ca-certificates', 'qubes-core-agent-networking']);
 
 const oldestNode = [20, 19] as const;
 
