@@ -30,6 +30,9 @@ export interface NewCommit {
   intents: number;
 }
 
+/** Nothing was committed: the branch had moved on, and the chain stands where it is now. */
+export class BranchMoved extends Error {}
+
 const keptInMemory = 500;
 
 export class CommitChain {
@@ -56,7 +59,7 @@ export class CommitChain {
     return this.#options.repository.find(this.#head?.tree ?? null, path);
   }
 
-  /** One more commit, signed and on disk, and the branch on it. */
+  /** One more commit, signed and on disk, and the branch on it. @throws BranchMoved: make it anew from where the branch is now */
   async append({ files, blobs, intents }: NewCommit): Promise<Head> {
     const { repository, signer, vm, clock } = this.#options;
     const before = this.#head;
@@ -73,10 +76,25 @@ export class CommitChain {
       await repository.moveBranch(before?.commit ?? null, id);
     } catch (error) {
       // The branch may have moved although git complained: what it shows counts.
-      if (await repository.head() !== id) throw error;
+      const shown = await repository.head();
+      if (shown !== id) {
+        if (shown !== null && shown !== before?.commit) await this.#follow(shown, before?.commit);
+        throw error;
+      }
     }
     this.#remember(id, body);
     return this.#head = { commit: id, seq, tree };
+  }
+
+  /**
+   * The last move that a killed agent had asked git for may come true only after this one has read the branch: that commit is ours.
+   * @throws BranchMoved if so
+   */
+  async #follow(shown: string, before: string | undefined): Promise<void> {
+    const commit = readGitCommit(await this.#commit(shown));
+    if (commit.parents[0] !== before || !await this.#options.signer.verifies(commit.signedBytes, commit.signature)) return;
+    await this.open(shown);
+    throw new BranchMoved(`the branch had moved to ${shown}, which is ours`);
   }
 
   #remember(commit: string, body: Buffer): void {

@@ -62,10 +62,11 @@ export class GitRepository {
     return found === '' ? null : found;
   }
 
-  /** Whether `older` is `newer` or comes before it; false where either is not here. */
+  /** Whether `older` is `newer` or comes before it; false where either is not here. @throws where git fails: that is no answer */
   async isAncestor(older: string, newer: string): Promise<boolean> {
+    for (const commit of [older, newer]) if (await this.object(commit, 'commit') === undefined) return false;
     // The printed base decides: simple-git takes an exit status without a message for success.
-    return this.git('merge-base', older, newer).then((base) => base.trim() === older, () => false);
+    return (await this.git('merge-base', older, newer)).trim() === older;
   }
 
   async object(id: string, type: 'commit' | 'tree' | 'blob'): Promise<Buffer | undefined> {

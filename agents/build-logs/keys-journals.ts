@@ -96,18 +96,18 @@ export class KeysJournals {
     for (const source of this.#wanted) {
       if (logs.of(source).some((log) => !log.ended)) continue;
       this.#wanted.delete(source);
-      this.#ask(receipts.get(source) as Receipts, commit, remotes).catch((error: unknown) =>
+      this.#ask(source, receipts.get(source) as Receipts, commit, remotes).catch((error: unknown) =>
         report(`the last entries of the keys VM of ${source} are missing: ${printable(String((error as Error).message))}`));
     }
   }
 
-  async #ask(receipts: Receipts, commit: string, remotes: string[]): Promise<void> {
-    for (;;) {
-      const before = receipts.journal.entries;
-      await receipts.send(commit, remotes, []);
-      if (receipts.journal.entries > before) this.#due = Date.now();
-      if (receipts.journal.entries - before < entriesAtOnce) break;
-    }
+  async #ask(source: string, receipts: Receipts, commit: string, remotes: string[]): Promise<void> {
+    const before = receipts.journal.entries;
+    await receipts.send(commit, remotes, []);
+    const came = receipts.journal.entries - before;
+    if (came > 0) this.#due = Date.now();
+    // There may be more. The keys VM may know a newer commit by then and must not be shown this one again.
+    if (came >= entriesAtOnce) this.#wanted.add(source);
     this.#options.wake();
   }
 }

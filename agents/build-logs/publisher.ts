@@ -6,7 +6,7 @@
 import { intentPath } from '../shared/formats/publication.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
-import { CommitChain } from './commit-chain.js';
+import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';
 import { Confirmation } from './confirmation.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
@@ -212,12 +212,19 @@ export class Publisher {
     } catch (error) {
       this.#intents.add(...intents);
       await repository.objects.sync().catch(() => undefined);
+      // What was taken for this commit is due again, though nothing new may come.
+      for (const log of this.#options.logs.all()) this.changed(log);
+      this.#journals.grew();
       report('what was to be published waits for the next attempt');
       throw error;
     }
   }
 
   async #failed(error: unknown): Promise<void> {
+    if (error instanceof BranchMoved) {
+      this.#options.report(error.message);
+      return this.#journals.recover();
+    }
     this.#options.report(`publication failed: ${printable(String((error as Error).stack ?? error))}`);
     // git, gpg and xz do not say that it was the disk.
     const full = isDiskFull(error) || await demandRoom(this.#options.repository.path).then(() => false, isDiskFull);

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Rig, sleep, textOf, until, type Caller, type RigOptions } from './rig.js';
 
+// Agents are started dozens of times here: on a busy machine a matter of minutes, where tap alone would wait half of one.
+t.setTimeout(900_000);
+
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
   const rig = await Rig.make(options);
   t.teardown(() => rig.stop());
@@ -109,6 +112,27 @@ void t.test('killed between the commit and its push: the commit is pushed after 
   await rig.start();
   await until('it is pushed', () => rig.git(rig.remote('mirror'), 'rev-list', '--count', 'main').trim() === '2');
   t.equal(rig.keys.get('build-debian')?.journal.length, 1, 'nobody waits for a grant any more');
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
+  t.equal(rig.checkHistory('mirror'), 3);
+});
+
+void t.test('killed while git moves the branch: if that comes true only after the restart, the next publication follows on it', async (t) => {
+  const rig = await started(t, { intentSeconds: 2 });
+  const repository = join(rig.state, 'repository.git');
+  const branch = (where: string): string => rig.git(where, 'rev-parse', 'main').trim();
+  const move = (where: string, to: string): string => rig.git(where, 'update-ref', 'refs/heads/main', to);
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
+  const first = branch(repository);
+  // A commit that no remote has confirmed.
+  renameSync(rig.remote('mirror'), `${rig.remote('mirror')}.away`);
+  t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED' });
+  await rig.kill();
+  renameSync(`${rig.remote('mirror')}.away`, rig.remote('mirror'));
+  const second = branch(repository);
+  for (const where of [repository, rig.remote('origin')]) move(where, first);
+  rig.writeConfig({ intentSeconds: 20 });
+  await rig.start();
+  move(repository, second);
   t.match(await rig.ask(rig.intent()), { result: 'published' });
   t.equal(rig.checkHistory('mirror'), 3);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
 import type { FakeKeysVm } from './fake-keys-vm.js';
-import { Rig, until, type RigOptions } from './rig.js';
+import { Rig, sleep, until, type RigOptions } from './rig.js';
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<{ rig: Rig; keysVm: FakeKeysVm }> {
   const rig = await Rig.make(options);
@@ -96,6 +96,34 @@ void t.test('the journal is published: the entries of an answer with the next pu
   t.equal(rig.checkHistory(), commits, 'and then there is quiet');
   t.equal(keysVm.receipts.length, receipts);
   t.strictSame(keysVm.receipts.at(-1)?.grants, []);
+});
+
+void t.test('a long journal is fetched to its end while intents go on, and the keys VM is never shown an older commit again', async (t) => {
+  const { rig, keysVm } = await started(t);
+  const log = rig.call().send(rig.header());
+  await log.line(/^opened/);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  for (let i = 0; i < 1000; i++) keysVm.enter('expired');
+  let open = (): void => undefined;
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  const asked = new Promise<void>((resolve) => {
+    keysVm.before = () => {
+      resolve();
+      return gate;
+    };
+  });
+  await log.end('> end status=0\n');
+  await asked;
+  const waiting = rig.ask(rig.intent());
+  await rig.allPushed();
+  await until('the intent is confirmed', () => rig.git(rig.remote('mirror'), 'ls-tree', '-r', '--name-only', 'main', 'intents').trim().split('\n').length === 2);
+  // Read back, too, and its receipt in line behind the first.
+  await sleep(1000);
+  open();
+  t.match(await waiting, { result: 'published' });
+  await until('the last entries are published', () => rig.git(rig.remote('mirror'), 'ls-tree', '-r', '--name-only', 'main').includes('journal/keys-debian/00000003.jsonl'));
+  t.match(await rig.ask(rig.intent()), { result: 'published' });
+  t.notMatch(rig.report, /ALARM/);
 });
 
 void t.test('a journal of many entries is published in files of 256', async (t) => {
