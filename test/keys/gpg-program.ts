@@ -43,11 +43,12 @@ export class GpgDoor {
     return door;
   }
 
+  /** SIGSTOP and SIGCONT hold it, anything else ends it. */
   async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const agent = this.#agent;
     if (agent.exitCode !== null || agent.signalCode !== null) return;
     const over = new Promise((resolve) => agent.once('exit', resolve));
     agent.kill(signal);
-    if (signal !== 'SIGSTOP') await over;
+    if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') await over;
   }
 }
