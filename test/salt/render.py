@@ -2,7 +2,8 @@
 """Renders many ids in one process with Salt's own loader and compiler, as qubesctl does it: the pillar and the top of an id in dom0, with dom0's grains
 and that id; then, for a VM, its states with the VM's grains and nothing but the pillar that dom0 gave it.
 
-Reads one JSON request, {"rig": folder, "ids": [{"id": ..., "grains": {...}, "want": [...]}]}, and writes a JSON answer per line."""
+Reads one JSON request, {"rig": folder, "grains": {...}, "jobs": [{"files": [[path, null | {"link"|"text": ...}]], "ids": [...], "want": [...]}]}:
+the files are put there, then the ids are rendered. Writes a JSON answer per line."""
 import copy
 import json
 import os
@@ -16,6 +17,8 @@ import salt.config
 import salt.loader
 import salt.pillar
 import salt.state
+
+import lint
 
 base_grains = {}
 
@@ -50,7 +53,7 @@ def states_of(opts, pillar, want):
             errors = list(high_state.verify_tops(top))
             matches = high_state.top_matches(top)
             answer["top"] = matches
-            if not set(want) & {"highstate", "lowstate"}:
+            if not set(want) & {"highstate", "lowstate", "lint"}:
                 return {"top": errors or matches}
             high, more = high_state.render_highstate(matches)
             errors += more
@@ -63,6 +66,8 @@ def states_of(opts, pillar, want):
                 errors += more
                 high = high_state.state.apply_exclude(high)
             answer["lowstate"] = errors or high_state.state.compile_high_data(high)
+            if "lint" in want and not errors:
+                answer["lint"] = lint.problems(answer["lowstate"], high_state)
         finally:
             high_state.pop_active()
     return answer
@@ -94,6 +99,37 @@ def settled(value):
     return json.loads(json.dumps(value, default=str))
 
 
+def put(path, change):
+    if os.path.lexists(path):
+        os.remove(path)
+    if change and "link" in change:
+        os.symlink(change["link"], path)
+    elif change:
+        write(path, change["text"])
+
+
+def answer_for(rig, grains_of, dom0_grains, minion_id, job):
+    want = job["want"]
+    opts = options(os.path.join(rig, "dom0"), minion_id, dom0_grains)
+    pillar = settled(pillar_of(opts))
+    answer = {"pillar": pillar}
+    if minion_id == "dom0":
+        answer["config"] = os.path.join(rig, "dom0")
+        answer.update(states_of(opts, pillar, want) if want else {})
+        return answer
+    if want:
+        answer.update(states_of(opts, pillar, ["top"]))
+    family = (pillar.get("build-infra") or {}).get("this", {}).get("family", "Debian")
+    grains = job.get("grains") or grains_of[family]
+    answer["config"] = vm_config(rig, minion_id, pillar, grains)
+    # No top of ours: qubesctl skips the VM.
+    if set(want) & {"highstate", "lowstate", "lint"} and answer["top"]:
+        there = states_of(options(answer["config"], minion_id, grains), pillar, want)
+        answer["same-top-in-vm"] = there.pop("top") == answer["top"]
+        answer.update(there)
+    return answer
+
+
 def main():
     request = json.load(sys.stdin)
     rig = request["rig"]
@@ -101,29 +137,15 @@ def main():
         dom0_grains = json.load(file)["grains"]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for job in request["ids"]:
-        began = time.monotonic()
-        minion_id, want = job["id"], job["want"]
-        answer = {"id": minion_id}
-        opts = options(os.path.join(rig, "dom0"), minion_id, dom0_grains)
-        pillar = settled(pillar_of(opts))
-        answer["pillar"] = pillar
-        if minion_id == "dom0":
-            answer["config"] = os.path.join(rig, "dom0")
-            answer.update(states_of(opts, pillar, want) if want else {})
-        else:
-            if "top" in want:
-                answer.update(states_of(opts, pillar, ["top"]))
-            family = (pillar.get("build-infra") or {}).get("this", {}).get("family", "Debian")
-            grains = job.get("grains") or request["grains"][family]
-            answer["config"] = vm_config(rig, minion_id, pillar, grains)
-            if set(want) & {"highstate", "lowstate"}:
-                there = states_of(options(answer["config"], minion_id, grains), pillar, want)
-                there["top-in-vm"] = there.pop("top")
-                answer.update(there)
-        answer["seconds"] = time.monotonic() - began
-        answers.write(json.dumps(settled(answer)) + "\n")
-        answers.flush()
+    for number, job in enumerate(request["jobs"]):
+        for path, change in job["files"]:
+            put(path, change)
+        for minion_id in job["ids"]:
+            began = time.monotonic()
+            answer = answer_for(rig, request["grains"], dom0_grains, minion_id, job)
+            answer.update({"job": number, "id": minion_id, "seconds": time.monotonic() - began})
+            answers.write(json.dumps(settled(answer)) + "\n")
+            answers.flush()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 //     rig.setFarm(pillar | text | null)                     farm.yaml again; null removes it
 //     rig.enable(['ssh-proxy', 'webhooks'])                 which option tops are on, from now
 //     await rig.render(['dom0', 'keys-debian'])             Map of id → Rendered; one process, about 0.3 s an id
+//     await rig.renderFarms([{ farm, ids }, …])             the same for many farms, a list in their order
 //     await rig.pillarItems(id) / showTop(id) / highstate(id) / lowstate(id)   one of them alone; the last two throw on a render error
 //     await rig.prepare(id)                                 { config, grains }: a --config-dir for salt-call as that id
 //     rig.saltCall(config, ['state.highstate'])             the argv of it: JSON out, exit status passed through
@@ -16,11 +17,12 @@
 //   });
 //
 // What is where below rig.folder: root/ the installed tree (root/srv/…, root/etc/salt/…), dom0/minion the configuration, run/ Salt's root_dir,
-// vm/<id>/ what a VM's run needs. The stand-ins of test/salt/stand-ins/{_modules,_states} are loaded for every id, unless standIns: false.
+// vm/<id>/ what a VM's run needs, machine.json the dom0 of the stand-ins ({"vms": {}} unless given), whose programs come first in PATH.
+// The stand-ins of test/salt/stand-ins/{_modules,_states} are loaded for every id, unless standIns: false. rig.environment is what all runs get.
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse, stringify } from 'yaml';
 
@@ -52,11 +54,18 @@ export interface Rendered {
   top: Record<string, string[]>;
   highstate: Record<string, Record<string, unknown>>;
   lowstate: Low[];
+  /** What lint.py has to say about the states, one line each; empty unless asked for. */
+  lint: string[];
   config: string;
   seconds: number;
 }
 export interface Returned { result: boolean | null; comment: string; changes: Record<string, unknown>; name: string; __id__?: string; __sls__?: string; __run_num__?: number }
 export interface Applied { status: number | null; states: Record<string, Returned>; errors: string[]; stderr: string }
+
+type Changes = [path: string, change: null | { link: string } | { text: string }][];
+const allOptions: Option[] = ['ssh-proxy', 'webhooks'];
+const farmPath = 'srv/pillar/base/build-infra/farm.yaml';
+const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }));
 
 interface Ending { teardown(fn: () => void): void }
 
@@ -114,11 +123,17 @@ export interface RigOptions {
   standIns?: boolean;
   /** More of the minion configuration. */
   config?: Record<string, unknown>;
+  /** What the stand-ins' dom0 knows. */
+  machine?: object;
 }
+
+export type Part = 'top' | 'highstate' | 'lowstate' | 'lint';
+interface Request { ids: string[]; want?: Part[]; grains?: Grains; farm?: object | string | null; enable?: Option[] }
 
 export class Rig {
   readonly folder: string;
   readonly root: string;
+  readonly environment: Record<string, string>;
 
   constructor(options: RigOptions) {
     this.folder = mkdtempSync(join(tmpdir(), 'build-infra-salt-'));
@@ -135,6 +150,8 @@ export class Rig {
       module_dirs: standIns('_modules'), states_dirs: standIns('_states'),
       ...options.config,
     };
+    this.environment = cleanEnvironment({ PATH: `${join(sources, 'stand-ins/bin')}:${cleanEnvironment()['PATH']}`, BUILD_INFRA_MACHINE: join(this.folder, 'machine.json') });
+    writeFileSync(join(this.folder, 'machine.json'), JSON.stringify(options.machine ?? { vms: {} }));
     mkdirSync(join(this.folder, 'dom0'));
     writeFileSync(join(this.folder, 'dom0/minion'), JSON.stringify(config, undefined, 1));
     this.setFarm(options.farm);
@@ -146,24 +163,31 @@ export class Rig {
   }
 
   setFarm(farm: object | string | null): void {
-    const path = join(this.root, 'srv/pillar/base/build-infra/farm.yaml');
-    if (farm === null) rmSync(path, { force: true });
-    else writeFileSync(path, typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }));
+    const text = farmText(farm);
+    if (text === null) rmSync(join(this.root, farmPath), { force: true });
+    else writeFileSync(join(this.root, farmPath), text);
   }
 
   /** As `qubesctl top.enable` leaves it: absolute links below _tops, and a top.sls that merges what they name. */
   enable(options: Option[], reversed = false): void {
-    const formula = (this.config() as { file_roots: { base: string[] } }).file_roots.base.map((root) => join(root, 'build-infra')).find((path) => existsSync(join(path, 'manifests'))) as string;
-    this.link(join(this.root, 'srv/salt'), [join(formula, 'init.top'), ...options.map((name) => join(formula, `${name}.top`))], reversed);
-    this.link(join(this.root, 'srv/pillar'), [join(this.root, 'srv/pillar/base/build-infra/init.top')], reversed);
+    for (const [path, change] of this.enabling(options, reversed)) {
+      rmSync(path, { force: true });
+      if (change !== null) 'link' in change ? symlinkSync(change.link, path) : writeFileSync(path, change.text);
+    }
   }
 
-  private link(root: string, tops: string[], reversed: boolean): void {
-    const folder = join(root, '_tops/base');
-    for (const name of readdirSync(folder)) rmSync(join(folder, name));
-    for (const path of tops) symlinkSync(path, join(folder, `build-infra${basename(path) === 'init.top' ? '' : `.${basename(path, '.top')}`}.top`));
-    const text = readFileSync(join(sources, 'top.py'), 'utf8');
-    writeFileSync(join(root, 'top.sls'), `${text}\n\nTOPS = ${JSON.stringify(tops.filter((path) => existsSync(path)))}\nREVERSED = ${reversed ? 'True' : 'False'}\n`);
+  private enabling(options: Option[], reversed: boolean): Changes {
+    const formula = (this.config() as { file_roots: { base: string[] } }).file_roots.base.map((root) => join(root, 'build-infra')).find((path) => existsSync(join(path, 'manifests'))) as string;
+    const found: Changes = [];
+    for (const [root, below, enabled] of [['srv/salt', formula, options], ['srv/pillar', join(this.root, 'srv/pillar/base/build-infra'), []]] as const) {
+      const path = (name: string): string => join(below, `${name}.top`);
+      const link = (name: string): string => join(this.root, root, '_tops/base', `build-infra${name === 'init' ? '' : `.${name}`}.top`);
+      const tops = ['init', ...enabled].filter((name) => existsSync(path(name)));
+      found.push(...allOptions.map((name): Changes[number] => [link(name), null]), ...['init', ...enabled].map((name): Changes[number] => [link(name), { link: path(name) }]));
+      const text = `${readFileSync(join(sources, 'top.py'), 'utf8')}\n\nTOPS = ${JSON.stringify(tops.map(path))}\nREVERSED = ${reversed ? 'True' : 'False'}\n`;
+      found.push([join(this.root, root, 'top.sls'), { text }]);
+    }
+    return found;
   }
 
   config(): Record<string, unknown> {
@@ -171,18 +195,39 @@ export class Rig {
   }
 
   /** Renders ids in one process. `want` says what beside the pillar; `hashSeed` turns round whatever rests on the order of a Python set. */
-  async render(ids: string[], options: { want?: ('top' | 'highstate' | 'lowstate')[]; hashSeed?: number; grains?: Grains } = {}): Promise<Map<string, Rendered>> {
-    const want = options.want ?? ['top', 'highstate', 'lowstate'];
-    const input = JSON.stringify({ rig: this.folder, grains, ids: ids.map((id) => ({ id, want, grains: options.grains })) });
-    const done = await run([saltPython, join(sources, 'render.py')], { input, env: cleanEnvironment({ PYTHONHASHSEED: String(options.hashSeed ?? 0) }) });
-    if (done.status !== 0) throw new Error(`render.py ended with ${done.status}: ${done.stderr.slice(-4000)}`);
-    return new Map(done.stdout.split('\n').filter((line) => line !== '').map((line) => {
-      const found = JSON.parse(line) as Record<string, unknown>;
-      return [found['id'] as string, rendered(found)];
-    }));
+  async render(ids: string[], options: { want?: Part[]; hashSeed?: number; grains?: Grains } = {}): Promise<Map<string, Rendered>> {
+    return (await this.renderFarms([{ ids, ...options }], options.hashSeed))[0] as Map<string, Rendered>;
   }
 
-  private async one(id: string, want: ('top' | 'highstate' | 'lowstate')[]): Promise<Rendered> {
+  /** One process for many: each request may bring its own farm.yaml and options, which stay. */
+  async renderFarms(requests: Request[], hashSeed = 0): Promise<Map<string, Rendered>[]> {
+    const jobs = requests.map((one) => ({
+      ids: one.ids, want: one.want ?? ['top', 'highstate', 'lowstate'], grains: one.grains,
+      files: [...(one.farm === undefined ? [] : [[join(this.root, farmPath), one.farm === null ? null : { text: farmText(one.farm) }]]), ...(one.enable === undefined ? [] : this.enabling(one.enable, false))],
+    }));
+    return this.drive(jobs, hashSeed);
+  }
+
+  private async drive(jobs: object[], hashSeed: number): Promise<Map<string, Rendered>[]> {
+    const input = JSON.stringify({ rig: this.folder, grains, jobs });
+    const done = await run([saltPython, join(sources, 'render.py')], { input, env: { ...this.environment, PYTHONHASHSEED: String(hashSeed) }, seconds: 600 });
+    if (done.status !== 0) throw new Error(`render.py ended with ${done.status}: ${done.stderr.slice(-4000)}`);
+    const answers = jobs.map(() => new Map<string, Rendered>());
+    for (const line of done.stdout.split('\n').filter((text) => text !== '')) {
+      const found = JSON.parse(line) as Record<string, unknown>;
+      answers[found['job'] as number]?.set(found['id'] as string, rendered(found));
+    }
+    return answers;
+  }
+
+  /** The lint of state files planted into dom0's top, by their names: what a linter's own test wants. */
+  async lintPlanted(files: Map<string, string>): Promise<Rendered> {
+    const put = [...files].map(([name, text]) => [join(this.root, 'srv/salt', `${name}.sls`), { text }]);
+    const top = [join(this.root, 'srv/salt/top.sls'), { text: JSON.stringify({ base: { '*': [...files.keys()] } }) }];
+    return (await this.drive([{ ids: ['dom0'], want: ['lint'], files: [...put, top] }], 0))[0]?.get('dom0') as Rendered;
+  }
+
+  private async one(id: string, want: Part[]): Promise<Rendered> {
     const found = (await this.render([id], { want })).get(id) as Rendered;
     if (found.errors.length > 0 && want.some((name) => name !== 'top')) throw new Error(found.errors.join('\n'));
     return found;
@@ -217,7 +262,7 @@ export class Rig {
   async apply(id: string, options: { inside: (argv: string[]) => string[]; test?: boolean; args?: string[]; seconds?: number }): Promise<Applied> {
     const { config } = await this.prepare(id);
     const argv = this.saltCall(config, [...(options.args ?? ['state.highstate']), ...(options.test === true ? ['test=True'] : [])]);
-    const done = await run(options.inside(argv), { seconds: options.seconds ?? 600 });
+    const done = await run(options.inside(argv), { env: this.environment, seconds: options.seconds ?? 600 });
     let local: unknown;
     try {
       local = (JSON.parse(done.stdout) as { local: unknown }).local;
@@ -244,7 +289,7 @@ function rendered(found: Record<string, unknown>): Rendered {
   return {
     id: found['id'] as string, pillar, errors, config: found['config'] as string, seconds: found['seconds'] as number,
     top: part('top', {}, mapping), highstate: part('highstate', {}, mapping),
-    lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)),
+    lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)), lint: (found['lint'] ?? []) as string[],
   };
 }
 
