@@ -54,6 +54,8 @@ export interface Rendered {
   top: Record<string, string[]>;
   highstate: Record<string, Record<string, unknown>>;
   lowstate: Low[];
+  /** Whether a VM's own run, with its own grains and pillar, has the same top as dom0 saw for it; undefined where dom0 saw none. */
+  sameTopInVm: boolean | undefined;
   /** What lint.py has to say about the states, one line each; empty unless asked for. */
   lint: string[];
   config: string;
@@ -289,7 +291,7 @@ function rendered(found: Record<string, unknown>): Rendered {
   return {
     id: found['id'] as string, pillar, errors, config: found['config'] as string, seconds: found['seconds'] as number,
     top: part('top', {}, mapping), highstate: part('highstate', {}, mapping),
-    lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)), lint: (found['lint'] ?? []) as string[],
+    lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)), lint: (found['lint'] ?? []) as string[], sameTopInVm: found['same-top-in-vm'] as boolean | undefined,
   };
 }
 
