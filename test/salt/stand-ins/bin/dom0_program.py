@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stands in for programs of dom0, by the name it is called by: qvm-check, qvm-ls, qvm-prefs, qvm-volume. Only the ways in which the formula calls
+them; everything else is an error."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+import dom0_machine as dom0  # noqa: E402
+
+
+def check(words):
+    if words[:1] != ['--quiet'] or len(words) != 2:
+        raise dom0.Refused(f'not understood: {words}')
+    with dom0.machine() as content:
+        return 0 if words[1] in content['vms'] else 1
+
+
+def ls(words):
+    if words[:2] != ['--raw-list', '--tags'] or len(words) < 3:
+        raise dom0.Refused(f'not understood: {words}')
+    with dom0.machine() as content:
+        for name, vm in sorted(content['vms'].items()):
+            if set(words[2:]) & set(vm['tags']):
+                print(name)
+    return 0
+
+
+def prefs(words):
+    if len(words) != 2 or words[0].startswith('-'):
+        raise dom0.Refused(f'not understood: {words}')
+    with dom0.machine() as content:
+        print(dom0.find(content, words[0])['prefs'].get(words[1]))
+    return 0
+
+
+def volume(words):
+    if words[:1] == ['info'] and len(words) == 3 and words[2] == 'size':
+        with dom0.machine() as content:
+            name, _, pool = words[1].partition(':')
+            print(dom0.find(content, name)['volumes'][pool])
+        return 0
+    if words[:1] == ['resize'] and len(words) == 3:
+        with dom0.machine(write=True) as content:
+            dom0.resize(content, words[1], int(words[2]))
+        return 0
+    raise dom0.Refused(f'not understood: {words}')
+
+
+def main():
+    program = os.path.basename(sys.argv[0])
+    try:
+        return {'qvm-check': check, 'qvm-ls': ls, 'qvm-prefs': prefs, 'qvm-volume': volume}[program](sys.argv[1:])
+    except dom0.Refused as error:
+        print(f'{program}: error: {error}', file=sys.stderr)
+        return 1
+
+
+sys.exit(main())
