@@ -45,7 +45,7 @@ export class Report {
       await work();
     } catch (error) {
       if (!(error instanceof NotAllowed)) throw error;
-      this.check(false, 'NOT_LOOKED_AT', `${error.path} cannot be read by this account`, 'run the doctor as root: sudo build-infra doctor here, or in dom0 qvm-run -u root -p VM build-infra doctor');
+      this.check(false, 'NOT_LOOKED_AT', `this account may not look there: ${error.path}`, 'run the doctor as root; in dom0: qvm-run -u root -p VM build-infra doctor');
     }
   }
 

@@ -34,6 +34,7 @@ export interface Machine {
   now(): Date;
   /** bytes of the file system that holds this path */
   space(path: string): { free: number; size: number };
+  /** @throws NotAllowed: who runs the doctor cannot become that account */
   run(argv: readonly string[], options: RunOptions): Promise<Ran>;
 }
 
@@ -85,7 +86,10 @@ export function thisMachine(root: string): Machine {
       const about = statfsSync(join(root, path));
       return { free: about.bavail * about.bsize, size: about.blocks * about.bsize };
     },
-    run: (argv, options) => runProgram(argv, options, uid),
+    run: async (argv, options) => {
+      if (uid !== 0 && uid !== ids[options.account]) throw new NotAllowed(`${argv[0]} as ${options.account}`);
+      return await runProgram(argv, options, uid);
+    },
   };
 }
 

@@ -52,7 +52,7 @@ export async function checkUnits(machine: Machine, facts: VmFacts, report: Repor
     return;
   }
   if (units.length === 0) return;
-  const { status, stdout, stderr } = await machine.run(['systemctl', 'show', '--property=Id,LoadState,ActiveState,SubState,Result,NRestarts', '--', ...units.map(({ name }) => name)], { account: 'root' });
+  const { status, stdout, stderr } = await machine.run(['systemctl', 'show', '--property=Id,LoadState,ActiveState,SubState,Result,NRestarts', '--', ...units.map(({ name }) => name)], { account: machine.uid === 0 ? 'root' : 'user' });
   if (!report.check(status === 0, 'SYSTEMD_SILENT', `systemctl show ended with ${status}: ${stderr.trim()}`, 'systemctl status')) return;
   const shown = new Map(stdout.trim().split(/\n\n+/).map((block) => {
     const fields = new Map(block.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const));

@@ -67,8 +67,19 @@ export function factsOf(machine: Machine, manifest: Manifest, report: Report): V
   if (config !== undefined) {
     report.check(config.vm === machine.name, 'OTHER_CONFIGURATION', `${path} is that of ${printable(String(config.vm))}, and this is ${machine.name}`, applyHere(machine));
   }
-  const enabled = new Set<string>();
-  if (config?.webhook !== undefined) enabled.add('webhooks');
-  if (config?.sshHosts !== undefined || (readText(machine, `${configFolder}/ssh_config`) ?? '').includes('local.ConnectSSH')) enabled.add('ssh-proxy');
-  return { role, manifest, config, enabled };
+  return { role, manifest, config, enabled: optionsOn(machine, role, config, report) };
+}
+
+/** dom0 says by a feature which options this VM serves; the configuration must say the same. */
+function optionsOn(machine: Machine, role: Role, config: Configuration | undefined, report: Report): Set<string> {
+  if (role !== 'sys-net') return new Set();
+  const configured = { webhooks: config?.webhook !== undefined, 'ssh-proxy': config?.sshHosts !== undefined };
+  return new Set(Object.entries(configured).filter(([option, there]) => {
+    const on = look(machine, `/run/qubes-service/build-infra-${option}`) !== undefined;
+    if (config !== undefined) {
+      report.check(on === there, 'OPTION_HALF_ON', on ? `dom0 has switched on build-infra-${option}, and sys-net.json does not know of it` : `sys-net.json has ${option}, and dom0 has not switched on build-infra-${option}`,
+        `see whether you want it (in dom0: sudo qubesctl top.is_enabled build-infra.${option}); in dom0: sudo qubesctl --targets=${machine.name} state.highstate, then restart ${machine.name}`);
+    }
+    return on || there;
+  }).map(([option]) => option));
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What one broken thing cannot show: VMs on their way to their keys, options, certificates, systemd's answers, accounts that may not look.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { examine } from '../../agents/doctor/doctor.js';
+import type { Role } from '../../agents/doctor/embedded-manifests.js';
+import { NotAllowed, type Machine } from '../../agents/doctor/machine.js';
+import { fingerprintOf } from '../../agents/doctor/openpgp-key.js';
+import { fileOfPackage, notLookedAt } from '../../agents/doctor/programs.js';
+import { copyOf, examplePillar, folder, healthyVm, machineOf, manifests, top, write } from './vm-tree.js';
+
+const work = folder(t);
+const settings = 'rw/config/build-infra';
+const findings = async (root: string, role: Role, told: Partial<Machine> = {}): Promise<{ codes: string[]; notes: string[]; lines: string[]; remarks: string[] }> => {
+  const { report } = await examine(machineOf(root, role, told), manifests, false);
+  const of = (level: string): string[] => report.findings.filter((one) => one.level === level).map(({ code }) => code);
+  return { codes: of('missing'), notes: of('note'), lines: report.lines(), remarks: report.remarks };
+};
+
+await t.test('a keys VM on its way to its key: each step says the next one', async (t) => {
+  const healthy = await healthyVm(folder(t), 'keys');
+  const root = copyOf(healthy, work);
+  const home = join(root, 'home/user/.gnupg');
+  rmSync(join(root, settings, 'keys.json'));
+  rmSync(home, { recursive: true });
+  mkdirSync(home, { mode: 0o700 });
+  chownSync(home, 1000, 1000);
+  const asc = join(root, settings, 'public-keys');
+  execFileSync('sh', ['-c', 'rm "$1"/*.asc', 'sh', asc]);
+  const nothing = await findings(root, 'keys');
+  t.strictSame(nothing.codes, ['NO_SIGNING_KEY', 'WAITS_FOR_KEY']);
+  t.match(nothing.lines, [/as user here: \/usr\/lib\/build-infra\/make-keys keys/, /logs-vms: key \(made in the logs VM/]);
+  execFileSync('sh', ['-c', 'cp "$1"/*.asc "$2"', 'sh', join(healthy.root, settings, 'public-keys'), asc]);
+  t.strictSame((await findings(root, 'keys')).codes, ['NO_SIGNING_KEY'], 'the logs key is known');
+  execFileSync('cp', ['-a', `${join(healthy.root, 'home/user/.gnupg')}/.`, home]);
+  t.strictSame((await findings(root, 'keys')).codes, ['SIGNING_KEY_NOT_CONFIGURED']);
+});
+
+await t.test('a new VM whose highstate did not come through says what is missing, and still how to go on', async (t) => {
+  const root = folder(t);
+  write(root, '/run/qubes-service/build-infra-build', '');
+  const { codes } = await findings(root, 'build');
+  for (const code of ['NO_PACKAGE', 'NO_FILE', 'NO_FOLDER', 'NO_LINK', 'NO_PRIVATE_VOLUME', 'WAITS_FOR_KEY', 'NO_SSH_KEY']) t.ok(codes.includes(code), code);
+});
+
+await t.test('a VM that is none of ours is told so, and exits as missing', async (t) => {
+  const { codes, lines } = await findings(folder(t), 'build', { name: 'personal' });
+  t.strictSame(codes, ['NO_ROLE']);
+  t.match(lines, [/if it is a VM of the farm, in dom0: sudo qubesctl state\.highstate/]);
+});
+
+for (const on of [['ssh-proxy'], ['webhooks']] as const) {
+  await t.test(`with ${on[0]} alone the net VM is complete`, async (t) => {
+    const { root } = await healthyVm(folder(t), 'sys-net', () => undefined, on);
+    rmSync(join(root, 'run/qubes-service', on[0] === 'webhooks' ? 'build-infra-ssh-proxy' : 'build-infra-webhooks'));
+    if (on[0] === 'ssh-proxy') rmSync(join(root, settings, 'webhook-secret'));
+    t.strictSame((await findings(root, 'sys-net')).lines, []);
+    write(root, `/run/qubes-service/build-infra-${on[0] === 'webhooks' ? 'ssh-proxy' : 'webhooks'}`, '');
+    t.ok((await findings(root, 'sys-net')).codes.includes('OPTION_HALF_ON'));
+  });
+}
+
+for (const role of ['build', 'build-logs'] as const) {
+  await t.test(`without the ssh proxy a ${role} VM is complete, and still needs each host's key`, async (t) => {
+    const { root } = await healthyVm(folder(t), role, () => undefined, []);
+    t.strictSame((await findings(root, role)).lines, []);
+    write(root, `/${settings}/ssh_known_hosts`, '');
+    t.strictSame((await findings(root, role)).codes, ['NO_HOST_KEY']);
+  });
+}
+
+await t.test('a certificate: there, closed, of its key, and valid', async (t) => {
+  const place = folder(t);
+  const { root } = await healthyVm(place, 'sys-net', (pillar) => { pillar.webhook = { ...pillar.webhook, tls: true }; });
+  t.strictSame((await findings(root, 'sys-net')).codes, ['NO_CERTIFICATE', 'NO_CERTIFICATE_KEY']);
+  const make = (name: string): void => {
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'ed25519', '-nodes', '-subj', '/CN=hooks.example', '-days', '90', '-keyout', join(place, `${name}.key`), '-out', join(place, `${name}.pem`)], { stdio: 'ignore' });
+  };
+  make('one');
+  make('two');
+  const tls = join(root, settings, 'tls');
+  const lay = (chain: string, key: string): void => {
+    mkdirSync(tls, { recursive: true });
+    execFileSync('cp', [join(place, `${chain}.pem`), join(tls, 'fullchain.pem')]);
+    execFileSync('cp', [join(place, `${key}.key`), join(tls, 'key.pem')]);
+    execFileSync('chown', ['-R', '1000:1000', tls]);
+    chmodSync(join(tls, 'key.pem'), 0o600);
+  };
+  const now = Date.now();
+  const day = 24 * 3600_000;
+  const at = (days: number): Partial<Machine> => ({ now: () => new Date(now + days * day) });
+  lay('one', 'one');
+  t.strictSame((await findings(root, 'sys-net', at(0))).lines, []);
+  t.match(await findings(root, 'sys-net', at(85)), { codes: [], notes: ['CERTIFICATE_ENDS'] });
+  t.strictSame((await findings(root, 'sys-net', at(91))).codes, ['CERTIFICATE_EXPIRED']);
+  chmodSync(join(tls, 'key.pem'), 0o644);
+  t.strictSame((await findings(root, 'sys-net', at(0))).codes, ['OPEN_CERTIFICATE_KEY']);
+  lay('one', 'two');
+  t.strictSame((await findings(root, 'sys-net', at(0))).codes, ['OTHER_CERTIFICATE_KEY']);
+  writeFileSync(join(tls, 'fullchain.pem'), 'nonsense');
+  t.strictSame((await findings(root, 'sys-net', at(0))).codes, ['BAD_CERTIFICATE']);
+});
+
+await t.test('where systemd is the first process it is asked, and its answer told', async (t) => {
+  const { root } = await healthyVm(folder(t), 'keys');
+  write(root, '/proc/1/comm', 'systemd\n');
+  const answer = (service: string, status = 0): Partial<Machine> => ({
+    run: (argv, options) => {
+      if (argv[0] !== 'systemctl') return argv[0] === 'sudo' ? Promise.resolve({ status: 0, stdout: '', stderr: '' }) : machineOf(root, 'keys').run(argv, options);
+      const units = argv.slice(argv.indexOf('--') + 1);
+      return Promise.resolve({ status, stderr: 'Failed to connect to bus', stdout: units.map((name) => `Id=${name}\nLoadState=loaded\nActiveState=${name.endsWith('.service') ? service : 'active'}\nSubState=x\nResult=exit-code\nNRestarts=7\n`).join('\n') });
+    },
+  });
+  write(root, '/usr/bin/sudo', '', 'root', 0o755);
+  const good = await findings(root, 'keys', answer('active'));
+  t.strictSame([good.codes, good.notes, good.remarks], [[], ['PASSWORDLESS_ROOT'], []], 'a note is no fault');
+  const bad = await findings(root, 'keys', answer('failed'));
+  t.strictSame(bad.codes, ['UNIT_NOT_ACTIVE']);
+  t.match(bad.lines[0], /build-infra-keys\.service is failed \(x, exit-code, started again 7 times\); journalctl -b -u build-infra-keys\.service/);
+  t.strictSame((await findings(root, 'keys', answer('active', 1))).codes, ['SYSTEMD_SILENT']);
+});
+
+await t.test('what this account may not see is said, and not taken for missing', async (t) => {
+  const { root } = await healthyVm(folder(t), 'build-logs');
+  const { codes, lines } = await findings(root, 'build-logs', { uid: 1001, run: (argv) => Promise.reject(new NotAllowed(argv[0] as string)) });
+  t.ok(codes.length > 0 && codes.every((code) => code === 'NOT_LOOKED_AT'), lines.join('\n'));
+});
+
+await t.test('fingerprints are those that the pillar\'s example was made with; whatever is no public key has none', (t) => {
+  for (const [fingerprint, armored] of Object.entries(examplePillar()['public-keys'])) {
+    t.equal(fingerprintOf(armored), fingerprint);
+    t.equal(fingerprintOf(armored.replace('PUBLIC', 'PRIVATE')), undefined);
+    t.equal(fingerprintOf(armored.split('\n').slice(1).join('\n')), undefined);
+  }
+  for (const text of ['', 'x', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nwsA=\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDM=\n-----END PGP PUBLIC KEY BLOCK-----\n']) t.equal(fingerprintOf(text), undefined, JSON.stringify(text));
+  t.end();
+});
+
+await t.test('RSA keys have theirs too, as gpg says', (t) => {
+  const home = folder(t);
+  chmodSync(home, 0o700);
+  const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  t.teardown(() => execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']));
+  gpg('--passphrase', '', '--quick-generate-key', 'one', 'rsa2048', 'sign', 'never');
+  t.equal(fingerprintOf(gpg('--armor', '--export')), /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1]);
+  t.end();
+});
+
+await t.test('every package of every manifest is looked for, or said not to be', (t) => {
+  for (const { role, template } of manifests) {
+    for (const [family, names] of Object.entries(template.packages)) {
+      for (const name of names) t.ok(fileOfPackage[name] !== undefined || notLookedAt.has(name), `${role} ${family} ${name}`);
+    }
+  }
+  t.end();
+});
+
+await t.test('the bundle holds the manifests as they are now', (t) => {
+  const bundle = execFileSync('cat', [join(top, 'dist/build-infra-doctor.mjs')], { encoding: 'utf8' });
+  t.ok(bundle.includes(JSON.stringify(manifests, null, 1)), 'run "npm run bundle" after a change of a manifest');
+  t.end();
+});
