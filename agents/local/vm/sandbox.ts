@@ -67,7 +67,7 @@ function bwrapOptions(spec: VmSpec, folders: SandboxFolders): string[] {
 }
 
 /** /bin, /sbin, /lib* as the host has them: links into /usr, or folders of their own. */
-function topLinks(): string[] {
+export function topLinks(): string[] {
   return ['bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32'].flatMap((name) => {
     const found = lstatSync(`/${name}`, { throwIfNoEntry: false });
     if (found === undefined) return [];
