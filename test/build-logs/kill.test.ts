@@ -130,7 +130,7 @@ void t.test('killed while git moves the branch: if that comes true only after th
   renameSync(`${rig.remote('mirror')}.away`, rig.remote('mirror'));
   const second = branch(repository);
   for (const where of [repository, rig.remote('origin')]) move(where, first);
-  rig.writeConfig({ intentSeconds: 20 });
+  rig.writeConfig({ intentSeconds: 120 });
   await rig.start();
   move(repository, second);
   t.match(await rig.ask(rig.intent()), { result: 'published' });

@@ -18,6 +18,9 @@ const compiled = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 export const agentProgram = join(compiled, 'agents/build-logs/main.js');
 export const signingKey = 'A'.repeat(40);
 
+/** More than the agent's own limit: its refusal says more than "not in time". */
+const patienceMs = 150_000;
+
 export interface RigOptions {
   remotes?: { name: string; required: boolean }[];
   publishSeconds?: number;
@@ -73,7 +76,7 @@ export class Caller {
     return this;
   }
 
-  async end(data?: string | Uint8Array, timeoutMs = 30_000): Promise<string[]> {
+  async end(data?: string | Uint8Array, timeoutMs = patienceMs): Promise<string[]> {
     this.socket.end(data ?? '');
     await until(`the call ends (so far: ${this.answer.slice(-300)})`, () => this.#ended, timeoutMs);
     return this.lines;
@@ -156,7 +159,7 @@ export class Rig {
   }
 
   writeConfig(change: object = {}): void {
-    const { publishSeconds = 60, intentSeconds = 20, reopenSeconds = 30, logBytes = 268435456, openLogs = 64 } = this.options;
+    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64 } = this.options;
     writeFileSync(join(this.root, 'rw/config/build-infra/build-logs.json'), JSON.stringify({
       format: 'build-infra/build-logs-config@1',
       vm: 'build-logs',
@@ -218,7 +221,7 @@ export class Rig {
     };
   }
 
-  async ask(document: unknown, source = 'build-debian', timeoutMs = 60_000): Promise<IntentReply> {
+  async ask(document: unknown, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
     const lines = await this.call('intent', source).end(typeof document === 'string' ? document : JSON.stringify(document), timeoutMs);
     return JSON.parse(lines[0] ?? '{"result":"nothing"}') as IntentReply;
   }
