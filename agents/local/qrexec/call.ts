@@ -133,7 +133,8 @@ async function meet(context: CallContext, { id, source, target, service, user }:
         status = found;
       },
     });
-    if (connection.destroyed) return;
+    // The caller's VM may have been killed meanwhile, before its connection was seen to close: nothing is put into its folder any more.
+    if (connection.destroyed || source.state === 'halted') return;
     target.moveMeetingTo(source, id);
     connection.write(`meet /run/qubes/vchan/${id}\n`);
   } catch {
