@@ -60,7 +60,7 @@ export function makeKeys(root: string, role: Role): { fingerprint: string | unde
 }
 
 /** The pillar with this VM's own key in it. */
-async function pillarWith(role: Role, made: { fingerprint: string | undefined; publicKey: string }, change: (pillar: Pillar) => void): Promise<Pillar> {
+export async function pillarWith(role: Role, made: { fingerprint: string | undefined; publicKey: string }, change: (pillar: Pillar) => void): Promise<Pillar> {
   const pillar = examplePillar();
   if (made.fingerprint !== undefined) {
     pillar['public-keys'][made.fingerprint] = made.publicKey;
