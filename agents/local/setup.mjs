@@ -97,7 +97,8 @@ function filesBelow(folder) {
 
 function bundles() {
   const hash = createHash('sha256');
-  const sources = ['agents', 'test'].flatMap((folder) => filesBelow(join(top, folder))).filter((path) => /\.(ts|mjs|json|py)$/.test(path));
+  // The manifests are put into the doctor's bundle.
+  const sources = ['agents', 'test', 'salt/build-infra/manifests'].flatMap((folder) => filesBelow(join(top, folder))).filter((path) => /\.(ts|mjs|json|py|yaml)$/.test(path));
   for (const path of [...sources.sort(), join(top, 'tsconfig.json'), join(top, 'package-lock.json')]) hash.update(path.slice(top.length)).update('\0').update(readFileSync(path));
   const wanted = hash.digest('hex');
   const stamp = join(top, 'dist', '.sources');
