@@ -212,7 +212,8 @@ await test('the scripts are readable by the shell that runs them', async (t) => 
   const check = (shell: string, name: string): void => {
     t.match(spawnSync(shell, ['-n', join(top, 'salt/build-infra/files', name)], { encoding: 'utf8' }), { status: 0, stderr: '' }, name);
   };
-  for (const name of ['gpg', 'make-keys', 'post-install.sh']) check('sh', name);
+  for (const name of ['make-keys', 'post-install.sh']) check('sh', name);
+  t.match(spawnSync('perl', ['-c', join(top, 'salt/build-infra/files/gpg')], { encoding: 'utf8' }), { status: 0, stderr: /syntax OK$/m });
   check('bash', 'bind-dirs.conf');
 });
 
