@@ -33,13 +33,13 @@ export class Qubes {
     return join(this.folder, id);
   }
 
-  /** Programs inside roots, the jobs of a round side by side. argv null: the root is only laid out. */
+  /** Programs inside roots, under a umask that hides every mode that a state forgets to set; the jobs of a round side by side. argv null: the root is only laid out. */
   async rounds(rounds: { root: string; argv: string[] | null }[][]): Promise<Output[][]> {
     const env = cleanEnvironment({
       PATH: `${join(standIns, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`, BUILD_INFRA_MACHINE: this.machine, BUILD_INFRA_NODE: process.execPath, BUILD_INFRA_PROGRAM: join(top, 'dist/build-infra.mjs'),
     });
     const see = [top, ...(process.execPath.startsWith('/usr/bin/') || process.execPath.startsWith(`${top}/`) ? [] : [process.execPath])];
-    const input = JSON.stringify({ see, write: [this.rig.folder], rounds: rounds.map((jobs) => jobs.map((job) => ({ ...job, env }))) });
+    const input = JSON.stringify({ see, write: [this.rig.folder], rounds: rounds.map((jobs) => jobs.map((job) => ({ ...job, env, 'strict-umask': true }))) });
     const done = await run([saltPython, join(standIns, 'qube_root.py')], { input });
     if (done.status !== 0) throw new Error(`qube_root.py ended with ${done.status}: ${done.stderr.slice(-4000)}`);
     return JSON.parse(done.stdout) as Output[][];

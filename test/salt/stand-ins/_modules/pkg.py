@@ -12,8 +12,10 @@ def _read():
         return file.read().split()
 
 
-def list_pkgs(versions_as_list=False, **kwargs):
+def list_pkgs(versions_as_list=False, purge_desired=False, **kwargs):
     """Name → version, for what is installed."""
+    if purge_desired:
+        return {}
     return {name: ['1'] if versions_as_list else '1' for name in _read()}
 
 
