@@ -67,7 +67,7 @@ export interface Applied { status: number | null; states: Record<string, Returne
 type Changes = [path: string, change: null | { link: string } | { text: string }][];
 const allOptions: Option[] = ['ssh-proxy', 'webhooks'];
 const farmPath = 'srv/pillar/base/build-infra/farm.yaml';
-const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }));
+const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }, { aliasDuplicateObjects: false }));
 
 interface Ending { teardown(fn: () => void): void }
 
