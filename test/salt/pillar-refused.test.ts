@@ -72,7 +72,7 @@ await test('on a refused farm dom0 has one failing state with that line, and no 
   t.strictSame(Object.values(applied.states).map(({ result, comment, changes }) => ({ result, comment, changes })), [{ result: false, comment: line, changes: {} }]);
 });
 
-await test('without a pillar of ours the state top alone tells what to run', salted, async (t) => {
+await test('without the pillar top no id gets anything', salted, async (t) => {
   const rig = makeRig(t, { farm: example(), config: { pillar_roots: { base: [] } } });
   const found = await rig.render(['dom0', 'keys-debian']);
   t.strictSame(found.get('keys-debian')?.top, {});
