@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What "npm run local", "npm test" and "npm run bench" do first: Debian packages, npm packages, Salt, bundles; each only where something
+// What "npm run local", "npm test", "npm run bench" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
 // is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -21,6 +21,7 @@ const packages = {
   test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', curl: '/usr/bin/curl' },
   salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
+  package: { rpm: '/usr/bin/rpmbuild', make: '/usr/bin/make' },
 };
 
 function fail(line) {
@@ -115,9 +116,9 @@ function start(program, args) {
 
 const [command, ...args] = process.argv.slice(2);
 checkNode();
-if (!['local', 'test', 'bench'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench [arguments]');
-const withSalt = command === 'test' || (command === 'local' && args.join(' ').includes('--provisioner salt'));
-debianPackages(['common', ...(command === 'local' ? [] : [command]), ...(withSalt ? ['salt'] : [])]);
+if (!['local', 'test', 'bench', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|package [arguments]');
+const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
+debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withSalt ? ['salt', 'package'] : [])]);
 npmPackages();
 if (withSalt) {
   const missing = installSalt(say);
@@ -129,3 +130,4 @@ mkdirSync(join(top, '.local'), { recursive: true });
 if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);
 if (command === 'bench') start('out/test/bench/main.js', args);
+if (command === 'package') start('packaging/make-rpm.mjs', args);

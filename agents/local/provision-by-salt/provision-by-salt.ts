@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The same trees as provision() lays, laid by the formula: as qubesctl does it, dom0 first, then each VM with the pillar that dom0 has for it and
-// nothing else of dom0. What a template gets is applied to the tree of each VM, because here every VM has its template's part in a tree of its own.
+// The same trees as provision() lays, laid by the formula: as qubesctl does it, dom0 first, then the templates, then each VM, with the pillar that dom0
+// has for it and nothing else of dom0. A VM's tree has its template's /usr and /etc, so on a template that several roles share it has the units of all.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -17,6 +18,8 @@ export interface BySaltOptions {
   work: string;
   /** the tree of dom0 or of a VM */
   rootOf: (machine: string) => string;
+  /** where the trees of the templates are kept */
+  templates: string;
   /** called as soon as one machine is done, with the paths that changed */
   done: (machine: string, changed: string[]) => void;
   /** the checkout; by default found above this program */
@@ -24,7 +27,8 @@ export interface BySaltOptions {
 }
 
 interface FarmVm { name: string; template: string }
-type Pillars = Record<string, unknown>;
+/** id → its pillar, as dom0 renders it */
+type Pillars = Record<string, { 'build-infra'?: { refused?: string; vms?: FarmVm[] } }>;
 
 const formula = 'srv/formulas/base/build-infra';
 const sideBySide = 2;
@@ -67,25 +71,24 @@ class FarmSalt {
   }
 
   #sandbox(name: string, root: string, shown: SaltSandbox['shown']): SaltSandbox {
+    const here = join(this.#tree, 'agents/local/provision-by-salt');
     return {
       name, root, folders: this.#folders, work: join(this.#options.work, 'machines', name),
-      shown: [[join(this.#tree, '.venv-salt'), '/run/salt-venv'], [join(this.#tree, 'agents/local/provision-by-salt/stand-ins'), '/run/stand-ins'], ...shown],
+      shown: [[join(this.#tree, '.venv-salt'), '/run/salt-venv'], [join(here, 'stand-ins'), '/run/stand-ins'], [here, '/run/by-salt'], ...shown],
     };
   }
 
-  /** dom0's part. @returns the pillars of dom0, of every template and of every VM */
+  /** dom0's part. @returns what follows for the rest */
   async dom0(): Promise<{ vms: FarmVm[]; pillars: Pillars }> {
     const shown: SaltSandbox['shown'] = [[join(this.#package, 'srv'), '/srv'], [join(this.#package, 'etc/salt'), '/run/salt-config']];
-    // The pillar is asked side by side: each in a dom0 of its own, which is empty.
-    const ask = async (id: string): Promise<unknown> => {
-      const { command, forget } = prepareSandbox(this.#sandbox(`ask-${id}`, join(this.#options.work, 'asked', id), shown));
-      try {
-        return await answerOf(id, command(saltCall(`--id=${id}`, 'pillar.items')));
-      } finally {
-        forget();
-      }
-    };
-    const own = (await ask('dom0') as { 'build-infra'?: { refused?: string; vms?: FarmVm[] } })['build-infra'];
+    const asked = prepareSandbox(this.#sandbox('dom0', join(this.#options.work, 'asked'), shown));
+    let pillars: Pillars;
+    try {
+      pillars = await answerOf('the pillars', asked.command(['/run/salt-venv/bin/python', '/run/by-salt/pillars.py'])) as Pillars;
+    } finally {
+      asked.forget();
+    }
+    const own = pillars['dom0']?.['build-infra'];
     if (own?.vms === undefined) throw new Error(`the pillar is refused: ${own?.refused ?? 'dom0 has none'}`);
     const { vms } = own;
     const farm = join(this.#options.work, 'farm.json');
@@ -97,33 +100,43 @@ class FarmSalt {
     } finally {
       forget();
     }
-    const ids = [...new Set(vms.flatMap(({ name, template }) => [template, name]))];
-    const pillars: Pillars = {};
-    await inLanes(ids, async (id) => {
-      pillars[id] = await ask(id);
-    });
     return { vms, pillars };
   }
 
-  /** The template's part, then the VM's own. */
-  async vm({ name, template }: FarmVm, pillars: Pillars): Promise<void> {
-    const changed: string[] = [];
-    for (const id of [template, name]) {
-      const folder = join(this.#options.work, 'pillars', name, id);
-      write(join(folder, 'pillar/top.sls'), "base:\n  '*': [combined]\n");
-      write(join(folder, 'pillar/combined.sls'), `#!json\n${JSON.stringify(pillars[id])}`);
-      write(join(folder, 'config/minion'), minion(id, ['/srv/pillar'], ['/srv/salt', `/${formula}`]));
-      const { command, forget } = prepareSandbox(this.#sandbox(name, this.#options.rootOf(name), [
-        [join(this.#package, 'srv/salt'), '/srv/salt'], [join(this.#package, 'srv/formulas'), '/srv/formulas'], [join(folder, 'pillar'), '/srv/pillar'], [join(folder, 'config'), '/run/salt-config'],
-      ]));
-      try {
-        changed.push(...stateRun(id, await answerOf(id, command(saltCall('state.highstate')))).changed);
-      } finally {
-        forget();
-      }
+  /** A template's part in its own tree, or a VM's own part in the VM's. */
+  async #apply(id: string, root: string, pillars: Pillars): Promise<string[]> {
+    const folder = join(this.#options.work, 'pillars', id);
+    write(join(folder, 'pillar/top.sls'), "base:\n  '*': [combined]\n");
+    write(join(folder, 'pillar/combined.sls'), `#!json\n${JSON.stringify(pillars[id])}`);
+    write(join(folder, 'config/minion'), minion(id, ['/srv/pillar'], ['/srv/salt', `/${formula}`]));
+    const { command, forget } = prepareSandbox(this.#sandbox(id, root, [
+      [join(this.#package, 'srv/salt'), '/srv/salt'], [join(this.#package, 'srv/formulas'), '/srv/formulas'], [join(folder, 'pillar'), '/srv/pillar'], [join(folder, 'config'), '/run/salt-config'],
+    ]));
+    try {
+      return stateRun(id, await answerOf(id, command(saltCall('state.highstate')))).changed;
+    } finally {
+      forget();
     }
-    this.#options.done(name, changed);
   }
+
+  async template(name: string, pillars: Pillars): Promise<void> {
+    await this.#apply(name, join(this.#options.templates, name), pillars);
+  }
+
+  async vm({ name, template }: FarmVm, pillars: Pillars): Promise<void> {
+    const root = this.#options.rootOf(name);
+    const fromTemplate = ['usr', 'etc'].flatMap((folder) => mirror(join(this.#options.templates, template, folder), join(root, folder)).map((path) => `/${folder}/${path}`));
+    this.#options.done(name, [...fromTemplate, ...await this.#apply(name, root, pillars)]);
+  }
+}
+
+/** The VM's /usr/local is its own. @returns what changed */
+function mirror(from: string, to: string): string[] {
+  mkdirSync(from, { recursive: true });
+  mkdirSync(to, { recursive: true });
+  const done = spawnSync('rsync', ['--archive', '--omit-dir-times', '--checksum', '--delete', '--exclude=/local', '--out-format=%i %n', `${from}/`, `${to}/`], { encoding: 'utf8', timeout: 60_000 });
+  if (done.status !== 0) throw new Error(`rsync ended with ${done.status ?? done.signal}: ${done.stderr}`);
+  return done.stdout.split('\n').filter((line) => /^[^.\s]/.test(line)).map((line) => line.replace(/^\S+\s+/, ''));
 }
 
 async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
@@ -138,5 +151,6 @@ async function inLanes<T>(all: readonly T[], work: (one: T) => Promise<void>): P
 export async function provisionBySalt(options: BySaltOptions): Promise<void> {
   const salt = new FarmSalt(options);
   const { vms, pillars } = await salt.dom0();
+  await inLanes([...new Set(vms.map(({ template }) => template))], (template) => salt.template(template, pillars));
   await inLanes(vms, (vm) => salt.vm(vm, pillars));
 }
