@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# dom0's part, one file per matter. The order is by requisites, not by this list.
+# dom0's part, one file per matter, in the order of its requisites: what stops the run stands before what waits for it.
 include:
 {%- if salt['pillar.get']('build-infra:this:role', '') == 'dom0' %}
   - build-infra.dom0.templates

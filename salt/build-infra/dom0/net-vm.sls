@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The VM with network is not ours: it exists, and holds devices. It is told its role and nothing else of it is changed. To change its template, it
-# must be shut down, and with it every VM behind it: a person does that.
-{%- from 'build-infra/roles.jinja' import borrowed_tag, features, tags with context %}
+# The VM with network is not ours: it exists, and holds devices. It must be based on a template of ours; to change that, it has to be shut down, and
+# with it every VM behind it: a person does that.
 {%- set templates = salt['pillar.get']('build-infra:template-vms', [])|map(attribute='name')|list %}
 {%- for vm in salt['pillar.get']('build-infra:vms', []) if not vm.managed %}
 build-infra template of {{ vm.name }}:
@@ -18,17 +17,4 @@ build-infra template of {{ vm.name }}:
       {%- for name in templates %}
       - qvm: build-infra template {{ name }}
       {%- endfor %}
-
-build-infra vm {{ vm.name }}:
-  qvm.vm:
-    - name: {{ vm.name }}
-    - features:
-      - enable: {{ vm.features|json }}
-      - default: {{ features|reject('in', vm.features)|list|json }}
-    - tags:
-      - add: {{ (vm.tags + [borrowed_tag])|json }}
-      - del: {{ tags|reject('in', vm.tags + [borrowed_tag])|list|json }}
-    - require:
-      - test: build-infra template of {{ vm.name }}
-      - test: build-infra policy is in place
 {%- endfor %}

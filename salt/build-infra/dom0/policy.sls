@@ -4,6 +4,7 @@
 {%- import_yaml 'build-infra/manifests/dom0.yaml' as manifest %}
 {%- set infra = salt['pillar.get']('build-infra', {}) %}
 {%- set this = infra.this %}
+{%- set borrowed = infra.vms|rejectattr('managed')|map(attribute='name')|list %}
 {%- for file in manifest.vm.files %}
 build-infra {{ file.path }}:
   file.managed:
@@ -20,7 +21,14 @@ build-infra {{ file.path }}:
     - check_cmd: qubes-policy-lint
     - tmp_ext: .policy
     {%- endif %}
+    # Nobody may require this before its turn: Salt 3007 crashes where a failhard state fails while another one is waiting for it.
     - failhard: True
+    {%- if borrowed %}
+    - require:
+      {%- for name in borrowed %}
+      - test: build-infra template of {{ name }}
+      {%- endfor %}
+    {%- endif %}
 {%- endfor %}
 
 build-infra policy is in place:
