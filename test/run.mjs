@@ -60,7 +60,7 @@ const status = await new Promise((resolve) => {
 });
 if (status !== 0 && counts.fail === 0) counts.fail++;
 const skipped = counts.skip + counts.todo;
-const noSalt = all.some((path) => path.includes('/test/salt/')) ? saltMissing() : undefined;
+const noSalt = skipped > 0 ? saltMissing() : undefined;
 if (noSalt !== undefined) process.stdout.write(`Salt is not here, the tests with it were skipped: ${noSalt}\n`);
 process.stdout.write(`${all.length} test files\n${counts.pass} passed, ${counts.fail} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);
 process.exit(counts.fail === 0 && counts.pass > 0 && (skipped === 0 || process.env.CI !== 'true') ? 0 : 1);
