@@ -13,6 +13,7 @@ import { Display } from './job/display.js';
 import { LogTail } from './job/log-tail.js';
 import { auditArguments, runMainJob } from './job/main-job.js';
 import { readPillar } from './provision/pillar.js';
+import { bySalt } from './provision-by-salt/farm-provisioner.js';
 import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';
 import { Dom0 } from './qrexec/dom0.js';
 import { ensureRootNamespace } from './vm/root-namespace.js';
@@ -28,7 +29,8 @@ const usage = `usage: npm run local                      the main job: from a si
        npm run local -- audit [--json]       check the published repositories
        npm run local -- --help
 
-  --state DIR   where the farm lives (by default .local in the checkout)
+  --state DIR         where the farm lives (by default .local in the checkout)
+  --provisioner salt  lay the VMs' files by the Salt formula, from the unpacked RPM, instead of "build-infra provision" (main job and up)
 `;
 
 const dist = dirname(fileURLToPath(import.meta.url));
@@ -119,7 +121,7 @@ async function run(argv: string[]): Promise<number> {
       args: separator < 0 ? argv : argv.slice(0, separator), strict: true, allowPositionals: true,
       options: {
         state: { type: 'string' }, package: { type: 'string', default: 'hello' }, help: { type: 'boolean', short: 'h' }, follow: { type: 'boolean', short: 'f' },
-        json: { type: 'boolean' }, purge: { type: 'boolean' }, root: { type: 'boolean' },
+        provisioner: { type: 'string' }, json: { type: 'boolean' }, purge: { type: 'boolean' }, root: { type: 'boolean' },
       },
     });
   } catch (error) {
@@ -130,6 +132,8 @@ async function run(argv: string[]): Promise<number> {
     process.stdout.write(usage);
     return 0;
   }
+  if (![undefined, 'salt', 'manifests'].includes(values.provisioner)) throw new Usage(`--provisioner is salt or manifests, not ${values.provisioner}`);
+  const provisioner = values.provisioner === 'salt' ? bySalt : undefined;
   await ensureRootNamespace();
   const state = new LocalState(resolve(values.state ?? join(dirname(dist), '.local')));
   const nothingMore = (): void => {
@@ -137,13 +141,13 @@ async function run(argv: string[]): Promise<number> {
   };
   switch (verb) {
     case undefined:
-      await runMainJob({ state, package: values.package, dist, display: new Display() });
+      await runMainJob({ state, package: values.package, dist, display: new Display(), provisioner });
       return 0;
     case 'up': {
       nothingMore();
       const display = new Display();
       await display.step('The farm: VMs, keys made inside them, policy', async () => {
-        const farm = await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what));
+        const farm = await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, provisioner);
         farm.dom0.close();
         return { value: undefined, result: `running: ${farm.vms.map((vm) => vm.name).join(' ')}` };
       });

@@ -64,7 +64,10 @@ async function startDom0(state: LocalState, program: string): Promise<AdminClien
   throw new Error(`dom0's process did not start:\n${tail}`);
 }
 
-function provisionAll(state: LocalState, pillar: Pillar, tell: Tell): string[] {
+/** Lays the trees of dom0 and of every VM. @returns the machines of which something changed */
+export type Provisioner = (state: LocalState, pillar: Pillar, tell: Tell) => Promise<string[]> | string[];
+
+const byManifests: Provisioner = (state, pillar, tell) => {
   const changed: string[] = [];
   for (const name of ['dom0', ...vmsOf(pillar).map((vm) => vm.name)]) {
     const done = provision({ pillar, vm: name, root: state.rootOf(name) });
@@ -74,7 +77,7 @@ function provisionAll(state: LocalState, pillar: Pillar, tell: Tell): string[] {
     }
   }
   return changed;
-}
+};
 
 /** A key's public half as make-keys prints it. */
 async function keyOf(machine: SandboxedMachine, role: string, user: 'root' | 'user', word: string): Promise<{ fingerprint: string; publicKey: string }> {
@@ -92,17 +95,17 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
 }
 
 /** Every VM up, keys made inside the VMs that hold them, the forge furnished. @param program the bundle to run dom0 from */
-export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}): Promise<Farm> {
+export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}, provisioner: Provisioner = byManifests): Promise<Farm> {
   const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
   try {
-    return await raiseWith(dom0, state, tell, logsVm);
+    return await raiseWith(dom0, state, tell, logsVm, provisioner);
   } catch (error) {
     dom0.close();
     throw error;
   }
 }
 
-async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>): Promise<Farm> {
+async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
   layForge(state.rootOf('forge'), settings.ports);
@@ -123,7 +126,7 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
   let pillar = await localPillar(settings, keys, logsVm);
   const vms = vmsOf(pillar);
   for (const vm of vms) await add(specOf(vm, state));
-  const changed = new Set(provisionAll(state, pillar, tell));
+  const changed = new Set(await provisioner(state, pillar, tell));
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
     for (const vm of vms) if (changed.has(vm.name)) await dom0.stopVm(vm.name);
@@ -147,7 +150,7 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
 
   pillar = await localPillar(settings, keys, logsVm);
   savePillar(state, pillar);
-  for (const name of provisionAll(state, pillar, tell)) changed.add(name);
+  for (const name of await provisioner(state, pillar, tell)) changed.add(name);
   await restart();
   return { dom0, settings, pillar, vms, maintainer, machine };
 }

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { addComponent, raiseFarm, type Farm } from '../farm/farm.js';
+import { addComponent, raiseFarm, type Farm, type Provisioner } from '../farm/farm.js';
 import { aptUrl, fullNameOf } from '../farm/local-pillar.js';
 import type { LocalState } from '../farm/local-state.js';
 import { importPackage, type ImportedSource } from '../outside/developer.js';
@@ -25,6 +25,8 @@ export interface MainJobOptions {
   /** dist/, where the bundles are */
   dist: string;
   display: Display;
+  /** undefined: by the manifests */
+  provisioner?: Provisioner | undefined;
 }
 
 interface AuditReport {
@@ -56,7 +58,7 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
   const tell = (vm: string, what: string): void => display.now(vm, what);
 
   const farm = await display.step('The farm: VMs, keys made inside them, policy', async () => {
-    const raised = await raiseFarm(state, join(dist, 'local.mjs'), tell);
+    const raised = await raiseFarm(state, join(dist, 'local.mjs'), tell, {}, options.provisioner);
     const running = (await raised.dom0.list()).filter((vm) => vm.state === 'running').map((vm) => vm.name);
     for (const vm of raised.vms) if (!running.includes(vm.name)) throw new Error(`${vm.name} does not run`);
     return { value: raised, result: `running: ${running.join(' ')}` };
@@ -105,7 +107,7 @@ async function importStep(options: MainJobOptions, farm: Farm): Promise<Imported
   return await display.step(`The source: ${options.package} from the Debian archive, as a maintainer-signed tag`, async () => {
     if (await addComponent(state, farm.settings, options.package)) {
       farm.dom0.close();
-      Object.assign(farm, await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what)));
+      Object.assign(farm, await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, options.provisioner));
     }
     await makeRepository(farm.machine('forge'), options.package, 'source');
     const source = await importPackage(farm.machine('developer'), options.package, farm.maintainer.fingerprint, farm.settings.ports, (line) => display.log(line));
