@@ -18,8 +18,8 @@ export interface PublicationOptions {
   apt: AptRepository;
   env: string;
   dists: readonly string[];
-  /** program called as `gpg-client.mjs --reprepro-sign Release.new InRelease.new Release.gpg.new` */
-  gpgModule: string;
+  /** the gpg client, called as `gpg --reprepro-sign Release.new InRelease.new Release.gpg.new` */
+  gpg: string;
   /** armored public key, published beside the repository */
   publicKey: string;
 }
@@ -89,7 +89,7 @@ async function writeConfiguration(part: string, options: PublicationOptions): Pr
   ].join('\n'));
   makeFolder(join(part, 'conf'));
   writeFileSync(join(part, 'conf/distributions'), paragraphs.join('\n'));
-  writeFileSync(join(part, 'conf/sign-hook'), `#!/bin/sh\nexec '${options.gpgModule}' --reprepro-sign "$@"\n`, { mode: 0o755 });
+  writeFileSync(join(part, 'conf/sign-hook'), `#!/bin/sh\nexec '${options.gpg}' --reprepro-sign "$@"\n`, { mode: 0o755 });
   copyFileSync(options.publicKey, join(part, publicKeyName));
 }
 

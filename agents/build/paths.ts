@@ -9,7 +9,6 @@ export interface Paths {
   qrexecClient: string;
   /** the drop-in gpg that asks for an intent first */
   gpg: string;
-  gpgModule: string;
   sockets: string;
   state: string;
   jobs: string;
@@ -31,7 +30,6 @@ export function pathsUnder(root = ''): Paths {
     sshConfig: join(root, '/rw/config/build-infra/ssh_config'),
     qrexecClient: join(root, '/usr/bin/qrexec-client-vm'),
     gpg: join(root, '/usr/lib/build-infra/gpg'),
-    gpgModule: join(root, '/usr/lib/build-infra/gpg-client.mjs'),
     sockets: join(root, '/run/build-infra'),
     state,
     jobs: join(state, 'jobs'),

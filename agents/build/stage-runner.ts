@@ -73,7 +73,7 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     }
     case 'publish': {
       const uploaded = await publishFor(job, distOf(step), {
-        folder: join(paths.apt, config.env), apt: config.apt, env: config.env, dists: job.dists, gpgModule: paths.gpgModule, publicKey: publicKey(options).path,
+        folder: join(paths.apt, config.env), apt: config.apt, env: config.env, dists: job.dists, gpg: paths.gpg, publicKey: publicKey(options).path,
         jobFolder: folder, work: paths.work, sshConfig: paths.sshConfig,
       }, log);
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];

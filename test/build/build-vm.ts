@@ -135,8 +135,17 @@ export class BuildVm {
     writeKeys(join(this.root, '/rw/config/build-infra/public-keys'), [outside.alice, outside.signer]);
     put('/rw/config/build-infra/ssh_config', outside.apt.sshConfig());
     const gpg = `gpg --homedir '${outside.keys.home}' --batch --yes --pinentry-mode loopback --passphrase ''`;
-    put('/usr/lib/build-infra/gpg', `#!/bin/sh\necho "$@" >> '${this.root}/gpg-calls'\n. '${this.root}/gpg-before'\nexec ${gpg} "$@"\n`, 0o755);
-    put('/usr/lib/build-infra/gpg-client.mjs', `#!/bin/sh\necho "$@" >> '${this.root}/gpg-calls'\n. '${this.root}/gpg-before'\nset -e\n${gpg} -u ${outside.signer.fingerprint} --clearsign -o "$3" "$2"\n${gpg} -u ${outside.signer.fingerprint} -a -b -o "$4" "$2"\n`, 0o755);
+    put('/usr/lib/build-infra/gpg', `#!/bin/sh
+echo "$@" >> '${this.root}/gpg-calls'
+. '${this.root}/gpg-before'
+if [ "$1" = --reprepro-sign ]; then
+  set -e
+  ${gpg} -u ${outside.signer.fingerprint} --clearsign -o "$3" "$2"
+  ${gpg} -u ${outside.signer.fingerprint} -a -b -o "$4" "$2"
+  exit
+fi
+exec ${gpg} "$@"
+`, 0o755);
     put('gpg-before', ':\n');
     mkdirSync(join(this.root, '/run/build-infra'), { recursive: true });
     mkdirSync(join(this.root, '/usr/bin'), { recursive: true });
