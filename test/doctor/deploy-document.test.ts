@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// docs/deploy.md against the real data: its tables of VMs, calls, fields and codes, its paths, and the lines it shows.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
+import { checkPillar } from '../../agents/local/provision/pillar.js';
+import { vmsOf } from '../../agents/local/provision/vms.js';
+import { linesWithoutKeys } from './unmade-keys.js';
+import { examplePillar, folder, manifests, options, top } from './vm-tree.js';
+
+const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
+/** The rows of the table whose first line begins so, cell by cell. */
+function table(heading: string): string[][] {
+  const lines = page.slice(page.indexOf(`\n${heading}`) + 1).split('\n');
+  if (lines[0]?.startsWith(heading) !== true) throw new Error(`no table ${heading}`);
+  const rows = lines.slice(2, lines.findIndex((line) => !line.startsWith('|')));
+  return rows.map((row) => row.slice(1, -1).split('|').map((cell) => cell.trim()));
+}
+const words = (cell: string): string[] => [...cell.matchAll(/`([^`]+)`/g)].map((found) => found[1] as string);
+const filesBelow = (path: string): string[] => readdirSync(join(top, path), { recursive: true, encoding: 'utf8' }).map((name) => join(path, name));
+const sources = (path: string, ending: string): string => filesBelow(path).filter((name) => name.endsWith(ending)).map((name) => readFileSync(join(top, name), 'utf8')).join('\n');
+
+await t.test('the VMs are those of the example', async (t) => {
+  const vms = vmsOf(await checkPillar(examplePillar()), options).map((vm) => [
+    `\`${vm.name}\``, vm.role, `\`${vm.template}\``,
+    ...(vm.managed ? [vm.label, vm.netvm === null ? 'none' : `\`${vm.netvm}\``, `${vm.privateSize / 1024 ** 3} GiB`, vm.autostart ? 'yes' : 'no'] : ['–', '–', '–', '–']),
+    vm.agentUser, vm.services.map((service) => `\`${service}\``).join(' '),
+  ]);
+  t.strictSame(table('| VM | role |'), vms);
+});
+
+await t.test('the calls are what the policy allows, no more and no less', (t) => {
+  const allowed = readFileSync(join(top, 'policies/30-build-infra.policy'), 'utf8').split('\n').flatMap((line) => {
+    const [service, argument, source, , action, target] = line.split(/\s+/);
+    if (line.startsWith('#') || action !== 'allow') return [];
+    const said = argument === '*' ? 'any' : argument === '+' ? 'none' : `\`${argument?.slice(1)}\``;
+    return [[`\`${service}\``, said, `\`${source}\``, `\`${target?.replace('target=', '')}\``].join(' ')];
+  });
+  t.strictSame(table('| service | argument | from | to |').map((row) => row.join(' ')).sort(), [...new Set(allowed)].sort());
+  t.end();
+});
+
+interface Shape { properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
+const nameOf: Record<string, string> = {
+  templates: 'NAME', 'ssh-hosts': 'HOST', 'public-keys': 'FPR', components: 'NAME', 'logs-vms': 'VM', remotes: 'NAME', 'build-envs': 'ENV', distributions: 'NAME', maintainers: 'PERSON',
+};
+/** Every field that holds a value, as the page spells it; with whether it must be there. */
+function fields(shape: Shape, path: string[] = [], needed = true): Map<string, boolean> {
+  if (shape.properties !== undefined) {
+    const found = Object.entries(shape.properties).map(([name, inner]) => fields(inner, [...path, name], needed && (shape.required ?? []).includes(name)));
+    return new Map(found.flatMap((inner) => [...inner]));
+  }
+  if (typeof shape.additionalProperties === 'object') return fields(shape.additionalProperties, [...path, nameOf[path.at(-1) as string] as string], needed);
+  return new Map([[path.join('.'), needed]]);
+}
+
+await t.test('every field of farm.yaml is described, and no other', (t) => {
+  const real = fields(pillarSchema as Shape);
+  const rows = table('| field | what you write |').map(([field, , otherwise]) => ({ names: words(field as string), otherwise }));
+  const covers = (name: string, field: string): boolean => (name.endsWith('.*') ? field.startsWith(name.slice(0, -1)) : name === field);
+  for (const [field, needed] of real) {
+    const row = rows.filter(({ names }) => names.some((name) => covers(name, field)));
+    t.equal(row.length, 1, field);
+    t.equal(row[0]?.otherwise === 'needed', needed, `${field} is needed or not`);
+  }
+  for (const name of rows.flatMap(({ names }) => names)) t.ok([...real.keys()].some((field) => covers(name, field)), name);
+  t.end();
+});
+
+await t.test('what a field is when it is left out is what the templates say', (t) => {
+  const templates = sources('salt/build-infra/templates', '.jinja');
+  for (const [field, , otherwise] of table('| field | what you write |')) {
+    const name = words(field as string)[0]?.split('.').at(-1) as string;
+    if (!/^[a-z-]+$/.test(name)) continue;
+    const number = new RegExp(`['.]${name}(?:'\\])?\\|default\\(([0-9]+)\\)`).exec(templates)?.[1];
+    if (number !== undefined) t.equal(otherwise, number, name);
+  }
+  t.end();
+});
+
+await t.test('every code of the doctor has its row, and no row has another', (t) => {
+  const code = sources('agents/doctor', '.ts');
+  const said = new Set<string>();
+  for (const [, name] of code.matchAll(/(?:check|note|notConfigured)\((?:[^;]*?, )??'([A-Z][A-Z_]+)'/g)) said.add(name as string);
+  for (const kind of ['FILE', 'FOLDER', 'LINK']) said.add(`NO_${kind}`).add(`NOT_A_${kind}`);
+  for (const key of ['SIGNING_KEY', 'LOGS_KEY']) said.add(`NO_${key}`).add(`OTHER_${key}`);
+  t.strictSame(table('| code | what to do, beyond').flatMap(([codes]) => words(codes as string)).sort(), [...said].sort());
+  t.end();
+});
+
+await t.test('every refusal of an agent and of the pillar has its row, and no row has another', (t) => {
+  const rows = table('| | code | what to do |').map(([where, codes]) => ({ where: where as string, codes: words(codes as string) }));
+  const listed = (...where: string[]): Set<string> => new Set(rows.filter((row) => where.includes(row.where)).flatMap(({ codes }) => codes));
+  const refused = (path: string, ending = '.ts'): Set<string> => new Set([...sources(path, ending).matchAll(/Refusal\(\s*'([A-Z_0-9]+)'/g)].map((found) => found[1] as string));
+  const pillar = refused('salt/pillar', '.py');
+  t.strictSame([...listed('A')].sort(), [...pillar].sort(), 'the pillar');
+  const agents = new Set(['build', 'build-logs', 'keys', 'sys-net', 'doctor', 'shared'].flatMap((name) => [...refused(`agents/${name}`)]));
+  const notForPeople = new Set<string>([]);
+  const everywhere = listed('B', 'C', 'D');
+  t.strictSame([...agents].filter((code) => !everywhere.has(code) && !notForPeople.has(code)), [], 'none is left out');
+  t.strictSame([...everywhere].filter((code) => !agents.has(code)), [], 'none is invented');
+  t.strictSame([...refused('agents/sys-net')].filter((code) => !listed('D').has(code)), [], 'what sys-net answers');
+  t.end();
+});
+
+await t.test('the lines of a doctor without keys are those that it says', async (t) => {
+  const shown = /<!-- output: no-keys -->\n\n((?: {4}.*\n)+)/.exec(page)?.[1]?.trimEnd().split('\n').map((line) => line.slice(4));
+  t.strictSame(shown, await linesWithoutKeys(folder(t)));
+});
+
+await t.test('paths, programs, tops and tests that it names exist', (t) => {
+  const laid = new Set(manifests.flatMap(({ template, vm }) => [...template.files, ...vm.files, ...vm.folders ?? []].map(({ path }) => path)));
+  for (const [path] of page.matchAll(/\/usr\/lib\/build-infra\/[a-z.-]+/g)) t.ok(laid.has(path), `${path}`);
+  for (const [, name] of page.matchAll(/top\.enable build-infra\.?([a-z-]*)/g)) {
+    t.ok(existsSync(join(top, 'salt/build-infra', name === '' ? 'init.top' : `${name}.top`)), `top ${name}`);
+  }
+  for (const [, name] of page.matchAll(/`test\/([a-z/-]+)`/g)) t.ok(existsSync(join(top, 'test', `${name}.test.ts`)), `test ${name}`);
+  for (const [, name] of page.matchAll(/\]\(#([a-z0-9-]+)\)/g)) {
+    const anchors = [...page.matchAll(/^##+ (.*)$/gm)].map((found) => (found[1] as string).toLowerCase().replace(/[^a-z0-9 -]/g, '').replaceAll(' ', '-'));
+    t.ok(anchors.includes(name as string), `#${name}`);
+  }
+  for (const [, name] of page.matchAll(/`(agents\/[a-z/.-]+|docs\/[a-z/.-]+|salt\/[a-z/.-]+)`/g)) t.ok(existsSync(join(top, name as string)), `${name}`);
+  for (const [, state] of page.matchAll(/state\.apply (build-infra\.[a-z]+)/g)) t.ok(existsSync(join(top, 'salt', `${(state as string).replace('.', '/')}.sls`)), `${state}`);
+  t.notMatch(page, /@@|TODO|FIXME/);
+  t.end();
+});
+
+await t.test('each command of the doctor that it shows is one', (t) => {
+  const verbs = new Set(['doctor', 'status', 'trigger', 'retry', 'audit', 'provision', 'policy']);
+  for (const [, verb] of page.matchAll(/(?:^|[^.\w/-])build-infra ([a-z]+)/gm)) {
+    if (!['command', 'inside', 'in', 'is', 'pillar'].includes(verb as string)) t.ok(verbs.has(verb as string), `${verb}`);
+  }
+  t.end();
+});

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// docs/deploy.md, "Backup and restore", done on a farm with the very commands of that page: what an old backup does, and how a lost volume of the keys VM or
+// of the logs VM is made good, with an audit at the end.
+import { execFile, execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { askForSignature, publishIntent } from '../../agents/local/job/gate.js';
+import { gitUrl } from '../../agents/local/outside/forge.js';
+import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine.js';
+import { dist, standFarm, top } from '../attacks/standing-farm.js';
+
+t.setTimeout(600_000);
+const { farm, state, build, keys, logs, signingKey } = await standFarm(t);
+const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
+
+/** The commands of the page that stand below this mark. */
+function script(name: string): string {
+  const found = new RegExp(`<!-- script: ${name} -->\\n\\n((?:    .*\\n)+)`).exec(page)?.[1];
+  if (found === undefined) throw new Error(`docs/deploy.md has no script ${name}`);
+  return found.replace(/^ {4}/gm, '');
+}
+
+const stateOf = (machine: SandboxedMachine): string => join(state.rootOf(machine.name), 'var/lib/build-infra');
+const empty = (folder: string): void => {
+  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true });
+};
+const giveBack = (folder: string): void => {
+  execFileSync('chown', ['-R', '1000:1000', folder]);
+};
+const doctor = async (machine: SandboxedMachine): Promise<string> => {
+  const { stdout } = await machine.run(['build-infra', 'doctor'], { user: 'root' });
+  return stdout.trim();
+};
+let counter = 0;
+/** One signature through the gate; the code of the refusal, or '' where it was given. */
+async function sign(): Promise<string> {
+  const bytes = Buffer.from(`bytes ${++counter}\n`);
+  const reply = await publishIntent(build, signingKey, bytes, `file-${counter}`);
+  if (reply.result !== 'published') return reply.code;
+  const answer = await askForSignature(farm.dom0, build.name, signingKey, bytes);
+  return answer.status === 0 ? '' : answer.reason;
+}
+const audit = (...more: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
+  const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', farm.pillar['logs-vms']['build-logs']?.key as string, ...more];
+  const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), ...args], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
+});
+
+const old = join(state.folder, 'old-keys');
+await t.test('before: a signature, a backup, another signature', async (t) => {
+  t.equal(await sign(), '');
+  await farm.dom0.stopVm(keys.name);
+  cpSync(stateOf(keys), old, { recursive: true, preserveTimestamps: true });
+  await farm.dom0.startVm(keys.name);
+  t.equal(await sign(), '');
+  t.match(await doctor(keys), /nothing is missing/);
+});
+
+await t.test('a keys VM from an old backup signs nothing, and the doctor says that the gate stopped', async (t) => {
+  await farm.dom0.stopVm(keys.name);
+  empty(stateOf(keys));
+  cpSync(old, stateOf(keys), { recursive: true });
+  giveBack(stateOf(keys));
+  await farm.dom0.startVm(keys.name);
+  t.equal(await sign(), 'JOURNAL_FORK');
+  t.match(await doctor(keys), /^GATE_STOPPED the last receipts were refused: JOURNAL_FORK at /);
+});
+
+await t.test('with the logs VM\'s copy of its journal, and the head that was acknowledged, it signs again', async (t) => {
+  await farm.dom0.stopVm(keys.name);
+  empty(stateOf(keys));
+  const made = await logs.run(['sh', '-ec', script('keys-head')], { user: 'user' });
+  t.equal(made.status, 0, made.stderr);
+  cpSync(join(stateOf(logs), 'journal/keys-debian.jsonl'), join(stateOf(keys), 'journal.jsonl'));
+  writeFileSync(join(stateOf(keys), 'head.json'), (await logs.run(['cat', '/tmp/head.json'])).stdout);
+  giveBack(stateOf(keys));
+  await farm.dom0.startVm(keys.name);
+  t.equal(await sign(), '');
+  t.match(await doctor(keys), /nothing is missing/);
+  t.match(await doctor(logs), /nothing is missing/);
+  const { status, out } = await audit();
+  t.equal(status, 0, out);
+});
+
+await t.test('a logs VM whose volume is lost goes on with the history of its remotes', async (t) => {
+  const before = await audit();
+  const head = /up to ([0-9a-f]{40})/.exec(before.out)?.[1] as string;
+  await farm.dom0.stopVm(logs.name);
+  empty(stateOf(logs));
+  const work = join(state.folder, 'given-back');
+  mkdirSync(work);
+  const commands = script('logs-journal').replace('/var/lib/build-infra', stateOf(logs)).replace('URL-OF-A-REMOTE', gitUrl('build-logs', farm.settings.ports)).replaceAll('/tmp/logs.git', join(work, 'logs.git'));
+  execFileSync('sh', ['-ec', commands]);
+  giveBack(stateOf(logs));
+  await farm.dom0.startVm(logs.name);
+  t.equal(await sign(), '');
+  const { status, out } = await audit('--contains', head);
+  t.equal(status, 0, out);
+  for (const machine of [keys, logs]) t.match(await doctor(machine), /nothing is missing/);
+});
