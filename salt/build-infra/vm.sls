@@ -69,11 +69,11 @@ build-infra {{ public }}/{{ fingerprint }}.asc:
       - file: build-infra {{ public }}
 {%- endfor %}
 
-{#- Whoever is no longer a maintainer, a key that was replaced. #}
+{#- Whoever is no longer a maintainer, a key that was replaced. It must not require its own folder: what is in a required folder would be kept. #}
 {%- for folder in folders if folder.path == public %}
 {%- set keep = [] %}
 {%- for fingerprint in fingerprints|unique|sort %}
 {%- do keep.append({'file': 'build-infra ' ~ public ~ '/' ~ fingerprint ~ '.asc'}) %}
 {%- endfor %}
-{{ folder_state('build-infra no other public keys', folder, keep + [{'file': 'build-infra ' ~ public}], clean=True) }}
+{{ folder_state('build-infra no other public keys', folder, keep + [persistent], clean=True) }}
 {%- endfor %}

@@ -50,8 +50,8 @@ export class Qubes {
   }
 
   /** The same salt-call as each id, `times` times one after the other; what each time said. Two ids at once. */
-  async call(ids: string[], args: string[] = ['state.highstate'], times = 1): Promise<Map<string, Applied>[]> {
-    const rendered = await this.rig.render(ids, { want: [] });
+  async call(ids: string[], args: string[] = ['state.highstate'], times = 1, grains?: Record<string, unknown>): Promise<Map<string, Applied>[]> {
+    const rendered = await this.rig.render(ids, { want: [], ...(grains === undefined ? {} : { grains }) });
     const pairs: string[][] = [];
     for (let at = 0; at < ids.length; at += 2) pairs.push(ids.slice(at, at + 2));
     const rounds = Array.from({ length: times }, () => pairs).flat().map((pair) => pair.map((id) => {
