@@ -120,7 +120,14 @@ await test('the first run makes the templates, then stops at a net VM that is ba
 await test('settings of the farm and of hands converge, and only a volume that was grown stays as it is', applied, async (t) => {
   const farm = example();
   const dom0 = await Dom0.of(t, farm, { enable: ['ssh-proxy', 'webhooks'], machine: readyMachine() });
+  const check = ['state.apply', 'build-infra.check'];
+  t.match(failures(await dom0.run(check)).map((line) => line.replace(/^[^:]*: /, '')).sort(), [
+    '/etc/qubes/policy.d/30-build-infra.policy is missing', 'build-debian does not exist', 'build-logs does not exist', 'keys-debian does not exist',
+    'sys-net: features of ours is , farm.yaml says service.build-infra-ssh-proxy service.build-infra-sys-net service.build-infra-webhooks',
+    'sys-net: tags of ours is , farm.yaml says build-infra build-infra-sys-net',
+  ]);
   t.strictSame(failures(await dom0.run()), []);
+  t.strictSame(failures(await dom0.run(check)), [], 'what a run made, the check finds as it should be');
   t.equal(dom0.policy, readFileSync(join(top, 'policies/30-build-infra.policy'), 'utf8'));
   dom0.byHand((vms) => {
     const keys = vms['keys-debian'] as Qube;
@@ -137,6 +144,17 @@ await test('settings of the farm and of hands converge, and only a volume that w
   env.build = { ...env.build, 'private-gib': 200, memory: 800, vcpus: 6 };
   farm.webhook.vm = 'sys-webhooks';
   dom0.rig.setFarm(farm);
+  const before = [dom0.machine, dom0.policy];
+  t.strictSame(failures(await dom0.run(check)).map((line) => line.replace(/^[^:]*: /, '')).sort(), [
+    '/etc/qubes/policy.d/30-build-infra.policy is not what farm.yaml makes it',
+    'build-debian: autostart is False, farm.yaml says True', 'build-debian: memory is 400, farm.yaml says 800', 'build-debian: netvm is sys-whonix, farm.yaml says sys-firewall',
+    `build-debian: the private volume has ${80 * gib} bytes, farm.yaml says ${200 * gib}`, 'build-debian: vcpus is 4, farm.yaml says 6',
+    'keys-debian: features of ours is service.build-infra-build, farm.yaml says service.build-infra-keys', 'keys-debian: label is green, farm.yaml says black',
+    'keys-debian: netvm is sys-firewall, farm.yaml says None', 'keys-debian: tags of ours is build-infra-build, farm.yaml says build-infra build-infra-keys',
+    'sys-net: features of ours is service.build-infra-ssh-proxy service.build-infra-sys-net service.build-infra-webhooks, farm.yaml says service.build-infra-ssh-proxy service.build-infra-sys-net',
+    'sys-webhooks does not exist',
+  ]);
+  t.strictSame([dom0.machine, dom0.policy], before, 'the check changes nothing');
   const [first, second] = await dom0.twice();
   t.strictSame(failures(first), []);
   t.strictSame([failures(second), changes(second)], [[], []]);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stands in for programs of dom0, by the name it is called by: qvm-check, qvm-ls, qvm-prefs, qvm-volume. Only the ways in which the formula calls
+"""Stands in for programs of dom0, by the name it is called by: qvm-check, qvm-features, qvm-ls, qvm-prefs, qvm-tags,
+qvm-volume. Only the ways in which the formula calls
 them; everything else is an error."""
 import os
 import sys
@@ -26,11 +27,36 @@ def ls(words):
     return 0
 
 
+DEFAULTS = {'template': None, 'label': 'red', 'netvm': 'sys-firewall', 'autostart': False, 'memory': 400, 'maxmem': 4000, 'vcpus': 2}
+
+
 def prefs(words):
-    if len(words) != 2 or words[0].startswith('-'):
+    if len(words) not in (1, 2) or words[0].startswith('-'):
         raise dom0.Refused(f'not understood: {words}')
     with dom0.machine() as content:
-        print(dom0.find(content, words[0])['prefs'].get(words[1]))
+        found = dom0.find(content, words[0])['prefs']
+    if len(words) == 2:
+        print({**DEFAULTS, **found}.get(words[1]))
+    else:
+        for name, value in sorted({**DEFAULTS, **found}.items()):
+            print(f"{name:20}  {'-' if name in found else 'D'}  {value}")
+    return 0
+
+
+def features(words):
+    if len(words) != 1:
+        raise dom0.Refused(f'not understood: {words}')
+    with dom0.machine() as content:
+        for name, value in sorted(dom0.find(content, words[0])['features'].items()):
+            print(f'{name:20}  {value}')
+    return 0
+
+
+def tags(words):
+    if len(words) != 1:
+        raise dom0.Refused(f'not understood: {words}')
+    with dom0.machine() as content:
+        print('\n'.join(dom0.find(content, words[0])['tags']))
     return 0
 
 
@@ -50,7 +76,7 @@ def volume(words):
 def main():
     program = os.path.basename(sys.argv[0])
     try:
-        return {'qvm-check': check, 'qvm-ls': ls, 'qvm-prefs': prefs, 'qvm-volume': volume}[program](sys.argv[1:])
+        return {'qvm-check': check, 'qvm-features': features, 'qvm-ls': ls, 'qvm-prefs': prefs, 'qvm-tags': tags, 'qvm-volume': volume}[program](sys.argv[1:])
     except dom0.Refused as error:
         print(f'{program}: error: {error}', file=sys.stderr)
         return 1
