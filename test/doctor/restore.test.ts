@@ -2,9 +2,11 @@
 // docs/deploy.md, "Backup and restore", done on a farm with the very commands of that page: what an old backup does, and how a lost volume of the keys VM or
 // of the logs VM is made good, with an audit at the end.
 import { execFile, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { askForSignature, publishIntent } from '../../agents/local/job/gate.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
 import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine.js';
@@ -41,6 +43,14 @@ async function sign(): Promise<string> {
   const answer = await askForSignature(farm.dom0, build.name, signingKey, bytes);
   return answer.status === 0 ? '' : answer.reason;
 }
+/** Announces so many files that are never signed: the journal then fills more than one of its published files. */
+async function announce(count: number): Promise<void> {
+  const intents = Array.from({ length: count }, (_, index) => ({
+    job: 'many', component: 'gate', version: '1', dist: 'none', purpose: 'other', key: signingKey, mode: 'detach', payload: { name: `many-${index}`, size: 1, sha256: createHash('sha256').update(`${index}`).digest('hex') }, logs: [], artifacts: [],
+  }));
+  const { stdout } = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: JSON.stringify({ format: intentFormat, intents }) });
+  if (!stdout.includes('"result":"published"')) throw new Error(stdout);
+}
 const audit = (...more: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
   const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', farm.pillar['logs-vms']['build-logs']?.key as string, ...more];
   const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), ...args], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
@@ -48,6 +58,7 @@ const audit = (...more: string[]): Promise<{ status: number; out: string }> => n
 
 const old = join(state.folder, 'old-keys');
 await t.test('before: a signature, a backup, another signature', async (t) => {
+  for (const count of [200, 100]) await announce(count);
   t.equal(await sign(), '');
   await farm.dom0.stopVm(keys.name);
   cpSync(stateOf(keys), old, { recursive: true, preserveTimestamps: true });
