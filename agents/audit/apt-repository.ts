@@ -17,6 +17,8 @@ const releaseLimitBytes = 64 * 1024 * 1024;
 const indexLimitBytes = 1024 * 1024 * 1024;
 
 export interface AptExpectations {
+  /** before a path in a finding: which repository, where there are several */
+  place: string;
   signingKey: PublicKey;
   /** by SHA-256 of the signature */
   signatures: ReadonlyMap<string, Signature>;
@@ -77,7 +79,7 @@ export class AptAudit {
   }
 
   #wrong(check: 'apt-signatures' | 'apt-files', code: FindingCode, path: string, expected: string, found: string): void {
-    this.#findings.wrong(check, { code, path: printable(path), expected, found });
+    this.#findings.wrong(check, { code, path: printable(`${this.#expected.place}${path}`), expected, found });
   }
 
   #missing(suite: string): void {

@@ -36,13 +36,13 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
-  const apt = options.apt === undefined ? undefined : openPublished(options.apt.source);
+  const repositories = (options.apt?.sources ?? []).map((source) => ({ source, files: openPublished(source) }));
   const heads = await git.fetch(options.logs);
   const head = await chooseHead(git, options.logs, heads, findings);
   await checkRemembered(git, options.contains, head, findings);
 
   const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
-  if (apt !== undefined) places.push((path) => apt.read(path, keyLimitBytes));
+  for (const { files } of repositories) places.push((path) => files.read(path, keyLimitBytes));
   const logsKey = await findKey(options.logsKey, '--logs-key', places);
   const signingKey = options.apt === undefined ? undefined : await findKey(options.apt.signingKey, '--signing-key', places);
 
@@ -57,9 +57,11 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
     for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
   }
 
-  if (apt !== undefined && signingKey !== undefined) {
+  for (const { source, files } of repositories) {
+    if (signingKey === undefined) break;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
-    await new AptAudit(apt, {
+    await new AptAudit(files, {
+      place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '',
       signingKey,
       signatures: new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm)),
       suites: new Set(options.suites),

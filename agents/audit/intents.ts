@@ -2,6 +2,7 @@
 // Published intents: valid, named by their own hash, never changed, and with every log that they name published by then.
 import { createHash } from 'node:crypto';
 import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
+import { codenameOf, suites } from '../shared/formats/suites.js';
 import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
@@ -58,7 +59,9 @@ export class PublishedIntents {
   /** Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by hand. */
   suites(key: string): Set<string> {
     const all = [...this.#bySha256.values()].flatMap((published) => published.flatMap((one) => one.intents));
-    return new Set(all.filter((intent) => intent.purpose === 'apt-release' && intent.key === key && intent.dist !== 'none').map((intent) => intent.dist));
+    const dists = new Set(all.filter((intent) => intent.purpose === 'apt-release' && intent.key === key && intent.dist !== 'none').map((intent) => intent.dist));
+    // One Release may stand for the distribution itself, or one for each of its suites.
+    return new Set([...dists].flatMap((dist) => [dist, ...suites.map((suite) => codenameOf(dist, suite))]));
   }
 
   /** Names of payloads of these purposes that were to be signed with this key. */

@@ -2,12 +2,12 @@
 import { parseArgs } from 'node:util';
 import { matches, objectIdPattern, vmNamePattern } from '../shared/formats/names.js';
 
-export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH --signing-key FILE|FPR]
+export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH... --signing-key FILE|FPR]
 Checks what the farm has published, from the published repositories alone. It asks no VM and trusts nothing but the two keys.
 
   --logs URL_OR_PATH     a logs repository: path, file://, git://, http(s)://; all that are given must agree (repeat, or one after the other)
   --logs-key FILE|FPR    the key that signs its commits
-  --apt URL_OR_PATH      the APT repository: path, file://, http(s)://
+  --apt URL_OR_PATH      an APT repository: path, file://, http(s)://; each distribution has one (repeat)
   --signing-key FILE|FPR the key that signs packages and Release files
   --suite NAME           look at this suite too (over HTTP only those that an intent names are known); repeat
   --keys-vm NAME         signatures must stand in this VM's journal
@@ -19,7 +19,7 @@ Ends with 0 if everything is as it should be, 1 if something is wrong (with the 
 export interface AuditOptions {
   logs: string[];
   logsKey: string;
-  apt: { source: string; signingKey: string } | undefined;
+  apt: { sources: string[]; signingKey: string } | undefined;
   suites: string[];
   keysVm: string | undefined;
   contains: string[];
@@ -38,7 +38,7 @@ export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
     parsed = parseArgs({
       args: [...argv], allowPositionals: true, tokens: true,
       options: {
-        'logs': { type: 'string', multiple: true }, 'logs-key': { type: 'string' }, 'apt': { type: 'string' }, 'signing-key': { type: 'string' },
+        'logs': { type: 'string', multiple: true }, 'logs-key': { type: 'string' }, 'apt': { type: 'string', multiple: true }, 'signing-key': { type: 'string' },
         'suite': { type: 'string', multiple: true }, 'keys-vm': { type: 'string' }, 'contains': { type: 'string', multiple: true },
         'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
       },
@@ -69,6 +69,6 @@ export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
   for (const suite of values.suite ?? []) if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,100}$/.test(suite)) throw new Misuse('--suite is not the name of a suite');
   return {
     logs, logsKey, suites: values.suite ?? [], keysVm: values['keys-vm'], contains: values.contains ?? [], json: values.json === true,
-    apt: values.apt === undefined || signingKey === undefined ? undefined : { source: values.apt, signingKey },
+    apt: values.apt === undefined || signingKey === undefined ? undefined : { sources: values.apt, signingKey },
   };
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The APT repository as generations: reprepro works on a copy of the last one, which becomes the next one by a rename.
+// The APT repository of one distribution as generations: reprepro works on a copy of the last one, which becomes the next one by a rename.
 // A kill in the middle leaves a folder that is thrown away, never a damaged database or a stale lock.
-import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { makeFolder, renameDurably } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
+import { codenameOf, suites, type Suite } from '../shared/formats/suites.js';
 import type { AptRepository } from './config.js';
 import { hashFile } from './frozen-files.js';
 import { hearingRefusals, runLogged, type LineSink } from './logged-program.js';
@@ -16,8 +17,8 @@ export interface PublicationOptions {
   /** holds `generations/` */
   folder: string;
   apt: AptRepository;
-  env: string;
-  dists: readonly string[];
+  dist: string;
+  suite: Suite;
   /** the gpg client, called as `gpg --reprepro-sign Release.new InRelease.new Release.gpg.new` */
   gpg: string;
   /** armored public key, published beside the repository */
@@ -34,7 +35,6 @@ export interface Generation {
 
 export interface MadeBy {
   job: string;
-  dist: string;
 }
 
 const reproMs = 1800_000;
@@ -62,34 +62,27 @@ function poolOf(folder: string): Map<string, string> {
   return found;
 }
 
-/**
- * What is published stays as it is. All distributions share one pool, in which a file name stands for one content: one version cannot be
- * built for two distributions with different bytes.
- * @throws Refusal ALREADY_PUBLISHED
- */
-export function refuseOtherBytes(made: MadeBy, all: readonly Generation[], files: readonly HashedFile[]): void {
-  const last = all.at(-1);
+/** What is published stays as it is: in a pool a file name stands for one content. @throws Refusal ALREADY_PUBLISHED */
+export function refuseOtherBytes(last: Generation | undefined, files: readonly HashedFile[]): void {
   if (last === undefined) return;
   const pool = poolOf(join(last.folder, 'pool'));
   for (const file of files) {
     const folder = pool.get(file.name);
     if (folder === undefined || hashFile(folder, file.name).sha256 === file.sha256) continue;
-    const other = all.map(madeBy).findLast((by) => by.job === made.job && by.dist !== made.dist)?.dist;
-    throw new Refusal('ALREADY_PUBLISHED', other === undefined
-      ? `${file.name} is published with other bytes; a version is published once`
-      : `${file.name} is published for ${other} with other bytes; one version cannot be built for ${other} and for ${made.dist}, each needs a version of its own`);
+    throw new Refusal('ALREADY_PUBLISHED', `${file.name} is published with other bytes; a version is published once`);
   }
 }
 
 async function writeConfiguration(part: string, options: PublicationOptions): Promise<void> {
   const architecture = (await runProgram(['dpkg', '--print-architecture'], { timeoutMs: 10_000 })).toString('utf8').trim();
-  const paragraphs = options.dists.map((dist) => [
-    `Origin: ${options.apt.origin}`, `Label: ${options.apt.label}`, `Codename: ${dist}`, `Architectures: ${architecture} source`, 'Components: main',
-    `Description: ${options.apt.label} for ${dist}`, 'Tracking: minimal includechanges includebuildinfos', 'SignWith: !sign-hook', '',
+  const paragraphs = suites.map((suite) => [
+    `Origin: ${options.apt.origin}`, `Label: ${options.apt.label}`, `Suite: ${suite}`, `Codename: ${codenameOf(options.dist, suite)}`, `Architectures: ${architecture} source`, 'Components: main',
+    `Description: ${options.apt.label} for ${options.dist}`, 'Tracking: minimal includechanges includebuildinfos', 'SignWith: !sign-hook', '',
   ].join('\n'));
   makeFolder(join(part, 'conf'));
   writeFileSync(join(part, 'conf/distributions'), paragraphs.join('\n'));
-  writeFileSync(join(part, 'conf/sign-hook'), `#!/bin/sh\nexec '${options.gpg}' --reprepro-sign "$@"\n`, { mode: 0o755 });
+  // reprepro of Debian 12 knows nothing of by-hash: the hook says so in what is signed, indexByHash() makes it true.
+  writeFileSync(join(part, 'conf/sign-hook'), `#!/bin/sh\nsed -i 's/^Codename: .*/&\\nAcquire-By-Hash: yes/' "$1" && exec '${options.gpg}' --reprepro-sign "$@"\n`, { mode: 0o755 });
   copyFileSync(options.publicKey, join(part, publicKeyName));
 }
 
@@ -102,6 +95,36 @@ async function copyOf(last: Generation | undefined, part: string): Promise<void>
   await runProgram(['cp', '--archive', '--link', '--', join(last.folder, 'pool'), part], { timeoutMs: 600_000 });
 }
 
+/** SHA-256 and path of every index that a Release file lists. */
+function listedIn(release: string): [hash: string, path: string][] {
+  const list = /^SHA256:\n((?: .*\n)+)/m.exec(readFileSync(release, 'utf8'))?.[1] ?? '';
+  return list.split('\n').flatMap((line) => {
+    const words = /^ ([0-9a-f]{64}) +[0-9]+ ([A-Za-z0-9._/-]+)$/.exec(line);
+    return words === null ? [] : [[words[1] as string, words[2] as string] as [string, string]];
+  });
+}
+
+/**
+ * Each index also under its hash, so that a client which has read one Release gets the indices of that one, whatever is switched meanwhile.
+ * Those of earlier generations stay as long as these.
+ */
+function indexByHash(codename: string, part: string, earlier: readonly Generation[]): void {
+  const suite = join(part, 'dists', codename);
+  const listed = listedIn(join(suite, 'Release'));
+  const wanted = new Set(listed.map(([hash]) => hash));
+  for (const { folder } of earlier) {
+    const release = join(folder, 'dists', codename, 'Release');
+    if (existsSync(release)) for (const [hash] of listedIn(release)) wanted.add(hash);
+  }
+  for (const [hash, path] of listed) {
+    const byHash = join(suite, dirname(path), 'by-hash/SHA256');
+    if (!existsSync(join(suite, path))) continue;
+    makeFolder(byHash);
+    if (!existsSync(join(byHash, hash))) linkSync(join(suite, path), join(byHash, hash));
+    for (const name of readdirSync(byHash)) if (!wanted.has(name)) rmSync(join(byHash, name));
+  }
+}
+
 /**
  * A generation with this upload in it; the one from before where this job got so far already.
  * @param changes path of the signed .changes
@@ -110,13 +133,12 @@ async function copyOf(last: Generation | undefined, part: string): Promise<void>
  */
 export async function makeGeneration(made: MadeBy, changes: string, files: readonly HashedFile[], gpgJob: string, options: PublicationOptions, log: LineSink): Promise<Generation> {
   const all = generations(options);
-  const mine = all.findLast((generation) => madeBy(generation).job === made.job && madeBy(generation).dist === made.dist);
-  if (mine !== undefined && mine === all.at(-1)) {
-    log.say(`generation ${mine.release} is there from before`);
-    return mine;
-  }
   const last = all.at(-1);
-  refuseOtherBytes(made, all, files);
+  if (last !== undefined && madeBy(last).job === made.job) {
+    log.say(`generation ${last.release} is there from before`);
+    return last;
+  }
+  refuseOtherBytes(last, files);
   const part = join(options.folder, 'generation.part');
   await copyOf(last, part);
   await writeConfiguration(part, options);
@@ -125,14 +147,24 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
   makeFolder(gnupg, 0o700);
   // The changelog names another distribution than the one built for; an "all" package comes with the .buildinfo of where it was built.
   const hearing = hearingRefusals(log);
-  const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', 'include', made.dist, changes], hearing, {
-    timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
-  });
-  if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
-  for (const name of ['InRelease', 'Release.gpg', 'Release']) {
-    if (!existsSync(join(part, 'dists', made.dist, name))) throw new Refusal('PUBLISH_FAILED', `reprepro left no signed ${name}`);
+  const codename = codenameOf(options.dist, options.suite);
+  const reprepro = async (...argv: string[]): Promise<void> => {
+    const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', ...argv], hearing, {
+      timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
+    });
+    if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
+  };
+  await reprepro('include', codename, changes);
+  // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
+  const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => !existsSync(join(part, 'dists', name, 'InRelease')));
+  if (unsigned.length > 0) await reprepro('export', ...unsigned);
+  for (const suite of suites) {
+    for (const name of ['InRelease', 'Release.gpg', 'Release']) {
+      if (!existsSync(join(part, 'dists', codenameOf(options.dist, suite), name))) throw new Refusal('PUBLISH_FAILED', `reprepro left no signed ${name} of ${suite}`);
+    }
+    indexByHash(codenameOf(options.dist, suite), part, all.slice(1 - kept));
   }
-  const hash = createHash('sha256').update(readFileSync(join(part, 'dists', made.dist, 'InRelease'))).digest('hex').slice(0, 12);
+  const hash = createHash('sha256').update(readFileSync(join(part, 'dists', codename, 'InRelease'))).digest('hex').slice(0, 12);
   const number = Number(last?.release.slice(0, 6) ?? '0') + 1;
   const release = `${String(number).padStart(6, '0')}-${hash}`;
   makeFolder(join(options.folder, 'generations'));

@@ -11,7 +11,8 @@ import { proxyEnvironment, runProgram } from './program.js';
 
 export interface ReadBackOptions {
   url: string;
-  dist: string;
+  /** the suite's name under dists/ */
+  codename: string;
   /** armored, the only key that is trusted */
   publicKey: string;
   /** made anew and removed */
@@ -45,7 +46,7 @@ export async function readBack(upload: string, files: readonly HashedFile[], sou
   for (const sub of ['etc', 'state/lists/partial', 'cache/archives/partial', 'log', 'download']) makeFolder(join(folder, sub));
   writeFileSync(join(folder, 'state/status'), '');
   writeFileSync(join(folder, 'key.asc'), readFileSync(options.publicKey));
-  writeFileSync(join(folder, 'etc/sources.list'), ['deb', 'deb-src'].map((type) => `${type} [signed-by=${join(folder, 'key.asc')}] ${options.url} ${options.dist} main\n`).join(''));
+  writeFileSync(join(folder, 'etc/sources.list'), ['deb', 'deb-src'].map((type) => `${type} [signed-by=${join(folder, 'key.asc')}] ${options.url} ${options.codename} main\n`).join(''));
   const apt = async (...argv: string[]): Promise<void> => {
     const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, {
       cwd: join(folder, 'download'), timeoutMs: aptMs, env: proxyEnvironment(), label: `read back: apt-get ${argv.join(' ')}`,

@@ -7,7 +7,7 @@ import type { Generation } from './apt-publication.js';
 import { runLogged, type LineSink } from './logged-program.js';
 
 export interface UploadOptions {
-  /** ssh://user@host[:port]/path, as config.ts checks it; the path becomes a symlink into `<path>.releases/` */
+  /** ssh://user@host[:port]/path, as config.ts checks it, and the distribution; the path becomes a symlink into `<path>.releases/` */
   upload: string;
   sshConfig: string;
 }

@@ -69,7 +69,7 @@ export interface Job {
   sourceDateEpoch: number | null;
   artifacts: { dist: string; files: HashedFile[] }[];
   /** what `done` rests on: files read back from the public repository */
-  uploaded: { dist: string; url: string; release: string; files: HashedFile[] }[];
+  uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
   reason: { code: string; detail: string } | null;
   ended: string | null;
 }

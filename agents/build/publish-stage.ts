@@ -6,6 +6,7 @@ import { Refusal } from '../shared/refusal.js';
 import { makeGeneration, type PublicationOptions } from './apt-publication.js';
 import { readBack } from './apt-read-back.js';
 import { uploadGeneration } from './apt-upload.js';
+import { codenameOf } from '../shared/formats/suites.js';
 import { readChanges } from './control-file.js';
 import { hashFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
@@ -30,13 +31,15 @@ export async function publishFor(job: Job, dist: string, options: PublishOptions
   const files = [...changes.files.map((file) => hashFile(upload, file.name)), hashFile(upload, changesName)];
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
-  const generation = await makeGeneration({ job: job.job, dist }, join(upload, changesName), files, gpgJob, options, log);
-  await uploadGeneration(generation, { upload: options.apt.upload, sshConfig: options.sshConfig }, log);
+  const url = `${options.apt.url}/${dist}`;
+  const codename = codenameOf(dist, options.suite);
+  const generation = await makeGeneration({ job: job.job }, join(upload, changesName), files, gpgJob, options, log);
+  await uploadGeneration(generation, { upload: `${options.apt.upload}/${dist}`, sshConfig: options.sshConfig }, log);
   for (let attempt = 1; ; attempt++) {
     try {
       const back = await readBack(upload, files, { name: changes.source, version: changes.version },
-        { url: options.apt.url, dist, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}`) }, log);
-      return { dist, url: options.apt.url, release: generation.release, files: back };
+        { url, codename, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
+      return { dist, url, suite: codename, release: generation.release, files: back };
     } catch (error) {
       if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
       log.say(`${error.message}; once more`);

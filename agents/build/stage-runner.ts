@@ -73,11 +73,11 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     }
     case 'publish': {
       const uploaded = await publishFor(job, distOf(step), {
-        folder: join(paths.apt, config.env), apt: config.apt, env: config.env, dists: job.dists, gpg: paths.gpg, publicKey: publicKey(options).path,
+        folder: join(paths.apt, config.env, distOf(step)), apt: config.apt, dist: distOf(step), suite: 'current-testing', gpg: paths.gpg, publicKey: publicKey(options).path,
         jobFolder: folder, work: paths.work, sshConfig: paths.sshConfig,
       }, log);
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
-      log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.dist}, release ${uploaded.release}`);
+      log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
     }
   }
 }

@@ -14,8 +14,9 @@ export interface MadeKeys {
   signing: { fingerprint: string; publicKey: string } | null;
 }
 
-/** APT repository of the environment, as an outsider reaches it. */
+/** APT repositories of the environment, as an outsider reaches them: one for each distribution below it. */
 export const aptUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/debian`;
+export const aptUrls = (settings: LocalSettings): string[] => settings.dists.map((dist) => `${aptUrl(settings)}/${dist}`);
 export const fullNameOf = (component: string): string => `example/${component}`;
 
 /** @param logsVm settings of the logs VM beyond the example's */
@@ -38,7 +39,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     'build-envs': {
       debian: {
         logs: 'build-logs', netvm: 'sys-whonix', key: keys.signing?.fingerprint ?? null,
-        distributions: { [settings.suite]: { engine: 'debian' } },
+        distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1,
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),

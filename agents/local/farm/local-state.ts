@@ -8,8 +8,8 @@ import type { ForgePorts } from '../outside/forge.js';
 
 export interface LocalSettings {
   ports: ForgePorts & { webhook: number };
-  /** the distribution that is built for: the one of this machine, because its mirror is known to have it */
-  suite: string;
+  /** the distributions that are built for: this machine's own first, and one beside it that its mirror has as well */
+  dists: string[];
   /** sources that were imported so far */
   components: string[];
 }
@@ -38,7 +38,7 @@ export class LocalState {
     const before = readIfThere(join(this.folder, 'settings.json'));
     if (before !== undefined) return JSON.parse(before.toString()) as LocalSettings;
     const [ssh, git, http, webhook] = await freePorts(4) as [number, number, number, number];
-    const settings = { ports: { ssh, git, http, webhook }, suite: codename(), components: ['hello'] };
+    const settings = { ports: { ssh, git, http, webhook }, dists: distributions(), components: ['hello'] };
     this.save(settings);
     return settings;
   }
@@ -52,6 +52,15 @@ function codename(): string {
   const found = /^VERSION_CODENAME="?([a-z]+)"?$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1];
   if (found === undefined) throw new Error('/etc/os-release names no VERSION_CODENAME: this needs Debian or Ubuntu');
   return found;
+}
+
+/** What is built for besides the machine's own, where it is known that a mirror of the one has the other. */
+const besides: Record<string, string> = { bookworm: 'trixie', trixie: 'bookworm', jammy: 'noble', noble: 'jammy' };
+
+function distributions(): string[] {
+  const own = codename();
+  const other = besides[own];
+  return other === undefined ? [own] : [own, other];
 }
 
 async function freePorts(count: number): Promise<number[]> {

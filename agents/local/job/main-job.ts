@@ -7,12 +7,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { addComponent, raiseFarm, type Farm, type Provisioner } from '../farm/farm.js';
-import { aptUrl, fullNameOf } from '../farm/local-pillar.js';
+import { aptUrls, fullNameOf } from '../farm/local-pillar.js';
 import type { LocalState } from '../farm/local-state.js';
 import { importPackage, type ImportedSource } from '../outside/developer.js';
 import { gitUrl, makeRepository } from '../outside/forge.js';
 import { must, type Machine } from '../outside/machine.js';
 import { installAsVisitor } from '../outside/visitor.js';
+import { codenameOf } from '../../shared/formats/suites.js';
 import { untilBuilt } from './build-watch.js';
 import type { Display } from './display.js';
 import { askForSignature, publishIntent } from './gate.js';
@@ -39,7 +40,7 @@ export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>): string[
   const { settings, pillar } = farm;
   const logsKey = pillar['logs-vms']['build-logs']?.key as string;
   const signingKey = pillar['build-envs']['debian']?.key as string;
-  return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey, '--apt', aptUrl(settings), '--signing-key', signingKey];
+  return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey, ...aptUrls(settings).flatMap((url) => ['--apt', url]), '--signing-key', signingKey];
 }
 
 async function runAudit(dist: string, farm: Farm): Promise<AuditReport> {
@@ -83,11 +84,14 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
       const stages = done.seconds.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(1)} s`).join(', ');
       return { value: done, result: `${stages}\n${done.uploaded.join(' ')}` };
     });
-    await display.step('Install it as a visitor: apt-get over HTTP in a throw-away root', async () => {
-      const key = await published(`${aptUrl(farm.settings)}/key.asc`);
-      const visit = await installAsVisitor(farm.machine('visitor'), { suite: farm.settings.suite, url: aptUrl(farm.settings), key: key.toString() }, source.package, source.version, (line) => display.log(line));
-      return { value: undefined, result: `installed ${visit.installed.join(' ')} from ${visit.urls.join(' ')}${visit.says === '' ? '' : `\nit says: ${visit.says}`}` };
-    });
+    for (const [index, url] of aptUrls(farm.settings).entries()) {
+      const dist = farm.settings.dists[index] as string;
+      await display.step(`Install it as a visitor who has ${dist}: apt-get over HTTP in a throw-away root`, async () => {
+        const key = await published(`${url}/key.asc`);
+        const visit = await installAsVisitor(farm.machine('visitor'), { dist, url, key: key.toString() }, source.package, source.version, (line) => display.log(line));
+        return { value: undefined, result: `installed ${visit.installed.join(' ')} from ${visit.urls.join(' ')}${visit.says === '' ? '' : `\nit says: ${visit.says}`}` };
+      });
+    }
     await gateStep(farm, build, display);
     await display.step('Audit what was published, as an outsider with two URLs and two fingerprints', async () => {
       const report = await runAudit(dist, farm);
@@ -119,7 +123,7 @@ async function importStep(options: MainJobOptions, farm: Farm): Promise<Imported
 async function gateStep(farm: Farm, build: Machine, display: Display): Promise<void> {
   await display.step('The gate: one changed byte', async () => {
     const key = farm.pillar['build-envs']['debian']?.key as string;
-    const bytes = Buffer.concat([await published(`${aptUrl(farm.settings)}/dists/${farm.settings.suite}/Release`), Buffer.from(`# ${new Date().toISOString()}\n`)]);
+    const bytes = Buffer.concat([await published(`${aptUrls(farm.settings)[0]}/dists/${codenameOf(farm.settings.dists[0] as string, 'current-testing')}/Release`), Buffer.from(`# ${new Date().toISOString()}\n`)]);
     const changed = Buffer.from(bytes);
     changed[0] = (changed[0] as number) ^ 1;
     const reply = await publishIntent(build, key, bytes, 'Release');
@@ -156,7 +160,7 @@ ${rows.join('\n')}
   ${total.toFixed(1).padStart(7)} s  in all
 
 Where things are
-  APT repository     ${aptUrl(farm.settings)}
+  APT repositories   ${aptUrls(farm.settings).join(' ')}
   published logs     ${gitUrl('build-logs', farm.settings.ports)}   (and build-logs-mirror.git)
   this job's logs    ${logs.join(' ')}
   VMs, one folder each: ${join(state.folder, 'vms')}; the policy that ruled them (${policy} lines): ${join(state.policyFolder, '30-build-infra.policy')}

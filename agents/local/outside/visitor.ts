@@ -16,10 +16,13 @@ suite=$1
 base=/var/lib/build-infra/base-$suite.tar
 if test -f $base && test -n "$(find $base -mtime -7)"; then exit 0; fi
 apt-get -q -o APT::Sandbox::User=root update >&2
-apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' | sort -u | while IFS='|' read -r uri release component; do
+apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages' > /var/lib/build-infra/mirrors
+sort -u /var/lib/build-infra/mirrors | while IFS='|' read -r uri release component; do
   case $release in $suite|$suite-updates|$suite-security|$suite/updates) ;; *) continue ;; esac
   echo "deb $uri $release $component"
 done > /var/lib/build-infra/base.list
+# Another distribution than this machine's: the same mirror has it, or mmdebstrap says that it has not.
+test -s /var/lib/build-infra/base.list || sed -n "s/^\\([^|]*\\)|[a-z]*|main$/deb \\1 $suite main/p" /var/lib/build-infra/mirrors | head -n 1 > /var/lib/build-infra/base.list
 test -s /var/lib/build-infra/base.list || { echo "the apt configuration of this machine names no mirror of $suite" >&2; exit 1; }
 rm -rf $base $base.part
 mmdebstrap --quiet --format=tar --variant=apt $suite $base.part /var/lib/build-infra/base.list
@@ -27,12 +30,12 @@ mv $base.part $base
 `;
 
 const visit = `set -eu
-suite=$1 url=$2 wanted=$3 version=$4
+suite=$1 url=$2 wanted=$3 version=$4 codename=$1-current-testing
 root=/var/lib/build-infra/root
 rm -rf $root; mkdir -p $root; tar -C $root --exclude=./dev/* -xf /var/lib/build-infra/base-$suite.tar
 mkdir -p $root/etc/apt/keyrings; cat > $root/etc/apt/keyrings/farm.asc
 host=\${url#*://}; host=\${host%%/*}; host=\${host%%:*}
-echo "deb [signed-by=/etc/apt/keyrings/farm.asc] $url $suite main" > $root/etc/apt/sources.list.new
+echo "deb [signed-by=/etc/apt/keyrings/farm.asc] $url $codename main" > $root/etc/apt/sources.list.new
 # First of all sources: a package that was built to the same version as the distribution's may count as the same one for apt.
 cat $root/etc/apt/sources.list >> $root/etc/apt/sources.list.new 2>/dev/null || true
 mv $root/etc/apt/sources.list.new $root/etc/apt/sources.list
@@ -40,7 +43,7 @@ printf 'Package: *\\nPin: origin "%s"\\nPin-Priority: 1001\\n' "$host" > $root/e
 cp -L /etc/resolv.conf $root/etc/resolv.conf
 in_root() { bwrap --bind $root / --dev /dev --proc /proc --tmpfs /tmp --unshare-pid --die-with-parent --cap-add ALL --clearenv --setenv PATH /usr/sbin:/usr/bin:/sbin:/bin --setenv DEBIAN_FRONTEND noninteractive --setenv LANG C.UTF-8 -- "$@"; }
 in_root apt-get -o APT::Sandbox::User=root -q -o APT::Update::Error-Mode=any update >&2
-index=$(find $root/var/lib/apt/lists -name "$host*_dists_\${suite}_main_binary-*_Packages" | head -n 1)
+index=$(find $root/var/lib/apt/lists -name "$host*_dists_\${codename}_main_binary-*_Packages" | head -n 1)
 test -n "$index" || { echo 'the repository has no package index' >&2; exit 1; }
 names=$(awk -v v="$version" '/^Package: /{p=$2} /^Version: /{if ($2==v && p !~ /-dbgsym$/) print p}' $index)
 test -n "$names" || { echo "the repository holds nothing of version $version" >&2; exit 1; }
@@ -55,9 +58,9 @@ if in_root test -x /usr/bin/$name; then in_root /usr/bin/$name --version 2>&1 </
  * Installs one binary package of `version` (the one named like the source, else the first) and checks that it came from `url`.
  * @param key armored public key as published
  */
-export async function installAsVisitor(visitor: Machine, repository: { suite: string; url: string; key: string }, source: string, version: string, onLine: (line: string) => void): Promise<Visit & { says: string }> {
-  await must(visitor, ['sh', '-c', makeBase, 'base', repository.suite], { user: 'root', onLine, timeoutMs: 600_000 });
-  const out = await must(visitor, ['sh', '-c', visit, 'visit', repository.suite, repository.url, source, version], { user: 'root', input: repository.key, onLine, timeoutMs: 600_000 });
+export async function installAsVisitor(visitor: Machine, repository: { dist: string; url: string; key: string }, source: string, version: string, onLine: (line: string) => void): Promise<Visit & { says: string }> {
+  await must(visitor, ['sh', '-c', makeBase, 'base', repository.dist], { user: 'root', onLine, timeoutMs: 600_000 });
+  const out = await must(visitor, ['sh', '-c', visit, 'visit', repository.dist, repository.url, source, version], { user: 'root', input: repository.key, onLine, timeoutMs: 600_000 });
   const lines = out.trim().split('\n');
   const urls = lines.filter((line) => line.startsWith('url ')).map((line) => decodeURIComponent(line.slice(4)));
   const installed = lines.filter((line) => /^installed \S+ installed$/.test(line)).map((line) => line.split(' ')[1] as string);
