@@ -137,20 +137,23 @@ await test('settings of the farm and of hands converge, and only a volume that w
     keys.tags = ['build-infra-build', 'mine'];
     keys.volumes.private = 90 * gib;
     (vms['build-debian'] as Qube).prefs['autostart'] = false;
+    keys.prefs['vcpus'] = 8;
   });
   writeFileSync(dom0.policyFile, '# somebody was here\n');
   const env = farm['build-envs']['debian'] as Pillar['build-envs'][string];
   env.netvm = 'sys-firewall';
   env.build = { ...env.build, 'private-gib': 200, memory: 800, vcpus: 6 };
+  delete env.build.maxmem;
   farm.webhook.vm = 'sys-webhooks';
   dom0.rig.setFarm(farm);
   const before = [dom0.machine, dom0.policy];
   t.strictSame(failures(await dom0.run(check)).map((line) => line.replace(/^[^:]*: /, '')).sort(), [
     '/etc/qubes/policy.d/30-build-infra.policy is not what farm.yaml makes it',
-    'build-debian: autostart is False, farm.yaml says True', 'build-debian: memory is 400, farm.yaml says 800', 'build-debian: netvm is sys-whonix, farm.yaml says sys-firewall',
+    'build-debian: autostart is False, farm.yaml says True', 'build-debian: maxmem is 8000, farm.yaml leaves it to Qubes', 'build-debian: memory is 400, farm.yaml says 800', 'build-debian: netvm is sys-whonix, farm.yaml says sys-firewall',
     `build-debian: the private volume has ${80 * gib} bytes, farm.yaml says ${200 * gib}`, 'build-debian: vcpus is 4, farm.yaml says 6',
     'keys-debian: features of ours is service.build-infra-build, farm.yaml says service.build-infra-keys', 'keys-debian: label is green, farm.yaml says black',
     'keys-debian: netvm is sys-firewall, farm.yaml says None', 'keys-debian: tags of ours is build-infra-build, farm.yaml says build-infra build-infra-keys',
+    'keys-debian: vcpus is 8, farm.yaml leaves it to Qubes',
     'sys-net: features of ours is service.build-infra-ssh-proxy service.build-infra-sys-net service.build-infra-webhooks, farm.yaml says service.build-infra-ssh-proxy service.build-infra-sys-net',
     'sys-webhooks does not exist',
   ]);
@@ -163,6 +166,8 @@ await test('settings of the farm and of hands converge, and only a volume that w
   t.strictSame(vms['keys-debian']?.features, { 'service.build-infra-keys': '1', 'service.cups': '1' }, 'what is not ours stays');
   t.strictSame(vms['keys-debian']?.tags, ['build-infra', 'build-infra-keys', 'mine']);
   t.match(vms['build-debian'], { prefs: { autostart: true, netvm: 'sys-firewall', memory: 800, vcpus: 6 }, volumes: { private: 200 * gib } });
+  for (const name of ['build-debian', 'keys-debian']) t.notOk('maxmem' in (vms[name] as Qube).prefs, `${name} has the default again`);
+  t.notOk('vcpus' in (vms['keys-debian'] as Qube).prefs);
   t.match(vms['sys-webhooks'], { prefs: { netvm: 'sys-net' }, features: { 'service.build-infra-webhooks': '1' }, tags: ['build-infra', 'build-infra-sys-net'] });
   t.strictSame(vms['sys-net']?.features, { 'service.build-infra-ssh-proxy': '1', 'service.build-infra-sys-net': '1', 'service.clocksync': '1' }, 'the net VM does what is left to it');
   t.match(dom0.policy, /^qubesbuilder\.TriggerBuild \* sys-webhooks build-debian allow/m);

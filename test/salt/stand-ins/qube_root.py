@@ -128,7 +128,10 @@ def inside(job, request, out, err):
     os.environ.update(job['env'])
     if not is_salt_call(job['argv']):
         os.execvp(job['argv'][0], job['argv'])
+    import gc
     import salt.scripts
+    # It lives for a second.
+    gc.disable()
     sys.argv = job['argv'][1:]
     try:
         salt.scripts.salt_call()
