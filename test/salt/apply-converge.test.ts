@@ -12,7 +12,7 @@ const config = 'rw/config/build-infra';
 
 await test('a VM becomes what the farm says now: what changed arrives, what is no longer said goes, what hands did is mended', applied, async (t) => {
   const farm = threeEnvironments();
-  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'] });
+  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'], config: { grains_cache: true } });
   const qubes = new Qubes(t, rig);
   const ids = ['build-debian', 'sys-net', 'keys-debian', 'build-fedora'];
   const [first] = await qubes.call(ids);
@@ -69,7 +69,7 @@ await test('a VM becomes what the farm says now: what changed arrives, what is n
 
 await test('a VM whose volume would not be kept stops with the reason and gets nothing; a link in the place of a folder is not followed', applied, async (t) => {
   const farm = threeEnvironments();
-  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'] });
+  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'], config: { grains_cache: true } });
   const qubes = new Qubes(t, rig);
   const ids = ['keys-debian', 'build-logs'];
   await qubes.layOut(...ids);
