@@ -38,6 +38,16 @@ await t.test('a keys VM on its way to its key: each step says the next one', asy
   t.strictSame((await findings(root, 'keys')).codes, ['SIGNING_KEY_NOT_CONFIGURED']);
 });
 
+await t.test('a gate that stopped and was granted from again since is no finding; one that stopped after a grant is', async (t) => {
+  const { root } = await healthyVm(folder(t), 'keys');
+  const journal = (...events: [string, string][]): void => write(root, '/var/lib/build-infra/journal.jsonl',
+    events.map(([event, result], index) => `{"format":"build-infra/journal-entry@1","seq":${index + 1},"time":"2026-11-21T00:00:00.000Z","event":"${event}","commit":null,"result":"${result}"}\n`).join(''), 'user', 0o600);
+  journal(['refused', 'FORK'], ['granted', '2026-11-21T00:15:00.000Z'], ['refused', 'NO_GRANT']);
+  t.strictSame((await findings(root, 'keys')).lines, []);
+  journal(['granted', '2026-11-21T00:15:00.000Z'], ['refused', 'JOURNAL_ALTERED'], ['refused', 'NO_GRANT']);
+  t.strictSame((await findings(root, 'keys')).codes, ['GATE_STOPPED']);
+});
+
 await t.test('a new VM whose highstate did not come through says what is missing, and still how to go on', async (t) => {
   const root = folder(t);
   write(root, '/run/qubes-service/build-infra-build', '');

@@ -7,7 +7,7 @@ import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
 import type { Role } from '../../agents/doctor/embedded-manifests.js';
 import type { Machine } from '../../agents/doctor/machine.js';
-import { copyOf, folder, healthyVm, machineOf, makeKeys, manifests, snapshot, write, type Healthy } from './vm-tree.js';
+import { copyOf, folder, healthyVm, machineOf, manifests, snapshot, write, type Healthy } from './vm-tree.js';
 
 const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 const work = folder(t);
@@ -48,6 +48,7 @@ const cases: Broken[] = [
   { role: 'keys', name: 'a file of the VM is missing', spoil: remove('/usr/local/etc/qubes/rpc-config/qubes.Gpg'), code: 'NO_FILE', says: /--targets=keys-debian/ },
   { role: 'keys', name: 'a folder is missing', spoil: remove('/rw/bind-dirs/var/lib/build-infra'), code: 'NO_FOLDER', says: /bind-dirs/ },
   { role: 'keys', name: 'a file is writable by all', spoil: (root) => chmodSync(join(root, settings, 'keys.json'), 0o666), code: 'WRONG_MODE', says: /keys\.json has mode 0666 instead of 0644/ },
+  { role: 'keys', name: 'a file is of the group of user', spoil: (root) => chownSync(join(root, settings, 'keys.json'), 0, 1000), code: 'WRONG_OWNER', says: /root:user instead of root:root/ },
   { role: 'keys', name: 'a file belongs to user', spoil: (root) => chownSync(join(root, settings, 'keys.json'), 1000, 1000), code: 'WRONG_OWNER', says: /user:user instead of root:root/ },
   { role: 'keys', name: 'a service link became a program', spoil: both(remove('/usr/local/etc/qubes-rpc/qubes.Gpg'), (root) => write(root, '/usr/local/etc/qubes-rpc/qubes.Gpg', '#!/bin/sh\n', 'root', 0o755)), code: 'NOT_A_LINK', says: /qubes\.Gpg/ },
   { role: 'keys', name: 'a service link leads elsewhere', spoil: both(remove('/usr/local/etc/qubes-rpc/qubes.Gpg'), (root) => symlinkSync('/tmp/x.sock', join(root, '/usr/local/etc/qubes-rpc/qubes.Gpg'))), code: 'WRONG_LINK', says: /leads to \/tmp\/x\.sock/ },
@@ -109,7 +110,6 @@ for (const role of roles) {
   });
 }
 
-makeKeys(join(work, 'build-logs'), 'build-logs');
 writeFileSync(join(work, 'other.asc'), execFileSync('gpg', ['--homedir', join(work, 'keys/home/user/.gnupg'), '--batch', '--no-autostart', '--no-permission-warning', '--armor', '--export'], { stdio: ['ignore', 'pipe', 'ignore'] }));
 
 for (const { role, name, spoil, machine, code, says } of cases) {
