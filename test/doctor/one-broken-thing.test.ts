@@ -67,6 +67,8 @@ const cases: Broken[] = [
   { role: 'keys', name: 'a public key is another than its name says', spoil: (root) => execFileSync('sh', ['-c', 'for f in "$1"/*.asc; do cat "$2" >"$f"; done', 'sh', join(root, settings, 'public-keys'), join(work, 'other.asc')]), code: 'WRONG_PUBLIC_KEY', says: new RegExp(key('keys')) },
   { role: 'keys', name: 'a public key is cut short', spoil: (root) => execFileSync('sh', ['-c', 'for f in "$1"/*.asc; do head -n 4 "$f" >"$f.n"; cat "$f.n" >"$f"; rm "$f.n"; done', 'sh', join(root, settings, 'public-keys')]), code: 'WRONG_PUBLIC_KEY', says: /no readable public key/ },
   { role: 'keys', name: 'the configuration is another VM\'s', spoil: edit(`${settings}/keys.json`, '"vm": "keys-debian"', '"vm": "keys-fedora"'), code: 'OTHER_CONFIGURATION', says: /keys-fedora/ },
+  { role: 'build', name: 'the configuration is cut short', spoil: (root) => write(root, `${settings}/build.json`, '{ "format"'), code: 'BAD_CONFIGURATION', says: /build\.json is no JSON document/ },
+  { role: 'build', name: 'the configuration is no document', spoil: (root) => write(root, `${settings}/build.json`, 'null'), code: 'BAD_CONFIGURATION', says: /build\.json is no JSON document/ },
   { role: 'keys', name: 'a socket is missing', spoil: remove('/run/build-infra/qubes.Gpg.sock'), code: 'NO_SOCKET', says: /qvm-shutdown --wait keys-debian/ },
   { role: 'keys', name: 'a socket is open to all', spoil: (root) => chmodSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 0o666), code: 'WRONG_SOCKET', says: /0666/ },
   { role: 'keys', name: 'a socket is user\'s', spoil: (root) => chownSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 1000, 1000), code: 'WRONG_SOCKET', says: /1000:1000/ },
