@@ -59,10 +59,12 @@ export function factsOf(machine: Machine, manifest: Manifest, report: Report): V
   let config: Configuration | undefined;
   if (text !== undefined) {
     try {
-      config = JSON.parse(text) as Configuration;
+      const parsed = JSON.parse(text) as Configuration | null;
+      if (typeof parsed === 'object' && parsed !== null) config = parsed;
     } catch {
-      report.check(false, 'BAD_CONFIGURATION', `${path} is not JSON`, applyHere(machine));
+      // Said below.
     }
+    report.check(config !== undefined, 'BAD_CONFIGURATION', `${path} is no JSON document`, applyHere(machine));
   }
   if (config !== undefined) {
     report.check(config.vm === machine.name, 'OTHER_CONFIGURATION', `${path} is that of ${printable(String(config.vm))}, and this is ${machine.name}`, applyHere(machine));

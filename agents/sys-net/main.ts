@@ -25,7 +25,7 @@ async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, nu
   const receiver = createReceiver({ config, secret, spool, report, onAccepted: () => worker.wake() });
   const webhook = handedOver.get('webhook');
   await listenForNginx(receiver, webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook });
-  report(`webhooks: ready; ${spool.pending} deliveries wait`);
+  report(`webhooks: ${spool.pending} deliveries wait`);
   worker.wake();
 }
 

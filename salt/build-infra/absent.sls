@@ -29,8 +29,7 @@ build-infra absent {{ vm.name }}:
     - actions: [features, tags]
     {%- else %}
     - actions: [shutdown, prefs, features, tags]
-    - shutdown:
-      - flags: [wait]
+    - shutdown: []
     - prefs:
       - autostart: false
     {%- endif %}

@@ -28,10 +28,16 @@ def of_vm(vm):
         yield f'{name} does not exist'
         return
     # Each line: the name, D for a default or -, the value.
-    now = {match[1]: match[2].strip() for match in re.finditer(r'^(\S+) +(?:D|-)(.*)$', prefs, re.MULTILINE)}
+    lines = re.findall(r'^(\S+) +([D-])(.*)$', prefs, re.MULTILINE)
+    now = {key: value.strip() for key, _, value in lines}
+    own = {key for key, mark, _ in lines if mark == '-'}
     if vm['managed']:
         want = {'template': vm['template'], 'label': vm['label'], 'netvm': vm['netvm'] or 'None', 'autostart': str(vm['autostart'])}
-        want.update({key: str(vm[key]) for key in ('memory', 'maxmem', 'vcpus') if vm.get(key) is not None})
+        for key in ('memory', 'maxmem', 'vcpus'):
+            if key in vm:
+                want[key] = str(vm[key])
+            elif key in own:
+                yield f'{name}: {key} is {now[key]}, farm.yaml leaves it to Qubes'
         for key, value in want.items():
             yield from compare(f'{name}: {key}', now.get(key), value)
         size = ask('qvm-volume', 'info', f'{name}:private', 'size')

@@ -38,9 +38,9 @@ build-infra persistence:
 {%- set parent = file.path.rpartition('/')[0] %}
 {%- set require = [persistent] + ([{'file': 'build-infra ' ~ parent}] if parent in listed else []) %}
 {%- if file.when is defined and file.when not in this.enabled %}
-{{ absent_state(file.path, [persistent]) }}
+{{ absent_state(file.path, require) }}
 {%- elif missing %}
-{{ absent_state(file.path, [persistent]) }}
+{{ absent_state(file.path, require) }}
 build-infra {{ file.path }} waits:
   test.show_notification:
     - text: '{{ file.path }} waits for {{ missing|join(', ') }} in farm.yaml: make it in its VM with /usr/lib/build-infra/make-keys'

@@ -126,6 +126,16 @@ await t.test('paths, programs, tops and tests that it names exist', (t) => {
   t.end();
 });
 
+await t.test('what it says is laid in dom0 is what the Makefile and the spec lay', (t) => {
+  const made = `${readFileSync(join(top, 'Makefile'), 'utf8')}${readFileSync(join(top, 'packaging/build-infra-dom0.spec.in'), 'utf8')}`;
+  const paths = table('| path in dom0 | what |').flatMap(([cell]) => words(cell as string)).filter((path) => !path.startsWith('/usr/share/'));
+  t.strictSame(paths.map((path) => path.replace(/\/$/, '')), ['/srv/formulas/base/build-infra/build-infra', '/srv/pillar/base/build-infra', '/etc/salt/minion.d/qubes-build-infra.conf']);
+  for (const path of paths) t.ok(made.includes(path.replace(/\/$/, '').replace(/\/build-infra$/, '')), path);
+  t.match(made, /%doc docs\/deploy\.md/);
+  t.match(made, /%license LICENSE/);
+  t.end();
+});
+
 await t.test('each command of the doctor that it shows is one', (t) => {
   const verbs = new Set(['doctor', 'status', 'trigger', 'retry', 'audit', 'provision', 'policy']);
   for (const [, verb] of page.matchAll(/(?:^|[^.\w/-])build-infra ([a-z]+)/gm)) {

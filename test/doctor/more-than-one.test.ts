@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What one broken thing cannot show: VMs on their way to their keys, options, certificates, systemd's answers, accounts that may not look.
-import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
@@ -36,6 +36,16 @@ await t.test('a keys VM on its way to its key: each step says the next one', asy
   t.strictSame((await findings(root, 'keys')).codes, ['NO_SIGNING_KEY'], 'the logs key is known');
   execFileSync('cp', ['-a', `${join(healthy.root, 'home/user/.gnupg')}/.`, home]);
   t.strictSame((await findings(root, 'keys')).codes, ['SIGNING_KEY_NOT_CONFIGURED']);
+});
+
+await t.test('a gate that stopped and was granted from again since is no finding; one that stopped after a grant is', async (t) => {
+  const { root } = await healthyVm(folder(t), 'keys');
+  const journal = (...events: [string, string][]): void => write(root, '/var/lib/build-infra/journal.jsonl',
+    events.map(([event, result], index) => `{"format":"build-infra/journal-entry@1","seq":${index + 1},"time":"2026-11-21T00:00:00.000Z","event":"${event}","commit":null,"result":"${result}"}\n`).join(''), 'user', 0o600);
+  journal(['refused', 'FORK'], ['granted', '2026-11-21T00:15:00.000Z'], ['refused', 'NO_GRANT']);
+  t.strictSame((await findings(root, 'keys')).lines, []);
+  journal(['granted', '2026-11-21T00:15:00.000Z'], ['refused', 'JOURNAL_ALTERED'], ['refused', 'NO_GRANT']);
+  t.strictSame((await findings(root, 'keys')).codes, ['GATE_STOPPED']);
 });
 
 await t.test('a new VM whose highstate did not come through says what is missing, and still how to go on', async (t) => {
@@ -160,5 +170,32 @@ await t.test('every package of every manifest is looked for, or said not to be',
 await t.test('the bundle holds the manifests as they are now', (t) => {
   const bundle = execFileSync('cat', [join(top, 'dist/build-infra-doctor.mjs')], { encoding: 'utf8' });
   t.ok(bundle.includes(JSON.stringify(manifests, null, 1)), 'run "npm run bundle" after a change of a manifest');
+  t.end();
+});
+
+/** The program as it is started in a VM, on a tree. */
+const started = (argv: string[], root: string): { status: number | null; stdout: string; stderr: string } => {
+  const { status, stdout, stderr } = spawnSync(argv[0] as string, argv.slice(1), { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: root } });
+  return { status, stdout, stderr };
+};
+const bundle = [process.execPath, join(top, 'dist/build-infra-doctor.mjs')];
+
+await t.test('0 is for nothing missing, 1 for something, 2 for a fault of the doctor\'s own and for a wrong command line', (t) => {
+  const root = folder(t);
+  t.match(started([...bundle, 'doctor'], root), { status: 1, stdout: /^NO_ROLE [^\n]*\n$/, stderr: '' });
+  t.match(started([...bundle, 'doctor', '--json'], root), { status: 1, stdout: /^\{"format":"build-infra\/doctor@1",[^\n]*"ok":false[^\n]*\}\n$/ });
+  symlinkSync('loop', join(root, 'loop'));
+  symlinkSync('loop', join(root, 'run'));
+  t.match(started([...bundle, 'doctor'], root), { status: 2, stdout: '', stderr: /^build-infra: fault: ELOOP[^\n]*\n$/ });
+  for (const wrong of [[], ['doctor', 'x'], ['doctor', '--what'], ['status', '--online'], ['trigger'], ['trigger', 'a', 'b'], ['trigger', 'a', '--json']]) t.match(started([...bundle, ...wrong], root), { status: 2, stdout: '' }, wrong.join(' '));
+  t.match(started([...bundle, 'status'], folder(t)), { status: 1, stderr: /^build-infra: refused NO_STATUS / });
+  t.end();
+});
+
+await t.test('where Node is missing, /usr/bin/build-infra says so itself', (t) => {
+  const place = folder(t);
+  const script = readFileSync(join(top, 'salt/build-infra/files/build-infra'), 'utf8').replaceAll('/usr/bin/node', '/nonexistent/node');
+  write(place, '/build-infra', script, 'root', 0o755);
+  t.match(started([join(place, 'build-infra'), 'doctor'], place), { status: 1, stdout: /^NO_PACKAGE \/nonexistent\/node is missing: .*in dom0: / });
   t.end();
 });

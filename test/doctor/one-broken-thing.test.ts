@@ -7,7 +7,7 @@ import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
 import type { Role } from '../../agents/doctor/embedded-manifests.js';
 import type { Machine } from '../../agents/doctor/machine.js';
-import { copyOf, folder, healthyVm, machineOf, makeKeys, manifests, snapshot, write, type Healthy } from './vm-tree.js';
+import { copyOf, folder, healthyVm, machineOf, manifests, snapshot, write, type Healthy } from './vm-tree.js';
 
 const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 const work = folder(t);
@@ -48,6 +48,7 @@ const cases: Broken[] = [
   { role: 'keys', name: 'a file of the VM is missing', spoil: remove('/usr/local/etc/qubes/rpc-config/qubes.Gpg'), code: 'NO_FILE', says: /--targets=keys-debian/ },
   { role: 'keys', name: 'a folder is missing', spoil: remove('/rw/bind-dirs/var/lib/build-infra'), code: 'NO_FOLDER', says: /bind-dirs/ },
   { role: 'keys', name: 'a file is writable by all', spoil: (root) => chmodSync(join(root, settings, 'keys.json'), 0o666), code: 'WRONG_MODE', says: /keys\.json has mode 0666 instead of 0644/ },
+  { role: 'keys', name: 'a file is of the group of user', spoil: (root) => chownSync(join(root, settings, 'keys.json'), 0, 1000), code: 'WRONG_OWNER', says: /root:user instead of root:root/ },
   { role: 'keys', name: 'a file belongs to user', spoil: (root) => chownSync(join(root, settings, 'keys.json'), 1000, 1000), code: 'WRONG_OWNER', says: /user:user instead of root:root/ },
   { role: 'keys', name: 'a service link became a program', spoil: both(remove('/usr/local/etc/qubes-rpc/qubes.Gpg'), (root) => write(root, '/usr/local/etc/qubes-rpc/qubes.Gpg', '#!/bin/sh\n', 'root', 0o755)), code: 'NOT_A_LINK', says: /qubes\.Gpg/ },
   { role: 'keys', name: 'a service link leads elsewhere', spoil: both(remove('/usr/local/etc/qubes-rpc/qubes.Gpg'), (root) => symlinkSync('/tmp/x.sock', join(root, '/usr/local/etc/qubes-rpc/qubes.Gpg'))), code: 'WRONG_LINK', says: /leads to \/tmp\/x\.sock/ },
@@ -66,6 +67,8 @@ const cases: Broken[] = [
   { role: 'keys', name: 'a public key is another than its name says', spoil: (root) => execFileSync('sh', ['-c', 'for f in "$1"/*.asc; do cat "$2" >"$f"; done', 'sh', join(root, settings, 'public-keys'), join(work, 'other.asc')]), code: 'WRONG_PUBLIC_KEY', says: new RegExp(key('keys')) },
   { role: 'keys', name: 'a public key is cut short', spoil: (root) => execFileSync('sh', ['-c', 'for f in "$1"/*.asc; do head -n 4 "$f" >"$f.n"; cat "$f.n" >"$f"; rm "$f.n"; done', 'sh', join(root, settings, 'public-keys')]), code: 'WRONG_PUBLIC_KEY', says: /no readable public key/ },
   { role: 'keys', name: 'the configuration is another VM\'s', spoil: edit(`${settings}/keys.json`, '"vm": "keys-debian"', '"vm": "keys-fedora"'), code: 'OTHER_CONFIGURATION', says: /keys-fedora/ },
+  { role: 'build', name: 'the configuration is cut short', spoil: (root) => write(root, `${settings}/build.json`, '{ "format"'), code: 'BAD_CONFIGURATION', says: /build\.json is no JSON document/ },
+  { role: 'build', name: 'the configuration is no document', spoil: (root) => write(root, `${settings}/build.json`, 'null'), code: 'BAD_CONFIGURATION', says: /build\.json is no JSON document/ },
   { role: 'keys', name: 'a socket is missing', spoil: remove('/run/build-infra/qubes.Gpg.sock'), code: 'NO_SOCKET', says: /qvm-shutdown --wait keys-debian/ },
   { role: 'keys', name: 'a socket is open to all', spoil: (root) => chmodSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 0o666), code: 'WRONG_SOCKET', says: /0666/ },
   { role: 'keys', name: 'a socket is user\'s', spoil: (root) => chownSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 1000, 1000), code: 'WRONG_SOCKET', says: /1000:1000/ },
@@ -109,7 +112,6 @@ for (const role of roles) {
   });
 }
 
-makeKeys(join(work, 'build-logs'), 'build-logs');
 writeFileSync(join(work, 'other.asc'), execFileSync('gpg', ['--homedir', join(work, 'keys/home/user/.gnupg'), '--batch', '--no-autostart', '--no-permission-warning', '--armor', '--export'], { stdio: ['ignore', 'pipe', 'ignore'] }));
 
 for (const { role, name, spoil, machine, code, says } of cases) {

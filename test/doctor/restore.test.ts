@@ -5,6 +5,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { askForSignature, publishIntent } from '../../agents/local/job/gate.js';
@@ -108,4 +109,45 @@ await t.test('a logs VM whose volume is lost goes on with the history of its rem
   const { status, out } = await audit('--contains', head);
   t.equal(status, 0, out);
   for (const machine of [keys, logs]) t.match(await doctor(machine), /nothing is missing/);
+});
+
+await t.test('an alarm stops every grant until a person has cleared it', async (t) => {
+  const path = join(stateOf(logs), 'keys/keys-debian.json');
+  const set = async (alarm: string | null): Promise<void> => {
+    await farm.dom0.stopVm(logs.name);
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')) as object, alarm }));
+    giveBack(stateOf(logs));
+    await farm.dom0.startVm(logs.name);
+  };
+  await set('it remembers commit 0, which is not in our history');
+  t.equal(await sign(), 'KEYS_VM_ALARM');
+  t.match(await doctor(logs), /^KEYS_VM_ALARM nothing is granted on keys-debian: it remembers commit 0/);
+  await set(null);
+  t.equal(await sign(), '');
+  t.match(await doctor(logs), /nothing is missing/);
+});
+
+await t.test('a remote that somebody pushed to stops every grant, the doctor shows it online, and its owner mends it', async (t) => {
+  const forge = farm.machine('forge');
+  const git = async (...args: string[]): Promise<string> => {
+    const { status, stdout, stderr } = await forge.run(['git', '-c', 'user.name=x', '-c', 'user.email=x@x', '-C', (await forge.run(['sh', '-c', 'find / -name build-logs-mirror.git -maxdepth 5 2>/dev/null | head -n 1'])).stdout.trim(), ...args]);
+    if (status !== 0) throw new Error(stderr);
+    return stdout.trim();
+  };
+  const ours = await git('rev-parse', 'main');
+  const foreign = await git('commit-tree', '-m', 'not ours', '-p', ours, `${ours}^{tree}`);
+  await git('update-ref', 'refs/heads/main', foreign);
+  t.equal(await sign(), 'HISTORY_DIVERGED');
+  const { stdout } = await logs.run(['build-infra', 'doctor', '--online'], { user: 'root' });
+  t.match(stdout, new RegExp(`^REMOTE_FORKED remote mirror shows commit ${foreign}, .*\\n$`));
+  t.equal((await audit()).status, 1);
+  await git('update-ref', 'refs/heads/main', ours);
+  let answer = 'not asked';
+  for (let tries = 0; tries < 40 && answer !== ''; tries++) {
+    if (tries > 0) await sleep(2000);
+    answer = await sign();
+  }
+  t.equal(answer, '');
+  const after = await audit();
+  t.equal(after.status, 0, after.out);
 });

@@ -47,7 +47,8 @@ export function write(root: string, path: string, content: string, owner: 'root'
 export function makeKeys(root: string, role: Role): { fingerprint: string | undefined; publicKey: string } {
   const home = join(root, role === 'build' ? 'root' : 'home/user');
   mkdirSync(home, { recursive: true });
-  const env = { PATH: '/usr/bin:/bin', HOME: home, BUILD_INFRA_ROOT: root };
+  // Not the default home of gpg, whose agent all trees would share where there is a /run/user: one would keep another's key.
+  const env = { PATH: '/usr/bin:/bin', HOME: root, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   const run = (...args: string[]): string => execFileSync(join(root, 'usr/lib/build-infra/make-keys'), [role, ...args], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] });
   const fingerprint = /-key ([0-9A-F]{40})$/m.exec(run())?.[1];
   const publicKey = fingerprint === undefined ? '' : run('export');

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Boots systemd over a provisioned tree, in namespaces of its own, and lets /out/check.sh look at it. Needs root and a kernel that lets it mount.
-#   provision-boot.sh TREE FEATURE OUT
+#   provision-boot.sh TREE OUT FEATURE...
 # The machine's own files lie below the tree in an overlay on a tmpfs, so nothing of it is written; /proc/sys is read only.
 set -eu
 if [ "${IN_NAMESPACE-}" != yes ]; then
   exec env IN_NAMESPACE=yes unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup "$0" "$@"
 fi
-tree=$1 feature=$2 out=$3
+tree=$1 out=$2
+shift 2
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$out/mnt"
 top=$out/mnt root=$out/mnt/root
@@ -32,7 +33,7 @@ echo 'user:x:1000:1000::/home/user:/bin/bash' >>"$root/etc/passwd"
 printf 'user:x:1000:\nqubes:x:98:user\n' >>"$root/etc/group"
 cp -a "$tree/." "$root/"
 mkdir -p "$root/run/qubes-service" "$root/out"
-touch "$root/run/qubes-service/$feature"
+for feature; do touch "$root/run/qubes-service/$feature"; done
 mount --bind "$out" "$root/out"
 cat >"$root/etc/systemd/system/boot-check.service" <<UNIT
 [Unit]

@@ -33,7 +33,8 @@ journalctl -q -u 'build-infra-*' -o cat >/out/journal
 async function withKeys(root: string, role: string, user: string, pillar: Pillar): Promise<Pillar> {
   const home = join(root, user === 'root' ? 'root' : 'home/user');
   mkdirSync(home, { recursive: true });
-  const env = { PATH: '/usr/bin:/bin', HOME: home, BUILD_INFRA_ROOT: root };
+  // GNUPGHOME: two default homes would share the agent of a machine that has /run/user.
+  const env = { PATH: '/usr/bin:/bin', HOME: home, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   const run = (...args: string[]): string => execFileSync(join(root, 'usr/lib/build-infra/make-keys'), [role, ...args], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] });
   const fingerprint = /-key ([0-9A-F]{40})$/m.exec(run())?.[1];
   if (fingerprint !== undefined) {
@@ -59,7 +60,7 @@ for (const vm of vmsOf(example())) {
     provision({ pillar: example(), vm: vm.name, root });
     const pillar = await withKeys(root, vm.role, vm.agentUser, example());
     provision({ pillar, vm: vm.name, root });
-    const done = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, `build-infra-${vm.role}`, out], { encoding: 'utf8', timeout: 100_000 });
+    const done = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...vm.features.map((feature) => feature.replace('service.', ''))], { encoding: 'utf8', timeout: 100_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';
     const sockets = vm.services.map((service) => `/run/build-infra/${service}.sock root:qubes 660`);
     if (vm.role === 'sys-net') sockets.push('/run/build-infra/webhook.http.sock user:user 600');

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The local farm's trees laid by Salt from the unpacked package, and by provision(): the same files, owners, modes and contents.
-import { lstatSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test, type Test } from 'tap';
+import t, { test, type Test } from 'tap';
 import { parse } from 'yaml';
 import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { provisionBySalt } from '../../agents/local/provision-by-salt/provision-by-salt.js';
+import { unpackedPackage } from '../../agents/local/provision-by-salt/salt-package.js';
 import { salted } from '../salt/rig.js';
 import { listing, temporary, top } from './package-tree.js';
 
@@ -20,6 +22,12 @@ async function farm(change: (pillar: Pillar) => void = () => undefined): Promise
 const pathOf = (line: string): string => line.split(' ').find((word) => word.startsWith('/')) as string;
 /** Files of a template, not of a VM. */
 const ofTemplate = (line: string): boolean => !line.includes(' folder ') && /^\/(usr\/(?!local\/)|etc\/(?!qubes\/policy\.d\/))/.test(pathOf(line));
+
+const work = mkdtempSync(join(tmpdir(), 'bi-by-salt-'));
+t.teardown(() => {
+  rmSync(work, { recursive: true, force: true });
+});
+let unpacked: string | undefined;
 
 class TwoFarms {
   readonly #folder: string;
@@ -35,8 +43,9 @@ class TwoFarms {
 
   async bySalt(pillar: Pillar): Promise<void> {
     this.changed = {};
+    unpacked ??= unpackedPackage(top, join(work, 'package'));
     await provisionBySalt({
-      pillar, work: join(this.#folder, 'work'), templates: join(this.#folder, 'templates'), rootOf: (machine) => this.rootOf(machine),
+      pillar, unpacked, work: join(this.#folder, 'work'), templates: join(this.#folder, 'templates'), rootOf: (machine) => this.rootOf(machine),
       done: (machine, changed) => {
         this.changed[machine] = changed;
       },

@@ -22,7 +22,8 @@ await test('two builds in two folders, by two users of other habits, give the sa
   mkdirSync(join(work, 'temporary files'));
   const again = makePackages(other, join(work, 'packages again'), {
     HOME: join(work, 'home'), TZ: 'Asia/Tokyo', LANG: 'tr_TR.UTF-8', LC_ALL: 'tr_TR.UTF-8', HOSTNAME: 'elsewhere', USER: 'somebody', RPM_BUILD_NCPUS: '7', TMPDIR: join(work, 'temporary files'),
-  });
+    // In there its own files seem to be of another account.
+  }, ['unshare', '--user', '--map-user=1000', '--map-group=1000', '--']);
   for (const kind of ['rpm', 'source'] as const) {
     t.equal(basename(again[kind]), basename(made[kind]));
     t.ok(readFileSync(again[kind]).equals(readFileSync(made[kind])), kind);
@@ -57,14 +58,16 @@ await test('every file is root\'s; folders of ours are closed to others, and not
   }
 });
 
-await test('the unpacked package is the tree of make install, and the licence', async (t) => {
+await test('the unpacked package is the tree of make install, the licence, and the page that says how to go on', async (t) => {
   const unpacked = unpack(made.rpm, join(work, 'unpacked'));
   must('make', ['install', `DESTDIR=${join(work, 'installed')}`], { cwd: tree });
   const shared = (line: string): boolean => !line.includes(' /usr');
   // Whose folders these are is for other packages to say; they are not in this one.
   const foreign = (line: string): boolean => /^folder 0755 \/(etc|srv)(\/(salt|formulas|pillar)(\/(minion\.d|base))?)?$/.test(line);
   t.strictSame(listing(unpacked).filter(shared).filter((line) => !foreign(line)), listing(join(work, 'installed')).filter((line) => !foreign(line)));
-  t.strictSame(query('-l').filter((name) => name.startsWith('/usr')), ['/usr/share/licenses/build-infra-dom0', '/usr/share/licenses/build-infra-dom0/LICENSE']);
+  t.strictSame(query('-l').filter((name) => name.startsWith('/usr')), [
+    '/usr/share/doc/build-infra-dom0', '/usr/share/doc/build-infra-dom0/deploy.md', '/usr/share/licenses/build-infra-dom0', '/usr/share/licenses/build-infra-dom0/LICENSE',
+  ]);
   t.strictSame(query('-l').filter((name) => !/^\/(usr|srv)\//.test(name)), [dropIn], 'no folder of another package');
 });
 

@@ -4,15 +4,17 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { provision } from '../../agents/local/provision/provision.js';
+import type { Option } from '../../agents/local/provision/vms.js';
 import { threeEnvironments } from '../local/provision-farm.js';
-import { applied, changes, contents, failures, made, Qubes } from './apply-qubes.js';
+import { applied, changes, contents, failures, made, ownVolume, Qubes } from './apply-qubes.js';
 import { makeRig } from './rig.js';
 
 const config = 'rw/config/build-infra';
 
 await test('a VM becomes what the farm says now: what changed arrives, what is no longer said goes, what hands did is mended', applied, async (t) => {
   const farm = threeEnvironments();
-  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'] });
+  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'], config: { grains_cache: true } });
   const qubes = new Qubes(t, rig);
   const ids = ['build-debian', 'sys-net', 'keys-debian', 'build-fedora'];
   const [first] = await qubes.call(ids);
@@ -65,11 +67,24 @@ await test('a VM becomes what the farm says now: what changed arrives, what is n
   t.notOk(existsSync(join(qubes.root('keys-debian'), config, 'keys.json')), 'a keys VM whose logs key was taken back believes nobody');
   t.strictSame([...contents(join(qubes.root('keys-debian'), config, 'public-keys')).keys()], [], `${logsKey} is gone`);
   t.ok(existsSync(join(qubes.root('build-fedora'), config, 'build.json')), 'what waited for its key is there once the key is');
+
+  const asFresh = (id: string, enabled: Option[]): void => {
+    const root = join(rig.folder, 'provisioned', `${id}-${enabled.length}`);
+    mkdirSync(join(rig.folder, 'provisioned'), { recursive: true });
+    provision({ pillar: farm, vm: id, root, enabled, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
+    const now = contents(qubes.root(id));
+    for (const [path, entry] of contents(root)) if (ownVolume.some((part) => path.startsWith(`${part}/`))) t.strictSame(now.get(path), entry, `${id} ${path} is as in a new VM`);
+  };
+  for (const id of ids) asFresh(id, ['ssh-proxy']);
+  rig.enable([]);
+  const [direct] = await qubes.call(['build-debian']);
+  t.strictSame([failures(direct?.get('build-debian')), changes(direct?.get('build-debian'))], [[], [`build-infra /${config}/ssh_config`]]);
+  asFresh('build-debian', []);
 });
 
 await test('a VM whose volume would not be kept stops with the reason and gets nothing; a link in the place of a folder is not followed', applied, async (t) => {
   const farm = threeEnvironments();
-  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'] });
+  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'], config: { grains_cache: true } });
   const qubes = new Qubes(t, rig);
   const ids = ['keys-debian', 'build-logs'];
   await qubes.layOut(...ids);

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cleanEnvironment, run, salted, saltPython, top, type Applied, type Returned, type Rig } from './rig.js';
+import { cleanEnvironment, run, salted, saltPython, top, type Applied, type Rendered, type Returned, type Rig } from './rig.js';
 
 const standIns = join(top, 'test/salt/stand-ins');
 const isRoot = process.getuid?.() === 0;
@@ -51,10 +51,13 @@ export class Qubes {
 
   /** The same salt-call as each id, `times` times one after the other; what each time said. Two ids at once. */
   async call(ids: string[], args: string[] = ['state.highstate'], times = 1, grains?: Record<string, unknown>): Promise<Map<string, Applied>[]> {
-    const rendered = await this.rig.render(ids, { want: [], ...(grains === undefined ? {} : { grains }) });
+    // dom0 makes its own pillar, in the run.
+    const others = ids.filter((id) => id !== 'dom0');
+    const rendered = others.length === 0 ? new Map<string, Rendered>() : await this.rig.render(others, { want: [], ...(grains === undefined ? {} : { grains }) });
     const pairs: string[][] = [];
     for (let at = 0; at < ids.length; at += 2) pairs.push(ids.slice(at, at + 2));
     const rounds = Array.from({ length: times }, () => pairs).flat().map((pair) => pair.map((id) => {
+      if (id === 'dom0') return { id, root: this.root(id), argv: this.rig.saltCall(join(this.rig.folder, 'dom0'), args) };
       const found = rendered.get(id);
       if (found === undefined || found.errors.length > 0) throw new Error(`the pillar of ${id}: ${found?.errors.join('\n') ?? 'nothing'}`);
       return { id, root: this.root(id), argv: this.rig.saltCall(found.config, args) };

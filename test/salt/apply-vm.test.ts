@@ -14,7 +14,7 @@ const onVolume = (path: string): boolean => ownVolume.some((part) => path.starts
 
 await test('every VM gets from Salt what provision would lay, at once, and keeps it over a reboot', applied, async (t) => {
   const farm = threeEnvironments();
-  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'] });
+  const rig = makeRig(t, { farm, enable: ['ssh-proxy', 'webhooks'], config: { grains_cache: true } });
   const qubes = new Qubes(t, rig);
   // Each role; the one with every setting; those that wait for a key. A salt-call takes more than a second.
   const ids = ['sys-net', 'build-logs', 'keys-debian', 'build-ubuntu', 'keys-fedora', 'build-fedora'];

@@ -84,7 +84,7 @@ await test('no pillar and no top branches on a grain but the id', async (t) => {
   const root = installedTree();
   for (const path of filesBelow(root).filter((one) => one.endsWith('.top') || one.startsWith(join(root, 'srv/pillar')))) {
     if (path.endsWith('.yaml')) continue;
-    const grains = [...readFileSync(path, 'utf8').matchAll(/(?:__grains__|grains)(?:\[['"]([\w:]+)['"]\]|\.(\w+)|\.get\(['"]([\w:]+)['"])/g)].map(([, a, b, c]) => a ?? b ?? c);
+    const grains = [...readFileSync(path, 'utf8').matchAll(/(?:__grains__|grains)(?:\[['"]([\w:]+)['"]\]|\.get\(['"]([\w:]+)['"]|\.(\w+))/g)].map(([, a, b, c]) => a ?? b ?? c);
     t.strictSame(grains.filter((grain) => grain !== 'id'), [], relative(root, path));
   }
 });

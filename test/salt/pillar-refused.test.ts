@@ -72,9 +72,10 @@ await test('on a refused farm dom0 has one failing state with that line, and no 
   t.strictSame(Object.values(applied.states).map(({ result, comment, changes }) => ({ result, comment, changes })), [{ result: false, comment: line, changes: {} }]);
 });
 
-await test('without the pillar top no id gets anything', salted, async (t) => {
-  const rig = makeRig(t, { farm: example(), config: { pillar_roots: { base: [] } } });
-  const found = await rig.render(['dom0', 'keys-debian']);
-  t.strictSame(found.get('keys-debian')?.top, {});
-  t.match(found.get('dom0'), { pillar: {}, errors: [] });
+await test('without the pillar top dom0 says what to run, and no other id has a top', salted, async (t) => {
+  const rig = makeRig(t, { farm: example(), enable: ['ssh-proxy', 'webhooks'], config: { pillar_roots: { base: [] } } });
+  const found = await rig.render(['dom0', ...others]);
+  t.match(found.get('dom0')?.lowstate, [{ state: 'test', fun: 'fail_without_changes', comment: /^NO_PILLAR: .*top\.enable build-infra pillar=True/ }]);
+  t.equal(found.get('dom0')?.lowstate.length, 1);
+  for (const id of others) t.strictSame([found.get(id)?.top, found.get(id)?.errors], [{}, []], `${id} gets nothing`);
 });

@@ -107,11 +107,12 @@ await test('what the driver renders is what salt-call prints', salted, async (t)
   const found = await rig.render(ids);
   for (const id of ids) {
     const call = async (config: string, ...args: string[]): Promise<unknown> => (JSON.parse((await run(rig.saltCall(config, args), { env: rig.environment })).stdout) as { local: unknown }).local;
+    const { config } = await rig.prepare(id);
+    t.strictSame(await call(config, 'state.show_lowstate'), found.get(id)?.lowstate, `${id}: state.show_lowstate`);
+    if (id !== 'keys-fedora') continue;
     // As qubesctl asks dom0 for the pillar and the top of a VM.
     t.strictSame(await call(`${rig.folder}/dom0`, `--id=${id}`, 'pillar.items'), found.get(id)?.pillar, `${id}: pillar.items`);
     t.strictSame(await call(`${rig.folder}/dom0`, `--id=${id}`, 'state.show_top'), found.get(id)?.top, `${id}: state.show_top`);
-    const { config } = await rig.prepare(id);
-    t.strictSame(await call(config, 'state.show_lowstate'), found.get(id)?.lowstate, `${id}: state.show_lowstate`);
     t.strictSame(await call(config, 'state.show_highstate'), found.get(id)?.highstate, `${id}: state.show_highstate`);
   }
 });

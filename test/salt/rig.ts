@@ -20,7 +20,7 @@
 // vm/<id>/ what a VM's run needs, machine.json the dom0 of the stand-ins ({"vms": {}} unless given), whose programs come first in PATH.
 // The stand-ins of test/salt/stand-ins/{_modules,_states} are loaded for every id, unless standIns: false. rig.environment is what all runs get.
 import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -103,16 +103,7 @@ export function installedTree(): string {
   if (from !== undefined) return staged = from;
   const folder = mkdtempSync(join(tmpdir(), 'build-infra-tree-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const dist = join(folder, 'dist');
-  cpSync(join(top, 'dist'), dist, { recursive: true });
-  // A bundle that is not made yet, in the middle of an edit: its file is there all the same.
-  for (const manifest of readdirSync(join(top, 'salt/build-infra/manifests'))) {
-    for (const [, name] of readFileSync(join(top, 'salt/build-infra/manifests', manifest), 'utf8').matchAll(/source: dist\/([\w.-]+)/g)) {
-      if (!existsSync(join(dist, name as string))) writeFileSync(join(dist, name as string), '// not bundled yet\n');
-    }
-  }
-  execFileSync('make', ['-s', '-C', top, 'install', `DIST=${dist}`, `DESTDIR=${folder}`], { stdio: ['ignore', 'ignore', 'inherit'], env: cleanEnvironment() });
-  rmSync(dist, { recursive: true });
+  execFileSync('make', ['-s', '-C', top, 'install', `DESTDIR=${folder}`], { stdio: ['ignore', 'ignore', 'inherit'], env: cleanEnvironment() });
   return staged = folder;
 }
 

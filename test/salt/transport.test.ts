@@ -23,7 +23,8 @@ async function disposable(rig: Rig, vm: string): Promise<{ argv: string[]; env: 
     pillar_roots: { base: [join(rig.folder, 'vm', vm, 'pillar')] },
   };
   writeFileSync(join(folder, 'master'), JSON.stringify(master));
-  writeFileSync(join(folder, 'roster'), JSON.stringify({ [vm]: { host: vm, user: 'root', timeout: 60 } }));
+  // By the same path salt-ssh keeps files of the VM here and there: below our own folder, not in this machine's /var/tmp.
+  writeFileSync(join(folder, 'roster'), JSON.stringify({ [vm]: { host: vm, user: 'root', timeout: 60, thin_dir: join(folder, 'thin') } }));
   return {
     folder, argv: [saltPython, join(top, '.venv-salt/bin/salt-ssh'), '--config-dir', folder, '--wipe', '--out=json', '--out-indent=-1', '--no-color', '-l', 'error', vm],
     env: { ...rig.environment, PATH: `${join(folder, 'bin')}:/usr/sbin:/usr/bin:/sbin:/bin`, HOME: folder },
@@ -37,9 +38,9 @@ await test('a keys VM is set up through salt-ssh as build-infra provision would,
   const qubes = new Qubes(t, rig);
   await qubes.layOut(vm);
   const root = qubes.root(vm);
-  mkdirSync(join(root, 'var/tmp'), { recursive: true, mode: 0o1777 });
+  const { argv, env, folder } = await disposable(rig, vm);
+  mkdirSync(join(root, folder), { recursive: true });
   const before = contents(root);
-  const { argv, env } = await disposable(rig, vm);
   const salt = async (...args: string[]): Promise<{ status: number | null; states: Returned[] }> => {
     const done = await run([...argv, ...args], { env: { ...env, BUILD_INFRA_QUBE: root } });
     const said = (): string => `${done.stdout}${done.stderr}`.slice(0, 4000);
@@ -71,7 +72,7 @@ await test('a keys VM is set up through salt-ssh as build-infra provision would,
   t.ok(laid.length > 10);
   for (const [path, entry] of laid) t.strictSame(now.get(path), entry, path);
   t.strictSame([...now].filter(onVolume).map(([path]) => path).filter((path) => !before.has(path) && !laid.some(([one]) => one === path)), [], 'nothing else is on its volume');
-  t.strictSame(readdirSync(join(root, 'var/tmp')), [], 'the thin Salt is wiped');
+  t.strictSame(readdirSync(join(root, folder)), [], 'the thin Salt is wiped');
 
   const second = await salt('state.highstate');
   t.strictSame([second.status, second.states.filter(({ result, changes }) => result !== true || Object.keys(changes).length > 0)], [0, []], 'a second run changes nothing');

@@ -2,7 +2,7 @@
 // The same trees as provision() lays, laid by the formula: as qubesctl does it, dom0 first, then the templates, then each VM, with the pillar that dom0
 // has for it and nothing else of dom0. A VM's tree has its template's /usr and /etc, so on a template that several roles share it has the units of all.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { findTree } from '../provision/provision.js';
@@ -24,6 +24,8 @@ export interface BySaltOptions {
   done: (machine: string, changed: string[]) => void;
   /** the checkout; by default found above this program */
   tree?: string;
+  /** where an unpacked package lies (unpackedPackage); by default it is made */
+  unpacked?: string | undefined;
 }
 
 interface FarmVm { name: string; template: string }
@@ -57,9 +59,10 @@ class FarmSalt {
   constructor(options: BySaltOptions) {
     this.#options = options;
     this.#tree = options.tree ?? findTree();
-    this.#package = unpackedPackage(this.#tree, join(options.work, 'package'));
-    const states = join(this.#package, formula, 'build-infra');
-    this.#folders = templateFolders(join(states, 'manifests'));
+    rmSync(options.work, { recursive: true, force: true });
+    this.#package = join(options.work, 'dom0');
+    cpSync(options.unpacked ?? unpackedPackage(this.#tree, join(options.work, 'package')), this.#package, { recursive: true });
+    this.#folders = templateFolders(join(this.#package, formula, 'build-infra/manifests'));
     // What "qubesctl top.enable" of the formula and both options leaves.
     for (const root of ['salt', 'pillar']) write(join(this.#package, 'srv', root, 'top.sls'), top);
     mkdirSync(join(this.#package, 'srv/salt/_tops/base'), { recursive: true });

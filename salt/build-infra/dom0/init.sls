@@ -6,6 +6,7 @@ include:
   - build-infra.dom0.net-vm
   - build-infra.dom0.policy
   - build-infra.dom0.vms
+  - build-infra.dom0.defaults
   - build-infra.dom0.volumes
   - build-infra.dom0.removed
 {%- else %}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Our templates are clones. The stock one is fetched where it is missing, and never changed: others use it.
 {%- set templates = salt['pillar.get']('build-infra:template-vms', []) %}
-{%- for source in templates|map(attribute='source')|unique %}
+{#- Salt's unique has no order. -#}
+{%- for source in templates|map(attribute='source')|unique|sort %}
 build-infra source {{ source }}:
   qvm.template_installed:
     - name: {{ source }}

@@ -18,7 +18,7 @@ build-infra vm {{ vm.name }}:
       # Lower case and quoted: None would be taken for the name of a VM.
       - netvm: {{ (vm.netvm or 'none')|json }}
       - autostart: {{ vm.autostart|json }}
-      {%- for name in ['memory', 'maxmem', 'vcpus'] if vm.get(name) is not none %}
+      {%- for name in ['memory', 'maxmem', 'vcpus'] if name in vm %}
       - {{ name }}: {{ vm[name] }}
       {%- endfor %}
     {%- endif %}

@@ -128,7 +128,10 @@ def inside(job, request, out, err):
     os.environ.update(job['env'])
     if not is_salt_call(job['argv']):
         os.execvp(job['argv'][0], job['argv'])
+    import gc
     import salt.scripts
+    # It lives for a second.
+    gc.disable()
     sys.argv = job['argv'][1:]
     try:
         salt.scripts.salt_call()
@@ -178,6 +181,10 @@ def finish(started):
 def main():
     request = json.load(sys.stdin)
     os.umask(0o022)
+    if sys.base_prefix != '/usr':
+        if sys.base_prefix == '/usr/local':
+            sys.exit('Python is in /usr/local, which a qube has on its own volume: make the virtual environment with /usr/bin/python3')
+        request['see'].append(sys.base_prefix)
     if any(job['argv'] is not None and is_salt_call(job['argv']) for jobs in request['rounds'] for job in jobs):
         # What every salt-call reads; its children have it from here.
         import salt.cli.call, salt.cli.caller, salt.client, salt.fileclient, salt.loader, salt.minion, salt.pillar, salt.scripts, salt.state  # noqa: E401,F401

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Stands in for the qvm states of dom0. Where the real ones silently drop what they do not know, these fail: unknown action, key, flag, or a
-value of the wrong kind. Unlike the real prefs they change nothing with test=True."""
+"""Stands in for the qvm states of dom0. Where the real ones silently drop what they do not know, these fail (qvm_schema.py: unknown action, key,
+flag, or a value of the wrong kind). Unlike the real prefs they change nothing with test=True."""
 import copy
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+for folder in ('../..', '..'):
+    sys.path.insert(0, os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)))
 import dom0_machine as dom0  # noqa: E402
+import qvm_schema  # noqa: E402
 
 __virtualname__ = 'qvm'
 
 ORDER = ['exists', 'running', 'missing', 'halted', 'absent', 'present', 'clone', 'prefs', 'devices', 'service', 'features', 'firewall', 'tags', 'unpause', 'pause',
          'shutdown', 'kill', 'start', 'run']
-PREFS = {'autostart', 'debug', 'default_user', 'default_dispvm', 'devices_denied', 'management_dispvm', 'guivm', 'audiovm', 'template_for_dispvms', 'dispvm_allowed',
-         'virt_mode', 'label', 'last_backup', 'include_in_backups', 'installed_by_rpm', 'ip', 'kernel', 'kernelopts', 'mac', 'maxmem', 'memory', 'netvm',
-         'pci_strictreset', 'pcidevs', 'provides_network', 'template', 'qrexec_timeout', 'updateable', 'vcpus'}
 MAY_BE_NONE = {'netvm', 'guivm', 'audiovm', 'default_dispvm', 'devices_denied', 'management_dispvm'}
 
 
@@ -22,78 +21,42 @@ def __virtual__():
     return __virtualname__
 
 
-def _options(given, keys, flags=()):
-    """A list of one-key mappings and bare words, as qvm.vm takes it; `flags` is a list by itself."""
-    if not isinstance(given, list):
-        raise dom0.Refused(f'not a list: {given!r}')
-    found = {}
-    for one in given:
-        if not isinstance(one, dict) or len(one) != 1:
-            raise dom0.Refused(f'not a mapping of one key: {one!r}')
-        ((key, value),) = one.items()
-        if key in found:
-            raise dom0.Refused(f'{key} stands twice')
-        if key == 'flags' and flags:
-            unknown = [flag for flag in value if flag not in flags]
-            if unknown:
-                raise dom0.Refused(f'unknown flag: {unknown[0]}')
-        elif key not in keys:
-            raise dom0.Refused(f'unknown key: {key}')
-        found[key] = value
-    return found
-
-
-def _names(value):
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise dom0.Refused(f'not a list of names: {value!r}')
-    if len(set(value)) != len(value):
-        raise dom0.Refused(f'a name stands twice: {value!r}')
-    return value
-
-
-def _present(content, name, given):
-    want = _options(given, {'template', 'label', 'class', 'mem', 'vcpus', 'root-move-from', 'root-copy-from'}, {'standalone', 'hvm', 'hvm-template', 'proxy', 'net', 'quiet'})
+def _present(content, name, want):
     if name not in content['vms']:
         dom0.add(content, name, want.get('class', 'AppVM'), want['template'], want['label'])
 
 
-def _prefs(content, name, given):
-    for key, value in _options(given, PREFS | {key.replace('_', '-') for key in PREFS}).items():
+def _prefs(content, name, want):
+    for key, value in want.items():
         pref = key.replace('-', '_')
         if pref in MAY_BE_NONE and value in ('none', ''):
             value = None
-        elif pref in MAY_BE_NONE | {'template', 'label'} and not isinstance(value, str):
-            raise dom0.Refused(f'{key} is not a name: {value!r}')
         if value == '*default*':
             dom0.find(content, name)['prefs'].pop(pref, None)
-        else:
-            dom0.set_pref(content, name, pref, value) if dom0.find(content, name)['prefs'].get(pref, ()) != value else None
+        elif dom0.find(content, name)['prefs'].get(pref, ()) != value:
+            dom0.set_pref(content, name, pref, value)
 
 
-def _features(content, name, given):
-    want = _options(given, {'enable', 'disable', 'default', 'set'})
+def _features(content, name, want):
     for action, value in (('enable', '1'), ('disable', ''), ('default', None)):
-        for feature in _names(want.get(action, [])):
+        for feature in want.get(action, []):
             dom0.set_feature(content, name, feature, value)
     for one in want.get('set', []):
         ((feature, value),) = one.items()
         dom0.set_feature(content, name, feature, value)
 
 
-def _tags(content, name, given):
-    want = _options(given, {'add', 'present', 'del', 'absent'})
+def _tags(content, name, want):
     for action in ('add', 'present', 'del', 'absent'):
-        for tag in _names(want.get(action, [])):
+        for tag in want.get(action, []):
             dom0.set_tag(content, name, tag, action in ('add', 'present'))
 
 
-def _shutdown(content, name, given):
-    _options(given, {'exclude'}, {'force', 'wait', 'all', 'kill'})
+def _shutdown(content, name, want):
     dom0.shut_down(content, name)
 
 
-def _exists(content, name, given):
-    _options(given, (), {'quiet', 'template'})
+def _exists(content, name, want):
     dom0.find(content, name)
 
 
@@ -119,38 +82,39 @@ def _apply(name, work):
     return ret
 
 
-def vm(name, actions=None, **kwargs):
+def _checked(name, fun, given, work):
+    problems = list(qvm_schema.qvm_problems({'name': name, 'fun': fun, **given}, set(given)))
+    if problems:
+        return {'name': name, 'changes': {}, 'result': False, 'comment': problems[0]}
+    return _apply(name, work)
+
+
+def vm(name, **kwargs):
     """One VM: sub-actions in a fixed order, or in that of `actions`."""
-    kwargs = {key: value for key, value in kwargs.items() if not key.startswith('__')}
-    order = actions if actions is not None else ORDER
-    unknown = [key for key in kwargs if key not in order]
-    if unknown:
-        return {'name': name, 'changes': {}, 'result': False, 'comment': f'Unknown action keyword: {unknown[0]}'}
+    given = {key: value for key, value in kwargs.items() if not key.startswith('__')}
 
     def work(content):
-        for action in order:
-            if action in kwargs:
+        for action in given.get('actions', ORDER):
+            if action in given:
                 if action not in DONE:
                     raise dom0.Refused(f'this stand-in cannot {action}')
-                DONE[action](content, name, kwargs[action])
-    return _apply(name, work)
+                DONE[action](content, name, {key: value for one in given[action] for key, value in one.items()})
+    return _checked(name, 'vm', given, work)
 
 
-def clone(name, source, flags=()):
+def clone(name, source, **kwargs):
     """A new VM like `source`; nothing where it is there already."""
     def work(content):
-        if set(flags) - {'shutdown', 'quiet'}:
-            raise dom0.Refused(f'unknown flag: {flags}')
         if name not in content['vms']:
             dom0.clone(content, source, name)
-    return _apply(name, work)
+    return _checked(name, 'clone', {'source': source, **{key: value for key, value in kwargs.items() if not key.startswith('__')}}, work)
 
 
-def template_installed(name, fromrepo=None, pool=None):
+def template_installed(name, **kwargs):
     """A template from the repositories: any that the machine says there is."""
     def work(content):
         if name not in content['vms']:
             if name not in content['repository']:
                 raise dom0.Refused(f'no match for template: {name}')
             dom0.add(content, name, 'TemplateVM', None, 'black')
-    return _apply(name, work)
+    return _checked(name, 'template_installed', {key: value for key, value in kwargs.items() if not key.startswith('__')}, work)

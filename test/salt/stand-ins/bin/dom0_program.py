@@ -31,14 +31,24 @@ DEFAULTS = {'template': None, 'label': 'red', 'netvm': 'sys-firewall', 'autostar
 
 
 def prefs(words):
+    if words[:1] == ['--default'] and len(words) == 3:
+        with dom0.machine(write=True) as content:
+            dom0.find(content, words[1])['prefs'].pop(words[2], None)
+        return 0
+    hide = words[:1] == ['--hide-default']
+    if hide and len(words) == 2:
+        words = words[1:]
     if len(words) not in (1, 2) or words[0].startswith('-'):
         raise dom0.Refused(f'not understood: {words}')
     with dom0.machine() as content:
         found = dom0.find(content, words[0])['prefs']
     if len(words) == 2:
-        print({**DEFAULTS, **found}.get(words[1]))
+        value = {**DEFAULTS, **found}.get(words[1])
+        # The real one says nothing at all for what is not set, and None in its list.
+        if value is not None:
+            print(value)
     else:
-        for name, value in sorted({**DEFAULTS, **found}.items()):
+        for name, value in sorted({**({} if hide else DEFAULTS), **found}.items()):
             print(f"{name:20}  {'-' if name in found else 'D'}  {value}")
     return 0
 
