@@ -7,7 +7,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { readAptProxies, readAptSources } from '../debian-engine/apt-sources.js';
 import { baseTar, unpackChroot } from '../debian-engine/base-chroot.js';
-import { buildJail, installJail } from '../debian-engine/jail.js';
+import { buildJail } from '../debian-engine/jail.js';
 import type { EngineJob } from '../engine-contract.js';
 import { runLogged, type LineSink } from '../logged-program.js';
 import { proxyEnvironment } from '../program.js';
@@ -15,7 +15,6 @@ import type { RpmEngineOptions } from './engine-options.js';
 import { distMacro, type PlannedBuild } from './spec-query.js';
 
 export const mockProgram = '/usr/bin/mock';
-const installMs = 1800_000;
 
 /** What makes two builds of one tree the same bytes, with SOURCE_DATE_EPOCH and the same _topdir. */
 export function reproducibleMacros(epoch: number): [name: string, value: string][] {
@@ -28,25 +27,15 @@ export function reproducibleMacros(epoch: number): [name: string, value: string]
 
 const defines = (macros: readonly [string, string][]): string[] => macros.flatMap(([name, value]) => ['--define', `${name} ${value}`]);
 
-/** The clean chroot with rpm and what the distribution's options add. @throws Refusal NO_CHROOT, NO_MIRROR, NO_BUILD_DEPENDENCIES */
+/** The clean chroot with rpm and what the distribution's options add; nothing is installed for a job. @throws Refusal NO_CHROOT, NO_MIRROR */
 export async function makeRpmChroot(job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<string> {
   const suite = options.suite ?? 'bookworm';
   const sources = await readAptSources(suite);
   const proxies = await readAptProxies();
+  const tar = await baseTar(job.cache, suite, sources, proxies, log, ['rpm', ...options.packages ?? []]);
   const chroot = join(job.work, 'chroot');
-  await unpackChroot(await baseTar(job.cache, suite, sources, proxies, log), chroot, sources, proxies, log);
+  await unpackChroot(tar, chroot, sources, proxies, log);
   makeFolder(join(chroot, 'build'));
-  const debs = join(job.cache, 'debs');
-  // Not the lists of the Debian engine, which may be at work for the same suite.
-  const lists = join(job.cache, 'lists', `rpm-${createHash('sha256').update(`${suite} ${job.dist}`).digest('hex').slice(0, 12)}`);
-  for (const folder of [debs, lists]) makeFolder(join(folder, 'partial'));
-  for (const argv of [['update'], ['install', '--no-install-recommends', 'rpm', ...options.packages ?? []]]) {
-    const command = ['apt-get', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=3', '-o', 'Dpkg::Use-Pty=0', '-o', 'Dir::Cache::Archives=/var/cache/apt/archives', '-o', 'DPkg::Lock::Timeout=600', '-qq', '-y', ...argv];
-    const status = await runLogged(installJail(chroot, [[debs, '/var/cache/apt/archives'], [lists, '/var/lib/apt/lists']], proxyEnvironment(), command), log, {
-      timeoutMs: installMs, label: `in the chroot, with network: ${command.join(' ')}`,
-    });
-    if (status !== 0) throw new Refusal('NO_BUILD_DEPENDENCIES', `apt-get ${argv[0]} ended with ${status}`);
-  }
   return chroot;
 }
 

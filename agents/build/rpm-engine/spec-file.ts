@@ -78,9 +78,10 @@ export function readPackageLine(untrustedLine: string): SpecPackage {
 /** @throws Refusal BAD_SPEC, SOURCE_NOT_IN_TREE (a source whose name is none of a file) */
 export function readSourceQuery(untrustedText: string): SpecSource {
   const [first = '', ...rest] = untrustedText.trimEnd().split('\n');
+  const source = readPackageLine(first);
   const files = rest.filter((line) => line !== '' && line !== 'file (none)').map((line) => line.replace(/^file /, ''));
   for (const file of files) if (!matches(fileNamePattern, file)) throw new Refusal('SOURCE_NOT_IN_TREE', `"${printable(file)}" is not a file name that is taken`);
-  return { ...readPackageLine(first), files };
+  return { ...source, files };
 }
 
 /** @throws Refusal BAD_SPEC */
