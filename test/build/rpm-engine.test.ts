@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The RPM engine with a real clean chroot and a real rpmbuild: the same bytes twice, and nothing that the spec did not announce.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, linkSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -13,6 +13,7 @@ import { buildInChroot, makeRpmChroot } from '../../agents/build/rpm-engine/pack
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
 import { rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
 import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
+import type { HashedFile } from '../../agents/shared/formats/intent.js';
 import { chrootCache } from './build-vm.js';
 import { buildHere, codeOf, engineJob, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
@@ -49,7 +50,7 @@ void t.test('a build that misbehaves', needsRoot, async (t) => {
   t.teardown(() => place.end());
   const work = engineJob(place, place.make('source'), { cache: chrootCache });
   const chroot = await makeRpmChroot(work, {}, new Lines());
-  const build = async (files: Files, change: Partial<EngineJob> = {}): Promise<{ code: string; text: string; left: string[] }> => {
+  const build = async (files: Files, change: Partial<EngineJob> = {}): Promise<{ code: string; text: string; left: HashedFile[] }> => {
     const own = makePlace();
     const log = new Lines();
     rmSync(join(chroot, 'build'), { recursive: true, force: true });
@@ -61,7 +62,7 @@ void t.test('a build that misbehaves', needsRoot, async (t) => {
       await buildInChroot(chroot, plan, job, undefined, log);
       await takePackages(join(chroot, 'build'), job.output, plan, chroot);
     });
-    const left = readdirSync(job.output);
+    const left = readdirSync(job.output).sort().map((name) => hashFile(job.output, name));
     own.end();
     return { code, text: log.text(), left };
   };
@@ -109,12 +110,27 @@ void t.test('a build that misbehaves', needsRoot, async (t) => {
     });
   }
 
-  await t.test('makes a package for this machine', async (t) => {
-    const spec = tinySpec({ build: 'gcc -g -O2 -o greet greet.c', install: 'install -D -m 755 greet %{buildroot}/usr/bin/greet', files: '/usr/bin/greet' }).replace('BuildArch: noarch\n', '%global _enable_debug_packages 1\n');
-    const { code, text, left } = await build(tinyTree(spec, { 'greet.c': 'int main(void) { return 0; }\n' }));
-    t.equal(code, 'none', text.slice(-3000));
-    t.ok(left.includes(`demo-rpm-1.2-1.${rpmArchitecture()}.rpm`), left.join());
+  await t.test('compiles for this machine, and a rebuild gives the same bytes', async (t) => {
+    const spec = tinySpec({ build: 'gcc -g -O2 -o greet greet.c', install: 'install -D -m 755 greet %{buildroot}/usr/bin/greet', files: '/usr/bin/greet' }).replace('BuildArch: noarch\n', '');
+    const files = tinyTree(spec, { 'greet.c': 'int main(void) { return sizeof __DATE__ + sizeof __TIME__; }\n' });
+    const [one, two] = [await build(files), await build(files)];
+    t.equal(one.code, 'none', one.text.slice(-3000));
+    t.same(one.left.map((file) => file.name), [`demo-rpm-1.2-1.${rpmArchitecture()}.rpm`, 'demo-rpm-1.2-1.src.rpm'].sort());
+    t.same(one.left, two.left);
   });
+});
+
+void t.test('an engine that cannot build says why in a file, and leaves nothing', async (t) => {
+  const place = makePlace();
+  t.teardown(() => place.end());
+  const job = engineJob(place, writeTree(place.make('source'), { greeting: '' }));
+  writeFileSync(join(place.folder, 'job.json'), JSON.stringify(job));
+  const engine = new URL('../../agents/build/rpm-engine/engine.js', import.meta.url).href;
+  const run = spawnSync(process.execPath, ['--input-type=module', '--eval', `process.exitCode = await (await import('${engine}')).runEngine('${place.folder}/job.json');`], { encoding: 'utf8' });
+  t.equal(run.status, 1, run.stderr);
+  t.match(run.stdout, /^== NO_SPEC: /m);
+  t.match(JSON.parse(readFileSync(join(job.output, 'failure.json'), 'utf8')), { format: 'build-infra/engine-failure@1', code: 'NO_SPEC' });
+  t.notOk(existsSync(job.work));
 });
 
 void t.test('what a hostile build left in place of a package is not taken', async (t) => {

@@ -8,7 +8,7 @@ import type { EngineJob } from '../../agents/build/engine-contract.js';
 import { readEngineOptions } from '../../agents/build/rpm-engine/engine-options.js';
 import { mockCommands } from '../../agents/build/rpm-engine/package-build.js';
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
-import { findSpec, refuseOtherVersion } from '../../agents/build/rpm-engine/spec-file.js';
+import { findSpec, refuseOtherVersion, rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
 import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
 import { codeOf, engineJob, epoch, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
@@ -38,6 +38,13 @@ void t.test('a spec says what will come of it, with and without the distribution
   t.same(planned.packages.map((one) => [one.name, one.epoch, one.version, one.release, one.arch]), [['demo-rpm', '2', '1.2', '3.fc41', 'noarch'], ['other', '2', '7', '3.fc41', 'noarch']]);
   t.same([...planned.source.files].sort(), ['demo-rpm-1.2.tar.gz', 'fix.patch']);
   t.same(planned.debugPackages, []);
+});
+
+void t.test('packages with debug information may come, and need not', needsRoot, async (t) => {
+  const { plan } = setUp(t, tinyTree(tinySpec({ head: '%debug_package' }).replace('BuildArch: noarch\n', '')));
+  const planned = await plan();
+  t.same(planned.packages.map((one) => one.name), ['demo-rpm']);
+  t.same([...new Set(planned.debugPackages.map((one) => `${one.name}.${one.arch}`))], [`demo-rpm-debuginfo.${rpmArchitecture()}`, `demo-rpm-debugsource.${rpmArchitecture()}`]);
 });
 
 void t.test('packaging/ may hold the spec', async (t) => {

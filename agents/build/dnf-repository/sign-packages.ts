@@ -58,7 +58,7 @@ export async function signPackagesFor(job: Job, dist: string, options: SignOptio
   // What rpmsign leaves when it is killed; a package is replaced by a rename, so each is as built or signed.
   for (const name of readdirSync(part)) if (!names.includes(name)) rmSync(join(part, name), { recursive: true });
   for (const name of names) {
-    if (existsSync(join(part, name)) && isWhole(part, name)) continue;
+    if (existsSync(join(part, name)) && isSignedAlready(part, frozen, name)) continue;
     copyFileSync(join(frozen, name), join(part, name));
     chmodSync(join(part, name), 0o644);
   }
@@ -74,10 +74,11 @@ export async function signPackagesFor(job: Job, dist: string, options: SignOptio
   return names.map((name) => hashFile(signed, name));
 }
 
-/** A copy that a kill cut is made again. */
-function isWhole(folder: string, name: string): boolean {
+/** Signed before a kill. What was cut, or is of an earlier build, is copied again. */
+function isSignedAlready(folder: string, frozen: string, name: string): boolean {
   try {
-    return readRpmFile(folder, name).signatures.length > 0;
+    const { signatures, unsigned } = readRpmFile(folder, name);
+    return signatures.length > 0 && unsigned === readRpmFile(frozen, name).unsigned;
   } catch (error) {
     if (error instanceof Refusal) return false;
     throw error;

@@ -13,9 +13,11 @@ export interface PlannedBuild {
   sourcePackage: string;
   /** each of them must come out of the build */
   packages: SpecPackage[];
-  /** with these, which rpm makes where there is something to debug */
+  /** these may come too: rpm makes them where there is something to debug */
   debugPackages: SpecPackage[];
 }
+
+const isDebug = ({ name }: SpecPackage): boolean => /-debug(?:info|source)$/.test(name);
 
 /** `dist` is always said: no configuration of a VM or chroot decides it. */
 export function distMacro(distTag: string | undefined): string[] {
@@ -42,10 +44,11 @@ export async function planBuild(job: EngineJob, root: string, distTag: string | 
   if (plain.name !== spec.name) throw new Refusal('BAD_SPEC', `${spec.file} says "Name: ${spec.name}" and means ${plain.name}`);
   refuseOtherVersion(job.version, plain);
   const source = readSourceQuery(await ask(...distMacro(distTag), '-q', '--srpm', '--qf', sourceQuery));
-  const packages = readPackageQuery(await ask(...distMacro(distTag), '-q', '--builtrpms', '--qf', `${packageQuery}\\n`));
-  const names = new Set(packages.map((one) => one.name));
-  const debugOf = (one: SpecPackage, name: string): SpecPackage => ({ ...one, name });
+  const built = readPackageQuery(await ask(...distMacro(distTag), '-q', '--builtrpms', '--qf', `${packageQuery}\\n`));
+  const packages = built.filter((one) => !isDebug(one));
   const arched = packages.filter((one) => one.arch !== 'noarch');
-  const debugPackages = arched.flatMap((one) => [debugOf(one, `${one.name}-debuginfo`), debugOf({ ...one, version: source.version, release: source.release }, `${source.name}-debugsource`)]);
-  return { spec, source, sourcePackage: rpmFileName({ ...source, arch: 'src' }), packages, debugPackages: debugPackages.filter((one) => !names.has(one.name)) };
+  const debugPackages = [...built.filter(isDebug), ...arched.flatMap((one) => [
+    { ...one, name: `${one.name}-debuginfo` }, { ...one, name: `${source.name}-debugsource`, version: source.version, release: source.release },
+  ])];
+  return { spec, source, sourcePackage: rpmFileName({ ...source, arch: 'src' }), packages, debugPackages };
 }
