@@ -260,6 +260,39 @@ void t.test('signed packages become a repository that dnf reads back and install
   });
 });
 
+void t.test('an upload that is cut changes nothing for readers, and goes on without a second signature', async (t) => {
+  const server = new AptServer();
+  await server.start();
+  const state = makePlace();
+  t.teardown(async () => {
+    await server.end();
+    state.end();
+  });
+  const { vm, publish } = await publishing(t, state.folder, server);
+  // What ssh talks through: the connection of that number ends in its middle.
+  const door = join(vm.folder, 'door.mjs');
+  writeFileSync(door, `import { appendFileSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+appendFileSync('${vm.folder}/connections', 'x');
+const cut = readFileSync('${vm.folder}/connections').length === Number(readFileSync('${vm.folder}/cut', 'utf8'));
+const far = connect(Number(process.argv[2]), '127.0.0.1');
+process.stdin.pipe(far).pipe(process.stdout);
+if (cut) setTimeout(() => process.exit(1), 50);
+`);
+  writeFileSync(join(vm.folder, 'ssh_config'), `${server.sshConfig()}  ProxyCommand ${process.execPath} ${door} %p\n`);
+  // Making the folder, packages, metadata, the switch.
+  for (const cut of [1, 2, 3, 4]) {
+    writeFileSync(join(vm.folder, 'connections'), '');
+    writeFileSync(join(vm.folder, 'cut'), String(cut));
+    t.equal(await codeOf(publish), 'UPLOAD_FAILED', `connection ${cut}`);
+    t.notOk(existsSync(join(server.folder, 'rpm/fc41')), 'no reader sees anything of it');
+  }
+  writeFileSync(join(vm.folder, 'cut'), '0');
+  t.equal(await codeOf(publish), 'none', vm.log.text().slice(-3000));
+  t.match(readlinkSync(join(server.folder, 'rpm/fc41')), /^fc41\.releases\/000001-/);
+  t.equal(vm.gpgCalls().length, 3, 'two packages and the metadata, each once');
+});
+
 void t.test('metadata of the same packages is the same bytes, and its revision never goes back', async (t) => {
   const vm = setUp(t);
   await vm.sign();
