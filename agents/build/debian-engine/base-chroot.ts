@@ -32,15 +32,18 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
     return tar;
   }
   for (const name of readdirSync(folder)) {
-    const left = name.endsWith('.part.tar') || name.startsWith('mmdebstrap.');
-    const forgotten = name.endsWith('.tar') && Date.now() - statSync(join(folder, name)).mtimeMs > forgottenDays * 86_400_000;
+    const age = Date.now() - (statSync(join(folder, name), { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    // Another engine may be making one just now: what is older than that may take was left by a kill.
+    const left = (name.includes('.part.') || name.startsWith('mmdebstrap.')) && age > makeMs;
+    const forgotten = name.endsWith('.tar') && age > forgottenDays * 86_400_000;
     if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
   }
-  const part = join(folder, `${suite}-${kind}.part.tar`);
-  const list = join(folder, 'sources.list');
+  const part = join(folder, `${suite}-${kind}.${process.pid}.part.tar`);
+  const list = join(folder, `${suite}-${kind}.${process.pid}.part.list`);
   writeFileSync(list, lines);
   const options = proxies.trim().split('\n').filter((line) => line !== '').map((line) => `--aptopt=${line}`);
   const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${include.join(',')}`, ...settings, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() }, label: `mmdebstrap ${suite}` });
+  rmSync(list);
   if (status !== 0) throw new Refusal('NO_CHROOT', `mmdebstrap ended with ${status}`);
   renameSync(part, tar);
   syncFolder(folder);
