@@ -10,6 +10,10 @@ export interface UploadOptions {
   /** ssh://user@host[:port]/path, as config.ts checks it, and the distribution; the path becomes a symlink into `<path>.releases/` */
   upload: string;
   sshConfig: string;
+  /** of the generation: what nothing on the server refers to yet; pool unless told */
+  packages?: readonly string[];
+  /** of the generation: what refers to packages; dists unless told */
+  metadata?: readonly string[];
 }
 
 const uploadMs = 3600_000;
@@ -27,7 +31,7 @@ export function readDestination(upload: string): Destination {
 }
 
 /** @throws Refusal UPLOAD_FAILED: nothing has changed for readers then */
-export async function uploadGeneration(generation: Generation, { upload, sshConfig }: UploadOptions, log: LineSink): Promise<void> {
+export async function uploadGeneration(generation: Pick<Generation, 'release' | 'folder' | 'publicKeyName'>, { upload, sshConfig, packages = ['pool'], metadata = ['dists'] }: UploadOptions, log: LineSink): Promise<void> {
   const { login, port, path } = readDestination(upload);
   const ssh = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port])];
   const releases = `${path}.releases`;
@@ -40,10 +44,10 @@ export async function uploadGeneration(generation: Generation, { upload, sshConf
   // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
   const remote = (command: string, label: string): Promise<void> => run([...ssh, login, command], label);
   await remote(`mkdir -p ${releases}/.part-${generation.release}`, `upload: make ${releases} on ${login}`);
-  const rsync = (sources: string[], label: string): Promise<void> => run(['rsync', '--archive', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
+  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
     '--rsh', ssh.join(' '), ...sources.map((source) => join(generation.folder, source)), `${login}:${releases}/.part-${generation.release}/`], label);
-  await rsync(['pool'], 'upload: packages');
-  await rsync(['dists', generation.publicKeyName], 'upload: metadata');
+  await rsync(packages, 'upload: packages');
+  await rsync([...metadata, generation.publicKeyName], 'upload: metadata');
   await remote(
     `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
     + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}; `

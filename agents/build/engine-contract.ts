@@ -24,6 +24,8 @@ export interface EngineJob {
   cache: string;
   /** limit for the build itself */
   buildSeconds: number;
+  /** what the distribution's configuration tells this engine, which checks it itself */
+  options?: Record<string, unknown>;
 }
 
 /** `<output>/artifacts.json` of an engine that ended with 0. */
@@ -93,5 +95,6 @@ export const checkEngineJob = checkWith<EngineJob>({
     work: { type: 'string', pattern: '^/' },
     cache: { type: 'string', pattern: '^/' },
     buildSeconds: { type: 'integer', minimum: 1 },
+    options: { type: 'object' },
   },
 });

@@ -19,27 +19,31 @@ const extraPackages = ['fakeroot'];
 // The chroot is thrown away after a job: dpkg need not wait for the disk, and nobody reads an index of manual pages there.
 const settings = ['--dpkgopt=force-unsafe-io', '--customize-hook=echo "man-db man-db/auto-update boolean false" | chroot "$1" debconf-set-selections'];
 
-/** The tar of a suite's clean chroot, made if it is missing or old. @throws Refusal NO_CHROOT */
-export async function baseTar(cache: string, suite: string, sources: readonly AptSource[], proxies: string, log: LineSink): Promise<string> {
+/** The tar of a suite's clean chroot, made if it is missing or old. @param more packages that are in it beside the buildd variant's @throws Refusal NO_CHROOT */
+export async function baseTar(cache: string, suite: string, sources: readonly AptSource[], proxies: string, log: LineSink, more: readonly string[] = []): Promise<string> {
+  const include = [...extraPackages, ...more];
   const folder = join(cache, 'chroots');
   makeFolder(folder);
   const lines = sourceLines(sources);
-  const kind = createHash('sha256').update(JSON.stringify([lines, extraPackages, settings])).digest('hex').slice(0, 12);
+  const kind = createHash('sha256').update(JSON.stringify([lines, include, settings])).digest('hex').slice(0, 12);
   const tar = join(folder, `${suite}-${kind}.tar`);
   if (existsSync(tar) && Date.now() - statSync(tar).mtimeMs < refreshDays * 86_400_000) {
     log.say(`clean chroot of ${suite}: ${tar}`);
     return tar;
   }
   for (const name of readdirSync(folder)) {
-    const left = name.endsWith('.part.tar') || name.startsWith('mmdebstrap.');
-    const forgotten = name.endsWith('.tar') && Date.now() - statSync(join(folder, name)).mtimeMs > forgottenDays * 86_400_000;
+    const age = Date.now() - (statSync(join(folder, name), { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    // Another engine may be making one just now: what is older than that may take was left by a kill.
+    const left = (name.includes('.part.') || name.startsWith('mmdebstrap.')) && age > makeMs;
+    const forgotten = name.endsWith('.tar') && age > forgottenDays * 86_400_000;
     if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
   }
-  const part = join(folder, `${suite}-${kind}.part.tar`);
-  const list = join(folder, 'sources.list');
+  const part = join(folder, `${suite}-${kind}.${process.pid}.part.tar`);
+  const list = join(folder, `${suite}-${kind}.${process.pid}.part.list`);
   writeFileSync(list, lines);
   const options = proxies.trim().split('\n').filter((line) => line !== '').map((line) => `--aptopt=${line}`);
-  const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${extraPackages.join(',')}`, ...settings, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() }, label: `mmdebstrap ${suite}` });
+  const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${include.join(',')}`, ...settings, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() }, label: `mmdebstrap ${suite}` });
+  rmSync(list);
   if (status !== 0) throw new Refusal('NO_CHROOT', `mmdebstrap ended with ${status}`);
   renameSync(part, tar);
   syncFolder(folder);

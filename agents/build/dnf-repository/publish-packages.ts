@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
+import { join } from 'node:path';
+import { Refusal } from '../../shared/refusal.js';
+import { uploadGeneration } from '../apt-upload.js';
+import { hashFile } from '../frozen-files.js';
+import type { Job } from '../job-document.js';
+import type { LineSink } from '../logged-program.js';
+import { signedFolder, writeGpgJob } from '../sign-stage.js';
+import { makeRpmGeneration, type RpmPublicationOptions, type RpmRepository } from './dnf-publication.js';
+import { readBackPackages } from './dnf-read-back.js';
+
+export interface RpmPublishOptions extends RpmPublicationOptions {
+  rpm: RpmRepository;
+  jobFolder: string;
+  work: string;
+  sshConfig: string;
+}
+
+const readBackAttempts = 3;
+const readBackPauseMs = 2000;
+
+/** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, BAD_SIGNATURE, BAD_ARTIFACT, UPLOAD_FAILED, READ_BACK_FAILED */
+export async function publishPackagesFor(job: Job, dist: string, options: RpmPublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
+  const signed = signedFolder(options.jobFolder, dist);
+  const files = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => hashFile(signed, file.name));
+  if (files.length === 0) throw new Refusal('NO_PACKAGES', `there is nothing signed for ${dist}`);
+  const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
+  writeGpgJob(gpgJob, job, dist);
+  const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, signed, files, gpgJob, options, log);
+  await uploadGeneration(generation, { upload: `${options.rpm.upload}/${dist}`, sshConfig: options.sshConfig, packages: ['packages'], metadata: ['repodata'] }, log);
+  const url = `${options.rpm.url.replace(/\/+$/, '')}/${dist}`;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
+      return { dist, url, release: generation.release, files: back };
+    } catch (error) {
+      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
+      log.say(`${error.message}; once more`);
+      await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
+    }
+  }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Signs packages with rpmsign, which calls our gpg: that one asks for an intent, then for a signature. What is signed is each package's
+// header, which holds the payload's digest. What was signed before a kill is kept.
+import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
+import { artifactsFolder } from '../build-stage.js';
+import { hashFile } from '../frozen-files.js';
+import type { Job } from '../job-document.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import { rootEnvironment } from '../program.js';
+import { signedFolder, writeGpgJob, type SignOptions } from '../sign-stage.js';
+import { verifyPackages } from './package-signatures.js';
+import { readRpmFile, type RpmFile } from './rpm-file.js';
+
+const signMs = 1800_000;
+
+/** Is the source package of this job's version? The release may have the distribution's suffix after a dot. */
+function isOfVersion(jobVersion: string, { epoch, version, release }: RpmFile): boolean {
+  const upTo = (said: string): boolean => jobVersion === said || (said.startsWith(`${jobVersion}.`) && jobVersion.includes('-'));
+  const plain = `${epoch === '' ? '' : `${epoch}:`}${version}`;
+  return upTo(`${plain}-${release}`) || (jobVersion === plain && /^1(?:\.|$)/.test(release));
+}
+
+/**
+ * What an engine announced as packages: .rpm files, each by its header what its name says, all of the one source package of this job's version.
+ * @throws Refusal BAD_ARTIFACT, VERSION_MISMATCH
+ */
+export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
+  const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
+  const packages = names.map((name) => readRpmFile(folder, name));
+  const [source, ...more] = packages.filter((one) => one.isSource);
+  if (source === undefined || more.length > 0) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package');
+  if (!isOfVersion(job.version, source)) throw new Refusal('VERSION_MISMATCH', `the source package is of ${source.version}-${source.release}`);
+  const sourceName = `${source.name}-${source.version}-${source.release}.src.rpm`;
+  const strange = packages.find((one) => !one.isSource && one.sourceRpm !== sourceName);
+  if (strange !== undefined) throw new Refusal('BAD_ARTIFACT', `${strange.name} was not built from ${sourceName}`);
+  return packages;
+}
+
+/** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT, VERSION_MISMATCH */
+export async function signPackagesFor(job: Job, dist: string, options: SignOptions, log: LineSink): Promise<HashedFile[]> {
+  const signed = signedFolder(options.folder, dist);
+  const frozen = artifactsFolder(options.folder, dist);
+  const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
+  const temporary = join(options.folder, `rpmsign-${dist}.tmp`);
+  const verify = (folder: string): Promise<void> => verifyPackages(folder, frozen, names, { armored: options.publicKey, fingerprint: options.signingKey }, temporary);
+  readJobPackages(job, dist, frozen);
+  if (existsSync(signed)) {
+    log.say('the signed packages are there from before');
+    await verify(signed);
+    return names.map((name) => hashFile(signed, name));
+  }
+  const part = `${signed}.part`;
+  makeFolder(part);
+  // What rpmsign leaves when it is killed; a package is replaced by a rename, so each is as built or signed.
+  for (const name of readdirSync(part)) if (!names.includes(name)) rmSync(join(part, name), { recursive: true });
+  for (const name of names) {
+    if (existsSync(join(part, name)) && isSignedAlready(part, frozen, name)) continue;
+    copyFileSync(join(frozen, name), join(part, name));
+    chmodSync(join(part, name), 0o644);
+  }
+  await rpmsign(part, names.filter((name) => readRpmFile(part, name).signatures.length === 0), job, dist, temporary, options, log);
+  try {
+    await verify(part);
+  } catch (error) {
+    // Not worth repairing: the next attempt starts from the frozen files.
+    rmSync(part, { recursive: true });
+    throw error;
+  }
+  renameDurably(part, signed);
+  return names.map((name) => hashFile(signed, name));
+}
+
+/** Signed before a kill. What was cut, or is of an earlier build, is copied again. */
+function isSignedAlready(folder: string, frozen: string, name: string): boolean {
+  try {
+    const { signatures, unsigned } = readRpmFile(folder, name);
+    return signatures.length > 0 && unsigned === readRpmFile(frozen, name).unsigned;
+  } catch (error) {
+    if (error instanceof Refusal) return false;
+    throw error;
+  }
+}
+
+async function rpmsign(folder: string, names: readonly string[], job: Job, dist: string, temporary: string, options: SignOptions, log: LineSink): Promise<void> {
+  if (names.length === 0) return;
+  const jobFile = join(options.folder, `gpg-job-${dist}.json`);
+  writeGpgJob(jobFile, job, dist);
+  rmSync(temporary, { recursive: true, force: true });
+  makeFolder(temporary, 0o700);
+  const hearing = hearingRefusals(log);
+  // An empty HOME: no .rpmmacros says who signs. The names are plain: rpm puts them into a macro and gives that to a shell.
+  const status = await runLogged(['rpmsign', '--addsign', '--define', `__gpg ${options.gpg}`, '--define', `_gpg_name ${options.signingKey}`, '--define', '_gpg_sign_cmd_extra_args %{nil}', '--digest-algo=sha256', ...names], hearing, {
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
+  });
+  rmSync(temporary, { recursive: true, force: true });
+  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `rpmsign ended with ${status}; its log says why`);
+}

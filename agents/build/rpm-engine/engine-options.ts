@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a distribution's configuration may tell the RPM engine: the field `options` of the job document.
+import { checkWith } from '../../shared/json-schema.js';
+import { plainNamePattern } from '../../shared/formats/names.js';
+import type { EngineJob } from '../engine-contract.js';
+
+export interface RpmEngineOptions {
+  /** name of a mock configuration, such as fedora-41-x86_64; used where this VM has mock */
+  mock?: string;
+  /** suite of the clean Debian chroot where there is no mock; bookworm unless told */
+  suite?: string;
+  /** Debian packages that builds in that chroot need: BuildRequires name no Debian packages, and are not resolved there */
+  packages?: string[];
+  /** what %{?dist} stands for, such as .fc41; nothing unless told */
+  distTag?: string;
+}
+
+const check = checkWith<RpmEngineOptions>({
+  type: 'object',
+  additionalProperties: false,
+  required: [],
+  properties: {
+    mock: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$' },
+    suite: { type: 'string', pattern: plainNamePattern },
+    packages: { type: 'array', maxItems: 200, items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]{1,99}$' } },
+    distTag: { type: 'string', pattern: '^\\.[A-Za-z0-9_]{1,20}$' },
+  },
+});
+
+/** @throws Refusal BAD_DOCUMENT */
+export function readEngineOptions(job: EngineJob): RpmEngineOptions {
+  return check(job.options ?? {});
+}

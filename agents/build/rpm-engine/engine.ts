@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The RPM engine: one job document in, packages out, lines on stdout (docs/engines.md).
+import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { EngineArtifacts, EngineJob } from '../engine-contract.js';
+import { announce, runEngineOn } from '../engine-run.js';
+import type { LineSink } from '../logged-program.js';
+import { takePackages } from './artifacts.js';
+import { readEngineOptions } from './engine-options.js';
+import { buildInChroot, buildWithMock, makeRpmChroot, usesMock } from './package-build.js';
+import { findSpec, rpmArchitecture } from './spec-file.js';
+import { prepareSources } from './source-files.js';
+import { planBuild, type PlannedBuild } from './spec-query.js';
+
+/** @throws Refusal BAD_SPEC */
+function refuseOtherArchitecture(plan: PlannedBuild): void {
+  const mine = rpmArchitecture();
+  const strange = plan.packages.find((one) => one.arch !== 'noarch' && one.arch !== mine);
+  if (strange !== undefined) throw new Refusal('BAD_SPEC', `${strange.name} is for ${strange.arch}; this VM builds noarch and ${mine}`);
+}
+
+export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
+  const options = readEngineOptions(job);
+  // Before a chroot is made for nothing.
+  findSpec(job.sourceTree);
+  const withMock = usesMock(options);
+  const root = withMock ? '/' : await makeRpmChroot(job, options, log);
+  const build = withMock ? join(job.work, 'build') : join(root, 'build');
+  makeFolder(build);
+  const plan = await planBuild(job, root, options.distTag);
+  refuseOtherArchitecture(plan);
+  log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
+  await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log);
+  if (withMock) await buildWithMock(options.mock, plan, job, build, options.distTag, log);
+  else await buildInChroot(root, plan, job, options.distTag, log);
+  return announce(await takePackages(build, job.output, plan, root), log);
+}
+
+/** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */
+export function runEngine(documentPath: string): Promise<number> {
+  return runEngineOn(documentPath, buildRpm);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The sources that a spec names, taken from the verified tree and from nowhere else (docs/decisions/081).
+import { closeSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import { builderId } from '../debian-engine/jail.js';
+import { freezeFile, openPlainFile } from '../frozen-files.js';
+import { runLogged, type LineSink } from '../logged-program.js';
+import type { PlannedBuild } from './spec-query.js';
+
+const tarMs = 600_000;
+
+/** The tarball that a spec may name without there being such a file: it is the tree itself. */
+export function treeTarball({ source }: Pick<PlannedBuild, 'source'>): { file: string; folder: string } {
+  const folder = `${source.name}-${source.version}`;
+  return { file: `${folder}.tar.gz`, folder };
+}
+
+/**
+ * Fills `<build>/SOURCES` and `<build>/SPECS`, owned by the build's user.
+ * @param build the folder that is /build in the jail
+ * @throws Refusal SOURCE_NOT_IN_TREE, NO_SOURCE_PACKAGE
+ */
+export async function prepareSources(tree: string, plan: PlannedBuild, build: string, epoch: number, log: LineSink): Promise<void> {
+  for (const name of ['BUILD', 'BUILDROOT', 'RPMS', 'SOURCES', 'SPECS', 'SRPMS']) makeFolder(join(build, name));
+  const run = async (argv: readonly string[]): Promise<void> => {
+    const status = await runLogged(argv, log, { timeoutMs: tarMs });
+    if (status !== 0) throw new Refusal('NO_SOURCE_PACKAGE', `${argv[0]} ended with ${status}`);
+  };
+  const beside = join(tree, plan.spec.folder);
+  freezeFile(beside, join(build, 'SPECS'), plan.spec.file);
+  const made = treeTarball(plan);
+  for (const file of new Set(plan.source.files)) {
+    // A patch beside the spec, or a plain file at the top for a spec in packaging/.
+    const folder = [beside, tree].find((candidate) => existsSync(join(candidate, file)));
+    if (folder !== undefined) {
+      closeSync(openPlainFile(folder, file).fd);
+      freezeFile(folder, join(build, 'SOURCES'), file);
+      log.say(`source ${file}: from the tree`);
+    } else if (file === made.file) {
+      log.say(`source ${file}: made of the tree`);
+      // gzip of one piece and one thread; -n: neither name nor time.
+      await run(['tar', '--create', '--file', join(build, 'SOURCES', file), '--use-compress-program=gzip -n9', '--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0', '--numeric-owner', '--format=gnu',
+        '--mode=u+rwX,go+rX,go-w', '--hard-dereference', `--transform=flags=rSh;s,^\\.,${made.folder},`, '--directory', tree, '--', '.']);
+    } else {
+      throw new Refusal('SOURCE_NOT_IN_TREE', `the spec names the source ${file}, which is not in the tree; nothing is downloaded`);
+    }
+  }
+  await run(['chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build]);
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the spec of a tree will make, asked of rpmspec before anything is built: what is not announced here is not taken afterwards.
+import { join } from 'node:path';
+import { Refusal } from '../../shared/refusal.js';
+import type { EngineJob } from '../engine-contract.js';
+import { ProgramFailed } from '../program.js';
+import { askRpm } from './rpm-jail.js';
+import { findSpec, packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, type SpecPackage, type SpecPlace, type SpecSource } from './spec-file.js';
+
+export interface PlannedBuild {
+  spec: SpecPlace;
+  source: SpecSource;
+  sourcePackage: string;
+  /** each of them must come out of the build */
+  packages: SpecPackage[];
+  /** these may come too: rpm makes them where there is something to debug */
+  debugPackages: SpecPackage[];
+}
+
+const isDebug = ({ name }: SpecPackage): boolean => /-debug(?:info|source)$/.test(name);
+
+/** `dist` is always said: no configuration of a VM or chroot decides it. */
+export function distMacro(distTag: string | undefined): string[] {
+  return ['--define', `dist ${distTag ?? '%{nil}'}`];
+}
+
+/**
+ * @param root where rpmspec is: '/' or a chroot
+ * @throws Refusal NO_SPEC, TWO_SPECS, BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
+ */
+export async function planBuild(job: EngineJob, root: string, distTag: string | undefined): Promise<PlannedBuild> {
+  const spec = findSpec(job.sourceTree);
+  const folder = join(job.sourceTree, spec.folder);
+  const ask = async (...argv: string[]): Promise<string> => {
+    try {
+      // %{SOURCE0} and the like of %prep are not looked for by a query; _sourcedir is for `%include` and for macros that read a file.
+      return await askRpm(root, folder, ['rpmspec', '--define', '_topdir /mnt', '--define', '_sourcedir /mnt', ...argv, `/mnt/${spec.file}`]);
+    } catch (error) {
+      if (error instanceof ProgramFailed) throw new Refusal('BAD_SPEC', `rpmspec cannot read ${spec.file}: ${error.complaint}`);
+      throw error;
+    }
+  };
+  const plain = readSourceQuery(await ask(...distMacro(undefined), '-q', '--srpm', '--qf', sourceQuery));
+  if (plain.name !== spec.name) throw new Refusal('BAD_SPEC', `${spec.file} says "Name: ${spec.name}" and means ${plain.name}`);
+  refuseOtherVersion(job.version, plain);
+  const source = readSourceQuery(await ask(...distMacro(distTag), '-q', '--srpm', '--qf', sourceQuery));
+  const built = readPackageQuery(await ask(...distMacro(distTag), '-q', '--builtrpms', '--qf', `${packageQuery}\\n`));
+  const packages = built.filter((one) => !isDebug(one));
+  const arched = packages.filter((one) => one.arch !== 'noarch');
+  const debugPackages = [...built.filter(isDebug), ...arched.flatMap((one) => [
+    { ...one, name: `${one.name}-debuginfo` }, { ...one, name: `${source.name}-debugsource`, version: source.version, release: source.release },
+  ])];
+  return { spec, source, sourcePackage: rpmFileName({ ...source, arch: 'src' }), packages, debugPackages };
+}
