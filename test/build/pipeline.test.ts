@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From a trigger to a package that apt-get reads back: the real agent, a real chroot, real debsign, reprepro, ssh and apt.
+import { createHash } from 'node:crypto';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,12 +31,24 @@ void t.test('a tag becomes a signed, published package that is read back', needs
   t.same(vm.receiver.logs.map((log) => [log.header.stage, log.ended]), [['fetch', true], ['build', true], ['sign', true], ['publish', true]]);
   t.ok(job.logs.every((log) => log.commit === 'a'.repeat(40)));
   t.match(vm.receiver.text(), /building as 1234/);
-  t.equal(vm.gpgCalls().length, 4, 'three signatures of debsign, one call of reprepro');
+  t.equal(vm.gpgCalls().length, 6, 'three signatures of debsign, one call of reprepro for each suite');
   // Written just after the job itself.
   await until('the status', () => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { recent: { job: string; state: string }[] }).recent[0]?.state === 'done');
-  t.match(readlinkSync(join(outside.apt.folder, 'main')), /^main\.releases\/000001-[0-9a-f]{12}$/);
-  t.ok(existsSync(join(outside.apt.folder, 'main/key.asc')));
+  t.match(readlinkSync(join(outside.apt.folder, 'main/bookworm')), /^bookworm\.releases\/000001-[0-9a-f]{12}$/);
+  t.ok(existsSync(join(outside.apt.folder, 'main/bookworm/key.asc')));
   t.match(await vm.trigger(), `known ${id}`);
+
+  await t.test('whoever follows a suite finds it signed, with its indices under their hashes too', (t) => {
+    for (const suite of ['current-testing', 'current', 'security-testing']) {
+      const folder = join(outside.apt.folder, 'main/bookworm/dists', `bookworm-${suite}`);
+      const release = readFileSync(join(folder, 'InRelease'), 'utf8');
+      t.match(release, `\nSuite: ${suite}\nCodename: bookworm-${suite}\nAcquire-By-Hash: yes\n`);
+      const listed = [...release.slice(release.indexOf('\nSHA256:')).matchAll(/^ ([0-9a-f]{64}) +[1-9][0-9]* (main\/\S+\/)(\S+)$/gm)].filter(([, , path, name]) => existsSync(join(folder, path as string, name as string)));
+      t.ok(listed.length > 0 || suite !== 'current-testing');
+      for (const [, hash, path] of listed) t.equal(createHash('sha256').update(readFileSync(join(folder, path as string, 'by-hash/SHA256', hash as string))).digest('hex'), hash);
+    }
+    t.end();
+  });
 
   await t.test('a lower version is refused afterwards', async (t) => {
     repository.git(['update-ref', '-d', 'refs/tags/v1.0-1']);
@@ -50,7 +63,7 @@ void t.test('a tag becomes a signed, published package that is read back', needs
     t.equal(second.state, 'done', `${vm.output}\n${vm.receiver.text().slice(-3000)}`);
     const orig = (files: { name: string; sha256: string }[] | undefined): string | undefined => files?.find((file) => file.name.includes('orig'))?.sha256;
     t.equal(orig(second.artifacts[0]?.files), orig(job.artifacts[0]?.files));
-    t.match(readlinkSync(join(outside.apt.folder, 'main')), /^main\.releases\/000002-/);
+    t.match(readlinkSync(join(outside.apt.folder, 'main/bookworm')), /^bookworm\.releases\/000002-/);
   });
 
   await t.test('an upstream tarball that is published is not overwritten with other bytes', async (t) => {
@@ -58,7 +71,7 @@ void t.test('a tag becomes a signed, published package that is read back', needs
     const next = (await vm.trigger()).split(' ')[1] as string;
     const third = await vm.over(next);
     t.match(third, { state: 'refused', reason: { code: 'ALREADY_PUBLISHED' } });
-    t.match(readlinkSync(join(outside.apt.folder, 'main')), /^main\.releases\/000002-/);
+    t.match(readlinkSync(join(outside.apt.folder, 'main/bookworm')), /^bookworm\.releases\/000002-/);
   });
 });
 

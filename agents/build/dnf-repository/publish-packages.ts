@@ -33,7 +33,7 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   for (let attempt = 1; ; attempt++) {
     try {
       const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
-      return { dist, url, release: generation.release, files: back };
+      return { dist, url, suite: dist, release: generation.release, files: back };
     } catch (error) {
       if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
       log.say(`${error.message}; once more`);
