@@ -15,7 +15,7 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['an unknown field of an environment', (p) => { (debian(p) as unknown as Loose)['logz'] = {}; }, 'UNKNOWN_FIELD', 'build-envs.debian.logz', /not a known field/],
   ['a missing logs VM', (p) => { delete (debian(p) as Partial<BuildEnv>).logs; }, 'MISSING_FIELD', 'build-envs.debian.logs', /missing/],
   ['an empty environment', (p) => { (p['build-envs'] as unknown as Loose)['fedora'] = null as unknown as Record<string, unknown>; }, 'BAD_VALUE', 'build-envs.fedora', /a mapping/],
-  ['no environment', (p) => { p['build-envs'] = {}; }, 'BAD_VALUE', 'build-envs', /at least one/],
+  ['a logs VM and no environment', (p) => { p['build-envs'] = {}; }, 'UNUSED_LOGS_VM', 'logs-vms.build-logs', /no build environment/],
   ['an environment with a capital letter', (p) => addEnv(p, 'Debian'), 'BAD_VALUE', 'build-envs.Debian', /lower-case letter/],
   ['a VM name with a blank', (p) => { p['net-vm'] = 'sys net'; }, 'BAD_VALUE', 'net-vm', /a VM name/],
   ['a net VM of 32 characters', (p) => { p['net-vm'] = `n${'e'.repeat(31)}`; }, 'BAD_VALUE', 'net-vm', /a VM name/],

@@ -109,6 +109,14 @@ await test('options and a VM of its own for webhooks decide which VMs there are,
   t.strictSame(brief(pillar, ['webhooks']), ['sys-webhooks sys-net webhooks', 'build-logs sys-firewall', 'build-debian sys-whonix']);
 });
 
+await test('a farm without environment has no VM', async (t) => {
+  const pillar = example();
+  Object.assign(pillar, { 'build-envs': {}, 'logs-vms': {}, components: {}, 'ssh-hosts': {}, 'public-keys': {} });
+  t.strictSame(vmsOf(await checkPillar(pillar)), []);
+  pillar.webhook.vm = 'sys-webhooks';
+  t.strictSame(vmsOf(await checkPillar(pillar)), []);
+});
+
 await test('a VM may have a template and sizes of its own', async (t) => {
   const pillar = example();
   pillar.templates['fedora-43-build-infra'] = { source: 'fedora-43-minimal', family: 'RedHat' };

@@ -27,6 +27,13 @@ export function ownWebhookVm(): Pillar {
   return farm;
 }
 
+/** Before the first environment, or after the last. */
+export function noEnvironment(): Pillar {
+  const farm = example();
+  Object.assign(farm, { 'build-envs': {}, 'logs-vms': {}, components: {}, 'ssh-hosts': {}, 'public-keys': {} });
+  return farm;
+}
+
 /** As on the first day: no VM has made its key. */
 export function noKeys(): Pillar {
   const farm = example();
@@ -41,6 +48,7 @@ export const oneEnvironment: Case[] = combinations.map((enable) => ({ what: `one
 export const manyEnvironments: Case[] = [[], [...allOptions]].map((enable) => ({ what: `three environments, ${enable.join(' and ') || 'no option'}`, farm: twoFamilies(), enable }));
 export const special: Case[] = [
   ...combinations.slice(1).map((enable) => ({ what: `webhooks in a VM of their own, ${enable.join(' and ')}`, farm: ownWebhookVm(), enable })),
+  { what: 'no environment', farm: noEnvironment(), enable: [...allOptions] },
   { what: 'no key made yet', farm: noKeys(), enable: [...allOptions] },
 ];
 

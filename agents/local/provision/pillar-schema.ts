@@ -96,12 +96,12 @@ export const pillarSchema = shape({
     address: text('^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$|^::1$', 'a host name or an IP address'),
     port: whole(1, 65_535),
     'host-keys': { type: 'array', items: hostKey, minItems: 1, uniqueItems: true, title: 'a list of at least one ssh host key' },
-  }, ['address', 'port', 'host-keys'])),
+  }, ['address', 'port', 'host-keys']), 0),
   'public-keys': named(fingerprintPattern, 'a full OpenPGP fingerprint: 40 or 64 upper-case hexadecimal digits', {
     type: 'string', maxLength: 131_072, pattern: '^-----BEGIN PGP PUBLIC KEY BLOCK-----\\n[\\x0a\\x20-\\x7e]+\\n-----END PGP PUBLIC KEY BLOCK-----\\n$',
     title: 'one armored public key block and nothing else',
-  }),
-  components: named(plainNamePattern, plain, component),
-  'logs-vms': named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', logsVm),
-  'build-envs': named('^[a-z][a-z0-9-]{0,24}$', 'an environment: a lower-case letter, then at most 24 of a-z 0-9 -', buildEnv),
+  }, 0),
+  components: named(plainNamePattern, plain, component, 0),
+  'logs-vms': named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', logsVm, 0),
+  'build-envs': named('^[a-z][a-z0-9-]{0,24}$', 'an environment: a lower-case letter, then at most 24 of a-z 0-9 -', buildEnv, 0),
 }, ['net-vm', 'templates', 'template', 'webhook', 'ssh-hosts', 'public-keys', 'components', 'logs-vms', 'build-envs']);

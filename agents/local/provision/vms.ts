@@ -59,8 +59,10 @@ const gib = 1024 ** 3;
 export const buildVmOf = (env: string): string => `build-${env}`;
 export const keysVmOf = (env: string): string => `keys-${env}`;
 
-/** In the order of starting: who is called before who calls. @param enabled the farm's options */
-export function vmsOf(pillar: Pillar, enabled: readonly Option[] = allOptions): Vm[] {
+/** In the order of starting: who is called before who calls. Without an environment there is nobody to serve. @param options the farm's */
+export function vmsOf(pillar: Pillar, options: readonly Option[] = allOptions): Vm[] {
+  const envs = Object.entries(pillar['build-envs']).sort(([a], [b]) => (a < b ? -1 : 1));
+  const enabled = envs.length === 0 ? [] : options;
   const make = (name: string, role: Role, own: VmSettings, rest: { env?: string; netvm?: string; enabled: readonly Option[]; managed?: boolean }): Vm => {
     const template = own.template ?? pillar.template;
     const on = allOptions.filter((option) => rest.enabled.includes(option));
@@ -82,7 +84,6 @@ export function vmsOf(pillar: Pillar, enabled: readonly Option[] = allOptions): 
   const netVm = pillar['net-vm'];
   const byNetVm = enabled.filter((option) => option === 'ssh-proxy' || webhook.vm === undefined);
   const proxy = enabled.filter((option) => option === 'ssh-proxy');
-  const envs = Object.entries(pillar['build-envs']).sort(([a], [b]) => (a < b ? -1 : 1));
   return [
     ...(byNetVm.length === 0 ? [] : [make(netVm, 'sys-net', {}, { enabled: byNetVm, managed: false })]),
     ...(webhook.vm === undefined || !enabled.includes('webhooks') ? [] : [make(webhook.vm, 'sys-net', webhook, { enabled: ['webhooks'], netvm: netVm })]),

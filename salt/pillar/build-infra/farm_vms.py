@@ -25,8 +25,10 @@ def make(farm, name, role, own, enabled, env='', netvm='', managed=True):
 
 
 def vms_of(farm, enabled):
-    """In the order of starting: who is called before who calls."""
+    """In the order of starting: who is called before who calls. Without an environment there is nobody to serve."""
     webhook = farm['webhook']
+    envs = sorted(farm['build-envs'].items())
+    enabled = enabled if envs else []
     by_net_vm = [option for option in enabled if option == 'ssh-proxy' or 'vm' not in webhook]
     proxy = [option for option in enabled if option == 'ssh-proxy']
     vms = []
@@ -36,7 +38,6 @@ def vms_of(farm, enabled):
         vms.append(make(farm, webhook['vm'], 'sys-net', webhook, ['webhooks'], netvm=farm['net-vm']))
     for name, own in sorted(farm['logs-vms'].items()):
         vms.append(make(farm, name, 'build-logs', own, proxy, netvm=own['netvm']))
-    envs = sorted(farm['build-envs'].items())
     for env, settings in envs:
         vms.append(make(farm, f'keys-{env}', 'keys', settings.get('keys', {}), [], env=env))
     for env, settings in envs:
