@@ -38,7 +38,7 @@ await t.test('without descriptors left it is a failure, not a fault', async (t) 
   const script = `import { openSync } from 'node:fs'; import { runProcess } from ${JSON.stringify(module)};
     try { for (;;) openSync('/dev/null'); } catch {}
     console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 1000 })).status);`;
-  const said = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } });
+  const said = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' }, stdio: ['ignore', 'pipe', 'pipe'] });
   t.equal(said, '-1\n');
 });
 
