@@ -7,7 +7,7 @@ import t from 'tap';
 import type { Role } from '../../agents/doctor/embedded-manifests.js';
 import { checkPillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { examplePillar, folder, makeKeys, options, pillarWith, top, vmNames, write } from './vm-tree.js';
+import { examplePillar, folder, makeKeys, options, pillarWith, top, vmNames } from './vm-tree.js';
 
 const skip = process.env['BUILD_INFRA_BOOT'] === '1' ? false : 'set BUILD_INFRA_BOOT=1 to boot systemd over each tree (needs root)';
 
@@ -34,8 +34,8 @@ for (const role of ['keys', 'build-logs', 'sys-net', 'build'] as const) {
     writeFileSync(join(out, 'check.sh'), check(role));
     provision({ pillar: await checkPillar(examplePillar()), vm: vmNames[role], root, enabled: options });
     provision({ pillar: await pillarWith(role, makeKeys(root, role), () => undefined), vm: vmNames[role], root, enabled: options });
-    if (role === 'sys-net') for (const option of options) write(root, `/run/qubes-service/build-infra-${option}`, '');
-    const boot = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, `build-infra-${role}`, out], { encoding: 'utf8', timeout: 100_000 });
+    const features = [role, ...(role === 'sys-net' ? options : [])].map((name) => `build-infra-${name}`);
+    const boot = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...features], { encoding: 'utf8', timeout: 100_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';
     t.match(found, new RegExp(`^well: (?:note: PASSWORDLESS_ROOT .*\\n)?${vmNames[role]} \\(${role}\\): nothing is missing, [0-9]+ checks\\nexit 0\\n`), `${found}${boot.stdout}${boot.stderr}`);
     t.match(found, new RegExp(`\\nstopped: UNIT_NOT_ACTIVE build-infra-${role}\\.service is inactive .*\\n.*exit 1\\n`), found);
