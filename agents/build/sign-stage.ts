@@ -8,6 +8,7 @@ import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { artifactsFolder } from './build-stage.js';
+import { expectFarmCalls } from './command-clock.js';
 import { readChanges } from './control-file.js';
 import { hashFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
@@ -34,6 +35,7 @@ export function signedFolder(jobFolder: string, dist: string): string {
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
   const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
 }
 
@@ -74,7 +76,7 @@ async function verifySigned(folder: string, job: Job, dist: string, options: Sig
 async function debsign(folder: string, job: Job, dist: string, options: SignOptions, log: LineSink): Promise<void> {
   const jobFile = join(options.folder, `gpg-job-${dist}.json`);
   writeGpgJob(jobFile, job, dist);
-  const temporary = join(options.folder, 'debsign.tmp');
+  const temporary = join(options.folder, `debsign-${dist}.tmp`);
   rmSync(temporary, { recursive: true, force: true });
   makeFolder(temporary, 0o700);
   const changesName = readdirSync(folder).find((name) => name.endsWith('.changes'));

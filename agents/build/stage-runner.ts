@@ -7,6 +7,7 @@ import { Refusal } from '../shared/refusal.js';
 import { buildFor } from './build-stage.js';
 import type { Config } from './config.js';
 import { fetchSource } from './fetch-stage.js';
+import { refuseOtherConfiguration } from './job-configuration.js';
 import { jobIdentity, type Job, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from './logged-program.js';
@@ -38,14 +39,17 @@ function distOf(step: Step): string {
   return step.dist;
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED */
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED */
 export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
   const { config, paths, queue } = options;
   const folder = queue.folderOf(job.job);
   const component = config.components.find((candidate) => candidate.name === job.component);
-  if (component === undefined || jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
+  if (job.configuration !== null) {
+    refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
+  } else if (component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
     throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
   }
+  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
   switch (step.stage) {
     case 'fetch': {
       const found = await fetchSource(job, component, {
@@ -84,6 +88,6 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
 
 /** Sources can be fetched again from their tag; artifacts and signed files stay as long as the job is not old, the job document for ever. */
 export function cleanUpJob(job: Job, queue: JobQueue): void {
-  for (const name of ['source', 'repository.git', 'debsign.tmp']) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
+  for (const name of ['source', 'repository.git', ...job.dists.map((dist) => `debsign-${dist}.tmp`)]) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
   pruneOldJobs(queue);
 }
