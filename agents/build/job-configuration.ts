@@ -17,7 +17,7 @@ function digest(value: unknown): string {
 
 export function configurationDigests(config: Config, component: Component): ConfigurationDigests {
   return {
-    common: digest([component, config.env, config.signingKey, config.apt]),
+    common: digest([component, config.env, config.signingKey, config.apt, config.dnf]),
     dists: Object.fromEntries(config.distributions.map((distribution) => [distribution.name, digest(distribution)])),
   };
 }

@@ -11,7 +11,7 @@ import { JobQueue } from '../../agents/build/job-queue.js';
 export function configFor(dists: readonly string[], change: Partial<Config> = {}): Config {
   const component = (name: string): Component => ({ name, url: `git://forge.example/${name}.git`, tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 });
   return {
-    vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), components: ['one', 'two', 'three'].map(component), distributions: dists.map((name) => ({ name, engine: 'debian' })),
+    vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), components: ['one', 'two', 'three'].map(component), distributions: dists.map((name) => ({ name, engine: 'debian', packages: 'deb' })),
     apt: { upload: '', url: '', origin: '', label: '' }, pollSeconds: 1, buildSeconds: 1, ...change,
   } as Config;
 }

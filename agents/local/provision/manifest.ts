@@ -56,7 +56,7 @@ const file = {
   ],
   properties: { path: true, owner: true, group: true },
 };
-const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]+$' }, uniqueItems: true };
+const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+._-]+$' }, uniqueItems: true };
 const checkManifest = checkWith<Manifest>({
   type: 'object', additionalProperties: false, required: ['format', 'role', 'vm'],
   properties: {

@@ -4,14 +4,14 @@
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
-import { makeFolder, renameDurably } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
-import type { HashedFile } from '../shared/formats/intent.js';
-import { codenameOf, suites, type Suite } from '../shared/formats/suites.js';
-import type { AptRepository } from './config.js';
-import { hashFile } from './frozen-files.js';
-import { hearingRefusals, runLogged, type LineSink } from './logged-program.js';
-import { rootEnvironment, runProgram } from './program.js';
+import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
+import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
+import type { AptRepository } from '../config.js';
+import { hashFile } from '../frozen-files.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import { rootEnvironment, runProgram } from '../program.js';
 
 export interface PublicationOptions {
   /** holds `generations/` */
