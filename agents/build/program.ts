@@ -103,6 +103,11 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
   throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '));
 }
 
+/** Whether it ends with 0 within ten seconds. */
+export function commandSucceeds(argv: readonly string[]): Promise<boolean> {
+  return runProgram(argv, { timeoutMs: 10_000 }).then(() => true, () => false);
+}
+
 export class ProgramFailed extends Error {
   readonly complaint: string;
 
