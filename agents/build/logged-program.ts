@@ -2,6 +2,7 @@
 // A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
 import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../shared/refusal.js';
+import { commandBegins } from './command-clock.js';
 import type { LogSender } from './log-sender.js';
 import { endGroup, startProgram } from './program.js';
 import { pieceBytes, pieceMark } from './tool-line.js';
@@ -75,6 +76,7 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
 export async function runLogged(argv: readonly string[], log: LineSink, options: LoggedOptions): Promise<number> {
   const limit = options.limitBytes ?? defaultLimitBytes;
   log.say(options.label ?? `run ${printable(argv.join(' '))}`);
+  const ended = commandBegins();
   const child = startProgram(argv, options);
   let refusal: Refusal | undefined;
   const stop = (why: Refusal): void => {
@@ -97,6 +99,7 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
   await Promise.race([Promise.all(pours), new Promise((resolve) => setTimeout(resolve, 5000).unref())]);
   clearTimeout(timer);
   endGroup(child.pid);
+  ended();
   if (refusal !== undefined) throw refusal;
   return result.exitCode ?? 128 + (signalNumbers[result.signal ?? 'SIGKILL'] ?? 9);
 }

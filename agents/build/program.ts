@@ -4,6 +4,7 @@
 import { execa, type ResultPromise } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
+import { commandBegins } from './command-clock.js';
 
 export interface ProgramOptions {
   cwd?: string;
@@ -13,6 +14,8 @@ export interface ProgramOptions {
   timeoutMs: number;
   /** of stdout or stderr, in bytes */
   limitBytes?: number;
+  /** Its time is not the farm's own (docs/life-of-a-build.md, "Overhead"). */
+  isTool?: boolean;
 }
 
 export function environmentWith(extra: Record<string, string> = {}): Record<string, string> {
@@ -68,6 +71,7 @@ export function endGroup(pid: number | undefined): void {
  */
 export async function runProgram(argv: readonly string[], options: ProgramOptions): Promise<Buffer> {
   const limit = options.limitBytes ?? 16 * 1024 * 1024;
+  const ended = options.isTool === true ? commandBegins() : undefined;
   const child = startProgram(argv, { ...options, stdin: options.input === undefined ? 'ignore' : 'pipe' });
   let refusal: Refusal | undefined;
   const stop = (why: Refusal): void => {
@@ -92,10 +96,16 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
   }
   const result = await child;
   clearTimeout(timer);
+  ended?.();
   if (refusal !== undefined) throw refusal;
   if (result.exitCode === 0) return Buffer.concat(chunks);
   const ending = result.exitCode === undefined ? `was ended by ${result.signal ?? 'a fault'}` : `ended with ${result.exitCode}`;
   throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '));
+}
+
+/** Whether it ends with 0 within ten seconds. */
+export function commandSucceeds(argv: readonly string[]): Promise<boolean> {
+  return runProgram(argv, { timeoutMs: 10_000 }).then(() => true, () => false);
 }
 
 export class ProgramFailed extends Error {

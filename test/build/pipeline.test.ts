@@ -109,10 +109,10 @@ void t.test('without a log sink nothing is built, and the status says so; it goe
   await vm.start();
   vm.receiver.refuse = 'refused DISK_FULL no room';
   const id = (await vm.trigger()).split(' ')[1] as string;
-  await until('the job to wait', () => vm.job(id)?.waiting?.code === 'NO_LOG_SINK');
+  await until('the job to wait', () => vm.job(id)?.waiting[0]?.code === 'NO_LOG_SINK');
   t.notOk(existsSync(join(vm.root, '/var/lib/build-infra/jobs', id, 'source')));
-  const queued = (): { job: string; waiting: { code: string } | null } | undefined => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { queue: { job: string; waiting: { code: string } | null }[] }).queue[0];
-  await until('the status', () => queued()?.job === id && queued()?.waiting?.code === 'NO_LOG_SINK');
+  const queued = (): { job: string; waiting: { code: string }[] } | undefined => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { queue: { job: string; waiting: { code: string }[] }[] }).queue[0];
+  await until('the status', () => queued()?.job === id && queued()?.waiting[0]?.code === 'NO_LOG_SINK');
   vm.receiver.refuse = undefined;
   t.match(await vm.over(id), { state: 'refused', reason: { code: 'VERSION_MISMATCH' } });
 });
