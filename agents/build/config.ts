@@ -5,6 +5,7 @@ import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
+import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
 import { splitTagPattern } from './version-tag.js';
 
 export interface Maintainer {
@@ -45,6 +46,8 @@ export interface Config {
   apt: AptRepository;
   pollSeconds: number;
   buildSeconds: number;
+  /** absent: nobody commands anything */
+  commands?: CommandsConfig;
 }
 
 // No character that a shell or ssh on the far side could read as anything but itself.
@@ -111,6 +114,7 @@ const schema = {
     },
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
+    commands: commandsSchema,
   },
 } as const;
 
@@ -132,5 +136,6 @@ export function readConfig(path: string): Config {
   }
   const dists = config.distributions.map((distribution) => distribution.name);
   if (new Set(dists).size !== dists.length) throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
+  if (config.commands !== undefined) checkCommandsConfig(config.commands, dists);
   return config;
 }

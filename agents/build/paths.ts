@@ -19,6 +19,8 @@ export interface Paths {
   apt: string;
   status: string;
   highest: string;
+  /** commands that were used */
+  commands: string;
 }
 
 /** @param root prefix for all absolute paths; '' on a real VM */
@@ -40,5 +42,6 @@ export function pathsUnder(root = ''): Paths {
     apt: join(state, 'apt'),
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
+    commands: join(state, 'commands'),
   };
 }
