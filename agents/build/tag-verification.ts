@@ -61,7 +61,7 @@ export async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.Key
   }
 }
 
-export function owns(key: openpgp.Key, keyId: openpgp.KeyID): boolean {
+function owns(key: openpgp.Key, keyId: openpgp.KeyID): boolean {
   return key.getKeys().some((candidate) => candidate.getKeyID().equals(keyId));
 }
 

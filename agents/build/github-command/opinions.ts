@@ -7,7 +7,7 @@ import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { ProgramFailed, runProgram } from '../program.js';
-import { owns, refuseUnusableKey } from '../tag-verification.js';
+import { refuseUnusableKey } from '../tag-verification.js';
 import { writeClearsigned, type Clearsigned } from './clearsigned.js';
 import type { PersonKey } from './people-keys.js';
 import type { SignatureFacts } from './signature-packet.js';
@@ -22,13 +22,18 @@ export interface OpinionOptions {
 
 const gpgvTimeoutMs = 30_000;
 
+/** The id as `key` has it, primary key or subkey. */
+function keyIdOf({ key }: PersonKey, id: string): openpgp.KeyID[] {
+  return key.getKeys().map((one) => one.getKeyID()).filter((one) => one.toHex().toUpperCase() === id);
+}
+
 /** @throws Refusal BAD_SIGNATURE, and those of refuseUnusableKey */
-async function openpgpOpinion(message: Clearsigned, facts: SignatureFacts, owner: PersonKey, now: Date): Promise<string> {
-  const keyId = openpgp.KeyID.fromID(facts.issuerKeyId);
+async function openpgpOpinion(message: Clearsigned, facts: SignatureFacts, owner: PersonKey, keyId: openpgp.KeyID, now: Date): Promise<string> {
   await refuseUnusableKey({ ...owner.rights, key: owner.key }, keyId, now);
   try {
+    // How far ahead of ours the signer's clock may be is decided once the signer is known.
     const read = await openpgp.readCleartextMessage({ cleartextMessage: writeClearsigned(message) });
-    const { data, signatures } = await openpgp.verify({ message: read, verificationKeys: owner.key, date: now });
+    const { data, signatures } = await openpgp.verify({ message: read, verificationKeys: owner.key, date: new Date(Math.max(now.getTime(), facts.created * 1000)) });
     const [signature] = signatures;
     if (signature === undefined || signatures.length !== 1 || data !== message.line) throw new Error('not one signature over the line');
     await signature.verified;
@@ -84,11 +89,11 @@ async function gpgvOpinion(message: Clearsigned, facts: SignatureFacts, keys: re
  * @throws Refusal UNKNOWN_SIGNER, AMBIGUOUS_KEY, OPINIONS_DIFFER, BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE, TIMED_OUT
  */
 export async function signerOf(message: Clearsigned, facts: SignatureFacts, options: OpinionOptions): Promise<PersonKey> {
-  const keyId = openpgp.KeyID.fromID(facts.issuerKeyId);
-  const [owner, other] = options.keys.filter(({ key }) => owns(key, keyId));
-  if (owner === undefined) throw new Refusal('UNKNOWN_SIGNER', `nobody's key has the id ${facts.issuerKeyId}`);
-  if (other !== undefined) throw new Refusal('AMBIGUOUS_KEY', `${facts.issuerKeyId} is a key of ${owner.rights.fingerprint} and of ${other.rights.fingerprint}`);
-  const first = await openpgpOpinion(message, facts, owner, options.now).catch((error: unknown) => {
+  const [found, other] = options.keys.flatMap((owner) => keyIdOf(owner, facts.issuerKeyId).map((keyId) => ({ owner, keyId })));
+  if (found === undefined) throw new Refusal('UNKNOWN_SIGNER', `nobody's key has the id ${facts.issuerKeyId}`);
+  const { owner, keyId } = found;
+  if (other !== undefined) throw new Refusal('AMBIGUOUS_KEY', `${facts.issuerKeyId} is a key of ${owner.rights.fingerprint} and of ${other.owner.rights.fingerprint}`);
+  const first = await openpgpOpinion(message, facts, owner, keyId, options.now).catch((error: unknown) => {
     if (error instanceof Refusal) return error;
     throw error;
   });
