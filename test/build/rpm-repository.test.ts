@@ -15,7 +15,7 @@ import { hashFile } from '../../agents/build/frozen-files.js';
 import { readCommand } from '../../agents/build/gpg-client/command-line.js';
 import { describePayload } from '../../agents/build/gpg-client/purpose.js';
 import type { Job } from '../../agents/build/job-document.js';
-import type { SignOptions } from '../../agents/build/sign-stage.js';
+import type { SignOptions } from '../../agents/build/signed-files.js';
 import { AptServer } from './build-vm.js';
 import { Keys } from './forge.js';
 import { buildHere, codeOf, epoch, Lines, makePlace, rpmJob, tinySpec } from './rpm-packages.js';
@@ -167,7 +167,7 @@ async function publishing(test: Test, state: string, server: AptServer, from = '
   await vm.sign();
   writeFileSync(join(vm.folder, 'ssh_config'), server.sshConfig());
   const options: RpmPublishOptions = {
-    folder: state, gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey, rpm: { upload: `ssh://127.0.0.1:${server.sshPort}${server.folder}/rpm`, url: `http://127.0.0.1:${server.httpPort}/rpm` },
+    folder: state, gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey, dnf: { upload: `ssh://127.0.0.1:${server.sshPort}${server.folder}/rpm`, url: `http://127.0.0.1:${server.httpPort}/rpm` },
     jobFolder: vm.folder, work: join(vm.folder, 'work'), sshConfig: join(vm.folder, 'ssh_config'),
   };
   return { vm, options, publish: () => publishPackagesFor(vm.job, 'fc41', options, vm.log) };
@@ -184,7 +184,7 @@ void t.test('signed packages become a repository that dnf reads back and install
   const first = await publishing(t, state.folder, server);
   const uploaded = await first.publish().catch((error: unknown) => t.fail(String(error), { log: first.vm.log.lines.slice(-40) }));
   if (typeof uploaded !== 'object') return;
-  t.match(uploaded, { dist: 'fc41', url: `${first.options.rpm.url}/fc41`, files: [{ name: 'demo-rpm-1.2-1.noarch.rpm' }, { name: 'demo-rpm-1.2-1.src.rpm' }] });
+  t.match(uploaded, { dist: 'fc41', url: `${first.options.dnf.url}/fc41`, files: [{ name: 'demo-rpm-1.2-1.noarch.rpm' }, { name: 'demo-rpm-1.2-1.src.rpm' }] });
   const top = join(server.folder, 'rpm/fc41');
   t.match(readlinkSync(top), /^fc41\.releases\/000001-[0-9a-f]{12}$/);
   for (const name of ['packages', 'repodata/repomd.xml', 'repodata/repomd.xml.asc', 'key.asc']) t.ok(existsSync(join(top, name)), name);
@@ -227,7 +227,7 @@ void t.test('signed packages become a repository that dnf reads back and install
       const place = makePlace();
       t.teardown(() => place.end());
       const back = (): Promise<unknown> => readBackPackages(second.vm.signed, second.vm.job.artifacts[0]?.files.map((file) => hashFile(second.vm.signed, file.name)) ?? [], {
-        url: `${second.options.rpm.url}/fc41`, publicKey: second.vm.publicKey, repomd: join(state.folder, 'fc41/generations', releases[1] ?? '', 'repodata/repomd.xml'), folder: join(place.folder, 'back'),
+        url: `${second.options.dnf.url}/fc41`, publicKey: second.vm.publicKey, repomd: join(state.folder, 'fc41/generations', releases[1] ?? '', 'repodata/repomd.xml'), folder: join(place.folder, 'back'),
       }, second.vm.log);
       t.equal(await codeOf(back), 'none');
       unlinkSync(top);

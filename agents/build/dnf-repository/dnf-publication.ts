@@ -14,13 +14,6 @@ import { rootEnvironment, runProgram } from '../program.js';
 import { readOneKey } from './package-signatures.js';
 import { readRpmFile } from './rpm-file.js';
 
-export interface RpmRepository {
-  /** each distribution's symlink lies in this folder, reached by ssh */
-  upload: string;
-  /** where the world reads that folder */
-  url: string;
-}
-
 export interface RpmPublicationOptions {
   /** holds `<dist>/generations/` */
   folder: string;

@@ -2,16 +2,17 @@
 // Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
 import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
-import { uploadGeneration } from '../apt-upload.js';
+import { uploadGeneration } from '../upload-generation.js';
+import type { DnfRepository } from '../config.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../job-document.js';
 import type { LineSink } from '../logged-program.js';
-import { signedFolder, writeGpgJob } from '../sign-stage.js';
-import { makeRpmGeneration, type RpmPublicationOptions, type RpmRepository } from './dnf-publication.js';
+import { signedFolder, writeGpgJob } from '../signed-files.js';
+import { makeRpmGeneration, type RpmPublicationOptions } from './dnf-publication.js';
 import { readBackPackages } from './dnf-read-back.js';
 
 export interface RpmPublishOptions extends RpmPublicationOptions {
-  rpm: RpmRepository;
+  dnf: DnfRepository;
   jobFolder: string;
   work: string;
   sshConfig: string;
@@ -28,8 +29,8 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
   const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, signed, files, gpgJob, options, log);
-  await uploadGeneration(generation, { upload: `${options.rpm.upload}/${dist}`, sshConfig: options.sshConfig, packages: ['packages'], metadata: ['repodata'] }, log);
-  const url = `${options.rpm.url.replace(/\/+$/, '')}/${dist}`;
+  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, packages: ['packages'], metadata: ['repodata'] }, log);
+  const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}`;
   for (let attempt = 1; ; attempt++) {
     try {
       const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);

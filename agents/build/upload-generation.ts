@@ -3,7 +3,7 @@
 // A client sees the old repository or the new one.
 import { join, posix } from 'node:path';
 import { Refusal } from '../shared/refusal.js';
-import type { Generation } from './apt-publication.js';
+import type { Generation } from './apt-repository/apt-publication.js';
 import { runLogged, type LineSink } from './logged-program.js';
 
 export interface UploadOptions {
