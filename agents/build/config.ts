@@ -5,6 +5,7 @@ import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
+import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
 import { splitTagPattern } from './version-tag.js';
 
 export interface Maintainer {
@@ -61,6 +62,8 @@ export interface Config {
   dnf?: DnfRepository;
   pollSeconds: number;
   buildSeconds: number;
+  /** absent: nobody commands anything */
+  commands?: CommandsConfig;
 }
 
 // No character that a shell or ssh on the far side could read as anything but itself.
@@ -142,6 +145,7 @@ const schema = {
     },
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
+    commands: commandsSchema,
   },
 } as const;
 
@@ -167,5 +171,6 @@ export function readConfig(path: string): Config {
     const repository = packages === 'deb' ? 'apt' : 'dnf';
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
+  if (config.commands !== undefined) checkCommandsConfig(config.commands, dists);
   return config;
 }

@@ -10,6 +10,7 @@ import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
 import { runEngine as runDebianEngine } from './debian-engine/engine.js';
 import { listRemoteTags } from './git.js';
+import { commandService } from './github-command/service.js';
 import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
@@ -82,8 +83,9 @@ async function serve(): Promise<void> {
       stream.end(triggerLine(answer));
     },
   };
+  const githubCommand = commandService({ config, paths, queue, report, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
   makeFolder(paths.sockets);
-  await serveSockets([triggerBuild], { folder: paths.sockets, report });
+  await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report });
   await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),

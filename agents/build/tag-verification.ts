@@ -43,7 +43,8 @@ export async function readMaintainerKeys(folder: string, maintainers: readonly M
   return keys;
 }
 
-async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.KeyID, now: Date): Promise<void> {
+/** @throws Refusal KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
+export async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.KeyID, now: Date): Promise<void> {
   const reject = (code: string, why: string): never => {
     throw new Refusal(code, `the key ${owner.fingerprint} of ${owner.name} ${why}`);
   };

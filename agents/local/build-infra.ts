@@ -24,6 +24,11 @@ const commands: readonly Command[] = [
     usage: 'build-infra audit --help',
     run: async (args) => (await import('../audit/main.js')).auditMain(args),
   },
+  {
+    words: ['command'],
+    usage: 'build-infra command --help',
+    run: async (args) => (await import('../command/main.js')).commandMain(args),
+  },
 ];
 
 const given = process.argv.slice(2);

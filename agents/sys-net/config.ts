@@ -9,6 +9,8 @@ import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 /** A host as local.ConnectSSH's argument names it: lower case, dots and dashes inside only. */
 export const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
 
+const fullNamePattern = '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$';
+
 export interface SysNetConfig {
   format: 'build-infra/sys-net-config@1';
   vm: string;
@@ -16,6 +18,8 @@ export interface SysNetConfig {
   webhook?: { socket: string; bodyBytes: number };
   repositories?: { fullName: string; component: string; tag: string }[];
   buildVms?: string[];
+  /** where comments may hold commands, by GitHub's names; absent: nowhere */
+  commandRepositories?: string[];
   /** absent: this VM connects no ssh */
   sshHosts?: { host: string; address: string; port: number }[];
 }
@@ -42,12 +46,13 @@ const fields = {
   repositories: {
     type: 'array', maxItems: 2000,
     items: object({
-      fullName: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$' },
+      fullName: { type: 'string', pattern: fullNamePattern },
       component: { type: 'string', pattern: plainNamePattern },
       tag: { type: 'string', pattern: '^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._/-]{0,60}$' },
     }),
   },
   buildVms: { type: 'array', minItems: 1, maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+  commandRepositories: { type: 'array', maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
   sshHosts: {
     type: 'array', maxItems: 50,
     items: object({
@@ -61,7 +66,7 @@ const fields = {
 const check = checkWith<SysNetConfig>({
   ...object(fields),
   required: ['format', 'vm'],
-  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'] },
+  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'], commandRepositories: ['webhook'] },
   minProperties: 3,
 });
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What was accepted and not yet told to every build VM, and what was accepted before: on disk before GitHub hears 202.
-//   pending/<delivery>.json  one accepted push, with the state of each build VM
-//   deliveries               "<delivery> <sha256 of the body>", a line for each accepted push, oldest first
+//   pending/<delivery>.json  one accepted push or comment, with the state of each build VM
+//   deliveries               "<delivery> <sha256 of the body>", a line for each accepted one, oldest first
 // A delivery is in `deliveries` before its pending file goes away, so at any kill one of the two knows it.
 import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
+import { blockPattern, type SignedComment } from './comment-event.js';
 import { isDeliveryId, type VersionPush } from './push-event.js';
 
 const deliveryFormat = 'build-infra/webhook-delivery@1';
@@ -27,24 +28,30 @@ export interface PendingDelivery {
   body: string;
   /** our clock, ISO 8601 */
   received: string;
-  push: VersionPush;
+  /** one of the two */
+  push?: VersionPush;
+  comment?: SignedComment;
   vms: VmState[];
 }
 
 const string = (pattern: string): object => ({ type: 'string', pattern });
 const object = (properties: Record<string, object>): object => ({ type: 'object', additionalProperties: false, required: Object.keys(properties), properties });
-const checkPending = checkWith<PendingDelivery>(object({
+const fields = {
   format: { const: deliveryFormat },
   delivery: { type: 'string' },
   body: string(sha256Pattern),
   received: string('^[0-9T:.-]{20,30}Z$'),
   push: object({ repository: { type: 'string' }, component: string(plainNamePattern), tag: { type: 'string' }, after: string(objectIdPattern) }),
+  comment: object({ repository: { type: 'string' }, block: string(blockPattern) }),
   vms: { type: 'array', items: object({ vm: string(vmNamePattern), attempts: { type: 'integer' }, outcome: { type: ['string', 'null'] } }) },
-}));
+};
+const checkPending = checkWith<PendingDelivery>({ ...object(fields), required: ['format', 'delivery', 'body', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
 
 export interface SpoolLimits {
   /** deliveries that may wait at once */
   pending: number;
+  /** of these, comments: anybody can write one, and they must not keep out the pushes */
+  comments: number;
   /** accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing: the build VM knows the tag) */
   remembered: number;
 }
@@ -59,7 +66,7 @@ export class DeliverySpool {
   #file: AppendOnlyLines;
 
   /** @throws Refusal on a pending file that is not one of ours: a person must look before anything is lost */
-  constructor(folder: string, limits: SpoolLimits = { pending: 1000, remembered: 20_000 }) {
+  constructor(folder: string, limits: SpoolLimits = { pending: 1000, comments: 200, remembered: 20_000 }) {
     this.#folder = folder;
     this.#limits = limits;
     makeFolder(join(folder, 'pending'), 0o700);
@@ -81,10 +88,11 @@ export class DeliverySpool {
   }
 
   /** Returns once it is on disk. @throws Refusal SPOOL_FULL */
-  accept(delivery: string, body: string, push: VersionPush, vms: readonly string[], now: Date): void {
-    if (this.#pending.size >= this.#limits.pending) throw new Refusal('SPOOL_FULL', 'too many deliveries wait already');
+  accept(delivery: string, body: string, what: VersionPush | SignedComment, vms: readonly string[], now: Date): void {
+    const comments = [...this.#pending.values()].filter(({ comment }) => comment !== undefined).length;
+    if (this.#pending.size >= this.#limits.pending || ('block' in what && comments >= this.#limits.comments)) throw new Refusal('SPOOL_FULL', 'too many deliveries wait already');
     const pending: PendingDelivery = {
-      format: deliveryFormat, delivery, body, received: now.toISOString(), push, vms: vms.map((vm) => ({ vm, attempts: 0, outcome: null })),
+      format: deliveryFormat, delivery, body, received: now.toISOString(), ...('block' in what ? { comment: what } : { push: what }), vms: vms.map((vm) => ({ vm, attempts: 0, outcome: null })),
     };
     this.#write(pending);
     this.#pending.set(delivery, pending);

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Tells each build VM of each accepted push, until it answers. At least once: after a kill between the answer and our note of it
-// the build VM is told again, and says `known`.
+// Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between the answer and our note of it
+// the build VM is told again, and says `known`, or that the command was used.
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
 
-/** One TriggerBuild call: resolves to the answer's bytes, rejects on anything else. */
-export interface Trigger {
-  (vm: string, component: string): Promise<Buffer>;
+/** The calls to a build VM: each resolves to the answer's bytes, rejects on anything else. */
+export interface BuildVmCalls {
+  /** TriggerBuild */
+  trigger(vm: string, component: string): Promise<Buffer>;
+  /** ProcessGithubCommand */
+  command(vm: string, block: string): Promise<Buffer>;
 }
 
 export interface WorkerOptions {
@@ -21,10 +24,14 @@ export interface WorkerOptions {
 }
 
 /** The build VM's last word: one line that begins with queued, known or refused; undefined for anything else, which is tried again. */
-export function readTriggerAnswer(untrusted: Buffer): string | undefined {
+export const readTriggerAnswer = (untrusted: Buffer): string | undefined => lastWord(untrusted, /^(?:(?:queued|known) [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/);
+/** For a command: accepted or refused. `later`, as everything else, is tried again. */
+export const readCommandAnswer = (untrusted: Buffer): string | undefined => lastWord(untrusted, /^(?:accepted [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/);
+
+function lastWord(untrusted: Buffer, words: RegExp): string | undefined {
   const text = untrusted.subarray(0, 4096).toString('latin1');
   const line = text.endsWith('\n') ? text.slice(0, -1) : text;
-  return /^(?:(?:queued|known) [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/.test(line) ? line : undefined;
+  return words.test(line) ? line : undefined;
 }
 
 /** One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. */
@@ -35,7 +42,7 @@ class VmQueue {
   #stopped = false;
   #turn = 0;
 
-  constructor(readonly vm: string, readonly spool: DeliverySpool, readonly trigger: Trigger, readonly options: Required<WorkerOptions>) {}
+  constructor(readonly vm: string, readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>) {}
 
   /** Something new waits. A pause that is on goes on. */
   wake(): void {
@@ -78,11 +85,12 @@ class VmQueue {
   /** Whether this delivery is done with for this VM. */
   async #attempt(pending: PendingDelivery): Promise<boolean> {
     const { report, now, giveUpMs } = this.options;
-    const what = `${pending.delivery} ${pending.push.component} ${pending.push.tag} to ${this.vm}`;
+    const { push, comment } = pending;
+    const what = `${pending.delivery} ${push === undefined ? `comment in ${printable(comment?.repository ?? '')}` : `${push.component} ${push.tag}`} to ${this.vm}`;
     let failure: string;
     try {
-      const untrustedAnswer = await this.trigger(this.vm, pending.push.component);
-      const answer = readTriggerAnswer(untrustedAnswer);
+      const untrustedAnswer = push === undefined ? await this.calls.command(this.vm, comment?.block ?? '') : await this.calls.trigger(this.vm, push.component);
+      const answer = push === undefined ? readCommandAnswer(untrustedAnswer) : readTriggerAnswer(untrustedAnswer);
       if (answer !== undefined) {
         if (this.#stopped) return false;
         this.spool.record(pending.delivery, this.vm, answer);
@@ -110,12 +118,12 @@ class VmQueue {
 export class DeliveryWorker {
   readonly #queues = new Map<string, VmQueue>();
   readonly #spool: DeliverySpool;
-  readonly #trigger: Trigger;
+  readonly #calls: BuildVmCalls;
   readonly #options: Required<WorkerOptions>;
 
-  constructor(spool: DeliverySpool, trigger: Trigger, options: WorkerOptions) {
+  constructor(spool: DeliverySpool, calls: BuildVmCalls, options: WorkerOptions) {
     this.#spool = spool;
-    this.#trigger = trigger;
+    this.#calls = calls;
     this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 24 * 3600_000, ...options };
   }
 
@@ -123,7 +131,7 @@ export class DeliveryWorker {
   wake(): void {
     for (const vm of this.#spool.vms()) {
       let queue = this.#queues.get(vm);
-      if (queue === undefined) this.#queues.set(vm, queue = new VmQueue(vm, this.#spool, this.#trigger, this.#options));
+      if (queue === undefined) this.#queues.set(vm, queue = new VmQueue(vm, this.#spool, this.#calls, this.#options));
       queue.wake();
     }
   }

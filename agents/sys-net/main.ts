@@ -17,9 +17,13 @@ const at = (path: string): string => (root === '' ? path : join(root, path));
 async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {
   const secret = readSecret(at('/rw/config/build-infra/webhook-secret'));
   const spool = new DeliverySpool(at('/var/lib/build-infra/webhooks'));
+  const limits = { limitBytes: 4096, timeoutMs: 180_000, client: at(qrexecClient) };
   const worker = new DeliveryWorker(
     spool,
-    (vm, component) => callService({ target: vm, service: `qubesbuilder.TriggerBuild+${component}`, limitBytes: 4096, timeoutMs: 180_000, client: at(qrexecClient) }),
+    {
+      trigger: (vm, component) => callService({ target: vm, service: `qubesbuilder.TriggerBuild+${component}`, ...limits }),
+      command: (vm, block) => callService({ target: vm, service: 'qubesbuilder.ProcessGithubCommand', input: block, ...limits }),
+    },
     { report },
   );
   const receiver = createReceiver({ config, secret, spool, report, onAccepted: () => worker.wake() });

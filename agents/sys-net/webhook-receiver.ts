@@ -5,6 +5,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
+import { decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
 import { decidePush, isDeliveryId } from './push-event.js';
@@ -97,12 +98,13 @@ function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Bu
   const delivery = request.headers['x-github-delivery'];
   if (!isDeliveryId(delivery)) throw new Refusal('BAD_DELIVERY', 'X-GitHub-Delivery is missing or no UUID');
   if (event === 'ping') return { status: 200, line: 'pong' };
-  if (event !== 'push') return { status: 202, line: `ignored OTHER_EVENT ${event}` };
-  const decision = decidePush(untrustedBody, config);
+  const comments = event === 'issue_comment' && config.commandRepositories !== undefined;
+  if (event !== 'push' && !comments) return { status: 202, line: `ignored OTHER_EVENT ${event}` };
+  const decision = comments ? decideComment(untrustedBody, config) : decidePush(untrustedBody, config);
   if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
   const body = bodyHash(untrustedBody);
   if (spool.knows(delivery, body)) return { status: 200, line: `known ${delivery}` };
-  spool.accept(delivery, body, decision.push, config.buildVms, (options.now ?? (() => new Date()))());
+  spool.accept(delivery, body, decision.kind === 'command' ? decision.comment : decision.push, config.buildVms, (options.now ?? (() => new Date()))());
   options.onAccepted();
   return { status: 202, line: `accepted ${delivery}` };
 }

@@ -154,7 +154,9 @@ exec ${gpg} "$@"
     mkdirSync(chrootCache, { recursive: true });
     symlinkSync(chrootCache, join(this.root, '/var/lib/build-infra/cache'));
     writeDirectClient(join(this.root, '/usr/bin/qrexec-client-vm'), 'build-debian', { 'qubesbuilder.BuildLog': join(this.root, 'log.sock') });
-    this.#client = writeDirectClient(join(this.root, 'caller'), 'sys-net', { 'qubesbuilder.TriggerBuild': join(this.root, '/run/build-infra/qubesbuilder.TriggerBuild.sock') });
+    this.#client = writeDirectClient(join(this.root, 'caller'), 'sys-net', Object.fromEntries(
+      ['qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand'].map((service) => [service, join(this.root, `/run/build-infra/${service}.sock`)]),
+    ));
   }
 
   /** What a shell does before each signature. */
@@ -193,8 +195,19 @@ exec ${gpg} "$@"
   }
 
   trigger(component = 'hello-tiny'): Promise<string> {
+    return this.#call(`qubesbuilder.TriggerBuild+${component}`, '');
+  }
+
+  /** A comment, as sys-net hands it on. */
+  command(comment: string | Buffer): Promise<string> {
+    return this.#call('qubesbuilder.ProcessGithubCommand', comment);
+  }
+
+  #call(service: string, input: string | Buffer): Promise<string> {
     return new Promise((resolve, reject) => {
-      const child = spawn(this.#client, ['@default', `qubesbuilder.TriggerBuild+${component}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(this.#client, ['@default', service], { stdio: ['pipe', 'pipe', 'inherit'] });
+      child.stdin.on('error', () => undefined);
+      child.stdin.end(input);
       let answer = '';
       child.stdout.on('data', (chunk: Buffer) => {
         answer += chunk.toString();

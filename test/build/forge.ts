@@ -102,6 +102,15 @@ export class Forge {
     throw new Error('git daemon does not start');
   }
 
+  /** Calls are taken and not answered until resume(). */
+  pause(): void {
+    if (this.#daemon?.pid !== undefined) process.kill(-this.#daemon.pid, 'SIGSTOP');
+  }
+
+  resume(): void {
+    if (this.#daemon?.pid !== undefined) process.kill(-this.#daemon.pid, 'SIGCONT');
+  }
+
   end(): void {
     if (this.#daemon?.pid !== undefined) process.kill(-this.#daemon.pid, 'SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });

@@ -31,7 +31,8 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
     folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
     builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
   },
-  'build-infra': { folders: ['audit', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'] },
+  'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
+  'build-infra': { folders: ['audit', 'command', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
@@ -50,14 +51,14 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
   'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/,
-  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-doctor': /usage: build-infra doctor/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-doctor': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
   t.test(`${name} starts alone in an empty folder`, async (t) => {
     const alone = join(folder, name);
     mkdirSync(join(alone, 'root'), { recursive: true });
     copyFileSync(join(top, 'dist', `${name}.mjs`), join(alone, `${name}.mjs`));
-    const args = name === 'gpg-client' ? ['--version'] : ['build-infra-doctor', 'build-infra', 'local'].includes(name) ? ['--help'] : [];
+    const args = name === 'gpg-client' ? ['--version'] : ['build-infra-doctor', 'build-infra-command', 'build-infra', 'local'].includes(name) ? ['--help'] : [];
     const said = await new Promise<string>((resolve) => {
       execFile(process.execPath, [join(alone, `${name}.mjs`), ...args], { cwd: alone, env: { PATH: '/usr/bin:/bin', HOME: alone, BUILD_INFRA_ROOT: join(alone, 'root') }, timeout: 20_000 }, (_error, stdout, stderr) => resolve(stdout + stderr));
     });
@@ -68,7 +69,7 @@ for (const [name, complaint] of Object.entries(complaints)) {
 
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
-  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'audit', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
+  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();
 });

@@ -24,6 +24,8 @@ export interface Tree {
   answer(text: string, status?: number, vm?: string): void;
   /** the calls so far, "TARGET SERVICE" each */
   calls(): string[];
+  /** what a build VM read last, of a command */
+  heard(vm: string): string;
   remove(): void;
 }
 
@@ -35,6 +37,7 @@ export function makeTree(config: object = baseConfig): Tree {
   const client = join(root, 'usr/bin/qrexec-client-vm');
   writeFileSync(client, `#!/bin/sh
 echo "$1 $2" >> ${root}/calls
+test "$2" != qubesbuilder.ProcessGithubCommand || cat > ${root}/heard.$1
 file=${root}/answer; test -f ${root}/answer.$1 && file=${root}/answer.$1
 cat $file
 exit $(cat $file.status)
@@ -49,6 +52,7 @@ exit $(cat $file.status)
       writeFileSync(file, text);
     },
     calls: () => (existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').trim().split('\n') : []),
+    heard: (vm) => readFileSync(join(root, `heard.${vm}`), 'latin1'),
     remove: () => rmSync(root, { recursive: true, force: true }),
   };
 }

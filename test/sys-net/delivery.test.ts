@@ -6,12 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
-import { DeliveryWorker, readTriggerAnswer } from '../../agents/sys-net/delivery-worker.js';
+import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { baseConfig, makeTree, startAgent, until } from './agent.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
 import { post } from './post.js';
 
+const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
 const hash = (n: number): string => n.toString(16).padStart(64, '0');
 const folder = (t: { teardown(f: () => void): void }): string => {
@@ -94,7 +95,7 @@ void tap.test('a refusal of the build VM ends the delivery', async (t) => {
   const spool = new DeliverySpool(folder(t));
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   let calls = 0;
-  const worker = new DeliveryWorker(spool, async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`), { report: () => undefined });
+  const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)), { report: () => undefined });
   worker.wake();
   await until('the end', () => spool.pending === 0);
   t.equal(calls, 1);
@@ -106,7 +107,7 @@ void tap.test('what is no answer of a build VM is tried again with growing pause
   const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
   const times: number[] = [];
   const lines: string[] = [];
-  const worker = new DeliveryWorker(spool, async () => Buffer.from(answers[times.push(Date.now()) - 1] ?? ''), {
+  const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(answers[times.push(Date.now()) - 1] ?? '')), {
     report: (line) => lines.push(line), firstPauseMs: 10, longestPauseMs: 80, giveUpMs: 500,
   });
   worker.wake();
@@ -121,18 +122,18 @@ void tap.test('one component that fails for ever does not hold up another', asyn
   const spool = new DeliverySpool(folder(t));
   spool.accept(randomUUID(), hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
-  const worker = new DeliveryWorker(spool, async (_vm, component) => {
+  const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
     if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
     return Buffer.from('queued hello-1\n');
-  }, { report: () => undefined, firstPauseMs: 5, now: () => new Date(3000) });
+  }), { report: () => undefined, firstPauseMs: 5, now: () => new Date(3000) });
   worker.wake();
   await until('hello', () => spool.pending === 1);
-  t.equal(spool.waitingFor('build-debian')[0]?.push.component, 'broken');
+  t.equal(spool.waitingFor('build-debian')[0]?.push?.component, 'broken');
   worker.stop();
 });
 
 void tap.test('a full spool refuses, and what it holds stays', async (t) => {
-  const spool = new DeliverySpool(folder(t), { pending: 2, remembered: 100 });
+  const spool = new DeliverySpool(folder(t), { pending: 2, comments: 2, remembered: 100 });
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
   t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
@@ -140,9 +141,36 @@ void tap.test('a full spool refuses, and what it holds stays', async (t) => {
   t.notOk(spool.knows(randomUUID(), hash(3)), 'so that GitHub may deliver it again');
 });
 
+const comment = { repository: 'example/updates-status', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
+
+void tap.test('comments, which anybody can write, never fill the spool for pushes', async (t) => {
+  const path = folder(t);
+  const spool = new DeliverySpool(path, { pending: 4, comments: 2, remembered: 100 });
+  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
+  spool.accept(randomUUID(), hash(2), comment, ['build-debian'], new Date());
+  t.throws(() => spool.accept(randomUUID(), hash(3), comment, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  spool.accept(randomUUID(), hash(4), push, ['build-debian'], new Date());
+  spool.accept(randomUUID(), hash(5), push, ['build-debian'], new Date());
+  t.throws(() => spool.accept(randomUUID(), hash(6), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  spool.close();
+  const again = new DeliverySpool(path);
+  t.same(again.waitingFor('build-debian').map(({ comment: one, push: other }) => one?.block ?? other?.component).sort(), [comment.block, comment.block, 'hello', 'hello'], 'both kinds are read again');
+});
+
+void tap.test('a command that the build VM asks for later is brought again', async (t) => {
+  const spool = new DeliverySpool(folder(t));
+  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
+  const answers = ['later FORGE_UNREACHABLE\n', '', 'fault\n', 'queued hello-1\n', 'accepted hello-1\n'];
+  const heard: string[] = [];
+  const worker = new DeliveryWorker(spool, { trigger: async () => Buffer.from('queued x\n'), command: async (_vm, block) => Buffer.from(answers[heard.push(block) - 1] ?? '') }, { report: () => undefined, firstPauseMs: 1 });
+  worker.wake();
+  await until('the end', () => spool.pending === 0);
+  t.same(heard, answers.map(() => comment.block));
+});
+
 void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
   const path = folder(t);
-  let spool = new DeliverySpool(path, { pending: 10, remembered: 10 });
+  let spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
   const waiting = randomUUID();
   spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
   for (let n = 1; n <= 60; n++) {
@@ -151,7 +179,7 @@ void tap.test('the record of deliveries is bounded, keeps the young ones, and wh
     spool.record(delivery, 'build-fedora', 'queued x');
   }
   for (const again of [false, true]) {
-    if (again) spool = new DeliverySpool(path, { pending: 10, remembered: 10 });
+    if (again) spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
     t.ok(spool.knows('-', hash(60)) && spool.knows('-', hash(51)), 'young');
     t.ok(spool.knows(waiting, '-'), 'waiting');
     t.notOk(spool.knows('-', hash(5)), 'old');
@@ -170,5 +198,8 @@ void tap.test('a pending file that is not ours stops the agent, so that nothing 
 void tap.test('only one line of the three kinds is an answer', async (t) => {
   t.equal(readTriggerAnswer(Buffer.from('known hello-2.10-3-0123456789ab\n')), 'known hello-2.10-3-0123456789ab');
   t.equal(readTriggerAnswer(Buffer.from('refused BUSY try later')), 'refused BUSY try later');
+  t.equal(readCommandAnswer(Buffer.from('accepted hello-2.10-3-0123456789ab\n')), 'accepted hello-2.10-3-0123456789ab');
+  t.equal(readCommandAnswer(Buffer.from('refused BAD_COMMAND\n')), 'refused BAD_COMMAND');
+  for (const bad of ['later BUSY\n', 'queued x\n', 'known x\n', 'accepted\n', 'accepted ../x\n', 'accepted a\nrefused B\n', '']) t.equal(readCommandAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
   for (const bad of ['', '\n', 'queued', 'queued a b\n', 'queued a\n\n', 'Queued a\n', 'refused X \u001b[1m\n']) t.equal(readTriggerAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
 });

@@ -45,7 +45,7 @@ export interface Vm {
 }
 
 const servicesOf: Record<Role, readonly string[]> = {
-  build: ['qubesbuilder.TriggerBuild'],
+  build: ['qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand'],
   keys: ['qubes.Gpg', 'qubesbuilder.LogReceived'],
   'build-logs': ['qubesbuilder.BuildLog'],
   'sys-net': ['local.ConnectSSH'],

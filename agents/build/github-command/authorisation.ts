@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
+import type { Command, CommandVerb, DistWords } from '../../shared/formats/command.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { CommandRights, CommandsConfig } from './commands-config.js';
+
+const all = '*';
+
+function holds(allowed: readonly string[] | undefined, wanted: string): boolean {
+  return allowed !== undefined && (allowed.includes(wanted) || (allowed.length === 1 && allowed[0] === all));
+}
+
+function no(what: string): never {
+  throw new Refusal('NOT_ALLOWED', what);
+}
+
+/**
+ * All but the distributions, which are known only when the word is resolved.
+ * @param component of the job, for Retry
+ * @throws Refusal NOT_ALLOWED
+ */
+export function refuseWithoutRight(person: CommandRights, command: Command, component: string | undefined): void {
+  const verbs: readonly CommandVerb[] = person.verbs ?? [];
+  if (!verbs.includes(command.verb)) no(`${person.name} may not say ${command.verb}`);
+  const named = 'component' in command ? command.component : component;
+  if (named !== undefined && !holds(person.components, named)) no(`${person.name} may not command ${named}`);
+  if ('template' in command && !holds(person.templates, command.template)) no(`${person.name} may not command the template ${command.template}`);
+  if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
+}
+
+/** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */
+export function refuseDistsWithoutRight(person: CommandRights, dists: readonly string[]): void {
+  for (const dist of dists) if (!holds(person.distributions, dist)) no(`${person.name} may not upload to ${dist}`);
+}
+
+/** @throws Refusal OTHER_RELEASE: another environment's */
+export function refuseOtherRelease(config: CommandsConfig, command: Command): void {
+  if ('release' in command && !config.releases.includes(command.release)) throw new Refusal('OTHER_RELEASE', `${command.release} is not built here`);
+}
+
+/**
+ * The distributions of this environment that are meant. Every environment hears every command, so a word that is unknown here is another's;
+ * with no word of ours the whole command is.
+ * @param here our distributions, in their order
+ * @param built those of them that the package was built for: `all` means these
+ * @throws Refusal OTHER_DISTRIBUTION, DISTRIBUTION_TWICE, NOT_BUILT
+ */
+export function meantDists(words: DistWords, config: CommandsConfig, here: readonly string[], built: readonly string[]): string[] {
+  const ours = here.filter((dist) => built.includes(dist));
+  if (words === 'all') return ours.length > 0 ? ours : notBuilt('any distribution of this environment');
+  const meant = words.flatMap((word) => {
+    const dist = here.includes(word) ? word : config.distributionWords.find((one) => one.word === word)?.dist;
+    return dist === undefined ? [] : [dist];
+  });
+  if (meant.length === 0) throw new Refusal('OTHER_DISTRIBUTION', 'none of the distributions is built here');
+  if (new Set(meant).size !== meant.length) throw new Refusal('DISTRIBUTION_TWICE', 'two of the words mean one distribution');
+  return meant.map((dist) => (ours.includes(dist) ? dist : notBuilt(dist)));
+}
+
+function notBuilt(what: string): never {
+  throw new Refusal('NOT_BUILT', `it was not built for ${what}`);
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who may command what: `commands` of build.json (docs/formats.md). What is not written there is not allowed.
+import { commandVerbs, distWordPattern, releasePattern, componentRepositories, templateRepositories, type CommandVerb } from '../../shared/formats/command.js';
+import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
+import { Refusal } from '../../shared/refusal.js';
+
+/** One key of a person. Absent lists allow nothing; `*` alone in a list allows everything of that kind. */
+export interface CommandRights {
+  /** the person: two keys of one name are one person */
+  name: string;
+  /** of the primary key */
+  fingerprint: string;
+  verbs?: CommandVerb[];
+  components?: string[];
+  /** our names of distributions, of uploads */
+  distributions?: string[];
+  /** of uploads */
+  repositories?: string[];
+  templates?: string[];
+}
+
+export interface CommandsConfig {
+  /** what this environment builds for: commands for another release are another environment's */
+  releases: string[];
+  /** so many seconds after it was signed a command is too old */
+  windowSeconds: number;
+  /** further words for our distributions, as vm-bookworm; a distribution's own name always means itself */
+  distributionWords: { word: string; dist: string }[];
+  people: CommandRights[];
+}
+
+/** `*` alone, or names. */
+const list = (pattern: string): object => ({
+  type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern }, oneOf: [{ items: { type: 'string', pattern }, not: { contains: { const: '*' } } }, { maxItems: 1, minItems: 1, items: { const: '*' } }],
+});
+const orAll = (pattern: string): string => `^(?:\\*|${pattern.slice(1, -1)})$`;
+const names = list(orAll(plainNamePattern));
+const oneOf = (known: readonly string[]): object => ({ type: 'array', uniqueItems: true, items: { enum: known } });
+
+export const commandsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['releases', 'windowSeconds', 'distributionWords', 'people'],
+  properties: {
+    releases: { type: 'array', maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: releasePattern } },
+    windowSeconds: { type: 'integer', minimum: 60, maximum: 2_592_000 },
+    distributionWords: {
+      type: 'array',
+      maxItems: 100,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['word', 'dist'],
+        properties: { word: { type: 'string', pattern: distWordPattern }, dist: { type: 'string', pattern: plainNamePattern } },
+      },
+    },
+    people: {
+      type: 'array',
+      maxItems: 200,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'fingerprint'],
+        properties: {
+          name: { type: 'string', minLength: 1, maxLength: 100 },
+          fingerprint: { type: 'string', pattern: fingerprintPattern },
+          verbs: oneOf(commandVerbs),
+          components: names,
+          distributions: names,
+          repositories: oneOf([...componentRepositories, ...templateRepositories]),
+          templates: names,
+        },
+      },
+    },
+  },
+};
+
+/** What the schema cannot say. @throws Refusal BAD_CONFIG */
+export function checkCommandsConfig(commands: CommandsConfig, dists: readonly string[]): void {
+  const reject = (why: string): never => {
+    throw new Refusal('BAD_CONFIG', why, 'commands');
+  };
+  const fingerprints = commands.people.map((person) => person.fingerprint);
+  if (new Set(fingerprints).size !== fingerprints.length) reject('one key stands for two people');
+  const words = commands.distributionWords.map(({ word }) => word);
+  if (new Set(words).size !== words.length) reject('one word means two distributions');
+  for (const { word, dist } of commands.distributionWords) {
+    if (!dists.includes(dist)) reject(`${word} means ${dist}, which is not built here`);
+    if (dists.includes(word) && word !== dist) reject(`${word} is a distribution itself`);
+  }
+}

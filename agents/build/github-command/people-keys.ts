@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The public keys of the people who may command something: read anew for each command, so that a key that was replaced counts at once.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as openpgp from 'openpgp';
+import { printable, Refusal } from '../../shared/refusal.js';
+import type { Reporter } from '../../shared/socket-service.js';
+import type { CommandRights } from './commands-config.js';
+
+export interface PersonKey {
+  rights: CommandRights;
+  key: openpgp.Key;
+  /** the same key as it stands in its file, for programs that are to have an opinion of their own */
+  binary: Buffer;
+}
+
+/** The base64 of one armored key. What else stands in the file is the administrator's. @throws Refusal BAD_PERSON_KEY */
+function dearmored(text: string): Buffer {
+  const blocks = [...text.matchAll(/^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----$/gm)];
+  const [block] = blocks;
+  if (block === undefined || blocks.length !== 1) throw new Refusal('BAD_PERSON_KEY', 'not one armored public key');
+  return Buffer.from((block[1] as string).split(/\r?\n/).filter((line) => !line.startsWith('=')).join(''), 'base64');
+}
+
+/** @throws Refusal BAD_PERSON_KEY */
+async function readPersonKey(folder: string, rights: CommandRights): Promise<PersonKey> {
+  try {
+    const binary = dearmored(readFileSync(join(folder, `${rights.fingerprint}.asc`), 'latin1'));
+    const keys = await openpgp.readKeys({ binaryKeys: new Uint8Array(binary) });
+    const [key] = keys;
+    if (key === undefined || keys.length !== 1 || key.isPrivate()) throw new Error('not one public key');
+    if (key.getFingerprint().toUpperCase() !== rights.fingerprint) throw new Error('another key');
+    return { rights, key, binary };
+  } catch (error) {
+    throw new Refusal('BAD_PERSON_KEY', `${rights.fingerprint}.asc of ${rights.name}: ${printable((error as Error).message)}`);
+  }
+}
+
+/** Those that can be read: one bad file takes its own person's rights away and nobody else's. */
+export async function readPeopleKeys(folder: string, people: readonly CommandRights[], report: Reporter): Promise<PersonKey[]> {
+  const found: PersonKey[] = [];
+  for (const rights of people) {
+    try {
+      found.push(await readPersonKey(folder, rights));
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      report(`commands: ${error.line()}`);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
+// signature over one line. The order of the checks is the argument; docs/decisions/090 to 093.
+import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { Reporter } from '../../shared/socket-service.js';
+import { isOver, type Job } from '../job-document.js';
+import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseWithoutRight } from './authorisation.js';
+import { readClearsigned } from './clearsigned.js';
+import type { CommandRights, CommandsConfig } from './commands-config.js';
+import { signerOf } from './opinions.js';
+import { readPeopleKeys } from './people-keys.js';
+import type { Promotions } from './promotions.js';
+import { readSignaturePacket } from './signature-packet.js';
+import { commandFormat, commandIdentity, type CommandRecord, type UsedCommands } from './used-commands.js';
+
+export interface CommandOptions {
+  config: CommandsConfig;
+  /** our distributions, in their order */
+  dists: readonly string[];
+  components: readonly string[];
+  publicKeys: string;
+  work: string;
+  used: UsedCommands;
+  jobs(): readonly Job[];
+  /** the job that builds the component's newest version tag */
+  build(component: string): Promise<string>;
+  /** queues the job again */
+  retry(job: string): void;
+  promotions: Promotions;
+  report: Reporter;
+  now?(): Date;
+}
+
+/** `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to bring it again. */
+export type CommandAnswer = { kind: 'accepted'; job: string } | { kind: 'refused' | 'later'; code: string };
+
+export function answerLine(answer: CommandAnswer): string {
+  return `${answer.kind} ${answer.kind === 'accepted' ? answer.job : answer.code}\n`;
+}
+
+/** Nobody's fault and soon over: such a command is not used up. */
+const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
+/** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
+export const strangersCode = 'BAD_COMMAND';
+const aheadSeconds = 300;
+/** A template's timestamp, around the time of the signature: upstream's bounds. */
+const templateSeconds = { before: 3600, after: 300 };
+/** Records outlive the window by this, in which clocks may differ. */
+const keptLongerSeconds = 86_400;
+const waitingLimit = 16;
+
+interface Signed {
+  command: Command;
+  line: string;
+  /** seconds since 1970 */
+  created: number;
+  person: CommandRights;
+}
+
+export class CommandProcessor {
+  readonly #options: CommandOptions;
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
+
+  constructor(options: CommandOptions) {
+    this.#options = options;
+  }
+
+  /** What a kill broke off between its use and its outcome. Call it before the first command; those that come meanwhile wait. */
+  resume(): Promise<void> {
+    const mine = this.#resume(this.#options.used.taken());
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #resume(broken: readonly CommandRecord[]): Promise<void> {
+    for (const record of broken) {
+      const person = this.#options.config.people.find(({ fingerprint }) => fingerprint === record.signer.fingerprint);
+      const { command } = parseCommand(record.line);
+      await this.#carryOut(record, person === undefined ? undefined : { command, line: record.line, created: Date.parse(record.signed) / 1000, person }, true);
+    }
+  }
+
+  /** One at a time: a crowd of forgeries costs one gpgv at a time. @throws what is a fault */
+  async process(untrustedComment: Buffer): Promise<CommandAnswer> {
+    if (this.#waiting >= waitingLimit) return { kind: 'later', code: 'BUSY' };
+    this.#waiting++;
+    const mine = this.#last.then(() => this.#process(untrustedComment));
+    this.#last = mine.catch(() => undefined);
+    try {
+      return await mine;
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  async #process(untrustedComment: Buffer): Promise<CommandAnswer> {
+    const { report } = this.#options;
+    let signed: Signed;
+    try {
+      signed = await this.#verified(untrustedComment);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      report(`command: ${error.line()}`);
+      return passing.has(error.code) ? { kind: 'later', code: error.code } : { kind: 'refused', code: strangersCode };
+    }
+    try {
+      return await this.#once(signed);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      report(`command of ${signed.person.name}, "${signed.line}": ${error.line()}`);
+      return { kind: 'refused', code: error.code };
+    }
+  }
+
+  /** Form, grammar, then the signature. @throws Refusal: who sent it is not known */
+  async #verified(untrustedComment: Buffer): Promise<Signed> {
+    const { config, publicKeys, work, report } = this.#options;
+    const message = readClearsigned(untrustedComment);
+    const facts = readSignaturePacket(message.untrustedPacket, message.hash);
+    const { command } = parseCommand(message.line);
+    const keys = await readPeopleKeys(publicKeys, config.people, report);
+    const { rights } = await signerOf(message, facts, { keys, work, now: this.#now() });
+    return { command, line: message.line, created: facts.created, person: rights };
+  }
+
+  /** Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can choose a better moment. */
+  async #once(signed: Signed): Promise<CommandAnswer> {
+    const { config, used } = this.#options;
+    const { line, created, person } = signed;
+    const now = this.#now().getTime() / 1000;
+    if (created > now + aheadSeconds) throw new Refusal('FROM_THE_FUTURE', 'signed later than now');
+    if (created < now - config.windowSeconds || used.isForgotten(new Date(created * 1000))) throw new Refusal('TOO_OLD', 'signed too long ago');
+    used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
+    const record: CommandRecord = {
+      format: commandFormat, command: commandIdentity(person.fingerprint, created, line), line, signer: { name: person.name, fingerprint: person.fingerprint },
+      signed: new Date(created * 1000).toISOString(), received: this.#now().toISOString(), state: 'taken', job: null, code: null,
+    };
+    if (!used.take(record)) throw new Refusal('COMMAND_USED', 'a command is used once');
+    return this.#carryOut(record, signed);
+  }
+
+  /** @param signed undefined where the person's right is gone since */
+  async #carryOut(record: CommandRecord, signed: Signed | undefined, resumed = false): Promise<CommandAnswer> {
+    const { used, report } = this.#options;
+    const by = `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}"`;
+    try {
+      if (signed === undefined) throw new Refusal('NOT_ALLOWED', 'the key is no longer configured');
+      const job = await this.#act(record, signed, resumed);
+      used.finish(record.command, { state: 'accepted', job, code: null });
+      report(`${by}: accepted ${job}`);
+      return { kind: 'accepted', job };
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      report(`${by}: ${error.line()}`);
+      if (passing.has(error.code)) {
+        used.release(record.command);
+        return { kind: 'later', code: error.code };
+      }
+      used.finish(record.command, { state: 'refused', job: null, code: error.code });
+      return { kind: 'refused', code: error.code };
+    }
+  }
+
+  /** Returns the job. Done twice, as after a kill, it comes to the same. @throws Refusal */
+  async #act(record: CommandRecord, { command, created, person }: Signed, resumed: boolean): Promise<string> {
+    const { config, components, dists, promotions } = this.#options;
+    const job = command.verb === 'Retry' ? this.#options.jobs().find((one) => one.job === command.job) : undefined;
+    refuseWithoutRight(person, command, job?.component);
+    refuseOtherRelease(config, command);
+    if ('component' in command && !components.includes(command.component)) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
+    const asked = { command: record.command, line: record.line, signer: record.signer, signed: record.signed };
+    switch (command.verb) {
+      case 'Build-component':
+        return this.#options.build(command.component);
+      case 'Retry':
+        return this.#retry(record, command.job, job, resumed);
+      case 'Upload-component': {
+        const built = this.#built(command.component, command.commit);
+        const meant = meantDists(command.dists, config, dists, built.dists);
+        refuseDistsWithoutRight(person, meant);
+        return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
+      }
+      case 'Upload-template': {
+        const { verb, release, template, version, timestamp, repository } = command;
+        return promotions.start({ ...asked, verb, release, template, version, timestamp, repository });
+      }
+      case 'Build-template': {
+        const { verb, release, template, timestamp } = command;
+        const ahead = (timestampSeconds(timestamp) as number) - created;
+        if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', 'the timestamp is far from the time of the signature');
+        return promotions.start({ ...asked, verb, release, template, timestamp });
+      }
+    }
+  }
+
+  #retry(record: CommandRecord, id: string, job: Job | undefined, resumed: boolean): string {
+    if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
+    // Before the kill it was queued: it is not over, or it ended after the command came.
+    if (resumed && (!isOver(job) || (job.ended as string) > record.received)) return id;
+    this.#options.retry(id);
+    return id;
+  }
+
+  /** The newest job whose source was verified to be that commit and whose packages the world has: never what is checked out somewhere. */
+  #built(component: string, commit: string): Job {
+    const built = this.#options.jobs().filter((job) => job.component === component && job.state === 'done' && job.evidence?.commit === commit);
+    const newest = built.reduce<Job | undefined>((best, job) => (best === undefined || job.number > best.number ? job : best), undefined);
+    if (newest === undefined) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
+    return newest;
+  }
+
+  #now(): Date {
+    return this.#options.now?.() ?? new Date();
+  }
+}

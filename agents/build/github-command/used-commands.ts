@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A command is used once. Each has a file here before anything comes of it, named by what its signer signed and when: the same signature
+// posted again, armored anew or with other line ends is the same use, and the same words signed again are another. docs/decisions/091
+import { createHash } from 'node:crypto';
+import { readdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder, readIfThere, removeDurably, writeDurably } from '../../shared/durable-files.js';
+import { matches, sha256Pattern } from '../../shared/formats/names.js';
+
+export const commandFormat = 'build-infra/command@1';
+
+export interface CommandRecord {
+  format: typeof commandFormat;
+  /** SHA-256 in hex, of fingerprint, time and line */
+  command: string;
+  line: string;
+  signer: { name: string; fingerprint: string };
+  /** as the signature says, ISO 8601 */
+  signed: string;
+  /** our clock */
+  received: string;
+  /** taken: a kill came before its outcome was noted, and it is carried out after the start */
+  state: 'taken' | 'accepted' | 'refused';
+  job: string | null;
+  code: string | null;
+}
+
+/** @param created seconds since 1970. No byte of the signature itself is in it: those can be rewritten without the key. */
+export function commandIdentity(fingerprint: string, created: number, line: string): string {
+  return createHash('sha256').update(JSON.stringify([fingerprint, created, line])).digest('hex');
+}
+
+interface Floor {
+  signed: string;
+}
+
+export class UsedCommands {
+  readonly #folder: string;
+  readonly #records = new Map<string, CommandRecord>();
+  /** Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be gone. */
+  #floor: string;
+
+  /** @throws Error on a file that is not one of ours: a person must look before a command is forgotten */
+  constructor(folder: string) {
+    this.#folder = folder;
+    makeFolder(folder, 0o700);
+    const floor = readIfThere(join(folder, 'floor.json'));
+    this.#floor = floor === undefined ? new Date(0).toISOString() : (JSON.parse(floor.toString('utf8')) as Floor).signed;
+    for (const name of readdirSync(folder)) {
+      if (/^\..*\.tmp$/.test(name)) unlinkSync(join(folder, name));
+      const id = name.replace(/\.json$/, '');
+      if (!matches(sha256Pattern, id)) continue;
+      const record = JSON.parse((readIfThere(join(folder, name)) as Buffer).toString('utf8')) as CommandRecord;
+      if (record.format !== commandFormat || record.command !== id) throw new Error(`${name} is no command of this version`);
+      this.#records.set(id, record);
+    }
+  }
+
+  get(id: string): CommandRecord | undefined {
+    return this.#records.get(id);
+  }
+
+  isForgotten(signed: Date): boolean {
+    return signed.toISOString() <= this.#floor;
+  }
+
+  /** Those that a kill broke off, oldest first. */
+  taken(): CommandRecord[] {
+    return [...this.#records.values()].filter((record) => record.state === 'taken').sort((a, b) => (a.received < b.received ? -1 : 1));
+  }
+
+  /** Durable when it returns; whether it was not used before. No other command runs between the question and the answer. */
+  take(record: CommandRecord): boolean {
+    if (this.#records.has(record.command)) return false;
+    this.#write(record);
+    return true;
+  }
+
+  finish(id: string, outcome: Pick<CommandRecord, 'state' | 'job' | 'code'>): void {
+    const record = this.#records.get(id);
+    if (record === undefined) throw new Error(`no command ${id} was taken`);
+    this.#write({ ...record, ...outcome });
+  }
+
+  /** Nothing came of it and nothing will: it may be tried again. */
+  release(id: string): void {
+    removeDurably(this.#path(id));
+    this.#records.delete(id);
+  }
+
+  /** Forgets what was signed before `since`, once the floor that stands in for it is on disk. */
+  prune(since: Date): void {
+    const old = [...this.#records.values()].filter((record) => record.state !== 'taken' && record.signed < since.toISOString());
+    if (old.length === 0) return;
+    const floor = old.reduce((highest, record) => (record.signed > highest ? record.signed : highest), this.#floor);
+    writeDurably(join(this.#folder, 'floor.json'), `${JSON.stringify({ signed: floor } satisfies Floor)}\n`);
+    this.#floor = floor;
+    for (const record of old) this.release(record.command);
+  }
+
+  #path(id: string): string {
+    return join(this.#folder, `${id}.json`);
+  }
+
+  #write(record: CommandRecord): void {
+    writeDurably(this.#path(record.command), `${JSON.stringify(record, null, 1)}\n`);
+    this.#records.set(record.command, record);
+  }
+}
