@@ -5,7 +5,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, statSync, unlinkSync 
 import { basename, join } from 'node:path';
 import { watch } from 'chokidar';
 import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
-import { jobIdPattern, matches, plainNamePattern } from '../shared/formats/names.js';
+import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../shared/formats/names.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 
@@ -17,16 +17,18 @@ const answerKeptMs = 24 * 3600_000;
 export interface Commands {
   trigger(component: string): Promise<string>;
   retry(job: string): Promise<string>;
+  withdraw(component: string, version: string): Promise<string>;
 }
 
-export type Command = { verb: 'trigger'; component: string } | { verb: 'retry'; job: string };
+export type Command = { verb: 'trigger'; component: string } | { verb: 'retry'; job: string } | { verb: 'withdraw'; component: string; version: string };
 
 /** @throws Refusal BAD_COMMAND */
 export function readCommand(untrustedText: string): Command {
   const words = untrustedText.replace(/\n$/, '').split(' ');
   if (words.length === 2 && words[0] === 'trigger' && matches(plainNamePattern, words[1])) return { verb: 'trigger', component: words[1] };
   if (words.length === 2 && words[0] === 'retry' && matches(jobIdPattern, words[1])) return { verb: 'retry', job: words[1] };
-  throw new Refusal('BAD_COMMAND', 'a command is "trigger <component>" or "retry <job>"');
+  if (words.length === 3 && words[0] === 'withdraw' && matches(plainNamePattern, words[1]) && matches(versionPattern, words[2])) return { verb: 'withdraw', component: words[1], version: words[2] };
+  throw new Refusal('BAD_COMMAND', 'a command is "trigger <component>", "retry <job>" or "withdraw <component> <version>"');
 }
 
 async function answerTo(path: string, commands: Commands): Promise<string> {
@@ -34,7 +36,11 @@ async function answerTo(path: string, commands: Commands): Promise<string> {
     const about = lstatSync(path);
     if (!about.isFile() || about.size > commandLimitBytes) throw new Refusal('BAD_COMMAND', 'not a small plain file');
     const command = readCommand(readFileSync(path, 'utf8'));
-    return command.verb === 'trigger' ? await commands.trigger(command.component) : await commands.retry(command.job);
+    switch (command.verb) {
+      case 'trigger': return await commands.trigger(command.component);
+      case 'retry': return await commands.retry(command.job);
+      case 'withdraw': return await commands.withdraw(command.component, command.version);
+    }
   } catch (error) {
     if (error instanceof Refusal) return `${error.line()}\n`;
     throw error;

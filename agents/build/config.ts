@@ -51,6 +51,16 @@ export interface DnfRepository {
   url: string;
 }
 
+/** Where the public record is, which says how long something was in testing. */
+export interface PromotionConfig {
+  /** address of the published logs */
+  record: string;
+  /** fingerprint; its public half is in public-keys */
+  logsKey: string;
+  /** before something goes from current-testing to current */
+  minAgeDays: number;
+}
+
 export interface Config {
   vm: string;
   env: string;
@@ -60,6 +70,7 @@ export interface Config {
   /** there if a distribution has packages of that kind */
   apt?: AptRepository;
   dnf?: DnfRepository;
+  promotion?: PromotionConfig;
   pollSeconds: number;
   buildSeconds: number;
   /** absent: nobody commands anything */
@@ -142,6 +153,12 @@ const schema = {
       additionalProperties: false,
       required: ['upload', 'url'],
       properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
+    },
+    promotion: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['record', 'logsKey', 'minAgeDays'],
+      properties: { record: { type: 'string', pattern: repositoryUrlPattern }, logsKey: { type: 'string', pattern: fingerprintPattern }, minAgeDays: { type: 'integer', minimum: 0, maximum: 365 } },
     },
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },

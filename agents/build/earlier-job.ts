@@ -4,7 +4,7 @@ import { jobFormat, type Job, type StepResult } from './job-document.js';
 
 export const earlierFormat = 'build-infra/job@1';
 
-type Changed = 'format' | 'priority' | 'configuration' | 'running' | 'waiting' | 'finished' | 'reasons';
+type Changed = 'format' | 'kind' | 'change' | 'priority' | 'configuration' | 'running' | 'waiting' | 'finished' | 'reasons';
 
 /** What build-infra/job@1 had otherwise. */
 export type EarlierJob = Omit<Job, Changed> & {
@@ -22,6 +22,8 @@ export function convertJob(earlier: EarlierJob): Job {
   return {
     ...kept,
     format: jobFormat,
+    kind: 'build',
+    change: null,
     priority: 0,
     configuration: null,
     running: [],

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
+import type { Suite } from '../shared/formats/suites.js';
 import { Refusal } from '../shared/refusal.js';
 import type { Component, Config } from './config.js';
 import { configurationDigests, type ConfigurationDigests } from './job-configuration.js';
@@ -11,7 +12,7 @@ import type { Signer } from './tag-verification.js';
 export const jobFormat = 'build-infra/job@2';
 
 export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'refused';
-export const stages = ['fetch', 'build', 'sign', 'publish'] as const;
+export const stages = ['fetch', 'build', 'sign', 'publish', 'promote', 'withdraw'] as const;
 export type Stage = (typeof stages)[number];
 
 /** A stage of a job; all but fetch are for one distribution. */
@@ -26,6 +27,16 @@ export interface JobLog {
   path: string;
   /** the commit that published the whole log; null while it is open or was broken off */
   commit: string | null;
+}
+
+/** What is done with a version that was built, and who asked for it. */
+export interface SuiteChange {
+  /** the job that built it */
+  of: string;
+  /** where it goes to; null for a withdrawal, which is from every suite */
+  suite: Suite | null;
+  /** the signed command, or null for a person in this VM */
+  command: { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string } | null;
 }
 
 /** What the tag was found to be: who signed what. */
@@ -64,6 +75,10 @@ export interface ChainReason extends Step {
 export interface Job {
   format: typeof jobFormat;
   job: string;
+  /** a build makes packages of a tag; the others move what a build made, and have its tag, version and evidence */
+  kind: 'build' | 'promotion' | 'withdrawal';
+  /** null for a build */
+  change: SuiteChange | null;
   /** order in the queue */
   number: number;
   component: string;
@@ -115,6 +130,8 @@ export function newJob(config: Config, component: Component, found: { tag: strin
   return {
     format: jobFormat,
     job: jobIdentity(config, component, found.tag, found.tagObject, found.version),
+    kind: 'build',
+    change: null,
     number,
     component: component.name,
     version: found.version,
@@ -141,7 +158,7 @@ export function newJob(config: Config, component: Component, found: { tag: strin
   };
 }
 
-const chain = ['build', 'sign', 'publish'] as const;
+const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'] };
 
 function isFinished(job: Job, step: Step): boolean {
   return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
@@ -151,9 +168,9 @@ function isFinished(job: Job, step: Step): boolean {
 export function nextStep(job: Job, dist: string | null): Step | undefined {
   if (job.reasons.some((reason) => reason.dist === null || reason.dist === dist)) return undefined;
   const fetch: Step = { stage: 'fetch', dist: null };
-  if (!isFinished(job, fetch)) return dist === null ? fetch : undefined;
+  if (job.kind === 'build' && !isFinished(job, fetch)) return dist === null ? fetch : undefined;
   if (dist === null) return undefined;
-  const stage = chain.find((candidate) => !isFinished(job, { stage: candidate, dist }));
+  const stage = chains[job.kind].find((candidate) => !isFinished(job, { stage: candidate, dist }));
   return stage === undefined ? undefined : { stage, dist };
 }
 
@@ -163,7 +180,12 @@ export function chainOf(job: Job, dist: string): Step | undefined {
 }
 
 export function isChainDone(job: Job, dist: string): boolean {
-  return isFinished(job, { stage: 'publish', dist });
+  return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
+}
+
+/** Distributions in whose public repository the packages were read back. */
+export function uploadedDists(job: Job): string[] {
+  return job.uploaded.map((upload) => upload.dist);
 }
 
 export function isOver(job: Job): boolean {

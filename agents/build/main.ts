@@ -17,6 +17,8 @@ import { LogSender } from './log-sender.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
+import { SuiteJobs } from './promotion/suite-jobs.js';
+import { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { startPoller } from './poller.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
 import { statusOf, writeStatus } from './status-file.js';
@@ -52,11 +54,13 @@ async function serve(): Promise<void> {
   const queue = new JobQueue(paths.jobs, paths.highest);
   pruneOldJobs(queue);
   const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
+  const withdrawn = new WithdrawnVersions(paths.withdrawn);
+  const suiteJobs = new SuiteJobs({ queue, withdrawn });
   const worker = new Worker({
     queue,
     report,
     openLog: (job, step) => LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report }),
-    runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue }),
+    runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue, withdrawn }),
     cleanUp: (job) => cleanUpJob(job, queue),
   });
   const tellStatus = (): void => {
@@ -83,13 +87,14 @@ async function serve(): Promise<void> {
       stream.end(triggerLine(answer));
     },
   };
-  const githubCommand = commandService({ config, paths, queue, report, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
+  const githubCommand = commandService({ config, paths, queue, report, promotions: suiteJobs, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report });
   await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,
+    withdraw: async (component, version) => `queued ${suiteJobs.withdraw(component, version)}\n`,
   }, report);
   await commands.ready;
   startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });

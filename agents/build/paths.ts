@@ -18,6 +18,9 @@ export interface Paths {
   answers: string;
   apt: string;
   dnf: string;
+  /** the published logs' commits, fetched; may be removed at any time */
+  record: string;
+  withdrawn: string;
   /** where engines are looked for, the template's before the VM's own */
   engines: string[];
   status: string;
@@ -44,6 +47,8 @@ export function pathsUnder(root = ''): Paths {
     answers: join(state, 'spool/answers'),
     apt: join(state, 'apt'),
     dnf: join(state, 'dnf'),
+    record: join(state, 'record.git'),
+    withdrawn: join(state, 'withdrawn'),
     engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),

@@ -16,13 +16,15 @@ export interface Schedule {
   waitMs: number | undefined;
 }
 
-/** One step at a time in each: `fetch`, `build <dist>`, `upload <dist>` (sign and publish). */
+/** One step at a time in each: `fetch`, `build <dist>`, `upload <dist>` (whatever changes its repository). */
 export function laneOf(step: Step): string {
   switch (step.stage) {
     case 'fetch': return 'fetch';
     case 'build': return `build ${step.dist}`;
     case 'sign':
-    case 'publish': return `upload ${step.dist}`;
+    case 'publish':
+    case 'promote':
+    case 'withdraw': return `upload ${step.dist}`;
   }
 }
 

@@ -8,6 +8,8 @@ import { buildFor } from './build-stage.js';
 import type { Config, Distribution } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
+import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
+import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
 import { signPackagesFor } from './dnf-repository/sign-packages.js';
 import { engineProgram } from './engine-programs.js';
@@ -24,6 +26,7 @@ export interface StageOptions {
   config: Config;
   paths: Paths;
   queue: JobQueue;
+  withdrawn: WithdrawnVersions;
   fetchMs?: number;
 }
 
@@ -90,8 +93,21 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       const uploaded = await publish(job, distributionOf(step, config), folder, log, options);
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
+      return;
     }
+    case 'promote': {
+      const uploaded = await promoteFor(job, distributionOf(step, config), log, suiteOptions(options));
+      job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
+      log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
+      return;
+    }
+    case 'withdraw': return await withdrawFor(job, distributionOf(step, config), log, suiteOptions(options));
   }
+}
+
+function suiteOptions(options: StageOptions): SuiteStageOptions {
+  const { config, paths, queue, withdrawn } = options;
+  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs };
 }
 
 async function publish(job: Job, { name, packages }: Distribution, jobFolder: string, log: LineSink, options: StageOptions): Promise<Job['uploaded'][number]> {

@@ -16,6 +16,22 @@ export interface UploadOptions {
   metadata?: readonly string[];
 }
 
+const readBackAttempts = 3;
+const readBackPauseMs = 2000;
+
+/** A reader may be a moment behind. @throws what the last attempt throws */
+export async function tryAgain<T>(log: LineSink, readBack: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await readBack();
+    } catch (error) {
+      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
+      log.say(`${error.message}; once more`);
+      await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
+    }
+  }
+}
+
 const uploadMs = 3600_000;
 const keptOnServer = 5;
 

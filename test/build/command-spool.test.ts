@@ -16,7 +16,7 @@ function place(test: Test): { spool: string; handled: string[]; start(): void; d
   return {
     spool, handled,
     start: () => {
-      const commands = watchCommands(spool, join(spool, 'answers'), { trigger: note, retry: note }, () => undefined);
+      const commands = watchCommands(spool, join(spool, 'answers'), { trigger: note, retry: note, withdraw: (component, version) => note(`${component} ${version}`) }, () => undefined);
       test.teardown(async () => {
         await commands.close();
         rmSync(spool, { recursive: true });

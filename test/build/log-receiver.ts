@@ -16,6 +16,8 @@ export class TestReceiver {
   breakAt: (log: ReceivedLog, line: string) => boolean = () => false;
   /** a refusal line for new logs, while set */
   refuse: string | undefined;
+  /** publishes a log that ended; returns the commit */
+  publish: (log: ReceivedLog) => string = () => 'a'.repeat(40);
   /** no `synced` while true */
   silent = false;
   readonly #server: Server;
@@ -88,7 +90,7 @@ export class TestReceiver {
     socket.on('end', () => {
       if (log === undefined || !logEndPattern.test(log.lines.at(-1) ?? '')) return void socket.end();
       log.ended = true;
-      socket.end(`${log.path}\npublished ${'a'.repeat(40)} sha256:${'b'.repeat(64)}\n`);
+      socket.end(`${log.path}\npublished ${this.publish(log)} sha256:${'b'.repeat(64)}\n`);
     });
   }
 }

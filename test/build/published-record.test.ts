@@ -4,7 +4,8 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { PublishedRecord } from '../../agents/build/promotion/published-record.js';
-import { Forge, Keys, type TestKey, type TestRepository } from './forge.js';
+import { Forge, Keys, type TestRepository } from './forge.js';
+import { publishRecord as publisher } from './logs-record.js';
 
 const forge = new Forge();
 const keys = new Keys();
@@ -16,16 +17,7 @@ t.teardown(() => {
 const logs = keys.make('logs');
 const stranger = keys.make('stranger');
 let made = 0;
-
-function publish(repository: TestRepository, seconds: number, text: string, by: TestKey, parent?: string): string {
-  const tree = repository.tree([{ path: 'build-debian/log_a', content: text }]);
-  const head = [`tree ${tree}`, ...(parent === undefined ? [] : [`parent ${parent}`]), 'author Logs <logs@example.org> 1 +0000', `committer Logs <logs@example.org> ${seconds} +0000`];
-  const message = `\n\nA publication\n\nfile ${text} 3 sha256:${'0'.repeat(64)}\nseq: 1\n`;
-  const signature = keys.sign([by], `${head.join('\n')}${message}`).trimEnd().replaceAll('\n', '\n ');
-  const id = repository.git(['hash-object', '-w', '--stdin', '-t', 'commit', '--literally'], `${head.join('\n')}\ngpgsig ${signature}${message}`);
-  repository.git(['update-ref', 'refs/heads/main', id]);
-  return id;
-}
+const publish = publisher(keys);
 
 function setUp(test: { teardown(fn: () => void): void }): { repository: TestRepository; record: PublishedRecord } {
   const name = `logs${++made}`;

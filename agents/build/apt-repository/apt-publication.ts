@@ -42,7 +42,7 @@ const kept = 5;
 const publicKeyName = 'key.asc';
 const generationPattern = /^[0-9]{6}-[0-9a-f]{12}$/;
 
-function generations(options: PublicationOptions): Generation[] {
+function generations(options: Pick<PublicationOptions, 'folder'>): Generation[] {
   const folder = join(options.folder, 'generations');
   if (!existsSync(folder)) return [];
   return readdirSync(folder).filter((name) => generationPattern.test(name)).sort().map((release) => ({ release, folder: join(folder, release), publicKeyName }));
@@ -53,7 +53,7 @@ function madeBy(generation: Generation): MadeBy {
 }
 
 /** Every file of a pool by its base name. */
-function poolOf(folder: string): Map<string, string> {
+export function poolOf(folder: string): Map<string, string> {
   const found = new Map<string, string>();
   if (!existsSync(folder)) return found;
   for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
@@ -131,14 +131,20 @@ export type SuiteChange =
   | { kind: 'include'; changes: string; files: readonly HashedFile[] }
   /** everything of a source package's version that another suite has */
   | { kind: 'copy'; from: Suite; source: string; version: string }
+  /** from every suite */
   | { kind: 'remove'; source: string; version: string };
 
-function reproArguments(change: SuiteChange, codename: string, dist: string): string[] {
+function reproCommands(change: SuiteChange, codename: string, dist: string): string[][] {
   switch (change.kind) {
-    case 'include': return ['include', codename, change.changes];
-    case 'copy': return ['copysrc', codename, codenameOf(dist, change.from), change.source, change.version];
-    case 'remove': return ['removesrc', codename, change.source, change.version];
+    case 'include': return [['include', codename, change.changes]];
+    case 'copy': return [['copysrc', codename, codenameOf(dist, change.from), change.source, change.version]];
+    case 'remove': return suites.map((suite) => ['removesrc', codenameOf(dist, suite), change.source, change.version]);
   }
+}
+
+/** What the world sees now, as far as this VM knows. */
+export function publishedGeneration(options: Pick<PublicationOptions, 'folder'>): Generation | undefined {
+  return generations(options).at(-1);
 }
 
 /**
@@ -169,7 +175,7 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
     });
     if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
   };
-  await reprepro(...reproArguments(change, codename, options.dist));
+  for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
   const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => !existsSync(join(part, 'dists', name, 'InRelease')));
   if (unsigned.length > 0) await reprepro('export', ...unsigned);

@@ -4,10 +4,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
+import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { runLogged, type LineSink } from '../logged-program.js';
-import { proxyEnvironment, runProgram } from '../program.js';
+import { ProgramFailed, proxyEnvironment, runProgram } from '../program.js';
 
 export interface ReadBackOptions {
   url: string;
@@ -35,35 +36,60 @@ async function fieldsOf(deb: string): Promise<{ name: string; version: string; a
   return { name: field('Package'), version: field('Version'), architecture: field('Architecture') };
 }
 
-/**
- * @param upload folder of the signed upload, with `files`
- * @returns the files that came back: all .deb, the .dsc and what it lists
- * @throws Refusal READ_BACK_FAILED
- */
-export async function readBack(upload: string, files: readonly HashedFile[], source: { name: string; version: string }, options: ReadBackOptions, log: LineSink): Promise<HashedFile[]> {
+/** An apt of its own: one repository, one key, nothing of this VM's. @returns how to call it; where it downloads to */
+function makeApt(options: Omit<ReadBackOptions, 'codename'>, codenames: readonly string[], log: LineSink): { download: string; apt: (...argv: string[]) => Promise<void> } {
   const { folder } = options;
   if (existsSync(folder)) rmSync(folder, { recursive: true });
   for (const sub of ['etc', 'state/lists/partial', 'cache/archives/partial', 'log', 'download']) makeFolder(join(folder, sub));
   writeFileSync(join(folder, 'state/status'), '');
   writeFileSync(join(folder, 'key.asc'), readFileSync(options.publicKey));
-  writeFileSync(join(folder, 'etc/sources.list'), ['deb', 'deb-src'].map((type) => `${type} [signed-by=${join(folder, 'key.asc')}] ${options.url} ${options.codename} main\n`).join(''));
+  const lines = codenames.flatMap((codename) => ['deb', 'deb-src'].map((type) => `${type} [signed-by=${join(folder, 'key.asc')}] ${options.url} ${codename} main\n`));
+  writeFileSync(join(folder, 'etc/sources.list'), lines.join(''));
+  const download = join(folder, 'download');
   const apt = async (...argv: string[]): Promise<void> => {
-    const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, {
-      cwd: join(folder, 'download'), timeoutMs: aptMs, env: proxyEnvironment(), label: `read back: apt-get ${argv.join(' ')}`,
-    });
+    const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, { cwd: download, timeoutMs: aptMs, env: proxyEnvironment(), label: `read back: apt-get ${argv.join(' ')}` });
     if (status !== 0) throw new Refusal('READ_BACK_FAILED', `apt-get ${argv[0]} from ${options.url} ended with ${status}`);
   };
+  return { download, apt };
+}
+
+/**
+ * @param pathOf where the published file of a name lies here
+ * @returns the files that came back: all .deb, the .dsc and what it lists
+ * @throws Refusal READ_BACK_FAILED
+ */
+export async function readBack(pathOf: (name: string) => string, files: readonly HashedFile[], source: { name: string; version: string }, options: ReadBackOptions, log: LineSink): Promise<HashedFile[]> {
+  const { folder } = options;
+  const { apt, download } = makeApt(options, [options.codename], log);
   try {
     await apt('update', '--error-on=any');
     const debs = files.filter((file) => file.name.endsWith('.deb'));
-    const wanted = await Promise.all(debs.map((file) => fieldsOf(join(upload, file.name))));
+    const wanted = await Promise.all(debs.map((file) => fieldsOf(pathOf(file.name))));
     if (wanted.length > 0) await apt('download', ...wanted.map(({ name, version, architecture }) => `${name}${architecture === 'all' ? '' : `:${architecture}`}=${version}`));
     await apt('source', '--download-only', '--only-source', `${source.name}=${source.version}`);
-    const got = new Set(readdirSync(join(folder, 'download')).map((name) => createHash('sha256').update(readFileSync(join(folder, 'download', name))).digest('hex')));
+    const got = new Set(readdirSync(download).map((name) => createHash('sha256').update(readFileSync(join(download, name))).digest('hex')));
     const published = files.filter((file) => /\.deb$|\.dsc$|\.tar\.[a-z0-9]+$/.test(file.name));
     for (const file of published) if (!got.has(file.sha256)) throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was built`);
     log.say(`read back ${published.length} files from ${options.url}, all as built and signed`);
     return published;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** That no suite offers this source package's version any more. @throws Refusal READ_BACK_FAILED */
+export async function readBackAbsence(source: { name: string; version: string }, options: Omit<ReadBackOptions, 'codename'> & { dist: string }, log: LineSink): Promise<void> {
+  const { folder, dist } = options;
+  const { apt } = makeApt(options, suites.map((suite) => codenameOf(dist, suite)), log);
+  try {
+    await apt('update', '--error-on=any');
+    const offered = (await runProgram(['apt-cache', ...aptOptions(folder), 'showsrc', '--only-source', source.name], { timeoutMs: aptMs }).catch((error: unknown) => {
+      // apt-cache says so by its status where a name is not there at all.
+      if (error instanceof ProgramFailed) return Buffer.alloc(0);
+      throw error;
+    })).toString('utf8');
+    if (offered.split('\n').includes(`Version: ${source.version}`)) throw new Refusal('READ_BACK_FAILED', `${source.name} ${source.version} is still offered by ${options.url}`);
+    log.say(`read back ${options.url}: ${source.name} ${source.version} is offered by no suite`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
 import { makeGeneration, type PublicationOptions } from './apt-publication.js';
 import { readBack } from './apt-read-back.js';
-import { uploadGeneration } from '../upload-generation.js';
+import { tryAgain, uploadGeneration } from '../upload-generation.js';
 import { codenameOf } from '../../shared/formats/suites.js';
 import { readChanges } from '../control-file.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
@@ -18,9 +18,6 @@ export interface PublishUploadOptions extends PublicationOptions {
   work: string;
   sshConfig: string;
 }
-
-const readBackAttempts = 3;
-const readBackPauseMs = 2000;
 
 /** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function publishUploadFor(job: Job, dist: string, options: PublishUploadOptions, log: LineSink): Promise<Job['uploaded'][number]> {
@@ -35,15 +32,7 @@ export async function publishUploadFor(job: Job, dist: string, options: PublishU
   const codename = codenameOf(dist, options.suite);
   const generation = await makeGeneration({ job: job.job }, { kind: 'include', changes: join(upload, changesName), files }, gpgJob, options, log);
   await uploadGeneration(generation, { upload: `${options.apt.upload}/${dist}`, sshConfig: options.sshConfig }, log);
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const back = await readBack(upload, files, { name: changes.source, version: changes.version },
-        { url, codename, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
-      return { dist, url, suite: codename, release: generation.release, files: back };
-    } catch (error) {
-      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
-      log.say(`${error.message}; once more`);
-      await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
-    }
-  }
+  const back = await tryAgain(log, () => readBack((name) => join(upload, name), files, { name: changes.source, version: changes.version },
+    { url, codename, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
+  return { dist, url, suite: codename, release: generation.release, files: back };
 }

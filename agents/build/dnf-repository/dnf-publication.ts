@@ -76,6 +76,7 @@ export type SuiteChange =
   | { kind: 'include'; signed: string; files: readonly HashedFile[] }
   /** packages that another suite has, with these bytes */
   | { kind: 'copy'; from: Suite; files: readonly HashedFile[] }
+  /** from every suite */
   | { kind: 'remove'; files: readonly HashedFile[] };
 
 /** @throws Refusal BAD_ARTIFACT, NOT_IN_SUITE */
@@ -118,10 +119,11 @@ export async function makeRpmGeneration(made: { job: string; dist: string; sourc
   }
   const part = join(home, 'generation.part');
   await copyOf(last, part);
-  apply(change, part, options.suite, made.sourceDateEpoch);
+  const changed = change.kind === 'remove' ? suites : [options.suite];
+  for (const suite of changed) apply(change, part, suite, made.sourceDateEpoch);
   const revision = Math.max(made.sourceDateEpoch, last === undefined ? 0 : madeBy(last).revision + 1);
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
-  for (const suite of suites.filter((one) => last === undefined || one === options.suite)) {
+  for (const suite of suites.filter((one) => last === undefined || changed.includes(one))) {
     const folder = join(part, suite);
     rmSync(join(folder, 'repodata'), { recursive: true, force: true });
     await writeMetadata(folder, codenameOf(made.dist, suite), revision, log);

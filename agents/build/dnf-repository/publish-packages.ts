@@ -2,7 +2,7 @@
 // Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
 import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
-import { uploadGeneration } from '../upload-generation.js';
+import { tryAgain, uploadGeneration } from '../upload-generation.js';
 import type { DnfRepository } from '../config.js';
 import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { hashFile } from '../frozen-files.js';
@@ -22,9 +22,6 @@ export interface RpmPublishOptions extends RpmPublicationOptions {
 /** What nothing refers to yet, then what refers to it. */
 export const uploadedParts = { packages: suites.map((suite) => `${suite}/packages`), metadata: suites.map((suite) => `${suite}/repodata`) };
 
-const readBackAttempts = 3;
-const readBackPauseMs = 2000;
-
 /** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, BAD_SIGNATURE, BAD_ARTIFACT, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function publishPackagesFor(job: Job, dist: string, options: RpmPublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
   const signed = signedFolder(options.jobFolder, dist);
@@ -35,14 +32,6 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'include', signed, files }, gpgJob, options, log);
   await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts }, log);
   const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}/${options.suite}`;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
-      return { dist, url, suite: codenameOf(dist, options.suite), release: generation.release, files: back };
-    } catch (error) {
-      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
-      log.say(`${error.message}; once more`);
-      await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
-    }
-  }
+  const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
+  return { dist, url, suite: codenameOf(dist, options.suite), release: generation.release, files: back };
 }

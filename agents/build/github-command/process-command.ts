@@ -4,7 +4,7 @@
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
-import { isOver, type Job } from '../job-document.js';
+import { isOver, type Job, uploadedDists } from '../job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
@@ -178,7 +178,7 @@ export class CommandProcessor {
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
         const built = this.#built(command.component, command.commit);
-        const meant = meantDists(command.dists, config, dists, built.dists);
+        const meant = meantDists(command.dists, config, dists, uploadedDists(built));
         refuseDistsWithoutRight(person, meant);
         return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
       }
@@ -205,7 +205,7 @@ export class CommandProcessor {
 
   /** The newest job whose source was verified to be that commit and whose packages the world has: never what is checked out somewhere. */
   #built(component: string, commit: string): Job {
-    const built = this.#options.jobs().filter((job) => job.component === component && job.state === 'done' && job.evidence?.commit === commit);
+    const built = this.#options.jobs().filter((job) => job.kind === 'build' && job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
     const newest = built.reduce<Job | undefined>((best, job) => (best === undefined || job.number > best.number ? job : best), undefined);
     if (newest === undefined) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
     return newest;
