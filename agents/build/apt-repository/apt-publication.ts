@@ -4,6 +4,7 @@
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
+import { gunzipSync } from 'node:zlib';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -50,6 +51,14 @@ function generations(options: Pick<PublicationOptions, 'folder'>): Generation[] 
 
 function madeBy(generation: Generation): MadeBy {
   return JSON.parse(readFileSync(join(generation.folder, 'made-by.json'), 'utf8')) as MadeBy;
+}
+
+/** Whether a suite has this source package in this version: a newer upload takes the place of an older one. */
+export function suiteHas(generation: Generation, codename: string, source: string, version: string): boolean {
+  const index = join(generation.folder, 'dists', codename, 'main/source/Sources.gz');
+  if (!existsSync(index)) return false;
+  const paragraphs = gunzipSync(readFileSync(index)).toString('utf8').split('\n\n').map((paragraph) => paragraph.split('\n'));
+  return paragraphs.some((lines) => lines.includes(`Package: ${source}`) && lines.includes(`Version: ${version}`));
 }
 
 /** Every file of a pool by its base name. */
@@ -176,6 +185,8 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
     if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
   };
   for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
+  // reprepro takes the folder away with the last package in it.
+  makeFolder(join(part, 'pool'));
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
   const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => !existsSync(join(part, 'dists', name, 'InRelease')));
   if (unsigned.length > 0) await reprepro('export', ...unsigned);

@@ -7,7 +7,7 @@ import { readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
-import { makeGeneration, poolOf, publishedGeneration } from '../apt-repository/apt-publication.js';
+import { makeGeneration, poolOf, publishedGeneration, suiteHas } from '../apt-repository/apt-publication.js';
 import { readBack, readBackAbsence } from '../apt-repository/apt-read-back.js';
 import type { Config, Distribution } from '../config.js';
 import { makeRpmGeneration } from '../dnf-repository/dnf-publication.js';
@@ -89,12 +89,17 @@ async function promoteUpload(job: Job, dist: string, suite: 'current' | 'securit
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite, gpg: paths.gpg, publicKey: options.publicKey };
-  const pool = poolOf(join(publishedGeneration(repository)?.folder ?? '', 'pool'));
+  const source = sourceOf(files);
+  const last = publishedGeneration(repository);
+  // After a kill the last generation may be this job's own, and testing may have gone on meanwhile: then what was copied is there.
+  if (last === undefined || ![codenameOf(dist, 'current-testing'), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, job.version))) {
+    throw new Refusal('NOT_IN_SUITE', `${source} ${job.version} is not in current-testing of ${dist} any more`);
+  }
+  const pool = poolOf(join(last.folder, 'pool'));
   for (const file of files) {
     const folder = pool.get(file.name);
     if (folder === undefined || hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('NOT_IN_SUITE', `${file.name} with its published bytes is not in current-testing`);
   }
-  const source = sourceOf(files);
   const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from: 'current-testing', source, version: job.version }, gpgJobOf(job, dist, options), repository, log);
   await uploadGeneration(generation, { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig }, log);
   const url = `${apt.url}/${dist}`;
