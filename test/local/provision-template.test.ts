@@ -4,10 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import { render, TemplateError, type Value } from '../../agents/local/provision/template.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { pillarFor } from '../../agents/local/provision/pillar-slice.js';
-import { allOptions, vmsOf, type Option } from '../../agents/local/provision/vms.js';
+import { allOptions, vmsOf } from '../../agents/local/provision/vms.js';
 import { example, python, threeEnvironments, top } from './provision-farm.js';
 
 type Case = { template: string; values: { [name: string]: Value } };
