@@ -39,7 +39,7 @@ async function place(test: Test, seconds = 60): Promise<Place> {
       if (stage === 'fetch') job.evidence = { url: '', tag: job.tag, tagObject: job.tagObject, commit: 'c'.repeat(40), tree: '', tagger: '', signers: [], manifest: { files: 0, bytes: 0, sha256: '' } };
       if (stage !== 'build' || dist === null) return;
       const engine = ['sh', '-euc', before + (typeof script === 'string' ? script : script(job, dist)), 'engine'];
-      const files = await buildFor(job, dist, { engine, folder: queue.folderOf(job.job), work, cache: join(folder, 'cache'), buildSeconds: 0, preparationSeconds: seconds, engineOptions: undefined }, log);
+      const files = await buildFor(job, dist, { engine, folder: queue.folderOf(job.job), work, cache: join(folder, 'cache'), buildSeconds: 1, preparationSeconds: seconds - 1, engineOptions: undefined }, log);
       job.artifacts.push({ dist, files });
     },
   });
@@ -135,6 +135,18 @@ void t.test('a build that fills the disk is said to have, and the next one finds
   t.match(job, { state: 'failed', reason: { code: 'DISK_FULL', detail: /no room was left/ } });
   t.strictSame(reasonsOf(job), ['bookworm DISK_FULL']);
   t.equal((await build((_job, dist) => (dist === 'bookworm' ? 'cat /dev/zero > "$out/a.deb"' : good))).reason?.code, 'DISK_FULL', 'with its artifacts too');
+  const ours = `exec '${process.execPath}' --input-type=module -e '
+    import { closeSync, openSync, writeSync } from "node:fs";
+    import { runEngineOn } from "${import.meta.resolve('../../agents/build/engine-run.js')}";
+    import { Refusal } from "${import.meta.resolve('../../agents/shared/refusal.js')}";
+    process.exitCode = await runEngineOn(process.argv[1], async (job) => {
+      const fd = openSync(job.work + "/big", "w");
+      try { for (;;) writeSync(fd, Buffer.alloc(65536)); } catch (error) { closeSync(fd); throw job.dist === "trixie" ? error : new Refusal("BUILD_FAILED", "make ended with 2"); }
+    });' "$doc"`;
+  for (const alone of ['bookworm', 'trixie']) {
+    const failed = await build((_job, dist) => (dist === alone ? ours : good));
+    t.match(failed.reasons, [{ dist: alone, code: 'DISK_FULL' }], `an engine of ours says so itself, and has room to: ${JSON.stringify(failed.reasons)}`);
+  }
   const next = await build(good);
   t.equal(next.state, 'done', JSON.stringify(next.reasons));
   t.strictSame(readdirSync(join(work, next.job)), []);
