@@ -17,6 +17,7 @@ export async function checkMeaning(pillar: Pillar): Promise<void> {
   checkTemplates(pillar);
   checkVmNames(pillar);
   for (const [env, settings] of Object.entries(pillar['build-envs'])) checkEnv(env, settings, pillar);
+  checkComments(pillar);
   for (const [vm, logs] of Object.entries(pillar['logs-vms'])) {
     if (!Object.values(pillar['build-envs']).some((env) => env.logs === vm)) throw new Refusal('UNUSED_LOGS_VM', 'no build environment logs to it', `logs-vms.${vm}`);
     needPublicKey(pillar, logs.key, `logs-vms.${vm}.key`);
@@ -75,6 +76,36 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
     if (needed > allowed.length) throw new Refusal('TOO_FEW_MAINTAINERS', `asks for ${needed} signatures, but ${allowed.length} may sign`, field);
     if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
   }
+  checkCommands(settings, pillar, `${place}.commands`);
+}
+
+/** Commands come in comments and in no other way. */
+function checkComments(pillar: Pillar): void {
+  const taker = Object.entries(pillar['build-envs']).find(([, { commands }]) => commands !== undefined)?.[0];
+  if (taker !== undefined && pillar.webhook.comments === undefined) throw new Refusal('MISSING_FIELD', `missing: ${taker} takes commands, and no comments are read`, 'webhook.comments');
+}
+
+function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void {
+  if (settings.commands === undefined) return;
+  const { people, 'distribution-words': words = {} } = settings.commands;
+  const known = (names: 'all' | string[] | undefined, among: object, code: string, field: string): void => {
+    const stranger = names === 'all' ? undefined : names?.find((name) => !Object.hasOwn(among, name));
+    if (stranger !== undefined) throw new Refusal(code, `${stranger} is not built in this environment`, field);
+  };
+  for (const [word, dist] of Object.entries(words)) {
+    known([dist], settings.distributions, 'UNKNOWN_DISTRIBUTION', `${place}.distribution-words.${word}`);
+    if (word !== dist && Object.hasOwn(settings.distributions, word)) throw new Refusal('BAD_VALUE', 'is a distribution itself', `${place}.distribution-words.${word}`);
+  }
+  const owners = new Map<string, string>();
+  for (const [name, { key, components, distributions }] of Object.entries(people)) {
+    const field = `${place}.people.${name}`;
+    needPublicKey(pillar, key, `${field}.key`);
+    const other = owners.get(key);
+    if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `${field}.key`);
+    owners.set(key, name);
+    known(components, settings.components, 'UNKNOWN_COMPONENT', `${field}.components`);
+    known(distributions, settings.distributions, 'UNKNOWN_DISTRIBUTION', `${field}.distributions`);
+  }
 }
 
 const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);
@@ -122,11 +153,13 @@ function checkKeyOwners(pillar: Pillar): void {
   };
   for (const [vm, { key }] of Object.entries(pillar['logs-vms'])) own(key, `logs-vms.${vm}.key`);
   for (const [env, { key }] of Object.entries(pillar['build-envs'])) own(key, `build-envs.${env}.key`);
-  for (const [env, { maintainers }] of Object.entries(pillar['build-envs'])) {
-    for (const [name, fingerprint] of Object.entries(maintainers)) {
-      const other = owners.get(fingerprint);
-      if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `build-envs.${env}.maintainers.${name}`);
-    }
+  const refuseOwned = (fingerprint: string, field: string): void => {
+    const other = owners.get(fingerprint);
+    if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, field);
+  };
+  for (const [env, { maintainers, commands }] of Object.entries(pillar['build-envs'])) {
+    for (const [name, fingerprint] of Object.entries(maintainers)) refuseOwned(fingerprint, `build-envs.${env}.maintainers.${name}`);
+    for (const [name, { key }] of Object.entries(commands?.people ?? {})) refuseOwned(key, `build-envs.${env}.commands.people.${name}.key`);
   }
 }
 
