@@ -88,12 +88,13 @@ function checkComments(pillar: Pillar): void {
 function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void {
   if (settings.commands === undefined) return;
   const { people, 'distribution-words': words = {} } = settings.commands;
-  const known = (names: 'all' | string[] | undefined, among: object, code: string, field: string): void => {
-    const stranger = names === 'all' ? undefined : names?.find((name) => !Object.hasOwn(among, name));
-    if (stranger !== undefined) throw new Refusal(code, `${stranger} is not built in this environment`, field);
+  const stranger = (names: 'all' | string[] | undefined, among: object): string | undefined => (names === 'all' ? undefined : names?.find((name) => !Object.hasOwn(among, name)));
+  const needDistributions = (names: 'all' | string[] | undefined, field: string): void => {
+    const unknown = stranger(names, settings.distributions);
+    if (unknown !== undefined) throw new Refusal('UNKNOWN_DISTRIBUTION', `${unknown} is not built in this environment`, field);
   };
   for (const [word, dist] of Object.entries(words)) {
-    known([dist], settings.distributions, 'UNKNOWN_DISTRIBUTION', `${place}.distribution-words.${word}`);
+    needDistributions([dist], `${place}.distribution-words.${word}`);
     if (word !== dist && Object.hasOwn(settings.distributions, word)) throw new Refusal('BAD_VALUE', 'is a distribution itself', `${place}.distribution-words.${word}`);
   }
   const owners = new Map<string, string>();
@@ -103,8 +104,9 @@ function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void 
     const other = owners.get(key);
     if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `${field}.key`);
     owners.set(key, name);
-    known(components, settings.components, 'UNKNOWN_COMPONENT', `${field}.components`);
-    known(distributions, settings.distributions, 'UNKNOWN_DISTRIBUTION', `${field}.distributions`);
+    const unknown = stranger(components, settings.components);
+    if (unknown !== undefined) throw new Refusal('UNKNOWN_COMPONENT', `${unknown} is not built in this environment`, `${field}.components`);
+    needDistributions(distributions, `${field}.distributions`);
   }
 }
 

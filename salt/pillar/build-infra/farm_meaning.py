@@ -106,15 +106,18 @@ def check_comments(farm):
 
 
 def check_commands(farm, settings, place):
-    def known(names, among, code, field):
-        stranger = None if names == 'all' else next((name for name in names if name not in among), None)
-        if stranger is not None:
-            raise Refusal(code, f'{stranger} is not built in this environment', field)
+    def stranger(names, among):
+        return None if names == 'all' else next((name for name in names if name not in among), None)
+
+    def need_distributions(names, field):
+        unknown = stranger(names, distributions)
+        if unknown is not None:
+            raise Refusal('UNKNOWN_DISTRIBUTION', f'{unknown} is not built in this environment', field)
 
     distributions = settings['distributions']
     for word, dist in settings['commands'].get('distribution-words', {}).items():
         field = f'{place}.distribution-words.{word}'
-        known([dist], distributions, 'UNKNOWN_DISTRIBUTION', field)
+        need_distributions([dist], field)
         if word != dist and word in distributions:
             raise Refusal('BAD_VALUE', 'is a distribution itself', field)
     owners = {}
@@ -124,8 +127,10 @@ def check_commands(farm, settings, place):
         other = owners.setdefault(rights['key'], name)
         if other != name:
             raise Refusal('SAME_KEY_TWICE', f'is the key of {other} too', f'{field}.key')
-        known(rights.get('components', []), settings['components'], 'UNKNOWN_COMPONENT', f'{field}.components')
-        known(rights.get('distributions', []), distributions, 'UNKNOWN_DISTRIBUTION', f'{field}.distributions')
+        unknown = stranger(rights.get('components', []), settings['components'])
+        if unknown is not None:
+            raise Refusal('UNKNOWN_COMPONENT', f'{unknown} is not built in this environment', f'{field}.components')
+        need_distributions(rights.get('distributions', []), f'{field}.distributions')
 
 
 def check_repositories(farm, settings, place):
