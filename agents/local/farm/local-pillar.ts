@@ -17,6 +17,8 @@ export interface MadeKeys {
 /** APT repositories of the environment, as an outsider reaches them: one for each distribution below it. */
 export const aptUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/debian`;
 export const aptUrls = (settings: LocalSettings): string[] => settings.dists.map((dist) => `${aptUrl(settings)}/${dist}`);
+/** where comments may hold signed commands */
+export const statusRepository = 'example/updates-status';
 export const fullNameOf = (component: string): string => `example/${component}`;
 
 /** @param logsVm settings of the logs VM beyond the example's */
@@ -26,7 +28,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
     template: 'local',
-    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false },
+    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false, comments: [statusRepository] },
     'ssh-hosts': { [forgeHost]: { address: '127.0.0.1', port: settings.ports.ssh, 'host-keys': [keys.forgeHostKey] } },
     components: Object.fromEntries(settings.components.map((name) => [name, { url: sshUrl(name), 'full-name': fullNameOf(name), tag: 'v{version}' }])),
     'logs-vms': {
@@ -43,6 +45,12 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1,
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
+        commands: {
+          releases: ['r4.3'], 'distribution-words': Object.fromEntries(settings.dists.map((dist) => [`vm-${dist}`, dist])),
+          people: {
+            alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
+          },
+        },
       },
     },
     'public-keys': Object.fromEntries(publicKeys.map((key) => [key.fingerprint, key.publicKey])),
