@@ -21,6 +21,7 @@ export interface Configuration {
   remotes?: { name: string; url: string }[];
   sources?: { vm: string; keysVm: string }[];
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
+  commands?: { people?: { fingerprint: string }[] };
   apt?: { upload: string };
   webhook?: object;
   sshHosts?: object[];

@@ -64,7 +64,7 @@ export function signedBlock(untrustedBody: string): { block: string } | { code: 
 export function decideComment(untrustedBody: Uint8Array, config: WebhookConfig): CommentDecision {
   const payload = readDocument(untrustedBody, config.webhook.bodyBytes, checkComment);
   const repository = payload.repository.full_name;
-  if (config.commandRepositories?.includes(repository) !== true) return { kind: 'ignored', code: 'UNKNOWN_REPOSITORY', detail: 'commands are not read from that repository' };
+  if (config.commands?.repositories.includes(repository) !== true) return { kind: 'ignored', code: 'UNKNOWN_REPOSITORY', detail: 'commands are not read from that repository' };
   // An edited comment is not what its writer first said, and may be edited by others.
   if (payload.action !== 'created') return { kind: 'ignored', code: 'NOT_CREATED', detail: 'only a new comment is read' };
   const found = signedBlock(payload.comment.body);

@@ -18,8 +18,8 @@ export interface SysNetConfig {
   webhook?: { socket: string; bodyBytes: number };
   repositories?: { fullName: string; component: string; tag: string }[];
   buildVms?: string[];
-  /** where comments may hold commands, by GitHub's names; absent: nowhere */
-  commandRepositories?: string[];
+  /** absent: no comment is read. Where comments may hold commands, by GitHub's names, and which of the build VMs hear of them */
+  commands?: { repositories: string[]; buildVms: string[] };
   /** absent: this VM connects no ssh */
   sshHosts?: { host: string; address: string; port: number }[];
 }
@@ -52,7 +52,10 @@ const fields = {
     }),
   },
   buildVms: { type: 'array', minItems: 1, maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
-  commandRepositories: { type: 'array', maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
+  commands: object({
+    repositories: { type: 'array', minItems: 1, maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
+    buildVms: { type: 'array', maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+  }),
   sshHosts: {
     type: 'array', maxItems: 50,
     items: object({
@@ -66,7 +69,7 @@ const fields = {
 const check = checkWith<SysNetConfig>({
   ...object(fields),
   required: ['format', 'vm'],
-  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'], commandRepositories: ['webhook'] },
+  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'], commands: ['webhook'] },
   minProperties: 3,
 });
 

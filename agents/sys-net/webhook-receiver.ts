@@ -98,13 +98,16 @@ function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Bu
   const delivery = request.headers['x-github-delivery'];
   if (!isDeliveryId(delivery)) throw new Refusal('BAD_DELIVERY', 'X-GitHub-Delivery is missing or no UUID');
   if (event === 'ping') return { status: 200, line: 'pong' };
-  const comments = event === 'issue_comment' && config.commandRepositories !== undefined;
+  const takers = config.commands?.buildVms ?? [];
+  const comments = event === 'issue_comment' && takers.length > 0;
   if (event !== 'push' && !comments) return { status: 202, line: `ignored OTHER_EVENT ${event}` };
   const decision = comments ? decideComment(untrustedBody, config) : decidePush(untrustedBody, config);
   if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
   const body = bodyHash(untrustedBody);
   if (spool.knows(delivery, body)) return { status: 200, line: `known ${delivery}` };
-  spool.accept(delivery, body, decision.kind === 'command' ? decision.comment : decision.push, config.buildVms, (options.now ?? (() => new Date()))());
+  const now = (options.now ?? (() => new Date()))();
+  if (decision.kind === 'command') spool.accept(delivery, body, decision.comment, takers, now);
+  else spool.accept(delivery, body, decision.push, config.buildVms, now);
   options.onAccepted();
   return { status: 202, line: `accepted ${delivery}` };
 }

@@ -4,8 +4,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { giveCommand, readBuildStatus } from '../../agents/local/job/build-watch.js';
-import { githubPushPayload, sendWebhook } from '../../agents/local/job/webhook.js';
-import { fullNameOf } from '../../agents/local/farm/local-pillar.js';
+import { githubCommentPayload, githubPushPayload, sendWebhook } from '../../agents/local/job/webhook.js';
+import { fullNameOf, statusRepository } from '../../agents/local/farm/local-pillar.js';
 import { gitFolder } from '../../agents/local/outside/forge.js';
 import { must } from '../../agents/local/outside/machine.js';
 import { standFarm } from './standing-farm.js';
@@ -49,5 +49,47 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
     t.match(await giveCommand(build, 'trigger hello'), /^queued hello-3\.0-/);
     for (let tries = 0; tries < 200 && readBuildStatus(build)?.recent.length !== 1; tries++) await sleep(100);
     t.match(readBuildStatus(build)?.recent[0], { state: 'refused', reason: { code: 'NOT_SIGNED' }, uploaded: [] });
+  });
+
+  const sign = async (line: string, home = '/home/user/.gnupg'): Promise<string> => must(farm.machine('developer'), ['sh', '-c', 'printf "%s\\n" "$1" | gpg --homedir "$2" --batch --clearsign', 'sh', line, home]);
+  const comment = (body: string, fullName = statusRepository, key = secret): ReturnType<typeof sendWebhook> => sendWebhook(farm.settings.ports.webhook, key, githubCommentPayload({ fullName, body, author: 'mallory' }), randomUUID(), 'issue_comment');
+  const commands = async (): Promise<{ line: string; state: string; job: string | null; code: string | null }[]> => {
+    const text = await must(build, ['sh', '-c', 'cd /var/lib/build-infra/commands && for file in *.json; do test ! -e "$file" || { tr -d "\\n" < "$file"; echo; }; done'], { user: 'root' });
+    return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as { line: string; state: string; job: string | null; code: string | null });
+  };
+  const known = async (count: number): Promise<Awaited<ReturnType<typeof commands>>> => {
+    for (let tries = 0; tries < 100 && (await commands()).filter(({ state }) => state !== 'taken').length < count; tries++) await sleep(100);
+    return commands();
+  };
+
+  await t.test('comments of strangers, forged, edited or elsewhere, command nothing', async (t) => {
+    const good = await sign('Build-component r4.3 hello');
+    await must(farm.machine('developer'), ['sh', '-c', 'mkdir -p -m 700 /tmp/mallory && gpg --homedir /tmp/mallory --batch --pinentry-mode loopback --passphrase "" --quick-generate-key "Mallory <m@x.example>" ed25519 sign never']);
+    t.match(await comment(good, statusRepository, 'x'.repeat(64)), { status: 403 }, 'not by the forge');
+    t.match(await comment(good, fullNameOf('hello')), { status: 202, body: /ignored UNKNOWN_REPOSITORY/ });
+    t.match(await comment(`${good}\n${good}`), { status: 202, body: /ignored NOT_ONE_BLOCK/ });
+    t.match(await comment(good.replace('Build-component', 'Upload-component')), { status: 202, body: /accepted/ }, 'only a hint');
+    t.match(await comment(await sign('Build-component r4.3 hello', '/tmp/mallory')), { status: 202, body: /accepted/ }, 'only a hint');
+    await sleep(3000);
+    t.strictSame(await commands(), []);
+    t.equal(jobs().length, 1);
+  });
+
+  await t.test('a signed command works once, whoever brings it how often', async (t) => {
+    const good = await sign('Build-component r4.3 hello');
+    t.match(await comment(good.replaceAll('\n', '\r\n')), { status: 202, body: /accepted/ });
+    t.match(await known(1), [{ line: 'Build-component r4.3 hello', state: 'accepted', job: /^hello-3\.0-/ }]);
+    const job = jobs()[0] as string;
+    const retry = await sign(`Retry ${job}`);
+    t.match(await comment(retry), { status: 202, body: /accepted/ });
+    t.match((await known(2)).find(({ line }) => line.startsWith('Retry')), { state: 'accepted', job });
+    for (let tries = 0; tries < 200 && readBuildStatus(build)?.recent.length !== 1; tries++) await sleep(100);
+    const logs = readBuildStatus(build)?.recent[0]?.logs.length;
+    for (const again of [retry, good, `Once more:\n\n${retry}`]) t.match(await comment(again), { status: 202, body: /accepted/ });
+    await sleep(3000);
+    t.equal((await commands()).length, 2);
+    t.equal(readBuildStatus(build)?.recent[0]?.logs.length, logs, 'it was not tried again');
+    t.match(await comment(await sign(`Upload-component r4.3 hello ${'0'.repeat(40)} current all`)), { status: 202, body: /accepted/ });
+    t.match((await known(3)).find(({ line }) => line.startsWith('Upload')), { state: 'refused', code: 'UNKNOWN_COMMIT' });
   });
 });

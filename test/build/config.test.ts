@@ -15,6 +15,9 @@ const good = {
   format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
   apt: { upload: 'ssh://git@forge.example/srv/apt/debian', url: 'http://forge.example/apt/debian', origin: 'build-infra', label: 'debian' }, pollSeconds: 600, buildSeconds: 3600,
 };
+const person = { name: 'alice', fingerprint: key, verbs: ['Retry'], components: 'all', distributions: ['bookworm'], repositories: ['current'], templates: [] };
+const commands = { releases: ['r4.3'], windowSeconds: 259_200, distributionWords: [{ word: 'vm-bookworm', dist: 'bookworm' }], people: [person] };
+const commanded = (change: object): unknown => ({ ...good, commands: { ...commands, ...change } });
 const read = (config: unknown): unknown => {
   writeFileSync(join(folder, 'build.json'), JSON.stringify(config));
   return readConfig(join(folder, 'build.json'));
@@ -22,6 +25,8 @@ const read = (config: unknown): unknown => {
 
 void t.test('the example of docs/formats.md is read', async (t) => {
   t.match(read(good), { vm: 'build-debian' });
+  t.match(read(commanded({})), { commands });
+  t.match(read(commanded({ people: [{ name: 'alice', fingerprint: key }] })), { commands: { people: [{ name: 'alice' }] } });
   t.same(readDestination(good.apt.upload), { login: 'git@forge.example', port: '', path: '/srv/apt/debian' });
 });
 
@@ -41,6 +46,14 @@ const bad: [string, unknown, string][] = [
   ['packages of no kind', { ...good, distributions: [{ name: 'bookworm', engine: 'debian' }] }, 'BAD_DOCUMENT'],
   ['an engine that is a path', { ...good, distributions: [{ name: 'bookworm', engine: '../../bin/sh', packages: 'deb' }] }, 'BAD_DOCUMENT'],
   ['an engine that is hidden', { ...good, distributions: [{ name: 'bookworm', engine: '.sh', packages: 'deb' }] }, 'BAD_DOCUMENT'],
+  ['one key for two people', commanded({ people: [person, { ...person, name: 'bob' }] }), 'BAD_CONFIG'],
+  ['one word for two distributions', commanded({ distributionWords: [...commands.distributionWords, ...commands.distributionWords] }), 'BAD_CONFIG'],
+  ['a word for a distribution that is not built', commanded({ distributionWords: [{ word: 'vm-sid', dist: 'sid' }] }), 'BAD_CONFIG'],
+  ['a right to everything that is spelled otherwise', commanded({ people: [{ ...person, components: ['*'] }] }), 'BAD_DOCUMENT'],
+  ['a verb that nobody knows', commanded({ people: [{ ...person, verbs: ['Delete-component'] }] }), 'BAD_DOCUMENT'],
+  ['a right that nobody knows', commanded({ people: [{ ...person, iso: true }] }), 'BAD_DOCUMENT'],
+  ['a command without end of its window', commanded({ windowSeconds: 1e9 }), 'BAD_DOCUMENT'],
+  ['a short fingerprint', commanded({ people: [{ ...person, fingerprint: 'A'.repeat(16) }] }), 'BAD_DOCUMENT'],
 ];
 for (const [name, config, code] of bad) {
   void t.test(`${name} stops the agent`, async (t) => {

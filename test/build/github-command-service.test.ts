@@ -8,7 +8,7 @@ import { tinyPackage } from './forge.js';
 
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
-const everything = { verbs: ['Upload-component', 'Build-component', 'Retry'], components: ['*'], distributions: ['*'], repositories: ['current'] };
+const everything = { verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current'] };
 const commands = { releases: ['r4.3'], windowSeconds: 3600, distributionWords: [], people: [{ name: 'alice', fingerprint: outside.alice.fingerprint, ...everything }] };
 const clearsign = (line: string): string => outside.keys.gpg(['--clearsign', '--local-user', outside.alice.fingerprint], `${line}\n`).toString();
 const build = 'Build-component r4.3 hello-tiny';

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Farms with one thing wrong, all else valid, and the code, the field and the words of the one line about it: the same from
 // `build-infra provision` (provision-pillar.test.ts) and from Salt (test/salt/pillar-refused.test.ts).
-import type { BuildEnv, LogsVm, Pillar } from '../../agents/local/provision/pillar.js';
+import type { BuildEnv, Commander, LogsVm, Pillar } from '../../agents/local/provision/pillar.js';
 
 export const debian = (pillar: Pillar): BuildEnv => pillar['build-envs']['debian'] as BuildEnv;
 export const logs = (pillar: Pillar): LogsVm => pillar['logs-vms']['build-logs'] as LogsVm;
+const commands = (pillar: Pillar): NonNullable<BuildEnv['commands']> => debian(pillar).commands as NonNullable<BuildEnv['commands']>;
 export const alice = (pillar: Pillar): string => debian(pillar).maintainers['alice'] as string;
 export const addEnv = (pillar: Pillar, name: string): void => { pillar['build-envs'][name] = { ...structuredClone(debian(pillar)), key: null }; };
 export type Loose = Record<string, Record<string, unknown>>;
@@ -51,10 +52,27 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['deb packages without a repository', (p) => { delete debian(p).apt; }, 'MISSING_FIELD', 'build-envs.debian.apt', /bookworm has deb packages/],
   ['rpm packages without a repository', (p) => { debian(p).distributions['fc41'] = { engine: 'rpm' }; }, 'MISSING_FIELD', 'build-envs.debian.dnf', /fc41 has rpm packages/],
   ['an upload of RPMs to a host that ssh may not reach', (p) => { debian(p).dnf = { upload: 'ssh://elsewhere.example/rpm', url: 'http://elsewhere.example/rpm' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.dnf.upload', /elsewhere.example/],
+  ['a record on a host that ssh may not reach', (p) => { debian(p).promotion = { record: 'ssh://elsewhere.example/logs.git' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.promotion.record', /elsewhere.example/],
+  ['a record that git would run as a program', (p) => { debian(p).promotion = { record: 'ext::sh -c id' }; }, 'BAD_VALUE', 'build-envs.debian.promotion.record', /ssh:\/\//],
   ['an engine with a path', (p) => { debian(p).distributions['bookworm'] = { engine: '../sh' }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.engine', /an engine/],
   ['a quote in an option', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: 'a"b' } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],
   ['an option that is a mapping', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: {} as string } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],
   ['a component for a stranger', (p) => { debian(p).components['hello'] = { maintainers: ['mallory'] }; }, 'UNKNOWN_MAINTAINER', 'build-envs.debian.components.hello.maintainers', /mallory/],
+  ['commands and nobody who reads comments', (p) => { delete p.webhook.comments; }, 'MISSING_FIELD', 'webhook.comments', /debian takes commands/],
+  ['comments in no repository', (p) => { p.webhook.comments = []; }, 'BAD_VALUE', 'webhook.comments', /at least one/],
+  ['comments in a repository that is a path', (p) => { p.webhook.comments = ['../x']; }, 'BAD_VALUE', 'webhook.comments.0', /owner.name/],
+  ['a commander without public key', (p) => { commands(p).people['carol'] = { key: 'A'.repeat(40) }; }, 'NO_PUBLIC_KEY', 'build-envs.debian.commands.people.carol.key', /not under public-keys/],
+  ['two commanders with one key', (p) => { commands(p).people['bob'] = { key: alice(p) }; }, 'SAME_KEY_TWICE', 'build-envs.debian.commands.people.bob.key', /of alice too/],
+  ['a commander with the signing key', (p) => { commands(p).people['bob'] = { key: debian(p).key as string }; }, 'SAME_KEY_TWICE', 'build-envs.debian.commands.people.bob.key', /build-envs.debian.key/],
+  ['a commander of a component that is not built', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, components: ['zlib'] }; }, 'UNKNOWN_COMPONENT', 'build-envs.debian.commands.people.bob.components', /zlib/],
+  ['a commander of a distribution that is not built', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, distributions: ['fc41'] }; }, 'UNKNOWN_DISTRIBUTION', 'build-envs.debian.commands.people.bob.distributions', /fc41/],
+  ['a word for a distribution that is not built', (p) => { commands(p)['distribution-words'] = { 'vm-trixie': 'trixie' }; }, 'UNKNOWN_DISTRIBUTION', 'build-envs.debian.commands.distribution-words.vm-trixie', /trixie/],
+  ['a distribution that is a word for another', (p) => { debian(p).distributions['trixie'] = { engine: 'debian' }; commands(p)['distribution-words'] = { trixie: 'bookworm' }; }, 'BAD_VALUE', 'build-envs.debian.commands.distribution-words.trixie', /itself/],
+  ['a word that means all distributions already', (p) => { commands(p)['distribution-words'] = { all: 'bookworm' }; }, 'BAD_VALUE', 'build-envs.debian.commands.distribution-words.all', /other than all/],
+  ['a verb that nobody knows', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, verbs: ['Delete-component'] }; }, 'BAD_VALUE', 'build-envs.debian.commands.people.bob.verbs.0', /Upload-component/],
+  ['everything but not as it is spelled', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, components: '*' as 'all' }; }, 'BAD_VALUE', 'build-envs.debian.commands.people.bob.components', /all, or a list/],
+  ['a right that is not known', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, everything: true } as Commander; }, 'UNKNOWN_FIELD', 'build-envs.debian.commands.people.bob.everything', /not a known/],
+  ['commands for no release', (p) => { commands(p).releases = []; }, 'BAD_VALUE', 'build-envs.debian.commands.releases', /at least one/],
   ['more signatures than people', (p) => { debian(p)['required-signatures'] = 3; }, 'TOO_FEW_MAINTAINERS', 'build-envs.debian.components.hello', /asks for 3/],
   ['no signature at all', (p) => { debian(p)['required-signatures'] = 0; }, 'BAD_VALUE', 'build-envs.debian.required-signatures', /from 1/],
   ['a tag without version', (p) => { (p.components['hello'] as { tag: string }).tag = 'latest'; }, 'BAD_VALUE', 'components.hello.tag', /\{version\}/],

@@ -56,8 +56,10 @@ export function threeEnvironments(): Pillar {
     distributions: { noble: { engine: 'debian' }, jammy: { engine: 'debian' } },
     apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+' },
     maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
+    commands: { releases: ['r4.2', 'rdevel'], 'window-seconds': 3600, people: { carol: { key: carol, verbs: ['Build-template'], templates: ['debian-13', 'debian-13-minimal'] }, eve: { key: debian.maintainers['alice'] as string } } },
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };
+  pillar['build-envs']['ubuntu'].promotion = { record: 'https://code.example.org/logs.git', 'min-age-days': 7 };
   pillar['build-envs']['fedora'] = {
     ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
     distributions: {
@@ -65,7 +67,8 @@ export function threeEnvironments(): Pillar {
     },
   };
   delete pillar['build-envs']['fedora'].apt;
-  pillar.webhook = { port: 443, address: '[::]', tls: true, 'body-bytes': 1_000_000 };
+  delete pillar['build-envs']['fedora'].commands;
+  pillar.webhook = { port: 443, address: '[::]', tls: true, 'body-bytes': 1_000_000, comments: ['Other-Org/status', 'example/updates-status'] };
   return pillar;
 }
 

@@ -22,11 +22,12 @@ function allowed(pillar: Pillar, options: readonly Option[]): Map<string, string
   const add = (source: string, call: string, answers: string, asked = ['@default', 'no-such-vm', answers, 'dom0', '@adminvm']): void => {
     for (const target of asked) table.set(`${source} ${call} ${target}`, answers);
   };
-  for (const [env, { logs }] of Object.entries(pillar['build-envs'])) {
+  for (const [env, { logs, commands }] of Object.entries(pillar['build-envs'])) {
     add(`build-${env}`, 'qubes.Gpg', `keys-${env}`);
     add(logs, `qubesbuilder.LogReceived+build-${env}`, `keys-${env}`);
     for (const argument of ['', '+intent', '+nightly']) add(`build-${env}`, `qubesbuilder.BuildLog${argument}`, logs);
     if (options.includes('webhooks')) for (const argument of ['', '+hello', '+zlib']) add(pillar.webhook.vm ?? pillar['net-vm'], `qubesbuilder.TriggerBuild${argument}`, `build-${env}`, [`build-${env}`]);
+    if (options.includes('webhooks') && commands !== undefined) add(pillar.webhook.vm ?? pillar['net-vm'], 'qubesbuilder.ProcessGithubCommand', `build-${env}`, [`build-${env}`]);
   }
   if (options.includes('ssh-proxy')) for (const host of Object.keys(pillar['ssh-hosts'])) {
     for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['net-vm']);

@@ -27,7 +27,7 @@ await test('systemd finds nothing to say about the units', async (t) => {
       units.push(unit);
     }
   }
-  t.equal(units.length, 11);
+  t.equal(units.length, 12);
   const done = spawnSync('systemd-analyze', ['verify', '--man=no', ...units], { encoding: 'utf8' });
   t.equal(done.status, 0);
   // Its exit status is 0 for misspelt settings too: only silence counts.
@@ -114,6 +114,7 @@ await test('rpc-config keeps to the grammar of the qrexec agent', async (t) => {
 await test('the argument rule of each service takes what belongs there and nothing else', async (t) => {
   const cases: Record<string, [good: string[], bad: string[]]> = {
     'qubesbuilder.TriggerBuild': [['hello', 'libx11-6', '0ad', 'g++-12'], ['', '../x', 'Hello', '-x', 'a b', 'a/b']],
+    'qubesbuilder.ProcessGithubCommand': [[''], ['x', 'hello']],
     'qubesbuilder.BuildLog': [['', 'intent', 'nightly', 'r4.3'], ['..', '.x', '-x', 'a/b', 'a+b']],
     'qubes.Gpg': [[''], ['x']],
     'qubesbuilder.LogReceived': [['build-debian'], ['', '..', '1x', 'a/b', 'x'.repeat(32)]],

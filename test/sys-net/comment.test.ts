@@ -30,7 +30,7 @@ function comment(body: string | null, change: { action?: string; fullName?: stri
   }));
 }
 
-const config = { ...baseConfig, buildVms: ['build-debian', 'build-fedora'], commandRepositories: ['example/updates-status'] };
+const config = { ...baseConfig, buildVms: ['build-debian', 'build-fedora', 'build-deaf'], commands: { repositories: ['example/updates-status'], buildVms: ['build-debian', 'build-fedora'] } };
 const pending = (tree: Tree): number => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length;
 
 void tap.test('a comment through nginx', async (t) => {
@@ -115,7 +115,7 @@ void tap.test('without configured repositories no comment is read', async (t) =>
 });
 
 void tap.test('killed after 202 and before a build VM answered, the command is brought after the restart', async (t) => {
-  const tree = makeTree({ ...config, buildVms: ['build-debian'] });
+  const tree = makeTree({ ...config, commands: { ...config.commands, buildVms: ['build-debian'] } });
   t.teardown(() => tree.remove());
   tree.answer('Request refused\n', 126);
   const first = await startAgent(tree.root);

@@ -4,10 +4,8 @@ import type { Command, CommandVerb, DistWords } from '../../shared/formats/comma
 import { Refusal } from '../../shared/refusal.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
 
-const all = '*';
-
-function holds(allowed: readonly string[] | undefined, wanted: string): boolean {
-  return allowed !== undefined && (allowed.includes(wanted) || (allowed.length === 1 && allowed[0] === all));
+function holds(allowed: 'all' | readonly string[] | undefined, wanted: string): boolean {
+  return allowed === 'all' || (allowed !== undefined && allowed.includes(wanted));
 }
 
 function no(what: string): never {

@@ -4,19 +4,21 @@ import { commandVerbs, distWordPattern, releasePattern, componentRepositories, t
 import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
 
-/** One key of a person. Absent lists allow nothing; `*` alone in a list allows everything of that kind. */
+type Names = 'all' | string[];
+
+/** One key of a person. What is absent allows nothing. */
 export interface CommandRights {
   /** the person: two keys of one name are one person */
   name: string;
   /** of the primary key */
   fingerprint: string;
   verbs?: CommandVerb[];
-  components?: string[];
+  components?: Names;
   /** our names of distributions, of uploads */
-  distributions?: string[];
+  distributions?: Names;
   /** of uploads */
   repositories?: string[];
-  templates?: string[];
+  templates?: Names;
 }
 
 export interface CommandsConfig {
@@ -29,12 +31,7 @@ export interface CommandsConfig {
   people: CommandRights[];
 }
 
-/** `*` alone, or names. */
-const list = (pattern: string): object => ({
-  type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern }, oneOf: [{ items: { type: 'string', pattern }, not: { contains: { const: '*' } } }, { maxItems: 1, minItems: 1, items: { const: '*' } }],
-});
-const orAll = (pattern: string): string => `^(?:\\*|${pattern.slice(1, -1)})$`;
-const names = list(orAll(plainNamePattern));
+const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] };
 const oneOf = (known: readonly string[]): object => ({ type: 'array', uniqueItems: true, items: { enum: known } });
 
 export const commandsSchema = {

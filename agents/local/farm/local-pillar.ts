@@ -30,6 +30,8 @@ export function readMadeKeys(bytes: Buffer): Pick<MadeKeys, 'logs' | 'signing' |
 /** APT repositories of the environment, as an outsider reaches them: one for each distribution below it. */
 export const aptUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/debian`;
 export const aptUrls = (settings: LocalSettings): string[] => settings.dists.map((dist) => `${aptUrl(settings)}/${dist}`);
+/** where comments may hold signed commands */
+export const statusRepository = 'example/updates-status';
 
 /** What the RPM environment builds for: packages that rpmbuild makes in a chroot of this machine's own Debian suite, because no mock is here. It is no Fedora. */
 export const rpmDist = (settings: LocalSettings): string => `rpm-${settings.dists[0]}`;
@@ -46,7 +48,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
     template: 'local',
-    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false },
+    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false, comments: [statusRepository] },
     'ssh-hosts': { [forgeHost]: { address: '127.0.0.1', port: settings.ports.ssh, 'host-keys': [keys.forgeHostKey] } },
     components: Object.fromEntries([...settings.components, ...rpmComponents].map((name) => [name, { url: sshUrl(name), 'full-name': fullNameOf(name), tag: 'v{version}' }])),
     'logs-vms': {
@@ -62,6 +64,12 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
         distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
+        commands: {
+          releases: ['r4.3'], 'distribution-words': Object.fromEntries(settings.dists.map((dist) => [`vm-${dist}`, dist])),
+          people: {
+            alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
+          },
+        },
       },
       ...(rpmComponents.length === 0 ? {} : {
         rpm: {

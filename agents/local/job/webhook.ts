@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The push webhook as GitHub sends it: its headers, HMAC-SHA256 over the raw body, a payload of its shape.
-// https://docs.github.com/en/webhooks/webhook-events-and-payloads#push
+// The push and comment webhooks as GitHub sends them: its headers, HMAC-SHA256 over the raw body, a payload of its shape.
+// https://docs.github.com/en/webhooks/webhook-events-and-payloads#push and #issue_comment
 import { createHmac, randomUUID } from 'node:crypto';
 import { request } from 'node:http';
 
@@ -34,12 +34,27 @@ export function githubPushPayload(push: Push): object {
   };
 }
 
+/** A new comment on an issue of `fullName`, by whoever. */
+export function githubCommentPayload({ fullName, body, author, issue = 1 }: { fullName: string; body: string; author: string; issue?: number }): object {
+  const [owner, name] = fullName.split('/') as [string, string];
+  const at = new Date().toISOString();
+  const url = `https://forge.example/${fullName}/issues/${issue}`;
+  const person = { login: author, id: 2, type: 'User', site_admin: false };
+  return {
+    action: 'created',
+    issue: { id: issue, number: issue, url, html_url: url, title: '', user: person, labels: [], state: 'open', locked: false, comments: 1, created_at: at, updated_at: at, body: null },
+    comment: { id: Number(process.hrtime.bigint() % 1_000_000_000n), url, html_url: url, user: person, created_at: at, updated_at: at, author_association: 'NONE', body },
+    repository: { id: 3, node_id: 'R_3', name, full_name: fullName, private: false, owner: { name: owner, login: owner, id: 1, type: 'Organization', site_admin: false } },
+    sender: person,
+  };
+}
+
 /** Posts it to nginx in front of sys-net. Resolves to the status and the body of the answer. */
-export function sendWebhook(port: number, secret: string, payload: object, delivery: string = randomUUID()): Promise<{ status: number; body: string }> {
+export function sendWebhook(port: number, secret: string, payload: object, delivery: string = randomUUID(), event = 'push'): Promise<{ status: number; body: string }> {
   const body = Buffer.from(JSON.stringify(payload));
   const headers = {
     'Content-Type': 'application/json', 'Content-Length': body.length, 'User-Agent': 'GitHub-Hookshot/local',
-    'X-GitHub-Event': 'push', 'X-GitHub-Delivery': delivery, 'X-GitHub-Hook-ID': '1', 'X-GitHub-Hook-Installation-Target-Type': 'repository',
+    'X-GitHub-Event': event, 'X-GitHub-Delivery': delivery, 'X-GitHub-Hook-ID': '1', 'X-GitHub-Hook-Installation-Target-Type': 'repository',
     'X-Hub-Signature-256': `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`,
   };
   return new Promise((resolve, reject) => {

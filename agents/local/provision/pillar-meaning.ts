@@ -17,6 +17,7 @@ export async function checkMeaning(pillar: Pillar): Promise<void> {
   checkTemplates(pillar);
   checkVmNames(pillar);
   for (const [env, settings] of Object.entries(pillar['build-envs'])) checkEnv(env, settings, pillar);
+  checkComments(pillar);
   for (const [vm, logs] of Object.entries(pillar['logs-vms'])) {
     if (!Object.values(pillar['build-envs']).some((env) => env.logs === vm)) throw new Refusal('UNUSED_LOGS_VM', 'no build environment logs to it', `logs-vms.${vm}`);
     needPublicKey(pillar, logs.key, `logs-vms.${vm}.key`);
@@ -75,6 +76,38 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
     if (needed > allowed.length) throw new Refusal('TOO_FEW_MAINTAINERS', `asks for ${needed} signatures, but ${allowed.length} may sign`, field);
     if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
   }
+  checkCommands(settings, pillar, `${place}.commands`);
+}
+
+/** Commands come in comments and in no other way. */
+function checkComments(pillar: Pillar): void {
+  const taker = Object.entries(pillar['build-envs']).find(([, { commands }]) => commands !== undefined)?.[0];
+  if (taker !== undefined && pillar.webhook.comments === undefined) throw new Refusal('MISSING_FIELD', `missing: ${taker} takes commands, and no comments are read`, 'webhook.comments');
+}
+
+function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void {
+  if (settings.commands === undefined) return;
+  const { people, 'distribution-words': words = {} } = settings.commands;
+  const stranger = (names: 'all' | string[] | undefined, among: object): string | undefined => (names === 'all' ? undefined : names?.find((name) => !Object.hasOwn(among, name)));
+  const needDistributions = (names: 'all' | string[] | undefined, field: string): void => {
+    const unknown = stranger(names, settings.distributions);
+    if (unknown !== undefined) throw new Refusal('UNKNOWN_DISTRIBUTION', `${unknown} is not built in this environment`, field);
+  };
+  for (const [word, dist] of Object.entries(words)) {
+    needDistributions([dist], `${place}.distribution-words.${word}`);
+    if (word !== dist && Object.hasOwn(settings.distributions, word)) throw new Refusal('BAD_VALUE', 'is a distribution itself', `${place}.distribution-words.${word}`);
+  }
+  const owners = new Map<string, string>();
+  for (const [name, { key, components, distributions }] of Object.entries(people)) {
+    const field = `${place}.people.${name}`;
+    needPublicKey(pillar, key, `${field}.key`);
+    const other = owners.get(key);
+    if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `${field}.key`);
+    owners.set(key, name);
+    const unknown = stranger(components, settings.components);
+    if (unknown !== undefined) throw new Refusal('UNKNOWN_COMPONENT', `${unknown} is not built in this environment`, `${field}.components`);
+    needDistributions(distributions, `${field}.distributions`);
+  }
 }
 
 const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);
@@ -90,6 +123,7 @@ function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): v
   }
   if (settings.apt !== undefined) needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
   if (settings.dnf !== undefined) needSshHost(pillar, settings.dnf.upload, `${place}.dnf.upload`);
+  if (settings.promotion?.record.startsWith('ssh://')) needSshHost(pillar, settings.promotion.record, `${place}.promotion.record`);
 }
 
 function checkComponents(pillar: Pillar): void {
@@ -122,11 +156,13 @@ function checkKeyOwners(pillar: Pillar): void {
   };
   for (const [vm, { key }] of Object.entries(pillar['logs-vms'])) own(key, `logs-vms.${vm}.key`);
   for (const [env, { key }] of Object.entries(pillar['build-envs'])) own(key, `build-envs.${env}.key`);
-  for (const [env, { maintainers }] of Object.entries(pillar['build-envs'])) {
-    for (const [name, fingerprint] of Object.entries(maintainers)) {
-      const other = owners.get(fingerprint);
-      if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, `build-envs.${env}.maintainers.${name}`);
-    }
+  const refuseOwned = (fingerprint: string, field: string): void => {
+    const other = owners.get(fingerprint);
+    if (other !== undefined) throw new Refusal('SAME_KEY_TWICE', `is the key of ${other} too`, field);
+  };
+  for (const [env, { maintainers, commands }] of Object.entries(pillar['build-envs'])) {
+    for (const [name, fingerprint] of Object.entries(maintainers)) refuseOwned(fingerprint, `build-envs.${env}.maintainers.${name}`);
+    for (const [name, { key }] of Object.entries(commands?.people ?? {})) refuseOwned(key, `build-envs.${env}.commands.people.${name}.key`);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The shape of the pillar's `build-infra` key. `title` is what a person reads when a value does not fit. Every text that a template puts into
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
+import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
 
@@ -26,9 +27,11 @@ const tag = text('^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._-]{0,60}$', 'a 
 const label = text('^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$', 'a label of letters, digits, blanks, . _ + -');
 const hostKey = text('^(?:ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|rsa-sha2-512|ssh-rsa) [A-Za-z0-9+/]{40,2000}={0,2}$', 'an ssh host key: its type and its base64, nothing after');
 
+const fullName = text('^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$', 'a repository as GitHub names it: owner/name');
+
 const component = shape({
   url: sourceUrl,
-  'full-name': text('^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$', 'a repository as GitHub names it: owner/name'),
+  'full-name': fullName,
   tag,
 }, ['url', 'full-name', 'tag']);
 
@@ -60,6 +63,27 @@ const distribution = shape({
   }),
 }, ['engine']);
 
+const listOf = (items: object, title: string, minItems = 0): object => ({ type: 'array', items, minItems, uniqueItems: true, title });
+const allOrNames = { anyOf: [{ enum: ['all'] }, listOf(text(plainNamePattern, plain), 'a list of names')], title: 'all, or a list of lower-case names' };
+const wordsOf = (known: readonly string[]): object => listOf({ enum: known, title: `one of ${known.join(', ')}` }, 'a list');
+
+/** What one key may command; what is left out, nothing. */
+const commander = shape({
+  key: fingerprint,
+  verbs: wordsOf(commandVerbs),
+  components: allOrNames,
+  distributions: allOrNames,
+  repositories: wordsOf([...componentRepositories, ...templateRepositories]),
+  templates: allOrNames,
+}, ['key']);
+
+const commands = shape({
+  releases: listOf(text(releasePattern, 'a release: lower-case letters and digits, single . or - between them'), 'a list of at least one release', 1),
+  'window-seconds': whole(60, 2_592_000),
+  'distribution-words': named(distWordPattern, 'a word for a distribution: a lower-case name other than all', text(plainNamePattern, plain)),
+  people: named(plainNamePattern, plain, commander),
+}, ['releases', 'people']);
+
 const buildEnv = shape({
   build: shape(vmSettings, []),
   keys: shape(vmSettings, []),
@@ -73,6 +97,8 @@ const buildEnv = shape({
   maintainers: named(plainNamePattern, plain, fingerprint),
   'required-signatures': whole(1, 16),
   components: named(plainNamePattern, plain, builtComponent),
+  commands,
+  promotion: shape({ record: sourceUrl, 'min-age-days': whole(0, 365) }, ['record']),
   'poll-seconds': whole(10, 86_400),
   'build-seconds': whole(60, 86_400),
   'grant-seconds': whole(10, 900),
@@ -105,6 +131,7 @@ export const pillarSchema = shape({
     address: text('^(?:[0-9]{1,3}(?:\\.[0-9]{1,3}){3}|\\[[0-9a-f:]{2,39}\\]|\\*)$', 'an IPv4 address, an IPv6 address in brackets, or *'),
     tls: { type: 'boolean', title: 'true or false' },
     'body-bytes': whole(1024, 26_214_400),
+    comments: { type: 'array', items: fullName, minItems: 1, uniqueItems: true, title: 'a list of at least one repository as GitHub names it' },
   }, ['port']),
   'ssh-hosts': named(hostPattern, 'a host name in lower case', shape({
     address: text('^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$|^::1$', 'a host name or an IP address'),

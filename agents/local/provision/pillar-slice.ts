@@ -21,6 +21,11 @@ function each<T extends object>(mapping: Record<string, T>, take: (content: T, n
   return Object.fromEntries(Object.entries(mapping).map(([name, content]) => [name, take(content, name)]));
 }
 
+/** Whose tags or commands count in an environment. */
+export function keysOfPeople(settings: Pillar['build-envs'][string]): string[] {
+  return [...new Set([...Object.values(settings.maintainers), ...Object.values(settings.commands?.people ?? {}).map(({ key }) => key)])].sort();
+}
+
 /** @param vm undefined: dom0, which sees the whole farm */
 export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
   if (vm === undefined) return pillar as unknown as Mapping;
@@ -32,7 +37,8 @@ export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
         'build-envs': { [env as string]: without(settings, ['build', 'keys', 'netvm']) },
         components: only(pillar.components, Object.keys(settings.components)),
         'ssh-hosts': pillar['ssh-hosts'],
-        'public-keys': only(pillar['public-keys'], [...Object.values(settings.maintainers), settings.key ?? '']),
+        'logs-vms': { [settings.logs]: only(pillar['logs-vms'][settings.logs] as Pillar['logs-vms'][string], ['key']) },
+        'public-keys': only(pillar['public-keys'], [...keysOfPeople(settings), settings.key ?? '', pillar['logs-vms'][settings.logs]?.key ?? '']),
       };
     }
     case 'keys': {
@@ -57,7 +63,7 @@ export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
     case 'sys-net':
       return {
         ...(vm.enabled.includes('webhooks') ? {
-          'build-envs': each(pillar['build-envs'], () => ({})),
+          'build-envs': each(pillar['build-envs'], ({ commands }): Mapping => (commands === undefined ? {} : { commands: true })),
           components: each(pillar.components, (component) => only(component, ['full-name', 'tag'])),
           webhook: without(pillar.webhook, [...ofOurVms, 'vm']),
         } : {}),

@@ -39,6 +39,16 @@ export interface Distribution {
   options?: Record<string, string | number | boolean | string[]>;
 }
 
+/** What one key may command; what is left out, nothing. */
+export interface Commander {
+  key: string;
+  verbs?: string[];
+  components?: 'all' | string[];
+  distributions?: 'all' | string[];
+  repositories?: string[];
+  templates?: 'all' | string[];
+}
+
 export interface BuildEnv {
   build?: VmSettings;
   keys?: VmSettings;
@@ -49,9 +59,12 @@ export interface BuildEnv {
   distributions: Record<string, Distribution>;
   apt?: { upload: string; url: string; origin?: string; label?: string };
   dnf?: { upload: string; url: string };
+  promotion?: { record: string; 'min-age-days'?: number };
   maintainers: Record<string, string>;
   'required-signatures': number;
   components: Record<string, BuiltComponent>;
+  /** signed commands in comments; left out: none */
+  commands?: { releases: string[]; 'window-seconds'?: number; 'distribution-words'?: Record<string, string>; people: Record<string, Commander> };
   'poll-seconds'?: number;
   'build-seconds'?: number;
   'grant-seconds'?: number;
@@ -77,7 +90,7 @@ export interface Pillar {
   /** of every VM that names no other */
   template: string;
   /** `vm`: a VM of its own behind the net VM; without it the net VM receives webhooks itself */
-  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number };
+  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number; comments?: string[] };
   'ssh-hosts': Record<string, { address: string; port: number; 'host-keys': string[] }>;
   'public-keys': Record<string, string>;
   components: Record<string, Component>;

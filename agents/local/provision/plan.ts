@@ -6,7 +6,7 @@ import { Refusal } from '../../shared/refusal.js';
 import { readManifest, sourcePath, type SourceFolders } from './manifest.js';
 import type { Pillar } from './pillar.js';
 import { render, TemplateError, type Value } from './template.js';
-import { pillarFor } from './pillar-slice.js';
+import { keysOfPeople, pillarFor } from './pillar-slice.js';
 import { allOptions, vmsOf, type Vm } from './vms.js';
 
 export type Entry = { path: string; owner: Account; group: Account } & (
@@ -31,7 +31,7 @@ function valuesFor(pillar: Pillar, name: string, vm: Vm | undefined, enabled: re
 function keysOf(pillar: Pillar, vm: Vm | undefined): Record<'signing-key' | 'logs-key', string | null> & { maintainers: string[] } {
   const env = vm?.env === null || vm === undefined ? undefined : pillar['build-envs'][vm.env];
   const logs = pillar['logs-vms'][env?.logs ?? vm?.name ?? ''];
-  return { 'signing-key': env?.key ?? null, 'logs-key': logs?.key ?? null, maintainers: Object.values(env?.maintainers ?? {}) };
+  return { 'signing-key': env?.key ?? null, 'logs-key': logs?.key ?? null, maintainers: env === undefined ? [] : keysOfPeople(env) };
 }
 
 function contentOf(file: ManifestFile, folders: SourceFolders, values: { [name: string]: Value }): Buffer {

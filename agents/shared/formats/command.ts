@@ -130,7 +130,7 @@ export function parseCommand(untrustedLine: string): { command: Command; grammar
   return words[0] === 'Upload' ? { command: parseOlder(words), grammar: 'older' } : { command: parseWords(words), grammar: 'current' };
 }
 
-const distList = (dists: DistWords): readonly string[] => (dists === 'all' ? ['all'] : dists.includes('all') ? no('all stands alone') : dists);
+const distList = (dists: DistWords): readonly string[] => (dists === 'all' ? ['all'] : dists.map((dist) => word(distWordPattern, dist, 'a distribution')));
 
 function spelled(command: Command): string[] {
   switch (command.verb) {

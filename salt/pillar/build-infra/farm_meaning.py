@@ -24,6 +24,7 @@ def check_meaning(farm):
     check_names(farm)
     for env, settings in farm['build-envs'].items():
         check_env(farm, env, settings)
+    check_comments(farm)
     for vm, logs in farm['logs-vms'].items():
         place = f'logs-vms.{vm}'
         if all(settings['logs'] != vm for settings in farm['build-envs'].values()):
@@ -93,6 +94,43 @@ def check_env(farm, env, settings):
             raise Refusal('TOO_FEW_MAINTAINERS', f'asks for {needed} signatures, but {len(allowed)} may sign', field)
         if name not in farm['components']:
             raise Refusal('UNKNOWN_COMPONENT', f'{name} is not one of components', field)
+    if 'commands' in settings:
+        check_commands(farm, settings, f'{place}.commands')
+
+
+def check_comments(farm):
+    """Commands come in comments and in no other way."""
+    takers = [env for env, settings in farm['build-envs'].items() if 'commands' in settings]
+    if takers and 'comments' not in farm['webhook']:
+        raise Refusal('MISSING_FIELD', f'missing: {takers[0]} takes commands, and no comments are read', 'webhook.comments')
+
+
+def check_commands(farm, settings, place):
+    def stranger(names, among):
+        return None if names == 'all' else next((name for name in names if name not in among), None)
+
+    def need_distributions(names, field):
+        unknown = stranger(names, distributions)
+        if unknown is not None:
+            raise Refusal('UNKNOWN_DISTRIBUTION', f'{unknown} is not built in this environment', field)
+
+    distributions = settings['distributions']
+    for word, dist in settings['commands'].get('distribution-words', {}).items():
+        field = f'{place}.distribution-words.{word}'
+        need_distributions([dist], field)
+        if word != dist and word in distributions:
+            raise Refusal('BAD_VALUE', 'is a distribution itself', field)
+    owners = {}
+    for name, rights in settings['commands']['people'].items():
+        field = f'{place}.people.{name}'
+        need_public_key(farm, rights['key'], f'{field}.key')
+        other = owners.setdefault(rights['key'], name)
+        if other != name:
+            raise Refusal('SAME_KEY_TWICE', f'is the key of {other} too', f'{field}.key')
+        unknown = stranger(rights.get('components', []), settings['components'])
+        if unknown is not None:
+            raise Refusal('UNKNOWN_COMPONENT', f'{unknown} is not built in this environment', f'{field}.components')
+        need_distributions(rights.get('distributions', []), f'{field}.distributions')
 
 
 def check_repositories(farm, settings, place):
@@ -106,6 +144,8 @@ def check_repositories(farm, settings, place):
     for repository in ('apt', 'dnf'):
         if repository in settings:
             need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
+    if 'promotion' in settings and settings['promotion']['record'].startswith('ssh://'):
+        need_ssh_host(farm, settings['promotion']['record'], f'{place}.promotion.record')
 
 
 def check_components(farm):
@@ -137,9 +177,11 @@ def check_key_owners(farm):
             if other != field:
                 raise Refusal('SAME_KEY_TWICE', f'is the key of {other} too', field)
     for env, settings in farm['build-envs'].items():
-        for name, fingerprint in settings['maintainers'].items():
+        people = [(fingerprint, f'maintainers.{name}') for name, fingerprint in settings['maintainers'].items()]
+        people += [(rights['key'], f'commands.people.{name}.key') for name, rights in settings.get('commands', {}).get('people', {}).items()]
+        for fingerprint, field in people:
             if fingerprint in owners:
-                raise Refusal('SAME_KEY_TWICE', f'is the key of {owners[fingerprint]} too', f'build-envs.{env}.maintainers.{name}')
+                raise Refusal('SAME_KEY_TWICE', f'is the key of {owners[fingerprint]} too', f'build-envs.{env}.{field}')
 
 
 def need_ssh_host(farm, url, field):

@@ -41,10 +41,16 @@ def slice_for(farm, enabled, name):
     return None
 
 
+def keys_of_people(settings):
+    """Whose tags or commands count in an environment."""
+    commanders = settings.get('commands', {}).get('people', {}).values()
+    return sorted({*settings.get('maintainers', {}).values(), *(one['key'] for one in commanders)})
+
+
 def about(farm, vm):
     settings = farm['build-envs'].get(vm['env'], {})
     logs = farm['logs-vms'].get(settings.get('logs', vm['name']), {})
-    keys = {'signing-key': settings.get('key'), 'logs-key': logs.get('key'), 'maintainers': sorted(settings.get('maintainers', {}).values())}
+    keys = {'signing-key': settings.get('key'), 'logs-key': logs.get('key'), 'maintainers': keys_of_people(settings)}
     return {
         'name': vm['name'], 'role': vm['role'], 'env': vm['env'], 'enabled': vm['enabled'], 'family': vm['family'], 'keys': keys,
         'needs-missing': [word for word in ('signing-key', 'logs-key') if keys[word] is None],
@@ -53,11 +59,13 @@ def about(farm, vm):
 
 def of_build(farm, vm):
     settings = farm['build-envs'][vm['env']]
+    logs = farm['logs-vms'][settings['logs']]
     return {
         'build-envs': {vm['env']: without(settings, {'build', 'keys', 'netvm'})},
         'components': only(farm['components'], settings['components']),
         'ssh-hosts': farm['ssh-hosts'],
-        'public-keys': only(farm['public-keys'], [*settings['maintainers'].values(), settings['key']]),
+        'logs-vms': {settings['logs']: only(logs, {'key'})},
+        'public-keys': only(farm['public-keys'], [*keys_of_people(settings), settings['key'], logs['key']]),
     }
 
 
@@ -84,7 +92,7 @@ def of_build_logs(farm, vm):
 def of_sys_net(farm, vm):
     mine = {}
     if 'webhooks' in vm['enabled']:
-        mine['build-envs'] = {env: {} for env in farm['build-envs']}
+        mine['build-envs'] = {env: {'commands': True} if 'commands' in settings else {} for env, settings in farm['build-envs'].items()}
         mine['components'] = {name: only(component, {'full-name', 'tag'}) for name, component in farm['components'].items()}
         mine['webhook'] = without(farm['webhook'], OF_OUR_VMS | {'vm'})
     if 'ssh-proxy' in vm['enabled']:
