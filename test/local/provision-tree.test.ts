@@ -69,8 +69,8 @@ await test('each VM gets the public keys that it needs and no other', async (t) 
   t.strictSame(of('keys-ubuntu'), [logsKey('zz-logs')]);
   t.strictSame(of('keys-debian'), [logsKey('build-logs')]);
   t.strictSame(of('build-logs'), [logsKey('build-logs')]);
-  t.strictSame(of('build-debian'), [...Object.values(debian?.maintainers ?? {}), debian?.key as string].sort());
-  t.strictSame(of('build-ubuntu'), [...Object.values(ubuntu?.maintainers ?? {}), ubuntu?.key as string].sort());
+  t.strictSame(of('build-debian'), [...Object.values(debian?.maintainers ?? {}), debian?.key as string, logsKey('build-logs')].sort());
+  t.strictSame(of('build-ubuntu'), [...Object.values(ubuntu?.maintainers ?? {}), ubuntu?.key as string, logsKey('zz-logs')].sort());
   t.strictSame(of('sys-net'), []);
 });
 

@@ -32,7 +32,7 @@ const table: Record<string, string[]> = {
     'logs-vms.build-logs.{key netvm remotes.mirror.required remotes.mirror.url remotes.origin.required remotes.origin.url}', 'net-vm', `public-keys.{${people} ${logsKey} ${signingKey}}`,
     'ssh-hosts.forge.example.{address host-keys port}', 'template', 'template-vms', 'templates.debian-13-build-infra.{family source}', 'vms', 'webhook.{address comments port tls}', 'this.{enabled env name role}',
   ],
-  'build-debian': [ofBuild, 'components.hello.{full-name tag url}', `public-keys.{${people} ${signingKey}}`, 'ssh-hosts.forge.example.{address host-keys port}', ofEveryVm],
+  'build-debian': [ofBuild, 'components.hello.{full-name tag url}', `public-keys.{${people} ${logsKey} ${signingKey}}`, 'logs-vms.build-logs.key', 'ssh-hosts.forge.example.{address host-keys port}', ofEveryVm],
   'keys-debian': ['build-envs.debian.{anchor key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.origin.required}', `public-keys.${logsKey}`, ofEveryVm],
   'build-logs': [
     'build-envs.debian.{key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.mirror.url remotes.origin.required remotes.origin.url}', `public-keys.${logsKey}`,
