@@ -15,6 +15,8 @@ import { LogTail } from './log-tail.js';
 import { auditStep, changedByteStep, followCalls, published, pushStep, type MainJobOptions } from './main-job.js';
 import { rebuild, rebuiltLine } from './rebuild.js';
 
+/** Where a build goes. */
+const suite = 'current-testing';
 /** A day whose moon everybody can look up: a total eclipse of the sun. */
 const knownDay = '2026-08-12';
 const knownAnswer = /^2026-08-12 {2}day .* new moon$/;
@@ -46,8 +48,9 @@ export async function runDemoRpm(options: Omit<MainJobOptions, 'package'>): Prom
       const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-rpm', `stage: ${stage}`));
       return { value: done, result: `${done.seconds.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(1)} s`).join(', ')}\n${done.uploaded.join(' ')}` };
     });
-    const url = dnfUrls(farm.settings)[0] as string;
-    const repository = { url, key: (await published(`${url}/key.asc`)).toString() };
+    const top = dnfUrls(farm.settings)[0] as string;
+    const url = `${top}/${suite}`;
+    const repository = { url, key: (await published(`${top}/key.asc`)).toString() };
     const visitor = farm.machine('visitor');
     // The spec's release ends with %{?dist}, which a tag does not say.
     const version = `${source.version}.${farm.settings.dists[0]}`;
@@ -85,7 +88,7 @@ async function mirrorsThatLie(farm: Farm, key: string, name: string, version: st
     const said: string[] = [];
     for (const [what, change, metadataSignature] of cases) {
       // A copy, not links: the packages of generations are shared.
-      await must(forge, ['sh', '-ec', `rm -rf ${webFolder}/mirror; cp -rL --no-preserve=mode ${webFolder}/rpm/${rpmDist(farm.settings)} ${webFolder}/mirror; cd ${webFolder}/mirror; ${change}`]);
+      await must(forge, ['sh', '-ec', `rm -rf ${webFolder}/mirror; cp -rL --no-preserve=mode ${webFolder}/rpm/${rpmDist(farm.settings)}/${suite} ${webFolder}/mirror; cd ${webFolder}/mirror; ${change}`]);
       const mirror = dnfUrl(farm.settings).replace(/rpm$/, 'mirror');
       said.push(`${what}: ${await refusedByDnf(visitor, { url: mirror, key }, name, version, metadataSignature, (line) => display.log(line))}`);
     }
@@ -106,7 +109,7 @@ ${rows.join('\n')}
 A rebuild gave ${done.again}
 
 Where things are
-  DNF repository     ${dnfUrls(farm.settings).join(' ')}
+  DNF repository     ${dnfUrls(farm.settings).map((url) => `${url}/${suite}`).join(' ')}
                      packages that rpmbuild made in a Debian chroot (${farm.settings.dists[0]}), linked statically: they are no Fedora packages
   published logs     ${gitUrl('build-logs', farm.settings.ports)}   (of both environments; and build-logs-mirror.git)
   this job's logs    ${done.logs.join(' ')}
