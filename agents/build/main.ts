@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
-import { Refusal } from '../shared/refusal.js';
+import { printable, Refusal } from '../shared/refusal.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
 import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
@@ -59,7 +59,14 @@ async function serve(): Promise<void> {
     runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue }),
     cleanUp: (job) => cleanUpJob(job, queue),
   });
-  const tellStatus = (): void => writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
+  const tellStatus = (): void => {
+    try {
+      writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
+    } catch (error) {
+      // A full disk must not keep a job from being done.
+      report(`status.json could not be written: ${printable(String(error))}`);
+    }
+  };
   queue.onChange(() => {
     tellStatus();
     worker.wake();

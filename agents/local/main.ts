@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { connectDom0, raiseFarm } from './farm/farm.js';
 import { envOf, envsOf, LocalState } from './farm/local-state.js';
 import { SandboxedMachine } from './farm/sandboxed-machine.js';
-import { giveCommand, readBuildStatus } from './job/build-watch.js';
+import { giveCommand, readBuildStatus, withDist } from './job/build-watch.js';
 import { Display } from './job/display.js';
 import { LogTail } from './job/log-tail.js';
 import { runDemoRpm } from './job/demo-rpm.js';
@@ -85,10 +85,10 @@ async function status(state: LocalState, dom0: AdminClient): Promise<number> {
 
 function jobsOf(build: SandboxedMachine): void {
   const jobs = readBuildStatus(build);
-  if (jobs?.running) process.stdout.write(`  running  ${jobs.running.job}  ${jobs.running.stage}${jobs.running.waiting === null ? '' : ` (waits: ${jobs.running.waiting.code})`}\n`);
-  for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting === null ? '' : ` (waits: ${job.waiting.code} ${job.waiting.detail})`}\n`);
+  for (const step of jobs?.running ?? []) process.stdout.write(`  running  ${step.job}  ${withDist(step.stage, step.dist)}\n`);
+  for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting.map((chain) => ` (${withDist('waits', chain.dist)}: ${chain.code} ${chain.detail})`).join('')}\n`);
   for (const job of (jobs?.recent ?? []).slice(0, 10)) process.stdout.write(`  ${job.state.padEnd(8)} ${job.job}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}\n`);
-  if (jobs === undefined || (jobs.running === null && jobs.queue.length + jobs.recent.length === 0)) process.stdout.write(`  none in ${build.name}\n`);
+  if (jobs === undefined || jobs.running.length + jobs.queue.length + jobs.recent.length === 0) process.stdout.write(`  none in ${build.name}\n`);
 }
 
 /** The build VM that a word of a person is for: by the component, or by the job that begins with its name. */

@@ -14,7 +14,7 @@ import { gitUrl, makeRepository, webFolder } from '../outside/forge.js';
 import { must, type Machine } from '../outside/machine.js';
 import { installAsVisitor } from '../outside/visitor.js';
 import { codenameOf } from '../../shared/formats/suites.js';
-import { untilBuilt } from './build-watch.js';
+import { stepLine, untilBuilt } from './build-watch.js';
 import type { Display } from './display.js';
 import { askForSignature, publishIntent } from './gate.js';
 import { LogTail } from './log-tail.js';
@@ -79,8 +79,7 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
     await pushStep(farm, source, display);
     const job = await display.step(`Build ${source.package} ${source.version} in build-debian, every line to build-logs, every signature through the gate`, async () => {
       const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-debian', `stage: ${stage}`));
-      const stages = done.seconds.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(1)} s`).join(', ');
-      return { value: done, result: `${stages}\n${done.uploaded.join(' ')}` };
+      return { value: done, result: `${done.seconds.map(stepLine).join(', ')}\n${done.uploaded.join(' ')}` };
     });
     for (const [index, url] of aptUrls(farm.settings).entries()) {
       const dist = farm.settings.dists[index] as string;
