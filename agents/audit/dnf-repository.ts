@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The DNF repository: the signature of repomd.xml and of every package stands in a published journal, over these very bytes, after an intent that
 // said what they are; and what is signed fixes, hash by hash, every file that dnf would take.
-import { join } from 'node:path/posix';
+import { join } from 'node:path';
 import { codenameOf, suites as knownSuites } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';

@@ -9,7 +9,7 @@ import { gitUrl, makeRepository, webFolder } from '../outside/forge.js';
 import { must } from '../outside/machine.js';
 import { installRpmAsVisitor, refusedByDnf } from '../outside/rpm-visitor.js';
 import { pushSpecComponent, rpmComponent } from '../outside/spec-developer.js';
-import { untilBuilt } from './build-watch.js';
+import { stepLine, untilBuilt } from './build-watch.js';
 import type { Display } from './display.js';
 import { LogTail } from './log-tail.js';
 import { auditStep, changedByteStep, followCalls, published, pushStep, type MainJobOptions } from './main-job.js';
@@ -46,7 +46,7 @@ export async function runDemoRpm(options: Omit<MainJobOptions, 'package'>): Prom
     await pushStep(farm, source, display);
     const job = await display.step(`Build ${source.package} ${source.version} in build-rpm: rpmbuild in a clean chroot of ${farm.settings.dists[0]}, rpmsign through the gate`, async () => {
       const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-rpm', `stage: ${stage}`));
-      return { value: done, result: `${done.seconds.map(({ stage, seconds }) => `${stage} ${seconds.toFixed(1)} s`).join(', ')}\n${done.uploaded.join(' ')}` };
+      return { value: done, result: `${done.seconds.map(stepLine).join(', ')}\n${done.uploaded.join(' ')}` };
     });
     const top = dnfUrls(farm.settings)[0] as string;
     const url = `${top}/${suite}`;
