@@ -66,7 +66,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
     const fingerprint = signingKey.getFingerprint().toUpperCase();
     const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
     if (kind === 'dnf') {
-      await new DnfAudit(files, intents, expected, findings).run();
+      await new DnfAudit(source, files, intents, expected, findings).run();
       continue;
     }
     await new AptAudit(files, {

@@ -42,8 +42,14 @@ function sizeOf(text: string | undefined): number | undefined {
 /** What may stand beside these in a <data>: clients take nothing from elsewhere because of it. */
 const dataFields = new Set(['checksum', 'open-checksum', 'header-checksum', 'location', 'timestamp', 'size', 'open-size', 'header-size', 'database_version']);
 
+export interface Repomd {
+  /** what the repository says it is: the one <content> tag */
+  content: string | undefined;
+  files: MetadataFile[];
+}
+
 /** undefined where it is something else than a repomd.xml with one primary */
-export function readRepomd(text: string): MetadataFile[] | undefined {
+export function readRepomd(text: string): Repomd | undefined {
   const repomd = readXml(text);
   if (repomd?.name !== 'repomd' || repomd.children.some(({ name }) => !['revision', 'tags', 'data'].includes(name))) return undefined;
   const files: MetadataFile[] = [];
@@ -57,7 +63,8 @@ export function readRepomd(text: string): MetadataFile[] | undefined {
     files.push({ type, path, size, sha256, open });
   }
   const types = files.map(({ type }) => type);
-  return new Set(types).size === types.length && types.includes('primary') ? files : undefined;
+  const content = repomd.children.filter(({ name }) => name === 'tags').flatMap(({ children }) => children.filter(({ name }) => name === 'content'));
+  return new Set(types).size === types.length && types.includes('primary') ? { files, content: content.length === 1 ? content[0]?.text : undefined } : undefined;
 }
 
 /** undefined where a package cannot be read, or something else stands beside the packages */

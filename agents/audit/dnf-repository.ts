@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The DNF repository: the signature of repomd.xml and of every package stands in a published journal, over these very bytes, after an intent that
 // said what they are; and what is signed fixes, hash by hash, every file that dnf would take.
+import { join } from 'node:path';
+import { codenameOf, suites as knownSuites } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
@@ -15,6 +17,16 @@ import { readPackage, type RpmPackage } from './rpm-package.js';
 const repomdLimitBytes = 16 * 1024 * 1024;
 const repomdPath = 'repodata/repomd.xml';
 
+/** Where an auditor's URL stands: the folder of a distribution, whose name is the distribution's, or one of its suites. */
+function placeOf(source: string): { dist: string; suites: { folder: string; codename: string }[] } {
+  const names = source.replace(/\/+$/, '').split('/');
+  const last = names.at(-1) ?? '';
+  const suite = knownSuites.find((one) => one === last);
+  if (suite === undefined) return { dist: last, suites: knownSuites.map((one) => ({ folder: one, codename: codenameOf(last, one) })) };
+  const dist = names.at(-2) ?? '';
+  return { dist, suites: [{ folder: '', codename: codenameOf(dist, suite) }] };
+}
+
 export class DnfAudit {
   readonly #files: PublishedFiles;
   readonly #intents: PublishedIntents;
@@ -22,7 +34,11 @@ export class DnfAudit {
   readonly #findings: Findings;
   readonly #signatures: AnnouncedSignatures;
 
-  constructor(files: PublishedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
+  readonly #place: ReturnType<typeof placeOf>;
+
+  /** @param source as the auditor gave it: its last names are the distribution's, and perhaps the suite's */
+  constructor(source: string, files: PublishedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
+    this.#place = placeOf(source);
     this.#files = files;
     this.#intents = intents;
     this.#expected = expected;
@@ -31,15 +47,24 @@ export class DnfAudit {
   }
 
   async run(): Promise<void> {
-    const repomd = await this.#files.read(repomdPath, repomdLimitBytes);
-    const signature = await this.#files.read(`${repomdPath}.asc`, 1024 * 1024);
+    const there: string[] = [];
     const listed = new Set<string>();
-    if (repomd !== undefined || signature !== undefined) await this.#signed(`${repomdPath}.asc`, repomd, signature === undefined ? [] : [signature], 'rpm-repomd');
-    // Nothing there, and nothing was ever announced: a repository before its first package.
-    else if (this.#intents.isAnnounced(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd')) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', repomdPath, 'a signed repomd.xml', 'nothing');
-    if (repomd !== undefined) for (const one of await this.#metadata(repomd)) {
-      listed.add(one.path);
-      await this.#package(one.path, one);
+    const { dist, suites } = this.#place;
+    for (const suite of suites) {
+      const at = suite.folder === '' ? '' : `${suite.folder}/`;
+      const repomd = await this.#files.read(`${at}${repomdPath}`, repomdLimitBytes);
+      const signature = await this.#files.read(`${at}${repomdPath}.asc`, 1024 * 1024);
+      if (repomd === undefined && signature === undefined) continue;
+      there.push(suite.folder);
+      await this.#signed(`${at}${repomdPath}.asc`, repomd, signature === undefined ? [] : [signature], 'rpm-repomd');
+      if (repomd !== undefined) for (const one of await this.#metadata(at, suite.codename, repomd)) {
+        listed.add(one.path);
+        await this.#package(one.path, one);
+      }
+    }
+    // Nothing there, and nothing was ever announced: a repository before its first package. All suites are there from the first upload on.
+    if (there.length > 0 || this.#intents.isAnnounced(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
+      for (const { folder } of suites.filter((suite) => !there.includes(suite.folder))) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', join(folder, repomdPath), 'a signed repomd.xml', 'nothing');
     }
     // What no index names can be handed to somebody by its path.
     for (const path of (await this.#files.list('')) ?? []) if (path.endsWith('.rpm') && !listed.has(path)) await this.#package(path, undefined);
@@ -62,21 +87,25 @@ export class DnfAudit {
     }
   }
 
-  /** Every file that repomd.xml lists has the listed hash. @returns the packages */
-  async #metadata(repomd: Buffer): Promise<ListedPackage[]> {
+  /** Every file that repomd.xml lists has the listed hash. @param at before its paths @returns the packages, with their paths from the top */
+  async #metadata(at: string, codename: string, repomd: Buffer): Promise<ListedPackage[]> {
     const bad = (path: string, expected: string): ListedPackage[] => {
       this.#signatures.wrong('dnf-files', 'BAD_INDEX', path, expected, 'something else');
       return [];
     };
-    const files = readRepomd(repomd.toString('utf8'));
-    if (files === undefined) return bad(repomdPath, 'one list of metadata files with sizes and SHA-256, one of them primary');
+    const read = readRepomd(repomd.toString('utf8'));
+    if (read === undefined) return bad(`${at}${repomdPath}`, 'one list of metadata files with sizes and SHA-256, one of them primary');
+    // One key signs all suites of all distributions, and dnf does not look at this: the metadata of one could be served as another's.
+    if (read.content !== codename) this.#signatures.wrong('dnf-signatures', 'RELEASE_DIFFERS', `${at}${repomdPath}`, `<content> ${codename}`, printable(read.content ?? 'none'));
+    const files = read.files.map((file) => ({ ...file, path: `${at}${file.path}` }));
     for (const file of files) this.#compare(file, await this.#files.hash(file.path));
     const primary = files.find(({ type }) => type === 'primary') as MetadataFile;
     const bytes = await this.#files.read(primary.path, indexLimitBytes);
     if (bytes === undefined || sha256(bytes) !== primary.sha256) return [];
     const text = await indexText(primary.path, bytes);
     if (text === undefined || (primary.open ?? primary.sha256) !== sha256(text)) return bad(primary.path, `packed text sha256:${primary.open ?? primary.sha256}`);
-    return readPrimary(text.toString('utf8')) ?? bad(primary.path, 'packages with name, size, SHA-256 and a place in this repository');
+    const packages = readPrimary(text.toString('utf8'));
+    return packages?.map((one) => ({ ...one, path: `${at}${one.path}` })) ?? bad(primary.path, 'packages with name, size, SHA-256 and a place in this repository');
   }
 
   #compare(expected: Listed, found: { size: number; sha256: string } | undefined): boolean {

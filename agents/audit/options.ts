@@ -8,7 +8,8 @@ Checks what the farm has published, from the published repositories alone. It as
   --logs URL_OR_PATH     a logs repository: path, file://, git://, http(s)://; all that are given must agree (repeat, or one after the other)
   --logs-key FILE|FPR    the key that signs its commits
   --apt URL_OR_PATH      an APT repository: path, file://, http(s)://; each distribution has one (repeat)
-  --dnf URL_OR_PATH      a DNF repository, the folder with repodata/ in it: path, file://, http(s)://; each distribution has one (repeat)
+  --dnf URL_OR_PATH      DNF repositories: a distribution's folder, whose name is the distribution's, with a folder for each suite, or one of these:
+                         path, file://, http(s)://; repeat
   --signing-key FILE|FPR the key that signs packages, Release files and repomd.xml: of every repository; where there are several keys, of the
                          repositories named before it and after the key before
   --suite NAME           look at this suite too (over HTTP only those that an intent names are known); repeat

@@ -24,7 +24,7 @@ import { ensureRootNamespace } from './vm/root-namespace.js';
 const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
        npm run local -- --package NAME       the same with another Debian source package
        npm run local -- demo-rpm             a second environment beside the first: an RPM component, from a signed tag to dnf
-       npm run local -- rebuild JOB          build a finished job once more and compare every byte
+       npm run local -- rebuild JOB [DIST]   build a finished job once more, from its tag, and compare every byte
        npm run local -- up                   start the VMs, make what is missing
        npm run local -- down [--purge]       stop them; --purge also removes all they hold
        npm run local -- status               VMs, jobs, last results
@@ -99,8 +99,8 @@ async function buildVmFor(state: LocalState, dom0: AdminClient, word: string, is
   return new SandboxedMachine(dom0, name, state.rootOf(name));
 }
 
-async function rebuildJob(state: LocalState, dom0: AdminClient, job: string): Promise<number> {
-  const done = await rebuild(await buildVmFor(state, dom0, job, true), job, [], (line) => process.stdout.write(`${line}\n`));
+async function rebuildJob(state: LocalState, dom0: AdminClient, job: string, dists: readonly string[]): Promise<number> {
+  const done = await rebuild(await buildVmFor(state, dom0, job, true), job, dists, (line) => process.stdout.write(`${line}\n`));
   process.stdout.write(`\n${rebuiltLine(done)}\n`);
   return 0;
 }
@@ -196,9 +196,9 @@ async function run(argv: string[]): Promise<number> {
       await runDemoRpm({ state, dist, display: new Display(), provisioner });
       return 0;
     case 'rebuild': {
-      const [job, ...more] = words;
-      if (job === undefined || more.length > 0) throw new Usage('rebuild needs one job');
-      return await withDom0(state, (dom0) => rebuildJob(state, dom0, job));
+      const [job, ...dists] = words;
+      if (job === undefined) throw new Usage('rebuild needs a job');
+      return await withDom0(state, (dom0) => rebuildJob(state, dom0, job, dists));
     }
     case 'logs': nothingMore(); return await withDom0(state, (dom0) => logs(state, dom0, values.follow === true));
     case 'audit': nothingMore(); return await audit(state, values.json === true);

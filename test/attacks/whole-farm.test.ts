@@ -54,6 +54,16 @@ await t.test('the same tag is built once: a second trigger says so', async (t) =
   t.match(out, /^known hello-/);
 });
 
+await t.test('a rebuild of the tag gives the same bytes', async (t) => {
+  const job = /done +(hello-\S+)/.exec((await local('status')).out)?.[1] as string;
+  const [dist] = (await new LocalState(folder).settings()).dists as [string];
+  const { status, out } = await local('rebuild', job, dist);
+  if (status !== 0) t.comment(out.slice(-3000));
+  t.equal(status, 0);
+  t.match(out, /\nthe same bytes: .*hello_\S+\.deb/);
+  t.match(out, /\nbut for the time of the build: hello_\S+\.buildinfo hello_\S+\.changes/);
+});
+
 await t.test('commands that cannot work say why, in one line', async (t) => {
   t.match(await local('trigger', 'nonsense'), { status: 1, out: /refused [A-Z_]+/ });
   t.match(await local('frobnicate'), { status: 2, out: /unknown command frobnicate/ });

@@ -197,7 +197,7 @@ export class Farm {
   readonly keys: Keys;
   readonly logs: LogsRepository;
   readonly apt: string;
-  /** a DNF repository, where rpm-farm.ts made one */
+  /** the DNF repositories of a distribution, where rpm-farm.ts made one */
   readonly dnf: string;
 
   /** @param from a farm to copy, instead of an empty one */
@@ -208,7 +208,7 @@ export class Farm {
     this.apt = join(this.top, 'apt');
     if (from === undefined) mkdirSync(this.apt);
     else cpSync(from.apt, this.apt, { recursive: true });
-    this.dnf = join(this.top, 'dnf');
+    this.dnf = join(this.top, 'fc41');
     if (from !== undefined && existsSync(from.dnf)) cpSync(from.dnf, this.dnf, { recursive: true, preserveTimestamps: true });
     writeFileSync(join(this.top, 'logs.asc'), keys.export('logs'));
     writeFileSync(join(this.top, 'signing.asc'), keys.export('signing'));
@@ -233,8 +233,8 @@ export class Farm {
   }
 
   /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. @param made signatures that a tool had made already */
-  signAll(wanted: readonly Wanted[], made?: readonly Buffer[]): Buffer[] {
-    const intent = this.intent(wanted);
+  signAll(wanted: readonly Wanted[], made?: readonly Buffer[], dist = 'bookworm'): Buffer[] {
+    const intent = this.intent(wanted, { dist });
     const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
     const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
     const signatures = made ?? wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));

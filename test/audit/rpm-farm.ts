@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The DNF repository of the small farm: made by real rpmbuild, rpmsign and createrepo_c, each signature announced as docs/formats.md says.
+// The DNF repositories of the small farm, one a suite: made by real rpmbuild, rpmsign and createrepo_c, each signature announced as docs/formats.md says.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readPackage, type RpmPackage } from '../../agents/audit/rpm-package.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
+import { codenameOf, suites, type Suite } from '../../agents/shared/formats/suites.js';
 import type { Farm } from './farm.js';
 
 /** A noarch package of a name, unsigned, as `<into>/<name>-1-1.noarch.rpm`. */
@@ -35,29 +36,36 @@ async function headOf(path: string): Promise<RpmPackage> {
 /** Intent, publication, grant and journal for a package that is signed already. */
 export async function announcePackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header'): Promise<void> {
   const { header, signatures } = await headOf(path);
-  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures);
+  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures, 'fc41');
 }
 
-export function makeMetadata(farm: Farm): void {
-  rmSync(join(farm.dnf, 'repodata'), { recursive: true, force: true });
-  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', farm.dnf], { stdio: 'pipe' });
+/** The suite with packages in it. */
+export const testing = 'current-testing';
+
+export function makeMetadata(farm: Farm, suite: Suite = testing): void {
+  const folder = join(farm.dnf, suite);
+  rmSync(join(folder, 'repodata'), { recursive: true, force: true });
+  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', '--content', codenameOf('fc41', suite), folder], { stdio: 'pipe' });
 }
 
 /** Signs repomd.xml as it stands, announced. */
-export function signMetadata(farm: Farm): void {
-  const repomd = join(farm.dnf, 'repodata/repomd.xml');
-  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }]);
+export function signMetadata(farm: Farm, suite: Suite = testing): void {
+  const repomd = join(farm.dnf, suite, 'repodata/repomd.xml');
+  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], undefined, 'fc41');
   writeFileSync(`${repomd}.asc`, signature as Buffer);
 }
 
-/** Two packages, signed, announced and published. */
+/** Two packages, signed, announced and published to one suite; the others are empty. */
 export async function buildDnf(farm: Farm): Promise<void> {
   for (const name of ['moon', 'sun']) {
-    const path = buildPackage(name, join(farm.dnf, 'packages'));
+    const path = buildPackage(name, join(farm.dnf, testing, 'packages'));
     rpmsign(farm, path);
     await announcePackage(farm, path);
   }
-  makeMetadata(farm);
-  signMetadata(farm);
+  for (const suite of suites) {
+    mkdirSync(join(farm.dnf, suite), { recursive: true });
+    makeMetadata(farm, suite);
+    signMetadata(farm, suite);
+  }
   writeFileSync(join(farm.dnf, 'key.asc'), farm.keys.export('signing'));
 }

@@ -92,7 +92,7 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
     const release = await published(`${aptUrls(farm.settings)[0]}/dists/${codenameOf(farm.settings.dists[0] as string, 'current-testing')}/Release`);
     await changedByteStep(farm, build, 'debian', release, 'Release', display);
     await auditStep(options, farm);
-    summary(options, farm, source, job.logs);
+    summary(options, farm, source, job);
   } finally {
     tail.stop();
     farm.dom0.close();
@@ -167,7 +167,7 @@ export async function published(url: string): Promise<Buffer> {
   return Buffer.from(await response.arrayBuffer());
 }
 
-function summary(options: MainJobOptions, farm: Farm, source: ImportedSource, logs: string[]): void {
+function summary(options: MainJobOptions, farm: Farm, source: ImportedSource, { job, logs }: { job: string; logs: string[] }): void {
   const { display, state } = options;
   const rows = display.finished.map(({ title, seconds }) => `  ${seconds.toFixed(1).padStart(7)} s  ${title}`);
   const total = display.finished.reduce((sum, { seconds }) => sum + seconds, 0);
@@ -189,6 +189,9 @@ What to try next
   npm run local -- exec build-debian -- bash   look around where the build ran; there is no key to find
   npm run local -- exec build-debian -- sh -c 'echo secret | /usr/lib/build-infra/gpg -b -a'     ask for a signature: it becomes public first
   npm run local -- --package NAME              another Debian source package
+  npm run local -- rebuild ${job}
+                                               build it once more, from its tag: the same bytes
+  npm run local -- demo-rpm                    an RPM, in a second environment with a key of its own
   npm run local -- audit                       check it all again
   npm run local -- down                        stop every VM
 `);

@@ -4,7 +4,7 @@
 import { must, type Machine } from './machine.js';
 
 export interface RpmRepository {
-  /** with repodata/ below it */
+  /** of one suite: with repodata/ below it */
   url: string;
   /** armored public key as published */
   key: string;
