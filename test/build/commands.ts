@@ -64,7 +64,7 @@ export interface Desk {
   restart(change?: Partial<CommandOptions>): Promise<void>;
 }
 
-export async function desk(test: { teardown(handler: () => void): void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions> } = {}): Promise<Desk> {
+export async function desk(test: { teardown(handler: () => void): void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions>; begins?: Date } = {}): Promise<Desk> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-cmd-'));
   test.teardown(() => rmSync(folder, { recursive: true, force: true }));
   writeKeys(join(folder, 'keys'), change.keys ?? [alice, bob]);
@@ -76,7 +76,7 @@ export async function desk(test: { teardown(handler: () => void): void }, change
   let processor: CommandProcessor;
   const open = (more: Partial<CommandOptions> = {}): Promise<void> => {
     processor = new CommandProcessor({
-      config, dists: ['bookworm', 'trixie', 'sid'], components: ['hello', 'other'], publicKeys: join(folder, 'keys'), work: join(folder, 'work'), used: new UsedCommands(join(folder, 'commands')), jobs: () => made.jobs,
+      config, dists: ['bookworm', 'trixie', 'sid'], components: ['hello', 'other'], publicKeys: join(folder, 'keys'), work: join(folder, 'work'), used: new UsedCommands(join(folder, 'commands'), change.begins ?? new Date(0)), jobs: () => made.jobs,
       build: async (component) => `${component}-1.0-${made.done.push(`build ${component}`).toString(16).padStart(12, '0')}`,
       retry: (id) => void made.done.push(`retry ${id}`),
       promotions: {
