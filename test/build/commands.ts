@@ -7,7 +7,7 @@ import type { CommandRights, CommandsConfig } from '../../agents/build/github-co
 import { CommandProcessor, answerLine, type CommandOptions } from '../../agents/build/github-command/process-command.js';
 import type { Promotion } from '../../agents/build/github-command/promotions.js';
 import { UsedCommands } from '../../agents/build/github-command/used-commands.js';
-import type { Job } from '../../agents/build/job-document.js';
+import { jobFormat, type Job } from '../../agents/build/job-document.js';
 import { Keys, writeKeys, type TestKey } from './forge.js';
 
 export const keys = new Keys();
@@ -40,10 +40,10 @@ let count = 0;
 export function job(change: Partial<Job> = {}): Job {
   const number = ++count;
   return {
-    format: 'build-infra/job@1', job: `hello-2.10-3-${String(number).padStart(12, '0')}`, number, component: 'hello', version: '2.10-3', tag: 'v2.10-3', tagObject: 'f'.repeat(40),
-    url: 'git://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', state: 'done', current: null, waiting: null, finished: [], logs: [],
+    format: jobFormat, job: `hello-2.10-3-${String(number).padStart(12, '0')}`, number, component: 'hello', version: '2.10-3', tag: 'v2.10-3', tagObject: 'f'.repeat(40),
+    url: 'git://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', state: 'done', priority: 0, configuration: null, running: [], waiting: [], finished: [], logs: [],
     evidence: { url: '', tag: 'v2.10-3', tagObject: 'f'.repeat(40), commit, tree: '', tagger: '', signers: [], manifest: { files: 1, bytes: 1, sha256: '' } },
-    sourceDateEpoch: null, artifacts: [], uploaded: [], reason: null, ended: '2026-11-20T11:00:00.000Z', ...change,
+    sourceDateEpoch: null, artifacts: [], uploaded: [], reasons: [], reason: null, ended: '2026-11-20T11:00:00.000Z', ...change,
   };
 }
 

@@ -198,8 +198,8 @@ export class CommandProcessor {
 
   #retry(record: CommandRecord, id: string, job: Job | undefined, resumed: boolean): string {
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
-    // Before the kill it was queued: it is not over, or it ended after the command came.
-    if (resumed && (!isOver(job) || (job.ended as string) > record.received)) return id;
+    // Before the kill it was queued: nothing of it has failed since, or it ended after the command came.
+    if (resumed && (isOver(job) ? (job.ended as string) > record.received : job.reasons.length === 0)) return id;
     this.#options.retry(id);
     return id;
   }
