@@ -54,7 +54,7 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
   const sign = async (line: string, home = '/home/user/.gnupg'): Promise<string> => must(farm.machine('developer'), ['sh', '-c', 'printf "%s\\n" "$1" | gpg --homedir "$2" --batch --clearsign', 'sh', line, home]);
   const comment = (body: string, fullName = statusRepository, key = secret): ReturnType<typeof sendWebhook> => sendWebhook(farm.settings.ports.webhook, key, githubCommentPayload({ fullName, body, author: 'mallory' }), randomUUID(), 'issue_comment');
   const commands = async (): Promise<{ line: string; state: string; job: string | null; code: string | null }[]> => {
-    const text = await must(build, ['sh', '-c', 'cd /var/lib/build-infra/commands && for file in *.json; do test ! -e "$file" || { tr -d "\\n" < "$file"; echo; }; done'], { user: 'root' });
+    const text = await must(build, ['sh', '-c', 'cd /var/lib/build-infra/commands && for file in [0-9a-f]*[0-9a-f].json; do test ! -e "$file" || { tr -d "\\n" < "$file"; echo; }; done'], { user: 'root' });
     return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as { line: string; state: string; job: string | null; code: string | null });
   };
   const known = async (count: number): Promise<Awaited<ReturnType<typeof commands>>> => {

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every trick on clear-signed messages that we know of: each message here is good but for one thing. A stranger hears one and the same
 // answer to all of them, and nothing is done; the code is what this VM's own log says.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { readGpgvStatus } from '../../agents/build/github-command/opinions.js';
+import { readClearsigned } from '../../agents/build/github-command/clearsigned.js';
+import { readGpgvStatus, signerOf } from '../../agents/build/github-command/opinions.js';
+import { readPeopleKeys, type PersonKey } from '../../agents/build/github-command/people-keys.js';
+import { readSignaturePacket } from '../../agents/build/github-command/signature-packet.js';
 import { alice, bob, clearsign, desk, everything, gpgTime, keys, makeKey, secondsAgo, stranger, type Desk } from './commands.js';
+import { writeKeys } from './forge.js';
 import { armoredKey, keyBytes, packetsOf, putTogether, readSignature, subpacket, takeApart, withPacket, withSignature, writePacket, writeSignature, type Packet } from './packets.js';
 
 t.teardown(() => keys.end());
@@ -282,6 +287,39 @@ await t.test('a key that takes in another person\'s subkey gains nothing, and it
   const thief = { ...bob, armored: armoredKey(Buffer.concat([...own, ...theirs].map(writePacket))) };
   const d = await desk(t, { keys: [thief, withsub], people: [{ name: 'bob', fingerprint: bob.fingerprint, ...everything }, { name: 'withsub', fingerprint: withsub.fingerprint }] });
   t.equal(await d.code(clearsign(line, `${subkey}!`)), 'AMBIGUOUS_KEY');
+});
+
+await t.test('a signature that openpgp finds good and gpgv does not is refused', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-op-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeKeys(folder, [alice, bob]);
+  const message = readClearsigned(Buffer.from(good));
+  const facts = readSignaturePacket(message.untrustedPacket, message.hash);
+  const [a, b] = await readPeopleKeys(folder, [alice, bob].map(({ name, fingerprint }) => ({ name, fingerprint })), () => undefined) as [PersonKey, PersonKey];
+  const options = { work: join(folder, 'work'), now: new Date() };
+  t.equal((await signerOf(message, facts, { ...options, keys: [a, b] })).rights.name, 'alice');
+  await t.rejects(signerOf(message, facts, { ...options, keys: [{ ...a, binary: b.binary }] }), { code: 'OPINIONS_DIFFER', message: /gpgv does not/ });
+  await t.rejects(signerOf(message, facts, { ...options, keys: [{ ...a, rights: { ...a.rights, fingerprint: b.rights.fingerprint } }] }), { code: 'OPINIONS_DIFFER' }, 'a key under another person\'s name');
+  t.same(readdirSync(join(folder, 'work')), [], 'nothing is left behind');
+});
+
+await t.test('three hundred random damages of a good message are refused, or are the same command still', async (t) => {
+  const d = await desk(t);
+  let state = 7;
+  const below = (limit: number): number => (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) % limit;
+  let accepted = 0;
+  for (let i = 0; i < 300; i++) {
+    const damaged = Buffer.from(good);
+    const lines = good.split('\n');
+    const [at, other] = [below(damaged.length), below(damaged.length)];
+    damaged[at] = (damaged[at] as number) ^ (1 << below(7));
+    const made = [damaged, Buffer.concat([damaged.subarray(0, at), Buffer.from(good).subarray(other)]), Buffer.from(lines.toSpliced(below(lines.length), below(2), lines[below(lines.length)] as string).join('\n'))][below(3)] as Buffer;
+    const answer = await d.ask(made);
+    if (answer.startsWith('accepted')) accepted++;
+    else t.match(answer, /^refused (BAD_COMMAND|COMMAND_USED)$/, made.toString('latin1'));
+  }
+  t.ok(accepted <= 1);
+  t.ok(d.done.every((what) => what === 'build hello'));
 });
 
 await t.test('gpgv\'s word counts only whole: every other status is a no', (t) => {

@@ -7,7 +7,7 @@ import type { CommandRights, CommandsConfig } from '../../agents/build/github-co
 import { CommandProcessor, answerLine, type CommandOptions } from '../../agents/build/github-command/process-command.js';
 import type { Promotion } from '../../agents/build/github-command/promotions.js';
 import { UsedCommands } from '../../agents/build/github-command/used-commands.js';
-import type { Job } from '../../agents/build/job-document.js';
+import { jobFormat, type Job } from '../../agents/build/job-document.js';
 import { Keys, writeKeys, type TestKey } from './forge.js';
 
 export const keys = new Keys();
@@ -40,7 +40,7 @@ let count = 0;
 export function job(change: Partial<Job> = {}): Job {
   const number = ++count;
   return {
-    format: 'build-infra/job@2', kind: 'build', change: null, job: `hello-2.10-3-${String(number).padStart(12, '0')}`, number, component: 'hello', version: '2.10-3', tag: 'v2.10-3', tagObject: 'f'.repeat(40),
+    format: jobFormat, kind: 'build', change: null, job: `hello-2.10-3-${String(number).padStart(12, '0')}`, number, component: 'hello', version: '2.10-3', tag: 'v2.10-3', tagObject: 'f'.repeat(40),
     url: 'git://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', state: 'done', priority: 0, configuration: null, running: [], waiting: [], finished: [], logs: [],
     evidence: { url: '', tag: 'v2.10-3', tagObject: 'f'.repeat(40), commit, tree: '', tagger: '', signers: [], manifest: { files: 1, bytes: 1, sha256: '' } },
     sourceDateEpoch: null, artifacts: [], uploaded: ((change.state ?? 'done') === 'done' ? change.dists ?? ['bookworm', 'trixie'] : []).map((dist) => ({ dist, url: '', suite: `${dist}-current-testing`, release: '', files: [] })), reasons: [], reason: null, ended: '2026-11-20T11:00:00.000Z', ...change,
@@ -64,7 +64,7 @@ export interface Desk {
   restart(change?: Partial<CommandOptions>): Promise<void>;
 }
 
-export async function desk(test: { teardown(handler: () => void): void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions> } = {}): Promise<Desk> {
+export async function desk(test: { teardown(handler: () => void): void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions>; begins?: Date } = {}): Promise<Desk> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-cmd-'));
   test.teardown(() => rmSync(folder, { recursive: true, force: true }));
   writeKeys(join(folder, 'keys'), change.keys ?? [alice, bob]);
@@ -76,7 +76,7 @@ export async function desk(test: { teardown(handler: () => void): void }, change
   let processor: CommandProcessor;
   const open = (more: Partial<CommandOptions> = {}): Promise<void> => {
     processor = new CommandProcessor({
-      config, dists: ['bookworm', 'trixie', 'sid'], components: ['hello', 'other'], publicKeys: join(folder, 'keys'), work: join(folder, 'work'), used: new UsedCommands(join(folder, 'commands')), jobs: () => made.jobs,
+      config, dists: ['bookworm', 'trixie', 'sid'], components: ['hello', 'other'], publicKeys: join(folder, 'keys'), work: join(folder, 'work'), used: new UsedCommands(join(folder, 'commands'), change.begins ?? new Date(0)), jobs: () => made.jobs,
       build: async (component) => `${component}-1.0-${made.done.push(`build ${component}`).toString(16).padStart(12, '0')}`,
       retry: (id) => void made.done.push(`retry ${id}`),
       promotions: {

@@ -185,13 +185,21 @@ void t.test('an old upload cannot bring back a withdrawn package: used once, the
   t.equal(d.promoted.length, 1);
 });
 
+void t.test('where everything that was used is lost, nothing that was signed before counts', async (t) => {
+  const d = await desk(t, { begins: secondsAgo(60) });
+  t.equal(await d.ask(clearsign(build, alice, { at: gpgTime(secondsAgo(90)) })), 'refused TOO_OLD');
+  t.match(await d.ask(clearsign(build, alice, { at: gpgTime(secondsAgo(30)) })), /^accepted /);
+  await d.restart();
+  t.equal(await d.ask(clearsign(build, alice, { at: gpgTime(secondsAgo(90)) })), 'refused TOO_OLD', 'also at the next start');
+});
+
 void t.test('killed between the use and the outcome, it is carried out after the start, and never twice', async (t) => {
   const d = await desk(t);
   const signed = clearsign(upload);
   const never = new Promise<string>(() => undefined);
   await d.restart({ promotions: { start: () => never } });
   void d.ask(signed);
-  while (!readdirSync(join(d.folder, 'commands')).some((name) => name.endsWith('.json'))) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!readdirSync(join(d.folder, 'commands')).some((name) => name.length > 64)) await new Promise((resolve) => setTimeout(resolve, 5));
   await d.restart();
   t.same(d.done, [`promote ${upload}`], 'carried out by the next process');
   t.equal(await d.ask(signed), 'refused COMMAND_USED');
@@ -208,7 +216,7 @@ void t.test('killed after a retry was queued, the job is not queued once more', 
   failed.state = 'running';
   await d.restart();
   t.same(d.done, []);
-  t.same(readdirSync(join(d.folder, 'commands')).length, 1);
+  t.same(readdirSync(join(d.folder, 'commands')).length, 2, 'the command and the floor');
 });
 
 void t.test('a forge that is away uses no command up', async (t) => {

@@ -43,7 +43,8 @@ export function answerLine(answer: CommandAnswer): string {
 const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
 /** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
 export const strangersCode = 'BAD_COMMAND';
-const aheadSeconds = 300;
+/** So far two clocks may differ. */
+export const aheadSeconds = 300;
 /** A template's timestamp, around the time of the signature: upstream's bounds. */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
@@ -197,8 +198,8 @@ export class CommandProcessor {
 
   #retry(record: CommandRecord, id: string, job: Job | undefined, resumed: boolean): string {
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
-    // Before the kill it was queued: it is not over, or it ended after the command came.
-    if (resumed && (!isOver(job) || (job.ended as string) > record.received)) return id;
+    // Before the kill it was queued: nothing of it has failed since, or it ended after the command came.
+    if (resumed && (isOver(job) ? (job.ended as string) > record.received : job.reasons.length === 0)) return id;
     this.#options.retry(id);
     return id;
   }

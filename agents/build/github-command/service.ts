@@ -6,7 +6,7 @@ import type { Config } from '../config.js';
 import type { JobQueue } from '../job-queue.js';
 import type { Paths } from '../paths.js';
 import { commentLimitBytes } from './clearsigned.js';
-import { answerLine, CommandProcessor, strangersCode, type CommandAnswer } from './process-command.js';
+import { aheadSeconds, answerLine, CommandProcessor, strangersCode, type CommandAnswer } from './process-command.js';
 import { noPromotions, type Promotions } from './promotions.js';
 import { UsedCommands } from './used-commands.js';
 
@@ -28,7 +28,7 @@ export function commandService(options: CommandServiceOptions): Service {
   const commands = config.commands ?? { releases: [], windowSeconds: 60, distributionWords: [], people: [] };
   const processor = new CommandProcessor({
     config: commands, dists: config.distributions.map(({ name }) => name), components: config.components.map(({ name }) => name), publicKeys: paths.publicKeys, work: paths.work,
-    used: new UsedCommands(paths.commands), jobs: () => queue.all(), build: options.build, retry: options.retry, promotions: options.promotions ?? noPromotions, report,
+    used: new UsedCommands(paths.commands, new Date(Date.now() - aheadSeconds * 1000)), jobs: () => queue.all(), build: options.build, retry: options.retry, promotions: options.promotions ?? noPromotions, report,
   });
   processor.resume().catch((error: unknown) => report(`commands: fault: ${printable(String((error as Error).stack ?? error))}`));
   return {

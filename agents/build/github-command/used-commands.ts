@@ -40,12 +40,15 @@ export class UsedCommands {
   /** Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be gone. */
   #floor: string;
 
-  /** @throws Error on a file that is not one of ours: a person must look before a command is forgotten */
-  constructor(folder: string) {
+  /**
+   * @param begins where no command was ever taken (the VM is new, or its volume was lost with everything that was used), none is that was signed before
+   * @throws Error on a file that is not one of ours: a person must look before a command is forgotten
+   */
+  constructor(folder: string, begins: Date) {
     this.#folder = folder;
     makeFolder(folder, 0o700);
     const floor = readIfThere(join(folder, 'floor.json'));
-    this.#floor = floor === undefined ? new Date(0).toISOString() : (JSON.parse(floor.toString('utf8')) as Floor).signed;
+    this.#floor = floor === undefined ? this.#raiseFloor(begins.toISOString()) : (JSON.parse(floor.toString('utf8')) as Floor).signed;
     for (const name of readdirSync(folder)) {
       if (/^\..*\.tmp$/.test(name)) unlinkSync(join(folder, name));
       const id = name.replace(/\.json$/, '');
@@ -93,9 +96,13 @@ export class UsedCommands {
     const old = [...this.#records.values()].filter((record) => record.state !== 'taken' && record.signed < since.toISOString());
     if (old.length === 0) return;
     const floor = old.reduce((highest, record) => (record.signed > highest ? record.signed : highest), this.#floor);
-    writeDurably(join(this.#folder, 'floor.json'), `${JSON.stringify({ signed: floor } satisfies Floor)}\n`);
-    this.#floor = floor;
+    this.#floor = this.#raiseFloor(floor);
     for (const record of old) this.release(record.command);
+  }
+
+  #raiseFloor(signed: string): string {
+    writeDurably(join(this.#folder, 'floor.json'), `${JSON.stringify({ signed } satisfies Floor)}\n`);
+    return signed;
   }
 
   #path(id: string): string {

@@ -3,7 +3,7 @@
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
 import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
-import { checkPillar, type LogsVm, type Pillar } from '../provision/pillar.js';
+import { checkPillar, type BuildEnv, type LogsVm, type Pillar } from '../provision/pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 
 export interface MadeKey {
@@ -39,6 +39,14 @@ export const dnfUrl = (settings: LocalSettings): string => `http://127.0.0.1:${s
 export const dnfUrls = (settings: LocalSettings): string[] => (settings.rpmComponents === undefined ? [] : [`${dnfUrl(settings)}/${rpmDist(settings)}`]);
 export const fullNameOf = (component: string): string => `example/${component}`;
 
+/** The maintainer may command everything but templates, which nobody builds here. Upstream's word for a distribution means it too. */
+function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['commands'] {
+  return {
+    releases: ['r4.3'], 'distribution-words': Object.fromEntries(dists.map((dist) => [`vm-${dist}`, dist])),
+    people: { alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] } },
+  };
+}
+
 /** @param logsVm settings of the logs VM beyond the example's */
 export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
   const publicKeys = [keys.maintainer, keys.logs, keys.signing.debian, keys.signing.rpm].filter((key) => key !== null && key !== undefined);
@@ -64,12 +72,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
         distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
-        commands: {
-          releases: ['r4.3'], 'distribution-words': Object.fromEntries(settings.dists.map((dist) => [`vm-${dist}`, dist])),
-          people: {
-            alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
-          },
-        },
+        commands: commandsFor(settings.dists, keys),
       },
       ...(rpmComponents.length === 0 ? {} : {
         rpm: {
@@ -77,6 +80,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
           distributions: { [rpmDist(settings)]: { engine: 'rpm', options: { suite: settings.dists[0] as string, packages: ['bc'], distTag: `.${settings.dists[0]}` } } },
           dnf: { upload: `ssh://user@${forgeHost}${webFolder}/rpm`, url: dnfUrl(settings) },
           components: Object.fromEntries(rpmComponents.map((name) => [name, {}])),
+          commands: commandsFor([rpmDist(settings)], keys),
         },
       }),
     },
