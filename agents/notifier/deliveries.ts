@@ -89,6 +89,7 @@ export class Deliveries {
   async #try(subject: string): Promise<void> {
     const { announce, outbox } = this.#options;
     const waiting = this.#queues.get(subject)?.[0] as Waiting;
+    if (outbox.isOver(waiting)) return this.#leave(subject, waiting);
     try {
       await announce(waiting.notification);
       outbox.done(waiting);

@@ -88,8 +88,10 @@ export class OutboxReader {
     });
   }
 
-  isDone(key: string): boolean {
-    return this.#over.get(key) === 'done';
+  /** Whether the same document came twice and the other one was dealt with. */
+  isOver({ notification, again }: Waiting): boolean {
+    const outcome = this.#over.get(notification.key);
+    return outcome === 'done' || (outcome === 'aside' && !again);
   }
 
   /** Durable when it returns. */

@@ -77,7 +77,9 @@ export function githubClient(options: ClientOptions): GitHub {
       if (error instanceof Refusal) throw new GitHubTrouble('later', error.code, error.detail);
       throw error;
     }
-    const trouble = troubleOf(answer, options.clock.now());
+    let trouble = troubleOf(answer, options.clock.now());
+    // An answer may hold anything, also what was sent.
+    if (trouble?.message.includes(token.slice(0, 20)) === true) trouble = new GitHubTrouble(trouble.kind, trouble.code, `GitHub answered ${trouble.status} and repeats the token`, trouble.status, trouble.waitMs);
     options.pace.heard(answer, trouble);
     if (trouble !== undefined) throw trouble;
     return answer;

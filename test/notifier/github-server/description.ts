@@ -48,7 +48,16 @@ export interface MatchedOperation {
 const say = (check: ValidateFunction): string => (check.errors ?? []).map((error) => `${error.instancePath} ${error.message ?? ''} ${JSON.stringify(error.params)}`).join('; ');
 const typed = (text: string, schema: JsonObject): unknown => (schema['type'] === 'integer' && /^-?[0-9]+$/.test(text) ? Number(text) : schema['type'] === 'boolean' && /^(true|false)$/.test(text) ? text === 'true' : text);
 
-export class Description {
+const made = new Map<string, Description>();
+
+/** Compiled once a process. */
+export function descriptionOf(which: keyof typeof documents): Description {
+  const known = made.get(which) ?? new Description(which);
+  made.set(which, known);
+  return known;
+}
+
+class Description {
   readonly #operations = new Map<string, Operation[]>();
 
   constructor(which: keyof typeof documents) {

@@ -3,7 +3,7 @@
 // asked to. Whoever uses it asserts at the end that `violations` is empty.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Description, type MatchedOperation } from './description.js';
+import { descriptionOf, type MatchedOperation } from './description.js';
 import { commentAnswer, issueAnswer, labelOf, Store, type StoredIssue, type StoredRepository } from './store.js';
 
 /** `after` ones have done the work before they fail. */
@@ -64,7 +64,7 @@ export class GitHubServer {
   readonly #server: Server;
   readonly #planned: (Planned & { left: number })[] = [];
   readonly #late: { from: number; work(): void }[] = [];
-  readonly #descriptions = [new Description('api.github.com'), new Description('ghes-3.17')] as const;
+  readonly #descriptions = [descriptionOf('api.github.com'), descriptionOf('ghes-3.17')] as const;
 
   private constructor(options: GitHubServerOptions) {
     this.#options = options;
