@@ -18,8 +18,8 @@ export type SubjectKind = (typeof subjectKinds)[number];
 export const packageSets = ['host', 'vm'] as const;
 export type PackageSet = (typeof packageSets)[number];
 
-/** As signed commands spell it: r4.3. */
-export const releasePattern = '^r[0-9]{1,3}(?:\\.[0-9]{1,3}){0,2}$';
+/** As signed commands spell it: r4.3, rdevel. */
+export const releasePattern = '^(?=.{1,31}$)[a-z0-9]+(?:[.-][a-z0-9]+)*$';
 /** A repository as forges name it: owner/name. */
 export const repositoryNamePattern = '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}$)[A-Za-z0-9._-]{1,100}$';
 /** `#12`, `owner/name#12` or an address `https://host/owner/name/issues/12`; which forge is meant is for the notifier to decide. */
