@@ -20,6 +20,8 @@ export interface BuildOptions {
   work: string;
   cache: string;
   buildSeconds: number;
+  /** the distribution's own, for the engine */
+  engineOptions: Record<string, unknown> | undefined;
 }
 
 // For the chroot and the build dependencies, which have limits of their own in the engine.
@@ -36,9 +38,13 @@ export async function buildFor(job: Job, dist: string, options: BuildOptions, lo
   const output = join(work, 'output');
   for (const left of [frozen, `${frozen}.part`, work]) if (existsSync(left)) rmSync(left, { recursive: true });
   for (const folder of [`${frozen}.part`, output, join(work, 'engine'), options.cache]) makeFolder(folder);
+  const { evidence } = job;
+  if (evidence === null) throw new Error(`${job.job} is built before its source was verified`);
   const document: EngineJob = {
     format: 'build-infra/engine-job@1', job: job.job, component: job.component, version: job.version, env: job.env, dist,
+    source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit },
     sourceTree: join(options.folder, 'source'), sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), cache: options.cache, buildSeconds: options.buildSeconds,
+    ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),
   };
   const documentPath = join(work, 'engine-job.json');
   writeFileSync(documentPath, JSON.stringify(document, null, 1));

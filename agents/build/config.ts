@@ -24,7 +24,14 @@ export interface Component {
 
 export interface Distribution {
   name: string;
-  engine: 'debian';
+  /** a program in one of the engine folders (engine-programs.ts) */
+  engine: string;
+  /** what is built, and so which kind of repository it goes to */
+  packages: 'deb' | 'rpm';
+  /** who signs and publishes: this agent, or the engine itself where it brings a whole tool chain (docs/engines.md) */
+  publisher?: 'agent' | 'engine';
+  /** handed to the engine, which checks it */
+  options?: Record<string, unknown>;
 }
 
 export interface AptRepository {
@@ -36,13 +43,22 @@ export interface AptRepository {
   label: string;
 }
 
+export interface DnfRepository {
+  /** each distribution's symlink lies in this folder, reached by ssh */
+  upload: string;
+  /** where the world reads that folder */
+  url: string;
+}
+
 export interface Config {
   vm: string;
   env: string;
   signingKey: string;
   components: Component[];
   distributions: Distribution[];
-  apt: AptRepository;
+  /** there if a distribution has packages of that kind */
+  apt?: AptRepository;
+  dnf?: DnfRepository;
   pollSeconds: number;
   buildSeconds: number;
 }
@@ -51,11 +67,14 @@ export interface Config {
 export const uploadPattern = '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
 // ssh and https, and git for a forge whose integrity rests on the signed tags alone.
 const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+%-]*$';
+const httpUrlPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$';
+/** It is a file name, so it holds no slash and is not hidden. */
+const engineNamePattern = '^[a-z0-9][a-z0-9-]{0,63}$';
 
 const schema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'env', 'signingKey', 'components', 'distributions', 'apt', 'pollSeconds', 'buildSeconds'],
+  required: ['format', 'vm', 'env', 'signingKey', 'components', 'distributions', 'pollSeconds', 'buildSeconds'],
   properties: {
     format: { const: 'build-infra/build-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -94,8 +113,14 @@ const schema = {
       items: {
         type: 'object',
         additionalProperties: false,
-        required: ['name', 'engine'],
-        properties: { name: { type: 'string', pattern: plainNamePattern }, engine: { enum: ['debian'] } },
+        required: ['name', 'engine', 'packages'],
+        properties: {
+          name: { type: 'string', pattern: plainNamePattern },
+          engine: { type: 'string', pattern: engineNamePattern },
+          packages: { enum: ['deb', 'rpm'] },
+          publisher: { enum: ['agent', 'engine'] },
+          options: { type: 'object' },
+        },
       },
     },
     apt: {
@@ -104,10 +129,16 @@ const schema = {
       required: ['upload', 'url', 'origin', 'label'],
       properties: {
         upload: { type: 'string', pattern: uploadPattern },
-        url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' },
+        url: { type: 'string', pattern: httpUrlPattern },
         origin: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
         label: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
       },
+    },
+    dnf: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['upload', 'url'],
+      properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
     },
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
@@ -132,5 +163,9 @@ export function readConfig(path: string): Config {
   }
   const dists = config.distributions.map((distribution) => distribution.name);
   if (new Set(dists).size !== dists.length) throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
+  for (const { name, packages } of config.distributions) {
+    const repository = packages === 'deb' ? 'apt' : 'dnf';
+    if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
+  }
   return config;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be replaced by anyone's.
-import { fileNamePattern, plainNamePattern, sha256Pattern } from '../shared/formats/names.js';
+import { fileNamePattern, objectIdPattern, plainNamePattern, sha256Pattern } from '../shared/formats/names.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { checkWith } from '../shared/json-schema.js';
 
@@ -12,6 +12,8 @@ export interface EngineJob {
   version: string;
   env: string;
   dist: string;
+  /** what was verified, for an engine that records it or looks once more */
+  source: { url: string; tag: string; tagObject: string; commit: string };
   /** the verified tree; the engine does not write there */
   sourceTree: string;
   /** seconds since 1970 */
@@ -81,7 +83,7 @@ export const checkFailure = checkWith<EngineFailure>({
 export const checkEngineJob = checkWith<EngineJob>({
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'job', 'component', 'version', 'env', 'dist', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'cache', 'buildSeconds'],
+  required: ['format', 'job', 'component', 'version', 'env', 'dist', 'source', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'cache', 'buildSeconds'],
   properties: {
     format: { const: 'build-infra/engine-job@1' },
     job: { type: 'string' },
@@ -89,6 +91,12 @@ export const checkEngineJob = checkWith<EngineJob>({
     version: { type: 'string' },
     env: { type: 'string', pattern: plainNamePattern },
     dist: { type: 'string', pattern: plainNamePattern },
+    source: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['url', 'tag', 'tagObject', 'commit'],
+      properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
+    },
     sourceTree: { type: 'string', pattern: '^/' },
     sourceDateEpoch: { type: 'integer', minimum: 0 },
     output: { type: 'string', pattern: '^/' },

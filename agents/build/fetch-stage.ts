@@ -12,6 +12,7 @@ import type { LineSink } from './logged-program.js';
 import { exportTree } from './source-tree.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
+import { findSpec } from './rpm-engine/spec-file.js';
 import { compareVersions, versionOfTag } from './version-tag.js';
 
 export interface FetchOptions {
@@ -20,6 +21,8 @@ export interface FetchOptions {
   /** the job's folder: `source` is made there */
   folder: string;
   highest: HighestVersion | undefined;
+  /** kinds of packages that are made of the tree: what it has to say its name for */
+  packages: ReadonlySet<'deb' | 'rpm'>;
   /** components that are known to be this source package */
   componentsOf(source: string): string[];
   now: Date;
@@ -35,6 +38,17 @@ function refuseOtherPackage(component: Component, source: string, options: Fetch
   if (was !== undefined && was !== source) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${was} and would be ${source} now`);
   const other = options.componentsOf(source).find((name) => name !== component.name);
   if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
+}
+
+/**
+ * What the tree calls itself, by each kind of packaging that is used of it. A spec's version is a program's answer: the engine looks at it.
+ * @throws Refusal NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC
+ */
+function sourcePackageOf(tree: string, version: string, packages: ReadonlySet<'deb' | 'rpm'>): { source: string | undefined; date: number | undefined } {
+  const changelog = packages.has('deb') ? readChangelog(tree) : undefined;
+  if (changelog !== undefined && changelog.version !== version) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, debian/changelog says ${changelog.version}`);
+  const names = [...(changelog === undefined ? [] : [changelog.source]), ...(packages.has('rpm') ? [findSpec(tree).name] : [])];
+  return { source: names.length === 0 ? undefined : names.join(' '), date: changelog?.date };
 }
 
 const manifestLinesLogged = 2000;
@@ -73,16 +87,15 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   for (const line of manifest.lines.slice(0, manifestLinesLogged)) log.tool(Buffer.from(line, 'latin1'));
   if (manifest.lines.length > manifestLinesLogged) log.say(`and ${manifest.lines.length - manifestLinesLogged} files more`);
 
-  const changelog = readChangelog(tree);
-  if (changelog.version !== job.version) throw new Refusal('VERSION_MISMATCH', `the tag says ${job.version}, debian/changelog says ${changelog.version}`);
-  refuseOtherPackage(component, changelog.source, options);
+  const { source, date } = sourcePackageOf(tree, job.version, options.packages);
+  if (source !== undefined) refuseOtherPackage(component, source, options);
   rmSync(repositoryFolder, { recursive: true });
   return {
-    source: changelog.source,
+    source: source ?? component.name,
     evidence: {
       url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,
       manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
     },
-    sourceDateEpoch: changelog.date ?? tag.time,
+    sourceDateEpoch: date ?? tag.time,
   };
 }

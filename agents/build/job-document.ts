@@ -76,7 +76,7 @@ export interface Job {
 
 /** The same tag with the same configuration is the same job. */
 export function configDigest(config: Config, component: Component): string {
-  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, config.apt])).digest('hex');
+  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, config.apt, config.dnf])).digest('hex');
 }
 
 /** `<component>-<version>-<12 hex>`: the version's colon becomes `_`, which no version holds. */

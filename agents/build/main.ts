@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian <job document>` is the Debian engine (docs/engines.md).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm <job document>` is an engine (docs/engines.md).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
@@ -8,13 +8,14 @@ import { Refusal } from '../shared/refusal.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
 import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
-import { runEngine } from './debian-engine/engine.js';
+import { runEngine as runDebianEngine } from './debian-engine/engine.js';
 import { listRemoteTags } from './git.js';
 import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
+import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { startPoller } from './poller.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
 import { statusOf, writeStatus } from './status-file.js';
@@ -39,7 +40,7 @@ async function serve(): Promise<void> {
   const report = reportToStderr;
   const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
   const config = readConfig(paths.config);
-  for (const folder of [paths.state, paths.work, paths.cache, paths.apt]) makeFolder(folder);
+  for (const folder of [paths.state, paths.work, paths.cache, paths.apt, paths.dnf]) makeFolder(folder);
   refuseSecondAgent(`${paths.state}/agent.pid`);
   writeStatus(`${paths.state}/agent.pid`, process.pid);
   // Left by a kill; nothing here is needed again.
@@ -50,12 +51,11 @@ async function serve(): Promise<void> {
   const queue = new JobQueue(paths.jobs, paths.highest);
   pruneOldJobs(queue);
   const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
-  const engines = { debian: [process.execPath, process.argv[1] as string, 'engine', 'debian'] };
   const worker = new Worker({
     queue,
     report,
     openLog: (job, step) => LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report }),
-    runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue, engines }),
+    runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue }),
     cleanUp: (job) => cleanUpJob(job, queue),
   });
   const tellStatus = (): void => writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
@@ -88,12 +88,14 @@ async function serve(): Promise<void> {
   report(`build-infra agent of ${config.vm}: ready`);
 }
 
-const [mode, engine, document] = process.argv.slice(2);
-if (mode === 'engine' && engine === 'debian' && document !== undefined) {
-  process.exitCode = await runEngine(document);
+const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine]]);
+const [mode, name = '', document] = process.argv.slice(2);
+const engine = mode === 'engine' ? engines.get(name) : undefined;
+if (engine !== undefined && document !== undefined) {
+  process.exitCode = await engine(document);
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian JOB-DOCUMENT]');
+  reportToStderr('usage: build-agent [engine debian|rpm JOB-DOCUMENT]');
   process.exitCode = 2;
 }

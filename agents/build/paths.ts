@@ -17,6 +17,9 @@ export interface Paths {
   spool: string;
   answers: string;
   apt: string;
+  dnf: string;
+  /** where engines are looked for, the template's before the VM's own */
+  engines: string[];
   status: string;
   highest: string;
 }
@@ -38,6 +41,8 @@ export function pathsUnder(root = ''): Paths {
     spool: join(state, 'spool'),
     answers: join(state, 'spool/answers'),
     apt: join(state, 'apt'),
+    dnf: join(state, 'dnf'),
+    engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra doctor`: all checks of one VM, in the order in which one would mend what they find.
-import type { Manifest } from './embedded-manifests.js';
+import type { VmManifest } from '../shared/formats/manifest.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
 import { checkNoNetwork, noteEasyRoot } from './isolation.js';
@@ -20,7 +20,7 @@ export interface Examination {
   report: Report;
 }
 
-function noRole(machine: Machine, manifests: readonly Manifest[], report: Report): void {
+function noRole(machine: Machine, manifests: readonly VmManifest[], report: Report): void {
   const role = likelyRole(machine, manifests);
   report.check(false, 'NO_ROLE', `dom0 has switched on no service of build-infra in ${machine.name}`, role === undefined
     ? 'if it is a VM of the farm, in dom0: sudo qubesctl state.highstate, then restart it; a template or another VM has nothing to look at'
@@ -49,7 +49,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
 }
 
 /** @param online also reach the remotes. @returns every finding; throws only for a fault of the doctor's own */
-export async function examine(machine: Machine, manifests: readonly Manifest[], online: boolean): Promise<Examination> {
+export async function examine(machine: Machine, manifests: readonly VmManifest[], online: boolean): Promise<Examination> {
   const report = new Report();
   const here = rolesHere(machine, manifests);
   checkPersistence(machine, report);

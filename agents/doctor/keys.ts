@@ -2,7 +2,7 @@
 // Keys: made inside their VM, named in the pillar, and then in the configuration. Where one of these three is behind, this says which, and
 // what to do where. Also the public keys that this VM verifies with.
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
-import type { LaidFile } from './embedded-manifests.js';
+import type { ManifestFile } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { holdsSecretKeys, readKeyRing } from './key-ring.js';
 import { list, look, readText, type Machine } from './machine.js';
@@ -37,7 +37,7 @@ async function checkOwnKey(machine: Machine, facts: VmFacts, report: Report): Pr
 }
 
 /** The configuration is left out as long as the pillar says null for a key that it needs. Which one, as far as this VM can know. */
-function explainMissing(machine: Machine, file: LaidFile, facts: VmFacts, made: string | undefined, report: Report): void {
+function explainMissing(machine: Machine, file: ManifestFile, facts: VmFacts, made: string | undefined, report: Report): void {
   const env = envOf(machine);
   const wait = (key: string): boolean => report.check(false, 'WAITS_FOR_KEY', `${file.path} is left out as long as farm.yaml has null for ${key}`, applyAll);
   const notConfigured = (code: string): boolean =>

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every folder, file and link of the manifest: there, of the right kind, owner and mode, and leading somewhere. What waits for a key is for keys.ts.
 import { readlinkSync } from 'node:fs';
-import type { LaidFile, LaidFolder } from './embedded-manifests.js';
+import type { ManifestFile, ManifestFolder } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { accountOf, at, ids, list, look, type Machine } from './machine.js';
 import { applyHere, applyTemplate, type VmFacts } from './vm-facts.js';
 
-export function isWanted(file: LaidFile, facts: VmFacts): boolean {
+export function isWanted(file: ManifestFile, facts: VmFacts): boolean {
   return file.when === undefined || facts.enabled.has(file.when);
 }
 
-function checkEntry(machine: Machine, entry: LaidFile | LaidFolder, kind: 'folder' | 'file' | 'link', next: string, report: Report): void {
+function checkEntry(machine: Machine, entry: ManifestFile | ManifestFolder, kind: 'folder' | 'file' | 'link', next: string, report: Report): void {
   const { path, owner, group } = entry;
   const found = look(machine, path);
   if (!report.check(found !== undefined, `NO_${kind.toUpperCase()}`, `${path} is missing`, next) || found === undefined) return;
@@ -34,7 +34,7 @@ function checkLink(machine: Machine, path: string, wanted: string, next: string,
 
 export function checkLaidFiles(machine: Machine, facts: VmFacts, report: Report): void {
   const { template, vm } = facts.manifest;
-  const kindOf = (file: LaidFile): 'file' | 'link' => (file.link === undefined ? 'file' : 'link');
+  const kindOf = (file: ManifestFile): 'file' | 'link' => (file.link === undefined ? 'file' : 'link');
   for (const file of template.files.filter((one) => isWanted(one, facts))) checkEntry(machine, file, kindOf(file), applyTemplate(machine), report);
   for (const folder of vm.folders ?? []) checkEntry(machine, folder, 'folder', applyHere(machine), report);
   for (const file of vm.files.filter((one) => isWanted(one, facts))) {

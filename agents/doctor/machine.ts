@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { lstatSync, readdirSync, readFileSync, statfsSync, type Stats } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { Account } from './embedded-manifests.js';
+import type { Account } from '../shared/formats/manifest.js';
 
 /** The accounts of every Qubes VM, by number. */
 export const ids: Record<Account, number> = { root: 0, qubes: 98, user: 1000 };

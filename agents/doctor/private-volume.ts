@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Does what the agent remembers survive a restart of the VM, and is there room for it? And does the clock make sense?
-import type { Role } from './embedded-manifests.js';
+import type { Role } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { look, readText, type Machine } from './machine.js';
 import { applyHere, restartHere, stateFolder, type VmFacts } from './vm-facts.js';

@@ -2,7 +2,7 @@
 // Are the units up, and the sockets there as the qrexec agent needs them? Where systemd is the first process, it is asked; elsewhere (the local
 // stand-in) the sockets, and whether somebody listens on them, are all there is to see, and the closing line says so.
 import { ids, list, look, readText, type Machine } from './machine.js';
-import type { Account } from './embedded-manifests.js';
+import type { Account } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { isWanted } from './laid-files.js';
 import { readUnitFile, type UnitFile } from './unit-file.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which VM this is: its roles (features that dom0 switched on), its configuration, its options. Every other check starts from here.
 import { printable } from '../shared/refusal.js';
-import type { Manifest, Role } from './embedded-manifests.js';
+import type { Role, VmManifest } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { look, readText, type Machine } from './machine.js';
 
@@ -28,19 +28,19 @@ export interface Configuration {
 
 export interface VmFacts {
   role: Role;
-  manifest: Manifest;
+  manifest: VmManifest;
   /** undefined where the document is not there or cannot be read */
   config: Configuration | undefined;
   /** options that are on in this VM */
   enabled: ReadonlySet<string>;
 }
 
-export function rolesHere(machine: Machine, manifests: readonly Manifest[]): Manifest[] {
+export function rolesHere(machine: Machine, manifests: readonly VmManifest[]): VmManifest[] {
   return manifests.filter(({ vm }) => vm.features.some((feature) => look(machine, `/run/qubes-service/${feature.replace(/^service\./, '')}`) !== undefined));
 }
 
 /** What a VM without any of our features most likely is: by the configuration that lies in it, or by its name. */
-export function likelyRole(machine: Machine, manifests: readonly Manifest[]): Role | undefined {
+export function likelyRole(machine: Machine, manifests: readonly VmManifest[]): Role | undefined {
   const byFile = manifests.find(({ role }) => look(machine, `${configFolder}/${role}.json`) !== undefined);
   return byFile?.role ?? manifests.find(({ role }) => machine.name === role || machine.name.startsWith(`${role}-`))?.role;
 }
@@ -52,7 +52,7 @@ export const applyTemplate = (machine: Machine): string =>
 export const restartHere = (machine: Machine): string => `in dom0: qvm-shutdown --wait ${machine.name} && qvm-start ${machine.name}`;
 
 /** Reads the role's configuration document; whether it has to be there is for laid-files.ts. */
-export function factsOf(machine: Machine, manifest: Manifest, report: Report): VmFacts {
+export function factsOf(machine: Machine, manifest: VmManifest, report: Report): VmFacts {
   const { role } = manifest;
   const path = `${configFolder}/${role}.json`;
   const text = readText(machine, path);

@@ -128,7 +128,7 @@ export class BuildVm {
     put('/rw/config/build-infra/build.json', JSON.stringify({
       format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint,
       components: [{ name: 'hello-tiny', url: outside.forge.url(repository), tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }], requiredSignatures: 1 }],
-      distributions: [{ name: 'bookworm', engine: 'debian' }],
+      distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
       apt: { upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${name}`, url: `http://127.0.0.1:${outside.apt.httpPort}/${name}`, origin: 'build-infra', label: 'debian' },
       pollSeconds: 3600, buildSeconds: 300, ...change,
     }));
@@ -147,6 +147,7 @@ fi
 exec ${gpg} "$@"
 `, 0o755);
     put('gpg-before', ':\n');
+    put('/usr/lib/build-infra/engines/debian', `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine debian "$1"\n`, 0o755);
     mkdirSync(join(this.root, '/run/build-infra'), { recursive: true });
     mkdirSync(join(this.root, '/usr/bin'), { recursive: true });
     mkdirSync(join(this.root, '/var/lib/build-infra'), { recursive: true });

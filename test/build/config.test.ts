@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { readConfig } from '../../agents/build/config.js';
-import { readDestination } from '../../agents/build/apt-upload.js';
+import { engineProgram } from '../../agents/build/engine-programs.js';
+import { readDestination } from '../../agents/build/upload-generation.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'bi-config-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const key = 'A'.repeat(40);
 const component = { name: 'hello', url: 'ssh://git@forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: key }], requiredSignatures: 1 };
 const good = {
-  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, components: [component], distributions: [{ name: 'bookworm', engine: 'debian' }],
+  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
   apt: { upload: 'ssh://git@forge.example/srv/apt/debian', url: 'http://forge.example/apt/debian', origin: 'build-infra', label: 'debian' }, pollSeconds: 600, buildSeconds: 3600,
 };
 const read = (config: unknown): unknown => {
@@ -36,6 +37,10 @@ const bad: [string, unknown, string][] = [
   ['two components of one name', { ...good, components: [component, component] }, 'BAD_CONFIG'],
   ['an upload path for a shell', { ...good, apt: { ...good.apt, upload: 'ssh://git@forge.example/srv/$(id)' } }, 'BAD_DOCUMENT'],
   ['an upload path that climbs', { ...good, apt: { ...good.apt, upload: 'ssh://git@forge.example/srv/../etc' } }, 'BAD_DOCUMENT'],
+  ['packages without a repository', { ...good, distributions: [{ name: 'fc41', engine: 'rpm', packages: 'rpm' }] }, 'BAD_CONFIG'],
+  ['packages of no kind', { ...good, distributions: [{ name: 'bookworm', engine: 'debian' }] }, 'BAD_DOCUMENT'],
+  ['an engine that is a path', { ...good, distributions: [{ name: 'bookworm', engine: '../../bin/sh', packages: 'deb' }] }, 'BAD_DOCUMENT'],
+  ['an engine that is hidden', { ...good, distributions: [{ name: 'bookworm', engine: '.sh', packages: 'deb' }] }, 'BAD_DOCUMENT'],
 ];
 for (const [name, config, code] of bad) {
   void t.test(`${name} stops the agent`, async (t) => {
@@ -45,4 +50,24 @@ for (const [name, config, code] of bad) {
 
 void t.test('no configuration stops the agent', async (t) => {
   t.throws(() => readConfig(join(folder, 'none.json')), { code: 'NO_CONFIG' });
+});
+
+void t.test('an engine is a program that only its owner may write', async (t) => {
+  const [template, own] = ['template', 'own'].map((name) => join(folder, name)) as [string, string];
+  for (const place of [template, own]) mkdirSync(place);
+  const put = (place: string, name: string, mode: number): void => {
+    writeFileSync(join(place, name), '#!/bin/sh\n');
+    chmodSync(join(place, name), mode);
+  };
+  put(template, 'debian', 0o755);
+  put(own, 'debian', 0o755);
+  put(own, 'mine', 0o755);
+  put(own, 'open', 0o757);
+  put(own, 'shared', 0o775);
+  put(own, 'text', 0o644);
+  mkdirSync(join(own, 'folder'));
+  const find = (name: string): string => engineProgram([template, own], name);
+  t.equal(find('debian'), join(template, 'debian'), 'the template comes first');
+  t.equal(find('mine'), join(own, 'mine'));
+  for (const name of ['open', 'shared', 'text', 'folder', 'none']) t.throws(() => find(name), { code: 'NO_ENGINE' }, name);
 });

@@ -49,10 +49,10 @@ export function situation(test: { teardown(handler: () => void): void }, change:
   };
   const folder = mkdtempSync(join(tmpdir(), 'bi-fetch-'));
   test.teardown(() => rmSync(folder, { recursive: true }));
-  const config = { env: 'debian', distributions: [{ name: 'bookworm', engine: 'debian' }], signingKey: 'F'.repeat(40), apt: {} } as unknown as Config;
+  const config = { env: 'debian', distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }], signingKey: 'F'.repeat(40), apt: {} } as unknown as Config;
   const lines: string[] = [];
   const log: LineSink = { say: (text) => void lines.push(text), tool: (line) => lines.push(line.toString()) > 0, drained: async () => undefined, whenFailed: new Promise(() => undefined) };
-  const options = { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys, folder };
+  const options = { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys, folder, packages: new Set(['deb'] as const) };
   const fetch: Situation['fetch'] = async (tag = 'v1.0-1', change = {}) => {
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());

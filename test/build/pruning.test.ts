@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utim
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { refuseOtherBytes } from '../../agents/build/apt-publication.js';
+import { refuseOtherBytes } from '../../agents/build/apt-repository/apt-publication.js';
 import type { Config } from '../../agents/build/config.js';
 import { pruneDebs } from '../../agents/build/debian-engine/deb-cache.js';
 import { newJob, nextStep, type Job, type JobState } from '../../agents/build/job-document.js';
@@ -15,7 +15,7 @@ import { Worker } from '../../agents/build/worker.js';
 
 const component = { name: 'hello', url: 'git://forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 };
 const config = {
-  vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), components: [component], distributions: [{ name: 'bookworm', engine: 'debian' }, { name: 'trixie', engine: 'debian' }],
+  vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }, { name: 'trixie', engine: 'debian', packages: 'deb' }],
   apt: { upload: '', url: '', origin: '', label: '' }, pollSeconds: 1, buildSeconds: 1,
 } as Config;
 

@@ -14,7 +14,7 @@ import { Refusal } from '../../agents/shared/refusal.js';
 const config = {
   vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40),
   components: [{ name: 'hello', url: 'git://forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 }],
-  distributions: [{ name: 'bookworm', engine: 'debian' }], apt: { upload: '', url: '', origin: '', label: '' }, pollSeconds: 1, buildSeconds: 1,
+  distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }], apt: { upload: '', url: '', origin: '', label: '' }, pollSeconds: 1, buildSeconds: 1,
 } as Config;
 
 function place(test: Test): { folder: string; queue: () => JobQueue; ask: (queue: JobQueue, tags: RemoteTag[], component?: string) => Promise<string> } {

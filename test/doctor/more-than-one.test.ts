@@ -5,7 +5,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, symlinkSync, wri
 import { join } from 'node:path';
 import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
-import type { Role } from '../../agents/doctor/embedded-manifests.js';
+import type { Role } from '../../agents/shared/formats/manifest.js';
 import { NotAllowed, type Machine } from '../../agents/doctor/machine.js';
 import { fingerprintOf } from '../../agents/doctor/openpgp-key.js';
 import { fileOfPackage, notLookedAt } from '../../agents/doctor/programs.js';

@@ -5,7 +5,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, renameSync, rmSync, syml
 import { join } from 'node:path';
 import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
-import type { Role } from '../../agents/doctor/embedded-manifests.js';
+import type { Role } from '../../agents/shared/formats/manifest.js';
 import type { Machine } from '../../agents/doctor/machine.js';
 import { copyOf, folder, healthyVm, machineOf, manifests, snapshot, write, type Healthy } from './vm-tree.js';
 

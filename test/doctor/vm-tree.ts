@@ -8,16 +8,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import type { Manifest, Role } from '../../agents/doctor/embedded-manifests.js';
+import type { Option } from '../../agents/shared/formats/manifest.js';
+import type { Role, VmManifest } from '../../agents/shared/formats/manifest.js';
 import { ids, thisMachine, type Machine } from '../../agents/doctor/machine.js';
 import { fileOfPackage } from '../../agents/doctor/programs.js';
 import { readUnitFile } from '../../agents/doctor/unit-file.js';
 import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import type { Option } from '../../agents/local/provision/vms.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-export const manifests = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')) as Manifest);
+export const manifests = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')) as VmManifest);
 export const vmNames: Record<Role, string> = { build: 'build-debian', keys: 'keys-debian', 'build-logs': 'build-logs', 'sys-net': 'sys-net' };
 export const options: readonly Option[] = ['ssh-proxy', 'webhooks'];
 
@@ -84,7 +84,7 @@ async function bindSocket(path: string): Promise<void> {
 
 /** Sockets as systemd makes them, mounts, network, programs: the running part of a VM. */
 async function layRunning(root: string, role: Role): Promise<void> {
-  const manifest = manifests.find((one) => one.role === role) as Manifest;
+  const manifest = manifests.find((one) => one.role === role) as VmManifest;
   for (const feature of manifest.vm.features) write(root, `/run/qubes-service/${feature.slice('service.'.length)}`, '');
   if (role === 'sys-net') for (const option of options) write(root, `/run/qubes-service/build-infra-${option}`, '');
   const listening: string[] = [];

@@ -58,7 +58,13 @@ export function threeEnvironments(): Pillar {
     maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };
-  pillar['build-envs']['fedora'] = { ...structuredClone(debian), key: null };
+  pillar['build-envs']['fedora'] = {
+    ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
+    distributions: {
+      fc41: { engine: 'rpm', options: { suite: 'bookworm', packages: ['gcc', 'make'], distTag: '.fc41' } }, fc42: { engine: 'mine', packages: 'rpm', publisher: 'engine', options: { deep: true, level: 3 } },
+    },
+  };
+  delete pillar['build-envs']['fedora'].apt;
   pillar.webhook = { port: 443, address: '[::]', tls: true, 'body-bytes': 1_000_000 };
   return pillar;
 }

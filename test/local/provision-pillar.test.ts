@@ -5,10 +5,11 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { checkPillar, readPillar, type Pillar } from '../../agents/local/provision/pillar.js';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
-import { vmsOf, type Option } from '../../agents/local/provision/vms.js';
+import { vmsOf } from '../../agents/local/provision/vms.js';
 import { alice, badPillars, debian, logs } from './bad-pillars.js';
 import { example, examplePath, threeEnvironments, top, workshop } from './provision-farm.js';
 

@@ -3,11 +3,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import { evaluate } from '../../agents/local/policy/evaluate.js';
 import { loadPolicy } from '../../agents/local/policy/policy-files.js';
 import { SystemInfo, systemVm } from '../../agents/local/policy/system-info.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { allOptions, qubesDocument, vmsOf, type Option } from '../../agents/local/provision/vms.js';
+import { allOptions, qubesDocument, vmsOf } from '../../agents/local/provision/vms.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { example, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
 

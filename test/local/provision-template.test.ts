@@ -4,10 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import { render, TemplateError, type Value } from '../../agents/local/provision/template.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { pillarFor } from '../../agents/local/provision/pillar-slice.js';
-import { allOptions, vmsOf, type Option } from '../../agents/local/provision/vms.js';
+import { allOptions, vmsOf } from '../../agents/local/provision/vms.js';
 import { example, python, threeEnvironments, top } from './provision-farm.js';
 
 type Case = { template: string; values: { [name: string]: Value } };
@@ -80,6 +81,7 @@ await test('each construct of the subset means here what it means in Jinja2', as
     '{% if gone is not defined %}a{% else %}b{% endif %}', '{% if map.a is defined and map.a == \'one\' %}a{% endif %}', "{% if 'a' in list %}y{% endif %}{% if 'a' in map %}z{% endif %}",
     '{% for x in list %}{% for y in list %}{{ x }}{{ y }} {% endfor %}{% endfor %}', '{% for x in list %}{% set q = 1 %}{% endfor %}', "{{ map[text|default('a')]|default('none') }}",
     '{%- for x in list %}\n{{ x }}\n{%- endfor %}\nend\n', '${VAR} $host { "a": { "b": 1 }}', '{{ n }}{{ map.b }}', '{% if map %}full{% endif %}{% if text == \'T\' %}same{% endif %}',
+    '{{ text|tojson }}{{ list|tojson }}{{ empty|tojson }}{{ yes|tojson }}{{ n|tojson }}',
   ];
   const expected = jinja(templates.map((template) => ({ template, values })));
   for (const [index, template] of templates.entries()) {
@@ -90,12 +92,12 @@ await test('each construct of the subset means here what it means in Jinja2', as
 });
 
 await test('what the two could read differently is refused', async (t) => {
-  const values: { [name: string]: Value } = { map: { items: 'x', A: 1, a: 2 }, yes: true, half: 1.5, nothing: null, list: ['a'], text: 'T' };
+  const values: { [name: string]: Value } = { map: { items: 'x', A: 1, a: 2 }, yes: true, half: 1.5, nothing: null, list: ['a'], text: 'T', quote: '"', less: '<' };
   for (const template of [
     '{{ yes }}', '{{ half }}', '{{ nothing }}', '{{ list }}', '{{ map }}', '{{ gone }}', '{{ map.gone }}', '{{ map.gone.deeper }}', '{{ map.items }}', '{{ text.upper }}', '{{ text|upper }}',
     '{{ text ~ text }}', '{{ 1 + 1 }}', '{{ "double" }}', "{{ 'back\\\\slash' }}", '{% for k, v in map|dictsort %}{% endfor %}', '{% for x in map %}{% endfor %}', '{% for x in text %}{% endfor %}',
     '{% if gone %}{% endif %}', '{% if text in text %}{% endif %}', '{% if yes == 1 %}{% endif %}', '{% if yes %}', '{% endif %}', '{% for x in list %}', '{{ text', '{% include \'x\' %}', '{{ text }', 'a\r\n', '{% else %}',
-    "{{ map['a' }}", '{{ loop.last }}', '{{ if }}', '{{ text text }}',
+    "{{ map['a' }}", '{{ loop.last }}', '{{ if }}', '{{ text text }}', '{{ map|tojson }}', '{{ half|tojson }}', '{{ nothing|tojson }}', '{{ quote|tojson }}', '{{ less|tojson }}', '{{ gone|tojson }}',
   ]) t.throws(() => render(template, values), TemplateError, template);
 });
 

@@ -3,9 +3,9 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import type { Option } from '../../agents/local/provision/vms.js';
 import { threeEnvironments } from '../local/provision-farm.js';
 import { applied, changes, contents, failures, made, ownVolume, Qubes } from './apply-qubes.js';
 import { makeRig } from './rig.js';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The matrix: farms, options, and every id that there is to ask for.
+import type { Option } from '../../agents/shared/formats/manifest.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { allOptions, vmsOf, type Option, type Vm } from '../../agents/local/provision/vms.js';
+import { allOptions, vmsOf, type Vm } from '../../agents/local/provision/vms.js';
 import { example, threeEnvironments } from '../local/provision-farm.js';
 
 export interface Case { what: string; farm: Pillar; enable: Option[] }

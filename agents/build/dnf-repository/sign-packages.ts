@@ -11,7 +11,7 @@ import { hashFile } from '../frozen-files.js';
 import type { Job } from '../job-document.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
 import { rootEnvironment } from '../program.js';
-import { signedFolder, writeGpgJob, type SignOptions } from '../sign-stage.js';
+import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 import { verifyPackages } from './package-signatures.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra provision`. Exit 0 done, 1 refused (one line says why), 2 a fault.
 import { parseArgs } from 'node:util';
+import type { Option } from '../../shared/formats/manifest.js';
 import { Refusal } from '../../shared/refusal.js';
 import { readPillar } from './pillar.js';
 import { provision } from './provision.js';
-import { allOptions, vmsOf, type Option } from './vms.js';
+import { allOptions, vmsOf } from './vms.js';
 
 const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--without OPTION]… [--json]
        build-infra provision --pillar FILE --list [--without OPTION]…

@@ -4,41 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { checkWith } from '../../shared/json-schema.js';
-import { allOptions, type Option, type Role } from './vms.js';
-
-export type Account = 'root' | 'user' | 'qubes';
-export type NeededKey = 'signing-key' | 'logs-key';
-export type ListedKeys = NeededKey | 'maintainers';
-
-export interface ManifestFolder {
-  path: string;
-  owner: Account;
-  group: Account;
-  /** four octal digits */
-  mode: string;
-}
-
-/** Exactly one of `source` (copied), `template` (rendered) and `link` (a symbolic link's target, as the VM sees it; no mode). */
-export interface ManifestFile {
-  path: string;
-  source?: string;
-  template?: string;
-  link?: string;
-  owner: Account;
-  group: Account;
-  mode?: string;
-  /** left out as long as the pillar has not these keys */
-  needs?: NeededKey[];
-  /** left out unless this option is on in the VM */
-  when?: Option;
-}
-
-export interface Manifest {
-  format: 'build-infra/manifest@1';
-  role: Role | 'dom0';
-  template?: { packages: Record<'Debian' | 'RedHat', string[]>; files: ManifestFile[] };
-  vm: { features?: string[]; folders?: ManifestFolder[]; files: ManifestFile[]; 'public-keys'?: ListedKeys[] };
-}
+import type { Manifest } from '../../shared/formats/manifest.js';
+import { allOptions } from './vms.js';
 
 const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
 const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };
@@ -56,7 +23,7 @@ const file = {
   ],
   properties: { path: true, owner: true, group: true },
 };
-const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]+$' }, uniqueItems: true };
+const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+._-]+$' }, uniqueItems: true };
 const checkManifest = checkWith<Manifest>({
   type: 'object', additionalProperties: false, required: ['format', 'role', 'vm'],
   properties: {

@@ -65,7 +65,7 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   const people = Object.entries(settings.maintainers);
   for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
   if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
-  needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
+  checkRepositories(pillar, settings, place);
   for (const [name, component] of Object.entries(settings.components)) {
     const field = `${place}.components.${name}`;
     const allowed = component.maintainers ?? people.map(([person]) => person);
@@ -75,6 +75,21 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
     if (needed > allowed.length) throw new Refusal('TOO_FEW_MAINTAINERS', `asks for ${needed} signatures, but ${allowed.length} may sign`, field);
     if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
   }
+}
+
+const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);
+
+/** Each distribution's packages have a repository of their kind to go to. */
+function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): void {
+  for (const [name, { engine, packages }] of Object.entries(settings.distributions)) {
+    const field = `${place}.distributions.${name}`;
+    const kind = packages ?? packagesOfEngines.get(engine);
+    if (kind === undefined) throw new Refusal('MISSING_FIELD', `missing: deb or rpm, since ${engine} is not an engine of ours`, `${field}.packages`);
+    const repository = kind === 'deb' ? 'apt' : 'dnf';
+    if (settings[repository] === undefined) throw new Refusal('MISSING_FIELD', `missing: ${name} has ${kind} packages`, `${place}.${repository}`);
+  }
+  if (settings.apt !== undefined) needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
+  if (settings.dnf !== undefined) needSshHost(pillar, settings.dnf.upload, `${place}.dnf.upload`);
 }
 
 function checkComponents(pillar: Pillar): void {

@@ -47,6 +47,19 @@ const vmSettings = {
   vcpus: whole(1, 512),
 };
 
+const plainText = { type: 'string', pattern: '^[A-Za-z0-9 ._+:/@=,~-]{0,200}$', title: 'text of letters, digits, blanks and . _ + : / @ = , ~ -' };
+
+/** `packages` has to be said where the engine is not one of ours. Options are the engine's: it checks them. */
+const distribution = shape({
+  engine: text('^[a-z0-9][a-z0-9-]{0,63}$', 'an engine: the name of a program, of a-z 0-9 -'),
+  packages: { enum: ['deb', 'rpm'], title: 'a kind of packages: deb or rpm' },
+  publisher: { enum: ['agent', 'engine'], title: 'who signs and publishes: agent or engine' },
+  options: named('^[A-Za-z][A-Za-z0-9_-]{0,63}$', 'an option: a letter, then letters, digits, _ -', {
+    anyOf: [plainText, { type: 'boolean' }, { type: 'integer', minimum: 0, maximum: 2_147_483_647 }, { type: 'array', items: plainText }],
+    title: 'plain text, a whole number, true, false, or a list of plain texts',
+  }),
+}, ['engine']);
+
 const buildEnv = shape({
   build: shape(vmSettings, []),
   keys: shape(vmSettings, []),
@@ -54,8 +67,9 @@ const buildEnv = shape({
   netvm: vmName,
   key: keyOrNotYet,
   anchor: { anyOf: [text(objectIdPattern, 'a commit id'), { type: 'null' }], title: 'a full commit id of the logs repository, or null for its root commit' },
-  distributions: named(plainNamePattern, plain, shape({ engine: { enum: ['debian'], title: 'an engine: debian' } }, ['engine'])),
+  distributions: named(plainNamePattern, plain, distribution),
   apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
+  dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   maintainers: named(plainNamePattern, plain, fingerprint),
   'required-signatures': whole(1, 16),
   components: named(plainNamePattern, plain, builtComponent),
@@ -63,7 +77,7 @@ const buildEnv = shape({
   'build-seconds': whole(60, 86_400),
   'grant-seconds': whole(10, 900),
   'payload-bytes': whole(1024, payloadLimitBytes),
-}, ['logs', 'netvm', 'key', 'distributions', 'apt', 'maintainers', 'required-signatures', 'components']);
+}, ['logs', 'netvm', 'key', 'distributions', 'maintainers', 'required-signatures', 'components']);
 
 const logsVm = shape({
   ...vmSettings,

@@ -32,6 +32,13 @@ export interface VmSettings {
   vcpus?: number;
 }
 
+export interface Distribution {
+  engine: string;
+  packages?: 'deb' | 'rpm';
+  publisher?: 'agent' | 'engine';
+  options?: Record<string, string | number | boolean | string[]>;
+}
+
 export interface BuildEnv {
   build?: VmSettings;
   keys?: VmSettings;
@@ -39,8 +46,9 @@ export interface BuildEnv {
   netvm: string;
   key: string | null;
   anchor?: string | null;
-  distributions: Record<string, { engine: 'debian' }>;
-  apt: { upload: string; url: string; origin?: string; label?: string };
+  distributions: Record<string, Distribution>;
+  apt?: { upload: string; url: string; origin?: string; label?: string };
+  dnf?: { upload: string; url: string };
   maintainers: Record<string, string>;
   'required-signatures': number;
   components: Record<string, BuiltComponent>;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From manifest and pillar to the exact list of what lies in one VM. Pure but for reading the sources.
 import { readFileSync } from 'node:fs';
+import type { Account, Manifest, ManifestFile, Option } from '../../shared/formats/manifest.js';
 import { Refusal } from '../../shared/refusal.js';
-import { readManifest, sourcePath, type Account, type Manifest, type ManifestFile, type SourceFolders } from './manifest.js';
+import { readManifest, sourcePath, type SourceFolders } from './manifest.js';
 import type { Pillar } from './pillar.js';
 import { render, TemplateError, type Value } from './template.js';
 import { pillarFor } from './pillar-slice.js';
-import { allOptions, vmsOf, type Option, type Vm } from './vms.js';
+import { allOptions, vmsOf, type Vm } from './vms.js';
 
 export type Entry = { path: string; owner: Account; group: Account } & (
   | { kind: 'file'; mode: number; content: Buffer }

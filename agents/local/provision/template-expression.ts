@@ -38,6 +38,14 @@ export function sortedEntries(value: Result): Value[] {
   return entries.sort((a, b) => (a.fold < b.fold ? -1 : 1)).map(({ entry }) => entry);
 }
 
+/** Plain texts, numbers, booleans and lists of them, as Python writes JSON: where Jinja would escape a character for HTML, it throws. */
+function toJson(value: Result): string {
+  if (Array.isArray(value)) return `[${value.map(toJson).join(', ')}]`;
+  if (typeof value === 'boolean' || Number.isInteger(value)) return String(value);
+  if (typeof value === 'string' && /^[\x20-\x7e]*$/.test(value) && !/["\\<>&']/.test(value)) return `"${value}"`;
+  throw new TemplateError('tojson needs plain text, whole numbers, booleans or lists of them');
+}
+
 function lookUp(container: Result, name: Value): Result {
   if (container === undefinedValue) throw new TemplateError(`${String(name)} is looked up in an undefined value`);
   if (isMapping(container) && typeof name === 'string') return Object.hasOwn(container, name) ? container[name] as Value : undefinedValue;
@@ -159,6 +167,8 @@ export class ExpressionReader {
           const given = inner(scope);
           return given === undefinedValue ? otherwise(scope) : given;
         };
+      } else if (filter === 'tojson') {
+        value = (scope) => toJson(inner(scope));
       } else {
         throw this.#wrong(`the filter ${filter} is not in the subset`);
       }

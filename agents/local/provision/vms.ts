@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every VM of a farm, derived from the pillar: no name is written twice. Salt derives the same list (salt/pillar/build-infra/farm_vms.py).
+import type { Option, Role } from '../../shared/formats/manifest.js';
 import type { Family, Pillar, VmSettings } from './pillar.js';
 
-export type Role = 'build' | 'keys' | 'build-logs' | 'sys-net';
 export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 
 /**
  * What a farm may do without. ssh-proxy: ssh leaves through the net VM (local.ConnectSSH) instead of each VM's own network.
  * webhooks: the forge tells us of a push, instead of waiting for the next poll.
  */
-export type Option = 'ssh-proxy' | 'webhooks';
 export const allOptions: readonly Option[] = ['ssh-proxy', 'webhooks'];
 
 export interface Vm {

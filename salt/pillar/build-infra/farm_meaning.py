@@ -14,6 +14,7 @@ from farm_vms import ALL_OPTIONS, vms_of
 # Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over.
 RESERVED = {'none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata'}
 # SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
+PACKAGES_OF_ENGINES = {'debian': 'deb', 'rpm': 'rpm'}
 WITHDRAWN_HOST_KEYS = {'nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8'}
 
 
@@ -80,7 +81,7 @@ def check_env(farm, env, settings):
         need_public_key(farm, fingerprint, f'{place}.maintainers.{name}')
     if len(set(people.values())) != len(people):
         raise Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', f'{place}.maintainers')
-    need_ssh_host(farm, settings['apt']['upload'], f'{place}.apt.upload')
+    check_repositories(farm, settings, place)
     for name, component in settings['components'].items():
         field = f'{place}.components.{name}'
         allowed = component.get('maintainers', list(people))
@@ -92,6 +93,19 @@ def check_env(farm, env, settings):
             raise Refusal('TOO_FEW_MAINTAINERS', f'asks for {needed} signatures, but {len(allowed)} may sign', field)
         if name not in farm['components']:
             raise Refusal('UNKNOWN_COMPONENT', f'{name} is not one of components', field)
+
+
+def check_repositories(farm, settings, place):
+    for name, distribution in settings['distributions'].items():
+        kind = distribution.get('packages', PACKAGES_OF_ENGINES.get(distribution['engine']))
+        if kind is None:
+            raise Refusal('MISSING_FIELD', f'missing: deb or rpm, since {distribution["engine"]} is not an engine of ours', f'{place}.distributions.{name}.packages')
+        repository = 'apt' if kind == 'deb' else 'dnf'
+        if repository not in settings:
+            raise Refusal('MISSING_FIELD', f'missing: {name} has {kind} packages', f'{place}.{repository}')
+    for repository in ('apt', 'dnf'):
+        if repository in settings:
+            need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
 
 
 def check_components(farm):

@@ -3,11 +3,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
-import type { HashedFile } from '../shared/formats/intent.js';
-import { runLogged, type LineSink } from './logged-program.js';
-import { proxyEnvironment, runProgram } from './program.js';
+import { makeFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
+import { runLogged, type LineSink } from '../logged-program.js';
+import { proxyEnvironment, runProgram } from '../program.js';
 
 export interface ReadBackOptions {
   url: string;

@@ -4,38 +4,19 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
-import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
-import { printable, Refusal } from '../shared/refusal.js';
-import type { HashedFile } from '../shared/formats/intent.js';
-import { artifactsFolder } from './build-stage.js';
-import { readChanges } from './control-file.js';
-import { hashFile, readPlainFile } from './frozen-files.js';
-import type { Job } from './job-document.js';
-import { hearingRefusals, runLogged, type LineSink } from './logged-program.js';
-import { rootEnvironment } from './program.js';
-
-export interface SignOptions {
-  folder: string;
-  /** the drop-in gpg */
-  gpg: string;
-  signingKey: string;
-  /** armored, for checking what came back */
-  publicKey: string;
-}
+import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { printable, Refusal } from '../../shared/refusal.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
+import { artifactsFolder } from '../build-stage.js';
+import { readChanges } from '../control-file.js';
+import { hashFile, readPlainFile } from '../frozen-files.js';
+import type { Job } from '../job-document.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import { rootEnvironment } from '../program.js';
+import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 
 const signMs = 1800_000;
 const textLimitBytes = 16 * 1024 * 1024;
-
-export function signedFolder(jobFolder: string, dist: string): string {
-  return join(jobFolder, 'signed', dist);
-}
-
-/** What the gpg client reads from $BUILD_INFRA_JOB, to write its intents. */
-export function writeGpgJob(path: string, job: Job, dist: string): void {
-  const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
-  const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
-  writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
-}
 
 /** @throws Refusal BAD_SIGNATURE */
 export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
@@ -90,7 +71,7 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
 }
 
 /** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT */
-export async function signFor(job: Job, dist: string, options: SignOptions, log: LineSink): Promise<HashedFile[]> {
+export async function signUploadFor(job: Job, dist: string, options: SignOptions, log: LineSink): Promise<HashedFile[]> {
   const signed = signedFolder(options.folder, dist);
   if (existsSync(signed)) {
     log.say('the signed files are there from before');

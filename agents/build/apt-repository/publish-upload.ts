@@ -2,18 +2,18 @@
 // Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from '../../shared/refusal.js';
 import { makeGeneration, type PublicationOptions } from './apt-publication.js';
 import { readBack } from './apt-read-back.js';
-import { uploadGeneration } from './apt-upload.js';
-import { codenameOf } from '../shared/formats/suites.js';
-import { readChanges } from './control-file.js';
-import { hashFile, readPlainFile } from './frozen-files.js';
-import type { Job } from './job-document.js';
-import type { LineSink } from './logged-program.js';
-import { signedFolder, writeGpgJob } from './sign-stage.js';
+import { uploadGeneration } from '../upload-generation.js';
+import { codenameOf } from '../../shared/formats/suites.js';
+import { readChanges } from '../control-file.js';
+import { hashFile, readPlainFile } from '../frozen-files.js';
+import type { Job } from '../job-document.js';
+import type { LineSink } from '../logged-program.js';
+import { signedFolder, writeGpgJob } from '../signed-files.js';
 
-export interface PublishOptions extends PublicationOptions {
+export interface PublishUploadOptions extends PublicationOptions {
   jobFolder: string;
   work: string;
   sshConfig: string;
@@ -23,7 +23,7 @@ const readBackAttempts = 3;
 const readBackPauseMs = 2000;
 
 /** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
-export async function publishFor(job: Job, dist: string, options: PublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
+export async function publishUploadFor(job: Job, dist: string, options: PublishUploadOptions, log: LineSink): Promise<Job['uploaded'][number]> {
   const upload = signedFolder(options.jobFolder, dist);
   const changesName = readdirSync(upload).find((name) => name.endsWith('.changes'));
   if (changesName === undefined) throw new Refusal('NO_CHANGES', 'there is no signed .changes');
@@ -33,7 +33,7 @@ export async function publishFor(job: Job, dist: string, options: PublishOptions
   writeGpgJob(gpgJob, job, dist);
   const url = `${options.apt.url}/${dist}`;
   const codename = codenameOf(dist, options.suite);
-  const generation = await makeGeneration({ job: job.job }, join(upload, changesName), files, gpgJob, options, log);
+  const generation = await makeGeneration({ job: job.job }, { kind: 'include', changes: join(upload, changesName), files }, gpgJob, options, log);
   await uploadGeneration(generation, { upload: `${options.apt.upload}/${dist}`, sshConfig: options.sshConfig }, log);
   for (let attempt = 1; ; attempt++) {
     try {

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Where a job's signed files lie, and what the gpg client is told about the job that it signs for.
+import { join } from 'node:path';
+import { writeDurably } from '../shared/durable-files.js';
+import type { Job } from './job-document.js';
+
+export interface SignOptions {
+  folder: string;
+  /** the drop-in gpg */
+  gpg: string;
+  signingKey: string;
+  /** armored, for checking what came back */
+  publicKey: string;
+}
+
+export function signedFolder(jobFolder: string, dist: string): string {
+  return join(jobFolder, 'signed', dist);
+}
+
+/** What the gpg client reads from $BUILD_INFRA_JOB, to write its intents. */
+export function writeGpgJob(path: string, job: Job, dist: string): void {
+  const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
+  const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
+}
