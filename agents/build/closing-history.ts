@@ -7,9 +7,17 @@ import { makeFolder } from '../shared/durable-files.js';
 import { commitsLimit, type ClosingCommit } from '../shared/formats/notification.js';
 import { printable } from '../shared/refusal.js';
 import { readCommits } from './closing-commits.js';
-import { fetchHistory, logOfRange } from './git.js';
-import type { Forge } from './git.js';
+import { fetchHistory, logOfRange, type Forge } from './git.js';
+import type { Job } from './job-document.js';
 import type { LineSink } from './logged-program.js';
+import { compareVersions } from './version-tag.js';
+
+/** The commit of the highest version below this one that was verified here; null: there is none. */
+export function commitBefore(job: Job, jobs: readonly Job[]): string | null {
+  const earlier = jobs.filter((one) => one.component === job.component && one.evidence !== null && compareVersions(one.version, job.version) < 0);
+  const before = earlier.reduce<Job | undefined>((highest, one) => (highest === undefined || compareVersions(one.version, highest.version) > 0 ? one : highest), undefined);
+  return before?.evidence?.commit ?? null;
+}
 
 /** @param since the commit of the version before; null: there is none, and nothing is announced @returns newest first; empty where it cannot be told */
 export async function closingCommits(url: string, tag: string, commit: string, since: string | null, folder: string, forge: Forge, log: Pick<LineSink, 'say'>): Promise<ClosingCommit[]> {

@@ -22,6 +22,10 @@ export interface Paths {
   engines: string[];
   status: string;
   highest: string;
+  /** where the notifier finds what to say */
+  outbox: string;
+  /** what was put there, by job */
+  told: string;
 }
 
 /** @param root prefix for all absolute paths; '' on a real VM */
@@ -45,5 +49,7 @@ export function pathsUnder(root = ''): Paths {
     engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
+    outbox: join(state, 'outbox'),
+    told: join(state, 'told'),
   };
 }
