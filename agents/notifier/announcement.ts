@@ -23,11 +23,11 @@ export interface AnnouncementOptions {
   states: SubjectStates;
   now(): Date;
   report: Reporter;
+  /** whether the ledger knows a document as said */
+  isDone(key: string): boolean;
 }
 
 const commentPagesLimit = 30;
-// Their clock may go before ours.
-const clockDoubtMs = 24 * 3600_000;
 
 class Announcement {
   readonly #subject: Subject;
@@ -40,15 +40,14 @@ class Announcement {
 
   async say(): Promise<void> {
     const { notification, options } = this;
+    // Only now, when the ledger has it on disk, are the marks of a document of no more use.
+    this.#state.said = this.#state.said.filter((mark) => mark === 'issue' || !options.isDone(mark.split(' ')[0] as string));
     this.#noteLabels();
     const issue = await statusIssue(this.#subject, this.#state, { ...options, save: () => this.#save() }, () => this.#newBody());
     await this.#comment('status', { repository: options.config.repository, number: issue.number }, this.#reportText());
     await this.#syncLabels(issue);
     await this.#syncCommands(issue);
     if (notification.event === 'uploaded') for (const reference of referencesOf(notification, options.config)) await this.#tellReference(reference);
-    // Marks of this document are of no use any more: the ledger knows it.
-    this.#state.said = this.#state.said.filter((mark) => !mark.startsWith(`${notification.key} `));
-    this.#save();
   }
 
   #save(): void {
@@ -122,16 +121,16 @@ class Announcement {
     const marker = markerOf(this.notification.key);
     await once<Comment>(this.#state, `${this.notification.key} ${what}`, {
       now: now(), save: () => this.#save(),
-      find: (since) => this.#findComment(target, marker, since),
+      find: () => this.#findComment(target, marker),
       make: () => github.createComment(target.repository, target.number, `${text.slice(0, bodyLimit)}\n\n${marker}`),
     });
   }
 
-  async #findComment(target: Reference, marker: string, since: Date): Promise<Comment | undefined> {
+  /** All of them: whose clock is right, theirs or ours, must not decide. */
+  async #findComment(target: Reference, marker: string): Promise<Comment | undefined> {
     const { github, config } = this.options;
-    const from = new Date(since.getTime() - clockDoubtMs);
     for (let page = 1; page <= commentPagesLimit; page++) {
-      const { found, more } = await github.comments(target.repository, target.number, page, from);
+      const { found, more } = await github.comments(target.repository, target.number, page);
       const ours = found.find((comment) => sameAccount(comment.author, config.account) && comment.body.includes(marker));
       if (ours !== undefined || !more) return ours;
     }

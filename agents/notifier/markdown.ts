@@ -45,10 +45,5 @@ export function codeSpan(untrustedText: string, limit = 200): string {
   return text.startsWith('`') || text.endsWith('`') ? `${run} ${text} ${run}` : `${run}${text}${run}`;
 }
 
-/** A name from our own configuration or a strict grammar, as plain text: what Markdown or HTML could read differently is escaped. */
-export function plainText(text: string): string {
-  return withoutControls(text).replace(/\n/g, ' ').replace(/[\\`*_{}[\]()<>#!|~&]/g, (sign) => `\\${sign}`).replace(/@(?=[A-Za-z0-9])/g, '@\u200b');
-}
-
 /** An HTML comment that nobody sees and by which we find again what we wrote. */
 export const markerOf = (what: string): string => `<!-- build-infra ${what} -->`;

@@ -56,7 +56,7 @@ export class Notifier {
     const states = new SubjectStates(join(state, 'subjects'));
     states.forgetOlderThan(new Date(clock.now().getTime() - forgetAfterMs));
     const github = config.dryRun ? dryRun(config.account, report) : githubClient({ baseUrl: config.baseUrl, token: options.token, limits: options.limits ?? defaultLimits, pace, clock });
-    this.deliveries = new Deliveries({ outbox: this.#outbox, pace, clock, report, announce: (notification) => announce(notification, { github, config, templates, states, report, now: () => clock.now() }) });
+    this.deliveries = new Deliveries({ outbox: this.#outbox, pace, clock, report, announce: (notification) => announce(notification, { github, config, templates, states, report, now: () => clock.now(), isDone: (key) => this.#outbox.isDone(key) }) });
   }
 
   /** @throws Refusal ALREADY_RUNNING, NO_TEMPLATES, BAD_TEMPLATE, those of a damaged state */

@@ -94,6 +94,10 @@ export class OutboxReader {
     return outcome === 'done' || (outcome === 'aside' && !again);
   }
 
+  isDone(key: string): boolean {
+    return this.#over.get(key) === 'done';
+  }
+
   /** Durable when it returns. */
   done(waiting: Waiting): void {
     this.#note(waiting.notification.key, 'done');

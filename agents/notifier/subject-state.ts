@@ -64,8 +64,8 @@ export const settleMs = 15_000;
 export interface OnceOptions<T> {
   now: Date;
   save(): void;
-  /** Whether it happened before. Asked only where a beginning is noted. @param since it cannot be older */
-  find(since: Date): Promise<T | undefined>;
+  /** Whether it happened before. Asked only where a beginning is noted. */
+  find(): Promise<T | undefined>;
   make(): Promise<T>;
 }
 
@@ -78,7 +78,7 @@ export async function once<T>(state: SubjectState, mark: string, options: OnceOp
   const begun = Object.hasOwn(state.begun, mark) ? state.begun[mark] : undefined;
   let result: T | undefined;
   if (begun !== undefined) {
-    result = await options.find(new Date(begun));
+    result = await options.find();
     const age = options.now.getTime() - Date.parse(begun);
     if (result === undefined && age >= 0 && age < settleMs) throw new GitHubTrouble('later', 'UNSETTLED', 'what was begun before may still show up', 0, settleMs - age);
   }

@@ -20,8 +20,8 @@ export interface GitHub {
   createIssue(repository: string, issue: { title: string; body: string; labels: string[] }): Promise<Issue>;
   replaceBody(repository: string, number: number, body: string): Promise<void>;
   closeAsDuplicate(repository: string, number: number): Promise<void>;
-  /** oldest first, those that were written or changed after `since` */
-  comments(repository: string, number: number, page: number, since: Date): Promise<{ found: Comment[]; more: boolean }>;
+  /** oldest first */
+  comments(repository: string, number: number, page: number): Promise<{ found: Comment[]; more: boolean }>;
   createComment(repository: string, number: number, body: string): Promise<Comment>;
   /** labels that the repository does not have are made */
   addLabels(repository: string, number: number, labels: string[]): Promise<void>;
@@ -120,8 +120,8 @@ export function githubClient(options: ClientOptions): GitHub {
     closeAsDuplicate: async (repository, number) => {
       await ask(make('PATCH /repos/{owner}/{repo}/issues/{issue_number}', { ...apart(repository), issue_number: number, state: 'closed', state_reason: 'not_planned' }));
     },
-    comments: async (repository, number, which, since) => page(
-      await ask(make('GET /repos/{owner}/{repo}/issues/{issue_number}/comments', { ...apart(repository), issue_number: number, since: `${since.toISOString().slice(0, 19)}Z`, per_page: pageSize, page: which })), readComments,
+    comments: async (repository, number, which) => page(
+      await ask(make('GET /repos/{owner}/{repo}/issues/{issue_number}/comments', { ...apart(repository), issue_number: number, per_page: pageSize, page: which })), readComments,
     ),
     createComment: async (repository, number, body) => content(
       await ask(make('POST /repos/{owner}/{repo}/issues/{issue_number}/comments', { ...apart(repository), issue_number: number, body })), readComment,
