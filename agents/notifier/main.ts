@@ -12,7 +12,7 @@ import { OutboxReader } from './outbox-reader.js';
 
 const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
-const state = at('/var/lib/build-infra-notifier');
+const state = at('/var/lib/build-infra/notifier');
 
 async function serve(): Promise<void> {
   const config = readConfig(at('/rw/config/build-infra/notify.json'));
