@@ -21,6 +21,7 @@ const programs = {
   'build-logs-agent': 'out/agents/build-logs/main.js',
   'keys-agent': 'out/agents/keys/main.js',
   'sys-net-agent': 'out/agents/sys-net/main.js',
+  'build-infra-notifier': 'out/agents/notifier/main.js',
   'build-infra-doctor': 'out/agents/doctor/main.js',
   'build-infra-command': 'out/agents/command/program.js',
   'build-infra': 'out/agents/local/build-infra.js',

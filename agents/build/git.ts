@@ -103,6 +103,21 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
   return { repository, object };
 }
 
+/** So many commits up to a tag, without their trees where the forge can leave these out. @throws as fetchTag */
+export async function fetchHistory(folder: string, url: string, tag: string, commits: number, forge: Forge): Promise<Repository> {
+  const repository = { folder };
+  await runProgram(['git', ...settings, 'init', '--quiet', '--bare', '--template=', folder], { env: gitEnvironment(), timeoutMs: 30_000 });
+  await runProgram(['prlimit', `--fsize=${fetchLimitBytes}`, '--', ...gitIn(repository, 'fetch', '--quiet', '--no-tags', `--depth=${commits}`, '--filter=tree:0', '--no-write-fetch-head',
+    '--no-recurse-submodules', '--no-auto-maintenance', '--', url, `+refs/tags/${tag}:refs/build-infra/tag`)], { env: gitEnvironment(forge), timeoutMs: forge.timeoutMs }).catch(reachable);
+  return repository;
+}
+
+/** Commits that are in one's history and not in the other's, as `git rev-list --header` writes them. @throws ProgramFailed where one of them is not there */
+export async function logOfRange(repository: Repository, commit: string, since: string, limit: number): Promise<string> {
+  const untrusted = await runProgram(gitIn(repository, 'rev-list', '--header', `--max-count=${limit}`, commit, `^${since}`, '--'), { env: gitEnvironment(), timeoutMs: 60_000, limitBytes: 32 * 1024 * 1024 });
+  return untrusted.toString('utf8');
+}
+
 export async function objectType(repository: Repository, id: string): Promise<string> {
   return (await runProgram(gitIn(repository, 'cat-file', '-t', id), { env: gitEnvironment(), timeoutMs: 30_000 })).toString('utf8').trim();
 }

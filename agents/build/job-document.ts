@@ -2,6 +2,7 @@
 // One component at one tag: everything that is known about it, in one file that is replaced durably at each step.
 import { createHash } from 'node:crypto';
 import type { HashedFile } from '../shared/formats/intent.js';
+import type { ClosingCommit } from '../shared/formats/notification.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
 import type { Suite } from '../shared/formats/suites.js';
 import { Refusal } from '../shared/refusal.js';
@@ -100,6 +101,8 @@ export interface Job {
   finished: StepResult[];
   logs: JobLog[];
   evidence: Evidence | null;
+  /** commits since the version before, for the notifier; not in documents of earlier releases */
+  closes?: ClosingCommit[];
   /** seconds since 1970 that builds are to use, from debian/changelog */
   sourceDateEpoch: number | null;
   artifacts: { dist: string; files: HashedFile[] }[];

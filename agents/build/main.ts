@@ -14,7 +14,9 @@ import { commandService } from './github-command/service.js';
 import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
+import { LogTails } from './log-tails.js';
 import { pruneOldJobs } from './old-jobs.js';
+import { Outbox } from './outbox.js';
 import { pathsUnder } from './paths.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
@@ -27,6 +29,7 @@ import { Trigger, triggerLine } from './trigger.js';
 import { Worker } from './worker.js';
 
 const listTimeoutMs = 60_000;
+const outboxAgainMs = 300_000;
 
 /** A second agent on the same state would do each job twice. */
 function refuseSecondAgent(lock: string): void {
@@ -57,10 +60,15 @@ async function serve(): Promise<void> {
   const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
   const withdrawn = new WithdrawnVersions(paths.withdrawn);
   const suiteJobs = new SuiteJobs({ queue, withdrawn });
+  const tails = new LogTails();
+  const outbox = new Outbox({ outbox: paths.outbox, told: paths.told, report, excerptOf: (job, stage, dist) => tails.of(job, stage, dist) });
   const worker = new Worker({
     queue,
     report,
-    openLog: (job, step) => LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report }),
+    openLog: async (job, step) => {
+      const log = await LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report });
+      return tails.remember(log, job.job, step.stage, step.dist);
+    },
     runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue, withdrawn }),
     cleanUp: (job) => cleanUpJob(job, queue),
   });
@@ -74,9 +82,17 @@ async function serve(): Promise<void> {
   };
   queue.onChange(() => {
     tellStatus();
+    outbox.consider(queue.all());
     worker.wake();
   });
   tellStatus();
+  outbox.prune();
+  outbox.consider(queue.all());
+  // What could not be written is made good also when no job changes.
+  setInterval(() => {
+    outbox.prune();
+    outbox.consider(queue.all());
+  }, outboxAgainMs).unref();
 
   const triggerBuild: Service = {
     name: 'qubesbuilder.TriggerBuild',

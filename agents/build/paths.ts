@@ -27,6 +27,10 @@ export interface Paths {
   highest: string;
   /** commands that were used */
   commands: string;
+  /** where the notifier finds what to say */
+  outbox: string;
+  /** what was put there, by job */
+  told: string;
 }
 
 /** @param root prefix for all absolute paths; '' on a real VM */
@@ -53,5 +57,7 @@ export function pathsUnder(root = ''): Paths {
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
     commands: join(state, 'commands'),
+    outbox: join(state, 'outbox'),
+    told: join(state, 'told'),
   };
 }

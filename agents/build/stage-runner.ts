@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import { buildFor } from './build-stage.js';
+import { closingCommits, commitBefore } from './closing-history.js';
 import type { Config, Distribution } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
@@ -31,6 +32,8 @@ export interface StageOptions {
 }
 
 const defaultFetchMs = 1800_000;
+/** A courtesy may not hold a build up for long. */
+const historyMs = 120_000;
 
 function publicKey(options: StageOptions): { path: string; text: string } {
   const path = join(options.paths.publicKeys, `${options.config.signingKey}.asc`);
@@ -70,6 +73,7 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
+      job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
       queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, source: found.source });
       return;
     }

@@ -35,7 +35,7 @@ await test('systemd finds nothing to say about the units', async (t) => {
 });
 
 await test('systemd rates the exposure of every agent but the one that makes chroots as low', async (t) => {
-  for (const name of ['keys', 'build-logs', 'sys-net', 'nginx']) {
+  for (const name of ['keys', 'build-logs', 'sys-net', 'nginx', 'notifier']) {
     const unit = join(top, 'salt/build-infra/units', `build-infra-${name}.service`);
     const done = spawnSync('systemd-analyze', ['security', '--offline=true', '--no-pager', '--threshold=25', unit], { encoding: 'utf8' });
     t.equal(done.status, 0, done.stdout.split('\n').at(-2) ?? name);

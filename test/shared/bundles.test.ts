@@ -26,6 +26,7 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
   'gpg-client': { folders: ['build', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-doctor': { folders: ['doctor', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
+  'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
     folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
@@ -50,7 +51,7 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
-  'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/,
+  'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/, 'build-infra-notifier': /not started: .*notify\.json/,
   'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-doctor': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
@@ -69,7 +70,7 @@ for (const [name, complaint] of Object.entries(complaints)) {
 
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
-  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
+  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();
 });

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub adds some every month.
+import { checkWith } from '../../shared/json-schema.js';
+
+export interface Issue {
+  number: number;
+  title: string;
+  body: string;
+  state: 'open' | 'closed';
+  /** login of who wrote it; empty for an account that is gone */
+  author: string;
+  labels: string[];
+  isPullRequest: boolean;
+}
+
+export interface Comment {
+  id: number;
+  body: string;
+  author: string;
+}
+
+interface UntrustedIssue {
+  number: number;
+  title: string;
+  body?: string | null;
+  state: 'open' | 'closed';
+  user: { login: string } | null;
+  labels: (string | { name?: string | null })[];
+  pull_request?: unknown;
+}
+
+interface UntrustedComment {
+  id: number;
+  body?: string;
+  user: { login: string } | null;
+}
+
+const some = (required: string[], properties: Record<string, object>): object => ({ type: 'object', required, properties });
+const number = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
+const text = { type: 'string', maxLength: 300_000 };
+const user = { anyOf: [some(['login'], { login: { type: 'string', maxLength: 100 } }), { type: 'null' }] };
+const issue = some(['number', 'title', 'state', 'user', 'labels'], {
+  number, title: text, body: { type: ['string', 'null'], maxLength: 300_000 }, state: { enum: ['open', 'closed'] }, user,
+  labels: { type: 'array', maxItems: 200, items: { anyOf: [{ type: 'string' }, some([], { name: { type: ['string', 'null'] } })] } },
+});
+const comment = some(['id', 'user'], { id: number, body: text, user });
+
+const checkIssue = checkWith<UntrustedIssue>(issue);
+const checkIssues = checkWith<UntrustedIssue[]>({ type: 'array', maxItems: 100, items: issue });
+const checkFound = checkWith<{ items: UntrustedIssue[] }>(some(['items'], { items: { type: 'array', maxItems: 100, items: issue } }));
+const checkComment = checkWith<UntrustedComment>(comment);
+const checkComments = checkWith<UntrustedComment[]>({ type: 'array', maxItems: 100, items: comment });
+
+function issueOf(untrusted: UntrustedIssue): Issue {
+  return {
+    number: untrusted.number, title: untrusted.title, body: untrusted.body ?? '', state: untrusted.state, author: untrusted.user?.login ?? '',
+    labels: untrusted.labels.flatMap((label) => (typeof label === 'string' ? label : label.name ?? [])), isPullRequest: untrusted.pull_request !== undefined && untrusted.pull_request !== null,
+  };
+}
+const commentOf = (untrusted: UntrustedComment): Comment => ({ id: untrusted.id, body: untrusted.body ?? '', author: untrusted.user?.login ?? '' });
+
+/** Each @throws Refusal BAD_DOCUMENT */
+export const readIssue = (untrusted: unknown): Issue => issueOf(checkIssue(untrusted));
+export const readIssues = (untrusted: unknown): Issue[] => checkIssues(untrusted).map(issueOf);
+export const readFoundIssues = (untrusted: unknown): Issue[] => checkFound(untrusted).items.map(issueOf);
+export const readComment = (untrusted: unknown): Comment => commentOf(checkComment(untrusted));
+export const readComments = (untrusted: unknown): Comment[] => checkComments(untrusted).map(commentOf);

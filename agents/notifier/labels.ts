@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which event adds and removes which labels. The names are those that release teams and their tools know.
+import type { NotificationEvent, SubjectKind } from '../shared/formats/notification.js';
+
+export interface LabelChange {
+  add: string[];
+  remove: string[];
+}
+
+/**
+ * @param prefix `<rel>-host-<dist>` or `<rel>-vm-<dist>`; for templates and images the release alone
+ * @param repository where it was uploaded to; null for the other events
+ */
+export function labelChange(event: NotificationEvent, kind: SubjectKind, prefix: string, release: string, repository: string | null): LabelChange {
+  const own = (...names: string[]): string[] => names.map((name) => `${prefix}-${name}`);
+  switch (event) {
+    case 'building': return { add: own('building'), remove: own('failed') };
+    case 'built': return { add: [], remove: own('failed', 'building') };
+    case 'failed': return { add: own('failed'), remove: own('building') };
+    case 'upload-failed': return { add: [], remove: [] };
+    case 'uploaded': return uploaded(kind, own, release, repository ?? '');
+  }
+}
+
+function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], release: string, repository: string): LabelChange {
+  const over = own('failed', 'building');
+  if (kind !== 'component') {
+    if (repository.endsWith('-testing')) return { add: [`${release}-testing`], remove: over };
+    return { add: [`${release}-stable`], remove: [...over, `${release}-testing`] };
+  }
+  switch (repository) {
+    case 'current-testing': return { add: own('cur-test'), remove: over };
+    case 'security-testing': return { add: own('sec-test'), remove: over };
+    case 'current': return { add: [...own('stable'), `${release}-stable`], remove: [...over, ...own('cur-test', 'sec-test')] };
+    default: return { add: [], remove: over };
+  }
+}
+
+/** How message templates call a repository, or undefined where nothing is announced. */
+export function announcedAs(repository: string): 'current-testing' | 'stable' | undefined {
+  if (repository === 'current-testing' || repository === 'security-testing' || repository.endsWith('-testing')) return 'current-testing';
+  return repository === 'unstable' ? undefined : 'stable';
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The notifier of a build VM: a process of its own, so that nothing that GitHub does or leaves undone can touch a build.
+//   notifier                     serves
+//   notifier again all|<name>    documents that were set aside are tried again
+import { join } from 'node:path';
+import { startOrSay } from '../shared/agent-start.js';
+import { reportToStderr } from '../shared/socket-service.js';
+import { readConfig, readToken } from './config.js';
+import { proxyOf } from './github/exchange.js';
+import { defaultLimits, Notifier } from './notifier.js';
+import { OutboxReader } from './outbox-reader.js';
+
+const root = process.env['BUILD_INFRA_ROOT'] ?? '';
+const at = (path: string): string => (root === '' ? path : join(root, path));
+const state = at('/var/lib/build-infra/notifier');
+
+async function serve(): Promise<void> {
+  const config = readConfig(at('/rw/config/build-infra/notify.json'));
+  const tokenPath = at('/rw/config/build-infra/notify-token');
+  if (!config.dryRun) readToken(tokenPath);
+  const notifier = await Notifier.open({
+    config, outbox: at('/var/lib/build-infra/outbox'), state, token: () => readToken(tokenPath), report: reportToStderr, limits: { ...defaultLimits, proxy: proxyOf(process.env) },
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(0));
+  reportToStderr(`notifier of ${config.vm}: ready${config.dryRun ? ' (dry run)' : ''}`);
+  await notifier.run();
+}
+
+const [mode, which] = process.argv.slice(2);
+if (mode === 'again' && which !== undefined) {
+  const names = OutboxReader.wantAgain(state, which);
+  process.stdout.write(names.length === 0 ? 'nothing was set aside\n' : names.map((name) => `again ${name}\n`).join(''));
+} else if (mode === undefined) {
+  startOrSay('notifier', serve);
+} else {
+  reportToStderr('usage: notifier [again all|NAME]');
+  process.exitCode = 2;
+}

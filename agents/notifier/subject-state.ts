@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What we know of one status issue and of what was said there, replaced durably before and after each thing that must not happen twice.
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder, readIfThere, removeDurably, writeDurably } from '../shared/durable-files.js';
+import { readDocument } from '../shared/json-document.js';
+import { checkWith } from '../shared/json-schema.js';
+import { GitHubTrouble } from './github/trouble.js';
+
+export interface SubjectState {
+  format: 'build-infra/notifier-subject@1';
+  title: string;
+  /** of the status issue; null: not known */
+  issue: number | null;
+  /** looked for a second issue of the same marker after ours was made */
+  alone: boolean;
+  /** what was said and need not be said again */
+  said: string[];
+  /** what was begun and not answered: mark → when. It may have happened */
+  begun: Record<string, string>;
+  /** labels of ours that shall be there, and all that we ever had a word on */
+  labels: { wanted: string[]; known: string[] };
+}
+
+const strings = { type: 'array', maxItems: 5000, items: { type: 'string', maxLength: 500 } };
+const check = checkWith<SubjectState>({
+  type: 'object', additionalProperties: false, required: ['format', 'title', 'issue', 'alone', 'said', 'begun', 'labels'],
+  properties: {
+    format: { const: 'build-infra/notifier-subject@1' }, title: { type: 'string' }, issue: { type: ['integer', 'null'], minimum: 1 }, alone: { type: 'boolean' }, said: strings,
+    begun: { type: 'object', additionalProperties: { type: 'string' } },
+    labels: { type: 'object', additionalProperties: false, required: ['wanted', 'known'], properties: { wanted: strings, known: strings } },
+  },
+});
+
+export class SubjectStates {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    makeFolder(folder, 0o700);
+  }
+
+  read(id: string, title: string): SubjectState {
+    const bytes = readIfThere(join(this.#folder, `${id}.json`));
+    if (bytes !== undefined) return readDocument(bytes, 8 * 1024 * 1024, check);
+    return { format: 'build-infra/notifier-subject@1', title, issue: null, alone: false, said: [], begun: {}, labels: { wanted: [], known: [] } };
+  }
+
+  write(id: string, state: SubjectState): void {
+    writeDurably(join(this.#folder, `${id}.json`), `${JSON.stringify(state, null, 1)}\n`, 0o600);
+  }
+
+  /** Of issues that nobody spoke about for so long only the number would be asked for, and that is found again by its marker. */
+  forgetOlderThan(before: Date): void {
+    for (const name of readdirSync(this.#folder)) {
+      if (statSync(join(this.#folder, name)).mtimeMs < before.getTime()) removeDurably(join(this.#folder, name));
+    }
+  }
+}
+
+/** GitHub shows what was made a moment later to others: how long to wait before "it is not there" is believed, in milliseconds. */
+export const settleMs = 15_000;
+
+export interface OnceOptions<T> {
+  now: Date;
+  save(): void;
+  /** Whether it happened before. Asked only where a beginning is noted. */
+  find(): Promise<T | undefined>;
+  make(): Promise<T>;
+}
+
+/**
+ * Does a thing once, over kills, lost answers and repetitions: a beginning is on disk before the request leaves, and as long as no end is, what
+ * is looked for on GitHub first. `undefined` where it was noted as done before.
+ */
+export async function once<T>(state: SubjectState, mark: string, options: OnceOptions<T>): Promise<T | undefined> {
+  if (state.said.includes(mark)) return undefined;
+  const begun = Object.hasOwn(state.begun, mark) ? state.begun[mark] : undefined;
+  let result: T | undefined;
+  if (begun !== undefined) {
+    result = await options.find();
+    const age = options.now.getTime() - Date.parse(begun);
+    if (result === undefined && age >= 0 && age < settleMs) throw new GitHubTrouble('later', 'UNSETTLED', 'what was begun before may still show up', 0, settleMs - age);
+  }
+  if (result === undefined) {
+    state.begun[mark] = options.now.toISOString();
+    options.save();
+    try {
+      result = await options.make();
+    } catch (error) {
+      // An answer "no" is certain: nothing happened.
+      if (error instanceof GitHubTrouble && error.kind !== 'later') {
+        if (begun === undefined) delete state.begun[mark];
+        else state.begun[mark] = begun;
+        options.save();
+      }
+      throw error;
+    }
+  }
+  delete state.begun[mark];
+  state.said.push(mark);
+  options.save();
+  return result;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What one notification is about, in the words of labels, titles and commands.
+import { createHash } from 'node:crypto';
+import type { Notification, PackageSet } from '../shared/formats/notification.js';
+import { Refusal } from '../shared/refusal.js';
+import type { NotifyConfig } from './config.js';
+
+export interface NotifiedDist {
+  dist: string;
+  /** as labels and commands say it: vm-bookworm */
+  label: string;
+  packageSet: PackageSet;
+  family: string;
+  /** <rel>-vm-bookworm; of templates and images the release alone */
+  prefix: string;
+}
+
+export interface Subject {
+  id: string;
+  title: string;
+  release: string;
+  /** those that the event is about */
+  dists: NotifiedDist[];
+  /** all of the job */
+  all: NotifiedDist[];
+}
+
+function distOf(dist: string, release: string, notification: Notification, config: NotifyConfig): NotifiedDist {
+  const known = Object.hasOwn(config.distributions, dist) ? config.distributions[dist] : undefined;
+  if (known === undefined) throw new Refusal('UNKNOWN_DISTRIBUTION', `notify.json has no distribution ${dist}`, 'dist');
+  const packageSet = dist === notification.dist ? notification.packageSet ?? known.packageSet : known.packageSet;
+  const label = `${packageSet}-${known.name ?? dist}`;
+  return { dist, label, packageSet, family: known.family, prefix: notification.kind === 'component' ? `${release}-${label}` : release };
+}
+
+/** Titles are upstream's: people and tools search for them. */
+function titleOf(notification: Notification, release: string): string {
+  const { kind, component, version } = notification;
+  switch (kind) {
+    case 'component': return `${component} ${version} (${release})`;
+    case 'template': return `qubes-template-${component} ${version} (${release})`;
+    case 'iso': return `iso ${version} (${release})`;
+  }
+}
+
+/** @throws Refusal UNKNOWN_DISTRIBUTION */
+export function subjectOf(notification: Notification, config: NotifyConfig): Subject {
+  const release = notification.release ?? config.release;
+  const all = notification.dists.map((dist) => distOf(dist, release, notification, config));
+  const dists = notification.dist === null ? all : [distOf(notification.dist, release, notification, config)];
+  const title = titleOf(notification, release);
+  return { id: createHash('sha256').update(JSON.stringify([config.repository.toLowerCase(), title])).digest('hex').slice(0, 32), title, release, dists, all };
+}
+
+/** Which documents must be told in order: known before anything of the configuration is looked up. */
+export const orderOf = (notification: Notification): string => JSON.stringify([notification.kind, notification.component, notification.version, notification.release]);

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the build agent leaves for the notifier, and that nothing of it can be in a build's way.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build/notifications.js';
+import { LogTails } from '../../agents/build/log-tails.js';
+import { Outbox } from '../../agents/build/outbox.js';
+import { checkNotification, type Notification } from '../../agents/shared/formats/notification.js';
+import type { LineSink } from '../../agents/build/logged-program.js';
+
+const job = (change: Partial<NotifiedJob> = {}): NotifiedJob => ({
+  job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], current: null, logs: [],
+  evidence: { commit: 'c'.repeat(40) }, uploaded: [], reason: null, ended: null, ...change,
+});
+const finished = (...steps: string[]): NotifiedJob['finished'] => ['fetch', ...steps].map((step) => ({ stage: step.split(' ')[0] as string, dist: step.split(' ')[1] ?? null }));
+const log = (stage: string, dist: string | null): NotifiedJob['logs'][number] => ({ stage, dist, path: 'build-debian/2026-11-22/log_2026-11-22_05-00-00', commit: null });
+
+interface Place {
+  folder: string;
+  lines: string[];
+  outbox(): Outbox;
+  documents(): Notification[];
+}
+function place(t: Test): Place {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-outbox-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const lines: string[] = [];
+  const made: Place = {
+    folder, lines,
+    outbox: () => new Outbox({ outbox: join(folder, 'outbox'), told: join(folder, 'told'), report: (line) => lines.push(line) }),
+    documents: () => readdirSync(join(folder, 'outbox')).sort().map((name) => checkNotification(JSON.parse(readFileSync(join(folder, 'outbox', name), 'utf8')))),
+  };
+  made.outbox().consider([]);
+  return made;
+}
+const events = (documents: readonly Notification[]): string[] => documents.map(({ event, dist, repository }) => [event, dist ?? '*', ...(repository === null ? [] : [repository])].join(' '));
+
+void t.test('a job that goes well is told at each of its moments, once', (t) => {
+  const { outbox, documents } = place(t);
+  const one = outbox();
+  const moments: NotifiedJob[] = [
+    job({ current: { stage: 'fetch', dist: null } }), job({ finished: finished(), current: { stage: 'build', dist: 'bookworm' } }), job({ finished: finished('build bookworm'), current: { stage: 'sign', dist: 'bookworm' } }),
+    job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm'), current: { stage: 'build', dist: 'trixie' }, uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }] }),
+    job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm', 'build trixie', 'sign trixie', 'publish trixie'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }, { dist: 'trixie', suite: 'trixie-current-testing' }] }),
+  ];
+  for (const moment of moments) for (let times = 0; times < 3; times++) one.consider([moment]);
+  const expected = ['building bookworm', 'built bookworm', 'uploaded bookworm current-testing', 'building trixie', 'built trixie', 'uploaded trixie current-testing'];
+  t.strictSame(events(documents()), expected);
+  outbox().consider(moments.slice(-1));
+  t.strictSame(events(documents()), expected, 'also after a restart');
+  t.end();
+});
+
+void t.test('chains that run side by side are told as each goes', (t) => {
+  const { outbox, documents } = place(t);
+  const one = outbox();
+  const running = [{ stage: 'build', dist: 'bookworm' }, { stage: 'build', dist: 'trixie' }];
+  one.consider([job({ finished: finished(), running, reasons: [] })]);
+  const reasons = [{ stage: 'build', dist: 'trixie', code: 'BUILD_FAILED', detail: 'it ended with 2' }];
+  one.consider([job({ finished: finished(), running: running.slice(0, 1), reasons, logs: [log('build', 'trixie')] })]);
+  one.consider([job({ finished: finished('build bookworm'), running: [], reasons, logs: [log('build', 'trixie')] })]);
+  t.strictSame(events(documents()), ['building bookworm', 'building trixie', 'failed trixie', 'built bookworm']);
+  t.end();
+});
+
+void t.test('a second failure after a retry is told, and the new beginning before it', (t) => {
+  const { outbox, documents } = place(t);
+  const one = outbox();
+  const building = { finished: finished(), current: { stage: 'build', dist: 'bookworm' } };
+  const reason = { code: 'BUILD_FAILED', detail: 'it ended with 2' };
+  one.consider([job({ ...building, logs: [log('build', 'bookworm')] })]);
+  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm')], state: 'failed', reason, ended: '2026-11-22T05:00:00.000Z' })]);
+  one.consider([job({ ...building, logs: [log('build', 'bookworm'), log('build', 'bookworm')] })]);
+  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm'), log('build', 'bookworm')], state: 'failed', reason, ended: '2026-11-22T06:00:00.000Z' })]);
+  t.strictSame(events(documents()), ['building bookworm', 'failed bookworm', 'building bookworm', 'failed bookworm']);
+  t.equal(new Set(documents().map((document) => document.key)).size, 4);
+  t.end();
+});
+
+void t.test('what fails in fetching is told of the whole job, what fails in publishing as an upload', (t) => {
+  const over = { state: 'failed', ended: '2026-11-22T05:00:00.000Z' };
+  t.strictSame(earnedBy(job({ ...over, reason: { code: 'TAG_MOVED', detail: 'x' }, evidence: null }), new Set()).map(({ event, dist }) => [event, dist]), [['failed', null]]);
+  t.strictSame(earnedBy(job({ ...over, reason: { code: 'UPLOAD_FAILED', detail: 'x' }, finished: finished('build bookworm', 'sign bookworm') }), new Set(['building bookworm 0', 'built bookworm'])).map(({ event }) => event), ['built', 'upload-failed']);
+  t.end();
+});
+
+void t.test('a promotion is an upload and nothing else', (t) => {
+  const uploaded = [{ dist: 'bookworm', suite: 'bookworm-current' }];
+  t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [], finished: [], uploaded }), new Set()).map(({ event, repository }) => [event, repository]), [['uploaded', 'current']]);
+  t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [{ stage: 'publish', dist: 'bookworm', code: 'TOO_YOUNG', detail: 'x' }] }), new Set()).map(({ event }) => event), ['upload-failed']);
+  t.end();
+});
+
+void t.test('the key of a fact is the same after a kill, and another in another environment', (t) => {
+  const [earned] = earnedBy(job({ current: { stage: 'build', dist: 'bookworm' } }), new Set());
+  if (earned === undefined) return t.end();
+  const key = (change: Partial<NotifiedJob>): string => notificationOf(job(change), earned, new Date()).key;
+  t.equal(key({}), key({ logs: [log('build', 'bookworm')] }));
+  t.not(key({}), key({ env: 'fedora' }));
+  t.end();
+});
+
+void t.test('a farm that gets its first notifier does not announce its past', (t) => {
+  const { folder, outbox, documents } = place(t);
+  rmSync(join(folder, 'told'), { recursive: true });
+  const past = job({ job: 'hello-1.0-1-aaaaaaaaaaaa', state: 'failed', reason: { code: 'BUILD_FAILED', detail: 'x' }, ended: '2026-11-01T05:00:00.000Z' });
+  outbox().consider([past, job({ current: { stage: 'build', dist: 'bookworm' } })]);
+  outbox().consider([past]);
+  t.strictSame(events(documents()), ['building bookworm']);
+  t.end();
+});
+
+void t.test('an outbox that cannot be written fails nothing, is said once, and is made good', (t) => {
+  const { folder, outbox, lines, documents } = place(t);
+  rmSync(join(folder, 'outbox'), { recursive: true });
+  writeFileSync(join(folder, 'outbox'), 'in the way');
+  const one = outbox();
+  const moment = job({ current: { stage: 'build', dist: 'bookworm' } });
+  for (let times = 0; times < 5; times++) one.consider([moment]);
+  t.equal(lines.length, 1);
+  t.match(lines[0], /^outbox: /);
+  rmSync(join(folder, 'outbox'));
+  one.consider([moment]);
+  t.strictSame(events(documents()), ['building bookworm']);
+  t.end();
+});
+
+void t.test('old documents go after thirty days', (t) => {
+  const { folder, outbox, documents } = place(t);
+  const one = outbox();
+  one.consider([job({ finished: finished(), running: [{ stage: 'build', dist: 'bookworm' }, { stage: 'build', dist: 'trixie' }], reasons: [] })]);
+  const [first] = readdirSync(join(folder, 'outbox')).sort();
+  const old = new Date(Date.now() - 31 * 24 * 3600_000);
+  utimesSync(join(folder, 'outbox', first ?? ''), old, old);
+  one.prune();
+  t.strictSame(events(documents()), ['building trixie']);
+  t.end();
+});
+
+void t.test('the last lines of a failed step go along', (t) => {
+  const said: string[] = [];
+  const sink: LineSink = { say: (text) => void said.push(text), tool: (line) => said.push(line.toString()) > 0, drained: async () => undefined, whenFailed: new Promise(() => undefined) };
+  const tails = new LogTails();
+  const remembered = tails.remember(sink, 'a', 'build', 'bookworm');
+  for (let n = 0; n < 100; n++) remembered.tool(Buffer.from(`line ${n}`));
+  remembered.say('the end');
+  t.equal(said.length, 101);
+  t.equal(tails.of('a', 'build', 'bookworm')?.split('\n').length, 30);
+  t.match(tails.of('a', 'build', 'bookworm'), /^line 71\n[^]*line 99\nthe end$/);
+  t.equal(tails.of('a', 'build', 'trixie'), null);
+  t.end();
+});

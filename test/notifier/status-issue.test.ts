@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One issue for a component's version, its comments, labels and commands.
+import t from 'tap';
+import { account, bodies, commitId, notification, place } from './notifying.js';
+
+void t.test('a build from beginning to stable has one issue, with the labels of each moment', async (t) => {
+  const { put, drain, onlyIssue } = await place(t);
+  const moments: [Parameters<typeof notification>[0], string[]][] = [
+    [{ event: 'building' }, ['r4.3-vm-bookworm-building']],
+    [{ event: 'failed' }, ['r4.3-vm-bookworm-failed']],
+    [{ event: 'building', job: 'hello-1.2-3-2' }, ['r4.3-vm-bookworm-building']],
+    [{ event: 'built' }, []],
+    [{ event: 'uploaded', repository: 'current-testing' }, ['r4.3-vm-bookworm-cur-test']],
+    [{ event: 'building', dist: 'trixie' }, ['r4.3-vm-bookworm-cur-test', 'r4.3-vm-trixie-building']],
+    [{ event: 'uploaded', dist: 'trixie', repository: 'security-testing' }, ['r4.3-vm-bookworm-cur-test', 'r4.3-vm-trixie-sec-test']],
+    [{ event: 'uploaded', repository: 'current' }, ['r4.3-stable', 'r4.3-vm-bookworm-stable', 'r4.3-vm-trixie-sec-test']],
+  ];
+  for (const [event, labels] of moments) {
+    put(notification(event));
+    await drain();
+    t.strictSame(onlyIssue().labels.toSorted(), labels, JSON.stringify(event));
+  }
+  t.equal(onlyIssue().title, 'hello 1.2-3 (r4.3)');
+  t.equal(onlyIssue().comments.length, 5, 'building has no comment, all else has one');
+  t.match(bodies(onlyIssue())[0], /`hello-1.2-3` for vm bookworm failed to build \(\[build log\]\(https:\/\/github\.example\/example\/build-logs\/blob\/b{40}\/build-debian\/2026-11-22\/log_2026-11-22_05-00-00\)\)/);
+});
+
+void t.test('the body has the lines to sign, with the commit that was built', async (t) => {
+  const { put, drain, onlyIssue } = await place(t);
+  put(notification());
+  await drain();
+  const { body } = onlyIssue();
+  t.match(body, `\`Upload-component r4.3 hello ${commitId} current vm-bookworm,vm-trixie\``);
+  t.match(body, `\`Upload-component r4.3 hello ${commitId} security-testing vm-bookworm,vm-trixie\``);
+  t.match(body, `[\`${commitId}\`](https://github.example/example/hello/commit/${commitId})`);
+});
+
+void t.test('the lines to sign follow the commit, and what people wrote around them stays', async (t) => {
+  const { put, drain, onlyIssue } = await place(t);
+  put(notification());
+  await drain();
+  onlyIssue().body = `Look here first.\r\n\r\n${onlyIssue().body}`;
+  const other = 'd'.repeat(40);
+  put(notification({ event: 'built', commit: other }));
+  await drain();
+  const { body } = onlyIssue();
+  t.match(body, /^Look here first\./);
+  t.match(body, `Upload-component r4.3 hello ${other} current`);
+  t.notMatch(body, `Upload-component r4.3 hello ${commitId}`);
+});
+
+void t.test('two environments keep their commands side by side in one issue', async (t) => {
+  const { put, drain, onlyIssue, folder } = await place(t);
+  put(notification());
+  await drain();
+  put(notification({ env: 'fedora', dist: 'fc41', dists: ['fc41'] }));
+  await drain({ state: `${folder}/another-vm` });
+  t.match(onlyIssue().body, 'current vm-bookworm,vm-trixie');
+  t.match(onlyIssue().body, 'current host-fc41');
+});
+
+void t.test('a closed issue is found', async (t) => {
+  const { put, drain, onlyIssue, folder } = await place(t);
+  put(notification());
+  await drain();
+  onlyIssue().state = 'closed';
+  put(notification({ event: 'built' }));
+  await drain({ state: `${folder}/lost-its-state` });
+  t.equal(onlyIssue().comments.length, 1);
+});
+
+void t.test('an issue behind the newest thousand is found', async (t) => {
+  const { put, drain, status, github, folder } = await place(t);
+  put(notification());
+  await drain();
+  for (let n = 0; n < 1100; n++) github.store.addIssue(status, { title: `other ${n}`, author: account });
+  put(notification({ event: 'built' }));
+  await drain({ state: `${folder}/lost-its-state` });
+  t.equal(status.issues.length, 1101);
+  t.equal(status.issues[0]?.comments.length, 1);
+});
+
+void t.test('an issue that somebody else opened with our marker and title is not ours', async (t) => {
+  const { put, drain, status, github, folder } = await place(t);
+  put(notification());
+  await drain();
+  const [ours] = status.issues;
+  status.issues.length = 0;
+  github.store.addIssue(status, { title: ours?.title ?? '', body: ours?.body ?? '', author: 'mallory' });
+  put(notification({ event: 'built' }));
+  await drain({ state: `${folder}/lost-its-state` });
+  t.equal(status.issues.length, 2);
+  t.equal(status.issues[0]?.comments.length, 0);
+  t.equal(status.issues[1]?.author, account);
+});
+
+void t.test('a deleted issue is made again', async (t) => {
+  const { put, drain, status } = await place(t);
+  put(notification());
+  await drain();
+  status.issues.length = 0;
+  status.gone.add(1);
+  put(notification({ event: 'built' }));
+  await drain();
+  t.equal(status.issues.length, 1);
+  t.equal(status.issues[0]?.number, 2);
+  t.equal(status.issues[0]?.comments.length, 1);
+});
+
+void t.test('two notifiers that made an issue at the same moment keep the older one', async (t) => {
+  const { put, drain, status, github, folder } = await place(t);
+  put(notification());
+  github.lag = 3;
+  await drain();
+  // The other one looked before ours showed up.
+  await drain({ state: `${folder}/another-vm` });
+  github.lag = 0;
+  put(notification({ event: 'built' }));
+  await drain({ state: `${folder}/another-vm` });
+  t.strictSame(status.issues.map((issue) => issue.state), ['open', 'closed']);
+  t.equal(status.issues[0]?.comments.length, 1);
+  t.equal(status.issues[1]?.stateReason, 'not_planned');
+});
+
+void t.test('labels that somebody took away come back, labels of others stay', async (t) => {
+  const { put, drain, onlyIssue } = await place(t);
+  put(notification({ event: 'uploaded' }));
+  await drain();
+  onlyIssue().labels = ['buggy', 'r4.3-vm-bookworm-building'];
+  put(notification({ event: 'built', dist: 'trixie' }));
+  await drain();
+  t.strictSame(onlyIssue().labels.toSorted(), ['buggy', 'r4.3-vm-bookworm-cur-test']);
+});
+
+void t.test('a failure before any distribution marks all of them', async (t) => {
+  const { put, drain, onlyIssue } = await place(t);
+  put(notification({ event: 'failed', dist: null, commit: null, reason: { code: 'BAD_SIGNATURE', detail: 'the tag is not signed' } }));
+  await drain();
+  t.strictSame(onlyIssue().labels, ['r4.3-vm-bookworm-failed', 'r4.3-vm-trixie-failed']);
+  t.match(bodies(onlyIssue())[0], 'for vm bookworm, trixie failed to build');
+  t.match(bodies(onlyIssue())[0], 'Reason: `BAD_SIGNATURE` `the tag is not signed`');
+});
+
+void t.test('templates and images have upstream\'s titles and labels', async (t) => {
+  const { put, drain, status } = await place(t);
+  put(notification({ kind: 'template', component: 'fedora-41', version: '4.3.0-202611220500', event: 'uploaded', repository: 'templates-itl-testing' }));
+  put(notification({ kind: 'template', component: 'fedora-41', version: '4.3.0-202611220500', event: 'uploaded', repository: 'templates-itl' }));
+  put(notification({ kind: 'iso', component: 'iso', version: '4.3.0-rc1', event: 'uploaded', repository: 'iso-testing', dists: [], dist: null }));
+  await drain();
+  t.strictSame(status.issues.map((issue) => [issue.title, issue.labels]), [['qubes-template-fedora-41 4.3.0-202611220500 (r4.3)', ['r4.3-stable']], ['iso 4.3.0-rc1 (r4.3)', ['r4.3-testing']]]);
+  t.match(status.issues[0]?.body, '`Upload-template r4.3 fedora-41 4.3.0-202611220500 templates-itl`');
+});
