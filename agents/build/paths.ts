@@ -18,6 +18,8 @@ export interface Paths {
   answers: string;
   apt: string;
   dnf: string;
+  /** a folder for each engine that publishes itself */
+  enginesOwn: string;
   /** where engines are looked for, the template's before the VM's own */
   engines: string[];
   status: string;
@@ -42,6 +44,7 @@ export function pathsUnder(root = ''): Paths {
     answers: join(state, 'spool/answers'),
     apt: join(state, 'apt'),
     dnf: join(state, 'dnf'),
+    enginesOwn: join(state, 'engines'),
     engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
