@@ -15,6 +15,7 @@ import { proxyEnvironment } from './program.js';
 export interface EngineOptions {
   /** argv of the engine without the document */
   engine: readonly string[];
+  packages: 'deb' | 'rpm';
   /** the job's folder: `source` is read */
   folder: string;
   work: string;
@@ -72,7 +73,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
   if (fields.stage === 'build') rmSync(state, { recursive: true, force: true });
   for (const folder of [output, join(work, 'engine'), state, options.cache]) makeFolder(folder);
   const document: EngineJob = {
-    format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist,
+    format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
     source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit },
     sourceTree: join(options.folder, 'source'), sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
     ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),

@@ -16,6 +16,8 @@ export interface EngineJob {
   version: string;
   env: string;
   dist: string;
+  /** the kind that is expected */
+  packages: 'deb' | 'rpm';
   /** what was verified, for an engine that records it or looks once more */
   source: { url: string; tag: string; tagObject: string; commit: string };
   /** the verified tree; the engine does not write there */
@@ -119,7 +121,7 @@ export const checkFailure = checkWith<EngineFailure>({
 export const checkEngineJob = checkWith<EngineJob>({
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'source', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
+  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'source', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
   properties: {
     format: { const: 'build-infra/engine-job@1' },
     stage: { enum: ['build', 'sign', 'publish'] },
@@ -128,6 +130,7 @@ export const checkEngineJob = checkWith<EngineJob>({
     version: { type: 'string' },
     env: { type: 'string', pattern: plainNamePattern },
     dist: { type: 'string', pattern: plainNamePattern },
+    packages: { enum: ['deb', 'rpm'] },
     source: {
       type: 'object',
       additionalProperties: false,

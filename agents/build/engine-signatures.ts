@@ -83,7 +83,7 @@ async function verifyRpms(check: SignedCheck): Promise<void> {
   const sourceNames = sources.map((one) => `${one.name}-${one.version}-${one.release}.src.rpm`);
   const orphan = packages.find((one) => !one.isSource && !sourceNames.includes(one.sourceRpm));
   if (orphan !== undefined) throw new Refusal('BAD_ARTIFACT', `${orphan.name} was not built from ${sourceNames.join(' or ')}`);
-  await verifyPackages(signed, frozen, names, key, work);
+  await verifyPackages(signed, frozen, names, key, work, 2);
   for (const { name, sha256 } of files.filter((file) => !file.name.endsWith('.rpm'))) {
     if (!name.endsWith('.buildinfo')) throw new Refusal('BAD_ARTIFACT', `${name} is no part of an upload of rpm packages`);
     if (hashFile(signed, name).sha256 === sha256) continue;

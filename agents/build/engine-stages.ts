@@ -20,7 +20,6 @@ import { rootEnvironment } from './program.js';
 import { signedFolder, writeGpgJob } from './signed-files.js';
 
 export interface EngineSigning extends EngineOptions {
-  kind: 'deb' | 'rpm';
   gpg: string;
   signingKey: string;
   publicKey: { path: string; text: string };
@@ -75,7 +74,7 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
   const frozen = frozenFiles(job, dist);
   if (existsSync(signed)) {
     log.say('the signed files are there from before');
-    await verifySignedByEngine(options.kind, checkOf(job, dist, signed, options));
+    await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
     return signedFiles(signed, frozen);
   }
   const part = `${signed}.part`;
@@ -87,7 +86,7 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
     const strange = artifacts.find((file) => !frozen.some((built) => built.name === file.name));
     if (strange !== undefined || artifacts.length !== frozen.length) throw new Refusal('BAD_ARTIFACT', `the engine signed ${strange === undefined ? 'not everything' : strange.name}: exactly what was built is signed`);
     freezeAnnounced(output, part, artifacts);
-    await verifySignedByEngine(options.kind, checkOf(job, dist, part, options));
+    await verifySignedByEngine(options.packages, checkOf(job, dist, part, options));
   }));
   renameDurably(part, signed);
   return signedFiles(signed, frozen);
@@ -105,7 +104,7 @@ export function refuseOtherPublished(job: Job, dist: string, files: readonly Has
 
 /** @throws Refusal what the engine says, ENGINE_FAILED, ALREADY_PUBLISHED, BAD_ARTIFACT, BAD_SIGNATURE, READ_BACK_FAILED */
 export async function publishWithEngine(job: Job, dist: string, options: EnginePublishing, log: LineSink): Promise<Job['uploaded'][number]> {
-  const { kind, repository } = options;
+  const { packages: kind, repository } = options;
   const signed = signedFolder(options.folder, dist);
   const files = signedFiles(signed, frozenFiles(job, dist));
   refuseOtherPublished(job, dist, files, options.jobs);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm <job document>` is an engine (docs/engines.md).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
@@ -15,6 +15,7 @@ import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
+import { runEngine as runBuilderEngine } from './qubesbuilder-engine/engine.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { startPoller } from './poller.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
@@ -88,7 +89,7 @@ async function serve(): Promise<void> {
   report(`build-infra agent of ${config.vm}: ready`);
 }
 
-const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine]]);
+const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
 const [mode, name = '', document] = process.argv.slice(2);
 const engine = mode === 'engine' ? engines.get(name) : undefined;
 if (engine !== undefined && document !== undefined) {
@@ -96,6 +97,6 @@ if (engine !== undefined && document !== undefined) {
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm JOB-DOCUMENT]');
+  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT]');
   process.exitCode = 2;
 }

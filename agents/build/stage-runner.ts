@@ -102,11 +102,11 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
 }
 
 function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
-  return { engine: [engineProgram(paths.engines, distribution.engine)], folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
+  return { engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
 }
 
 function engineSigning(distribution: Distribution, folder: string, options: StageOptions): EngineSigning {
-  return { ...engineOptions(distribution, folder, options), kind: distribution.packages, gpg: options.paths.gpg, signingKey: options.config.signingKey, publicKey: publicKey(options) };
+  return { ...engineOptions(distribution, folder, options), gpg: options.paths.gpg, signingKey: options.config.signingKey, publicKey: publicKey(options) };
 }
 
 async function publish(job: Job, distribution: Distribution, jobFolder: string, log: LineSink, options: StageOptions): Promise<Job['uploaded'][number]> {

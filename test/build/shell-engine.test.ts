@@ -55,7 +55,7 @@ ${script}
 `, { mode: 0o755 });
   const job = { job: 'hello-1-aaaaaaaaaaaa', component: 'hello', version: '1', env: 'debian', sourceDateEpoch: 1, evidence: { url: '', tag: 'v1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) } } as unknown as Job;
   const log = new Lines();
-  const options = { engine: [engine], folder: place.make('job'), work: place.make('work'), cache: place.make('cache'), buildSeconds: 60, engineOptions: undefined };
+  const options = { engine: [engine], packages: 'deb' as const, folder: place.make('job'), work: place.make('work'), cache: place.make('cache'), buildSeconds: 60, engineOptions: undefined };
   let line = '';
   const note = (error: unknown): never => {
     line = String((error as Error).message);
