@@ -112,7 +112,7 @@ export class Forge {
   }
 
   remove(name: string): void {
-    rmSync(join(this.folder, `${name}.git`), { recursive: true });
+    rmSync(join(this.folder, `${name}.git`), { recursive: true, force: true });
   }
 
   create(name: string): TestRepository {
