@@ -55,20 +55,20 @@ function putBack(dir: ArtifactsDir, from: string): string[] {
 }
 
 async function build(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: LineSink): Promise<HashedFile[]> {
-  await runQb(qb, ['fetch'], { timeoutMs: fetchMs, code: 'FETCH_FAILED', distribution: false }, log);
+  await runQb(qb, ['fetch'], { timeoutMs: fetchMs, failed: (why) => new Refusal('FETCH_FAILED', why), distribution: false }, log);
   const commit = dir.fetchedCommit();
   if (commit !== job.source.commit) throw new Refusal('OTHER_COMMIT', `${job.source.tag} is the commit ${job.source.commit}, the builder fetched ${printable(commit).slice(0, 80)}`);
   refuseOtherVersion(job.version, dir.versionRelease());
   refuseOtherTree(job.sourceTree, dir.sources);
   log.say(`the builder fetched ${commit}, every file as verified`);
-  await runQb(qb, ['prep', 'build'], { timeoutMs: job.buildSeconds * 1000, code: 'BUILD_FAILED' }, log);
+  await runQb(qb, ['prep', 'build'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log);
   refuseOtherVersion(job.version, dir.versionRelease());
   return takeInto(job.output, dir.built, dir.builtFiles());
 }
 
 async function sign(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: LineSink): Promise<HashedFile[]> {
   const names = putBack(dir, job.artifacts as string);
-  await runQb(qb, ['sign'], { timeoutMs: signMs, code: 'SIGN_FAILED' }, log);
+  await runQb(qb, ['sign'], { timeoutMs: signMs, failed: (why) => new Refusal('SIGN_FAILED', why) }, log);
   return takeInto(job.output, dir.built, names);
 }
 
@@ -92,13 +92,13 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
       rmSync(dir.stage('publish'), { recursive: true, force: true });
       await repositories.copy();
       pointTo(repositories.next);
-      await runQb(qb, ['publish'], { timeoutMs: publishMs, code: 'PUBLISH_FAILED' }, log);
+      await runQb(qb, ['publish'], { timeoutMs: publishMs, failed: (why) => new Refusal('PUBLISH_FAILED', why) }, log);
       if (!dir.publishedTo().includes(options.repository)) throw new Refusal('PUBLISH_FAILED', `the builder ended well and did not publish to ${options.repository}: its log says what it skipped`);
       repositories.become();
       writeFileSync(done, '');
     }
     pointTo(repositories.folder);
-    await runQb(qb, ['upload'], { timeoutMs: uploadMs, code: 'UPLOAD_FAILED' }, log);
+    await runQb(qb, ['upload'], { timeoutMs: uploadMs, failed: (why) => new Refusal('UPLOAD_FAILED', why) }, log);
     const index = join(repositories.folder, release, path, kind === 'deb' ? join('dists', suiteOf(options)) : 'repodata');
     if (!existsSync(join(index, indexNames[kind]))) throw new Refusal('PUBLISH_FAILED', `the builder left no ${indexNames[kind]}`);
     return { files: takeInto(job.output, index, [indexNames[kind]]), published: kind === 'deb' ? { path, suite: suiteOf(options) } : { path } };

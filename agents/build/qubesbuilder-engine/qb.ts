@@ -50,8 +50,8 @@ export async function makeHome(home: string, job: EngineJob): Promise<void> {
   await runProgram(['gpg', '--homedir', join(home, '.gnupg'), '--batch', '--no-autostart', '--import', '--', job.signing.publicKey], { timeoutMs: 60_000, env: { HOME: home } });
 }
 
-/** @throws Refusal `code` unless it ends with 0; TIMED_OUT, OUTPUT_LIMIT */
-export async function runQb(qb: QbOptions, stages: readonly string[], limits: { timeoutMs: number; code: string; distribution?: boolean }, log: LineSink): Promise<void> {
+/** @throws Refusal what `failed` makes, unless it ends with 0; TIMED_OUT, OUTPUT_LIMIT */
+export async function runQb(qb: QbOptions, stages: readonly string[], limits: { timeoutMs: number; failed: (why: string) => Refusal; distribution?: boolean }, log: LineSink): Promise<void> {
   const { job, options, home } = qb;
   const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home };
   if (process.env['BUILD_INFRA_JOB'] !== undefined) env['BUILD_INFRA_JOB'] = process.env['BUILD_INFRA_JOB'];
@@ -60,5 +60,5 @@ export async function runQb(qb: QbOptions, stages: readonly string[], limits: { 
     env['RSYNC_RSH'] = `ssh -F ${job.repository.sshConfig} -o BatchMode=yes${port === '' ? '' : ` -p ${port}`}`;
   }
   const status = await runLogged(qbCommand(qb, stages, limits.distribution ?? true), log, { cwd: options.builder, timeoutMs: limits.timeoutMs, env });
-  if (status !== 0) throw new Refusal(limits.code, `qb package ${stages.join(' ')} ended with ${status}; its log says why`);
+  if (status !== 0) throw limits.failed(`qb package ${stages.join(' ')} ended with ${status}; its log says why`);
 }
