@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One call of an engine: its document, its folders, its log, and what it says of its end (docs/engines.md). Every word of it is untrusted.
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
 import { readDocument, type Check } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
+import { contained } from './contained-program.js';
 import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineJob } from './engine-contract.js';
+import { sayIfFull } from './free-room.js';
 import { freezeFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
 import { runLogged, type LineSink } from './logged-program.js';
@@ -30,10 +33,6 @@ export type StageFields = Pick<EngineJob, 'stage' | 'artifacts' | 'signing' | 's
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
 const agentsCodes = new Set(['FAULT', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
-
-/** Whatever an engine starts is in a process space of its own: it ends with the engine, and the engine with the agent. What it mounts is gone then, too. The shell is
- * there so that the engine is no init, whom signals do not reach. */
-const ownProcesses = ['unshare', '--pid', '--fork', '--kill-child=KILL', '--mount-proc', '--', 'sh', '-c', '"$@"; exit $?', 'sh'];
 
 export function engineState(jobFolder: string, dist: string): string {
   return join(jobFolder, 'engine', dist);
@@ -69,8 +68,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
   const work = join(options.work, job.job, dist);
   const output = join(work, 'output');
   const state = engineState(options.folder, dist);
-  rmSync(work, { recursive: true, force: true });
-  if (fields.stage === 'build') rmSync(state, { recursive: true, force: true });
+  for (const left of fields.stage === 'build' ? [work, state] : [work]) await rm(left, { recursive: true, force: true });
   for (const folder of [output, join(work, 'engine'), state, options.cache]) makeFolder(folder);
   const document: EngineJob = {
     format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
@@ -81,7 +79,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
   const documentPath = join(work, 'engine-job.json');
   writeFileSync(documentPath, JSON.stringify(document, null, 1));
   try {
-    const status = await runLogged([...ownProcesses, ...options.engine, documentPath], log, {
+    const status = await runLogged(await contained([...options.engine, documentPath]), log, {
       timeoutMs: limits.timeoutMs, env: { ...proxyEnvironment(), ...limits.env }, label: `engine for ${dist}, ${fields.stage}`,
     });
     if (status === 1 && existsSync(join(output, 'failure.json'))) {
@@ -92,7 +90,10 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
     }
     if (status !== 0) throw new Refusal('ENGINE_FAILED', `the engine for ${dist} ended with ${status}`);
     return await take(output, readSaid(output, 'artifacts.json', checkArtifacts));
+  } catch (error) {
+    throw sayIfFull(error, work);
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    // Not at once: other steps go on meanwhile, and what was just ended may still have been writing.
+    await rm(work, { recursive: true, force: true, maxRetries: 10 });
   }
 }

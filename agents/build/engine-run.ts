@@ -8,6 +8,7 @@ import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob, type EngineStage } from './engine-contract.js';
+import { sayIfFull } from './free-room.js';
 import type { LineSink } from './logged-program.js';
 
 /** `==` begins a line of ours: a tool that begins its own so, or with an escape sequence that is taken away later, gets a space before it. */
@@ -16,7 +17,7 @@ export function toolLine(line: Buffer): Buffer {
 }
 
 /** Lines to stdout; waits where the agent does not take them. */
-const toStdout: LineSink = {
+export const toStdout: LineSink = {
   say: (text) => void process.stdout.write(`== ${printable(text)}\n`),
   tool: (line) => process.stdout.write(toolLine(line)),
   drained: () => (process.stdout.writableNeedDrain ? new Promise((resolve) => process.stdout.once('drain', resolve)) : Promise.resolve()),
@@ -41,7 +42,10 @@ export async function runEngineOn(documentPath: string, work: (job: EngineJob, l
     const artifacts = await work(job, toStdout);
     writeDurably(join(job.output, 'artifacts.json'), JSON.stringify(artifacts));
     return 0;
-  } catch (error) {
+  } catch (plain) {
+    const error = job === undefined || !existsSync(job.work) ? plain : sayIfFull(plain, job.work);
+    // First, so that there is room to say why.
+    if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
     if (!(error instanceof Refusal) || job === undefined) {
       toStdout.say(`fault: ${String((error as Error).stack ?? error)}`);
       return 2;
@@ -51,6 +55,6 @@ export async function runEngineOn(documentPath: string, work: (job: EngineJob, l
     writeDurably(join(job.output, 'failure.json'), JSON.stringify(failure));
     return 1;
   } finally {
-    if (job !== undefined && existsSync(job.work)) rmSync(job.work, { recursive: true, force: true });
+    if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
   }
 }

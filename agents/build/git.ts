@@ -97,7 +97,7 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
   await initRepository(folder);
   const refspec = `+refs/tags/${tag}:refs/build-infra/tag`;
   await runProgram(['prlimit', `--fsize=${fetchLimitBytes}`, '--', ...gitIn(repository, 'fetch', '--quiet', '--no-tags', '--depth=1', '--no-write-fetch-head',
-    '--no-recurse-submodules', '--no-auto-maintenance', '--', url, refspec)], { env: gitEnvironment(forge), timeoutMs: forge.timeoutMs }).catch(reachable);
+    '--no-recurse-submodules', '--no-auto-maintenance', '--', url, refspec)], { env: gitEnvironment(forge), isTool: true, timeoutMs: forge.timeoutMs }).catch(reachable);
   const object = (await runProgram(gitIn(repository, 'rev-parse', '--verify', 'refs/build-infra/tag'), { env: gitEnvironment(), timeoutMs: 30_000 })).toString('utf8').trim();
   if (!matches(objectIdPattern, object)) throw new Error('git names no object id');
   return { repository, object };

@@ -5,9 +5,10 @@ import type { HashedFile } from '../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
 import { Refusal } from '../shared/refusal.js';
 import type { Component, Config } from './config.js';
+import { configurationDigests, type ConfigurationDigests } from './job-configuration.js';
 import type { Signer } from './tag-verification.js';
 
-export const jobFormat = 'build-infra/job@1';
+export const jobFormat = 'build-infra/job@2';
 
 export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'refused';
 export const stages = ['fetch', 'build', 'sign', 'publish'] as const;
@@ -42,6 +43,22 @@ export interface Evidence {
 export interface StepResult extends Step {
   started: string;
   ended: string;
+  /** of the time between, seconds in which a tool or an engine did its own work (docs/life-of-a-build.md, "Overhead"); null where it was not measured */
+  commandSeconds: number | null;
+}
+
+/** Why a chain, or the fetch where `dist` is null, does not go on just now. */
+export interface Waiting {
+  dist: string | null;
+  code: string;
+  detail: string;
+  since: string;
+}
+
+/** Why a chain is over without being done; the fetch where `dist` is null, and with it every chain. */
+export interface ChainReason extends Step {
+  code: string;
+  detail: string;
 }
 
 export interface Job {
@@ -58,10 +75,13 @@ export interface Job {
   dists: string[];
   created: string;
   state: JobState;
-  /** the step that runs, or runs next */
-  current: (Step & { started: string }) | null;
-  /** why the step does not go on just now */
-  waiting: { code: string; detail: string; since: string } | null;
+  /** 0 is usual; a higher one goes before waiting steps of a lower one */
+  priority: number;
+  /** digests of the configuration that it was made for; null in documents of earlier releases */
+  configuration: ConfigurationDigests | null;
+  /** the steps that run, each in a chain of its own */
+  running: (Step & { started: string })[];
+  waiting: Waiting[];
   finished: StepResult[];
   logs: JobLog[];
   evidence: Evidence | null;
@@ -70,6 +90,9 @@ export interface Job {
   artifacts: { dist: string; files: HashedFile[] }[];
   /** what `done` rests on: files read back from the public repository */
   uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** of every chain that is over and not done */
+  reasons: ChainReason[];
+  /** of them the one that says how the job ended */
   reason: { code: string; detail: string } | null;
   ended: string | null;
 }
@@ -102,32 +125,45 @@ export function newJob(config: Config, component: Component, found: { tag: strin
     dists: config.distributions.map((distribution) => distribution.name),
     created: now.toISOString(),
     state: 'queued',
-    current: null,
-    waiting: null,
+    priority: 0,
+    configuration: configurationDigests(config, component),
+    running: [],
+    waiting: [],
     finished: [],
     logs: [],
     evidence: null,
     sourceDateEpoch: null,
     artifacts: [],
     uploaded: [],
+    reasons: [],
     reason: null,
     ended: null,
   };
 }
 
-/** All steps of a job in order. */
-export function stepsOf(job: Job): Step[] {
-  const rest = job.dists.flatMap((dist): Step[] => [{ stage: 'build', dist }, { stage: 'sign', dist }, { stage: 'publish', dist }]);
-  return [{ stage: 'fetch', dist: null }, ...rest];
+const chain = ['build', 'sign', 'publish'] as const;
+
+function isFinished(job: Job, step: Step): boolean {
+  return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
 }
 
-export function sameStep(a: Step, b: Step): boolean {
-  return a.stage === b.stage && a.dist === b.dist;
+/** The fetch (`dist` null) or a chain's next step; undefined when that is finished or given up, or when a chain still waits for the fetch. */
+export function nextStep(job: Job, dist: string | null): Step | undefined {
+  if (job.reasons.some((reason) => reason.dist === null || reason.dist === dist)) return undefined;
+  const fetch: Step = { stage: 'fetch', dist: null };
+  if (!isFinished(job, fetch)) return dist === null ? fetch : undefined;
+  if (dist === null) return undefined;
+  const stage = chain.find((candidate) => !isFinished(job, { stage: candidate, dist }));
+  return stage === undefined ? undefined : { stage, dist };
 }
 
-/** The first step that is not finished, or undefined when all are. */
-export function nextStep(job: Job): Step | undefined {
-  return stepsOf(job).find((step) => !job.finished.some((finished) => sameStep(finished, step)));
+/** The step that stands between a distribution's chain and its end, the fetch too; undefined when the chain is over. */
+export function chainOf(job: Job, dist: string): Step | undefined {
+  return isChainDone(job, dist) ? undefined : nextStep(job, null) ?? nextStep(job, dist);
+}
+
+export function isChainDone(job: Job, dist: string): boolean {
+  return isFinished(job, { stage: 'publish', dist });
 }
 
 export function isOver(job: Job): boolean {

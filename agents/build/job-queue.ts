@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../shared/durable-files.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
+import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
 import { isOver, jobFormat, type Job } from './job-document.js';
 import { compareVersions } from './version-tag.js';
 
@@ -22,7 +23,7 @@ export class JobQueue {
   readonly #jobs = new Map<string, Job>();
   #changed: () => void = () => undefined;
 
-  /** Reads what is there; a job that was running when the agent was killed is queued again, at the step it was in. */
+  /** Reads what is there; a job that was running when the agent was killed is queued again, each chain at the step it was in. */
   constructor(folder: string, highestFolder: string) {
     this.#folder = folder;
     this.#highest = highestFolder;
@@ -31,9 +32,11 @@ export class JobQueue {
     for (const name of readdirSync(folder)) {
       const bytes = matches(jobIdPattern, name) ? readIfThere(join(folder, name, 'job.json')) : undefined;
       if (bytes === undefined) continue;
-      const job = JSON.parse(bytes.toString('utf8')) as Job;
+      const written = JSON.parse(bytes.toString('utf8')) as Job | EarlierJob;
+      const job = written.format === earlierFormat ? convertJob(written) : written;
       if (job.format !== jobFormat || job.job !== name) throw new Error(`${name}/job.json is not a job of this version`);
       if (job.state === 'running') job.state = 'queued';
+      job.running = [];
       this.#jobs.set(name, job);
     }
   }
@@ -48,8 +51,8 @@ export class JobQueue {
   }
 
   /** Whether what was built is still there: old jobs keep only their document. */
-  hasArtifacts(job: Job): boolean {
-    return existsSync(join(this.folderOf(job.job), 'artifacts'));
+  hasArtifacts(job: Job, dist: string): boolean {
+    return existsSync(join(this.folderOf(job.job), 'artifacts', dist));
   }
 
   get(id: string): Job | undefined {

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
-import { Refusal } from '../shared/refusal.js';
+import { printable, Refusal } from '../shared/refusal.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
 import { watchCommands } from './command-spool.js';
 import { readConfig } from './config.js';
@@ -18,6 +18,7 @@ import { pathsUnder } from './paths.js';
 import { runEngine as runBuilderEngine } from './qubesbuilder-engine/engine.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { startPoller } from './poller.js';
+import { runRebuild } from './rebuild.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
 import { statusOf, writeStatus } from './status-file.js';
 import { Trigger, triggerLine } from './trigger.js';
@@ -59,7 +60,14 @@ async function serve(): Promise<void> {
     runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue }),
     cleanUp: (job) => cleanUpJob(job, queue),
   });
-  const tellStatus = (): void => writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
+  const tellStatus = (): void => {
+    try {
+      writeStatus(paths.status, statusOf(queue.all(), started, new Date()));
+    } catch (error) {
+      // A full disk must not keep a job from being done.
+      report(`status.json could not be written: ${printable(String(error))}`);
+    }
+  };
   queue.onChange(() => {
     tellStatus();
     worker.wake();
@@ -90,13 +98,16 @@ async function serve(): Promise<void> {
 }
 
 const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
-const [mode, name = '', document] = process.argv.slice(2);
+const [mode, name = '', document, ...more] = process.argv.slice(2);
 const engine = mode === 'engine' ? engines.get(name) : undefined;
 if (engine !== undefined && document !== undefined) {
   process.exitCode = await engine(document);
+} else if (mode === 'rebuild' && name !== '') {
+  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT]');
+  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...]]');
   process.exitCode = 2;
 }

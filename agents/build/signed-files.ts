@@ -2,6 +2,7 @@
 // Where a job's signed files lie, and what the gpg client is told about the job that it signs for.
 import { join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
+import { expectFarmCalls } from './command-clock.js';
 import type { Job } from './job-document.js';
 
 export interface SignOptions {
@@ -21,5 +22,6 @@ export function signedFolder(jobFolder: string, dist: string): string {
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
   const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
 }

@@ -15,6 +15,7 @@ import type { EngineOptions } from './engine-call.js';
 import { engineProgram } from './engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engine-stages.js';
 import { fetchSource } from './fetch-stage.js';
+import { refuseOtherConfiguration } from './job-configuration.js';
 import { jobIdentity, type Job, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from './logged-program.js';
@@ -38,10 +39,10 @@ function publicKey(options: StageOptions): { path: string; text: string } {
   return { path, text };
 }
 
-/** @throws Refusal NO_DISTRIBUTION: the configuration had it when the job was made */
+/** @throws Refusal DIST_RETIRED: the configuration had it when the job was made */
 function distributionOf(step: Step, config: Config): Distribution {
   const found = config.distributions.find((candidate) => candidate.name === step.dist);
-  if (found === undefined) throw new Refusal('NO_DISTRIBUTION', `${step.dist} is not configured here`);
+  if (found === undefined) throw new Refusal('DIST_RETIRED', `${step.dist}: not a distribution of this VM any more`);
   return found;
 }
 
@@ -50,14 +51,17 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
   return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED */
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED */
 export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
   const { config, paths, queue } = options;
   const folder = queue.folderOf(job.job);
   const component = config.components.find((candidate) => candidate.name === job.component);
-  if (component === undefined || jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
+  if (job.configuration !== null) {
+    refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
+  } else if (component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
     throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
   }
+  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
   switch (step.stage) {
     case 'fetch': {
       const found = await fetchSource(job, component, {
@@ -129,7 +133,7 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
 
 /** Sources can be fetched again from their tag; artifacts and signed files stay as long as the job is not old, the job document for ever. */
 export function cleanUpJob(job: Job, queue: JobQueue): void {
-  const temporary = ['source', 'repository.git', 'debsign.tmp', ...job.dists.map((dist) => `rpmsign-${dist}.tmp`)];
+  const temporary = ['source', 'repository.git', ...job.dists.flatMap((dist) => [`debsign-${dist}.tmp`, `rpmsign-${dist}.tmp`])];
   // What is not done may be tried again from where it was.
   if (job.state === 'done') temporary.push('engine');
   for (const name of temporary) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });

@@ -4,7 +4,7 @@ import { matches, plainNamePattern } from '../shared/formats/names.js';
 import { Refusal } from '../shared/refusal.js';
 import type { Component, Config } from './config.js';
 import type { RemoteTag } from './git.js';
-import { isOver as isJobOver, jobIdentity, newJob, type Job } from './job-document.js';
+import { isOver, jobIdentity, newJob, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import { compareVersions, versionOfTag } from './version-tag.js';
 
@@ -39,7 +39,10 @@ export function versionTags(component: Component, untrustedTags: readonly Remote
 export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue): { known: Job } | { fresh: VersionTag } {
   const tags = versionTags(component, untrustedTags);
   if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag`);
-  const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version));
+  // A job that is not over stays the job of its tag, whatever the configuration says by now: each of its steps looks whether it may go on.
+  const open = queue.all().filter((job) => !isOver(job) && job.component === component.name && job.env === config.env && job.url === component.url);
+  const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version))
+    ?? open.find((job) => job.tag === tag.tag && job.tagObject === tag.tagObject);
   const highest = queue.highest(component.name);
   let refusedBefore: Job | undefined;
   let lightweight: VersionTag | undefined;
@@ -54,8 +57,9 @@ export function decide(config: Config, component: Component, untrustedTags: read
       lightweight ??= tag;
       continue;
     }
-    // The same tag again after the configuration changed: as long as nothing of it was published.
-    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && isOver(queue.get(highest.job)) && queue.get(highest.job)?.state !== 'done';
+    // The same tag again after the configuration changed: as long as nothing of it was published, for any distribution.
+    const before = highest === undefined ? undefined : queue.get(highest.job);
+    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && before.uploaded.length === 0;
     if (again) return { fresh: tag };
     const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
     if (order > 0) return { fresh: tag };
@@ -66,10 +70,6 @@ export function decide(config: Config, component: Component, untrustedTags: read
   }
   if (refusedBefore !== undefined) return { known: refusedBefore };
   throw new Refusal('NOT_ANNOTATED', `${component.name}: ${lightweight?.tag} is not an annotated tag`);
-}
-
-function isOver(job: Job | undefined): boolean {
-  return job !== undefined && isJobOver(job);
 }
 
 export interface TriggerOptions {

@@ -11,12 +11,14 @@ import { printable, Refusal } from '../shared/refusal.js';
 const answerMs = 90_000;
 
 interface Waiting { code: string; detail: string }
-/** The part of build-infra/build-status@1 that is shown. */
+/** The part of build-infra/build-status@2 that is shown. */
 interface BuildStatus {
+  format: string;
   time: string;
-  queue: { job: string; waiting: Waiting | null }[];
-  running: { job: string; stage: string; dist: string | null; log: string | null; waiting: Waiting | null } | null;
-  recent: { job: string; state: string; reason: Waiting | null; ended: string | null }[];
+  queue: { job: string; waiting: (Waiting & { dist: string | null })[] }[];
+  running: { job: string; stage: string; dist: string | null; log: string | null }[];
+  recent: { job: string; state: string; reason: Waiting | null; reasons: (Waiting & { stage: string; dist: string | null })[]; ended: string | null;
+    seconds: { stage: string; dist: string | null; seconds: number; commands: number | null }[] }[];
 }
 
 const needRoot = (error: unknown): never => {
@@ -46,6 +48,19 @@ export async function giveCommand(root: string, verb: 'trigger' | 'retry', word:
 }
 
 const why = (waiting: Waiting | null): string => (waiting === null ? '' : `  ${waiting.code} ${printable(waiting.detail)}`);
+const withDist = (word: string, dist: string | null): string => (dist === null ? word : `${word} ${dist}`);
+/** Of the newest jobs that are over, where their time went. */
+const jobsWithTimes = 5;
+
+function recentLines(job: BuildStatus['recent'][number], index: number): string[] {
+  const times = job.seconds.map(({ stage, dist, seconds, commands }) => `${withDist(stage, dist)} ${seconds.toFixed(1)} s${commands === null ? '' : ` (overhead ${(seconds - commands).toFixed(1)} s)`}`);
+  return [
+    `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? ''}${why(job.reason)}`,
+    // What the job as a whole says already is not said again.
+    ...(job.reasons.length < 2 && job.seconds.every((step) => step.stage !== 'publish') ? [] : job.reasons.map((reason) => `         ${withDist(reason.stage, reason.dist)}:${why(reason)}`)),
+    ...(index < jobsWithTimes && times.length > 0 ? [`         ${times.join(', ')}`] : []),
+  ];
+}
 
 /** @throws Refusal NOT_ROOT, NO_STATUS */
 export function readStatus(root: string): { text: string; lines: string[] } {
@@ -56,11 +71,12 @@ export function readStatus(root: string): { text: string; lines: string[] } {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
     return needRoot(error);
   }
-  const { queue, running, recent } = JSON.parse(text) as BuildStatus;
+  const { format, queue, running, recent } = JSON.parse(text) as BuildStatus;
+  if (format !== 'build-infra/build-status@2') throw new Refusal('NO_STATUS', 'the status is of another release: restart this VM');
   const lines = [
-    ...(running === null ? [] : [`running  ${running.job}  ${running.stage}${running.dist === null ? '' : ` ${running.dist}`}${why(running.waiting)}`]),
-    ...queue.map((job) => `queued   ${job.job}${why(job.waiting)}`),
-    ...recent.map((job) => `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? ''}${why(job.reason)}`),
+    ...running.map((step) => `running  ${step.job}  ${withDist(step.stage, step.dist)}`),
+    ...queue.map((job) => `queued   ${job.job}${job.waiting.map((chain) => `${chain.dist === null ? '' : `  ${chain.dist}:`}${why(chain)}`).join('')}`),
+    ...recent.flatMap(recentLines),
   ];
   return { text, lines: lines.length === 0 ? ['no job yet'] : lines };
 }

@@ -76,7 +76,7 @@ await t.test('every agent is killed once in the middle of a job: the job is done
   t.match(await giveCommand(build, 'trigger tiny'), /^queued tiny-1.0-/);
   const inBuild = async (): Promise<void> => {
     for (let tries = 0; tries < 600; tries++) {
-      if (readBuildStatus(build)?.running?.stage === 'build') return;
+      if (readBuildStatus(build)?.running.some((step) => step.stage === 'build')) return;
       await sleep(100);
     }
     throw new Error('the build did not start');

@@ -88,7 +88,7 @@ void t.test('an upload that cannot be reached is tried again and ends well', nee
   writeFileSync(ssh, `${good}  ProxyCommand false\n`);
   await vm.start();
   const id = (await vm.trigger()).split(' ')[1] as string;
-  await until('the job to wait', () => vm.job(id)?.waiting?.code === 'UPLOAD_FAILED', 120);
+  await until('the job to wait', () => vm.job(id)?.waiting[0]?.code === 'UPLOAD_FAILED', 120);
   const calls = vm.gpgCalls().length;
   writeFileSync(ssh, good);
   t.equal((await vm.over(id)).state, 'done');
@@ -103,7 +103,7 @@ void t.test('a refused signature is named in the job, and nothing is published',
   vm.beforeSigning(`case "$*" in *--version*) ;; *) echo 'build-infra: refused NO_GRANT no intent for these bytes' >&2; exit 2 ;; esac\n`);
   await vm.start();
   const id = (await vm.trigger()).split(' ')[1] as string;
-  const job = await until('the job to wait', () => (vm.job(id)?.waiting?.code === 'SIGN_FAILED' ? vm.job(id) : undefined), 120);
-  t.match(job?.waiting?.detail, /NO_GRANT no intent for these bytes/);
+  const job = await until('the job to wait', () => (vm.job(id)?.waiting[0]?.code === 'SIGN_FAILED' ? vm.job(id) : undefined), 120);
+  t.match(job?.waiting[0]?.detail, /NO_GRANT no intent for these bytes/);
   t.notOk(existsSync(join(outside.apt.folder, 'refused')));
 });

@@ -55,7 +55,7 @@ async function verifySigned(folder: string, job: Job, dist: string, options: Sig
 async function debsign(folder: string, job: Job, dist: string, options: SignOptions, log: LineSink): Promise<void> {
   const jobFile = join(options.folder, `gpg-job-${dist}.json`);
   writeGpgJob(jobFile, job, dist);
-  const temporary = join(options.folder, 'debsign.tmp');
+  const temporary = join(options.folder, `debsign-${dist}.tmp`);
   rmSync(temporary, { recursive: true, force: true });
   makeFolder(temporary, 0o700);
   const changesName = readdirSync(folder).find((name) => name.endsWith('.changes'));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Downloaded packages, shared by all jobs. apt gives a file the mirror's time; from its first use on its time says when it was used last,
+// Downloaded packages, shared by all jobs for a suite. apt gives a file the mirror's time; from its first use on its time says when it was used last,
 // and what nobody used for a month goes. apt checks size and hash of what it takes from here, so a wrong guess costs a download at most.
 import { existsSync, lstatSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
@@ -39,4 +39,11 @@ export function pruneDebs(debs: string, chroot: string, now = Date.now()): strin
     }
   }
   return removed;
+}
+
+/** Earlier releases had one folder for all suites. @returns the removed files */
+export function removeUnsorted(debs: string): string[] {
+  const names = readdirSync(debs, { withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => entry.name);
+  for (const name of names) rmSync(join(debs, name), { force: true });
+  return names;
 }

@@ -10,7 +10,7 @@ import { readChanges } from '../control-file.js';
 import { freezeFile, readPlainFile } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logged-program.js';
 import { proxyEnvironment } from '../program.js';
-import { pruneDebs, unusedDays } from './deb-cache.js';
+import { pruneDebs, removeUnsorted, unusedDays } from './deb-cache.js';
 import { buildJail, installJail } from './jail.js';
 import type { PreparedSource } from './source-package.js';
 
@@ -19,7 +19,8 @@ const changesLimitBytes = 4 * 1024 * 1024;
 
 /** @throws Refusal NO_BUILD_DEPENDENCIES */
 export async function installBuildDependencies(chroot: string, cache: string, suite: string, source: PreparedSource, log: LineSink): Promise<void> {
-  const debs = join(cache, 'debs');
+  // A folder for each suite: apt locks it, and several suites are built for at the same time.
+  const debs = join(cache, 'debs', suite);
   const lists = join(cache, 'lists', suite);
   for (const folder of [debs, lists]) makeFolder(join(folder, 'partial'));
   const binds: [string, string][] = [[debs, '/var/cache/apt/archives'], [lists, '/var/lib/apt/lists']];
@@ -32,7 +33,7 @@ export async function installBuildDependencies(chroot: string, cache: string, su
   await apt('update');
   await apt('build-dep', '--no-install-recommends', source.folder);
   try {
-    const removed = pruneDebs(debs, chroot);
+    const removed = [...pruneDebs(debs, chroot), ...removeUnsorted(join(cache, 'debs'))];
     if (removed.length > 0) log.say(`packages that left the cache, unused for ${unusedDays} days: ${removed.length}`);
   } catch (error) {
     // No reason not to build.

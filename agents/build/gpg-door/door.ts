@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
+import { farmCallBegins } from '../command-clock.js';
 import { answerCall } from '../gpg-client/answer.js';
 import { payloadMemoryBytes } from '../gpg-client/caller.js';
 import { DistantCaller } from './distant-caller.js';
@@ -50,12 +51,14 @@ async function serve(socket: Socket, room: Room, root: string): Promise<void> {
   if (verb !== 'ask') throw new CallerGone('no question');
   const ask = readAsk(body);
   if (ask === undefined) return messages.send('node', 0);
+  const answered = farmCallBegins(ask.jobFile);
   const caller = new DistantCaller(messages, room, ask.jobFile, ask.startedMs);
   try {
     const status = await answerCall(ask.program, ask.args, root, caller);
     messages.send('exit', status);
   } finally {
     caller.leave();
+    answered();
   }
 }
 

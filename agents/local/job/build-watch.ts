@@ -5,16 +5,28 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readIfThere } from '../../shared/durable-files.js';
 import { must, type Machine } from '../outside/machine.js';
 
+/** `commands` of the seconds are those of tools and engines, the rest is the farm's own */
+export interface StepSeconds { stage: string; dist: string | null; seconds: number; commands: number | null }
+
 export interface BuildStatus {
-  queue: { job: string; component: string; version: string; waiting: { code: string; detail: string } | null }[];
-  running: { job: string; component: string; version: string; stage: string; dist: string | null; waiting: { code: string; detail: string } | null } | null;
+  queue: { job: string; component: string; version: string; waiting: { dist: string | null; code: string; detail: string }[] }[];
+  running: { job: string; component: string; version: string; stage: string; dist: string | null }[];
   recent: { job: string; component: string; version: string; state: string; reason: { code: string; detail: string } | null; logs: string[]; uploaded: string[];
-    seconds: { stage: string; dist: string | null; seconds: number }[] }[];
+    seconds: StepSeconds[] }[];
 }
 
 export function readBuildStatus(build: Machine): BuildStatus | undefined {
   const bytes = readIfThere(join(build.root, 'var/lib/build-infra/status.json'));
   return bytes === undefined ? undefined : JSON.parse(bytes.toString()) as BuildStatus;
+}
+
+export function withDist(word: string, dist: string | null): string {
+  return dist === null ? word : `${word} ${dist}`;
+}
+
+/** `build bookworm 12.3 s (overhead 0.4 s)`: of it the farm's own */
+export function stepLine({ stage, dist, seconds, commands }: StepSeconds): string {
+  return `${withDist(stage, dist)} ${seconds.toFixed(1)} s${commands === null ? '' : ` (overhead ${(seconds - commands).toFixed(1)} s)`}`;
 }
 
 /** The finished job. @throws Error when it ends in anything but "done", or takes longer than `timeoutMs` */
@@ -26,10 +38,10 @@ export async function untilBuilt(build: Machine, component: string, version: str
     const over = status?.recent.find(same);
     if (over?.state === 'done') return over;
     if (over !== undefined) throw new Error(`the job ${over.job} ended as ${over.state}: ${over.reason?.code ?? ''} ${over.reason?.detail ?? ''}`);
-    const running = status?.running ?? undefined;
-    if (running === undefined || !same(running)) continue;
-    const stage = running.waiting === null ? running.stage : `${running.stage} waits: ${running.waiting.code} ${running.waiting.detail}`;
-    if (stage !== last) onStage(last = stage);
+    const running = (status?.running ?? []).filter(same).map((step) => withDist(step.stage, step.dist));
+    const waiting = (status?.queue ?? []).filter(same).flatMap((job) => job.waiting).map((chain) => `${withDist('waits', chain.dist)}: ${chain.code} ${chain.detail}`);
+    const stage = [...running, ...waiting].join(', ');
+    if (stage !== '' && stage !== last) onStage(last = stage);
   }
   throw new Error(`${component} ${version} was not built within ${timeoutMs / 60_000} minutes`);
 }

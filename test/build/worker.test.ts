@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
+import t, { type Test } from 'tap';
+import { commandBegins } from '../../agents/build/command-clock.js';
+import type { Config } from '../../agents/build/config.js';
+import { isOver, type Job, type Step } from '../../agents/build/job-document.js';
+import type { JobQueue } from '../../agents/build/job-queue.js';
+import { Worker, type StageLog, type WorkerOptions } from '../../agents/build/worker.js';
+import { Refusal } from '../../agents/shared/refusal.js';
+import { until } from './build-vm.js';
+import { configFor, jobOf, queueFor } from './jobs.js';
+
+interface Stage { worker: Worker; queue: JobQueue; ran: string[]; cleaned: string[]; lines: Map<string, string[]>; over(job: Job): Promise<Job> }
+
+/** `act` does the step; undefined is done at once. */
+function stageFor(test: Test, act: (name: string, step: Step, log: StageLog, job: Job) => Promise<void> | void, options: Partial<WorkerOptions> = {}, place = queueFor(test)): Stage {
+  const { queue } = place;
+  const ran: string[] = [];
+  const cleaned: string[] = [];
+  const lines = new Map<string, string[]>();
+  const worker = new Worker({
+    queue, pauseMs: 1, builds: 4, report: () => undefined, cleanUp: (job) => cleaned.push(job.job),
+    openLog: async (_job, step) => {
+      const said: string[] = [];
+      const path = `${step.stage}${step.dist === null ? '' : ` ${step.dist}`} ${lines.size}`;
+      lines.set(path, said);
+      return {
+        path, say: (text: string) => void said.push(text), tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined), abandon: () => undefined,
+        end: async () => ({ path, commit: 'a'.repeat(40) }),
+      };
+    },
+    runStep: async (job, step, log) => {
+      const name = `${job.component} ${job.version} ${step.stage}${step.dist === null ? '' : ` ${step.dist}`}`;
+      ran.push(name);
+      await act(name, step, log, job);
+    },
+    ...options,
+  });
+  queue.onChange(() => worker.wake());
+  test.teardown(() => worker.stop());
+  return { worker, queue, ran, cleaned, lines, over: (job) => until(`${job.job} to be over`, () => isOver(job) && job, 10) };
+}
+
+const config: Config = configFor(['bookworm', 'trixie']);
+const failing = (what: string, code: string): ((name: string) => void) => (name) => {
+  if (name.endsWith(what)) throw new Refusal(code, `because of ${what}`);
+};
+
+void t.test('a build that hangs for one distribution keeps nothing else from being published', async (t) => {
+  let release: () => void = () => undefined;
+  const hanging = new Promise<void>((resolve) => (release = resolve));
+  const { worker, queue, ran, over } = stageFor(t, (name) => (name === 'one 1 build bookworm' ? hanging : undefined));
+  const [one, two] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];
+  for (const job of [one, two]) queue.add(job);
+  worker.start();
+  await until('what does not hang', () => ran.includes('one 1 publish trixie') && ran.includes('two 1 publish trixie'), 10);
+  t.match(one, { state: 'running', running: [{ stage: 'build', dist: 'bookworm' }] });
+  t.notOk(ran.includes('two 1 build bookworm'), 'one build at a time in a distribution');
+  release();
+  for (const job of [one, two]) t.match(await over(job), { state: 'done', reasons: [], reason: null, running: [], waiting: [] });
+});
+
+void t.test('builds at the same time are no more than there are cores', async (t) => {
+  let now = 0;
+  let most = 0;
+  const wide = configFor(['a', 'b', 'c', 'd', 'e']);
+  const { worker, queue, over } = stageFor(t, async (_name, step) => {
+    if (step.stage !== 'build') return;
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    now--;
+  }, { builds: 2 });
+  const job = jobOf(wide, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'done' });
+  t.equal(most, 2);
+});
+
+void t.test('an error in one distribution ends its chain alone, and the job with its reason', async (t) => {
+  const { worker, queue, ran, over, cleaned } = stageFor(t, failing('build bookworm', 'BUILD_FAILED'));
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'failed', reason: { code: 'BUILD_FAILED', detail: 'because of build bookworm' }, reasons: [{ stage: 'build', dist: 'bookworm', code: 'BUILD_FAILED' }] });
+  t.ok(ran.includes('one 1 publish trixie'));
+  t.notOk(ran.includes('one 1 sign bookworm'));
+  t.strictSame(cleaned, [job.job]);
+});
+
+void t.test('a job is refused when all that ended badly are refusals, and failed when one failed', async (t) => {
+  const { worker, queue, over } = stageFor(t, (name) => {
+    failing('publish bookworm', 'ALREADY_PUBLISHED')(name);
+    failing('two 1 build trixie', 'BUILD_FAILED')(name);
+  });
+  const [refused, failed] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];
+  for (const job of [refused, failed]) queue.add(job);
+  worker.start();
+  t.match(await over(refused), { state: 'refused', reason: { code: 'ALREADY_PUBLISHED' } });
+  t.match(await over(failed), { state: 'failed', reason: { code: 'BUILD_FAILED' } });
+  t.strictSame(failed.reasons.map((reason) => `${reason.dist} ${reason.code}`).sort(), ['bookworm ALREADY_PUBLISHED', 'trixie BUILD_FAILED']);
+});
+
+void t.test('a refused source is the end of every chain', async (t) => {
+  const { worker, queue, ran, over } = stageFor(t, failing('fetch', 'VERSION_MISMATCH'));
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'refused', reason: { code: 'VERSION_MISMATCH' }, reasons: [{ stage: 'fetch', dist: null }] });
+  t.strictSame(ran, ['one 1 fetch']);
+});
+
+void t.test('retry takes up every chain that failed, from the step that failed, and leaves done ones alone', async (t) => {
+  const wide = configFor(['bookworm', 'trixie', 'sid']);
+  let broken = true;
+  const place = queueFor(t);
+  const { worker, queue, ran, over } = stageFor(t, (name) => {
+    if (broken) for (const step of ['build bookworm', 'publish trixie']) failing(step, 'BUILD_FAILED')(name);
+  }, {}, { ...place });
+  queue.hasArtifacts = () => true;
+  const job = jobOf(wide, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'failed' });
+  broken = false;
+  ran.length = 0;
+  worker.retry(job.job);
+  t.match(await over(job), { state: 'done', reason: null, reasons: [] });
+  t.strictSame(ran.slice().sort(), ['one 1 build bookworm', 'one 1 fetch', 'one 1 publish bookworm', 'one 1 publish trixie', 'one 1 sign bookworm']);
+  t.throws(() => worker.retry(job.job), { code: 'NOT_OVER' });
+});
+
+void t.test('a chain that failed can be taken up while another one still runs, unless a later version went ahead', async (t) => {
+  let release: () => void = () => undefined;
+  const hanging = new Promise<void>((resolve) => (release = resolve));
+  let broken = true;
+  const { worker, queue, ran, over } = stageFor(t, (name) => {
+    if (broken) failing('build trixie', 'BUILD_FAILED')(name);
+    return name.endsWith('build bookworm') ? hanging : undefined;
+  });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  t.throws(() => worker.retry(job.job), { code: 'NOT_OVER' });
+  worker.start();
+  await until('the failure', () => job.reasons.length === 1, 10);
+  broken = false;
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  t.throws(() => worker.retry(job.job), { code: 'ROLLBACK' });
+  queue.highest = () => undefined;
+  worker.retry(job.job);
+  await until('the other chain', () => ran.includes('one 1 publish trixie'), 10);
+  t.equal(ran.filter((name) => name === 'one 1 fetch').length, 1, 'the source that is there is used');
+  release();
+  t.match(await over(job), { state: 'done' });
+});
+
+void t.test('what is the world\'s fault makes one chain wait, and is told of it', async (t) => {
+  let broken = true;
+  let waiting: Job['waiting'] | undefined;
+  const { worker, queue, over } = stageFor(t, (name, _step, _log, running) => {
+    if (!broken && name.endsWith('publish bookworm')) waiting = [...running.waiting];
+    if (broken) failing('publish bookworm', 'UPLOAD_FAILED')(name);
+  }, { pauseMs: 5 });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  await until('the wait', () => job.waiting.length === 1 && job.finished.some((step) => step.stage === 'publish'), 10);
+  t.match(job.waiting, [{ dist: 'bookworm', code: 'UPLOAD_FAILED' }]);
+  broken = false;
+  t.match(await over(job), { state: 'done', waiting: [] });
+  t.strictSame(waiting, [], 'once it is tried again with a log of its own it does not wait any more');
+});
+
+void t.test('a step that cannot write its document does not stop the others, and the next job works', async (t) => {
+  const { worker, queue, over } = stageFor(t, () => undefined);
+  const [full, next] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];
+  for (const job of [full, next]) queue.add(job);
+  const save = queue.save.bind(queue);
+  let broken = true;
+  queue.save = (job) => {
+    if (job === full && broken) throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    save(job);
+  };
+  worker.start();
+  t.match(await over(next), { state: 'done' });
+  t.match(await until('it to wait or end', () => (full.waiting.length > 0 || isOver(full)) && full, 10), { finished: [] });
+  broken = false;
+  worker.wake();
+  await over(full);
+  t.ok(full.state === 'done' || full.reason?.code === 'DISK_FULL', `${full.state} ${full.reason?.code}`);
+});
+
+void t.test('each step says at its end what of its time was the farm\'s own, and the document has it', async (t) => {
+  const { worker, queue, lines, over } = stageFor(t, async (name) => {
+    if (!name.includes('build')) return;
+    const ended = commandBegins();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    ended();
+  });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'done' });
+  for (const said of lines.values()) t.match(said.at(-1), /^overhead [0-9]+\.[0-9]{2} s of [0-9]+\.[0-9]{2} s$/);
+  const seconds = (dist: string): number => job.finished.find((step) => step.stage === 'build' && step.dist === dist)?.commandSeconds ?? -1;
+  t.ok(seconds('bookworm') > 0 && seconds('trixie') > 0);
+  t.ok(job.finished.filter((step) => step.stage !== 'build').every((step) => step.commandSeconds === 0));
+});
