@@ -8,7 +8,7 @@ import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { removeLayers } from './debian-engine/layered-chroot.js';
-import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob } from './engine-contract.js';
+import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob, type EngineStage } from './engine-contract.js';
 import { sayIfFull } from './free-room.js';
 import type { LineSink } from './logged-program.js';
 
@@ -31,14 +31,16 @@ export function announce(artifacts: HashedFile[], log: LineSink): EngineArtifact
   return { format: 'build-infra/artifacts@1', artifacts };
 }
 
-/** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */
-export async function runEngineOn(documentPath: string, build: (job: EngineJob, log: LineSink) => Promise<EngineArtifacts>): Promise<number> {
+/** @param stages that this engine knows
+ * @returns the exit status: 0 well, 1 not, and failure.json says why, 2 a fault */
+export async function runEngineOn(documentPath: string, work: (job: EngineJob, log: LineSink) => Promise<EngineArtifacts>, stages: readonly EngineStage[] = ['build']): Promise<number> {
   // The agent is gone when nobody reads: then nothing of this may stay.
   process.stdout.on('error', () => process.exit(2));
   let job: EngineJob | undefined;
   try {
     job = readDocument(readFileSync(documentPath), documentLimitBytes, checkEngineJob);
-    const artifacts = await build(job, toStdout);
+    if (!stages.includes(job.stage)) throw new Refusal('NO_SUCH_STAGE', `this engine knows ${stages.join(', ')} and not ${job.stage}: its distribution's publisher is the agent`);
+    const artifacts = await work(job, toStdout);
     writeDurably(join(job.output, 'artifacts.json'), JSON.stringify(artifacts));
     return 0;
   } catch (plain) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm <job document>` is an engine (docs/engines.md).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
@@ -18,6 +18,7 @@ import { LogTails } from './log-tails.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { Outbox } from './outbox.js';
 import { pathsUnder } from './paths.js';
+import { runEngine as runBuilderEngine } from './qubesbuilder-engine/engine.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
 import { WithdrawnVersions } from './promotion/withdrawn-versions.js';
@@ -119,7 +120,7 @@ async function serve(): Promise<void> {
   report(`build-infra agent of ${config.vm}: ready`);
 }
 
-const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine]]);
+const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
 const [mode, name = '', document, ...more] = process.argv.slice(2);
 const engine = mode === 'engine' ? engines.get(name) : undefined;
 if (engine !== undefined && document !== undefined) {
@@ -130,6 +131,6 @@ if (engine !== undefined && document !== undefined) {
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm JOB-DOCUMENT | rebuild JOB [DIST...]]');
+  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...]]');
   process.exitCode = 2;
 }

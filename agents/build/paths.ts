@@ -21,6 +21,8 @@ export interface Paths {
   /** the published logs' commits, fetched; may be removed at any time */
   record: string;
   withdrawn: string;
+  /** a folder for each engine that publishes itself */
+  enginesOwn: string;
   /** where engines are looked for, the template's before the VM's own */
   engines: string[];
   status: string;
@@ -53,6 +55,7 @@ export function pathsUnder(root = ''): Paths {
     dnf: join(state, 'dnf'),
     record: join(state, 'record.git'),
     withdrawn: join(state, 'withdrawn'),
+    enginesOwn: join(state, 'engines'),
     engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),

@@ -92,7 +92,7 @@ export async function rebuildJob(id: string, { config, paths, dists }: RebuildOp
       const distribution = distributions[index];
       if (distribution === undefined) throw new Refusal('CONFIG_CHANGED', `${dist} is not a distribution of this VM any more`);
       const made = await buildFor({ ...job, evidence: found.evidence }, dist, {
-        engine: [engineProgram(paths.engines, distribution.engine)], folder, work: join(folder, 'work'), cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options,
+        engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: join(folder, 'work'), cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options,
       }, log);
       compared.push(...compare(dist, files, made, artifactsFolder(then, dist), artifactsFolder(folder, dist)));
     }

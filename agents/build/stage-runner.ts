@@ -4,16 +4,19 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
+import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './build-stage.js';
 import { closingCommits, commitBefore } from './closing-history.js';
-import type { Config, Distribution } from './config.js';
+import type { AptRepository, Config, Distribution, DnfRepository } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
 import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
 import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
 import { signPackagesFor } from './dnf-repository/sign-packages.js';
+import type { EngineOptions } from './engine-call.js';
 import { engineProgram } from './engine-programs.js';
+import { publishWithEngine, signWithEngine, type EngineSigning } from './engine-stages.js';
 import { fetchSource } from './fetch-stage.js';
 import { refuseOtherConfiguration } from './job-configuration.js';
 import { jobIdentity, type Job, type Step } from './job-document.js';
@@ -80,17 +83,21 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     case 'build': {
       const distribution = distributionOf(step, config);
       const dist = distribution.name;
-      const engine = [engineProgram(paths.engines, distribution.engine)];
-      const files = await buildFor(job, dist, { engine, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options }, log);
+      const files = await buildFor(job, dist, engineOptions(distribution, folder, options), log);
       job.artifacts = [...job.artifacts.filter((made) => made.dist !== dist), { dist, files }];
       return;
     }
     case 'sign': {
-      const { name, packages } = distributionOf(step, config);
+      const distribution = distributionOf(step, config);
+      const { name, packages } = distribution;
+      if (distribution.publisher === 'engine') {
+        sayAll(await signWithEngine(job, name, engineSigning(distribution, folder, options), log), log);
+        return;
+      }
       const sign = packages === 'deb' ? signUploadFor : signPackagesFor;
       const signing: SignOptions = { folder, gpg: paths.gpg, signingKey: config.signingKey, publicKey: publicKey(options).text };
       const files = await sign(job, name, signing, log);
-      for (const file of files) log.say(`signed upload sha256:${file.sha256} ${file.size} ${file.name}`);
+      sayAll(files, log);
       return;
     }
     case 'publish': {
@@ -114,8 +121,26 @@ function suiteOptions(options: StageOptions): SuiteStageOptions {
   return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs };
 }
 
-async function publish(job: Job, { name, packages }: Distribution, jobFolder: string, log: LineSink, options: StageOptions): Promise<Job['uploaded'][number]> {
+function sayAll(files: readonly HashedFile[], log: LineSink): void {
+  for (const file of files) log.say(`signed upload sha256:${file.sha256} ${file.size} ${file.name}`);
+}
+
+function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
+  return { engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
+}
+
+function engineSigning(distribution: Distribution, folder: string, options: StageOptions): EngineSigning {
+  return { ...engineOptions(distribution, folder, options), gpg: options.paths.gpg, signingKey: options.config.signingKey, publicKey: publicKey(options) };
+}
+
+async function publish(job: Job, distribution: Distribution, jobFolder: string, log: LineSink, options: StageOptions): Promise<Job['uploaded'][number]> {
   const { config, paths } = options;
+  const { name, packages } = distribution;
+  if (distribution.publisher === 'engine') {
+    const { upload, url } = packages === 'deb' ? config.apt as AptRepository : config.dnf as DnfRepository;
+    const repository = { upload, url, sshConfig: paths.sshConfig, folder: join(paths.enginesOwn, distribution.engine) };
+    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all() }, log);
+  }
   const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig };
   if (packages === 'deb' && config.apt !== undefined) {
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
@@ -129,6 +154,8 @@ async function publish(job: Job, { name, packages }: Distribution, jobFolder: st
 /** Sources can be fetched again from their tag; artifacts and signed files stay as long as the job is not old, the job document for ever. */
 export function cleanUpJob(job: Job, queue: JobQueue): void {
   const temporary = ['source', 'repository.git', ...job.dists.flatMap((dist) => [`debsign-${dist}.tmp`, `rpmsign-${dist}.tmp`])];
+  // What is not done may be tried again from where it was.
+  if (job.state === 'done') temporary.push('engine');
   for (const name of temporary) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
   pruneOldJobs(queue);
 }

@@ -38,6 +38,7 @@ export interface WorkerOptions {
 // The world's fault, not the job's: how often a step is tried. A signature that was refused costs a published intent each time.
 const transient = new Map([
   ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', 50], ['UPLOAD_FAILED', 50], ['READ_BACK_FAILED', 20], ['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5],
+  ['FETCH_FAILED', 3],
 ]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
 const failures = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);

@@ -39,7 +39,7 @@ async function place(test: Test, seconds = 60): Promise<Place> {
       if (stage === 'fetch') job.evidence = { url: '', tag: job.tag, tagObject: job.tagObject, commit: 'c'.repeat(40), tree: '', tagger: '', signers: [], manifest: { files: 0, bytes: 0, sha256: '' } };
       if (stage !== 'build' || dist === null) return;
       const engine = ['sh', '-euc', before + (typeof script === 'string' ? script : script(job, dist)), 'engine'];
-      const files = await buildFor(job, dist, { engine, folder: queue.folderOf(job.job), work, cache: join(folder, 'cache'), buildSeconds: 1, preparationSeconds: seconds - 1, engineOptions: undefined }, log);
+      const files = await buildFor(job, dist, { engine, packages: 'deb', folder: queue.folderOf(job.job), work, cache: join(folder, 'cache'), buildSeconds: 1, preparationSeconds: seconds - 1, engineOptions: undefined }, log);
       job.artifacts.push({ dist, files });
     },
   });
@@ -163,13 +163,13 @@ const announcing = (name: string, more = ''): string => `${more} printf '{"forma
 const untaken: [what: string, script: string, code: string][] = [
   ['an engine that ends badly without a word', 'exit 3', 'ENGINE_FAILED'],
   ['an engine that is killed', 'kill -9 $$; exit 1', 'ENGINE_FAILED'],
-  ['an engine that announces nothing', ':', 'BAD_ARTIFACT'],
-  ['a name with a path in it', announcing('../../escaped'), 'BAD_DOCUMENT'],
-  ['a name with a space', announcing('a b.deb'), 'BAD_DOCUMENT'],
-  ['a name that is an option', announcing('-rf'), 'BAD_DOCUMENT'],
-  ['a hidden name', announcing('.bashrc'), 'BAD_DOCUMENT'],
-  ['a name with a line break', announcing('a\\\\nb.deb'), 'BAD_DOCUMENT'],
-  ['a name that a shell would evaluate', announcing('$(id).deb'), 'BAD_DOCUMENT'],
+  ['an engine that announces nothing', ':', 'ENGINE_FAILED'],
+  ['a name with a path in it', announcing('../../escaped'), 'ENGINE_FAILED'],
+  ['a name with a space', announcing('a b.deb'), 'ENGINE_FAILED'],
+  ['a name that is an option', announcing('-rf'), 'ENGINE_FAILED'],
+  ['a hidden name', announcing('.bashrc'), 'ENGINE_FAILED'],
+  ['a name with a line break', announcing('a\\\\nb.deb'), 'ENGINE_FAILED'],
+  ['a name that a shell would evaluate', announcing('$(id).deb'), 'ENGINE_FAILED'],
   ['an artifact that is not there', announcing('a.deb'), 'BAD_ARTIFACT'],
   ['an artifact with other bytes than announced', announcing('a.deb', 'printf x > "$out/a.deb";'), 'BAD_ARTIFACT'],
   ['a link in place of an artifact', announcing('a.deb', 'ln -s /etc/hostname "$out/a.deb";'), 'BAD_ARTIFACT'],

@@ -120,6 +120,10 @@ export class Forge {
     return `git://127.0.0.1:${this.port}/${name}.git`;
   }
 
+  remove(name: string): void {
+    rmSync(join(this.folder, `${name}.git`), { recursive: true, force: true });
+  }
+
   create(name: string): TestRepository {
     const folder = join(this.folder, `${name}.git`);
     mkdirSync(folder);

@@ -60,7 +60,7 @@ async function standing(test: Test): Promise<Standing> {
   const found = await fetchSource(job, component, { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys: paths.publicKeys, folder, highest: undefined, packages: new Set(['deb'] as const), componentsOf: () => [], now: new Date() }, log);
   Object.assign(job, { evidence: found.evidence, sourceDateEpoch: found.sourceDateEpoch });
   for (const dist of job.dists) {
-    const files = await buildFor(job, dist, { engine: [join(paths.engines[0] as string, 'small')], folder, work: paths.work, cache: paths.cache, buildSeconds: 60, engineOptions: undefined }, log);
+    const files = await buildFor(job, dist, { engine: [join(paths.engines[0] as string, 'small')], folder, work: paths.work, cache: paths.cache, buildSeconds: 60, packages: 'deb', engineOptions: undefined }, log);
     job.artifacts.push({ dist, files });
   }
   writeFileSync(join(folder, 'job.json'), JSON.stringify(job));

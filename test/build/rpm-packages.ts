@@ -96,8 +96,8 @@ export function makePlace(): Place {
 
 export function engineJob(place: Place, tree: string, change: Partial<EngineJob> = {}): EngineJob {
   return {
-    format: 'build-infra/engine-job@1', job: 'demo-rpm-1.2-1-aaaaaaaaaaaa', component: 'demo-rpm', version: '1.2-1', env: 'rpm', dist: 'fc41', source: { url: 'ssh://forge/demo-rpm', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) }, sourceTree: tree, sourceDateEpoch: epoch,
-    output: place.make('output'), work: place.make('work'), cache: place.make('cache'), buildSeconds: 120, ...change,
+    format: 'build-infra/engine-job@1', stage: 'build', job: 'demo-rpm-1.2-1-aaaaaaaaaaaa', component: 'demo-rpm', version: '1.2-1', env: 'rpm', dist: 'fc41', packages: 'rpm', source: { url: 'ssh://forge/demo-rpm', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) }, sourceTree: tree, sourceDateEpoch: epoch,
+    output: place.make('output'), work: place.make('work'), state: place.make('state'), cache: place.make('cache'), buildSeconds: 120, ...change,
   };
 }
 

@@ -29,7 +29,7 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
-    folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
+    folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
   'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },

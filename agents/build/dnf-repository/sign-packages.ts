@@ -18,7 +18,7 @@ import { readRpmFile, type RpmFile } from './rpm-file.js';
 const signMs = 1800_000;
 
 /** Is the source package of this job's version? The release may have the distribution's suffix after a dot. */
-function isOfVersion(jobVersion: string, { epoch, version, release }: RpmFile): boolean {
+export function isOfVersion(jobVersion: string, { epoch, version, release }: RpmFile): boolean {
   const upTo = (said: string): boolean => jobVersion === said || (said.startsWith(`${jobVersion}.`) && jobVersion.includes('-'));
   const plain = `${epoch === '' ? '' : `${epoch}:`}${version}`;
   return upTo(`${plain}-${release}`) || (jobVersion === plain && /^1(?:\.|$)/.test(release));

@@ -36,6 +36,11 @@ export interface SuiteStageOptions {
 
 const dayMs = 86_400_000;
 
+/** An engine that publishes has a repository of its own making. @throws Refusal NOT_HERE */
+function refuseForeignRepository({ name, publisher }: Distribution): void {
+  if (publisher === 'engine') throw new Refusal('NOT_HERE', `the repository of ${name} is its engine's: move packages there with the engine's own means`);
+}
+
 /** @throws Refusal NO_RECORD, TOO_YOUNG, RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD, NOT_PUBLISHED */
 async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config, paths, recordMs }: SuiteStageOptions): Promise<void> {
   const { promotion } = config;
@@ -56,6 +61,7 @@ async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config,
 /** Stage promote. @throws Refusal as above, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function promoteFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
   const { queue, withdrawn } = options;
+  refuseForeignRepository(distribution);
   const dist = distribution.name;
   const { of, suite, command } = job.change ?? {};
   const built = queue.get(of ?? '');
@@ -127,6 +133,7 @@ async function promotePackages(job: Job, dist: string, suite: 'current' | 'secur
 /** Stage withdraw: from every suite. @throws Refusal PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function withdrawFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, paths, queue } = options;
+  refuseForeignRepository(distribution);
   const dist = distribution.name;
   const files = queue.get(job.change?.of ?? '')?.uploaded.find((one) => one.dist === dist)?.files ?? [];
   log.say(`withdraw ${job.component} ${job.version} from every suite of ${dist}`);

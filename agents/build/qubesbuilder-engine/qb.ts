@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The builder's command line (docs/engines.md, "qubes-builderv2"), in a home of its own: nothing of this VM's people configures it.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { EngineJob } from '../engine-contract.js';
+import { runLogged, type LineSink } from '../logged-program.js';
+import { proxyEnvironment, rootEnvironment, runProgram } from '../program.js';
+import { readDestination } from '../upload-generation.js';
+import type { BuilderOptions } from './options.js';
+
+export interface QbOptions {
+  options: BuilderOptions;
+  /** artifacts-dir */
+  artifacts: string;
+  home: string;
+  job: EngineJob;
+  /** `deb` or `rpm`: which signing key, which upload */
+  kind: 'deb' | 'rpm';
+}
+
+/** Whatever builder.yml says, these are ours. */
+function overrides({ options, artifacts, job, kind }: QbOptions): string[] {
+  const said = [
+    `artifacts-dir=${artifacts}`, `qubes-release=${options.release}`, `repository-publish:components=${options.repository}`,
+    // Its upload is asked for by name, after the agent has seen what was signed.
+    'automatic-upload-on-publish=false', 'increment-devel-versions=false',
+  ];
+  if (job.signing !== undefined) said.push(`gpg-client=${job.signing.gpg}`, `sign-key:${kind}=${job.signing.key}`, `sign-key:${options.distribution}=${job.signing.key}`);
+  if (job.repository !== undefined) {
+    const { login, path } = readDestination(job.repository.upload);
+    said.push(`repository-upload-remote-host:${kind}=${login}:${path}`);
+  }
+  return said.flatMap((one) => ['-o', one]);
+}
+
+/** argv of one call. @param distribution whether the stages are of a distribution: fetch is not */
+export function qbCommand(qb: QbOptions, stages: readonly string[], distribution = true): string[] {
+  const { options } = qb;
+  return [join(options.builder, 'qb'), '--verbose', '--builder-conf', options.conf, ...overrides(qb), '-c', options.component, ...(distribution ? ['-d', options.distribution] : []), 'package', ...stages];
+}
+
+/** A home with our gpg for rpmsign, and with the public key, which the builder exports to check what it signed. */
+export async function makeHome(home: string, job: EngineJob): Promise<void> {
+  makeFolder(home, 0o700);
+  makeFolder(join(home, '.gnupg'), 0o700);
+  if (job.signing === undefined) return;
+  writeFileSync(join(home, '.rpmmacros'), `%__gpg ${job.signing.gpg}\n`);
+  await runProgram(['gpg', '--homedir', join(home, '.gnupg'), '--batch', '--no-autostart', '--import', '--', job.signing.publicKey], { timeoutMs: 60_000, env: { HOME: home } });
+}
+
+/** @throws Refusal what `failed` makes, unless it ends with 0; TIMED_OUT, OUTPUT_LIMIT */
+export async function runQb(qb: QbOptions, stages: readonly string[], limits: { timeoutMs: number; failed: (why: string) => Refusal; distribution?: boolean }, log: LineSink): Promise<void> {
+  const { job, options, home } = qb;
+  const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home };
+  if (process.env['BUILD_INFRA_JOB'] !== undefined) env['BUILD_INFRA_JOB'] = process.env['BUILD_INFRA_JOB'];
+  if (job.repository !== undefined) {
+    const { port } = readDestination(job.repository.upload);
+    env['RSYNC_RSH'] = `ssh -F ${job.repository.sshConfig} -o BatchMode=yes${port === '' ? '' : ` -p ${port}`}`;
+  }
+  const status = await runLogged(qbCommand(qb, stages, limits.distribution ?? true), log, { cwd: options.builder, timeoutMs: limits.timeoutMs, env });
+  if (status !== 0) throw limits.failed(`qb package ${stages.join(' ')} ended with ${status}; its log says why`);
+}
