@@ -13,11 +13,14 @@ import { listRemoteTags } from './git.js';
 import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
+import { NewestTags } from './newest-tags.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { startPoller } from './poller.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
+import { uploadPage } from './status-page/page-upload.js';
+import { StatusPage } from './status-page/status-page.js';
 import { statusOf, writeStatus } from './status-file.js';
 import { Trigger, triggerLine } from './trigger.js';
 import { Worker } from './worker.js';
@@ -50,7 +53,13 @@ async function serve(): Promise<void> {
   const started = new Date();
   const queue = new JobQueue(paths.jobs, paths.highest);
   pruneOldJobs(queue);
-  const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
+  const newestTags = new NewestTags({ folder: paths.newestTags, report });
+  const page = new StatusPage({
+    folder: paths.statusPage, report,
+    state: () => ({ config, jobs: queue.all(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
+    upload: config.statusPage && ((generation) => uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
+  });
+  const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
   const worker = new Worker({
     queue,
     report,
@@ -69,7 +78,9 @@ async function serve(): Promise<void> {
   queue.onChange(() => {
     tellStatus();
     worker.wake();
+    page.changed();
   });
+  newestTags.onChange(() => page.changed());
   tellStatus();
 
   const triggerBuild: Service = {
@@ -92,6 +103,7 @@ async function serve(): Promise<void> {
   await commands.ready;
   startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
   worker.start();
+  page.changed();
   report(`build-infra agent of ${config.vm}: ready`);
 }
 

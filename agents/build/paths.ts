@@ -22,6 +22,8 @@ export interface Paths {
   engines: string[];
   status: string;
   highest: string;
+  newestTags: string;
+  statusPage: string;
 }
 
 /** @param root prefix for all absolute paths; '' on a real VM */
@@ -45,5 +47,7 @@ export function pathsUnder(root = ''): Paths {
     engines: [join(root, '/usr/lib/build-infra/engines'), join(root, '/usr/local/lib/build-infra/engines')],
     status: join(state, 'status.json'),
     highest: join(state, 'highest'),
+    newestTags: join(state, 'newest-tags'),
+    statusPage: join(state, 'status-page'),
   };
 }
