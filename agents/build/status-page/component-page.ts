@@ -2,6 +2,7 @@
 // A component's own page: its packages, badges, and everything about its jobs. It has no ages and does not say when it was made, so that it stays the
 // same, byte for byte, as long as nothing of its component changes.
 import type { HashedFile } from '../../shared/formats/intent.js';
+import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import type { Job } from '../job-document.js';
 import type { ComponentStatus } from './farm-status.js';
 import { html, link, type Content, type Markup } from './markup.js';
@@ -33,7 +34,7 @@ function stepText(step: Job['finished'][number]): Markup {
 
 function jobArticle(job: Job, logsUrl: string | null): Markup {
   const reasons = job.reasons.length > 0 ? job.reasons.map((reason) => html`${withDist(reason.stage, reason.dist)}: ${whyText(reason)}`) : job.reason === null ? [] : [whyText(job.reason)];
-  return html`<article id="${job.job}">
+  return html`<article${matches(jobIdPattern, job.job) && html` id="${job.job}"`}>
 <h3>${job.version} <span class="state ${looks[job.state]}">${job.state}</span></h3>
 <dl>
 ${item('job', html`<code>${job.job}</code>`)}${item('made', timeElement(job.created))}${job.ended !== null && item('ended', timeElement(job.ended))}${item('for', job.dists.join(', '))}

@@ -1,34 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // index.html: what runs and waits, what needs somebody's eyes, and every package.
-import type { ComponentStatus, FarmStatus, QueuedJob, RunningStep } from './farm-status.js';
+import type { ComponentStatus, DistStatus, FarmStatus, QueuedJob, RunningStep } from './farm-status.js';
 import { html, type Markup } from './markup.js';
 import { componentFolder, packagesTable, remarksOf } from './packages-table.js';
 import { logText, page, stateWords, whyText } from './page-parts.js';
 import { timeElement } from './times.js';
 
 const componentPage = (name: string): string => `${componentFolder(name)}/index.html`;
-const named = ({ component, version }: { component: string; version: string }): Markup => html`<a href="${componentPage(component)}">${component}</a> ${version}`;
+const named = ({ component, version, job }: { component: string; version: string; job: string }): Markup => html`<a href="${componentPage(component)}#${encodeURIComponent(job)}">${component} ${version}</a>`;
 
 function runningItem(step: RunningStep, logsUrl: string | null): Markup {
-  return html`<li>${named(step)} <span class="state go">${step.stage}${step.dist !== null && ` ${step.dist}`}</span> since ${timeElement(step.started)}${step.log !== null && html`<span class="why soft">${logText(step.log, logsUrl, 'log')}</span>`}</li>
+  return html`<li>${named(step)} <span class="state go">${step.stage}${step.dist !== null && ` ${step.dist}`}</span> since ${timeElement(step.started)}${step.log !== null && html`<span class="why">${logText(step.log, logsUrl, 'log')}</span>`}</li>
 `;
 }
 
 function queuedItem(job: QueuedJob): Markup {
-  const waiting = job.waiting.map((chain) => html`<span class="why">${chain.dist !== null && html`${chain.dist}: `}waits, ${whyText(chain)}</span>`);
+  const waiting = job.waiting.map((chain) => html`<span class="why"><span class="state go">waiting${chain.dist !== null && ` ${chain.dist}`}</span>${whyText(chain)}</span>`);
   return html`<li>${named(job)}${job.priority > 0 && html` <span class="state go">urgent</span>`} queued ${timeElement(job.created)}${waiting}</li>
 `;
 }
 
 /** What does not go on by itself, or not as it should. */
-function attention(component: ComponentStatus): Markup[] {
-  const stuck = component.dists.filter(({ newest, retired }) => !retired && newest !== null && ['failed', 'refused'].includes(newest.state));
-  const chains = stuck.map(({ dist, newest }) => newest !== null && html`${dist}: ${newest.version} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`);
-  const remarks = component.url === null || (component.newestTag?.reason !== null && ['RUNNING', 'QUEUED'].includes(component.newestTag?.reason.code ?? '')) ? [] : remarksOf(component);
-  // What a chain says already is not said of the tag again.
-  const isSaid = stuck.some(({ newest }) => newest?.job === component.newestTag?.job);
-  const all = [...chains, ...(isSaid && component.unlisted === null ? [] : remarks)];
-  return all.map((one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>
+function attention(component: ComponentStatus, made: string): Markup[] {
+  const stuck = new Map<string, { dists: string[]; newest: NonNullable<DistStatus['newest']> }>();
+  for (const { dist, newest, retired } of component.dists) {
+    if (retired || newest === null || (newest.state !== 'failed' && newest.state !== 'refused')) continue;
+    // What ended the fetch ended every distribution, and is said once.
+    const key = JSON.stringify([newest.job, newest.state, newest.stage, newest.why]);
+    stuck.set(key, { newest, dists: [...(stuck.get(key)?.dists ?? []), dist] });
+  }
+  const chains = [...stuck.values()].map(({ dists, newest }) => html`${newest.version} for ${dists.join(', ')} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`);
+  const { newestTag } = component;
+  // Of a tag whose job goes on, or failed as said above, there is nothing to say again.
+  const isSaid = newestTag !== null && newestTag.job !== null && (['RUNNING', 'QUEUED'].includes(newestTag.reason?.code ?? '') || [...stuck.values()].some(({ newest }) => newest.job === newestTag.job));
+  const remarks = component.url === null ? [] : remarksOf(isSaid ? { ...component, newestTag: null } : component, made);
+  return [...chains, ...remarks].map((one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>
 `);
 }
 
@@ -38,7 +44,7 @@ ${items}</ul>`);
 
 export function frontPage(status: FarmStatus): string {
   const { components, logsUrl, made } = status;
-  const eyes = components.flatMap(attention);
+  const eyes = components.flatMap((component) => attention(component, made));
   const counts = `${components.length} ${components.length === 1 ? 'component' : 'components'}, ${status.running.length} running, ${status.queue.length} waiting, ${eyes.length} to look at`;
   return page({ title: `Packages of ${status.env}`, body: html`<header>
 <h1>Packages of ${status.env}</h1>

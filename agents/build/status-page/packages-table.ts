@@ -4,7 +4,7 @@
 import { columns, type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html, pathOf, type Markup } from './markup.js';
 import { newestText, publishedText, whyText } from './page-parts.js';
-import { timeElement } from './times.js';
+import { ageOf, timeElement } from './times.js';
 
 export interface TableOptions {
   logsUrl: string | null;
@@ -17,29 +17,30 @@ export interface TableOptions {
 function repositoryCells(status: DistStatus, { logsUrl, made }: TableOptions): Markup[] {
   const others = status.published.filter((published) => !columns.includes(published.repository));
   const own = new Map(status.published.map((published) => [published.repository, published]));
-  const named = others.map((published) => html`<span><span class="soft">in ${published.repository}:</span> ${publishedText(published, logsUrl, made)}</span>`);
+  const named = others.map((published) => html`<span class="part"><span class="soft">in ${published.repository}</span> ${publishedText(published, logsUrl, made)}</span>`);
   // A repository without suites: what it has belongs to none of the columns.
-  if (others.length > 0 && others.length === status.published.length) return [html`<td role="cell" colspan="${columns.length}" data-label="repository"><span>${named}</span></td>`];
+  if (others.length > 0 && others.length === status.published.length) return [html`<td role="cell" colspan="${columns.length}" data-label="published"><div>${named}</div></td>`];
   return columns.map((column, i) => {
     const published = own.get(column);
     if (published === undefined && (i > 0 || others.length === 0)) return html`<td role="cell" class="none">–</td>`;
-    return html`<td role="cell" data-label="${column}"><span>${published !== undefined && publishedText(published, logsUrl, made)}${i === 0 && named}</span></td>`;
+    return html`<td role="cell" data-label="${column}"><div>${published !== undefined && html`<span class="part">${publishedText(published, logsUrl, made)}</span>`}${i === 0 && named}</div></td>`;
   });
 }
 
 function distRow(status: DistStatus, options: TableOptions, head: Markup | ''): Markup {
-  return html`<tr role="row">${head}<th role="rowheader" scope="row">${status.dist}${status.retired && html` <span class="soft">(retired)</span>`}</th><td role="cell" data-label="newest">${newestText(status, options.logsUrl)}</td>${repositoryCells(status, options)}</tr>
+  return html`<tr role="row">${head}<th role="rowheader" scope="row">${status.dist}${status.retired && html` <span class="soft">(retired)</span>`}</th><td role="cell" data-label="newest"><div>${newestText(status, options.logsUrl)}</div></td>${repositoryCells(status, options)}</tr>
 `;
 }
 
-export function tagNotBuilt(component: ComponentStatus): Markup | undefined {
+function tagNotBuilt(component: ComponentStatus, made: string | null): Markup | undefined {
   const tag = component.newestTag;
   if (tag === null || tag.built || tag.reason === null) return undefined;
-  return html`tag <strong>${tag.tag}</strong> seen, not built since ${timeElement(tag.firstSeen)}${whyText(tag.reason)}`;
+  return html`tag <strong>${tag.tag}</strong> seen, not built since ${timeElement(tag.firstSeen)}${made !== null && ` (${ageOf(tag.firstSeen, made)})`}${whyText(tag.reason)}`;
 }
 
-export function remarksOf(component: ComponentStatus): Markup[] {
-  const tag = tagNotBuilt(component);
+/** @param made for ages; null where only times are shown */
+export function remarksOf(component: ComponentStatus, made: string | null): Markup[] {
+  const tag = tagNotBuilt(component, made);
   return [
     ...(tag === undefined ? [] : [tag]),
     ...(component.unlisted === null ? [] : [html`tags cannot be listed${whyText(component.unlisted)}`]),
@@ -48,12 +49,12 @@ export function remarksOf(component: ComponentStatus): Markup[] {
 }
 
 function componentRows(component: ComponentStatus, options: TableOptions): Markup {
-  const remarks = remarksOf(component).map((remark) => html`<tr role="row"><td role="cell" colspan="${columns.length + 2}">${remark}</td></tr>
+  const remarks = remarksOf(component, options.made).map((remark) => html`<tr role="row"><td role="cell" colspan="${columns.length + 2}">${remark}</td></tr>
 `);
   const rows = component.dists.length + remarks.length;
   const { componentLink } = options;
   const head = componentLink === undefined ? '' : html`<th role="rowheader" scope="rowgroup" rowspan="${rows}"><a href="${componentLink(component.name)}">${component.name}</a></th>`;
-  const bare = component.dists.length === 0 ? html`<tr role="row">${head}<td role="cell" colspan="${columns.length + 2}"><span class="soft">nothing is published of it</span></td></tr>
+  const bare = component.dists.length === 0 ? html`<tr role="row">${head}<td role="cell" colspan="${columns.length + 2}"><span class="soft">nothing is built of it</span></td></tr>
 ` : '';
   return html`<tbody role="rowgroup">
 ${component.dists.map((status, i) => distRow(status, options, i === 0 ? head : ''))}${bare}${remarks}</tbody>
@@ -62,7 +63,7 @@ ${component.dists.map((status, i) => distRow(status, options, i === 0 ? head : '
 
 export function packagesTable(components: readonly ComponentStatus[], options: TableOptions, caption: string): Markup {
   const heads = [...(options.componentLink === undefined ? [] : ['component']), 'distribution', 'newest version', ...columns];
-  return html`<table role="table">
+  return html`<table role="table" class="${options.componentLink === undefined ? 'one' : 'all'}">
 <caption>${caption}</caption>
 <thead role="rowgroup"><tr role="row">${heads.map((head) => html`<th role="columnheader" scope="col">${head}</th>`)}</tr></thead>
 ${components.map((component) => componentRows(component, options))}</table>

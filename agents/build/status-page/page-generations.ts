@@ -33,8 +33,12 @@ export class PageGenerations {
     return this.#last;
   }
 
-  /** Also while other work goes on: it waits between files. @throws what the file system says; readers have the last page then */
-  async make(files: Iterable<PageFile>, now: Date): Promise<PageGeneration> {
+  /**
+   * Also while other work goes on: it waits between files.
+   * @param inUse a generation that is not to be removed, besides the last ones
+   * @throws what the file system says; readers have the last page then
+   */
+  async make(files: Iterable<PageFile>, now: Date, inUse: () => string | undefined = () => undefined): Promise<PageGeneration> {
     const generations = join(this.#folder, 'generations');
     const names = readdirSync(generations).filter((name) => releasePattern.test(name));
     // Seconds since 1970, so that a VM that was made anew goes on above what its server has.
@@ -57,7 +61,8 @@ export class PageGenerations {
     }
     this.#switchTo(release);
     this.#last = { release, folder: join(generations, release) };
-    for (const old of names.sort((a, b) => numberOf(a) - numberOf(b)).slice(0, -(kept - 1))) await rm(join(generations, old), { recursive: true, force: true });
+    const old = names.sort((a, b) => numberOf(a) - numberOf(b)).slice(0, -(kept - 1));
+    for (const name of old) if (name !== inUse()) await rm(join(generations, name), { recursive: true, force: true });
     return this.#last;
   }
 

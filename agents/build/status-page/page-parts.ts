@@ -2,7 +2,7 @@
 // What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells of a repository.
 import { logLink } from '../../shared/formats/log-link.js';
 import type { ChainState, DistStatus, LoggedStep, Why } from './farm-status.js';
-import { html, link, Markup, type Content } from './markup.js';
+import { html, link, Markup } from './markup.js';
 import type { Published } from './published.js';
 import { contentSecurityPolicy, style } from './style.js';
 import { ageOf, timeElement } from './times.js';
@@ -38,7 +38,7 @@ export function stateWords({ state, stage }: { state: ChainState; stage: string 
 }
 
 export function whyText(why: Pick<Why, 'code' | 'detail'> & { since?: string | null }): Markup {
-  return html`<span class="why"><code>${why.code}</code> ${why.detail}${why.since ? html` <span class="soft">since ${timeElement(why.since)}</span>` : ''}</span>`;
+  return html`<span class="why"><code>${why.code}</code> ${why.detail}${why.since ? html`, since ${timeElement(why.since)}` : ''}</span>`;
 }
 
 /** A link where logs have an address, and the path as text where not, or where it is none of a log. */
@@ -48,18 +48,20 @@ export function logText(log: LoggedStep, logsUrl: string | null, words: string):
 }
 
 export function publishedText(published: Published, logsUrl: string | null, made: string | null): Markup {
-  // A page of many components says a path only where it leads somewhere.
-  const logs = logsUrl === null ? [] : published.logs.filter((log) => logLink(logsUrl, log.path, log.commit) !== undefined);
-  const links = logs.map((log, i) => html`${i > 0 ? ', ' : ''}${logText(log, logsUrl, `${log.stage} log`)}`);
-  const since = published.since === null ? html`` : html`<span class="soft">${made === null ? html`since ${timeElement(published.since)}` : html`${ageOf(published.since, made)}, since ${timeElement(published.since)}`}</span>`;
-  return html`<span><strong>${published.version}</strong>${since}${links.length > 0 && html`<span class="soft">${links}</span>`}</span>`;
+  const { version, since } = published;
+  // A table says no path that leads nowhere.
+  const logs = published.logs.filter((log) => hasAddress(log, logsUrl)).map((log, i) => html`${i > 0 && ', '}${logText(log, logsUrl, log.stage)}`);
+  const age = since === null ? '' : html`<span class="under">${made !== null && `${ageOf(since, made)}, `}${timeElement(since)}</span>`;
+  return html`<strong>${version}</strong>${age}${logs.length > 0 && html`<span class="under">logs: ${logs}</span>`}`;
 }
 
+function hasAddress(log: LoggedStep, logsUrl: string | null): boolean {
+  return logsUrl !== null && logLink(logsUrl, log.path, log.commit) !== undefined;
+}
 
-export function newestText(status: DistStatus, logsUrl: string | null): Content {
-  const { newest } = status;
+export function newestText({ newest }: DistStatus, logsUrl: string | null): Markup {
   if (newest === null) return html`<span class="soft">no job yet</span>`;
-  if (newest.state === 'published') return html`<span>${newest.version} ${stateWords(newest)}</span>`;
-  const log = newest.log !== null && logsUrl !== null && logLink(logsUrl, newest.log.path, newest.log.commit) !== undefined ? html`<span class="soft">${logText(newest.log, logsUrl, `${newest.stage ?? 'last'} log`)}</span>` : '';
-  return html`<span>${newest.version} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}${log}</span>`;
+  const { log, stage, why } = newest;
+  const logged = log !== null && hasAddress(log, logsUrl) && html`<span class="under">log: ${logText(log, logsUrl, stage ?? 'last')}</span>`;
+  return html`${newest.version} ${stateWords(newest)}${why !== null && whyText(why)}${logged}`;
 }

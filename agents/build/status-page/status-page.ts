@@ -47,6 +47,7 @@ export class StatusPage {
   #making: Promise<void> | undefined;
   #changedMeanwhile = false;
   #uploading: Promise<void> | undefined;
+  #uploadingRelease: string | undefined;
   #uploadPause: NodeJS.Timeout | undefined;
   #uploaded: string | undefined;
   readonly #failures = { make: 0, upload: 0 };
@@ -111,8 +112,8 @@ export class StatusPage {
     const jobs = snapshot(state.jobs);
     const status = farmStatus({ ...state, jobs, made });
     const shown = createHash('sha256').update(JSON.stringify([{ ...status, made: '' }, ...jobs.map((job) => (isOver(job) ? [job.job, job.ended] : job))])).digest('hex');
-    if (shown === this.#shown && made.getTime() - this.#madeAt < refreshMs) return;
-    await this.#generations.make(this.#files.of(status, jobs), made);
+    if (shown === this.#shown && made.getTime() - this.#madeAt < refreshMs * 0.9) return;
+    await this.#generations.make(this.#files.of(status, jobs), made, () => this.#uploadingRelease);
     this.#shown = shown;
     this.#madeAt = made.getTime();
   }
@@ -126,6 +127,7 @@ export class StatusPage {
     const generation = this.#generations.last;
     if (upload === undefined || generation === undefined || generation.release === this.#uploaded) return;
     if (this.#stopped || this.#uploading !== undefined || this.#uploadPause !== undefined) return;
+    this.#uploadingRelease = generation.release;
     this.#uploading = upload(generation).then(() => {
       this.#uploaded = generation.release;
       if (this.#failures.upload > 0) report('status page: uploaded again');
@@ -140,6 +142,7 @@ export class StatusPage {
       this.#uploadPause.unref();
     }).finally(() => {
       this.#uploading = undefined;
+      this.#uploadingRelease = undefined;
       // There may be a newer one by now.
       this.#upload();
     });

@@ -20,23 +20,32 @@ a:focus-visible, summary:focus-visible { outline: 3px solid var(--link); outline
 code { font-size: .9em; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; list-style: none; }
 nav a { display: inline-block; padding: .3rem 0; }
-.soft, dt, footer { color: var(--soft); }
+.soft, .under, dt, footer { color: var(--soft); }
+.under { display: block; font-size: .9rem; }
+.part { display: block; }
+.part + .part { margin-top: .4rem; }
+time { white-space: nowrap; }
 .list { padding: 0; list-style: none; }
 .list > li, article { margin: .5rem 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line); border-radius: .4rem; }
-.state { font-weight: 600; white-space: nowrap; }
+.state { font-weight: 600; }
 .good { color: var(--good); } .go { color: var(--go); } .bad { color: var(--bad); }
 .why { display: block; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .1rem 1rem; }
+dl { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(0, 1fr); gap: .1rem 1rem; }
 dd { margin: 0; min-width: 0; }
 article ul { margin: 0; padding-left: 1.1rem; }
 summary { padding: .3rem 0; cursor: pointer; }
 table { width: 100%; border-collapse: collapse; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .4rem .6rem; text-align: left; vertical-align: top; font-weight: inherit; }
+@media (min-width: 48.001rem) {
+  table { table-layout: fixed; }
+  .all th:nth-child(1) { width: 15%; }
+  .all thead th:nth-child(2), .one thead th:nth-child(1) { width: 10%; }
+  .all thead th:nth-child(3), .one thead th:nth-child(2) { width: 24%; }
+}
 thead th { color: var(--soft); border-bottom: 2px solid var(--line); font-size: .9rem; }
 tbody { border-bottom: 1px solid var(--line); }
 tbody th[scope="rowgroup"] { font-weight: 600; }
-td .soft { display: block; font-size: .9rem; }
 pre { margin: .3rem 0; padding: .5rem; white-space: pre-wrap; background: var(--ground); border: 1px solid var(--line); border-radius: .3rem; font-size: .85rem; }
 @media (max-width: 48rem) {
   table, tbody, tr, th, td, caption { display: block; }
@@ -46,10 +55,11 @@ pre { margin: .3rem 0; padding: .5rem; white-space: pre-wrap; background: var(--
   tbody th[scope="rowgroup"] { font-size: 1.1rem; }
   tr + tr { margin-top: .4rem; padding-top: .4rem; border-top: 1px solid var(--line); }
   th[scope="row"] { font-weight: 600; }
-  td[data-label] { display: grid; grid-template-columns: 8.5rem 1fr; gap: .5rem; }
-  td[data-label]::before { content: attr(data-label); color: var(--soft); }
+  td[data-label] { display: grid; grid-template-columns: 7.4rem minmax(0, 1fr); gap: .5rem; }
+  td[data-label]::before { content: attr(data-label); color: var(--soft); font-size: .9rem; }
+  time { white-space: normal; }
   td.none { display: none; }
-  dl { grid-template-columns: 1fr; gap: 0; }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dd { margin-bottom: .4rem; }
 }
 @media print { body { max-width: none; } details > * { display: block; } }
