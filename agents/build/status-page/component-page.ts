@@ -16,7 +16,7 @@ export const jobsShown = 100;
 const withDist = (stage: string, dist: string | null): string => (dist === null ? stage : `${stage} ${dist}`);
 const item = (term: string, content: Content): Markup => html`<dt>${term}</dt><dd>${content}</dd>
 `;
-const bullets = (items: readonly Content[]): Markup => html`<ul>${items.map((one) => html`<li>${one}</li>`)}</ul>`;
+const bullets = (items: readonly Content[]): Content => items.length > 0 && html`<ul>${items.map((one) => html`<li>${one}</li>`)}</ul>`;
 const fileItem = (file: HashedFile): Markup => html`${file.name} <span class="soft">${file.size} bytes, sha256 <code>${file.sha256}</code></span>`;
 const looks: Record<Job['state'], string> = { queued: 'go', running: 'go', done: 'good', failed: 'bad', refused: 'bad' };
 
@@ -51,8 +51,8 @@ ${[...job.artifacts.map((made) => files(`built for ${made.dist}`, made.files)), 
 `;
 }
 
-function files(title: string, list: readonly HashedFile[]): Markup {
-  return html`<details><summary>${list.length} ${list.length === 1 ? 'file' : 'files'} ${title}</summary>${bullets(list.map(fileItem))}</details>
+function files(title: string, list: readonly HashedFile[]): Content {
+  return list.length > 0 && html`<details><summary>${list.length} ${list.length === 1 ? 'file' : 'files'} ${title}</summary>${bullets(list.map(fileItem))}</details>
 `;
 }
 

@@ -30,10 +30,7 @@ function attention(component: ComponentStatus, made: string): Markup[] {
     stuck.set(key, { newest, dists: [...(stuck.get(key)?.dists ?? []), dist] });
   }
   const chains = [...stuck.values()].map(({ dists, newest }) => html`${newest.version} for ${dists.join(', ')} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`);
-  const { newestTag } = component;
-  // Of a tag whose job goes on, or failed as said above, there is nothing to say again.
-  const isSaid = newestTag !== null && newestTag.job !== null && (['RUNNING', 'QUEUED'].includes(newestTag.reason?.code ?? '') || [...stuck.values()].some(({ newest }) => newest.job === newestTag.job));
-  const remarks = component.url === null ? [] : remarksOf(isSaid ? { ...component, newestTag: null } : component, made);
+  const remarks = component.url === null ? [] : remarksOf(component, made);
   return [...chains, ...remarks].map((one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>
 `);
 }

@@ -38,9 +38,13 @@ function tagNotBuilt(component: ComponentStatus, made: string | null): Markup | 
   return html`tag <strong>${tag.tag}</strong> seen, not built since ${timeElement(tag.firstSeen)}${made !== null && ` (${ageOf(tag.firstSeen, made)})`}${whyText(tag.reason)}`;
 }
 
-/** @param made for ages; null where only times are shown */
-export function remarksOf(component: ComponentStatus, made: string | null): Markup[] {
-  const tag = tagNotBuilt(component, made);
+/**
+ * @param made for ages; null where only times are shown
+ * @param brief nothing of a tag whose job is in the component's rows
+ */
+export function remarksOf(component: ComponentStatus, made: string | null, brief = true): Markup[] {
+  const isSaid = brief && component.dists.some(({ newest }) => newest !== null && newest.job === component.newestTag?.job);
+  const tag = isSaid ? undefined : tagNotBuilt(component, made);
   return [
     ...(tag === undefined ? [] : [tag]),
     ...(component.unlisted === null ? [] : [html`tags cannot be listed${whyText(component.unlisted)}`]),
@@ -49,7 +53,7 @@ export function remarksOf(component: ComponentStatus, made: string | null): Mark
 }
 
 function componentRows(component: ComponentStatus, options: TableOptions): Markup {
-  const remarks = remarksOf(component, options.made).map((remark) => html`<tr role="row"><td role="cell" colspan="${columns.length + 2}">${remark}</td></tr>
+  const remarks = remarksOf(component, options.made, options.componentLink !== undefined).map((remark) => html`<tr role="row"><td role="cell" colspan="${columns.length + 2}">${remark}</td></tr>
 `);
   const rows = component.dists.length + remarks.length;
   const { componentLink } = options;

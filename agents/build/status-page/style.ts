@@ -24,7 +24,7 @@ nav a { display: inline-block; padding: .3rem 0; }
 .under { display: block; font-size: .9rem; }
 .part { display: block; }
 .part + .part { margin-top: .4rem; }
-time { white-space: nowrap; }
+p time, li time { white-space: nowrap; }
 .list { padding: 0; list-style: none; }
 .list > li, article { margin: .5rem 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line); border-radius: .4rem; }
 .state { font-weight: 600; }
@@ -37,7 +37,7 @@ summary { padding: .3rem 0; cursor: pointer; }
 table { width: 100%; border-collapse: collapse; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .4rem .6rem; text-align: left; vertical-align: top; font-weight: inherit; }
-@media (min-width: 48.001rem) {
+@media (min-width: 56.001rem) {
   table { table-layout: fixed; }
   .all th:nth-child(1) { width: 15%; }
   .all thead th:nth-child(2), .one thead th:nth-child(1) { width: 10%; }
@@ -47,7 +47,7 @@ thead th { color: var(--soft); border-bottom: 2px solid var(--line); font-size: 
 tbody { border-bottom: 1px solid var(--line); }
 tbody th[scope="rowgroup"] { font-weight: 600; }
 pre { margin: .3rem 0; padding: .5rem; white-space: pre-wrap; background: var(--ground); border: 1px solid var(--line); border-radius: .3rem; font-size: .85rem; }
-@media (max-width: 48rem) {
+@media (max-width: 56rem) {
   table, tbody, tr, th, td, caption { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tbody { margin: .7rem 0; padding: .5rem .8rem; background: var(--card); border: 1px solid var(--line); border-radius: .4rem; }
@@ -57,7 +57,7 @@ pre { margin: .3rem 0; padding: .5rem; white-space: pre-wrap; background: var(--
   th[scope="row"] { font-weight: 600; }
   td[data-label] { display: grid; grid-template-columns: 7.4rem minmax(0, 1fr); gap: .5rem; }
   td[data-label]::before { content: attr(data-label); color: var(--soft); font-size: .9rem; }
-  time { white-space: normal; }
+  p time, li time { white-space: normal; }
   td.none { display: none; }
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dd { margin-bottom: .4rem; }
