@@ -10,8 +10,8 @@ export interface Badge {
   look: keyof typeof colours;
 }
 
-/** Nothing measures text here, so its width is told: 6.6 px for each character of 11 px, as most fonts need at most. */
-const widthOf = (text: string): number => Math.round(text.length * 6.6) + 12;
+/** Nothing measures text here, so its width is told: 6.2 px for each character of 11 px, as most fonts need at most. */
+const widthOf = (text: string): number => Math.round(text.length * 6.2) + 12;
 
 export function badgeSvg({ label, message, look }: Badge): string {
   const [left, right] = [widthOf(label), widthOf(message)];

@@ -20,12 +20,11 @@ export interface StatusPageOptions {
   pauseMs?: number;
   /** ms between two pages when nothing changes */
   refreshMs?: number;
+  /** making the page takes at most one part in so many of the time; 10 unless told */
+  share?: number;
   /** ms after a failure; doubles up to 60 times that */
   retryMs?: number;
 }
-
-/** Making the page takes at most one part in so many of the time. */
-const share = 10;
 
 /** As it is now: an open job changes while files are written, one that is over gets new parts instead of changed ones when it is taken up again. */
 function snapshot(jobs: readonly Job[]): Job[] {
@@ -100,7 +99,7 @@ export class StatusPage {
       again = this.#backOff(this.#failures.make);
     }
     this.#making = undefined;
-    this.#notBefore = performance.now() + (performance.now() - began) * share;
+    this.#notBefore = performance.now() + (performance.now() - began) * (this.#options.share ?? 10);
     this.#plan(again);
     if (this.#changedMeanwhile) this.changed();
     this.#upload();

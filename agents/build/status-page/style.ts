@@ -59,6 +59,8 @@ pre { margin: .3rem 0; padding: .5rem; white-space: pre-wrap; background: var(--
   td[data-label]::before { content: attr(data-label); color: var(--soft); font-size: .9rem; }
   p time, li time { white-space: normal; }
   td.none { display: none; }
+}
+@media (max-width: 36rem) {
   dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
   dd { margin-bottom: .4rem; }
 }
