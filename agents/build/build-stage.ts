@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Runs an engine for one distribution and freezes what it made. The engine is believed to jail the build, not to be right about it.
-import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder, syncFolder } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { checkArtifacts, checkFailure, documentLimitBytes, type EngineJob } from './engine-contract.js';
+import { contained } from './contained-program.js';
+import { sayIfFull } from './free-room.js';
 import { freezeFile, readPlainFile } from './frozen-files.js';
 import type { Job } from './job-document.js';
 import { runLogged, type LineSink } from './logged-program.js';
@@ -20,12 +23,14 @@ export interface BuildOptions {
   work: string;
   cache: string;
   buildSeconds: number;
+  /** how much longer than the build itself an engine may take */
+  preparationSeconds?: number;
   /** the distribution's own, for the engine */
   engineOptions: Record<string, unknown> | undefined;
 }
 
-// For the chroot and the build dependencies, which have limits of their own in the engine.
-const overheadSeconds = 5400;
+// For the chroot and the build dependencies, which have limits of their own in an engine of ours.
+const preparationSeconds = 5400;
 
 export function artifactsFolder(jobFolder: string, dist: string): string {
   return join(jobFolder, 'artifacts', dist);
@@ -36,7 +41,7 @@ export async function buildFor(job: Job, dist: string, options: BuildOptions, lo
   const frozen = artifactsFolder(options.folder, dist);
   const work = join(options.work, job.job, dist);
   const output = join(work, 'output');
-  for (const left of [frozen, `${frozen}.part`, work]) if (existsSync(left)) rmSync(left, { recursive: true });
+  for (const left of [frozen, `${frozen}.part`, work]) await rm(left, { recursive: true, force: true });
   for (const folder of [`${frozen}.part`, output, join(work, 'engine'), options.cache]) makeFolder(folder);
   const { evidence } = job;
   if (evidence === null) throw new Error(`${job.job} is built before its source was verified`);
@@ -49,8 +54,8 @@ export async function buildFor(job: Job, dist: string, options: BuildOptions, lo
   const documentPath = join(work, 'engine-job.json');
   writeFileSync(documentPath, JSON.stringify(document, null, 1));
   try {
-    const status = await runLogged([...options.engine, documentPath], log, {
-      timeoutMs: (options.buildSeconds + overheadSeconds) * 1000, env: proxyEnvironment(), label: `engine for ${dist}`,
+    const status = await runLogged(await contained([...options.engine, documentPath]), log, {
+      timeoutMs: (options.buildSeconds + (options.preparationSeconds ?? preparationSeconds)) * 1000, env: proxyEnvironment(), label: `engine for ${dist}`,
     });
     if (status === 1 && existsSync(join(output, 'failure.json'))) {
       const failure = readDocument(readPlainFile(output, 'failure.json', documentLimitBytes), documentLimitBytes, checkFailure);
@@ -67,7 +72,10 @@ export async function buildFor(job: Job, dist: string, options: BuildOptions, lo
     syncFolder(join(frozen, '..'));
     for (const file of files) log.say(`frozen sha256:${file.sha256} ${file.size} ${file.name}`);
     return files;
+  } catch (error) {
+    throw sayIfFull(error, work);
   } finally {
-    rmSync(work, { recursive: true, force: true });
+    // Not at once: other steps go on meanwhile, and what was just ended may still have been writing.
+    for (const left of [work, `${frozen}.part`]) await rm(left, { recursive: true, force: true, maxRetries: 10 });
   }
 }

@@ -8,6 +8,7 @@ import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob } from './engine-contract.js';
+import { sayIfFull } from './free-room.js';
 import type { LineSink } from './logged-program.js';
 
 /** `==` begins a line of ours: a tool that begins its own so, or with an escape sequence that is taken away later, gets a space before it. */
@@ -39,7 +40,10 @@ export async function runEngineOn(documentPath: string, build: (job: EngineJob, 
     const artifacts = await build(job, toStdout);
     writeDurably(join(job.output, 'artifacts.json'), JSON.stringify(artifacts));
     return 0;
-  } catch (error) {
+  } catch (plain) {
+    const error = job === undefined || !existsSync(job.work) ? plain : sayIfFull(plain, job.work);
+    // First, so that there is room to say why.
+    if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
     if (!(error instanceof Refusal) || job === undefined) {
       toStdout.say(`fault: ${String((error as Error).stack ?? error)}`);
       return 2;
@@ -49,6 +53,6 @@ export async function runEngineOn(documentPath: string, build: (job: EngineJob, 
     writeDurably(join(job.output, 'failure.json'), JSON.stringify(failure));
     return 1;
   } finally {
-    if (job !== undefined && existsSync(job.work)) rmSync(job.work, { recursive: true, force: true });
+    if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
   }
 }

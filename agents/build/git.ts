@@ -76,8 +76,13 @@ export interface Repository {
   folder: string;
 }
 
-function gitIn(repository: Repository, ...argv: string[]): string[] {
+export function gitIn(repository: Repository, ...argv: string[]): string[] {
   return ['git', ...settings, `--git-dir=${repository.folder}`, ...argv];
+}
+
+/** A bare repository with nothing of this machine's in it; the folder is there. */
+export async function initRepository(folder: string): Promise<void> {
+  await runProgram(['git', ...settings, 'init', '--quiet', '--bare', '--template=', folder], { env: gitEnvironment(), timeoutMs: 30_000 });
 }
 
 /**
@@ -89,7 +94,7 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
   if (existsSync(folder)) rmSync(folder, { recursive: true });
   makeFolder(folder, 0o700);
   const repository = { folder };
-  await runProgram(['git', ...settings, 'init', '--quiet', '--bare', '--template=', folder], { env: gitEnvironment(), timeoutMs: 30_000 });
+  await initRepository(folder);
   const refspec = `+refs/tags/${tag}:refs/build-infra/tag`;
   await runProgram(['prlimit', `--fsize=${fetchLimitBytes}`, '--', ...gitIn(repository, 'fetch', '--quiet', '--no-tags', '--depth=1', '--no-write-fetch-head',
     '--no-recurse-submodules', '--no-auto-maintenance', '--', url, refspec)], { env: gitEnvironment(forge), isTool: true, timeoutMs: forge.timeoutMs }).catch(reachable);

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../shared/refusal.js';
 import { commandBegins } from './command-clock.js';
 import type { LogSender } from './log-sender.js';
-import { endGroup, startProgram } from './program.js';
+import { endGroup, endOf, startProgram } from './program.js';
 import { pieceBytes, pieceMark } from './tool-line.js';
 
 export interface LoggedOptions {
@@ -45,7 +45,7 @@ const defaultLimitBytes = 200 * 1024 * 1024;
 /**
  * Feeds lines of `stream` to the sink until it ends. A line without end is passed on in pieces: memory stays bounded.
  */
-async function pour(stream: Readable, log: LineSink, count: (bytes: number) => void): Promise<void> {
+async function pour(stream: Readable, log: LineSink, count: (bytes: number) => void, heldUp: (by: 1 | -1) => void): Promise<void> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     count(chunk.length);
@@ -64,7 +64,10 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
       // With the space of a line that was cut, as LogSender has it.
       rest = Buffer.concat([space, rest.subarray(at)]);
     }
-    if (!roomy) await log.drained();
+    if (roomy) continue;
+    heldUp(1);
+    await log.drained();
+    heldUp(-1);
   }
   if (rest.length > 0) log.tool(rest);
 }
@@ -86,17 +89,16 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
   const timer = setTimeout(() => stop(new Refusal('TIMED_OUT', `stopped after ${Math.round(options.timeoutMs / 1000)} s`)), options.timeoutMs);
   void log.whenFailed.then(stop);
   let size = 0;
+  let heldUp = 0;
   const count = (bytes: number): void => {
     size += bytes;
     if (size > limit) stop(new Refusal('OUTPUT_LIMIT', `stopped after ${limit} bytes of output`));
   };
-  const pours = [child.stdout, child.stderr].map((stream) => pour(stream as unknown as Readable, log, count).catch((error: unknown) => {
+  const pours = [child.stdout, child.stderr].map((stream) => pour(stream as unknown as Readable, log, count, (by) => (heldUp += by)).catch((error: unknown) => {
     if (error instanceof Refusal) stop(error);
     else stop(new Refusal('LOG_FAILED', printable(String(error))));
   }));
-  const result = await child;
-  // A process that left the group may hold the pipe: the program is over all the same.
-  await Promise.race([Promise.all(pours), new Promise((resolve) => setTimeout(resolve, 5000).unref())]);
+  const result = await endOf(child, Promise.all(pours), () => heldUp > 0 && refusal === undefined);
   clearTimeout(timer);
   endGroup(child.pid);
   ended();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Running other programs: an argv, a clean environment, limits on time and output, and the whole process group ended at a limit.
 // Each starts through setpriv with a death signal, so that it does not outlive this agent by accident.
+import type { Readable } from 'node:stream';
 import { execa, type ResultPromise } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
@@ -55,6 +56,39 @@ export function startProgram(argv: readonly string[], options: { cwd?: string; e
   });
 }
 
+export interface ProgramEnd {
+  /** undefined when a signal ended it, or when it could not be started */
+  exitCode: number | undefined;
+  signal: string | undefined;
+}
+
+/** How long what a program had written may take to come through its pipes. */
+const lastWordsMs = 5000;
+const tickMs = 50;
+
+/**
+ * Waits for the program itself. A process that left its group may hold the pipes for ever: the program is over all the same, and whatever that
+ * process writes afterwards is nobody's.
+ * @param read resolves when everything was read that was written
+ * @param isHeldUp whether the reader itself has to wait just now: that is not the program's time
+ */
+export async function endOf(child: ReturnType<typeof startProgram>, read: Promise<unknown>, isHeldUp: () => boolean = () => false): Promise<ProgramEnd> {
+  const exited = new Promise<ProgramEnd>((resolve) => child.once('exit', (code, signal) => resolve({ exitCode: code ?? undefined, signal: signal ?? undefined })));
+  // Of a program that could not be started there is no exit.
+  const end = await Promise.race([exited, child.then(({ exitCode, signal }) => ({ exitCode, signal }))]);
+  let ticks = lastWordsMs / tickMs;
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setInterval(() => {
+      if (!isHeldUp() && --ticks <= 0) resolve();
+    }, tickMs);
+  });
+  await Promise.race([read, patience]);
+  clearInterval(timer);
+  for (const stream of [child.stdout, child.stderr]) (stream as unknown as Readable).destroy();
+  return end;
+}
+
 /** Ends a program of startProgram with everything in its process group. */
 export function endGroup(pid: number | undefined): void {
   if (pid === undefined) return;
@@ -94,13 +128,18 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(options.input);
   }
-  const result = await child;
+  const result = await endOf(child, Promise.all([child.stdout, child.stderr].map((stream) => new Promise((resolve) => (stream as unknown as Readable).once('close', resolve)))));
   clearTimeout(timer);
   ended?.();
   if (refusal !== undefined) throw refusal;
   if (result.exitCode === 0) return Buffer.concat(chunks);
   const ending = result.exitCode === undefined ? `was ended by ${result.signal ?? 'a fault'}` : `ended with ${result.exitCode}`;
   throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '));
+}
+
+/** Whether it ends with 0 within ten seconds. */
+export function commandSucceeds(argv: readonly string[]): Promise<boolean> {
+  return runProgram(argv, { timeoutMs: 10_000 }).then(() => true, () => false);
 }
 
 export class ProgramFailed extends Error {

@@ -101,7 +101,7 @@ async function publish(job: Job, { name, packages }: Distribution, jobFolder: st
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
   }
   if (packages === 'rpm' && config.dnf !== undefined) {
-    return await publishPackagesFor(job, name, { ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), signingKey: config.signingKey }, log);
+    return await publishPackagesFor(job, name, { ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), suite: 'current-testing', signingKey: config.signingKey }, log);
   }
   throw new Error(`${name} has ${packages} packages and no repository`);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Puts a generation on the server: into a folder of its own, packages before metadata, then one rename of a symlink.
 // A client sees the old repository or the new one.
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import { Refusal } from '../shared/refusal.js';
 import type { Generation } from './apt-repository/apt-publication.js';
 import { runLogged, type LineSink } from './logged-program.js';
@@ -47,8 +47,8 @@ export async function uploadGeneration(generation: Pick<Generation, 'release' | 
   // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
   const remote = (command: string, label: string): Promise<void> => run([...ssh, login, command], label);
   await remote(`mkdir -p ${releases}/.part-${generation.release}`, `upload: make ${releases} on ${login}`);
-  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
-    '--rsh', ssh.join(' '), ...sources.map((source) => join(generation.folder, source)), `${login}:${releases}/.part-${generation.release}/`], label);
+  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
+    '--rsh', ssh.join(' '), ...sources.map((source) => `${generation.folder}/./${source}`), `${login}:${releases}/.part-${generation.release}/`], label);
   await rsync(packages, 'upload: packages');
   await rsync([...metadata, ...(generation.publicKeyName === undefined ? [] : [generation.publicKeyName])], 'upload: metadata');
   await remote(

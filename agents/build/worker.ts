@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { CommandClock, withClock } from './command-clock.js';
+import { isDiskFull } from './free-room.js';
 import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from './logged-program.js';
@@ -206,7 +207,7 @@ export class Worker {
 
 function reasonOf(error: unknown): { code: string; detail: string } {
   if (error instanceof Refusal) return { code: error.code, detail: error.detail };
-  if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
+  if (isDiskFull(error)) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
   return { code: 'FAULT', detail: 'an unexpected fault; the journal of this VM has it' };
 }
 

@@ -11,8 +11,9 @@ import { printable, Refusal } from '../shared/refusal.js';
 const answerMs = 90_000;
 
 interface Waiting { code: string; detail: string }
-/** The part of build-infra/build-status@1 that is shown. */
+/** The part of build-infra/build-status@2 that is shown. */
 interface BuildStatus {
+  format: string;
   time: string;
   queue: { job: string; waiting: (Waiting & { dist: string | null })[] }[];
   running: { job: string; stage: string; dist: string | null; log: string | null }[];
@@ -70,7 +71,8 @@ export function readStatus(root: string): { text: string; lines: string[] } {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
     return needRoot(error);
   }
-  const { queue, running, recent } = JSON.parse(text) as BuildStatus;
+  const { format, queue, running, recent } = JSON.parse(text) as BuildStatus;
+  if (format !== 'build-infra/build-status@2') throw new Refusal('NO_STATUS', 'the status is of another release: restart this VM');
   const lines = [
     ...running.map((step) => `running  ${step.job}  ${withDist(step.stage, step.dist)}`),
     ...queue.map((job) => `queued   ${job.job}${job.waiting.map((chain) => `${chain.dist === null ? '' : `  ${chain.dist}:`}${why(chain)}`).join('')}`),

@@ -4,17 +4,23 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { raiseFarm } from '../../agents/local/farm/farm.js';
+import { addComponent, raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { dist, farmOf, type StandingFarm } from '../attacks/standing-farm.js';
 import { benchPublication } from '../build-logs/bench-publication.js';
 import { benchLogStream } from './log-stream.js';
 import { benchSignatures } from './signatures.js';
+import { benchWarmJob, warmComponent } from './warm-job.js';
 
-async function withFarm(work: (farm: StandingFarm) => Promise<void>): Promise<void> {
+async function withFarm(work: (farm: StandingFarm) => Promise<void>, component?: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-'));
   const state = new LocalState(folder);
-  const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined, { 'log-bytes': 2 * 1024 ** 3 });
+  const raise = (): ReturnType<typeof raiseFarm> => raiseFarm(state, join(dist, 'local.mjs'), () => undefined, { 'log-bytes': 2 * 1024 ** 3 });
+  let farm = await raise();
+  if (component !== undefined && await addComponent(state, farm.settings, component)) {
+    farm.dom0.close();
+    farm = await raise();
+  }
   try {
     await work(farmOf(farm, state));
   } finally {
@@ -43,6 +49,7 @@ const benches: Record<string, () => Promise<void>> = {
   'log-stream': () => withFarm(benchLogStream),
   'publication': async () => void await benchPublication(),
   'main-job': async () => mainJob(),
+  'warm-job': () => withFarm(benchWarmJob, warmComponent),
 };
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in benches));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -141,6 +141,17 @@ void t.test('a program that never ends is stopped with everything it started', a
   t.equal(await codeOf(runLogged(['sh', '-c', 'sleep 600 & sleep 600'], log, { timeoutMs: 500 })), 'TIMED_OUT');
   t.ok(Date.now() - started < 5000);
   await log.end(1);
+});
+
+void t.test('a process that left its program and holds its log is not waited for, and writes into no log', async (t) => {
+  const { receiver, options } = await place(t);
+  const log = await LogSender.open(options);
+  const folder = mkdtempSync(join(tmpdir(), 'bi-held-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
+  writeFileSync(join(folder, 'over'), '');
+  await log.end(0);
+  t.strictSame(receiver.logs[0]?.lines.slice(-2), ['last', '> end status=0']);
 });
 
 void t.test('endless output is stopped', async (t) => {

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { BuildVm, chrootCache, endOutside, makeOutside, until } from './build-vm.js';
 import { tinyPackage, tinyRules } from './forge.js';
 
 // A first run makes the chroot, on a busy machine in minutes.
@@ -117,22 +117,23 @@ void t.test('without a log sink nothing is built, and the status says so; it goe
   t.match(await vm.over(id), { state: 'refused', reason: { code: 'VERSION_MISMATCH' } });
 });
 
-void t.test('a build cannot reach the network and cannot write outside its folder', needsRoot, async (t) => {
+void t.test('a build cannot reach the network, cannot write outside its folder, and sees no other job', needsRoot, async (t) => {
   const repository = outside.forge.create('nonet');
+  const vm = new BuildVm(outside, 'nonet');
+  t.teardown(() => vm.end());
   const rules = tinyRules.replace('@echo building as $$(id -u)', [
     '@ls /sys/class/net /proc/net/dev 2>/dev/null; cat /proc/net/route | wc -l',
     `@if perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr=>"127.0.0.1",PeerPort=>${outside.forge.port},Timeout=>2)'; then echo REACHED; else echo UNREACHED; fi`,
     '@if touch /usr/planted 2>/dev/null; then echo WRITTEN; else echo UNWRITTEN; fi',
+    `@if ls -d '${vm.root}' '${chrootCache}' /var/lib/build-infra /rw/config 2>/dev/null || cat /proc/[0-9]*/comm | grep -x node; then echo SEES; else echo SEESNOT; fi`,
     '@if kill -0 1 2>/dev/null; then echo KILLS; else echo KILLSNOT; fi',
   ].join('\n\t'));
   repository.release(outside.keys, [outside.alice], 'v1.0-1', tinyPackage('1.0-1', [], `${rules}`));
-  const vm = new BuildVm(outside, 'nonet');
-  t.teardown(() => vm.end());
   await vm.start();
   const job = await vm.over((await vm.trigger()).split(' ')[1] as string);
   t.equal(job.state, 'done', vm.receiver.text().slice(-3000));
   const text = vm.receiver.ofStage('build').flatMap((log) => log.lines).join('\n');
-  for (const word of ['UNREACHED', 'UNWRITTEN', 'KILLSNOT']) t.match(text, new RegExp(`^${word}$`, 'm'));
+  for (const word of ['UNREACHED', 'UNWRITTEN', 'KILLSNOT', 'SEESNOT']) t.match(text, new RegExp(`^${word}$`, 'm'));
 });
 
 void t.test('a build that never ends is stopped, and nothing of it stays', needsRoot, async (t) => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Config } from '../../agents/build/config.js';
 import type { RemoteTag } from '../../agents/build/git.js';
-import type { JobState } from '../../agents/build/job-document.js';
+import type { Job, JobState } from '../../agents/build/job-document.js';
 import { JobQueue } from '../../agents/build/job-queue.js';
 import { Trigger, triggerLine } from '../../agents/build/trigger.js';
 import { pollOnce } from '../../agents/build/poller.js';
@@ -129,4 +129,38 @@ void t.test('the poller finds what no webhook told, and a forge that is away sto
   await pollOnce({ components: ['away', 'hello'], trigger, pollSeconds: 1, report: (line) => lines.push(line) });
   t.equal(q.all().length, 1);
   t.match(lines.join('\n'), /away: refused FORGE_UNREACHABLE[\s\S]*hello: queued/);
+});
+
+void t.test('a tag that arrives before the turn of the one before it is queued too', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const first = await ask(q, [tag('1.0', '1')]);
+  const second = await ask(q, [tag('1.0', '1'), tag('1.1', '2')]);
+  t.match([first, second], [/^queued hello-1\.0-/, /^queued hello-1\.1-/]);
+  t.strictSame(q.all().map((job) => [job.version, job.state]), [['1.0', 'queued'], ['1.1', 'queued']]);
+});
+
+void t.test('a job that waits stays the one of its tag when the configuration changes', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const first = await ask(q, [tag('1.0', '1')]);
+  const more = { ...config, distributions: [...config.distributions, { name: 'trixie', engine: 'debian', packages: 'deb' }] } as Config;
+  const again = async (): Promise<string> => triggerLine(await new Trigger({ config: more, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello')).trim();
+  t.equal(await again(), first.replace('queued', 'known'));
+  const job = q.get(first.split(' ')[1] as string) as Job;
+  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  job.state = 'refused';
+  t.match(await again(), /^queued hello-1\.0-/, 'after its end it is queued for the new one, as nothing of it was published');
+  t.equal(q.all().length, 2);
+});
+
+void t.test('a version of which something was published is not queued again, whatever became of the rest', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const first = await ask(q, [tag('1.0', '1')]);
+  const job = q.get(first.split(' ')[1] as string) as Job;
+  job.uploaded = [{ dist: 'bookworm', url: '', suite: '', release: '', files: [] }];
+  end(q, first, 'failed', true);
+  const other = { ...config, signingKey: 'E'.repeat(40) };
+  await t.rejects(new Trigger({ config: other, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello'), { code: 'ROLLBACK' });
 });

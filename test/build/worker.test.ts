@@ -156,7 +156,9 @@ void t.test('a chain that failed can be taken up while another one still runs, u
 
 void t.test('what is the world\'s fault makes one chain wait, and is told of it', async (t) => {
   let broken = true;
-  const { worker, queue, over } = stageFor(t, (name) => {
+  let waiting: Job['waiting'] | undefined;
+  const { worker, queue, over } = stageFor(t, (name, _step, _log, running) => {
+    if (!broken && name.endsWith('publish bookworm')) waiting = [...running.waiting];
     if (broken) failing('publish bookworm', 'UPLOAD_FAILED')(name);
   }, { pauseMs: 5 });
   const job = jobOf(config, 'one', '1', 1);
@@ -166,6 +168,7 @@ void t.test('what is the world\'s fault makes one chain wait, and is told of it'
   t.match(job.waiting, [{ dist: 'bookworm', code: 'UPLOAD_FAILED' }]);
   broken = false;
   t.match(await over(job), { state: 'done', waiting: [] });
+  t.strictSame(waiting, [], 'once it is tried again with a log of its own it does not wait any more');
 });
 
 void t.test('a step that cannot write its document does not stop the others, and the next job works', async (t) => {

@@ -125,20 +125,35 @@ function indexByHash(codename: string, part: string, earlier: readonly Generatio
   }
 }
 
+/** What makes one generation into the next, in the suite of the options. */
+export type SuiteChange =
+  /** a signed upload: path of its .changes, and its files */
+  | { kind: 'include'; changes: string; files: readonly HashedFile[] }
+  /** everything of a source package's version that another suite has */
+  | { kind: 'copy'; from: Suite; source: string; version: string }
+  | { kind: 'remove'; source: string; version: string };
+
+function reproArguments(change: SuiteChange, codename: string, dist: string): string[] {
+  switch (change.kind) {
+    case 'include': return ['include', codename, change.changes];
+    case 'copy': return ['copysrc', codename, codenameOf(dist, change.from), change.source, change.version];
+    case 'remove': return ['removesrc', codename, change.source, change.version];
+  }
+}
+
 /**
- * A generation with this upload in it; the one from before where this job got so far already.
- * @param changes path of the signed .changes
+ * A generation with this change in it; the one from before where this job got so far already.
  * @param gpgJob what the gpg client reads as $BUILD_INFRA_JOB
  * @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED
  */
-export async function makeGeneration(made: MadeBy, changes: string, files: readonly HashedFile[], gpgJob: string, options: PublicationOptions, log: LineSink): Promise<Generation> {
+export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: string, options: PublicationOptions, log: LineSink): Promise<Generation> {
   const all = generations(options);
   const last = all.at(-1);
   if (last !== undefined && madeBy(last).job === made.job) {
     log.say(`generation ${last.release} is there from before`);
     return last;
   }
-  refuseOtherBytes(last, files);
+  if (change.kind === 'include') refuseOtherBytes(last, change.files);
   const part = join(options.folder, 'generation.part');
   await copyOf(last, part);
   await writeConfiguration(part, options);
@@ -154,7 +169,7 @@ export async function makeGeneration(made: MadeBy, changes: string, files: reado
     });
     if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
   };
-  await reprepro('include', codename, changes);
+  await reprepro(...reproArguments(change, codename, options.dist));
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
   const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => !existsSync(join(part, 'dists', name, 'InRelease')));
   if (unsigned.length > 0) await reprepro('export', ...unsigned);

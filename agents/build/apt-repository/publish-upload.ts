@@ -33,7 +33,7 @@ export async function publishUploadFor(job: Job, dist: string, options: PublishU
   writeGpgJob(gpgJob, job, dist);
   const url = `${options.apt.url}/${dist}`;
   const codename = codenameOf(dist, options.suite);
-  const generation = await makeGeneration({ job: job.job }, join(upload, changesName), files, gpgJob, options, log);
+  const generation = await makeGeneration({ job: job.job }, { kind: 'include', changes: join(upload, changesName), files }, gpgJob, options, log);
   await uploadGeneration(generation, { upload: `${options.apt.upload}/${dist}`, sshConfig: options.sshConfig }, log);
   for (let attempt = 1; ; attempt++) {
     try {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where the chroot's packages come from: the mirror that this VM's own apt uses. No mirror is written into the code.
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { runProgram } from '../program.js';
 
@@ -62,12 +64,18 @@ export function sourceLines(sources: readonly AptSource[]): string {
   return sources.map(({ uri, suite, components, signedBy: keyring }) => `deb ${keyring === undefined ? '' : `[signed-by=${keyring}] `}${uri} ${suite} ${components.join(' ')}\n`).join('');
 }
 
-/** apt tells of mirrors only whose lists it has: a VM that was just started has none, and fetches them first. @throws Refusal NO_MIRROR */
-export async function readAptSources(suite: string): Promise<AptSource[]> {
-  const read = async (): Promise<string> => (await runProgram(['apt-get', 'indextargets'], { timeoutMs: 60_000 })).toString('utf8');
+/**
+ * apt tells of mirrors only whose lists it has: a VM that was just started has none, and fetches them first.
+ * @param cache a folder of all engines: those that run side by side fetch one after the other, since apt itself would only say that it is locked
+ * @throws Refusal NO_MIRROR
+ */
+export async function readAptSources(suite: string, cache: string): Promise<AptSource[]> {
+  makeFolder(cache);
+  const alone = ['flock', join(cache, 'apt-lists.lock')];
+  const read = async (): Promise<string> => (await runProgram([...alone, 'apt-get', 'indextargets'], { timeoutMs: 600_000 })).toString('utf8');
   const known = await read();
   if (known.trim() !== '') return sourcesFor(suite, known);
-  await runProgram(['apt-get', '-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Languages=none', 'update'], { timeoutMs: 300_000 });
+  await runProgram([...alone, 'apt-get', '-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Languages=none', 'update'], { timeoutMs: 600_000 });
   return sourcesFor(suite, await read());
 }
 

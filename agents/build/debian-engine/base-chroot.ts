@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The clean chroot: made once a week for a suite and kept as a tar; unpacked anew for every job.
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { appendFileSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
@@ -38,8 +38,10 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
     const forgotten = name.endsWith('.tar') && age > forgottenDays * 86_400_000;
     if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
   }
-  const part = join(folder, `${suite}-${kind}.${process.pid}.part.tar`);
-  const list = join(folder, `${suite}-${kind}.${process.pid}.part.list`);
+  // Not this process' number: engines have processes of their own, and so the same numbers.
+  const mine = randomBytes(6).toString('hex');
+  const part = join(folder, `${suite}-${kind}.${mine}.part.tar`);
+  const list = join(folder, `${suite}-${kind}.${mine}.part.list`);
   writeFileSync(list, lines);
   const options = proxies.trim().split('\n').filter((line) => line !== '').map((line) => `--aptopt=${line}`);
   const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${include.join(',')}`, ...settings, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() }, label: `mmdebstrap ${suite}` });

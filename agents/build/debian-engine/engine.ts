@@ -12,7 +12,7 @@ import { prepareSource } from './source-package.js';
 export { toolLine } from '../engine-run.js';
 
 export async function buildDebian(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
-  const sources = await readAptSources(job.dist);
+  const sources = await readAptSources(job.dist, job.cache);
   const proxies = await readAptProxies();
   const tar = await baseTar(job.cache, job.dist, sources, proxies, log);
   const chroot = join(job.work, 'chroot');

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
 import { uploadGeneration } from '../upload-generation.js';
 import type { DnfRepository } from '../config.js';
+import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../job-document.js';
 import type { LineSink } from '../logged-program.js';
@@ -18,6 +19,9 @@ export interface RpmPublishOptions extends RpmPublicationOptions {
   sshConfig: string;
 }
 
+/** What nothing refers to yet, then what refers to it. */
+export const uploadedParts = { packages: suites.map((suite) => `${suite}/packages`), metadata: suites.map((suite) => `${suite}/repodata`) };
+
 const readBackAttempts = 3;
 const readBackPauseMs = 2000;
 
@@ -28,13 +32,13 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   if (files.length === 0) throw new Refusal('NO_PACKAGES', `there is nothing signed for ${dist}`);
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
-  const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, signed, files, gpgJob, options, log);
-  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, packages: ['packages'], metadata: ['repodata'] }, log);
-  const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}`;
+  const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'include', signed, files }, gpgJob, options, log);
+  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts }, log);
+  const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}/${options.suite}`;
   for (let attempt = 1; ; attempt++) {
     try {
-      const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
-      return { dist, url, suite: dist, release: generation.release, files: back };
+      const back = await readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log);
+      return { dist, url, suite: codenameOf(dist, options.suite), release: generation.release, files: back };
     } catch (error) {
       if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
       log.say(`${error.message}; once more`);

@@ -30,7 +30,7 @@ const defines = (macros: readonly [string, string][]): string[] => macros.flatMa
 /** The clean chroot with rpm and what the distribution's options add; nothing is installed for a job. @throws Refusal NO_CHROOT, NO_MIRROR */
 export async function makeRpmChroot(job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<string> {
   const suite = options.suite ?? 'bookworm';
-  const sources = await readAptSources(suite);
+  const sources = await readAptSources(suite, job.cache);
   const proxies = await readAptProxies();
   const tar = await baseTar(job.cache, suite, sources, proxies, log, ['rpm', ...options.packages ?? []]);
   const chroot = join(job.work, 'chroot');
