@@ -55,7 +55,9 @@ export async function uploadGeneration(generation: Pick<Generation, 'release' | 
     `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
     + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}; `
     // Old generations stay for clients in the middle of a download; their packages are links, so they cost little.
-    + `ls -1 ${releases} | grep -E '^[0-9]{6,12}-[0-9a-f]{12}$' | grep -vx ${generation.release} | sort -n | head -n -${keptOnServer - 1} | while read -r old; do rm -rf ${releases}/$old; done`,
+    + `ls -1 ${releases} | grep -E '^[0-9]{6,12}-[0-9a-f]{12}$' | grep -vx ${generation.release} | sort -n | head -n -${keptOnServer - 1} | while read -r old; do rm -rf ${releases}/$old; done; `
+    // What a broken-off upload left.
+    + `find ${releases} -maxdepth 1 -name '.part-*' -mtime +1 -exec rm -rf {} +`,
     `upload: switch ${path} to ${generation.release}`,
   );
 }

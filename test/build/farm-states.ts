@@ -38,7 +38,7 @@ export function job(name: string, { version, hours, done = [], suite = {}, chang
     }
     if (stage === 'build' && dist !== null) made.artifacts.push({ dist, files });
     if (stage === 'publish' && dist !== null) {
-      made.uploaded.push({ dist, url: `https://packages.example/apt/debian/${dist}`, suite: suite[dist] ?? (dist.startsWith('fc') ? dist : `${dist}-current-testing`), release: `000001-${hex(number, 12)}`, files });
+      made.uploaded.push({ dist, url: `https://packages.example/apt/debian/${dist}`, suite: suite[dist] ?? `${dist}-current-testing`, release: `000001-${hex(number, 12)}`, files });
     }
   }
   return Object.assign(made, change);
@@ -60,7 +60,7 @@ export function farm(jobs: Job[], listings: Record<string, Partial<Listing>> = {
 
 /** Every state that there is, one component each. */
 export function manyStates(): FarmState {
-  const inTesting = job('in-testing', { version: '2.10-3', hours: 130, done: all, change: over('done', 129.9) });
+  const inTesting = job('in-testing', { version: '2.10-3', hours: 130, done: all, suite: { fc41: 'fc41' }, change: over('done', 129.9) });
   const promoted = job('promoted', { version: '1.4-1', hours: 400, done: all, change: over('done', 399) });
   const promotion = job('promoted', { version: '1.4-1', hours: 200, done: ['publish bookworm', 'publish trixie'], suite: { bookworm: 'bookworm-current', trixie: 'trixie-current' }, change: over('done', 200) });
   const later = job('promoted', { version: '1.5-1', hours: 30, done: all, change: over('done', 29) });

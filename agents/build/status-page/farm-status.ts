@@ -3,10 +3,11 @@
 // docs/formats.md, "Status page".
 import { suites } from '../../shared/formats/suites.js';
 import type { Config } from '../config.js';
-import { chainOf, isChainDone, isOver, nextStep, type Job } from '../job-document.js';
+import { isOver, type Job } from '../job-document.js';
 import type { HighestVersion } from '../job-queue.js';
 import type { Listing } from '../newest-tags.js';
 import { compareVersions } from '../version-tag.js';
+import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
 import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
 import { publishedIn, type Published } from './published.js';
 import { toSeconds } from './times.js';
@@ -15,28 +16,14 @@ export const statusPageFormat = 'build-infra/status-page@1';
 /** The page is made at least so often: one that is much older comes from a farm that does not work. */
 export const refreshSeconds = 3600;
 
-/** Of one version for one distribution. `published`: in at least one of its repositories. */
-export type ChainState = 'published' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';
-
-export interface Why {
-  code: string;
-  detail: string;
-  since: string | null;
-}
-
 export interface DistStatus {
   dist: string;
   /** the configuration has it no more */
   retired: boolean;
   /** of the newest version of which there is a job; null where there is none */
-  newest: { version: string; job: string; state: ChainState; stage: string | null; why: Why | null; log: LoggedStep | null } | null;
+  newest: ({ version: string; job: string } & ChainStatus) | null;
   /** what each repository has now, as this VM knows it; repositories without it are left out */
   published: Published[];
-}
-
-export interface LoggedStep {
-  path: string;
-  commit: string | null;
 }
 
 export interface ComponentStatus {
@@ -98,25 +85,6 @@ export function newestOf(jobs: readonly Job[]): Job | undefined {
   return jobs.reduce<Job | undefined>((newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest), undefined);
 }
 
-export function openLogOf(job: Job, step: { stage: string; dist: string | null }): LoggedStep | null {
-  const log = job.logs.findLast((candidate) => candidate.stage === step.stage && candidate.dist === step.dist);
-  return log === undefined ? null : { path: log.path, commit: log.commit };
-}
-
-/** How far a job is for one distribution; the fetch, which is for all of them, counts for each. */
-export function chainStatus(job: Job, dist: string): Omit<NonNullable<DistStatus['newest']>, 'version' | 'job'> {
-  const over = (state: ChainState, why: Why | null, stage: string | null): ReturnType<typeof chainStatus> => ({ state, stage, why, log: stage === null ? null : openLogOf(job, { stage, dist: stage === 'fetch' ? null : dist }) });
-  if (isChainDone(job, dist) || job.uploaded.some((upload) => upload.dist === dist)) return over('published', null, null);
-  const reason = job.reasons.find((candidate) => candidate.dist === dist) ?? job.reasons.find((candidate) => candidate.dist === null);
-  if (reason !== undefined) return over(job.state === 'refused' ? 'refused' : 'failed', { code: reason.code, detail: reason.detail, since: job.ended }, reason.stage);
-  const running = job.running.find((step) => step.dist === dist) ?? job.running.find((step) => step.dist === null);
-  if (running !== undefined) return over('building', null, running.stage);
-  if (isOver(job)) return over(job.state === 'done' ? 'published' : job.state === 'refused' ? 'refused' : 'failed', job.reason === null ? null : { ...job.reason, since: job.ended }, null);
-  const waiting = job.waiting.find((candidate) => candidate.dist === dist) ?? job.waiting.find((candidate) => candidate.dist === null);
-  const next = chainOf(job, dist)?.stage ?? nextStep(job, null)?.stage ?? null;
-  return waiting === undefined ? over('queued', null, next) : over('waiting', { code: waiting.code, detail: waiting.detail, since: waiting.since }, next);
-}
-
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
   const job = newestOf(jobs.filter((candidate) => candidate.dists.includes(dist)));
   return {
@@ -158,7 +126,7 @@ export function farmStatus(state: FarmState): FarmStatus {
     logsUrl: config.logsUrl ?? null,
     distributions: config.distributions.map(({ name, packages }) => ({ name, repository: repositoryUrl(config, name, packages) })),
     running: open.flatMap((job) => job.running.map((step) => ({
-      job: job.job, component: job.component, version: job.version, stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: openLogOf(job, step),
+      job: job.job, component: job.component, version: job.version, stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
     }))),
     queue: open.filter((job) => job.running.length === 0 || job.waiting.length > 0).map((job) => ({
       job: job.job, component: job.component, version: job.version, priority: job.priority, created: toSeconds(job.created),

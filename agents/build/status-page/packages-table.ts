@@ -16,14 +16,15 @@ export interface TableOptions {
 
 function repositoryCells(status: DistStatus, { logsUrl, made }: TableOptions): Markup[] {
   const others = status.published.filter((published) => !columns.includes(published.repository));
+  if (others.length > 0) {
+    // A repository without suites: what it has belongs to none of the columns.
+    const named = others.map((published) => html`<span class="part"><span class="soft">in ${published.repository}</span> ${publishedText(published, logsUrl, made)}</span>`);
+    return [html`<td role="cell" colspan="${columns.length}" data-label="published"><div>${named}</div></td>`];
+  }
   const own = new Map(status.published.map((published) => [published.repository, published]));
-  const named = others.map((published) => html`<span class="part"><span class="soft">in ${published.repository}</span> ${publishedText(published, logsUrl, made)}</span>`);
-  // A repository without suites: what it has belongs to none of the columns.
-  if (others.length > 0 && others.length === status.published.length) return [html`<td role="cell" colspan="${columns.length}" data-label="published"><div>${named}</div></td>`];
-  return columns.map((column, i) => {
+  return columns.map((column) => {
     const published = own.get(column);
-    if (published === undefined && (i > 0 || others.length === 0)) return html`<td role="cell" class="none">–</td>`;
-    return html`<td role="cell" data-label="${column}"><div>${published !== undefined && html`<span class="part">${publishedText(published, logsUrl, made)}</span>`}${i === 0 && named}</div></td>`;
+    return published === undefined ? html`<td role="cell" class="none">–</td>` : html`<td role="cell" data-label="${column}"><div>${publishedText(published, logsUrl, made)}</div></td>`;
   });
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells of a repository.
 import { logLink } from '../../shared/formats/log-link.js';
-import type { ChainState, DistStatus, LoggedStep, Why } from './farm-status.js';
+import type { ChainState, LoggedStep, Why } from './chain-status.js';
+import type { DistStatus } from './farm-status.js';
 import { html, link, Markup } from './markup.js';
 import type { Published } from './published.js';
 import { contentSecurityPolicy, style } from './style.js';

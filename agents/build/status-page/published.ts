@@ -49,5 +49,7 @@ export function publishedIn(dist: string, jobs: readonly Job[]): Published[] {
     if (other === undefined || (found.since ?? '') >= (other.since ?? '')) newest.set(found.repository, found);
   }
   const place = (repository: string): number => (suites as readonly string[]).indexOf(repository) + 1 || suites.length + 1;
-  return [...newest.values()].sort((a, b) => place(a.repository) - place(b.repository) || (a.repository < b.repository ? -1 : 1));
+  const [own, named] = [[...newest.values()].filter((one) => place(one.repository) > suites.length), [...newest.values()].filter((one) => place(one.repository) <= suites.length)];
+  // A repository that was without suites once and has them now has nothing in its old place.
+  return (named.length > 0 ? named : own).sort((a, b) => place(a.repository) - place(b.repository) || (a.repository < b.repository ? -1 : 1));
 }

@@ -49,6 +49,8 @@ export interface BuildEnv {
   distributions: Record<string, Distribution>;
   apt?: { upload: string; url: string; origin?: string; label?: string };
   dnf?: { upload: string; url: string };
+  'status-page'?: { upload: string; url: string };
+  'logs-url'?: string;
   maintainers: Record<string, string>;
   'required-signatures': number;
   components: Record<string, BuiltComponent>;
