@@ -1,27 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The APT repository: every signature in it stands in a published journal, over these very bytes; and what is signed fixes, hash by
 // hash, every file that apt would install.
-import { createHash } from 'node:crypto';
-import { spawn } from 'node:child_process';
-import { gunzipSync } from 'node:zlib';
-import type { PublicKey } from 'openpgp';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
+import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { filesOfIndex, isAmbiguous, readClearSigned, readHashList, readStanzas, type ListedFile } from './apt-control.js';
-import { Unreadable, type FindingCode, type Findings } from './findings.js';
-import type { Signature } from './journal.js';
-import { judgeCleartext, judgeDetached, type BadSignature } from './public-keys.js';
+import type { FindingCode, Findings } from './findings.js';
+import { indexLimitBytes, indexText } from './index-text.js';
+import { judgeCleartext, judgeDetached } from './public-keys.js';
 import type { PublishedFiles } from './published-files.js';
 
 const releaseLimitBytes = 64 * 1024 * 1024;
-const indexLimitBytes = 1024 * 1024 * 1024;
 
-export interface AptExpectations {
-  /** before a path in a finding: which repository, where there are several */
-  place: string;
-  signingKey: PublicKey;
-  /** by SHA-256 of the signature */
-  signatures: ReadonlyMap<string, Signature>;
+export interface AptExpectations extends Announcements {
   /** suites that the auditor names: each must be there */
   suites: ReadonlySet<string>;
   /** suites that audited intents speak of, looked for where the place cannot be listed: an upload may have failed, but not all of them */
@@ -30,29 +20,11 @@ export interface AptExpectations {
   signedNames: ReadonlySet<string>;
 }
 
-const sha256 = (data: Uint8Array | string): string => createHash('sha256').update(data).digest('hex');
-
-function unxz(data: Buffer): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('xz', ['--decompress', '--stdout', '--memlimit-decompress=256MiB'], { env: cleanEnvironment, stdio: ['pipe', 'pipe', 'ignore'] });
-    const chunks: Buffer[] = [];
-    let size = 0;
-    child.stdout.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > indexLimitBytes) child.kill('SIGKILL');
-      else chunks.push(chunk);
-    });
-    child.stdin.on('error', () => undefined);
-    child.on('error', reject);
-    child.on('close', (status) => (status === 0 ? resolve(Buffer.concat(chunks)) : reject(new Error('xz cannot unpack it'))));
-    child.stdin.end(data);
-  });
-}
-
 export class AptAudit {
   readonly #files: PublishedFiles;
   readonly #expected: AptExpectations;
   readonly #findings: Findings;
+  readonly #signatures: AnnouncedSignatures;
   readonly #poolChecked = new Set<string>();
   readonly #signedChecked = new Set<string>();
 
@@ -60,6 +32,7 @@ export class AptAudit {
     this.#files = files;
     this.#expected = expected;
     this.#findings = findings;
+    this.#signatures = new AnnouncedSignatures(expected, 'apt-signatures', findings);
   }
 
   async run(): Promise<void> {
@@ -79,7 +52,7 @@ export class AptAudit {
   }
 
   #wrong(check: 'apt-signatures' | 'apt-files', code: FindingCode, path: string, expected: string, found: string): void {
-    this.#findings.wrong(check, { code, path: printable(`${this.#expected.place}${path}`), expected, found });
+    this.#signatures.wrong(check, code, path, expected, found);
   }
 
   #missing(suite: string): void {
@@ -119,9 +92,9 @@ export class AptAudit {
       this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'one clear-signed message and nothing else', `${bytes.length} bytes sha256:${sha256(bytes)}`);
       return undefined;
     }
-    this.#judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
+    this.#signatures.judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
     // The newline before the signature may or may not belong to what was handed in (RFC 9580, section 7.1).
-    this.#inJournal(path, bytes, [sha256(`${cleartext.text}\n`), sha256(cleartext.text)], 'clearsign');
+    this.#signatures.inJournal(path, bytes, [sha256(`${cleartext.text}\n`), sha256(cleartext.text)], 'clearsign');
     return cleartext.text;
   }
 
@@ -129,27 +102,8 @@ export class AptAudit {
     this.#findings.looked('apt-signatures');
     if (signature === undefined) return this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'a signature of Release', 'nothing');
     if (data === undefined) return this.#wrong('apt-signatures', 'FILE_MISSING', path.replace(/\.gpg$/, ''), 'what Release.gpg signs', 'nothing');
-    this.#judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
-    this.#inJournal(path, signature, [sha256(data)], 'detach');
-  }
-
-  #judged(path: string, bad: BadSignature | undefined): void {
-    if (bad !== undefined) this.#wrong('apt-signatures', bad.code, path, `a good signature by ${this.#expected.signingKey.getFingerprint().toUpperCase()}`, bad.found);
-  }
-
-  #inJournal(path: string, signature: Buffer, payloads: readonly string[], mode: string): void {
-    const hash = sha256(signature);
-    const known = this.#expected.signatures.get(hash);
-    if (known === undefined) {
-      this.#wrong('apt-signatures', 'SIGNATURE_NOT_IN_JOURNAL', path, `a "signed" entry with result sha256:${hash}`, 'no published journal has one');
-      return;
-    }
-    const { entry, keysVm } = known;
-    if (!payloads.includes(entry.sha256) || entry.mode !== mode) {
-      this.#wrong('apt-signatures', 'WRONG_PAYLOAD', path, `${mode} over sha256:${payloads[0]}`, `entry ${entry.seq} of ${keysVm}: ${entry.mode} over sha256:${entry.sha256}`);
-    }
-    const key = this.#expected.signingKey.getFingerprint().toUpperCase();
-    if (entry.key !== key) this.#wrong('apt-signatures', 'WRONG_KEY', path, key, `entry ${entry.seq} of ${keysVm}: ${entry.key}`);
+    this.#signatures.judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
+    this.#signatures.inJournal(path, signature, [sha256(data)], 'detach');
   }
 
   /** Everything that Release lists and is there has the listed hash; of each index at least one form is there. */
@@ -194,13 +148,8 @@ export class AptAudit {
 
   async #pool(indexPath: string): Promise<void> {
     const bytes = await this.#files.read(indexPath, indexLimitBytes) ?? Buffer.alloc(0);
-    let files: ListedFile[] | undefined;
-    try {
-      const text = indexPath.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: indexLimitBytes }) : indexPath.endsWith('.xz') ? await unxz(bytes) : bytes;
-      files = filesOfIndex(/Sources(?:\.gz|\.xz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
-    } catch (error) {
-      if (error instanceof Unreadable) throw error;
-    }
+    const text = await indexText(indexPath, bytes);
+    const files = text === undefined ? undefined : filesOfIndex(/Sources(?:\.gz|\.xz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
     if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256', 'something else');
     for (const file of files) {
       const key = `${file.path} ${file.size} ${file.sha256}`;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the APT repository against what was found.
+// The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { PublicKey } from 'openpgp';
 import { AptAudit } from './apt-repository.js';
+import { DnfAudit } from './dnf-repository.js';
 import { Findings } from './findings.js';
 import { checkRemembered, chooseHead, readHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
@@ -36,7 +38,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = (options.apt?.sources ?? []).map((source) => ({ source, files: openPublished(source) }));
+  const repositories = options.repositories.map((one) => ({ ...one, files: openPublished(one.source) }));
   const heads = await git.fetch(options.logs);
   const head = await chooseHead(git, options.logs, heads, findings);
   await checkRemembered(git, options.contains, head, findings);
@@ -44,7 +46,8 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
   for (const { files } of repositories) places.push((path) => files.read(path, keyLimitBytes));
   const logsKey = await findKey(options.logsKey, '--logs-key', places);
-  const signingKey = options.apt === undefined ? undefined : await findKey(options.apt.signingKey, '--signing-key', places);
+  const signingKeys = new Map<string, PublicKey>();
+  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', places));
 
   const history = await readHistory(git, head, logsKey, findings);
   const changes = await git.changes(history);
@@ -57,16 +60,17 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
     for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
   }
 
-  for (const { source, files } of repositories) {
-    if (signingKey === undefined) break;
+  const signatures = new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm));
+  for (const { kind, source, signingKey: given, files } of repositories) {
+    const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
+    const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
+    if (kind === 'dnf') {
+      await new DnfAudit(files, intents, expected, findings).run();
+      continue;
+    }
     await new AptAudit(files, {
-      place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '',
-      signingKey,
-      signatures: new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm)),
-      suites: new Set(options.suites),
-      announced: intents.suites(fingerprint),
-      signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
+      ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
     }, findings).run();
   }
   return { head, commits: history.length, findings };

@@ -56,6 +56,11 @@ export class PublishedIntents {
     return this.#bySha256.get(sha256) ?? [];
   }
 
+  /** Whether anything was to be signed with this key for this purpose. */
+  isAnnounced(key: string, purpose: Intent['purpose']): boolean {
+    return [...this.#bySha256.values()].some((published) => published.some((one) => one.intents.some((intent) => intent.key === key && intent.purpose === purpose)));
+  }
+
   /** Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by hand. */
   suites(key: string): Set<string> {
     const all = [...this.#bySha256.values()].flatMap((published) => published.flatMap((one) => one.intents));

@@ -14,7 +14,7 @@ export async function auditMain(argv: readonly string[]): Promise<number> {
       return 0;
     }
     const result = await audit(options);
-    process.stdout.write(options.json ? asJson(result) : asTable(result, options.apt !== undefined));
+    process.stdout.write(options.json ? asJson(result) : asTable(result, new Set(options.repositories.map(({ kind }) => kind))));
     return result.findings.ok ? 0 : 1;
   } catch (error) {
     if (error instanceof Misuse) process.stderr.write(`build-infra audit: ${printable(error.message)}\n\n${usage}`);

@@ -2,13 +2,15 @@
 import { parseArgs } from 'node:util';
 import { matches, objectIdPattern, vmNamePattern } from '../shared/formats/names.js';
 
-export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH... --signing-key FILE|FPR]
+export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH... --dnf URL_OR_PATH... --signing-key FILE|FPR]...
 Checks what the farm has published, from the published repositories alone. It asks no VM and trusts nothing but the two keys.
 
   --logs URL_OR_PATH     a logs repository: path, file://, git://, http(s)://; all that are given must agree (repeat, or one after the other)
   --logs-key FILE|FPR    the key that signs its commits
   --apt URL_OR_PATH      an APT repository: path, file://, http(s)://; each distribution has one (repeat)
-  --signing-key FILE|FPR the key that signs packages and Release files
+  --dnf URL_OR_PATH      a DNF repository, the folder with repodata/ in it: path, file://, http(s)://; each distribution has one (repeat)
+  --signing-key FILE|FPR the key that signs packages, Release files and repomd.xml: of every repository; where there are several keys, of the
+                         repositories named before it and after the key before
   --suite NAME           look at this suite too (over HTTP only those that an intent names are known); repeat
   --keys-vm NAME         signatures must stand in this VM's journal
   --contains COMMIT      this commit, seen in an earlier audit, must still be in the history; repeat
@@ -16,10 +18,17 @@ Checks what the farm has published, from the published repositories alone. It as
 Ends with 0 if everything is as it should be, 1 if something is wrong (with the evidence), 2 if it could not be checked.
 `;
 
+export interface Repository {
+  kind: 'apt' | 'dnf';
+  source: string;
+  /** as given: a fingerprint or a file */
+  signingKey: string;
+}
+
 export interface AuditOptions {
   logs: string[];
   logsKey: string;
-  apt: { sources: string[]; signingKey: string } | undefined;
+  repositories: Repository[];
   suites: string[];
   keysVm: string | undefined;
   contains: string[];
@@ -31,6 +40,23 @@ export class Misuse extends Error {
   override readonly name = 'Misuse';
 }
 
+/** Which key is whose: one key is that of all; of several, each belongs to the repositories between the key before and itself. */
+function readRepositories(options: readonly { name: string; value: string }[]): Repository[] {
+  const keys = options.filter(({ name }) => name === 'signing-key');
+  const [only] = keys;
+  const repositories: Repository[] = [];
+  let waiting: Omit<Repository, 'signingKey'>[] = [];
+  for (const { name, value } of options) {
+    if (name === 'apt' || name === 'dnf') waiting.push({ kind: name, source: value });
+    if (name !== 'signing-key' || keys.length === 1) continue;
+    if (waiting.length === 0) throw new Misuse('a --signing-key stands after the --apt and --dnf that it is the key of');
+    repositories.push(...waiting.map((one) => ({ ...one, signingKey: value })));
+    waiting = [];
+  }
+  if ((waiting.length > 0) !== (keys.length === 1)) throw new Misuse('--apt and --dnf belong together with --signing-key');
+  return [...repositories, ...waiting.map((one) => ({ ...one, signingKey: (only as { value: string }).value }))];
+}
+
 /** `help` if asked for. @throws Misuse */
 export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
   let parsed;
@@ -38,7 +64,8 @@ export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
     parsed = parseArgs({
       args: [...argv], allowPositionals: true, tokens: true,
       options: {
-        'logs': { type: 'string', multiple: true }, 'logs-key': { type: 'string' }, 'apt': { type: 'string', multiple: true }, 'signing-key': { type: 'string' },
+        'logs': { type: 'string', multiple: true }, 'logs-key': { type: 'string' }, 'apt': { type: 'string', multiple: true }, 'dnf': { type: 'string', multiple: true },
+        'signing-key': { type: 'string', multiple: true },
         'suite': { type: 'string', multiple: true }, 'keys-vm': { type: 'string' }, 'contains': { type: 'string', multiple: true },
         'json': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
       },
@@ -60,15 +87,13 @@ export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
     }
   }
   const logsKey = values['logs-key'];
-  const signingKey = values['signing-key'];
   if (logs.length === 0) throw new Misuse('--logs is missing');
   if (logsKey === undefined) throw new Misuse('--logs-key is missing');
-  if ((values.apt === undefined) !== (signingKey === undefined)) throw new Misuse('--apt and --signing-key belong together');
+  const repositories = readRepositories(tokens.flatMap((token) => (token.kind === 'option' ? [{ name: token.name, value: token.value ?? '' }] : [])));
   if (values['keys-vm'] !== undefined && !matches(vmNamePattern, values['keys-vm'])) throw new Misuse('--keys-vm is not the name of a VM');
   for (const commit of values.contains ?? []) if (!matches(objectIdPattern, commit)) throw new Misuse('--contains wants a full commit id');
   for (const suite of values.suite ?? []) if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,100}$/.test(suite)) throw new Misuse('--suite is not the name of a suite');
   return {
-    logs, logsKey, suites: values.suite ?? [], keysVm: values['keys-vm'], contains: values.contains ?? [], json: values.json === true,
-    apt: values.apt === undefined || signingKey === undefined ? undefined : { sources: values.apt, signingKey },
+    logs, logsKey, repositories, suites: values.suite ?? [], keysVm: values['keys-vm'], contains: values.contains ?? [], json: values.json === true,
   };
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The APT repository's files, from a folder or over HTTP. Whoever serves them may be the attacker: names are plain, sizes limited.
+// A package repository's files, from a folder or over HTTP. Whoever serves them may be the attacker: names are plain, sizes limited.
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, realpathSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
@@ -12,6 +12,8 @@ export interface PublishedFiles {
   /** undefined where there is none. @throws Unreadable: too large, or the server fails */
   read(path: string, limitBytes: number): Promise<Buffer | undefined>;
   hash(path: string): Promise<{ size: number; sha256: string } | undefined>;
+  /** all of it, piece by piece */
+  open(path: string): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
   list(folder: string): Promise<string[] | undefined>;
 }
@@ -68,6 +70,11 @@ class Folder implements PublishedFiles {
     return file === undefined ? undefined : hashOf(createReadStream(file, { highWaterMark: 1 << 20 }));
   }
 
+  async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const file = this.#file(path);
+    return Promise.resolve(file === undefined ? undefined : createReadStream(file, { highWaterMark: 1 << 20 }));
+  }
+
   async list(folder: string): Promise<string[]> {
     const top = join(this.#top, folder);
     if (!existsSync(top)) return [];
@@ -107,6 +114,10 @@ class Website implements PublishedFiles {
   async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
     const body = await this.#get(path);
     return body === undefined ? undefined : hashOf(body);
+  }
+
+  open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+    return this.#get(path);
   }
 
   async list(): Promise<undefined> {

@@ -13,6 +13,8 @@ const titles: Record<CheckName, string> = {
   'journal-grants': 'every use of a key follows a published intent',
   'apt-signatures': 'every signature in the APT repository is in a journal',
   'apt-files': 'signed hashes fix every file of the APT repository',
+  'dnf-signatures': 'every signature in the DNF repository is in a journal',
+  'dnf-files': 'signed hashes fix every file of the DNF repository',
 };
 
 /** So many pieces of evidence per row for people; --json has more. */
@@ -23,18 +25,21 @@ function evidence(finding: Finding): string {
   return [`    ${finding.code}${where === '' ? '' : `  ${where}`}`, `      expected  ${finding.expected}`, `      found     ${finding.found}`].join('\n');
 }
 
-function line(row: Row, withApt: boolean): string {
-  const skipped = !withApt && row.name.startsWith('apt-');
+/** Kinds of repositories that were looked at. */
+export type Kinds = ReadonlySet<'apt' | 'dnf'>;
+
+function line(row: Row, kinds: Kinds): string {
+  const skipped = (['apt', 'dnf'] as const).some((kind) => row.name.startsWith(`${kind}-`) && !kinds.has(kind));
   const state = skipped ? 'skipped' : row.ok ? 'ok' : 'FAILED';
   const unit = row.count === 1 ? row.unit.replace(/ies$/, 'y').replace(/s$/, '') : row.unit;
   const count = skipped ? '-' : `${row.count} ${unit}`;
   return `  ${state.padEnd(8)}${titles[row.name].padEnd(56)}${count}`;
 }
 
-export function asTable(result: AuditResult, withApt: boolean): string {
+export function asTable(result: AuditResult, kinds: Kinds): string {
   const lines = [`Audit of ${result.commits} commits up to ${result.head}`, ''];
   for (const row of result.findings.rows) {
-    lines.push(line(row, withApt));
+    lines.push(line(row, kinds));
     for (const finding of row.findings.slice(0, shown)) lines.push(evidence(finding));
     if (row.wrong > shown) lines.push(`    and ${row.wrong - shown} more`);
   }

@@ -17,7 +17,7 @@ export function toolLine(line: Buffer): Buffer {
 }
 
 /** Lines to stdout; waits where the agent does not take them. */
-const toStdout: LineSink = {
+export const toStdout: LineSink = {
   say: (text) => void process.stdout.write(`== ${printable(text)}\n`),
   tool: (line) => process.stdout.write(toolLine(line)),
   drained: () => (process.stdout.writableNeedDrain ? new Promise((resolve) => process.stdout.once('drain', resolve)) : Promise.resolve()),

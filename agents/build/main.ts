@@ -18,6 +18,7 @@ import { pruneOldJobs } from './old-jobs.js';
 import { pathsUnder } from './paths.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { startPoller } from './poller.js';
+import { runRebuild } from './rebuild.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
 import { uploadPage } from './status-page/page-upload.js';
 import { StatusPage } from './status-page/status-page.js';
@@ -108,13 +109,16 @@ async function serve(): Promise<void> {
 }
 
 const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine]]);
-const [mode, name = '', document] = process.argv.slice(2);
+const [mode, name = '', document, ...more] = process.argv.slice(2);
 const engine = mode === 'engine' ? engines.get(name) : undefined;
 if (engine !== undefined && document !== undefined) {
   process.exitCode = await engine(document);
+} else if (mode === 'rebuild' && name !== '') {
+  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm JOB-DOCUMENT]');
+  reportToStderr('usage: build-agent [engine debian|rpm JOB-DOCUMENT | rebuild JOB [DIST...]]');
   process.exitCode = 2;
 }

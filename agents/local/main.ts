@@ -6,13 +6,16 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { connectDom0, raiseFarm } from './farm/farm.js';
-import { LocalState } from './farm/local-state.js';
+import { envOf, envsOf, LocalState } from './farm/local-state.js';
 import { SandboxedMachine } from './farm/sandboxed-machine.js';
 import { giveCommand, readBuildStatus, withDist } from './job/build-watch.js';
 import { Display } from './job/display.js';
 import { LogTail } from './job/log-tail.js';
-import { auditArguments, runMainJob } from './job/main-job.js';
+import { runDemoRpm } from './job/demo-rpm.js';
+import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
+import { rebuild, rebuiltLine } from './job/rebuild.js';
 import { readPillar } from './provision/pillar.js';
+import { buildVmOf } from './provision/vms.js';
 import { bySalt } from './provision-by-salt/farm-provisioner.js';
 import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';
 import { Dom0 } from './qrexec/dom0.js';
@@ -20,6 +23,8 @@ import { ensureRootNamespace } from './vm/root-namespace.js';
 
 const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
        npm run local -- --package NAME       the same with another Debian source package
+       npm run local -- demo-rpm             a second environment beside the first: an RPM component, from a signed tag to dnf
+       npm run local -- rebuild JOB          build a finished job once more and compare every byte
        npm run local -- up                   start the VMs, make what is missing
        npm run local -- down [--purge]       stop them; --purge also removes all they hold
        npm run local -- status               VMs, jobs, last results
@@ -73,12 +78,30 @@ async function down(state: LocalState, purge: boolean): Promise<number> {
 async function status(state: LocalState, dom0: AdminClient): Promise<number> {
   process.stdout.write('VM            state     network\n');
   for (const vm of await dom0.list()) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
-  const jobs = readBuildStatus(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')));
   process.stdout.write('\njobs\n');
+  for (const env of envsOf(await state.settings())) jobsOf(new SandboxedMachine(dom0, buildVmOf(env), state.rootOf(buildVmOf(env))));
+  return 0;
+}
+
+function jobsOf(build: SandboxedMachine): void {
+  const jobs = readBuildStatus(build);
   for (const step of jobs?.running ?? []) process.stdout.write(`  running  ${step.job}  ${withDist(step.stage, step.dist)}\n`);
   for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting.map((chain) => ` (${withDist('waits', chain.dist)}: ${chain.code} ${chain.detail})`).join('')}\n`);
   for (const job of (jobs?.recent ?? []).slice(0, 10)) process.stdout.write(`  ${job.state.padEnd(8)} ${job.job}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}\n`);
-  if (jobs === undefined || jobs.running.length + jobs.queue.length + jobs.recent.length === 0) process.stdout.write('  none\n');
+  if (jobs === undefined || jobs.running.length + jobs.queue.length + jobs.recent.length === 0) process.stdout.write(`  none in ${build.name}\n`);
+}
+
+/** The build VM that a word of a person is for: by the component, or by the job that begins with its name. */
+async function buildVmFor(state: LocalState, dom0: AdminClient, word: string, isJob: boolean): Promise<SandboxedMachine> {
+  const settings = await state.settings();
+  const component = isJob ? settings.rpmComponents?.find((name) => word.startsWith(`${name}-`)) ?? word : word;
+  const name = buildVmOf(envOf(settings, component));
+  return new SandboxedMachine(dom0, name, state.rootOf(name));
+}
+
+async function rebuildJob(state: LocalState, dom0: AdminClient, job: string): Promise<number> {
+  const done = await rebuild(await buildVmFor(state, dom0, job, true), job, [], (line) => process.stdout.write(`${line}\n`));
+  process.stdout.write(`\n${rebuiltLine(done)}\n`);
   return 0;
 }
 
@@ -107,7 +130,8 @@ async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Prom
 }
 
 async function audit(state: LocalState, json: boolean): Promise<number> {
-  const args = auditArguments({ settings: await state.settings(), pillar: await readPillar(state.pillarFile) });
+  const settings = await state.settings();
+  const args = auditArguments({ settings, pillar: await readPillar(state.pillarFile) }, publishedEnvs(state, settings));
   const child = spawn(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])], { stdio: 'inherit' });
   return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
 }
@@ -163,9 +187,18 @@ async function run(argv: string[]): Promise<number> {
     case 'trigger': {
       if (words[0] === undefined || words.length > 1) throw new Usage('trigger needs one component');
       const component = words[0];
-      const answer = await withDom0(state, (dom0) => giveCommand(new SandboxedMachine(dom0, 'build-debian', state.rootOf('build-debian')), `trigger ${component}`));
+      const answer = await withDom0(state, (dom0) => buildVmFor(state, dom0, component, false).then((build) => giveCommand(build, `trigger ${component}`)));
       process.stdout.write(`${answer}\n`);
       return /^(queued|known) /.test(answer) ? 0 : 1;
+    }
+    case 'demo-rpm':
+      nothingMore();
+      await runDemoRpm({ state, dist, display: new Display(), provisioner });
+      return 0;
+    case 'rebuild': {
+      const [job, ...more] = words;
+      if (job === undefined || more.length > 0) throw new Usage('rebuild needs one job');
+      return await withDom0(state, (dom0) => rebuildJob(state, dom0, job));
     }
     case 'logs': nothingMore(); return await withDom0(state, (dom0) => logs(state, dom0, values.follow === true));
     case 'audit': nothingMore(); return await audit(state, values.json === true);

@@ -19,8 +19,9 @@ const packages = {
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
   test: { 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', curl: '/usr/bin/curl',
-    'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py',
     chromium: '/usr/bin/chromium', 'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf', tidy: '/usr/bin/tidy' },
+  // The second environment of the local farm, and its tests.
+  rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },
   salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
   package: { rpm: '/usr/bin/rpmbuild', make: '/usr/bin/make' },
@@ -119,8 +120,9 @@ function start(program, args) {
 const [command, ...args] = process.argv.slice(2);
 checkNode();
 if (!['local', 'test', 'bench', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|package [arguments]');
+const withRpm = command === 'test' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
-debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withSalt ? ['salt', 'package'] : [])]);
+debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
 npmPackages();
 if (withSalt) {
   const missing = installSalt(say);

@@ -14,17 +14,17 @@ tap.teardown(() => {
 });
 
 /** @param expected "check CODE" of everything that must be found, and nothing else */
-export function attack(name: string, expected: string[], change: (farm: Farm) => void, evidence: { commit?: 'head'; path?: string } = {}): void {
+export function attack(name: string, expected: string[], change: (farm: Farm) => void, evidence: { commit?: 'head'; path?: string } = {}, extra: (farm: Farm) => readonly string[] = () => []): void {
   void tap.test(name, async (t) => {
     const farm = new Farm(keys, good);
     t.teardown(() => farm.remove());
     change(farm);
-    const result = await verdict(farm);
+    const result = await verdict(farm, extra(farm));
     t.equal(result.ok, false);
     t.same(result.codes, [...expected].sort());
     const finding = result.checks.find((row) => row.name === expected[0]?.split(' ')[0])?.findings[0];
     if (evidence.commit === 'head') t.equal(finding?.commit, farm.logs.head);
-    if (evidence.path !== undefined) t.equal(finding?.path, evidence.path);
+    if (evidence.path !== undefined) t.equal(finding?.path?.replace(`${farm.dnf}/`, ''), evidence.path);
     t.ok(finding?.expected && finding.found, 'says what was expected and what was found');
   });
 }

@@ -197,6 +197,8 @@ export class Farm {
   readonly keys: Keys;
   readonly logs: LogsRepository;
   readonly apt: string;
+  /** a DNF repository, where rpm-farm.ts made one */
+  readonly dnf: string;
 
   /** @param from a farm to copy, instead of an empty one */
   constructor(keys: Keys, from?: Farm) {
@@ -206,6 +208,8 @@ export class Farm {
     this.apt = join(this.top, 'apt');
     if (from === undefined) mkdirSync(this.apt);
     else cpSync(from.apt, this.apt, { recursive: true });
+    this.dnf = join(this.top, 'dnf');
+    if (from !== undefined && existsSync(from.dnf)) cpSync(from.dnf, this.dnf, { recursive: true, preserveTimestamps: true });
     writeFileSync(join(this.top, 'logs.asc'), keys.export('logs'));
     writeFileSync(join(this.top, 'signing.asc'), keys.export('signing'));
   }
@@ -228,18 +232,18 @@ export class Farm {
     return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
   }
 
-  /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. */
-  signAll(wanted: readonly Wanted[]): Buffer[] {
+  /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. @param made signatures that a tool had made already */
+  signAll(wanted: readonly Wanted[], made?: readonly Buffer[]): Buffer[] {
     const intent = this.intent(wanted);
     const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
     const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
-    const signatures = wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
+    const signatures = made ?? wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
     const signed = this.logs.journal(...wanted.flatMap((one, i): [JournalEntry['event'], string, Use][] => [
       ['claimed', '', this.use(one, intent.sha256, commit)],
       ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, this.use(one, intent.sha256, commit)],
     ]));
     this.logs.commit({ put: { ...granted, ...signed } });
-    return signatures;
+    return [...signatures];
   }
 
   /** The log with one line more. */

@@ -29,7 +29,7 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
     folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp'],
-    builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
+    builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
   },
   'build-infra': { folders: ['audit', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'] },
 };

@@ -10,13 +10,13 @@ import { forgeHostKey, furnishForge, layForge, makeRepository } from '../outside
 import { makeMaintainer, type Maintainer } from '../outside/developer.js';
 import { must } from '../outside/machine.js';
 import { provision } from '../provision/provision.js';
-import { vmsOf, type Vm } from '../provision/vms.js';
+import { buildVmOf, keysVmOf, vmsOf, type Vm } from '../provision/vms.js';
 import type { LogsVm, Pillar } from '../provision/pillar.js';
 import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
-import { localPillar, savePillar, type MadeKeys } from './local-pillar.js';
-import type { LocalSettings, LocalState } from './local-state.js';
+import { localPillar, readMadeKeys, savePillar, type MadeKeys } from './local-pillar.js';
+import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
 
 /** The world around the farm; the policy denies them every call. */
@@ -94,18 +94,22 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
   return key;
 }
 
-/** Every VM up, keys made inside the VMs that hold them, the forge furnished. @param program the bundle to run dom0 from */
-export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}, provisioner: Provisioner = byManifests): Promise<Farm> {
+/**
+ * The VMs up, keys made inside the VMs that hold them, the forge furnished.
+ * @param program the bundle to run dom0 from
+ * @param envs environments whose VMs are needed; others are laid out, and started only by a call
+ */
+export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}, provisioner: Provisioner = byManifests, envs: readonly LocalEnv[] = ['debian']): Promise<Farm> {
   const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
   try {
-    return await raiseWith(dom0, state, tell, logsVm, provisioner);
+    return await raiseWith(dom0, state, tell, logsVm, provisioner, envs);
   } catch (error) {
     dom0.close();
     throw error;
   }
 }
 
-async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner): Promise<Farm> {
+async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner, envs: readonly LocalEnv[]): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
   layForge(state.rootOf('forge'), settings.ports);
@@ -121,7 +125,7 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
   tell('forge', 'ssh, git:// and HTTP on this machine');
   await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
   const maintainer = await makeMaintainer(machine('developer'));
-  const keys: MadeKeys = { logs: null, signing: null, ...(before === undefined ? {} : JSON.parse(before.toString()) as MadeKeys), forgeHostKey: await forgeHostKey(machine('forge')), maintainer };
+  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer };
 
   let pillar = await localPillar(settings, keys, logsVm);
   const vms = vmsOf(pillar);
@@ -129,24 +133,27 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
   const changed = new Set(await provisioner(state, pillar, tell));
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
-    for (const vm of vms) if (changed.has(vm.name)) await dom0.stopVm(vm.name);
-    await Promise.all(vms.map((vm) => dom0.startVm(vm.name)));
+    const running = new Set((await dom0.list()).filter(({ state }) => state !== 'halted').map(({ name }) => name));
+    const needed = vms.filter((vm) => vm.env === null || (envs as readonly string[]).includes(vm.env) || running.has(vm.name));
+    for (const vm of needed) if (changed.has(vm.name)) await dom0.stopVm(vm.name);
+    await Promise.all(needed.map((vm) => dom0.startVm(vm.name)));
     changed.clear();
   };
   await restart();
-  const one = (role: Vm['role']): Vm => vms.find((vm) => vm.role === role) as Vm;
   tell('build-logs', 'its key, made once inside it');
-  keys.logs = await keyOf(machine(one('build-logs').name), 'build-logs', 'user', 'logs-key');
-  tell(one('keys').name, 'its key, made once inside it');
-  keys.signing = await keyOf(machine(one('keys').name), 'keys', 'user', 'signing-key');
+  keys.logs = await keyOf(machine('build-logs'), 'build-logs', 'user', 'logs-key');
   await must(machine('sys-net'), ['/usr/lib/build-infra/make-keys', 'sys-net']);
-  const pushKey = await sshKeyOf(machine(one('build-logs').name), 'build-logs', 'user');
-  const uploadKey = await sshKeyOf(machine(one('build').name), 'build', 'root');
+  const pushKey = await sshKeyOf(machine('build-logs'), 'build-logs', 'user');
+  for (const env of envs) {
+    tell(keysVmOf(env), 'its key, made once inside it');
+    keys.signing[env] = await keyOf(machine(keysVmOf(env)), 'keys', 'user', 'signing-key');
+    keys.uploads[env] = await sshKeyOf(machine(buildVmOf(env)), 'build', 'root');
+  }
   writeDurably(join(state.folder, 'keys.json'), JSON.stringify(keys, null, 1));
 
-  await furnishForge(machine('forge'), { gitOnly: [pushKey], upload: [uploadKey], developer: [maintainer.sshKey] });
+  await furnishForge(machine('forge'), { gitOnly: [pushKey], upload: Object.values(keys.uploads), developer: [maintainer.sshKey] });
   for (const name of ['build-logs', 'build-logs-mirror']) await makeRepository(machine('forge'), name, 'logs');
-  for (const name of settings.components) await makeRepository(machine('forge'), name, 'source');
+  for (const name of [...settings.components, ...settings.rpmComponents ?? []]) await makeRepository(machine('forge'), name, 'source');
 
   pillar = await localPillar(settings, keys, logsVm);
   savePillar(state, pillar);
@@ -155,10 +162,12 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
   return { dom0, settings, pillar, vms, maintainer, machine };
 }
 
-/** Adds a component to the pillar and the forge; the VMs concerned are provisioned and restarted. */
-export async function addComponent(state: LocalState, settings: LocalSettings, name: string): Promise<boolean> {
-  if (settings.components.includes(name)) return false;
-  settings.components.push(name);
+/** Adds a component to the settings: the farm is to be raised again then. @returns whether it is new @throws Error where the other environment has it */
+export async function addComponent(state: LocalState, settings: LocalSettings, name: string, env: LocalEnv = 'debian'): Promise<boolean> {
+  const [mine, other] = env === 'debian' ? [settings.components, settings.rpmComponents] : [settings.rpmComponents ??= [], settings.components];
+  if (mine.includes(name)) return false;
+  if (other?.includes(name) === true) throw new Error(`${name} is a component of the other environment`);
+  mine.push(name);
   state.save(settings);
   return true;
 }

@@ -12,7 +12,14 @@ export interface LocalSettings {
   dists: string[];
   /** sources that were imported so far */
   components: string[];
+  /** RPM components that were made so far: the environment `rpm` is there as soon as there is one. Not in folders of earlier versions */
+  rpmComponents?: string[];
 }
+
+/** The signing domains of the local farm, each a pair of VMs. */
+export type LocalEnv = 'debian' | 'rpm';
+export const envOf = (settings: LocalSettings, component: string): LocalEnv => (settings.rpmComponents?.includes(component) === true ? 'rpm' : 'debian');
+export const envsOf = (settings: LocalSettings): LocalEnv[] => (settings.rpmComponents === undefined ? ['debian'] : ['debian', 'rpm']);
 
 export class LocalState {
   readonly folder: string;

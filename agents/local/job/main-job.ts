@@ -3,14 +3,14 @@
 // the first that does not hold ends the job.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { addComponent, raiseFarm, type Farm, type Provisioner } from '../farm/farm.js';
-import { aptUrls, fullNameOf } from '../farm/local-pillar.js';
-import type { LocalState } from '../farm/local-state.js';
+import { aptUrls, dnfUrls, fullNameOf } from '../farm/local-pillar.js';
+import { envsOf, type LocalEnv, type LocalSettings, type LocalState } from '../farm/local-state.js';
 import { importPackage, type ImportedSource } from '../outside/developer.js';
-import { gitUrl, makeRepository } from '../outside/forge.js';
+import { gitUrl, makeRepository, webFolder } from '../outside/forge.js';
 import { must, type Machine } from '../outside/machine.js';
 import { installAsVisitor } from '../outside/visitor.js';
 import { codenameOf } from '../../shared/formats/suites.js';
@@ -35,18 +35,24 @@ interface AuditReport {
   table: string;
 }
 
-/** What an outsider needs: two URLs and two fingerprints (and the mirror, to see that both say the same). */
-export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>): string[] {
-  const { settings, pillar } = farm;
-  const logsKey = pillar['logs-vms']['build-logs']?.key as string;
-  const signingKey = pillar['build-envs']['debian']?.key as string;
-  return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey, ...aptUrls(settings).flatMap((url) => ['--apt', url]), '--signing-key', signingKey];
+/** The environments of which something was published so far. */
+export function publishedEnvs(state: LocalState, settings: LocalSettings): LocalEnv[] {
+  return envsOf(settings).filter((env) => existsSync(join(state.rootOf('forge'), webFolder, env)));
 }
 
-async function runAudit(dist: string, farm: Farm): Promise<AuditReport> {
+/** What an outsider needs: two URLs and two fingerprints (and the mirror, to see that both say the same); one more of each for a second environment. */
+export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>, envs: readonly LocalEnv[] = ['debian']): string[] {
+  const { settings, pillar } = farm;
+  const logsKey = pillar['logs-vms']['build-logs']?.key as string;
+  const repositories = { debian: aptUrls(settings).flatMap((url) => ['--apt', url]), rpm: dnfUrls(settings).flatMap((url) => ['--dnf', url]) };
+  return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey,
+    ...envs.flatMap((env) => [...repositories[env], '--signing-key', pillar['build-envs'][env]?.key as string])];
+}
+
+async function runAudit(dist: string, farm: Farm, envs: readonly LocalEnv[]): Promise<AuditReport> {
   const run = promisify(execFile);
   try {
-    const { stdout } = await run(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm)], { maxBuffer: 16 * 1024 * 1024 });
+    const { stdout } = await run(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm, envs)], { maxBuffer: 16 * 1024 * 1024 });
     return { ok: true, table: stdout };
   } catch (error) {
     const { stdout, stderr } = error as { stdout?: string; stderr?: string };
@@ -61,24 +67,16 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
   const farm = await display.step('The farm: VMs, keys made inside them, policy', async () => {
     const raised = await raiseFarm(state, join(dist, 'local.mjs'), tell, {}, options.provisioner);
     const running = (await raised.dom0.list()).filter((vm) => vm.state === 'running').map((vm) => vm.name);
-    for (const vm of raised.vms) if (!running.includes(vm.name)) throw new Error(`${vm.name} does not run`);
+    for (const vm of raised.vms) if (vm.env !== 'rpm' && !running.includes(vm.name)) throw new Error(`${vm.name} does not run`);
     return { value: raised, result: `running: ${running.join(' ')}` };
   });
-  await farm.dom0.onEvent((event) => {
-    if (event.event === 'call') display.now(event.source, `-> ${event.target ?? 'nobody'}: ${event.service}${event.verdict === 'deny' ? ` (denied: ${event.reason})` : ''}`);
-  });
+  await followCalls(farm, display);
   const build = farm.machine('build-debian');
   const tail = new LogTail(state.rootOf('build-logs'));
   tail.follow((_path, line) => display.log(line.replace(/^\S+ (\S+)\.\d+ \+0000 /, '$1 ')));
   try {
     const source = await importStep(options, farm);
-    await display.step('The webhook, as GitHub sends it', async () => {
-      const secret = (await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])).trim();
-      const payload = githubPushPayload({ fullName: fullNameOf(source.package), tag: source.tag, tagObject: source.tagObject, commit: source.commit, pusher: { name: 'alice', email: 'alice@developer.example' } });
-      const answer = await sendWebhook(farm.settings.ports.webhook, secret, payload);
-      if (answer.status !== 202) throw new Error(`sys-net answered ${answer.status}: ${answer.body.trim()}`);
-      return { value: undefined, result: `sys-net answered 202 ${answer.body.trim()}` };
-    });
+    await pushStep(farm, source, display);
     const job = await display.step(`Build ${source.package} ${source.version} in build-debian, every line to build-logs, every signature through the gate`, async () => {
       const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-debian', `stage: ${stage}`));
       return { value: done, result: `${done.seconds.map(stepLine).join(', ')}\n${done.uploaded.join(' ')}` };
@@ -91,12 +89,9 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
         return { value: undefined, result: `installed ${visit.installed.join(' ')} from ${visit.urls.join(' ')}${visit.says === '' ? '' : `\nit says: ${visit.says}`}` };
       });
     }
-    await gateStep(farm, build, display);
-    await display.step('Audit what was published, as an outsider with two URLs and two fingerprints', async () => {
-      const report = await runAudit(dist, farm);
-      if (!report.ok) throw new Error(`the audit found something:\n${report.table}`);
-      return { value: undefined, result: report.table.trimEnd() };
-    });
+    const release = await published(`${aptUrls(farm.settings)[0]}/dists/${codenameOf(farm.settings.dists[0] as string, 'current-testing')}/Release`);
+    await changedByteStep(farm, build, 'debian', release, 'Release', display);
+    await auditStep(options, farm);
     summary(options, farm, source, job.logs);
   } finally {
     tail.stop();
@@ -118,14 +113,39 @@ async function importStep(options: MainJobOptions, farm: Farm): Promise<Imported
   });
 }
 
-/** One published intent: its bytes are signed once; one changed byte, and the same bytes again, are refused. */
-async function gateStep(farm: Farm, build: Machine, display: Display): Promise<void> {
+/** What calls dom0 decides, while they come. */
+export async function followCalls(farm: Farm, display: Display): Promise<void> {
+  await farm.dom0.onEvent((event) => {
+    if (event.event === 'call') display.now(event.source, `-> ${event.target ?? 'nobody'}: ${event.service}${event.verdict === 'deny' ? ` (denied: ${event.reason})` : ''}`);
+  });
+}
+
+export async function pushStep(farm: Farm, source: ImportedSource, display: Display): Promise<void> {
+  await display.step('The webhook, as GitHub sends it', async () => {
+    const secret = (await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])).trim();
+    const payload = githubPushPayload({ fullName: fullNameOf(source.package), tag: source.tag, tagObject: source.tagObject, commit: source.commit, pusher: { name: 'alice', email: 'alice@developer.example' } });
+    const answer = await sendWebhook(farm.settings.ports.webhook, secret, payload);
+    if (answer.status !== 202) throw new Error(`sys-net answered ${answer.status}: ${answer.body.trim()}`);
+    return { value: undefined, result: `sys-net answered 202 ${answer.body.trim()}` };
+  });
+}
+
+export async function auditStep({ state, dist, display }: Pick<MainJobOptions, 'state' | 'dist' | 'display'>, farm: Farm): Promise<void> {
+  await display.step('Audit what was published, as an outsider with two URLs and two fingerprints', async () => {
+    const report = await runAudit(dist, farm, publishedEnvs(state, farm.settings));
+    if (!report.ok) throw new Error(`the audit found something:\n${report.table}`);
+    return { value: undefined, result: report.table.trimEnd() };
+  });
+}
+
+/** One published intent: its bytes are signed once; one changed byte, and the same bytes again, are refused. @param like what they are made of */
+export async function changedByteStep(farm: Farm, build: Machine, env: LocalEnv, like: Buffer, name: string, display: Display): Promise<void> {
   await display.step('The gate: one changed byte', async () => {
-    const key = farm.pillar['build-envs']['debian']?.key as string;
-    const bytes = Buffer.concat([await published(`${aptUrls(farm.settings)[0]}/dists/${codenameOf(farm.settings.dists[0] as string, 'current-testing')}/Release`), Buffer.from(`# ${new Date().toISOString()}\n`)]);
+    const key = farm.pillar['build-envs'][env]?.key as string;
+    const bytes = Buffer.concat([like, Buffer.from(`# ${new Date().toISOString()}\n`)]);
     const changed = Buffer.from(bytes);
     changed[0] = (changed[0] as number) ^ 1;
-    const reply = await publishIntent(build, key, bytes, 'Release');
+    const reply = await publishIntent(build, key, bytes, name);
     if (reply.result !== 'published') throw new Error(`the intent was refused: ${reply.code} ${reply.detail}`);
     const other = await askForSignature(farm.dom0, build.name, key, changed);
     const first = await askForSignature(farm.dom0, build.name, key, bytes);
@@ -141,7 +161,7 @@ async function gateStep(farm: Farm, build: Machine, display: Display): Promise<v
   });
 }
 
-async function published(url: string): Promise<Buffer> {
+export async function published(url: string): Promise<Buffer> {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
   return Buffer.from(await response.arrayBuffer());

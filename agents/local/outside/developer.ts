@@ -108,6 +108,12 @@ export async function importPackage(developer: Machine, packageName: string, key
   let version = archiveVersion;
   for (let n = 1; taken(version); n++) version = `${archiveVersion}+local${n}`;
   await must(developer, ['sh', '-c', importSource, 'import', source, version, archiveVersion, remote], { onLine });
+  return await pushTag(developer, source, version, key, ports, onLine);
+}
+
+/** Signs a tag on what is committed in the developer's repository of `source`, and pushes both. */
+export async function pushTag(developer: Machine, source: string, version: string, key: string, ports: ForgePorts, onLine: (line: string) => void): Promise<ImportedSource> {
+  const env = developerEnvironment(ports);
   const repository = `/home/user/src/${source}`;
   const tag = tagOf(version);
   await must(developer, ['git', '-C', repository, '-c', `user.signingKey=${key}`, 'tag', '-s', '-m', `${source} ${version}`, tag]);

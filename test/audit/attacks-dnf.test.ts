@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Attacks on the DNF repository.
+import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import tap from 'tap';
+import { attack as attackFarm, good, keys } from './attack.js';
+import { Farm, sha256 } from './farm.js';
+import { announcePackage, buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata } from './rpm-farm.js';
+import { argumentsFor, runAudit, verdict } from './run-audit.js';
+
+// Real rpmbuild and createrepo_c for each case.
+tap.setTimeout(300_000);
+await buildDnf(good);
+/** Made once: what an attacker has lying ready. */
+const spare = new Farm(keys);
+const secret = buildPackage('secret', spare.dnf);
+rpmsign(spare, secret);
+const unsigned = buildPackage('unsigned', spare.dnf);
+const misnamed = buildPackage('misnamed', spare.dnf);
+rpmsign(spare, misnamed);
+tap.teardown(() => spare.remove());
+
+const withDnf = (farm: Farm): string[] => ['--dnf', farm.dnf];
+const repomd = (farm: Farm): string => join(farm.dnf, 'repodata/repomd.xml');
+const moon = 'packages/moon-1-1.noarch.rpm';
+
+function attack(name: string, expected: string[], change: (farm: Farm) => void, path?: string): void {
+  attackFarm(name, expected, change, path === undefined ? {} : { path }, withDnf);
+}
+
+function change(path: string, edit: (text: string) => string): void {
+  const [before, after] = [readFileSync(path, 'latin1'), edit(readFileSync(path, 'latin1'))];
+  if (before === after) throw new Error(`${path} did not change`);
+  writeFileSync(path, after, 'latin1');
+}
+
+/** The packages' index rewritten, and everything above it signed and announced: what a compromised build VM can do in public. */
+function changePrimary(farm: Farm, edit: (text: string) => string): void {
+  const name = readdirSync(join(farm.dnf, 'repodata')).find((one) => one.endsWith('-primary.xml.gz')) as string;
+  const before = gunzipSync(readFileSync(join(farm.dnf, 'repodata', name)));
+  const text = Buffer.from(edit(before.toString()));
+  if (text.equals(before)) throw new Error('the index did not change');
+  rmSync(join(farm.dnf, 'repodata', name));
+  const packed = gzipSync(text);
+  const renamed = `${sha256(packed)}-primary.xml.gz`;
+  writeFileSync(join(farm.dnf, 'repodata', renamed), packed);
+  change(repomd(farm), (all) => all.replace(/<data type="primary">[\s\S]*?<\/data>/, `<data type="primary"><checksum type="sha256">${sha256(packed)}</checksum><open-checksum type="sha256">${sha256(text)}</open-checksum><location href="repodata/${renamed}"/><timestamp>1</timestamp><size>${packed.length}</size><open-size>${text.length}</open-size></data>`));
+  signMetadata(farm);
+}
+
+/** One byte of the payload, the file's last but ten. */
+function changePayload(path: string): void {
+  const bytes = readFileSync(path);
+  bytes[bytes.length - 10] = (bytes[bytes.length - 10] as number) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+void tap.test('a good DNF repository passes beside an APT repository, and from a web server with two fingerprints', async (t) => {
+  const both = await verdict(good, withDnf(good));
+  t.same(both.codes, []);
+  t.match(both.checks.filter((row) => row.name.startsWith('dnf-')).map(({ name, count }) => `${name} ${count}`), ['dnf-signatures 3', 'dnf-files 5']);
+  const web = createServer((request, response) => {
+    try {
+      response.end(readFileSync(join(good.top, decodeURIComponent(request.url ?? ''))));
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => web.close());
+  execFileSync('git', ['--git-dir', good.logs.path, 'update-server-info']);
+  const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
+  const { status, out, err } = await runAudit(['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc'), '--dnf', `${url}/dnf`, '--signing-key', keys.fingerprint.signing]);
+  t.equal(status, 0, out + err);
+  t.match(out, /skipped +every signature in the APT/);
+  t.match(out, /ok +every signature in the DNF repository is in a journal +3 signatures/);
+});
+
+void tap.test('each of two keys belongs to the repositories before it', async (t) => {
+  const common = ['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc')];
+  const signing = join(good.top, 'signing.asc');
+  const stranger = join(good.top, 'stranger.asc');
+  writeFileSync(stranger, keys.export('stranger'));
+  t.equal((await runAudit([...common, '--apt', good.apt, '--signing-key', signing, '--dnf', good.dnf, '--signing-key', signing])).status, 0);
+  const swapped = await runAudit([...common, '--apt', good.apt, '--signing-key', signing, '--dnf', good.dnf, '--signing-key', stranger]);
+  t.equal(swapped.status, 1);
+  t.match(swapped.out, /ok +every signature in the APT/);
+  t.match(swapped.out, /FAILED +every signature in the DNF[\s\S]*WRONG_KEY/);
+  for (const wrong of [['--apt', good.apt, '--signing-key', signing, '--dnf', good.dnf, '--signing-key', signing, '--dnf', good.dnf], ['--signing-key', signing, '--dnf', good.dnf, '--signing-key', signing], ['--dnf', good.dnf], ['--signing-key', signing]]) {
+    t.match(await runAudit([...common, ...wrong]), { status: 2, err: /--signing-key/ });
+  }
+});
+
+void tap.test('a repository before its first package is no finding, and one that lost its metadata is', async (t) => {
+  const empty = new Farm(keys);
+  t.teardown(() => empty.remove());
+  empty.build();
+  t.same((await verdict(empty, ['--dnf', join(empty.top)])).codes, []);
+});
+
+attack('metadata that are signed by the right key in secret', ['dnf-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+  writeFileSync(`${repomd(farm)}.asc`, keys.sign('signing', 'detach', readFileSync(repomd(farm)), ['--digest-algo', 'SHA384']));
+}, 'repodata/repomd.xml.asc');
+attack('metadata signed by a stranger', ['dnf-signatures SIGNATURE_NOT_IN_JOURNAL', 'dnf-signatures WRONG_KEY'], (farm) => {
+  writeFileSync(`${repomd(farm)}.asc`, keys.sign('stranger', 'detach', readFileSync(repomd(farm))));
+}, 'repodata/repomd.xml.asc');
+attack('a repomd.xml that is not what was signed', ['dnf-signatures BAD_SIGNATURE', 'dnf-signatures WRONG_PAYLOAD'], (farm) => change(repomd(farm), (text) => text.replace(/<revision>\d+/, '<revision>1')), 'repodata/repomd.xml.asc');
+attack('a repomd.xml without its signature', ['dnf-signatures NOT_SIGNED'], (farm) => rmSync(`${repomd(farm)}.asc`), 'repodata/repomd.xml.asc');
+attack('metadata that were announced and are gone', ['dnf-signatures FILE_MISSING'], (farm) => rmSync(join(farm.dnf, 'repodata'), { recursive: true }), 'repodata/repomd.xml');
+attack('a signature without what it signs', ['dnf-signatures FILE_MISSING'], (farm) => rmSync(repomd(farm)), 'repodata/repomd.xml');
+attack('a package that was signed in secret and that no index lists', ['dnf-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => copyFileSync(secret, join(farm.dnf, 'packages/secret-1-1.noarch.rpm')), 'packages/secret-1-1.noarch.rpm');
+attack('a package that was signed in secret, in announced metadata', ['dnf-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+  copyFileSync(secret, join(farm.dnf, 'packages/secret-1-1.noarch.rpm'));
+  makeMetadata(farm);
+  signMetadata(farm);
+}, 'packages/secret-1-1.noarch.rpm');
+attack('a package without a signature, in announced metadata', ['dnf-signatures NOT_SIGNED'], (farm) => {
+  copyFileSync(unsigned, join(farm.dnf, 'packages/unsigned-1-1.noarch.rpm'));
+  makeMetadata(farm);
+  signMetadata(farm);
+}, 'packages/unsigned-1-1.noarch.rpm');
+attack('a changed payload', ['dnf-files WRONG_SHA256', 'dnf-signatures WRONG_PAYLOAD'], (farm) => changePayload(join(farm.dnf, moon)), moon);
+attack('a changed payload, and announced metadata that fit', ['dnf-signatures WRONG_PAYLOAD'], (farm) => {
+  changePayload(join(farm.dnf, moon));
+  makeMetadata(farm);
+  signMetadata(farm);
+}, moon);
+attack('a package that is gone', ['dnf-files FILE_MISSING'], (farm) => rmSync(join(farm.dnf, moon)), moon);
+attack('a package that is none', ['dnf-files WRONG_SIZE', 'dnf-signatures NOT_SIGNED'], (farm) => writeFileSync(join(farm.dnf, moon), 'no package'), moon);
+attack('a changed index', ['dnf-files WRONG_SHA256'], (farm) => {
+  const name = readdirSync(join(farm.dnf, 'repodata')).find((one) => one.endsWith('-filelists.xml.gz')) as string;
+  changePayload(join(farm.dnf, 'repodata', name));
+});
+attack('an index that sends its readers elsewhere', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('<location href="packages/moon', '<location xml:base="http://elsewhere.example/" href="packages/moon')));
+attack('an index in which a package has two places', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('<location href="packages/moon', '<location href="packages/sun-1-1.noarch.rpm"/><location href="packages/moon')));
+attack('an index with a comment in it', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('<package ', '<!-- --><package ')));
+attack('an index with a document type', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('<metadata', '<!DOCTYPE metadata [<!ENTITY x "y">]><metadata')));
+attack('an index that calls a package by another name', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('<name>moon</name>', '<name>glibc</name>')), moon);
+attack('an index that calls a package newer than it is', ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, (text) => text.replace('epoch="0" ver="1"', 'epoch="7" ver="1"')));
+attack('two lists of packages', ['dnf-files BAD_INDEX'], (farm) => {
+  change(repomd(farm), (text) => text.replace(/<data type="filelists">/, '<data type="primary">'));
+  signMetadata(farm);
+}, 'repodata/repomd.xml');
+attack('metadata on another server', ['dnf-files BAD_INDEX'], (farm) => {
+  change(repomd(farm), (text) => text.replace('<location href=', '<location xml:base="http://elsewhere.example/" href='));
+  signMetadata(farm);
+}, 'repodata/repomd.xml');
+attack('a package under another file name', ['dnf-files BAD_INDEX'], (farm) => {
+  renameSync(join(farm.dnf, moon), join(farm.dnf, 'packages/bash-5-1.noarch.rpm'));
+  makeMetadata(farm);
+  signMetadata(farm);
+}, 'packages/bash-5-1.noarch.rpm');
+
+void tap.test('a package that was announced as something else', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const path = join(farm.dnf, 'packages/misnamed-1-1.noarch.rpm');
+  copyFileSync(misnamed, path);
+  await announcePackage(farm, path, 'other');
+  makeMetadata(farm);
+  signMetadata(farm);
+  const result = await verdict(farm, withDnf(farm));
+  t.same(result.codes, ['dnf-signatures WRONG_PURPOSE']);
+  t.equal(result.checks.find((row) => row.name === 'dnf-signatures')?.findings[0]?.path?.endsWith('packages/misnamed-1-1.noarch.rpm'), true);
+});
+
+void tap.test('signatures in the journal of another keys VM do not count when one is named', async (t) => {
+  t.same((await verdict(good, [...withDnf(good), '--keys-vm', 'keys-debian'])).codes, []);
+  t.same((await verdict(good, [...withDnf(good), '--keys-vm', 'keys-rpm'])).codes, ['apt-signatures SIGNATURE_NOT_IN_JOURNAL', 'dnf-signatures SIGNATURE_NOT_IN_JOURNAL']);
+  t.ok(argumentsFor(good).includes('--apt'));
+});

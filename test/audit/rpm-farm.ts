@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The DNF repository of the small farm: made by real rpmbuild, rpmsign and createrepo_c, each signature announced as docs/formats.md says.
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readPackage, type RpmPackage } from '../../agents/audit/rpm-package.js';
+import type { Intent } from '../../agents/shared/formats/intent.js';
+import type { Farm } from './farm.js';
+
+/** A noarch package of a name, unsigned, as `<into>/<name>-1-1.noarch.rpm`. */
+export function buildPackage(name: string, into: string): string {
+  const top = mkdtempSync(join(tmpdir(), 'rf-'));
+  const spec = `Name: ${name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: GPL-2.0-or-later\nBuildArch: noarch\n%description\nx\n%install\nmkdir -p %{buildroot}/usr/share\necho ${name} > %{buildroot}/usr/share/${name}\n%files\n/usr/share/${name}\n`;
+  writeFileSync(join(top, 'x.spec'), spec);
+  execFileSync('rpmbuild', ['--quiet', '-bb', '--define', `_topdir ${top}`, join(top, 'x.spec')], { stdio: 'pipe', env: { ...process.env, HOME: top } });
+  mkdirSync(into, { recursive: true });
+  const file = `${name}-1-1.noarch.rpm`;
+  copyFileSync(join(top, 'RPMS/noarch', file), join(into, file));
+  rmSync(top, { recursive: true });
+  return join(into, file);
+}
+
+/** Signs in place, with the key of the farm's keys VM. */
+export function rpmsign(farm: Farm, path: string): void {
+  execFileSync('rpmsign', ['--addsign', '--define', '__gpg /usr/bin/gpg', '--define', `_gpg_path ${farm.keys.home}`, '--define', `_gpg_name ${farm.keys.fingerprint.signing}`, path], { stdio: 'pipe', env: { ...process.env, HOME: farm.keys.home } });
+}
+
+async function headOf(path: string): Promise<RpmPackage> {
+  const { found } = await readPackage(createReadStream(path));
+  if (found === undefined) throw new Error(`${path} is no package`);
+  return found;
+}
+
+/** Intent, publication, grant and journal for a package that is signed already. */
+export async function announcePackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header'): Promise<void> {
+  const { header, signatures } = await headOf(path);
+  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures);
+}
+
+export function makeMetadata(farm: Farm): void {
+  rmSync(join(farm.dnf, 'repodata'), { recursive: true, force: true });
+  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', farm.dnf], { stdio: 'pipe' });
+}
+
+/** Signs repomd.xml as it stands, announced. */
+export function signMetadata(farm: Farm): void {
+  const repomd = join(farm.dnf, 'repodata/repomd.xml');
+  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }]);
+  writeFileSync(`${repomd}.asc`, signature as Buffer);
+}
+
+/** Two packages, signed, announced and published. */
+export async function buildDnf(farm: Farm): Promise<void> {
+  for (const name of ['moon', 'sun']) {
+    const path = buildPackage(name, join(farm.dnf, 'packages'));
+    rpmsign(farm, path);
+    await announcePackage(farm, path);
+  }
+  makeMetadata(farm);
+  signMetadata(farm);
+  writeFileSync(join(farm.dnf, 'key.asc'), farm.keys.export('signing'));
+}
