@@ -14,6 +14,8 @@ export interface PageGeneration {
 }
 
 const kept = 3;
+/** files that are written side by side */
+const atOnce = 32;
 const releasePattern = /^([0-9]{6,12})-[0-9a-f]{12}$/;
 const numberOf = (release: string): number => Number(releasePattern.exec(release)?.[1] ?? 0);
 
@@ -45,17 +47,27 @@ export class PageGenerations {
     const number = Math.max(Math.floor(now.getTime() / 1000), ...names.map((name) => numberOf(name) + 1));
     const release = `${number}-${randomBytes(6).toString('hex')}`;
     const part = join(generations, `.${release}`);
-    const folders = new Set<string>();
+    const folders = new Map<string, Promise<unknown>>();
+    const lay = async ({ path, content }: PageFile): Promise<void> => {
+      const target = join(part, path);
+      const folder = dirname(target);
+      if (!folders.has(folder)) folders.set(folder, mkdir(folder, { recursive: true }));
+      await folders.get(folder);
+      if (content !== undefined) await writeFile(target, content);
+      else await link(join(this.#last?.folder ?? '', path), target);
+    };
+    let under: Promise<void>[] = [];
     try {
-      for (const { path, content } of files) {
-        const target = join(part, path);
-        if (!folders.has(dirname(target))) await mkdir(dirname(target), { recursive: true });
-        folders.add(dirname(target));
-        if (content !== undefined) await writeFile(target, content);
-        else await link(join(this.#last?.folder ?? '', path), target);
+      for (const file of files) {
+        under.push(lay(file));
+        if (under.length < atOnce) continue;
+        await Promise.all(under);
+        under = [];
       }
+      await Promise.all(under);
       await rename(part, join(generations, release));
     } catch (error) {
+      await Promise.allSettled(under);
       await rm(part, { recursive: true, force: true });
       throw error;
     }
