@@ -7,6 +7,7 @@ import { writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
+import { removeLayers } from './debian-engine/layered-chroot.js';
 import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob } from './engine-contract.js';
 import { sayIfFull } from './free-room.js';
 import type { LineSink } from './logged-program.js';
@@ -43,6 +44,7 @@ export async function runEngineOn(documentPath: string, build: (job: EngineJob, 
   } catch (plain) {
     const error = job === undefined || !existsSync(job.work) ? plain : sayIfFull(plain, job.work);
     // First, so that there is room to say why.
+    if (job !== undefined) await removeLayers(job.work);
     if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
     if (!(error instanceof Refusal) || job === undefined) {
       toStdout.say(`fault: ${String((error as Error).stack ?? error)}`);
@@ -53,6 +55,7 @@ export async function runEngineOn(documentPath: string, build: (job: EngineJob, 
     writeDurably(join(job.output, 'failure.json'), JSON.stringify(failure));
     return 1;
   } finally {
+    if (job !== undefined) await removeLayers(job.work);
     if (job !== undefined) rmSync(job.work, { recursive: true, force: true });
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Small RPM source trees, and packages made of them by this machine's own rpmbuild: for tests of what happens to packages after a build.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EngineJob } from '../../agents/build/engine-contract.js';
@@ -83,7 +83,14 @@ export function makePlace(): Place {
       mkdirSync(join(folder, name), { recursive: true });
       return join(folder, name);
     },
-    end: () => rmSync(folder, { recursive: true, force: true }),
+    end: () => {
+      // A chroot of layers; an engine's own process removes its own.
+      for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
+        const path = line.split(' ')[1] ?? '';
+        if (path.startsWith(`${folder}/`)) execFileSync('umount', ['--lazy', path]);
+      }
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { makeFolder, syncFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { runLogged, type LineSink } from '../logged-program.js';
 import { proxyEnvironment } from '../program.js';
+import { layerChroot, unpackTar } from './layered-chroot.js';
 import { sourceLines, type AptSource } from './apt-sources.js';
 import { builderId } from './jail.js';
 
@@ -56,9 +57,7 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
 export async function unpackChroot(tar: string, chroot: string, sources: readonly AptSource[], proxies: string, log: LineSink): Promise<void> {
   if (existsSync(chroot)) rmSync(chroot, { recursive: true });
   makeFolder(chroot);
-  // Devices come from the jail; making them takes more than the root of a user namespace may.
-  const status = await runLogged(['tar', '--extract', '--anchored', '--exclude=./dev/*', '--file', tar, '--directory', chroot, '--numeric-owner', '--same-permissions'], log, { timeoutMs: 600_000, label: `unpack ${tar}` });
-  if (status !== 0) throw new Refusal('NO_CHROOT', `the chroot cannot be unpacked: tar ended with ${status}`);
+  if (!await layerChroot(tar, chroot, log) && !await unpackTar(tar, chroot, log)) throw new Refusal('NO_CHROOT', 'the chroot cannot be unpacked');
   appendFileSync(join(chroot, 'etc/passwd'), `builder:x:${builderId}:${builderId}::/nonexistent:/bin/sh\n`);
   appendFileSync(join(chroot, 'etc/group'), `builder:x:${builderId}:\n`);
   for (const file of ['etc/resolv.conf', 'etc/hosts']) {
