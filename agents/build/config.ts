@@ -4,6 +4,7 @@ import { readIfThere } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import { logsUrlPattern } from '../shared/formats/log-link.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
 import { splitTagPattern } from './version-tag.js';
@@ -61,6 +62,13 @@ export interface PromotionConfig {
   minAgeDays: number;
 }
 
+export interface StatusPage {
+  /** where its symlink lies, reached by ssh */
+  upload: string;
+  /** where the world reads it */
+  url: string;
+}
+
 export interface Config {
   vm: string;
   env: string;
@@ -75,6 +83,10 @@ export interface Config {
   buildSeconds: number;
   /** absent: nobody commands anything */
   commands?: CommandsConfig;
+  /** where a person reads a log: `{path}` once, `{commit}` at most once (log-link.ts) */
+  logsUrl?: string;
+  /** where the status page is put; it is always made on this VM's disk */
+  statusPage?: StatusPage;
 }
 
 // No character that a shell or ssh on the far side could read as anything but itself.
@@ -163,6 +175,13 @@ const schema = {
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     commands: commandsSchema,
+    logsUrl: { type: 'string', pattern: logsUrlPattern },
+    statusPage: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['upload', 'url'],
+      properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
+    },
   },
 } as const;
 

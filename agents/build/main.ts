@@ -15,6 +15,7 @@ import { openGpgDoor } from './gpg-door/door.js';
 import { JobQueue } from './job-queue.js';
 import { LogSender } from './log-sender.js';
 import { LogTails } from './log-tails.js';
+import { NewestTags } from './newest-tags.js';
 import { pruneOldJobs } from './old-jobs.js';
 import { Outbox } from './outbox.js';
 import { pathsUnder } from './paths.js';
@@ -25,6 +26,8 @@ import { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { startPoller } from './poller.js';
 import { runRebuild } from './rebuild.js';
 import { cleanUpJob, runStage } from './stage-runner.js';
+import { uploadPage } from './status-page/page-upload.js';
+import { StatusPage } from './status-page/status-page.js';
 import { statusOf, writeStatus } from './status-file.js';
 import { Trigger, triggerLine } from './trigger.js';
 import { Worker } from './worker.js';
@@ -58,7 +61,13 @@ async function serve(): Promise<void> {
   const started = new Date();
   const queue = new JobQueue(paths.jobs, paths.highest);
   pruneOldJobs(queue);
-  const trigger = new Trigger({ config, queue, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
+  const newestTags = new NewestTags({ folder: paths.newestTags, report });
+  const page = new StatusPage({
+    folder: paths.statusPage, report,
+    state: () => ({ config, jobs: queue.all(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
+    upload: config.statusPage && ((generation) => uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
+  });
+  const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
   const withdrawn = new WithdrawnVersions(paths.withdrawn);
   const suiteJobs = new SuiteJobs({ queue, withdrawn });
   const tails = new LogTails();
@@ -85,7 +94,9 @@ async function serve(): Promise<void> {
     tellStatus();
     outbox.consider(queue.all());
     worker.wake();
+    page.changed();
   });
+  newestTags.onChange(() => page.changed());
   tellStatus();
   outbox.prune();
   outbox.consider(queue.all());
@@ -117,6 +128,7 @@ async function serve(): Promise<void> {
   await commands.ready;
   startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
   worker.start();
+  page.changed();
   report(`build-infra agent of ${config.vm}: ready`);
 }
 

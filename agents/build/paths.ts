@@ -33,6 +33,8 @@ export interface Paths {
   outbox: string;
   /** what was put there, by job */
   told: string;
+  newestTags: string;
+  statusPage: string;
 }
 
 /** @param root prefix for all absolute paths; '' on a real VM */
@@ -62,5 +64,7 @@ export function pathsUnder(root = ''): Paths {
     commands: join(state, 'commands'),
     outbox: join(state, 'outbox'),
     told: join(state, 'told'),
+    newestTags: join(state, 'newest-tags'),
+    statusPage: join(state, 'status-page'),
   };
 }

@@ -6,6 +6,7 @@ import type { Component, Config } from './config.js';
 import type { RemoteTag } from './git.js';
 import { isOver, jobIdentity, newJob, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
+import type { NewestTags } from './newest-tags.js';
 import { compareVersions, versionOfTag } from './version-tag.js';
 
 export type TriggerAnswer = { kind: 'queued'; job: string } | { kind: 'known'; job: string };
@@ -76,6 +77,8 @@ export interface TriggerOptions {
   config: Config;
   queue: JobQueue;
   listTags(url: string): Promise<RemoteTag[]>;
+  /** told of every listing, for people to see; it decides nothing */
+  newestTags?: Pick<NewestTags, 'listed' | 'failed'>;
   now?(): Date;
 }
 
@@ -99,8 +102,12 @@ export class Trigger {
   }
 
   async #run(component: Component): Promise<TriggerAnswer> {
-    const { config, queue } = this.#options;
-    const untrustedTags = await this.#options.listTags(component.url);
+    const { config, queue, newestTags } = this.#options;
+    const untrustedTags = await this.#options.listTags(component.url).catch((error: unknown) => {
+      newestTags?.failed(component.name, error);
+      throw error;
+    });
+    newestTags?.listed(component.name, versionTags(component, untrustedTags)[0]);
     const decision = decide(config, component, untrustedTags, queue);
     if ('known' in decision) return { kind: 'known', job: decision.known.job };
     const job = newJob(config, component, decision.fresh, queue.nextNumber(), this.#options.now?.() ?? new Date());

@@ -14,6 +14,8 @@ export interface UploadOptions {
   packages?: readonly string[];
   /** of the generation: what refers to packages; dists unless told */
   metadata?: readonly string[];
+  /** for each of the steps; an hour unless told */
+  timeoutMs?: number;
 }
 
 const readBackAttempts = 3;
@@ -47,14 +49,15 @@ export function readDestination(upload: string): Destination {
 }
 
 /** @throws Refusal UPLOAD_FAILED: nothing has changed for readers then */
-export async function uploadGeneration(generation: Pick<Generation, 'release' | 'folder' | 'publicKeyName'>, { upload, sshConfig, packages = ['pool'], metadata = ['dists'] }: UploadOptions, log: LineSink): Promise<void> {
+export async function uploadGeneration(generation: Pick<Generation, 'release' | 'folder'> & Partial<Pick<Generation, 'publicKeyName'>>, options: UploadOptions, log: LineSink): Promise<void> {
+  const { upload, sshConfig, packages = ['pool'], metadata = ['dists'], timeoutMs = uploadMs } = options;
   const { login, port, path } = readDestination(upload);
   const ssh = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port])];
   const releases = `${path}.releases`;
   const name = posix.basename(path);
   const target = `${releases}/${generation.release}`;
   const run = async (argv: string[], label: string): Promise<void> => {
-    const status = await runLogged(argv, log, { timeoutMs: uploadMs, label });
+    const status = await runLogged(argv, log, { timeoutMs, label });
     if (status !== 0) throw new Refusal('UPLOAD_FAILED', `${label}: ended with ${status}`);
   };
   // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
@@ -63,12 +66,14 @@ export async function uploadGeneration(generation: Pick<Generation, 'release' | 
   const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
     '--rsh', ssh.join(' '), ...sources.map((source) => `${generation.folder}/./${source}`), `${login}:${releases}/.part-${generation.release}/`], label);
   await rsync(packages, 'upload: packages');
-  await rsync([...metadata, generation.publicKeyName], 'upload: metadata');
+  await rsync([...metadata, ...(generation.publicKeyName === undefined ? [] : [generation.publicKeyName])], 'upload: metadata');
   await remote(
     `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
     + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}; `
     // Old generations stay for clients in the middle of a download; their packages are links, so they cost little.
-    + `ls -1 ${releases} | grep -E '^[0-9]{6}-[0-9a-f]{12}$' | sort | head -n -${keptOnServer} | while read -r old; do rm -rf ${releases}/$old; done`,
+    + `ls -1 ${releases} | grep -E '^[0-9]{6,12}-[0-9a-f]{12}$' | grep -vx ${generation.release} | sort -n | head -n -${keptOnServer - 1} | while read -r old; do rm -rf ${releases}/$old; done; `
+    // What a broken-off upload left.
+    + `find ${releases} -maxdepth 1 -name '.part-*' -mtime +1 -exec rm -rf {} +`,
     `upload: switch ${path} to ${generation.release}`,
   );
 }

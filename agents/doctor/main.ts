@@ -5,10 +5,13 @@ import { printable, Refusal } from '../shared/refusal.js';
 import { giveCommand, readStatus } from './build-commands.js';
 import { examine } from './doctor.js';
 import { embeddedManifests } from './embedded-manifests.js';
+import { listJobs, showJob } from './job-commands.js';
 import { thisMachine } from './machine.js';
 
 const usage = `usage: build-infra doctor [--online] [--json]   tell what is missing in this VM, one line each; changes nothing
        build-infra status [--json]             in build-<env>, as root: jobs and their state
+       build-infra jobs [--component NAME] [--state STATE] [--json]   in build-<env>, as root: all jobs, newest first
+       build-infra jobs show JOB [--json]      in build-<env>, as root: everything about one
        build-infra trigger COMPONENT           in build-<env>, as root: build the newest signed tag, as a webhook or the poller would
        build-infra retry JOB                   in build-<env>, as root: try a failed or refused job again
 
@@ -33,13 +36,25 @@ async function doctor(online: boolean, json: boolean): Promise<number> {
 
 async function run(argv: string[]): Promise<number> {
   const [verb, ...rest] = argv;
-  const { values, positionals } = parseArgs({ args: rest, strict: true, allowPositionals: true, options: { online: { type: 'boolean' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } });
+  const { values, positionals } = parseArgs({ args: rest, strict: true, allowPositionals: true, options: { online: { type: 'boolean' }, json: { type: 'boolean' }, component: { type: 'string' }, state: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
   const [word, ...more] = positionals;
   if (values.help === true || verb === '--help' || verb === '-h') {
     process.stdout.write(usage);
     return 0;
   }
   const [json, online] = [values.json === true, values.online === true];
+  const { component, state } = values;
+  if (verb === 'jobs' && word === undefined && !online) {
+    const { document, lines } = listJobs(root, { component, state });
+    for (const line of json ? [JSON.stringify(document)] : lines) say(line);
+    return 0;
+  }
+  if (component !== undefined || state !== undefined) return misused();
+  if (verb === 'jobs' && word === 'show' && more.length === 1 && !online) {
+    const { text, lines } = showJob(root, more[0] as string);
+    for (const line of json ? [text.trimEnd()] : lines) say(line);
+    return 0;
+  }
   if (verb === 'doctor' && word === undefined) return await doctor(online, json);
   if (verb === 'status' && word === undefined && !online) {
     const { text, lines } = readStatus(root);
@@ -51,6 +66,10 @@ async function run(argv: string[]): Promise<number> {
     say(printable(answer));
     return /^(?:queued|known) /.test(answer) ? 0 : 1;
   }
+  return misused();
+}
+
+function misused(): number {
   process.stderr.write(usage);
   return 2;
 }

@@ -30,7 +30,16 @@ void t.test('the example of docs/formats.md is read', async (t) => {
   t.same(readDestination(good.apt.upload), { login: 'git@forge.example', port: '', path: '/srv/apt/debian' });
 });
 
+void t.test('a status page and the address of logs may be there', async (t) => {
+  t.match(read({ ...good, logsUrl: 'https://forge.example/example/build-logs/blob/{commit}/{path}?plain=1', statusPage: { upload: 'ssh://web@www.example/srv/www/status', url: 'https://www.example/status' } }), { statusPage: { url: 'https://www.example/status' } });
+});
+
 const bad: [string, unknown, string][] = [
+  ['a status page for a shell', { ...good, statusPage: { upload: 'ssh://www.example/srv/;id', url: 'https://www.example/status' } }, 'BAD_DOCUMENT'],
+  ['a status page without an address', { ...good, statusPage: { upload: 'ssh://www.example/srv' } }, 'BAD_DOCUMENT'],
+  ['an address of logs that is a script', { ...good, logsUrl: 'javascript:alert(1)//{path}' }, 'BAD_DOCUMENT'],
+  ['an address of logs that breaks out of a link', { ...good, logsUrl: 'https://forge.example/"><script>{path}' }, 'BAD_DOCUMENT'],
+  ['an address of logs without a path', { ...good, logsUrl: 'https://forge.example/logs/' }, 'BAD_DOCUMENT'],
   ['an unknown field', { ...good, extra: 1 }, 'BAD_DOCUMENT'],
   ['an unknown field inside', { ...good, components: [{ ...component, branch: 'main' }] }, 'BAD_DOCUMENT'],
   ['a local repository', { ...good, components: [{ ...component, url: 'file:///srv/hello.git' }] }, 'BAD_DOCUMENT'],

@@ -54,6 +54,8 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['an upload of RPMs to a host that ssh may not reach', (p) => { debian(p).dnf = { upload: 'ssh://elsewhere.example/rpm', url: 'http://elsewhere.example/rpm' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.dnf.upload', /elsewhere.example/],
   ['a record on a host that ssh may not reach', (p) => { debian(p).promotion = { record: 'ssh://elsewhere.example/logs.git' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.promotion.record', /elsewhere.example/],
   ['a record that git would run as a program', (p) => { debian(p).promotion = { record: 'ext::sh -c id' }; }, 'BAD_VALUE', 'build-envs.debian.promotion.record', /ssh:\/\//],
+  ['a status page on a host that ssh may not reach', (p) => { debian(p)['status-page'] = { upload: 'ssh://elsewhere.example/status', url: 'http://elsewhere.example/status' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.status-page.upload', /elsewhere.example/],
+  ['an address of logs without a place for their path', (p) => { debian(p)['logs-url'] = 'https://forge.example/build-logs/'; }, 'BAD_VALUE', 'build-envs.debian.logs-url', /\{path\} once/],
   ['an engine with a path', (p) => { debian(p).distributions['bookworm'] = { engine: '../sh' }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.engine', /an engine/],
   ['a quote in an option', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: 'a"b' } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],
   ['an option that is a mapping', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: {} as string } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],

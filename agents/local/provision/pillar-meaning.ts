@@ -67,6 +67,7 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
   if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
   checkRepositories(pillar, settings, place);
+  if (settings['status-page'] !== undefined) needSshHost(pillar, settings['status-page'].upload, `${place}.status-page.upload`);
   for (const [name, component] of Object.entries(settings.components)) {
     const field = `${place}.components.${name}`;
     const allowed = component.maintainers ?? people.map(([person]) => person);

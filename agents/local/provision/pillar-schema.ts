@@ -3,6 +3,7 @@
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
 import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
+import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
 
 const text = (pattern: string, title: string): object => ({ type: 'string', pattern, title });
@@ -94,6 +95,8 @@ const buildEnv = shape({
   distributions: named(plainNamePattern, plain, distribution),
   apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
   dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
+  'status-page': shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
+  'logs-url': text(logsUrlPattern, 'an http:// or https:// address that holds {path} once, and {commit} at most once'),
   maintainers: named(plainNamePattern, plain, fingerprint),
   'required-signatures': whole(1, 16),
   components: named(plainNamePattern, plain, builtComponent),

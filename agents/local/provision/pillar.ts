@@ -60,6 +60,8 @@ export interface BuildEnv {
   apt?: { upload: string; url: string; origin?: string; label?: string };
   dnf?: { upload: string; url: string };
   promotion?: { record: string; 'min-age-days'?: number };
+  'status-page'?: { upload: string; url: string };
+  'logs-url'?: string;
   maintainers: Record<string, string>;
   'required-signatures': number;
   components: Record<string, BuiltComponent>;

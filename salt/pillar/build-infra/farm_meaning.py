@@ -141,7 +141,7 @@ def check_repositories(farm, settings, place):
         repository = 'apt' if kind == 'deb' else 'dnf'
         if repository not in settings:
             raise Refusal('MISSING_FIELD', f'missing: {name} has {kind} packages', f'{place}.{repository}')
-    for repository in ('apt', 'dnf'):
+    for repository in ('apt', 'dnf', 'status-page'):
         if repository in settings:
             need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
     if 'promotion' in settings and settings['promotion']['record'].startswith('ssh://'):

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
+// docs/formats.md, "Status page".
+import { suites } from '../../shared/formats/suites.js';
+import type { Config } from '../config.js';
+import { isOver, type Job } from '../job-document.js';
+import type { HighestVersion } from '../job-queue.js';
+import type { Listing } from '../newest-tags.js';
+import { compareVersions } from '../version-tag.js';
+import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
+import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
+import { publishedIn, type Published } from './published.js';
+import { toSeconds } from './times.js';
+
+export const statusPageFormat = 'build-infra/status-page@1';
+/** The page is made at least so often: one that is much older comes from a farm that does not work. */
+export const refreshSeconds = 3600;
+
+export interface DistStatus {
+  dist: string;
+  /** the configuration has it no more */
+  retired: boolean;
+  /** of the newest version of which there is a job; null where there is none */
+  newest: ({ version: string; job: string } & ChainStatus) | null;
+  /** what each repository has now, as this VM knows it; repositories without it are left out */
+  published: Published[];
+}
+
+export interface ComponentStatus {
+  name: string;
+  /** null for a component that is configured no more */
+  url: string | null;
+  newestTag: NewestTag | null;
+  /** why the forge's tags could not be listed, since when */
+  unlisted: Why | null;
+  dists: DistStatus[];
+  /** number of jobs there ever were */
+  jobs: number;
+}
+
+export interface RunningStep {
+  job: string;
+  component: string;
+  version: string;
+  stage: string;
+  dist: string | null;
+  started: string;
+  log: LoggedStep | null;
+}
+
+export interface QueuedJob {
+  job: string;
+  component: string;
+  version: string;
+  priority: number;
+  created: string;
+  waiting: (Why & { dist: string | null })[];
+}
+
+export interface FarmStatus {
+  format: typeof statusPageFormat;
+  made: string;
+  refreshSeconds: number;
+  vm: string;
+  env: string;
+  /** where logs are read; `{path}` and `{commit}` stand for those of a log */
+  logsUrl: string | null;
+  distributions: { name: string; repository: string | null }[];
+  running: RunningStep[];
+  queue: QueuedJob[];
+  components: ComponentStatus[];
+}
+
+export interface FarmState {
+  config: Config;
+  jobs: readonly Job[];
+  listing(component: string): Listing | undefined;
+  highest(component: string): HighestVersion | undefined;
+  made: Date;
+}
+
+const isNewer = (a: Job, b: Job): boolean => (compareVersions(a.version, b.version) || a.number - b.number) > 0;
+
+export function newestOf(jobs: readonly Job[]): Job | undefined {
+  return jobs.reduce<Job | undefined>((newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest), undefined);
+}
+
+function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
+  const job = newestOf(jobs.filter((candidate) => candidate.dists.includes(dist)));
+  return {
+    dist, retired, published: publishedIn(dist, jobs),
+    newest: job === undefined ? null : { version: job.version, job: job.job, ...chainStatus(job, dist) },
+  };
+}
+
+function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {
+  const component = state.config.components.find((candidate) => candidate.name === name);
+  const listing = component === undefined ? undefined : state.listing(name);
+  const configured = state.config.distributions.map((distribution) => distribution.name);
+  const retired = [...new Set(jobs.flatMap((job) => job.dists))].filter((dist) => !configured.includes(dist)).sort();
+  const dists = [...configured.map((dist) => distStatus(dist, jobs, false)), ...retired.map((dist) => distStatus(dist, jobs, true)).filter((dist) => dist.published.length > 0)];
+  const failed = listing?.failed ?? null;
+  return {
+    name, url: component?.url ?? null, dists, jobs: jobs.length,
+    newestTag: listing?.newest ? { ...listing.newest, ...reasonNotBuilt(listing.newest, jobs, state.highest(name)) } : null,
+    unlisted: failed === null ? null : { code: failed.code, detail: failed.detail, since: toSeconds(failed.since) },
+  };
+}
+
+/** Everything that the page shows. Two calls with equal states give equal documents. */
+export function farmStatus(state: FarmState): FarmStatus {
+  const { config, jobs } = state;
+  const byComponent = new Map<string, Job[]>(config.components.map((component) => [component.name, []]));
+  for (const job of jobs) {
+    const its = byComponent.get(job.component);
+    if (its === undefined) byComponent.set(job.component, [job]);
+    else its.push(job);
+  }
+  const open = jobs.filter((job) => !isOver(job)).sort((a, b) => b.priority - a.priority || a.number - b.number);
+  return {
+    format: statusPageFormat,
+    made: toSeconds(state.made.toISOString()),
+    refreshSeconds,
+    vm: config.vm,
+    env: config.env,
+    logsUrl: config.logsUrl ?? null,
+    distributions: config.distributions.map(({ name, packages }) => ({ name, repository: repositoryUrl(config, name, packages) })),
+    running: open.flatMap((job) => job.running.map((step) => ({
+      job: job.job, component: job.component, version: job.version, stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
+    }))),
+    queue: open.filter((job) => job.running.length === 0 || job.waiting.length > 0).map((job) => ({
+      job: job.job, component: job.component, version: job.version, priority: job.priority, created: toSeconds(job.created),
+      waiting: job.waiting.map(({ dist, code, detail, since }) => ({ dist, code, detail, since: toSeconds(since) })),
+    })),
+    components: [...byComponent].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, its]) => componentStatus(name, its, state)),
+  };
+}
+
+function repositoryUrl(config: Config, dist: string, packages: 'deb' | 'rpm'): string | null {
+  const base = packages === 'deb' ? config.apt?.url : config.dnf?.url;
+  return base === undefined || base === '' ? null : `${base.replace(/\/+$/, '')}/${dist}`;
+}
+
+/** The repositories that have a column of their own, in the order in which a package goes through them. */
+export const columns: readonly string[] = suites;

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which version lies in which repository of a distribution, and since when, from the jobs that put it there.
+import { codenameOf, suites } from '../../shared/formats/suites.js';
+import type { Job } from '../job-document.js';
+import { toSeconds } from './times.js';
+
+export interface Published {
+  /** `current-testing`, `current`, `security-testing`, or as the repository calls itself where it has no suites */
+  repository: string;
+  version: string;
+  /** when it was read back from the public repository; null where the job does not say */
+  since: string | null;
+  job: string;
+  url: string;
+  release: string;
+  /** of its build, and of its publication */
+  logs: { stage: string; path: string; commit: string | null }[];
+}
+
+/** A suite is called `<dist>-<suite>` where it is published (docs/formats.md, "APT repository"). */
+export function repositoryOf(dist: string, untrustedSuite: string): string {
+  return suites.find((suite) => untrustedSuite === suite || untrustedSuite === codenameOf(dist, suite)) ?? untrustedSuite;
+}
+
+/** The last step for a distribution is what ends in the upload, whatever that step is called. */
+function publishedAt(job: Job, dist: string): string | null {
+  const times = job.finished.filter((step) => step.dist === dist && step.ended !== '').map((step) => step.ended).sort();
+  return times.at(-1) ?? job.ended;
+}
+
+function publicationsOf(job: Job, dist: string): Published[] {
+  return job.uploaded.filter((upload) => upload.dist === dist).map((upload) => {
+    const since = publishedAt(job, dist);
+    const logs = job.logs.filter((log) => log.dist === dist && log.stage !== 'fetch');
+    // Of a step that was tried several times, the time that counted.
+    const last = [...new Map(logs.map((log) => [log.stage, log])).values()];
+    return {
+      repository: repositoryOf(dist, upload.suite), version: job.version, since: since === null ? null : toSeconds(since), job: job.job, url: upload.url, release: upload.release,
+      logs: last.map(({ stage, path, commit }) => ({ stage, path, commit })),
+    };
+  });
+}
+
+/** Each repository's newest publication, in the order of suites. */
+export function publishedIn(dist: string, jobs: readonly Job[]): Published[] {
+  const newest = new Map<string, Published>();
+  for (const found of jobs.flatMap((job) => publicationsOf(job, dist))) {
+    const other = newest.get(found.repository);
+    if (other === undefined || (found.since ?? '') >= (other.since ?? '')) newest.set(found.repository, found);
+  }
+  const place = (repository: string): number => (suites as readonly string[]).indexOf(repository) + 1 || suites.length + 1;
+  const [own, named] = [[...newest.values()].filter((one) => place(one.repository) > suites.length), [...newest.values()].filter((one) => place(one.repository) <= suites.length)];
+  // A repository that was without suites once and has them now has nothing in its old place.
+  return (named.length > 0 ? named : own).sort((a, b) => place(a.repository) - place(b.repository) || (a.repository < b.repository ? -1 : 1));
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents (agents/build/README.md). Only reads.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { logLink } from '../shared/formats/log-link.js';
+import { jobIdPattern, matches } from '../shared/formats/names.js';
+import { printable, Refusal } from '../shared/refusal.js';
+
+interface Step { stage: string; dist: string | null }
+interface Reason { code: string; detail: string }
+/** without `dist` in job@1, where a whole job waits */
+interface Waiting extends Reason { dist?: string | null; since: string }
+interface HashedFile { name: string; size: number; sha256: string }
+/** build-infra/job@2; of job@1 what differs is read as that. */
+interface Job {
+  format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
+  kind?: string;
+  priority?: number;
+  configuration?: { common: string; dists: Record<string, string> } | null;
+  running?: (Step & { started: string })[];
+  waiting: Waiting[] | Waiting | null;
+  finished: (Step & { started: string; ended: string; commandSeconds?: number | null })[];
+  logs: (Step & { path: string; commit: string | null })[];
+  evidence: { commit: string; tree: string; tagger: string; signers: { name: string; fingerprint: string; signed: string }[]; manifest: { files: number; bytes: number; sha256: string } } | null;
+  artifacts: { dist: string; files: HashedFile[] }[];
+  uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  reasons?: (Reason & Step)[];
+  reason: Reason | null;
+}
+
+export const jobStates = ['queued', 'running', 'done', 'failed', 'refused'];
+const jobsFolder = '/var/lib/build-infra/jobs';
+
+/** @throws Refusal NO_STATUS, NOT_ROOT; undefined for what is no job */
+function readJobFile(root: string, id: string): { text: string; job: Job } | undefined {
+  if (!matches(jobIdPattern, id)) return undefined;
+  let text: string;
+  try {
+    text = readFileSync(join(root, jobsFolder, id, 'job.json'), 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+  const job = JSON.parse(text) as Job;
+  return /^build-infra\/job@[0-9]+$/.test(job.format) ? { text, job } : undefined;
+}
+
+function folderNames(root: string): string[] {
+  try {
+    return readdirSync(join(root, jobsFolder));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
+    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    throw error;
+  }
+}
+
+export interface Wanted {
+  component: string | undefined;
+  state: string | undefined;
+}
+
+/** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
+export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
+  if (state !== undefined && !jobStates.includes(state)) throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
+  const all = folderNames(root).flatMap((id) => readJobFile(root, id)?.job ?? []);
+  const jobs = all.filter((job) => (component === undefined || job.component === component) && (state === undefined || job.state === state)).sort((a, b) => b.number - a.number);
+  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({ job, component: name, version, state: is, created, ended, reason }));
+  const lines = named.map((job) => `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`);
+  return { document: { format: 'build-infra/job-list@1', jobs: named }, lines: lines.length > 0 ? lines.map(printable) : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`] };
+}
+
+function logsUrlOf(root: string): string | undefined {
+  try {
+    const { logsUrl } = JSON.parse(readFileSync(join(root, '/rw/config/build-infra/build.json'), 'utf8')) as { logsUrl?: unknown };
+    return typeof logsUrl === 'string' ? logsUrl : undefined;
+  } catch {
+    // Links are an extra: the paths are there without.
+    return undefined;
+  }
+}
+
+const withDist = ({ stage, dist }: Step): string => (dist === null ? stage : `${stage} ${dist}`);
+const seconds = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
+const fileLine = ({ name, size, sha256 }: HashedFile): string => `  ${sha256}  ${size}  ${name}`;
+
+function stepLine(step: Job['finished'][number]): string {
+  const took = seconds(step.started, step.ended);
+  const overhead = typeof step.commandSeconds === 'number' ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
+  return `  ${withDist(step)}: ${step.started} to ${step.ended}, ${took.toFixed(1)} s${overhead}`;
+}
+
+function linesOf(job: Job, logsUrl: string | undefined): string[] {
+  const { evidence } = job;
+  const waiting = job.waiting === null ? [] : Array.isArray(job.waiting) ? job.waiting : [job.waiting];
+  const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
+  return [
+    `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
+    `component      ${job.component} ${job.version}, of ${job.url}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`,
+    `tag            ${job.tag}`, `tag object     ${job.tagObject}`,
+    ...(evidence === null ? ['not verified yet'] : [
+      `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
+      `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
+    ]),
+    ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
+    ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),
+    ...part('waiting', waiting.map((chain) => `  ${chain.dist ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
+    ...part('given up', (job.reasons ?? []).map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`)),
+    ...part('steps', job.finished.map(stepLine)),
+    ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
+    ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
+    ...job.uploaded.flatMap((upload) => part(`read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
+  ];
+}
+
+/** @returns the document as it stands on disk, and the same for a person. @throws Refusal UNKNOWN_JOB, NO_STATUS, NOT_ROOT */
+export function showJob(root: string, untrustedId: string): { text: string; lines: string[] } {
+  const found = readJobFile(root, untrustedId);
+  if (found !== undefined) return { text: found.text, lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')) };
+  const near = folderNames(root).filter((id) => untrustedId !== '' && id.startsWith(untrustedId)).slice(0, 3);
+  throw new Refusal('UNKNOWN_JOB', near.length > 0 ? `there is no such job; there is ${near.join(', ')}` : 'there is no such job: build-infra jobs lists them');
+}
