@@ -33,6 +33,11 @@ void t.test('a tag becomes a signed, published package that is read back', needs
   t.match(vm.receiver.text(), /building as 1234/);
   t.equal(vm.gpgCalls().length, 6, 'three signatures of debsign, one call of reprepro for each suite');
   // Written just after the job itself.
+  const outbox = join(vm.root, '/var/lib/build-infra/outbox');
+  await until('the outbox', () => readdirSync(outbox).filter((name) => name.endsWith('.json')).length === 3);
+  const told = readdirSync(outbox).sort().map((name) => JSON.parse(readFileSync(join(outbox, name), 'utf8')) as { event: string; dist: string; repository: string | null; commit: string; job: string });
+  t.same(told.map(({ event, repository }) => [event, repository]), [['building', null], ['built', null], ['uploaded', 'current-testing']], 'what the public is to hear');
+  t.ok(told.every((one) => one.commit === job.evidence?.commit && one.job === id));
   await until('the status', () => (JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { recent: { job: string; state: string }[] }).recent[0]?.state === 'done');
   t.match(readlinkSync(join(outside.apt.folder, 'main/bookworm')), /^bookworm\.releases\/000001-[0-9a-f]{12}$/);
   t.ok(existsSync(join(outside.apt.folder, 'main/bookworm/key.asc')));
