@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { renameDurably, writeDurably } from '../shared/durable-files.js';
-import { jobIdPattern, matches, plainNamePattern } from '../shared/formats/names.js';
+import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../shared/formats/names.js';
 import { printable, Refusal } from '../shared/refusal.js';
 
 const answerMs = 90_000;
@@ -26,16 +26,23 @@ const needRoot = (error: unknown): never => {
   throw error;
 };
 
+const wanted = {
+  trigger: { patterns: [plainNamePattern], wants: 'the name of a component' },
+  retry: { patterns: [jobIdPattern], wants: 'a job, as status shows it' },
+  withdraw: { patterns: [plainNamePattern, versionPattern], wants: 'a component and a version of it that was published' },
+};
+
 /** @returns the agent's one line. @throws Refusal BAD_COMMAND, NOT_A_BUILD_VM, NOT_ROOT, NO_ANSWER */
-export async function giveCommand(root: string, verb: 'trigger' | 'retry', word: string): Promise<string> {
-  if (!matches(verb === 'trigger' ? plainNamePattern : jobIdPattern, word)) throw new Refusal('BAD_COMMAND', verb === 'trigger' ? 'trigger wants the name of a component' : 'retry wants a job, as status shows it');
+export async function giveCommand(root: string, verb: 'trigger' | 'retry' | 'withdraw', words: readonly string[]): Promise<string> {
+  const { patterns, wants } = wanted[verb];
+  if (words.length !== patterns.length || !patterns.every((pattern, index) => matches(pattern, words[index]))) throw new Refusal('BAD_COMMAND', `${verb} wants ${wants}`);
   const spool = join(root, '/var/lib/build-infra/spool');
   const name = `by-hand-${process.pid}-${randomBytes(6).toString('hex')}`;
   const answer = join(spool, 'answers', `${name}.answer`);
   try {
     if (!existsSync(join(root, '/run/qubes-service/build-infra-build'))) throw new Refusal('NOT_A_BUILD_VM', 'this VM builds nothing: run it in build-<env>');
     // The agent takes what ends in .cmd; a name that begins with a dot it leaves alone.
-    writeDurably(join(spool, `.${name}`), `${verb} ${word}\n`, 0o600);
+    writeDurably(join(spool, `.${name}`), `${[verb, ...words].join(' ')}\n`, 0o600);
     renameDurably(join(spool, `.${name}`), join(spool, `${name}.cmd`));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Refusal('NO_AGENT', 'the agent has made no spool folder yet: build-infra doctor says what it waits for');

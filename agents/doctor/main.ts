@@ -14,6 +14,7 @@ const usage = `usage: build-infra doctor [--online] [--json]   tell what is miss
        build-infra jobs show JOB [--json]      in build-<env>, as root: everything about one
        build-infra trigger COMPONENT           in build-<env>, as root: build the newest signed tag, as a webhook or the poller would
        build-infra retry JOB                   in build-<env>, as root: try a failed or refused job again
+       build-infra withdraw COMPONENT VERSION  in build-<env>, as root: take a published version out of every suite, for good
 
   --online   in build-<env> and logs VMs: also reach every remote and the upload by ssh, with this VM's key
 `;
@@ -61,8 +62,8 @@ async function run(argv: string[]): Promise<number> {
     for (const line of json ? [text.trimEnd()] : lines) say(line);
     return 0;
   }
-  if ((verb === 'trigger' || verb === 'retry') && word !== undefined && more.length === 0 && !online && !json) {
-    const answer = await giveCommand(root, verb, word);
+  if ((verb === 'trigger' || verb === 'retry' || verb === 'withdraw') && word !== undefined && more.length === (verb === 'withdraw' ? 1 : 0) && !online && !json) {
+    const answer = await giveCommand(root, verb, [word, ...more]);
     say(printable(answer));
     return /^(?:queued|known) /.test(answer) ? 0 : 1;
   }

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import type { Refusal } from '../../shared/refusal.js';
 import type { EngineJob } from '../engine-contract.js';
 import { runLogged, type LineSink } from '../logged-program.js';
 import { proxyEnvironment, rootEnvironment, runProgram } from '../program.js';
