@@ -11,9 +11,11 @@ import { SandboxedMachine } from './farm/sandboxed-machine.js';
 import { giveCommand, readBuildStatus, withDist } from './job/build-watch.js';
 import { Display } from './job/display.js';
 import { LogTail } from './job/log-tail.js';
+import { runDemoPromotion } from './job/demo-promotion.js';
 import { runDemoRpm } from './job/demo-rpm.js';
 import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
 import { rebuild, rebuiltLine } from './job/rebuild.js';
+import { serveGitHub } from './outside/github-server/serve.js';
 import { readPillar } from './provision/pillar.js';
 import { buildVmOf } from './provision/vms.js';
 import { bySalt } from './provision-by-salt/farm-provisioner.js';
@@ -24,6 +26,7 @@ import { ensureRootNamespace } from './vm/root-namespace.js';
 const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
        npm run local -- --package NAME       the same with another Debian source package
        npm run local -- demo-rpm             a second environment beside the first: an RPM component, from a signed tag to dnf
+       npm run local -- demo-promotion       a release team's day: from testing to current by a signed comment, a status page, issues, and what is refused
        npm run local -- rebuild JOB [DIST]   build a finished job once more, from its tag, and compare every byte
        npm run local -- up                   start the VMs, make what is missing
        npm run local -- down [--purge]       stop them; --purge also removes all they hold
@@ -158,6 +161,11 @@ async function run(argv: string[]): Promise<number> {
   }
   if (![undefined, 'salt', 'manifests'].includes(values.provisioner)) throw new Usage(`--provisioner is salt or manifests, not ${values.provisioner}`);
   const provisioner = values.provisioner === 'salt' ? bySalt : undefined;
+  if (verb === 'github-server') {
+    const [port, shownPort, token, account, ...repositories] = words as [string, string, string, string, ...string[]];
+    await serveGitHub({ port: Number(port), shownPort: Number(shownPort), token, account, repositories });
+    return 0;
+  }
   await ensureRootNamespace();
   const state = new LocalState(resolve(values.state ?? join(dirname(dist), '.local')));
   const nothingMore = (): void => {
@@ -194,6 +202,10 @@ async function run(argv: string[]): Promise<number> {
     case 'demo-rpm':
       nothingMore();
       await runDemoRpm({ state, dist, display: new Display(), provisioner });
+      return 0;
+    case 'demo-promotion':
+      nothingMore();
+      await runDemoPromotion({ state, dist, display: new Display(), provisioner });
       return 0;
     case 'rebuild': {
       const [job, ...dists] = words;

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Misbehaviour } from './github-server/server.js';
+import type { Misbehaviour } from '../../agents/local/outside/github-server/server.js';
 import { account, bodies, notification, place, token, type Place } from './notifying.js';
 
 const minute = 60_000;

@@ -8,8 +8,8 @@ import type { Test } from 'tap';
 import type { NotifyConfig } from '../../agents/notifier/config.js';
 import { Notifier, type NotifierOptions } from '../../agents/notifier/notifier.js';
 import { notificationFormat, type Notification } from '../../agents/shared/formats/notification.js';
-import { GitHubServer, type GitHubServerOptions } from './github-server/server.js';
-import type { StoredIssue, StoredRepository } from './github-server/store.js';
+import { GitHubServer, type GitHubServerOptions } from '../../agents/local/outside/github-server/server.js';
+import type { StoredIssue, StoredRepository } from '../../agents/local/outside/github-server/store.js';
 
 export const token = 'ghp_this-is-the-secret-token-of-the-test';
 export const account = 'build-bot';

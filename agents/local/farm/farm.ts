@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readIfThere, writeDurably } from '../../shared/durable-files.js';
 import { forgeHostKey, furnishForge, layForge, makeRepository } from '../outside/forge.js';
-import { makeMaintainer, type Maintainer } from '../outside/developer.js';
+import { makeMaintainer, makePersonsKey, type Maintainer } from '../outside/developer.js';
 import { must } from '../outside/machine.js';
 import { provision } from '../provision/provision.js';
 import { buildVmOf, keysVmOf, vmsOf, type Vm } from '../provision/vms.js';
@@ -15,7 +15,8 @@ import type { LogsVm, Pillar } from '../provision/pillar.js';
 import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
-import { localPillar, readMadeKeys, savePillar, type MadeKeys } from './local-pillar.js';
+import { layNotifyConfig } from './notify-config.js';
+import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKeys } from './local-pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
 
@@ -102,17 +103,18 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
 export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}, provisioner: Provisioner = byManifests, envs: readonly LocalEnv[] = ['debian']): Promise<Farm> {
   const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
   try {
-    return await raiseWith(dom0, state, tell, logsVm, provisioner, envs);
+    return await raiseWith(dom0, program, state, tell, logsVm, provisioner, envs);
   } catch (error) {
     dom0.close();
     throw error;
   }
 }
 
-async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner, envs: readonly LocalEnv[]): Promise<Farm> {
+async function raiseWith(dom0: AdminClient, program: string, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner, envs: readonly LocalEnv[]): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
-  layForge(state.rootOf('forge'), settings.ports);
+  const team = settings.releaseTeam;
+  const newForge = layForge(state.rootOf('forge'), settings.ports, team && { ...team.github, account: botAccount, repositories: [statusRepository], program });
   const machine = (name: string): SandboxedMachine => new SandboxedMachine(dom0, name, state.rootOf(name));
   const known = new Set((await dom0.list()).map(({ name }) => name));
   const add = async (spec: VmSpec): Promise<void> => {
@@ -122,15 +124,18 @@ async function raiseWith(dom0: AdminClient, state: LocalState, tell: Tell, logsV
     mkdirSync(state.rootOf(name), { recursive: true });
     await add(outsideSpec(name, state));
   }
-  tell('forge', 'ssh, git:// and HTTP on this machine');
+  if (newForge && known.has('forge')) await dom0.stopVm('forge');
+  tell('forge', `ssh, git:// and HTTP${team === undefined ? '' : ', and a GitHub,'} on this machine`);
   await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
   const maintainer = await makeMaintainer(machine('developer'));
-  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer };
+  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer,
+    ...(team === undefined ? {} : { packager: await makePersonsKey(machine('developer'), 'Bob Packager', 'bob@developer.example') }) };
 
   let pillar = await localPillar(settings, keys, logsVm);
   const vms = vmsOf(pillar);
   for (const vm of vms) await add(specOf(vm, state));
   const changed = new Set(await provisioner(state, pillar, tell));
+  if (layNotifyConfig(state.rootOf('build-debian'), 'build-debian', settings)) changed.add('build-debian');
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
     const running = new Set((await dom0.list()).filter(({ state }) => state !== 'halted').map(({ name }) => name));

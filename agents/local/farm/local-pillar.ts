@@ -2,7 +2,7 @@
 // The pillar of the local farm: the example's shape, with this machine's ports and the keys that were made inside the VMs.
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
-import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
+import { forgeHost, gitUrl, sshUrl, webFolder } from '../outside/forge.js';
 import { checkPillar, type BuildEnv, type LogsVm, type Pillar } from '../provision/pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 
@@ -14,6 +14,8 @@ export interface MadeKey {
 export interface MadeKeys {
   forgeHostKey: string;
   maintainer: MadeKey;
+  /** may have packages built, and nothing else */
+  packager?: MadeKey;
   /** null as long as the VM has not made it */
   logs: MadeKey | null;
   signing: Partial<Record<LocalEnv, MadeKey>>;
@@ -32,6 +34,14 @@ export const aptUrl = (settings: LocalSettings): string => `http://127.0.0.1:${s
 export const aptUrls = (settings: LocalSettings): string[] => settings.dists.map((dist) => `${aptUrl(settings)}/${dist}`);
 /** where comments may hold signed commands */
 export const statusRepository = 'example/updates-status';
+/** who the notifier is on the local GitHub */
+export const botAccount = 'build-bot';
+export const release = 'r4.3';
+/** where the forge shows the published logs to a browser */
+export const logsUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/logs/{path}`;
+export const statusPageUrl = (settings: LocalSettings): string => `http://127.0.0.1:${settings.ports.http}/status`;
+/** Upstream's word for a distribution, in labels and commands. */
+export const distWord = (dist: string): string => `vm-${dist}`;
 
 /** What the RPM environment builds for: packages that rpmbuild makes in a chroot of this machine's own Debian suite, because no mock is here. It is no Fedora. */
 export const rpmDist = (settings: LocalSettings): string => `rpm-${settings.dists[0]}`;
@@ -42,14 +52,28 @@ export const fullNameOf = (component: string): string => `example/${component}`;
 /** The maintainer may command everything but templates, which nobody builds here. Upstream's word for a distribution means it too. */
 function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['commands'] {
   return {
-    releases: ['r4.3'], 'distribution-words': Object.fromEntries(dists.map((dist) => [`vm-${dist}`, dist])),
-    people: { alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] } },
+    releases: [release], 'distribution-words': Object.fromEntries(dists.map((dist) => [distWord(dist), dist])),
+    people: {
+      alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
+      ...(keys.packager === undefined ? {} : { bob: { key: keys.packager.fingerprint, verbs: ['Build-component', 'Retry'], components: 'all' as const, distributions: 'all' as const } }),
+    },
+  };
+}
+
+/** From when on a release team is there: packages wait in testing, and a page says where they are. */
+function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
+  const { releaseTeam, ports } = settings;
+  if (releaseTeam === undefined) return {};
+  return {
+    promotion: { record: gitUrl('build-logs', ports), 'min-age-days': releaseTeam.minAgeDays },
+    'status-page': { upload: `ssh://user@${forgeHost}${webFolder}/status`, url: statusPageUrl(settings) },
+    'logs-url': logsUrl(settings),
   };
 }
 
 /** @param logsVm settings of the logs VM beyond the example's */
 export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
-  const publicKeys = [keys.maintainer, keys.logs, keys.signing.debian, keys.signing.rpm].filter((key) => key !== null && key !== undefined);
+  const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm].filter((key) => key !== null && key !== undefined);
   const rpmComponents = settings.rpmComponents ?? [];
   const each = { logs: 'build-logs', netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
   return await checkPillar({
@@ -73,6 +97,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
         commands: commandsFor(settings.dists, keys),
+        ...releaseTeamOf(settings),
       },
       ...(rpmComponents.length === 0 ? {} : {
         rpm: {

@@ -14,6 +14,8 @@ export interface LocalSettings {
   components: string[];
   /** RPM components that were made so far: the environment `rpm` is there as soon as there is one. Not in folders of earlier versions */
   rpmComponents?: string[];
+  /** what a release team has beside the farm, since the first `demo-promotion`: packages wait so many days in testing; a GitHub that listens on these ports and knows this token */
+  releaseTeam?: { minAgeDays: number; github: { port: number; shownPort: number; token: string } };
 }
 
 /** The signing domains of the local farm, each a pair of VMs. */
@@ -70,7 +72,7 @@ function distributions(): string[] {
   return other === undefined ? [own] : [own, other];
 }
 
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve) => {
     const server = createServer();
     server.listen(0, '127.0.0.1', () => resolve(server));

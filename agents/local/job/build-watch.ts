@@ -46,6 +46,19 @@ export async function untilBuilt(build: Machine, component: string, version: str
   throw new Error(`${component} ${version} was not built within ${timeoutMs / 60_000} minutes`);
 }
 
+/** A job by its name, when it is over, however it ended. @throws Error when that takes longer than `timeoutMs` */
+export async function untilOver(build: Machine, job: string, onStage: (stage: string) => void, timeoutMs = 600_000): Promise<BuildStatus['recent'][number]> {
+  const until = Date.now() + timeoutMs;
+  for (let last = ''; Date.now() < until; await sleep(200)) {
+    const status = readBuildStatus(build);
+    const over = status?.recent.find((one) => one.job === job);
+    if (over !== undefined) return over;
+    const stage = (status?.running ?? []).filter((step) => step.job === job).map((step) => withDist(step.stage, step.dist)).join(', ');
+    if (stage !== '' && stage !== last) onStage(last = stage);
+  }
+  throw new Error(`${job} was not over within ${timeoutMs / 60_000} minutes`);
+}
+
 /** A command of people, through the agent's spool folder; the agent's one line of answer. */
 export async function giveCommand(build: Machine, line: string, timeoutMs = 60_000): Promise<string> {
   const script = `set -eu; cd /var/lib/build-infra/spool; name=by-hand-$$-$(date +%s%N); printf '%s\\n' "$1" > .$name.tmp; mv .$name.tmp $name.cmd

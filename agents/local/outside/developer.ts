@@ -24,20 +24,25 @@ export interface Maintainer {
 const name = 'Alice Maintainer';
 const email = 'alice@developer.example';
 
-export async function makeMaintainer(developer: Machine): Promise<Maintainer> {
+/** Somebody's key on the developer's machine, made once. @returns fingerprint and armored public key */
+export async function makePersonsKey(developer: Machine, name: string, email: string): Promise<Pick<Maintainer, 'fingerprint' | 'publicKey'>> {
   const list = async (): Promise<string | undefined> => {
     const result = await developer.run(['gpg', '--batch', '--with-colons', '--list-secret-keys', email]);
     return /^fpr:::::::::([0-9A-F]{40}):/m.exec(result.stdout)?.[1];
   };
-  await must(developer, ['sh', '-c', 'mkdir -p -m 700 ~/.gnupg ~/.ssh && { test -f ~/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C alice -f ~/.ssh/id_ed25519; }']);
+  await must(developer, ['sh', '-c', 'mkdir -p -m 700 ~/.gnupg']);
   if (await list() === undefined) {
     await must(developer, ['gpg', '--batch', '--pinentry-mode', 'loopback', '--passphrase', '', '--quick-generate-key', `${name} <${email}>`, 'ed25519', 'sign', 'never']);
   }
   const fingerprint = await list();
-  if (fingerprint === undefined) throw new Error('the maintainer has no key');
+  if (fingerprint === undefined) throw new Error(`${name} has no key`);
+  return { fingerprint, publicKey: await must(developer, ['gpg', '--batch', '--armor', '--export', fingerprint]) };
+}
+
+export async function makeMaintainer(developer: Machine): Promise<Maintainer> {
+  await must(developer, ['sh', '-c', 'mkdir -p -m 700 ~/.ssh && { test -f ~/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N "" -C alice -f ~/.ssh/id_ed25519; }']);
   return {
-    fingerprint,
-    publicKey: await must(developer, ['gpg', '--batch', '--armor', '--export', fingerprint]),
+    ...await makePersonsKey(developer, name, email),
     sshKey: (await must(developer, ['cat', '/home/user/.ssh/id_ed25519.pub'])).trim(),
   };
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The small forge of the local stand-in: what a code-hosting site is to the real farm. Bare repositories over ssh (push, fetch) and
 // git:// (read), the APT repository over HTTP. It is outside the farm: nothing in it is trusted by any VM.
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readIfThere } from '../../shared/durable-files.js';
+import { descriptionFile } from './github-server/description.js';
+import type { GitHubServing } from './github-server/serve.js';
 import { must, type Machine } from './machine.js';
 
 export interface ForgePorts {
@@ -77,13 +80,28 @@ exec 9>&-
 exec "$@"
 `;
 
-/** Lays the forge's tree into `root`; its sandbox is started afterwards. */
-export function layForge(root: string, ports: ForgePorts): void {
-  const put = (path: string, text: string, mode = 0o644): void => {
-    mkdirSync(join(root, path, '..'), { recursive: true });
-    writeFileSync(join(root, path), text);
+/**
+ * Lays the forge's tree into `root`; its sandbox is started afterwards, again where something is other than it was.
+ * @param github a GitHub beside it, and the program that serves one
+ * @returns whether something is
+ */
+export function layForge(root: string, ports: ForgePorts, github?: GitHubServing & { program: string }): boolean {
+  let changed = false;
+  const put = (path: string, content: string | Buffer, mode = 0o644): void => {
+    const bytes = Buffer.from(content);
+    if (readIfThere(join(root, path))?.equals(bytes) !== true) {
+      changed = true;
+      mkdirSync(join(root, path, '..'), { recursive: true });
+      writeFileSync(join(root, path), bytes);
+    }
     chmodSync(join(root, path), mode);
   };
+  if (github !== undefined) {
+    put('rw/config/forge/description.json', readFileSync(descriptionFile()));
+    put('rw/config/forge/local.mjs', readFileSync(github.program));
+    put('usr/lib/systemd/system/build-infra-forge-github.service', unit('the GitHub of the local farm',
+      `/usr/bin/node /rw/config/forge/local.mjs github-server ${github.port} ${github.shownPort} ${github.token} ${github.account} ${github.repositories.join(' ')}`));
+  }
   put('usr/lib/systemd/system/build-infra-forge-sshd.service', unit('ssh of the local forge', '/usr/sbin/sshd -D -e -f /rw/config/forge/sshd_config'));
   put('usr/lib/systemd/system/build-infra-forge-git.service', unit('git:// of the local forge',
     `/usr/lib/git-core/git-daemon --listen=127.0.0.1 --port=${ports.git} --base-path=${gitFolder} --export-all --reuseaddr --informative-errors ${gitFolder}`));
@@ -96,6 +114,7 @@ export function layForge(root: string, ports: ForgePorts): void {
     mkdirSync(join(root, folder), { recursive: true });
     chownSync(join(root, folder), 1000, 1000);
   }
+  return changed;
 }
 
 /** Host key, accounts and empty repositories. Idempotent. */
@@ -113,6 +132,15 @@ export async function forgeHostKey(forge: Machine): Promise<string> {
   await must(forge, ['sh', '-c', 'for n in $(seq 1 100); do test -s /rw/config/forge/ssh_host_ed25519_key.pub && exit 0; sleep 0.1; done; exit 1']);
   const [type, key] = (await must(forge, ['cat', '/rw/config/forge/ssh_host_ed25519_key.pub'])).trim().split(' ');
   return `${type} ${key}`;
+}
+
+/** Lays the newest state of a repository where a browser finds it, at every push from now on. */
+export async function showRepository(forge: Machine, name: string, folder: string): Promise<void> {
+  const path = `${gitFolder}/${name}.git`;
+  const shown = `${webFolder}/${folder}`;
+  // git's own variables of the push would send it elsewhere.
+  const hook = `#!/bin/sh\nunset GIT_QUARANTINE_PATH\nexec 9>'${path}/shown.lock'; flock 9\nGIT_DIR='${path}' GIT_WORK_TREE='${shown}' exec git checkout --quiet --force main -- .\n`;
+  await must(forge, ['sh', '-ec', `mkdir -p '${shown}'; cat > '${path}/hooks/post-receive'; chmod 755 '${path}/hooks/post-receive'; if git -C '${path}' rev-parse --quiet --verify main >&2; then '${path}/hooks/post-receive'; fi`], { input: hook });
 }
 
 /** A repository for logs refuses what would rewrite history; one for sources takes what its maintainers push. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Checks requests and answers against GitHub's published OpenAPI description (description.json, made by extract-description.mjs).
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv, type ValidateFunction } from 'ajv';
@@ -8,8 +8,18 @@ import { Ajv, type ValidateFunction } from 'ajv';
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 type JsonObject = { [key: string]: Json };
 
-const folder = join(dirname(fileURLToPath(import.meta.url)), '../../../../test/notifier/github-server');
-const documents = JSON.parse(readFileSync(join(folder, 'description.json'), 'utf8')) as Record<'api.github.com' | 'ghes-3.17', { paths: Record<string, Record<string, JsonObject>>; components: JsonObject }>;
+type Which = 'api.github.com' | 'ghes-3.17';
+type Documents = Record<Which, { paths: Record<string, Record<string, JsonObject>>; components: JsonObject }>;
+
+/** Beside the program, where it was laid into a machine of its own; else in the checkout that this code came from. */
+export function descriptionFile(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  for (let folder = here; ; folder = dirname(folder)) {
+    const found = [...(folder === here ? [join(here, 'description.json')] : []), join(folder, 'agents/local/outside/github-server/description.json')].find((path) => existsSync(path));
+    if (found !== undefined) return found;
+    if (folder === dirname(folder)) throw new Error('the description of GitHub was not found beside or above this program');
+  }
+}
 
 /** OpenAPI 3.0's `nullable`, and for requests: what the description does not name is a spelling mistake. */
 function asJsonSchema(value: Json, closed: boolean): Json {
@@ -51,7 +61,7 @@ const typed = (text: string, schema: JsonObject): unknown => (schema['type'] ===
 const made = new Map<string, Description>();
 
 /** Compiled once a process. */
-export function descriptionOf(which: keyof typeof documents): Description {
+export function descriptionOf(which: Which): Description {
   const known = made.get(which) ?? new Description(which);
   made.set(which, known);
   return known;
@@ -60,8 +70,8 @@ export function descriptionOf(which: keyof typeof documents): Description {
 class Description {
   readonly #operations = new Map<string, Operation[]>();
 
-  constructor(which: keyof typeof documents) {
-    const { paths, components } = documents[which];
+  constructor(which: Which) {
+    const { paths, components } = (JSON.parse(readFileSync(descriptionFile(), 'utf8')) as Documents)[which];
     const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
     ajv.addSchema({ $id: 'open', components: asJsonSchema(components, false) as object });
     ajv.addSchema({ $id: 'closed', components: asJsonSchema(components, true) as object });
