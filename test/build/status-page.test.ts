@@ -44,6 +44,18 @@ void t.test('a promotion job needs no build of its own: the current repository s
   t.match(dist('promoted', 'bookworm').published[1], { repository: 'current', version: '1.4-1', job: states.jobs.find((one) => one.uploaded[0]?.suite === 'bookworm-current')?.job });
 });
 
+void t.test('what was withdrawn lies nowhere, and what it had replaced does not come back', async (t) => {
+  const build = (version: string, hours: number): Job => job('one', { version, hours, done: steps('bookworm', 'trixie') });
+  const before = [build('1-1', 9), build('2-1', 5)];
+  const withdrawal = job('one', { version: '2-1', hours: 1, done: ['withdraw bookworm'], change: { kind: 'withdrawal', dists: ['bookworm', 'trixie'] } });
+  const [bookworm, trixie] = farmStatus(farm([...before, withdrawal])).components[0]?.dists ?? [];
+  t.match(bookworm, { newest: { version: '2-1', state: 'withdrawn' }, published: [] });
+  t.equal(bookworm?.published.length, 0);
+  t.match(trixie?.published, [{ repository: 'current-testing', version: '2-1' }], 'not yet taken out there');
+  const [after] = farmStatus(farm([...before, withdrawal, build('3-1', 0.5)])).components[0]?.dists ?? [];
+  t.match(after, { newest: { version: '3-1', state: 'published' }, published: [{ repository: 'current-testing', version: '3-1' }] });
+});
+
 void t.test('the state of the newest version is said for each distribution alone', async (t) => {
   t.match(dist('building', 'bookworm').newest, { version: '0.9-1', state: 'building', stage: 'sign' });
   t.match(dist('building', 'trixie').newest, { state: 'building', stage: 'build' });

@@ -41,7 +41,12 @@ function publicationsOf(job: Job, dist: string): Published[] {
   });
 }
 
-/** Each repository's newest publication, in the order of suites. */
+/** A withdrawal takes a version out of every suite of a distribution, and nothing brings it back; what it had replaced there does not come back either. */
+function isWithdrawn(jobs: readonly Job[], dist: string, version: string): boolean {
+  return jobs.some((job) => job.kind === 'withdrawal' && job.version === version && job.finished.some((step) => step.stage === 'withdraw' && step.dist === dist));
+}
+
+/** Each repository's newest publication, in the order of suites; one whose newest was withdrawn is left out. */
 export function publishedIn(dist: string, jobs: readonly Job[]): Published[] {
   const newest = new Map<string, Published>();
   for (const found of jobs.flatMap((job) => publicationsOf(job, dist))) {
@@ -51,5 +56,5 @@ export function publishedIn(dist: string, jobs: readonly Job[]): Published[] {
   const place = (repository: string): number => (suites as readonly string[]).indexOf(repository) + 1 || suites.length + 1;
   const [own, named] = [[...newest.values()].filter((one) => place(one.repository) > suites.length), [...newest.values()].filter((one) => place(one.repository) <= suites.length)];
   // A repository that was without suites once and has them now has nothing in its old place.
-  return (named.length > 0 ? named : own).sort((a, b) => place(a.repository) - place(b.repository) || (a.repository < b.repository ? -1 : 1));
+  return (named.length > 0 ? named : own).filter(({ version }) => !isWithdrawn(jobs, dist, version)).sort((a, b) => place(a.repository) - place(b.repository) || (a.repository < b.repository ? -1 : 1));
 }

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { codenameOf, type Suite } from '../../shared/formats/suites.js';
 import { raiseFarm, type Farm } from '../farm/farm.js';
-import { aptUrls, distWord, release, statusPageUrl, statusRepository } from '../farm/local-pillar.js';
+import { aptUrls, distWord, logsUrl, release, statusPageUrl, statusRepository } from '../farm/local-pillar.js';
 import { freePorts, type LocalSettings } from '../farm/local-state.js';
 import { importPackage, type ImportedSource } from '../outside/developer.js';
 import { makeRepository, showRepository } from '../outside/forge.js';
@@ -167,9 +167,9 @@ async function tooYoung(day: Day): Promise<void> {
 /** @returns the comment that was used, and one that was signed the same day and kept back */
 async function promote(day: Day): Promise<{ used: string; kept: string }> {
   const { options: { display } } = day;
-  await display.step('The pillar again, with no days to wait: nobody watches a demonstration for five. The record stays the public one', async () => {
+  await display.step('The pillar again, with no days to wait, because nobody watches a demonstration for five', async () => {
     await relay(day, 0);
-    return { value: undefined, result: `min-age-days: ${day.farm.pillar['build-envs']['debian']?.promotion?.['min-age-days']}, for this demonstration only` };
+    return { value: undefined, result: `min-age-days: ${day.farm.pillar['build-envs']['debian']?.promotion?.['min-age-days']}, for this demonstration only; the age is read from the public record as before` };
   });
   await followCalls(day.farm, display);
   return await display.step('Alice signs it anew, and comments', async () => {
@@ -191,8 +191,18 @@ async function after(day: Day): Promise<void> {
     const issue = await untilIssue(day, [label(dist, 'stable')], [label(dist, 'cur-test')]);
     const violations = await day.issues.violations();
     check(violations.length === 0, `requests that are not as GitHub describes them:\n${violations.join('\n')}`);
-    return { value: undefined, result: `${seen(day, row, issue)}\nevery request to that GitHub was as its published description says` };
+    const links = await logLinks(day, issue);
+    return { value: undefined, result: `${seen(day, row, issue)}\nevery request to that GitHub was as its published description says; ${links} links to logs in the comments lead to published logs` };
   });
+}
+
+/** @returns how many links to logs the comments hold @throws Error where one of them leads nowhere */
+async function logLinks({ farm }: Day, { comments }: SeenIssue): Promise<number> {
+  const start = logsUrl(farm.settings).split('{')[0] as string;
+  const links = new Set(comments.flatMap(({ body }) => [...body.matchAll(/\]\((\S+?)\)/g)].map((found) => found[1] as string).filter((link) => link.startsWith(start))));
+  for (const link of links) check((await published(link)).includes(` ${buildVm}: `), `${link} shows no log`);
+  check(links.size > 0, 'no comment links to a log');
+  return links.size;
 }
 
 /** Whether a suite of the public repository offers the version. */
@@ -238,7 +248,8 @@ async function withdrawn(day: Day, kept: string): Promise<void> {
     const job = await untilOver(build, name, (stage) => display.now(buildVm, `stage: ${stage}`));
     check(job.state === 'done', `the withdrawal ended as ${job.state}: ${job.reason?.code ?? ''} ${job.reason?.detail ?? ''}`);
     for (const one of farm.settings.dists) for (const suite of ['current', 'current-testing'] as const) check(!await offers(day, one, suite), `${codenameOf(one, suite)} offers it still`);
-    return { value: undefined, result: `${answer}\n${job.state}: ${farm.settings.dists.map((one) => `${codenameOf(one, 'current')} and ${codenameOf(one, 'current-testing')}`).join(', ')} offer ${source.version} no more\n${job.seconds.map(stepLine).join(', ')}` };
+    const row = await untilRow(statusPageUrl(farm.settings), source.package, dist, ({ cells }) => cells.get('current') === '–' && cells.get('current-testing') === '–');
+    return { value: undefined, result: `${answer}\n${job.state}: ${farm.settings.dists.map((one) => `${codenameOf(one, 'current')} and ${codenameOf(one, 'current-testing')}`).join(', ')} offer ${source.version} no more\n${job.seconds.map(stepLine).join(', ')}\nstatus page: ${rowText(source.package, dist, row)}` };
   });
   await refusedStep(day, 'Its old command, signed with the first and kept back until now', 'alice', async () => kept, 'WITHDRAWN', 'WITHDRAWN');
   check(!await offers(day, dist, 'current'), 'the withdrawn version came back');
@@ -256,7 +267,7 @@ ${rows.join('\n')}
 Where things are
   status page        ${statusPageUrl(farm.settings)}/index.html
   published logs     http://127.0.0.1:${farm.settings.ports.http}/logs/
-  the issue          http://127.0.0.1:${farm.settings.releaseTeam?.github.port}/repos/${statusRepository}/issues/${issue}   (an API without pages: it wants a token)
+  the issue          http://127.0.0.1:${farm.settings.releaseTeam?.github.shownPort}/   (#${issue}; in memory, gone with the forge)
   the build's logs   ${built.logs.join(' ')}
 
 What to try next
