@@ -68,6 +68,7 @@ export class Outbox {
   }
 
   #names(): string[] {
+    if (!existsSync(this.#options.outbox)) return [];
     return readdirSync(this.#options.outbox).filter((name) => namePattern.test(name)).sort();
   }
 
