@@ -73,6 +73,22 @@ export function decide(config: Config, component: Component, untrustedTags: read
   throw new Refusal('NOT_ANNOTATED', `${component.name}: ${lightweight?.tag} is not an annotated tag`);
 }
 
+/** So many versions that nobody was told of are made good at once: a forge may show any number of tags. */
+const missedLimit = 10;
+
+/**
+ * Version tags between what was verified last and what is built now: their webhooks were lost, or they came with one push. Lowest first. Of a component
+ * of which nothing was verified yet, the newest version is enough.
+ */
+export function missedTags(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, below: string): VersionTag[] {
+  const highest = queue.highest(component.name);
+  if (highest === undefined) return [];
+  const known = new Set(queue.all().filter((job) => job.component === component.name && job.env === config.env).map((job) => `${job.tag} ${job.tagObject}`));
+  const between = versionTags(component, untrustedTags).filter(({ tag, tagObject, version, annotated }) => annotated && !known.has(`${tag} ${tagObject}`)
+    && compareVersions(version, highest.version) > 0 && compareVersions(version, below) < 0);
+  return between.slice(0, missedLimit).reverse();
+}
+
 export interface TriggerOptions {
   config: Config;
   queue: JobQueue;
@@ -109,9 +125,12 @@ export class Trigger {
     });
     newestTags?.listed(component.name, versionTags(component, untrustedTags)[0]);
     const decision = decide(config, component, untrustedTags, queue);
-    if ('known' in decision) return { kind: 'known', job: decision.known.job };
-    const job = newJob(config, component, decision.fresh, queue.nextNumber(), this.#options.now?.() ?? new Date());
-    queue.add(job);
-    return { kind: 'queued', job: job.job };
+    const add = (tag: VersionTag): string => {
+      const job = newJob(config, component, tag, queue.nextNumber(), this.#options.now?.() ?? new Date());
+      queue.add(job);
+      return job.job;
+    };
+    for (const missed of missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version)) add(missed);
+    return 'known' in decision ? { kind: 'known', job: decision.known.job } : { kind: 'queued', job: add(decision.fresh) };
   }
 }
