@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { farmStatus, type ComponentStatus, type DistStatus, type FarmState } from '../../agents/build/status-page/farm-status.js';
 import { PageFiles } from '../../agents/build/status-page/page-files.js';
 import { ageOf } from '../../agents/build/status-page/times.js';

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Config } from '../../agents/build/config.js';
-import type { RemoteTag } from '../../agents/build/git.js';
-import type { Job, JobState } from '../../agents/build/job-document.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
-import { Trigger, triggerLine } from '../../agents/build/trigger.js';
-import { pollOnce } from '../../agents/build/poller.js';
+import type { RemoteTag } from '../../agents/build/source/git.js';
+import type { Job, JobState } from '../../agents/build/jobs/job-document.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
+import { Trigger, triggerLine } from '../../agents/build/jobs/trigger.js';
+import { pollOnce } from '../../agents/build/jobs/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
 const config = {

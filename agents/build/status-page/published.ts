@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which version lies in which repository of a distribution, and since when, from the jobs that put it there.
 import { codenameOf, suites } from '../../shared/formats/suites.js';
-import type { Job } from '../job-document.js';
+import type { Job } from '../jobs/job-document.js';
 import { toSeconds } from './times.js';
 
 export interface Published {
