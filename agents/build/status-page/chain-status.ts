@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // How far a job is for one distribution, in one word and with its reason.
-import { chainOf, isChainDone, isOver, nextStep, type Job } from '../job-document.js';
+import { chainOf, isChainDone, isOver, nextStep, type Job } from '../jobs/job-document.js';
 
-/** Of one version for one distribution. `published`: in at least one of its repositories. `withdrawn`: taken out of all of them. */
-export type ChainState = 'published' | 'withdrawn' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';
+/** Of one version for one distribution. `published`: in at least one of its repositories. */
+export type ChainState = 'published' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';
 
 export interface Why {
   code: string;
@@ -33,7 +33,6 @@ export function logOf(job: Job, step: { stage: string; dist: string | null }): L
 /** How far a job is for one distribution; the fetch, which is for all of them, counts for each. */
 export function chainStatus(job: Job, dist: string): ChainStatus {
   const is = (state: ChainState, why: Why | null, stage: string | null): ChainStatus => ({ state, stage, why, log: stage === null ? null : logOf(job, { stage, dist: stage === 'fetch' ? null : dist }) });
-  if (job.kind === 'withdrawal' && isChainDone(job, dist)) return is('withdrawn', null, null);
   if (isChainDone(job, dist) || job.uploaded.some((upload) => upload.dist === dist)) return is('published', null, null);
   const reason = job.reasons.find((candidate) => candidate.dist === dist) ?? job.reasons.find((candidate) => candidate.dist === null);
   if (reason !== undefined) return is(job.state === 'refused' ? 'refused' : 'failed', { code: reason.code, detail: reason.detail, since: job.ended }, reason.stage);
