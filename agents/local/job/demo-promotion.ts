@@ -135,11 +135,12 @@ async function before(day: Day): Promise<void> {
     const row = await untilRow(statusPageUrl(day.farm.settings), source.package, dist, ({ cells }) => cells.get('current-testing')?.startsWith(`${source.version} `) === true);
     check(row.cells.get('current')?.startsWith(`${source.version} `) !== true, 'the status page shows it in current already');
     const issue = await untilIssue(day, [label(dist, 'cur-test')], [label(dist, 'building'), label(dist, 'stable')]);
-    const offered = new RegExp(`\`(Upload-component ${release} ${source.package} ${source.commit} current [^\\s\`]+)\``).exec(issue.body)?.[1];
+    const words = `Upload-component ${release} ${source.package} ${source.commit} current`;
+    const offered = new RegExp(`\`(${words} [^\`]+)\``).exec(issue.body)?.[1];
     if (offered === undefined) throw new Error(`the issue offers no command to sign:\n${issue.body}`);
     day.issue = issue.number;
     // The offered line names every distribution; one is enough here, and the other stays where it is.
-    day.command = offered.replace(/\S+$/, distWord(dist));
+    day.command = `${words} ${distWord(dist)}`;
     return { value: undefined, result: `${seen(day, row, issue)}\n  offers to sign: ${offered}` };
   });
 }
