@@ -7,7 +7,7 @@ import { Refusal } from '../shared/refusal.js';
 import { logsUrlPattern } from '../shared/formats/log-link.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
-import { splitTagPattern } from './version-tag.js';
+import { splitTagPattern } from './source/version-tag.js';
 
 export interface Maintainer {
   /** the person: two keys of one name count as one person */

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { execa, type ResultPromise } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import { commandBegins } from './command-clock.js';
+import { commandBegins } from './jobs/command-clock.js';
 
 export interface ProgramOptions {
   cwd?: string;

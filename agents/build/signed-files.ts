@@ -2,8 +2,8 @@
 // Where a job's signed files lie, and what the gpg client is told about the job that it signs for.
 import { join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
-import { expectFarmCalls } from './command-clock.js';
-import type { Job } from './job-document.js';
+import { expectFarmCalls } from './jobs/command-clock.js';
+import type { Job } from './jobs/job-document.js';
 
 export interface SignOptions {
   folder: string;

@@ -4,7 +4,7 @@
 import { posix } from 'node:path';
 import { Refusal } from '../shared/refusal.js';
 import type { Generation } from './apt-repository/apt-publication.js';
-import { runLogged, type LineSink } from './logged-program.js';
+import { runLogged, type LineSink } from './logs/logged-program.js';
 
 export interface UploadOptions {
   /** ssh://user@host[:port]/path, as config.ts checks it, and the distribution; the path becomes a symlink into `<path>.releases/` */

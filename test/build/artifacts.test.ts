@@ -10,7 +10,7 @@ import { readChangelog, readChanges, readFields } from '../../agents/build/contr
 import { takeArtifacts } from '../../agents/build/debian-engine/package-build.js';
 import { sourcesFor } from '../../agents/build/debian-engine/apt-sources.js';
 import { sourceNames } from '../../agents/build/debian-engine/source-package.js';
-import { checkLink, checkPath } from '../../agents/build/source-tree.js';
+import { checkLink, checkPath } from '../../agents/build/source/source-tree.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
 const line = (name: string, content = 'x'): string => ` ${createHash('sha256').update(content).digest('hex')} ${content.length} ${name}`;

@@ -6,10 +6,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { artifactsFolder, buildFor } from '../../agents/build/build-stage.js';
-import { isOver, type Job } from '../../agents/build/job-document.js';
-import { LogSender } from '../../agents/build/log-sender.js';
-import { Worker } from '../../agents/build/worker.js';
+import { artifactsFolder, buildFor } from '../../agents/build/engines/build-stage.js';
+import { isOver, type Job } from '../../agents/build/jobs/job-document.js';
+import { LogSender } from '../../agents/build/logs/log-sender.js';
+import { Worker } from '../../agents/build/jobs/worker.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from './build-vm.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
@@ -137,7 +137,7 @@ void t.test('a build that fills the disk is said to have, and the next one finds
   t.equal((await build((_job, dist) => (dist === 'bookworm' ? 'cat /dev/zero > "$out/a.deb"' : good))).reason?.code, 'DISK_FULL', 'with its artifacts too');
   const ours = `exec '${process.execPath}' --input-type=module -e '
     import { closeSync, openSync, writeSync } from "node:fs";
-    import { runEngineOn } from "${import.meta.resolve('../../agents/build/engine-run.js')}";
+    import { runEngineOn } from "${import.meta.resolve('../../agents/build/engines/engine-run.js')}";
     import { Refusal } from "${import.meta.resolve('../../agents/shared/refusal.js')}";
     process.exitCode = await runEngineOn(process.argv[1], async (job) => {
       const fd = openSync(job.work + "/big", "w");

@@ -8,7 +8,7 @@ import { createConnection, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';

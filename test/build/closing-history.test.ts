@@ -4,8 +4,8 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { closingCommits, commitBefore } from '../../agents/build/closing-history.js';
-import type { Job } from '../../agents/build/job-document.js';
+import { closingCommits, commitBefore } from '../../agents/build/source/closing-history.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { Forge } from './forge.js';
 
 const forge = new Forge();

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { watchCommands } from '../../agents/build/command-spool.js';
+import { watchCommands } from '../../agents/build/jobs/command-spool.js';
 import { until } from './build-vm.js';
 
 function place(test: Test): { spool: string; handled: string[]; start(): void; drop(name: string, text: string): void; answer(name: string): Promise<string> } {

@@ -7,7 +7,7 @@ import type { CommandRights, CommandsConfig } from '../../agents/build/github-co
 import { CommandProcessor, answerLine, type CommandOptions } from '../../agents/build/github-command/process-command.js';
 import type { Promotion } from '../../agents/build/github-command/promotions.js';
 import { UsedCommands } from '../../agents/build/github-command/used-commands.js';
-import { jobFormat, type Job } from '../../agents/build/job-document.js';
+import { jobFormat, type Job } from '../../agents/build/jobs/job-document.js';
 import { Keys, writeKeys, type TestKey } from './forge.js';
 
 export const keys = new Keys();

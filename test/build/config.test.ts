@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { readConfig } from '../../agents/build/config.js';
-import { engineProgram } from '../../agents/build/engine-programs.js';
+import { engineProgram } from '../../agents/build/engines/engine-programs.js';
 import { readDestination } from '../../agents/build/upload-generation.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'bi-config-'));

@@ -3,8 +3,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { nextStep, type Job } from '../../agents/build/job-document.js';
-import { schedule } from '../../agents/build/schedule.js';
+import { nextStep, type Job } from '../../agents/build/jobs/job-document.js';
+import { schedule } from '../../agents/build/jobs/schedule.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie']);

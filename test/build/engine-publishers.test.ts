@@ -5,10 +5,10 @@ import { createHash } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { publishWithEngine, refuseOtherPublished, signWithEngine, type EnginePublishing } from '../../agents/build/engine-stages.js';
-import { verifySignedByEngine } from '../../agents/build/engine-signatures.js';
+import { publishWithEngine, refuseOtherPublished, signWithEngine, type EnginePublishing } from '../../agents/build/engines/engine-stages.js';
+import { verifySignedByEngine } from '../../agents/build/engines/engine-signatures.js';
 import { hashFile } from '../../agents/build/frozen-files.js';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { Keys, tinyPackage } from './forge.js';
 import { buildHere, codeOf, epoch, Lines, makePlace, rpmJob, tinySpec, writeTree } from './rpm-packages.js';
 

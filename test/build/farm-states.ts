@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm in many states at once, for tests of what is shown of it; and one whose every text is an attack.
 import type { Component, Config } from '../../agents/build/config.js';
-import { newJob, type Job, type JobState, type Stage } from '../../agents/build/job-document.js';
-import type { Listing, SeenTag } from '../../agents/build/newest-tags.js';
+import { newJob, type Job, type JobState, type Stage } from '../../agents/build/jobs/job-document.js';
+import type { Listing, SeenTag } from '../../agents/build/jobs/newest-tags.js';
 import type { FarmState } from '../../agents/build/status-page/farm-status.js';
 
 export const now = new Date('2026-11-22T12:00:00.000Z');

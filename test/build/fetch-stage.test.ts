@@ -4,8 +4,8 @@ import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { listRemoteTags } from '../../agents/build/git.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
+import { listRemoteTags } from '../../agents/build/source/git.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage } from './forge.js';

@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Component, Config } from '../../agents/build/config.js';
-import { fetchSource } from '../../agents/build/fetch-stage.js';
-import { listRemoteTags } from '../../agents/build/git.js';
-import { newJob, type Evidence } from '../../agents/build/job-document.js';
-import type { HighestVersion } from '../../agents/build/job-queue.js';
-import type { LineSink } from '../../agents/build/logged-program.js';
+import { fetchSource } from '../../agents/build/source/fetch-stage.js';
+import { listRemoteTags } from '../../agents/build/source/git.js';
+import { newJob, type Evidence } from '../../agents/build/jobs/job-document.js';
+import type { HighestVersion } from '../../agents/build/jobs/job-queue.js';
+import type { LineSink } from '../../agents/build/logs/logged-program.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { Forge, Keys, writeKeys, type TestRepository } from './forge.js';
 

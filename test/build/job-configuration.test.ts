@@ -2,7 +2,7 @@
 // What of a changed configuration stops a job, a chain, or nothing.
 import t from 'tap';
 import type { Component, Config } from '../../agents/build/config.js';
-import { configurationDigests, refuseOtherConfiguration } from '../../agents/build/job-configuration.js';
+import { configurationDigests, refuseOtherConfiguration } from '../../agents/build/jobs/job-configuration.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { configFor } from './jobs.js';
 

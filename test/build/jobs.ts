@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { Component, Config } from '../../agents/build/config.js';
-import { newJob, type Job, type Stage } from '../../agents/build/job-document.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
+import { newJob, type Job, type Stage } from '../../agents/build/jobs/job-document.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
 
 export function configFor(dists: readonly string[], change: Partial<Config> = {}): Config {
   const component = (name: string): Component => ({ name, url: `git://forge.example/${name}.git`, tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { layerChroot, removeLayers } from '../../agents/build/debian-engine/layered-chroot.js';
-import type { LineSink } from '../../agents/build/logged-program.js';
+import type { LineSink } from '../../agents/build/logs/logged-program.js';
 
 const log: LineSink = { say: () => undefined, tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined) };
 

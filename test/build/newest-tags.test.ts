@@ -4,10 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { RemoteTag } from '../../agents/build/git.js';
-import { NewestTags } from '../../agents/build/newest-tags.js';
-import { pollOnce } from '../../agents/build/poller.js';
-import { Trigger } from '../../agents/build/trigger.js';
+import type { RemoteTag } from '../../agents/build/source/git.js';
+import { NewestTags } from '../../agents/build/jobs/newest-tags.js';
+import { pollOnce } from '../../agents/build/jobs/poller.js';
+import { Trigger } from '../../agents/build/jobs/trigger.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { configFor, queueFor } from './jobs.js';
 

@@ -5,7 +5,7 @@ import { writeFileSync, existsSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
 import { tinyPackage, writeKeys } from './forge.js';
 import { publishRecord } from './logs-record.js';

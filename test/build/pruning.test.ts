@@ -8,10 +8,10 @@ import t, { type Test } from 'tap';
 import { refuseOtherBytes } from '../../agents/build/apt-repository/apt-publication.js';
 import type { Config } from '../../agents/build/config.js';
 import { pruneDebs } from '../../agents/build/debian-engine/deb-cache.js';
-import { newJob, nextStep, type Job, type JobState } from '../../agents/build/job-document.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
-import { keptJobs, pruneOldJobs } from '../../agents/build/old-jobs.js';
-import { Worker } from '../../agents/build/worker.js';
+import { newJob, nextStep, type Job, type JobState } from '../../agents/build/jobs/job-document.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
+import { keptJobs, pruneOldJobs } from '../../agents/build/jobs/old-jobs.js';
+import { Worker } from '../../agents/build/jobs/worker.js';
 
 const component = { name: 'hello', url: 'git://forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 };
 const config = {

@@ -10,8 +10,8 @@ import { readBuilderOptions } from '../../agents/build/qubesbuilder-engine/optio
 import { PublishedFolder, whileLocked } from '../../agents/build/qubesbuilder-engine/published-folder.js';
 import { qbCommand } from '../../agents/build/qubesbuilder-engine/qb.js';
 import { refuseOtherTree } from '../../agents/build/qubesbuilder-engine/same-tree.js';
-import { isDebianVersion } from '../../agents/build/engine-signatures.js';
-import type { EngineJob } from '../../agents/build/engine-contract.js';
+import { isDebianVersion } from '../../agents/build/engines/engine-signatures.js';
+import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { codeOf, engineJob, makePlace, writeTree } from './rpm-packages.js';
 
 const said = { builder: '/home/user/qb', conf: '/home/user/builder.yml', distribution: 'vm-trixie', release: 'r4.3' };

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { BuilderVm, releaseComponent, type Kind } from './builder-vm.js';
 import { endOutside, makeOutside, until } from './build-vm.js';
 import type { TestRepository } from './forge.js';

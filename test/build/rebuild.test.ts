@@ -4,12 +4,12 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { buildFor } from '../../agents/build/build-stage.js';
+import { buildFor } from '../../agents/build/engines/build-stage.js';
 import type { Config } from '../../agents/build/config.js';
-import { fetchSource } from '../../agents/build/fetch-stage.js';
-import { newJob, type Job } from '../../agents/build/job-document.js';
+import { fetchSource } from '../../agents/build/source/fetch-stage.js';
+import { newJob, type Job } from '../../agents/build/jobs/job-document.js';
 import { pathsUnder } from '../../agents/build/paths.js';
-import { isReproduced, rebuildJob, type Compared } from '../../agents/build/rebuild.js';
+import { isReproduced, rebuildJob, type Compared } from '../../agents/build/engines/rebuild.js';
 import { alice, endForge, forge, keys } from './fetching.js';
 import { tinyPackage, writeKeys } from './forge.js';
 import { codeOf, Lines } from './rpm-packages.js';

@@ -5,7 +5,7 @@ import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSyn
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { EngineJob } from '../../agents/build/engine-contract.js';
+import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { hashFile } from '../../agents/build/frozen-files.js';
 import { takePackages } from '../../agents/build/rpm-engine/artifacts.js';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';

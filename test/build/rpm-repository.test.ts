@@ -14,7 +14,7 @@ import { readJobPackages, signPackagesFor } from '../../agents/build/dnf-reposit
 import { hashFile } from '../../agents/build/frozen-files.js';
 import { readCommand } from '../../agents/build/gpg-client/command-line.js';
 import { describePayload } from '../../agents/build/gpg-client/purpose.js';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { suites, type Suite } from '../../agents/shared/formats/suites.js';
 import type { SignOptions } from '../../agents/build/signed-files.js';
 import { AptServer } from './build-vm.js';

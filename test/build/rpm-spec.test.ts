@@ -4,7 +4,7 @@ import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { EngineJob } from '../../agents/build/engine-contract.js';
+import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { readEngineOptions } from '../../agents/build/rpm-engine/engine-options.js';
 import { mockCommands } from '../../agents/build/rpm-engine/package-build.js';
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which steps run at the same time, and which wait for which.
 import t from 'tap';
-import type { Job, Stage } from '../../agents/build/job-document.js';
-import { pauseKey, schedule } from '../../agents/build/schedule.js';
+import type { Job, Stage } from '../../agents/build/jobs/job-document.js';
+import { pauseKey, schedule } from '../../agents/build/jobs/schedule.js';
 import { configFor, jobOf } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie', 'sid']);

@@ -4,9 +4,9 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFi
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { buildFor } from '../../agents/build/build-stage.js';
-import { callEngine } from '../../agents/build/engine-call.js';
-import type { Job } from '../../agents/build/job-document.js';
+import { buildFor } from '../../agents/build/engines/build-stage.js';
+import { callEngine } from '../../agents/build/engines/engine-call.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 import { codeOf, Lines, makePlace } from './rpm-packages.js';

@@ -4,8 +4,8 @@ import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, readlink
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
 import type { FarmState } from '../../agents/build/status-page/farm-status.js';
 import { PageGenerations } from '../../agents/build/status-page/page-generations.js';
 import { uploadPage } from '../../agents/build/status-page/page-upload.js';

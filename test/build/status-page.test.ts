@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { farmStatus, type ComponentStatus, type DistStatus, type FarmState } from '../../agents/build/status-page/farm-status.js';
 import { PageFiles } from '../../agents/build/status-page/page-files.js';
 import { ageOf } from '../../agents/build/status-page/times.js';
@@ -42,6 +42,18 @@ void t.test('a repository that has suites now has nothing in its old place', asy
 
 void t.test('a promotion job needs no build of its own: the current repository shows it', async (t) => {
   t.match(dist('promoted', 'bookworm').published[1], { repository: 'current', version: '1.4-1', job: states.jobs.find((one) => one.uploaded[0]?.suite === 'bookworm-current')?.job });
+});
+
+void t.test('a version that was withdrawn is in no repository any more', async (t) => {
+  const [first, second] = [job('one', { version: '1-1', hours: 90, done: steps('trixie') }), job('one', { version: '2-1', hours: 9, done: steps('trixie') })];
+  const current = job('one', { version: '1-1', hours: 50, done: ['publish trixie'], suite: { trixie: 'trixie-current' }, change: { kind: 'promotion' } });
+  const withdrawal = (version: string, hours: number): Job => job('one', { version, hours, done: ['withdraw trixie'], change: { kind: 'withdrawal' } });
+  const places = (jobs: Job[]): string[] => farmStatus(farm(jobs)).components[0]?.dists.find((one) => one.dist === 'trixie')?.published.map(({ repository, version }) => `${repository} ${version}`) ?? [];
+  t.same(places([first, current, second]), ['current-testing 2-1', 'current 1-1']);
+  t.same(places([first, current, second, withdrawal('2-1', 5)]), ['current 1-1'], 'the one before had given its place to it');
+  t.same(places([first, current, second, withdrawal('1-1', 5)]), ['current-testing 2-1']);
+  const rpm = (one: Job): Job => ({ ...one, uploaded: one.uploaded.map((upload) => ({ ...upload, files: [{ name: `one-${one.version}.noarch.rpm`, size: 1, sha256: '0'.repeat(64) }] })) });
+  t.same(places([rpm(first), rpm(second), withdrawal('2-1', 5)]), ['current-testing 1-1'], 'a DNF repository still has the one before');
 });
 
 void t.test('the state of the newest version is said for each distribution alone', async (t) => {

@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build/job-document.js';
-import { statusOf, writeStatus } from '../../agents/build/status-file.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
+import { statusOf, writeStatus } from '../../agents/build/jobs/status-file.js';
 import { readStatus } from '../../agents/doctor/build-commands.js';
 import { configFor, jobOf } from './jobs.js';
 

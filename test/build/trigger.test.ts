@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Config } from '../../agents/build/config.js';
-import type { RemoteTag } from '../../agents/build/git.js';
-import type { Job, JobState } from '../../agents/build/job-document.js';
-import { JobQueue } from '../../agents/build/job-queue.js';
-import { Trigger, triggerLine } from '../../agents/build/trigger.js';
-import { pollOnce } from '../../agents/build/poller.js';
+import type { RemoteTag } from '../../agents/build/source/git.js';
+import type { Job, JobState } from '../../agents/build/jobs/job-document.js';
+import { JobQueue } from '../../agents/build/jobs/job-queue.js';
+import { Trigger, triggerLine } from '../../agents/build/jobs/trigger.js';
+import { pollOnce } from '../../agents/build/jobs/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
 const config = {
@@ -163,4 +163,25 @@ void t.test('a version of which something was published is not queued again, wha
   end(q, first, 'failed', true);
   const other = { ...config, signingKey: 'E'.repeat(40) };
   await t.rejects(new Trigger({ config: other, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello'), { code: 'ROLLBACK' });
+});
+
+void t.test('versions whose webhooks were lost are built before the newest one, none twice, and not without bound', async (t) => {
+  const { queue, ask } = place(t);
+  const q = queue();
+  const versions = (): string[] => q.all().map((job) => job.version);
+  end(q, await ask(q, [tag('0.9', '8'), tag('1.0', '1')]), 'done', true);
+  t.same(versions(), ['1.0'], 'of a new component the newest is enough');
+  const tags = [tag('0.9', '8'), tag('1.0', '1'), tag('1.1', '2'), tag('1.2', '3', false), tag('1.3', '4')];
+  t.match(await ask(q, tags), /^queued hello-1\.3-/);
+  t.same(versions(), ['1.0', '1.1', '1.3'], 'older ones never, lightweight ones never');
+  t.match(await ask(q, tags), /^known hello-1\.3-/);
+  t.same(versions(), ['1.0', '1.1', '1.3']);
+  t.match(await ask(q, [...tags, tag('1.2', '5')]), /^known hello-1\.3-/, 'one that comes late');
+  t.same(versions(), ['1.0', '1.1', '1.3', '1.2']);
+  end(q, `x ${q.all().find((job) => job.version === '1.3')?.job}`, 'done', true);
+  t.match(await ask(q, [...tags, tag('1.25', '6')]), /^queued hello-1\.25-/, 'higher than 1.3');
+  const many = Array.from({ length: 50 }, (_, index): RemoteTag => ({ name: `v2.${index}`, object: String(index).padStart(40, '0'), annotated: true }));
+  const before = q.all().length;
+  t.match(await ask(q, many), /^queued hello-2\.49-/);
+  t.equal(q.all().length, before + 11);
 });

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
 import t, { type Test } from 'tap';
-import { commandBegins } from '../../agents/build/command-clock.js';
+import { commandBegins } from '../../agents/build/jobs/command-clock.js';
 import type { Config } from '../../agents/build/config.js';
-import { isOver, type Job, type Step } from '../../agents/build/job-document.js';
-import type { JobQueue } from '../../agents/build/job-queue.js';
-import { Worker, type StageLog, type WorkerOptions } from '../../agents/build/worker.js';
+import { isOver, type Job, type Step } from '../../agents/build/jobs/job-document.js';
+import type { JobQueue } from '../../agents/build/jobs/job-queue.js';
+import { Worker, type StageLog, type WorkerOptions } from '../../agents/build/jobs/worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from './build-vm.js';
 import { configFor, jobOf, queueFor } from './jobs.js';

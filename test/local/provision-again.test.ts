@@ -14,6 +14,7 @@ await test('a changed pillar arrives, and what it no longer says is removed', as
   const env = pillar['build-envs']['debian'] as Pillar['build-envs'][string];
   const bob = env.maintainers['bob'] as string;
   delete env.maintainers['bob'];
+  delete env.commands?.people['bob'];
   const done = run('build-debian', pillar);
   t.strictSame(done.changed, ['/rw/config/build-infra/build.json']);
   t.strictSame(done.removed, [`/rw/config/build-infra/public-keys/${bob}.asc`]);

@@ -66,7 +66,7 @@ for (const vm of vmsOf(example())) {
     if (vm.role === 'sys-net') sockets.push('/run/build-infra/webhook.http.sock user:user 600');
     const shown = ['active', ...sockets.sort()];
     t.strictSame(found.trim().split('\n'), [
-      ...shown, '/run/build-infra root:root 755', `/var/lib/build-infra ${vm.agentUser}:${vm.agentUser} 700`, ...shown, ...(vm.role === 'sys-net' ? ['401'] : []),
+      ...shown, '/run/build-infra root:root 755', `/var/lib/build-infra ${vm.agentUser}:${vm.agentUser} ${vm.role === 'build' ? 711 : 700}`, ...shown, ...(vm.role === 'sys-net' ? ['401'] : []),
     ], `${done.stdout}${done.stderr}${existsSync(join(out, 'journal')) ? readFileSync(join(out, 'journal'), 'utf8') : ''}`);
     return undefined;
   });

@@ -11,7 +11,7 @@ import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { AptRepository } from '../config.js';
 import { hashFile } from '../frozen-files.js';
-import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment, runProgram } from '../program.js';
 
 export interface PublicationOptions {

@@ -7,7 +7,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { ProgramFailed, proxyEnvironment, runProgram } from '../program.js';
 
 export interface ReadBackOptions {

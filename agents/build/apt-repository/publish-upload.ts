@@ -9,8 +9,8 @@ import { tryAgain, uploadGeneration } from '../upload-generation.js';
 import { codenameOf } from '../../shared/formats/suites.js';
 import { readChanges } from '../control-file.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
-import type { Job } from '../job-document.js';
-import type { LineSink } from '../logged-program.js';
+import type { Job } from '../jobs/job-document.js';
+import type { LineSink } from '../logs/logged-program.js';
 import { signedFolder, writeGpgJob } from '../signed-files.js';
 
 export interface PublishUploadOptions extends PublicationOptions {

@@ -7,11 +7,11 @@ import * as openpgp from 'openpgp';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { artifactsFolder } from '../build-stage.js';
+import { artifactsFolder } from '../engines/build-stage.js';
 import { readChanges } from '../control-file.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
-import type { Job } from '../job-document.js';
-import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import type { Job } from '../jobs/job-document.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment } from '../program.js';
 import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 

@@ -5,7 +5,7 @@ import { appendFileSync, copyFileSync, existsSync, readdirSync, renameSync, rmSy
 import { dirname, join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
 import { layerChroot, unpackTar } from './layered-chroot.js';
 import { sourceLines, type AptSource } from './apt-sources.js';

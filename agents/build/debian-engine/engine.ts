@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The Debian engine: one job document in, artifacts out, lines on stdout (docs/engines.md).
 import { join } from 'node:path';
-import type { EngineArtifacts, EngineJob } from '../engine-contract.js';
-import { announce, runEngineOn } from '../engine-run.js';
-import type { LineSink } from '../logged-program.js';
+import type { EngineArtifacts, EngineJob } from '../engines/engine-contract.js';
+import { announce, runEngineOn } from '../engines/engine-run.js';
+import type { LineSink } from '../logs/logged-program.js';
 import { readAptProxies, readAptSources } from './apt-sources.js';
 import { baseTar, unpackChroot } from './base-chroot.js';
 import { buildPackage, installBuildDependencies, takeArtifacts } from './package-build.js';
 import { prepareSource } from './source-package.js';
 
-export { toolLine } from '../engine-run.js';
+export { toolLine } from '../engines/engine-run.js';
 
 export async function buildDebian(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
   const sources = await readAptSources(job.dist, job.cache);

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { commandSucceeds } from '../program.js';
 
 /** Longer than any build that may still read one. */

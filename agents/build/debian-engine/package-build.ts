@@ -8,7 +8,7 @@ import type { HashedFile } from '../../shared/formats/intent.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readChanges } from '../control-file.js';
 import { freezeFile, readPlainFile } from '../frozen-files.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
 import { pruneDebs, removeUnsorted, unusedDays } from './deb-cache.js';
 import { buildJail, installJail } from './jail.js';

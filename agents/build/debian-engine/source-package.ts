@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readChangelog } from '../control-file.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { builderId } from './jail.js';
 
 export interface PreparedSource {

@@ -9,7 +9,7 @@ import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import { hashFile } from '../frozen-files.js';
-import type { LineSink } from '../logged-program.js';
+import type { LineSink } from '../logs/logged-program.js';
 import { runProgram } from '../program.js';
 import { readRpmFile } from './rpm-file.js';
 import { keepEarlierMetadata, signMetadata, writeMetadata } from './suite-metadata.js';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 

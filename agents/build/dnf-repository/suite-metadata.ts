@@ -4,7 +4,7 @@ import { existsSync, linkSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { hearingRefusals, runLogged, type LineSink } from '../logged-program.js';
+import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment } from '../program.js';
 import { readOneKey } from './package-signatures.js';
 

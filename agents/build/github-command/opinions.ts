@@ -7,7 +7,7 @@ import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { ProgramFailed, runProgram } from '../program.js';
-import { refuseUnusableKey } from '../tag-verification.js';
+import { refuseUnusableKey } from '../source/tag-verification.js';
 import { writeClearsigned, type Clearsigned } from './clearsigned.js';
 import type { PersonKey } from './people-keys.js';
 import type { SignatureFacts } from './signature-packet.js';

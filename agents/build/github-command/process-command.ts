@@ -4,7 +4,7 @@
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
-import { isOver, type Job, uploadedDists } from '../job-document.js';
+import { isOver, type Job, uploadedDists } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';

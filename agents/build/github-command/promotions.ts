@@ -2,7 +2,7 @@
 // What a command may ask for beyond building: handed over only after every check, with what this environment itself knows to be true.
 import type { ComponentRepository, TemplateRepository } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
-import type { Job } from '../job-document.js';
+import type { Job } from '../jobs/job-document.js';
 
 interface Asked {
   /** the command's identity, 64 hex digits: asked for twice with one, as after a kill, it is the same promotion */

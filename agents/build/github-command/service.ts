@@ -3,7 +3,7 @@
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readAll, type Reporter, type Service } from '../../shared/socket-service.js';
 import type { Config } from '../config.js';
-import type { JobQueue } from '../job-queue.js';
+import type { JobQueue } from '../jobs/job-queue.js';
 import type { Paths } from '../paths.js';
 import { commentLimitBytes } from './clearsigned.js';
 import { aheadSeconds, answerLine, CommandProcessor, strangersCode, type CommandAnswer } from './process-command.js';

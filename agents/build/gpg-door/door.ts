@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
-import { farmCallBegins } from '../command-clock.js';
+import { farmCallBegins } from '../jobs/command-clock.js';
 import { answerCall } from '../gpg-client/answer.js';
 import { payloadMemoryBytes } from '../gpg-client/caller.js';
 import { DistantCaller } from './distant-caller.js';

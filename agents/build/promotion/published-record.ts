@@ -7,7 +7,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { readGitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { gitEnvironment, gitIn, initRepository, readObject, type Forge } from '../git.js';
+import { gitEnvironment, gitIn, initRepository, readObject, type Forge } from '../source/git.js';
 import { ProgramFailed, runProgram } from '../program.js';
 
 export interface RecordOptions {

@@ -4,9 +4,9 @@ import { createHash } from 'node:crypto';
 import type { Suite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
-import { isOver, jobFormat, uploadedDists, type Job, type SuiteChange } from '../job-document.js';
-import type { JobQueue } from '../job-queue.js';
-import { compareVersions } from '../version-tag.js';
+import { isOver, jobFormat, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
+import type { JobQueue } from '../jobs/job-queue.js';
+import { compareVersions } from '../source/version-tag.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
 
 /** A security fix waits for nothing that is not one. */

@@ -2,7 +2,7 @@
 // What a distribution's configuration tells this engine: where Qubes' builder is, and its words for what we call otherwise.
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
-import type { EngineJob } from '../engine-contract.js';
+import type { EngineJob } from '../engines/engine-contract.js';
 
 interface Untold {
   builder: string;

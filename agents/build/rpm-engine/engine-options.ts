@@ -2,7 +2,7 @@
 // What a distribution's configuration may tell the RPM engine: the field `options` of the job document.
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
-import type { EngineJob } from '../engine-contract.js';
+import type { EngineJob } from '../engines/engine-contract.js';
 
 export interface RpmEngineOptions {
   /** name of a mock configuration, such as fedora-41-x86_64; used where this VM has mock */

@@ -3,9 +3,9 @@
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
-import type { EngineArtifacts, EngineJob } from '../engine-contract.js';
-import { announce, runEngineOn } from '../engine-run.js';
-import type { LineSink } from '../logged-program.js';
+import type { EngineArtifacts, EngineJob } from '../engines/engine-contract.js';
+import { announce, runEngineOn } from '../engines/engine-run.js';
+import type { LineSink } from '../logs/logged-program.js';
 import { takePackages } from './artifacts.js';
 import { readEngineOptions } from './engine-options.js';
 import { buildInChroot, buildWithMock, makeRpmChroot, usesMock } from './package-build.js';

@@ -6,7 +6,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { builderId } from '../debian-engine/jail.js';
 import { freezeFile, openPlainFile } from '../frozen-files.js';
-import { runLogged, type LineSink } from '../logged-program.js';
+import { runLogged, type LineSink } from '../logs/logged-program.js';
 import type { PlannedBuild } from './spec-query.js';
 
 const tarMs = 600_000;

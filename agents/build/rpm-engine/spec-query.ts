@@ -2,7 +2,7 @@
 // What the spec of a tree will make, asked of rpmspec before anything is built: what is not announced here is not taken afterwards.
 import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
-import type { EngineJob } from '../engine-contract.js';
+import type { EngineJob } from '../engines/engine-contract.js';
 import { ProgramFailed } from '../program.js';
 import { askRpm } from './rpm-jail.js';
 import { findSpec, packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, type SpecPackage, type SpecPlace, type SpecSource } from './spec-file.js';

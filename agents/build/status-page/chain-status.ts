@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // How far a job is for one distribution, in one word and with its reason.
-import { chainOf, isChainDone, isOver, nextStep, type Job } from '../job-document.js';
+import { chainOf, isChainDone, isOver, nextStep, type Job } from '../jobs/job-document.js';
 
 /** Of one version for one distribution. `published`: in at least one of its repositories. */
 export type ChainState = 'published' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';

@@ -3,10 +3,10 @@
 // docs/formats.md, "Status page".
 import { suites } from '../../shared/formats/suites.js';
 import type { Config } from '../config.js';
-import { isOver, type Job } from '../job-document.js';
-import type { HighestVersion } from '../job-queue.js';
-import type { Listing } from '../newest-tags.js';
-import { compareVersions } from '../version-tag.js';
+import { isOver, type Job } from '../jobs/job-document.js';
+import type { HighestVersion } from '../jobs/job-queue.js';
+import type { Listing } from '../jobs/newest-tags.js';
+import { compareVersions } from '../source/version-tag.js';
 import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
 import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
 import { publishedIn, type Published } from './published.js';

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A tag that a forge shows, and why there are no packages of it yet.
-import { isChainDone, isOver, type Job } from '../job-document.js';
-import type { HighestVersion } from '../job-queue.js';
-import type { SeenTag } from '../newest-tags.js';
-import { compareVersions } from '../version-tag.js';
+import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
+import type { HighestVersion } from '../jobs/job-queue.js';
+import type { SeenTag } from '../jobs/newest-tags.js';
+import { compareVersions } from '../source/version-tag.js';
 
 export interface NewestTag extends SeenTag {
   /** published for every distribution that its job was made for */

@@ -2,7 +2,7 @@
 // The files of the page. What belongs to a component is made anew only when something of that component changed.
 import { createHash } from 'node:crypto';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
-import { isOver, type Job } from '../job-document.js';
+import { isOver, type Job } from '../jobs/job-document.js';
 import { badgeSvg, componentBadge, repositoryBadges } from './badge.js';
 import { componentPage, jobsShown } from './component-page.js';
 import type { ComponentStatus, FarmStatus } from './farm-status.js';

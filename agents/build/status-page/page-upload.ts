@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { StatusPage } from '../config.js';
-import type { LineSink } from '../logged-program.js';
+import type { LineSink } from '../logs/logged-program.js';
 import { uploadGeneration } from '../upload-generation.js';
 import type { PageGeneration } from './page-generations.js';
 

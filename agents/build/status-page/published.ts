@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which version lies in which repository of a distribution, and since when, from the jobs that put it there.
 import { codenameOf, suites } from '../../shared/formats/suites.js';
-import type { Job } from '../job-document.js';
+import type { Job } from '../jobs/job-document.js';
 import { toSeconds } from './times.js';
 
 export interface Published {
@@ -41,13 +41,26 @@ function publicationsOf(job: Job, dist: string): Published[] {
   });
 }
 
-/** Each repository's newest publication, in the order of suites. */
+/** When each version was taken out of every suite of this distribution. */
+function withdrawalsOf(jobs: readonly Job[], dist: string): Map<string, string> {
+  const steps = jobs.filter((job) => job.kind === 'withdrawal').flatMap((job) => job.finished.filter((step) => step.stage === 'withdraw' && step.dist === dist).map((step): [string, string] => [job.version, toSeconds(step.ended)]));
+  return new Map(steps);
+}
+
+/**
+ * Each repository's newest publication, in the order of suites. In an APT suite a version took the place of the one before, so that nothing is left
+ * when it is withdrawn; a DNF repository still has the one before.
+ */
 export function publishedIn(dist: string, jobs: readonly Job[]): Published[] {
+  const withdrawn = withdrawalsOf(jobs, dist);
+  const isGone = (one: Published): boolean => (withdrawn.get(one.version) ?? '') >= (one.since ?? '') && withdrawn.has(one.version);
+  const hasRpms = jobs.some((job) => job.uploaded.some((upload) => upload.dist === dist && upload.files.some((file) => file.name.endsWith('.rpm'))));
   const newest = new Map<string, Published>();
-  for (const found of jobs.flatMap((job) => publicationsOf(job, dist))) {
+  for (const found of jobs.flatMap((job) => publicationsOf(job, dist)).filter((one) => !hasRpms || !isGone(one))) {
     const other = newest.get(found.repository);
     if (other === undefined || (found.since ?? '') >= (other.since ?? '')) newest.set(found.repository, found);
   }
+  for (const [repository, one] of newest) if (isGone(one)) newest.delete(repository);
   const place = (repository: string): number => (suites as readonly string[]).indexOf(repository) + 1 || suites.length + 1;
   const [own, named] = [[...newest.values()].filter((one) => place(one.repository) > suites.length), [...newest.values()].filter((one) => place(one.repository) <= suites.length)];
   // A repository that was without suites once and has them now has nothing in its old place.

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
-import { isOver, type Job } from '../job-document.js';
+import { isOver, type Job } from '../jobs/job-document.js';
 import { farmStatus, refreshSeconds, type FarmState } from './farm-status.js';
 import { PageFiles } from './page-files.js';
 import { PageGenerations, type PageGeneration } from './page-generations.js';

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A job is done with the configuration that it was made for, or not at all: who may sign its tag, which key signs its packages, where they go.
+// What concerns one distribution stops that distribution only.
+import { createHash } from 'node:crypto';
+import { Refusal } from '../../shared/refusal.js';
+import type { Component, Config } from '../config.js';
+
+/** SHA-256 of what concerns every chain, and of each distribution's own part. */
+export interface ConfigurationDigests {
+  common: string;
+  dists: Record<string, string>;
+}
+
+function digest(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
+}
+
+export function configurationDigests(config: Config, component: Component): ConfigurationDigests {
+  return {
+    common: digest([component, config.env, config.signingKey, config.apt, config.dnf]),
+    dists: Object.fromEntries(config.distributions.map((distribution) => [distribution.name, digest(distribution)])),
+  };
+}
+
+/**
+ * @param dist null for the fetch, which is for all of them
+ * @throws Refusal CONFIG_CHANGED, DIST_RETIRED
+ */
+export function refuseOtherConfiguration(made: ConfigurationDigests, config: Config, component: Component | undefined, dists: readonly string[], dist: string | null): void {
+  const now = component === undefined ? undefined : configurationDigests(config, component);
+  if (now === undefined || now.common !== made.common) throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
+  const wanted = dist === null ? dists : [dist];
+  const left = wanted.filter((name) => now.dists[name] !== undefined);
+  if (left.length === 0) throw new Refusal('DIST_RETIRED', `${wanted.join(' ')}: not a distribution of this VM any more`);
+  if (dist !== null && now.dists[dist] !== made.dists[dist]) throw new Refusal('CONFIG_CHANGED', `the configuration of ${dist} has changed since the job was made`);
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// One component at one tag: everything that is known about it, in one file that is replaced durably at each step.
+import { createHash } from 'node:crypto';
+import type { HashedFile } from '../../shared/formats/intent.js';
+import type { ClosingCommit } from '../../shared/formats/notification.js';
+import { jobIdPattern, matches } from '../../shared/formats/names.js';
+import type { Suite } from '../../shared/formats/suites.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { Component, Config } from '../config.js';
+import { configurationDigests, type ConfigurationDigests } from './job-configuration.js';
+import type { Signer } from '../source/tag-verification.js';
+
+export const jobFormat = 'build-infra/job@2';
+
+export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'refused';
+export const stages = ['fetch', 'build', 'sign', 'publish', 'promote', 'withdraw'] as const;
+export type Stage = (typeof stages)[number];
+
+/** A stage of a job; all but fetch are for one distribution. */
+export interface Step {
+  stage: Stage;
+  dist: string | null;
+}
+
+export interface JobLog {
+  stage: Stage;
+  dist: string | null;
+  path: string;
+  /** the commit that published the whole log; null while it is open or was broken off */
+  commit: string | null;
+}
+
+/** What is done with a version that was built, and who asked for it. */
+export interface SuiteChange {
+  /** the job that built it */
+  of: string;
+  /** where it goes to; null for a withdrawal, which is from every suite */
+  suite: Suite | null;
+  /** the signed command, or null for a person in this VM */
+  command: { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string } | null;
+}
+
+/** What the tag was found to be: who signed what. */
+export interface Evidence {
+  url: string;
+  tag: string;
+  tagObject: string;
+  commit: string;
+  tree: string;
+  tagger: string;
+  signers: Signer[];
+  manifest: { files: number; bytes: number; sha256: string };
+}
+
+export interface StepResult extends Step {
+  started: string;
+  ended: string;
+  /** of the time between, seconds in which a tool or an engine did its own work (docs/life-of-a-build.md, "Overhead"); null where it was not measured */
+  commandSeconds: number | null;
+}
+
+/** Why a chain, or the fetch where `dist` is null, does not go on just now. */
+export interface Waiting {
+  dist: string | null;
+  code: string;
+  detail: string;
+  since: string;
+}
+
+/** Why a chain is over without being done; the fetch where `dist` is null, and with it every chain. */
+export interface ChainReason extends Step {
+  code: string;
+  detail: string;
+}
+
+export interface Job {
+  format: typeof jobFormat;
+  job: string;
+  /** a build makes packages of a tag; the others move what a build made, and have its tag, version and evidence */
+  kind: 'build' | 'promotion' | 'withdrawal';
+  /** null for a build */
+  change: SuiteChange | null;
+  /** order in the queue */
+  number: number;
+  component: string;
+  version: string;
+  tag: string;
+  tagObject: string;
+  url: string;
+  env: string;
+  dists: string[];
+  created: string;
+  state: JobState;
+  /** 0 is usual; a higher one goes before waiting steps of a lower one */
+  priority: number;
+  /** digests of the configuration that it was made for; null in documents of earlier releases */
+  configuration: ConfigurationDigests | null;
+  /** the steps that run, each in a chain of its own */
+  running: (Step & { started: string })[];
+  waiting: Waiting[];
+  finished: StepResult[];
+  logs: JobLog[];
+  evidence: Evidence | null;
+  /** commits since the version before, for the notifier; not in documents of earlier releases */
+  closes?: ClosingCommit[];
+  /** seconds since 1970 that builds are to use, from debian/changelog */
+  sourceDateEpoch: number | null;
+  artifacts: { dist: string; files: HashedFile[] }[];
+  /** what `done` rests on: files read back from the public repository */
+  uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** of every chain that is over and not done */
+  reasons: ChainReason[];
+  /** of them the one that says how the job ended */
+  reason: { code: string; detail: string } | null;
+  ended: string | null;
+}
+
+/** The same tag with the same configuration is the same job. */
+export function configDigest(config: Config, component: Component): string {
+  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, config.apt, config.dnf])).digest('hex');
+}
+
+/** `<component>-<version>-<12 hex>`: the version's colon becomes `_`, which no version holds. */
+export function jobIdentity(config: Config, component: Component, tag: string, tagObject: string, version: string): string {
+  const identity = [component.url, tag, tagObject, config.env, config.distributions.map((d) => d.name), configDigest(config, component)];
+  const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 12);
+  const id = `${component.name}-${version.replaceAll(':', '_')}-${digest}`;
+  if (!matches(jobIdPattern, id)) throw new Refusal('BAD_VERSION', 'component and version make no job name');
+  return id;
+}
+
+export function newJob(config: Config, component: Component, found: { tag: string; tagObject: string; version: string }, number: number, now: Date): Job {
+  return {
+    format: jobFormat,
+    job: jobIdentity(config, component, found.tag, found.tagObject, found.version),
+    kind: 'build',
+    change: null,
+    number,
+    component: component.name,
+    version: found.version,
+    tag: found.tag,
+    tagObject: found.tagObject,
+    url: component.url,
+    env: config.env,
+    dists: config.distributions.map((distribution) => distribution.name),
+    created: now.toISOString(),
+    state: 'queued',
+    priority: 0,
+    configuration: configurationDigests(config, component),
+    running: [],
+    waiting: [],
+    finished: [],
+    logs: [],
+    evidence: null,
+    sourceDateEpoch: null,
+    artifacts: [],
+    uploaded: [],
+    reasons: [],
+    reason: null,
+    ended: null,
+  };
+}
+
+const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'] };
+
+function isFinished(job: Job, step: Step): boolean {
+  return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
+}
+
+/** The fetch (`dist` null) or a chain's next step; undefined when that is finished or given up, or when a chain still waits for the fetch. */
+export function nextStep(job: Job, dist: string | null): Step | undefined {
+  if (job.reasons.some((reason) => reason.dist === null || reason.dist === dist)) return undefined;
+  const fetch: Step = { stage: 'fetch', dist: null };
+  if (job.kind === 'build' && !isFinished(job, fetch)) return dist === null ? fetch : undefined;
+  if (dist === null) return undefined;
+  const stage = chains[job.kind].find((candidate) => !isFinished(job, { stage: candidate, dist }));
+  return stage === undefined ? undefined : { stage, dist };
+}
+
+/** The step that stands between a distribution's chain and its end, the fetch too; undefined when the chain is over. */
+export function chainOf(job: Job, dist: string): Step | undefined {
+  return isChainDone(job, dist) ? undefined : nextStep(job, null) ?? nextStep(job, dist);
+}
+
+export function isChainDone(job: Job, dist: string): boolean {
+  return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
+}
+
+/** Distributions in whose public repository the packages were read back. */
+export function uploadedDists(job: Job): string[] {
+  return job.uploaded.map((upload) => upload.dist);
+}
+
+export function isOver(job: Job): boolean {
+  return job.state === 'done' || job.state === 'failed' || job.state === 'refused';
+}

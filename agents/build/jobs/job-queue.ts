@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The durable queue: one folder a job with its document. What is answered to a caller is on disk first; a kill at any point loses nothing.
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
+import { jobIdPattern, matches } from '../../shared/formats/names.js';
+import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
+import { isOver, jobFormat, type Job } from './job-document.js';
+import { compareVersions } from '../source/version-tag.js';
+
+/** The highest version that was ever verified for a component, and the tag object it was. */
+export interface HighestVersion {
+  version: string;
+  tagObject: string;
+  job: string;
+  /** the source package that it is; not in files of earlier releases */
+  source?: string;
+}
+
+export class JobQueue {
+  readonly #folder: string;
+  readonly #highest: string;
+  readonly #jobs = new Map<string, Job>();
+  #changed: () => void = () => undefined;
+
+  /** Reads what is there; a job that was running when the agent was killed is queued again, each chain at the step it was in. */
+  constructor(folder: string, highestFolder: string) {
+    this.#folder = folder;
+    this.#highest = highestFolder;
+    makeFolder(folder);
+    makeFolder(highestFolder);
+    for (const name of readdirSync(folder)) {
+      const bytes = matches(jobIdPattern, name) ? readIfThere(join(folder, name, 'job.json')) : undefined;
+      if (bytes === undefined) continue;
+      const written = JSON.parse(bytes.toString('utf8')) as Job | EarlierJob;
+      const job = written.format === earlierFormat ? convertJob(written) : written;
+      if (job.format !== jobFormat || job.job !== name) throw new Error(`${name}/job.json is not a job of this version`);
+      if (job.state === 'running') job.state = 'queued';
+      job.running = [];
+      this.#jobs.set(name, job);
+    }
+  }
+
+  /** Calls back after every change: for the status file and the worker. */
+  onChange(changed: () => void): void {
+    this.#changed = changed;
+  }
+
+  folderOf(id: string): string {
+    return join(this.#folder, id);
+  }
+
+  /** Whether what was built is still there: old jobs keep only their document. */
+  hasArtifacts(job: Job, dist: string): boolean {
+    return existsSync(join(this.folderOf(job.job), 'artifacts', dist));
+  }
+
+  get(id: string): Job | undefined {
+    return this.#jobs.get(id);
+  }
+
+  all(): Job[] {
+    return [...this.#jobs.values()].sort((a, b) => a.number - b.number);
+  }
+
+  nextNumber(): number {
+    return Math.max(0, ...this.all().map((job) => job.number)) + 1;
+  }
+
+  next(): Job | undefined {
+    return this.all().find((job) => !isOver(job));
+  }
+
+  add(job: Job): void {
+    const folder = this.folderOf(job.job);
+    if (!existsSync(folder)) {
+      makeFolder(folder);
+      syncFolder(this.#folder);
+    }
+    this.#jobs.set(job.job, job);
+    this.save(job);
+  }
+
+  /** Writes the job as it is now; returns once that would survive a power cut. */
+  save(job: Job): void {
+    writeDurably(join(this.folderOf(job.job), 'job.json'), `${JSON.stringify(job, null, 1)}\n`);
+    this.#changed();
+  }
+
+  highest(component: string): HighestVersion | undefined {
+    const bytes = readIfThere(join(this.#highest, `${component}.json`));
+    return bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8')) as HighestVersion;
+  }
+
+  /** Components of which a version was verified that is this source package. */
+  componentsOf(source: string): string[] {
+    const components = readdirSync(this.#highest).flatMap((name) => (/^[^.].*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
+    return components.filter((component) => this.highest(component)?.source === source);
+  }
+
+  /** Versions never go back: remembered before anything of this version is built. */
+  rememberHighest(component: string, found: HighestVersion): void {
+    const before = this.highest(component);
+    if (before !== undefined && compareVersions(found.version, before.version) <= 0) return;
+    writeDurably(join(this.#highest, `${component}.json`), `${JSON.stringify(found)}\n`);
+  }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What a trigger may start. The caller names a component and nothing else; what the forge lists is a hint that the fetch stage verifies.
+import { matches, plainNamePattern } from '../../shared/formats/names.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { Component, Config } from '../config.js';
+import type { RemoteTag } from '../source/git.js';
+import { isOver, jobIdentity, newJob, type Job } from './job-document.js';
+import type { JobQueue } from './job-queue.js';
+import type { NewestTags } from './newest-tags.js';
+import { compareVersions, versionOfTag } from '../source/version-tag.js';
+
+export type TriggerAnswer = { kind: 'queued'; job: string } | { kind: 'known'; job: string };
+
+export function triggerLine(answer: TriggerAnswer): string {
+  return `${answer.kind} ${answer.job}\n`;
+}
+
+export interface VersionTag {
+  tag: string;
+  tagObject: string;
+  version: string;
+  annotated: boolean;
+}
+
+/** The version tags of a listing, highest first. */
+export function versionTags(component: Component, untrustedTags: readonly RemoteTag[]): VersionTag[] {
+  const found: VersionTag[] = [];
+  for (const { name, object, annotated } of untrustedTags) {
+    const version = versionOfTag(component.tag, name);
+    if (version !== undefined) found.push({ tag: name, tagObject: object, version, annotated });
+  }
+  return found.sort((a, b) => compareVersions(b.version, a.version));
+}
+
+/**
+ * What to do about a component, from a listing and from what is known already.
+ * Order: a tag that was refused before stands in nobody's way; then the highest; then never back.
+ * @throws Refusal NO_VERSION_TAG, NOT_ANNOTATED, ROLLBACK
+ */
+export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue): { known: Job } | { fresh: VersionTag } {
+  const tags = versionTags(component, untrustedTags);
+  if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag`);
+  // A job that is not over stays the job of its tag, whatever the configuration says by now: each of its steps looks whether it may go on.
+  const open = queue.all().filter((job) => !isOver(job) && job.component === component.name && job.env === config.env && job.url === component.url);
+  const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version))
+    ?? open.find((job) => job.tag === tag.tag && job.tagObject === tag.tagObject);
+  const highest = queue.highest(component.name);
+  let refusedBefore: Job | undefined;
+  let lightweight: VersionTag | undefined;
+  for (const tag of tags) {
+    const known = knownJob(tag);
+    if (known !== undefined && known.state !== 'refused') return { known };
+    if (known !== undefined) {
+      refusedBefore ??= known;
+      continue;
+    }
+    if (!tag.annotated) {
+      lightweight ??= tag;
+      continue;
+    }
+    // The same tag again after the configuration changed: as long as nothing of it was published, for any distribution.
+    const before = highest === undefined ? undefined : queue.get(highest.job);
+    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && before.uploaded.length === 0;
+    if (again) return { fresh: tag };
+    const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
+    if (order > 0) return { fresh: tag };
+    if (refusedBefore !== undefined) return { known: refusedBefore };
+    if (lightweight !== undefined) break;
+    if (order === 0) throw new Refusal('ROLLBACK', `${component.name} ${tag.version} was built already; a version is used once`);
+    throw new Refusal('ROLLBACK', `${component.name}: the highest tag is ${tag.version}, but ${highest?.version} was built`);
+  }
+  if (refusedBefore !== undefined) return { known: refusedBefore };
+  throw new Refusal('NOT_ANNOTATED', `${component.name}: ${lightweight?.tag} is not an annotated tag`);
+}
+
+/** So many versions that nobody was told of are made good at once: a forge may show any number of tags. */
+const missedLimit = 10;
+
+/**
+ * Version tags between what was verified last and what is built now: their webhooks were lost, or they came with one push. Lowest first. Of a component
+ * of which nothing was verified yet, the newest version is enough.
+ */
+export function missedTags(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, below: string): VersionTag[] {
+  const highest = queue.highest(component.name);
+  if (highest === undefined) return [];
+  const known = new Set(queue.all().filter((job) => job.component === component.name && job.env === config.env).map((job) => `${job.tag} ${job.tagObject}`));
+  const between = versionTags(component, untrustedTags).filter(({ tag, tagObject, version, annotated }) => annotated && !known.has(`${tag} ${tagObject}`)
+    && compareVersions(version, highest.version) > 0 && compareVersions(version, below) < 0);
+  return between.slice(0, missedLimit).reverse();
+}
+
+export interface TriggerOptions {
+  config: Config;
+  queue: JobQueue;
+  listTags(url: string): Promise<RemoteTag[]>;
+  /** told of every listing, for people to see; it decides nothing */
+  newestTags?: Pick<NewestTags, 'listed' | 'failed'>;
+  now?(): Date;
+}
+
+export class Trigger {
+  readonly #options: TriggerOptions;
+  /** one listing at a time for a component, so that two callers do not race */
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  constructor(options: TriggerOptions) {
+    this.#options = options;
+  }
+
+  /** @throws Refusal UNKNOWN_COMPONENT, FORGE_UNREACHABLE, and those of decide() */
+  async trigger(untrustedComponent: string): Promise<TriggerAnswer> {
+    const component = matches(plainNamePattern, untrustedComponent) ? this.#options.config.components.find((c) => c.name === untrustedComponent) : undefined;
+    if (component === undefined) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
+    const before = this.#last.get(component.name) ?? Promise.resolve();
+    const mine = before.catch(() => undefined).then(() => this.#run(component));
+    this.#last.set(component.name, mine);
+    return mine;
+  }
+
+  async #run(component: Component): Promise<TriggerAnswer> {
+    const { config, queue, newestTags } = this.#options;
+    const untrustedTags = await this.#options.listTags(component.url).catch((error: unknown) => {
+      newestTags?.failed(component.name, error);
+      throw error;
+    });
+    newestTags?.listed(component.name, versionTags(component, untrustedTags)[0]);
+    const decision = decide(config, component, untrustedTags, queue);
+    const add = (tag: VersionTag): string => {
+      const job = newJob(config, component, tag, queue.nextNumber(), this.#options.now?.() ?? new Date());
+      queue.add(job);
+      return job.job;
+    };
+    for (const missed of missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version)) add(missed);
+    return 'known' in decision ? { kind: 'known', job: decision.known.job } : { kind: 'queued', job: add(decision.fresh) };
+  }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Takes jobs through their steps as the schedule says, each step inside its own log. A step that a kill broke off is done again from its
+// beginning; each is written so that this costs time and nothing else.
+import { availableParallelism } from 'node:os';
+import { printable, Refusal } from '../../shared/refusal.js';
+import type { Reporter } from '../../shared/socket-service.js';
+import { CommandClock, withClock } from './command-clock.js';
+import { isDiskFull } from '../engines/free-room.js';
+import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Step } from './job-document.js';
+import type { JobQueue } from './job-queue.js';
+import type { LineSink } from '../logs/logged-program.js';
+import type { PublishedLog } from '../logs/log-sender.js';
+import { reopen } from './retry.js';
+import { pauseKey, schedule } from './schedule.js';
+
+/** An open log, as LogSender is. */
+export interface StageLog extends LineSink {
+  readonly path: string;
+  end(status: number): Promise<PublishedLog>;
+  abandon(): void;
+}
+
+export interface WorkerOptions {
+  queue: JobQueue;
+  openLog(job: Job, step: Step): Promise<StageLog>;
+  /** Does the step and notes its results in the job; saving is the worker's. */
+  runStep(job: Job, step: Step, log: StageLog): Promise<void>;
+  /** After the last step, or when the job is over otherwise. */
+  cleanUp(job: Job): void;
+  report: Reporter;
+  now?(): Date;
+  /** first pause before another try; doubles up to 32 times that */
+  pauseMs?: number;
+  /** builds at the same time; one for each core unless told */
+  builds?: number;
+}
+
+// The world's fault, not the job's: how often a step is tried. A signature that was refused costs a published intent each time.
+const transient = new Map([
+  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', 50], ['UPLOAD_FAILED', 50], ['READ_BACK_FAILED', 20], ['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5],
+  ['FETCH_FAILED', 3],
+]);
+// The tag's or its maker's fault: an answer, where everything else is a failure.
+const failures = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);
+
+export class Worker {
+  readonly #options: WorkerOptions;
+  /** by pauseKey: when it may be tried again, how often it was, without restart memory on purpose */
+  readonly #pauses = new Map<string, { until: number; attempts: number }>();
+  readonly #steps = new Set<Promise<void>>();
+  #wake: () => void = () => undefined;
+  #woken = false;
+  #stopped = false;
+  #loop: Promise<void> | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#loop ??= this.#run();
+  }
+
+  /** There may be something to do. */
+  wake(): void {
+    this.#woken = true;
+    this.#wake();
+  }
+
+  /** Begins nothing more, and ends after the steps that run now. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.wake();
+    await this.#loop;
+    await Promise.all(this.#steps);
+  }
+
+  /** A person wants what failed or was refused tried again. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
+  retry(id: string): string {
+    const { queue } = this.#options;
+    const job = queue.get(id);
+    if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
+    reopen(job, queue);
+    for (const dist of [null, ...job.dists]) if (!job.running.some((step) => step.dist === dist)) this.#pauses.delete(pauseKey(job, dist));
+    queue.save(job);
+    this.wake();
+    return `queued ${id}`;
+  }
+
+  #now(): Date {
+    return this.#options.now?.() ?? new Date();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      this.#woken = false;
+      const jobs = this.#options.queue.all();
+      // A kill between a chain's end and the job's.
+      for (const job of jobs) if (!isOver(job)) this.#finishIfOver(job);
+      const pauses = new Map([...this.#pauses].map(([key, { until }]) => [key, until]));
+      const { start, waitMs } = schedule(jobs, pauses, { builds: this.#options.builds ?? availableParallelism() }, this.#now().getTime());
+      for (const { job, step } of start) {
+        const running = this.#advance(job, step);
+        this.#steps.add(running);
+        void running.then(() => {
+          this.#steps.delete(running);
+          this.wake();
+        });
+      }
+      await this.#sleep(waitMs);
+    }
+  }
+
+  #sleep(waitMs: number | undefined): Promise<void> {
+    if (this.#woken || this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = waitMs === undefined ? undefined : setTimeout(resolve, Math.min(waitMs, 2 ** 31 - 1));
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async #advance(job: Job, step: Step): Promise<void> {
+    const { queue } = this.#options;
+    const started = this.#now().toISOString();
+    const clock = new CommandClock();
+    const running = { ...step, started };
+    job.state = 'running';
+    job.running.push(running);
+    let log: StageLog | undefined;
+    try {
+      queue.save(job);
+      log = await this.#options.openLog(job, step);
+      job.waiting = job.waiting.filter((waiting) => waiting.dist !== step.dist);
+      const record = { ...step, path: log.path, commit: null as string | null };
+      job.logs.push(record);
+      queue.save(job);
+      const open = log;
+      await withClock(clock, () => this.#options.runStep(job, step, open));
+      log.say(clock.line());
+      record.commit = (await log.end(0)).commit;
+      job.finished.push({ ...step, started, ended: this.#now().toISOString(), commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000 });
+      this.#pauses.delete(pauseKey(job, step.dist));
+    } catch (error) {
+      await this.#stepFailed(job, running, log, clock, error);
+    }
+    job.running = job.running.filter((other) => other !== running);
+    if (job.running.length === 0) job.state = 'queued';
+    try {
+      if (!this.#finishIfOver(job)) queue.save(job);
+    } catch (error) {
+      // A full disk, mostly. What is not written down is done again after a restart; until then the job is what it is here.
+      this.#options.report(`${job.job}: its document could not be written: ${printable(String(error))}`);
+    }
+  }
+
+  async #stepFailed(job: Job, running: Job['running'][number], log: StageLog | undefined, clock: CommandClock, error: unknown): Promise<void> {
+    const { stage, dist } = running;
+    const where = `${job.job} ${stage}${dist === null ? '' : ` ${dist}`}`;
+    const reason = reasonOf(error);
+    this.#options.report(`${where}: ${error instanceof Refusal ? error.line() : `${reason.code === 'FAULT' ? 'fault: ' : ''}${printable(String((error as Error).stack ?? error))}`}`);
+    if (reason.code === 'NO_LOG_SINK') log?.abandon();
+    else if (log !== undefined) await this.#endBadly(job, log, clock, reason);
+    const key = pauseKey(job, dist);
+    const pause = this.#pauses.get(key) ?? { until: 0, attempts: 0 };
+    pause.attempts++;
+    if (pause.attempts < (transient.get(reason.code) ?? 0)) {
+      pause.until = this.#now().getTime() + (this.#options.pauseMs ?? 5000) * 2 ** Math.min(5, pause.attempts - 1);
+      this.#pauses.set(key, pause);
+      const since = job.waiting.find((waiting) => waiting.dist === dist)?.since ?? this.#now().toISOString();
+      job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since }];
+    } else {
+      this.#pauses.delete(key);
+      job.waiting = job.waiting.filter((waiting) => waiting.dist !== dist);
+      job.reasons.push({ stage, dist, ...reason });
+      this.#options.report(`${where}: given up: ${reason.code} ${reason.detail}`);
+    }
+  }
+
+  async #endBadly(job: Job, log: StageLog, clock: CommandClock, reason: { code: string; detail: string }): Promise<void> {
+    try {
+      log.say(`refused ${reason.code} ${reason.detail}`);
+      log.say(clock.line());
+      const { commit } = await log.end(1);
+      const record = job.logs.findLast((candidate) => candidate.path === log.path);
+      if (record !== undefined) record.commit = commit;
+    } catch (error) {
+      this.#options.report(`${job.job}: the end of ${log.path} is not published: ${printable(String(error))}`);
+    }
+  }
+
+  /** A job is over when every chain is: done, or given up with a reason of its own. */
+  #finishIfOver(job: Job): boolean {
+    if (job.running.length > 0 || job.dists.some((dist) => chainOf(job, dist) !== undefined) || nextStep(job, null) !== undefined) return false;
+    const reason = mainReason(job.reasons);
+    job.state = job.dists.every((dist) => isChainDone(job, dist)) ? 'done' : failures.has(reason?.code ?? 'FAULT') ? 'failed' : 'refused';
+    job.reason = job.state === 'done' || reason === undefined ? null : { code: reason.code, detail: reason.detail };
+    job.waiting = [];
+    job.ended = this.#now().toISOString();
+    this.#options.queue.save(job);
+    this.#options.report(`${job.job}: ${job.state}${job.reason === null ? '' : ` ${job.reason.code} ${job.reason.detail}`}`);
+    this.#options.cleanUp(job);
+    return true;
+  }
+}
+
+function reasonOf(error: unknown): { code: string; detail: string } {
+  if (error instanceof Refusal) return { code: error.code, detail: error.detail };
+  if (isDiskFull(error)) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
+  return { code: 'FAULT', detail: 'an unexpected fault; the journal of this VM has it' };
+}
+
+/** A failure says more than a refusal beside it: the job is to be looked at. */
+function mainReason(reasons: readonly ChainReason[]): ChainReason | undefined {
+  return reasons.find((reason) => failures.has(reason.code)) ?? reasons[0];
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the public is to hear of a job, from its document alone: everything that it ever earned, each under a name that stays the same. Whoever
+// writes them leaves out what was written before; so a kill at any point loses nothing and doubles nothing.
+import { createHash } from 'node:crypto';
+import { excerptLimit, notificationFormat, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
+
+interface JobStep {
+  stage: string;
+  dist: string | null;
+}
+
+/** As much of a job's document as is needed here. */
+export interface NotifiedJob {
+  job: string;
+  kind?: 'build' | 'promotion' | 'withdrawal';
+  component: string;
+  version: string;
+  tag: string;
+  url: string;
+  env: string;
+  dists: string[];
+  state: string;
+  finished: readonly JobStep[];
+  /** of agents that do one step at a time */
+  current?: JobStep | null;
+  /** of agents that do several */
+  running?: readonly JobStep[];
+  logs: readonly NotifiedLog[];
+  evidence: { commit: string } | null;
+  uploaded: readonly { dist: string; suite: string }[];
+  /** why a chain is over; agents of one step at a time have `reason` alone */
+  reasons?: readonly (JobStep & { code: string; detail: string })[];
+  reason: { code: string; detail: string } | null;
+  ended: string | null;
+  /** what the fetch found between the version before and this one */
+  closes?: readonly ClosingCommit[];
+}
+
+export interface Earned {
+  /** stays the same for the same fact; a second failure after a retry is another fact */
+  name: string;
+  event: NotificationEvent;
+  dist: string | null;
+  repository: string | null;
+  reason: { code: string; detail: string } | null;
+  step: JobStep | null;
+}
+
+const order = ['build', 'sign', 'publish'];
+
+function failuresOf(job: NotifiedJob): (JobStep & { code: string; detail: string })[] {
+  if (job.reasons !== undefined) return [...job.reasons];
+  if (job.reason === null || (job.state !== 'failed' && job.state !== 'refused')) return [];
+  const steps: JobStep[] = [{ stage: 'fetch', dist: null }, ...job.dists.flatMap((dist) => order.map((stage) => ({ stage, dist })))];
+  const step = steps.find(({ stage, dist }) => !job.finished.some((one) => one.stage === stage && one.dist === dist)) ?? { stage: 'publish', dist: null };
+  return [{ ...step, ...job.reason }];
+}
+
+/**
+ * Everything that a job has earned so far, in the order in which it happens to a distribution.
+ * @param told names that were written before: after a failure that was told, a new beginning is told too
+ */
+export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>): Earned[] {
+  if (job.kind === 'withdrawal') return [];
+  const running = job.running ?? (job.current === null || job.current === undefined ? [] : [job.current]);
+  const failures = failuresOf(job);
+  const earned: Earned[] = [];
+  const add = (event: NotificationEvent, dist: string | null, name: string, more: Partial<Earned> = {}): void => {
+    earned.push({ name: `${event} ${dist ?? '*'} ${name}`.trim(), event, dist, repository: null, reason: null, step: null, ...more });
+  };
+  const failed = (failure: JobStep & { code: string; detail: string }): void => {
+    const attempt = job.logs.filter((log) => log.stage === failure.stage && log.dist === failure.dist).length;
+    const event = job.kind === 'promotion' || failure.stage === 'publish' ? 'upload-failed' : 'failed';
+    add(event, failure.dist, `${failure.stage} ${attempt}`, { reason: { code: failure.code, detail: failure.detail.slice(0, 500) }, step: { stage: failure.stage, dist: failure.dist } });
+  };
+  for (const failure of failures.filter((one) => one.dist === null)) failed(failure);
+  for (const dist of job.dists) {
+    const done = (stage: string): boolean => job.finished.some((one) => one.stage === stage && one.dist === dist);
+    const upload = job.uploaded.find((one) => one.dist === dist);
+    if (job.kind !== 'promotion') {
+      const before = [...told].filter((name) => name.startsWith(`failed ${dist} `) || name.startsWith('failed * ')).length;
+      if (running.some((step) => step.dist === dist && step.stage === 'build') || (done('build') && [...told].every((name) => !name.startsWith(`building ${dist} `)))) add('building', dist, String(before));
+      if (done('build')) add('built', dist, '', { step: { stage: 'build', dist } });
+    }
+    for (const failure of failures.filter((one) => one.dist === dist)) failed(failure);
+    if (upload !== undefined && (job.kind === 'promotion' || done('publish'))) {
+      const repository = upload.suite.startsWith(`${dist}-`) ? upload.suite.slice(dist.length + 1) : upload.suite;
+      add('uploaded', dist, repository, { repository, step: { stage: 'publish', dist } });
+    }
+  }
+  return earned;
+}
+
+/** The document for one of them. @param excerpt last lines of the log of what failed, as they were logged */
+export function notificationOf(job: NotifiedJob, earned: Earned, time: Date, excerpt: string | null = null): Notification {
+  const key = createHash('sha256').update(JSON.stringify([job.env, job.job, earned.name])).digest('hex');
+  const logs = job.logs.filter((log) => log.dist === null || earned.dist === null || log.dist === earned.dist);
+  return {
+    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: 'component', component: job.component, version: job.version, release: null, packageSet: null,
+    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, env: job.env, job: job.job, tag: job.tag.slice(0, 200), commit: job.evidence?.commit ?? null, sourceUrl: job.url.slice(0, 500),
+    logs: logs.slice(-200).map(({ stage, dist, path, commit }) => ({ stage, dist, path, commit })), reason: earned.reason, excerpt: excerpt === null ? null : excerpt.slice(-excerptLimit), commits: [...(job.closes ?? [])],
+  };
+}

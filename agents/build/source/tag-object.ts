@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A raw annotated tag, taken apart without git's own signature code. The bytes come from the forge: untrusted until verified.
+import { Refusal } from '../../shared/refusal.js';
+import { matches, objectIdPattern } from '../../shared/formats/names.js';
+
+export interface TagObject {
+  /** the commit it names */
+  commit: string;
+  /** the name that is inside the object, and so under the signature */
+  name: string;
+  tagger: string;
+  /** seconds since 1970, as the tagger says */
+  time: number;
+  message: string;
+  /** what the signatures cover: everything before the first signature block */
+  signedBytes: Buffer;
+  /** armored blocks; at least one */
+  signatures: string[];
+}
+
+export const tagLimitBytes = 256 * 1024;
+
+const beginLine = '-----BEGIN PGP SIGNATURE-----';
+const endLine = '-----END PGP SIGNATURE-----';
+
+function splitSignatures(text: string): { signed: string; blocks: string[] } {
+  const begin = text.indexOf(`\n${beginLine}\n`);
+  if (begin < 0) throw new Refusal('NOT_SIGNED', 'the tag carries no OpenPGP signature');
+  const blocks: string[] = [];
+  let rest = text.slice(begin + 1);
+  while (rest !== '') {
+    if (!rest.startsWith(`${beginLine}\n`)) throw new Refusal('BAD_TAG', 'something follows the signature in the tag');
+    const end = rest.indexOf(`\n${endLine}\n`);
+    if (end < 0) throw new Refusal('BAD_TAG', 'the signature in the tag does not end');
+    const length = end + endLine.length + 2;
+    const block = rest.slice(0, length);
+    if (block.indexOf(beginLine, 1) >= 0) throw new Refusal('BAD_TAG', 'a signature inside a signature');
+    blocks.push(block);
+    rest = rest.slice(length);
+  }
+  return { signed: text.slice(0, begin + 1), blocks };
+}
+
+/**
+ * Exactly: object, type commit, tag, tagger, empty line, message, one or more OpenPGP signature blocks up to the end.
+ * @param untrustedBody the object's bytes without the "tag <size>" header
+ * @throws Refusal BAD_TAG, NOT_SIGNED, TOO_LARGE
+ */
+export function readTagObject(untrustedBody: Buffer): TagObject {
+  if (untrustedBody.length > tagLimitBytes) throw new Refusal('TOO_LARGE', `the tag is larger than ${tagLimitBytes} bytes`);
+  const text = untrustedBody.toString('utf8');
+  if (!Buffer.from(text, 'utf8').equals(untrustedBody)) throw new Refusal('BAD_TAG', 'the tag is not UTF-8');
+  if (text.includes('\0')) throw new Refusal('BAD_TAG', 'the tag holds a NUL');
+  const headEnd = text.indexOf('\n\n');
+  if (headEnd < 0) throw new Refusal('BAD_TAG', 'the tag has no message');
+  const lines = text.slice(0, headEnd).split('\n');
+  if (lines.length !== 4) throw new Refusal('BAD_TAG', 'the tag has other headers than object, type, tag and tagger');
+  const take = (index: number, name: string): string => {
+    const line = lines[index] as string;
+    if (!line.startsWith(`${name} `)) throw new Refusal('BAD_TAG', `the tag's header ${index + 1} is not "${name}"`);
+    return line.slice(name.length + 1);
+  };
+  const commit = take(0, 'object');
+  if (!matches(objectIdPattern, commit)) throw new Refusal('BAD_TAG', 'the tag names no object id');
+  if (take(1, 'type') !== 'commit') throw new Refusal('BAD_TAG', 'the tag does not name a commit');
+  const name = take(2, 'tag');
+  const tagger = take(3, 'tagger');
+  const time = /^[^<>]*<[^<>]*> ([0-9]{1,12}) [+-][0-9]{4}$/.exec(tagger);
+  if (time === null) throw new Refusal('BAD_TAG', 'the tag names no tagger and time');
+  const { signed, blocks } = splitSignatures(text);
+  if (signed.length < headEnd + 2) throw new Refusal('BAD_TAG', 'the signature stands in the headers');
+  return { commit, name, tagger, time: Number(time[1]), message: signed.slice(headEnd + 2), signedBytes: Buffer.from(signed, 'utf8'), signatures: blocks };
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Who signed a tag: counted by persons, by primary keys, never by subkeys. No network, no git, no gpg.
+// Rule for more than one signature: all of them stand in the tag object and cover the same bytes, either as several
+// packets in one armored block or, where the component requires more than one, as several blocks (docs/decisions/041).
+import { join } from 'node:path';
+import * as openpgp from 'openpgp';
+import { readIfThere } from '../../shared/durable-files.js';
+import { printable, Refusal } from '../../shared/refusal.js';
+import type { Component, Maintainer } from '../config.js';
+import type { TagObject } from './tag-object.js';
+
+export interface Signer {
+  name: string;
+  /** primary fingerprint */
+  fingerprint: string;
+  /** when the signature says it was made, ISO 8601 */
+  signed: string;
+}
+
+export interface MaintainerKey extends Maintainer {
+  key: openpgp.Key;
+}
+
+const signaturesLimit = 40;
+
+/** Reads <FPR>.asc of each maintainer. @throws Refusal NO_MAINTAINER_KEY, BAD_MAINTAINER_KEY */
+export async function readMaintainerKeys(folder: string, maintainers: readonly Maintainer[]): Promise<MaintainerKey[]> {
+  const keys: MaintainerKey[] = [];
+  for (const maintainer of maintainers) {
+    const armoredKey = readIfThere(join(folder, `${maintainer.fingerprint}.asc`))?.toString('utf8');
+    if (armoredKey === undefined) throw new Refusal('NO_MAINTAINER_KEY', `the key ${maintainer.fingerprint} of ${maintainer.name} is not here`);
+    let key: openpgp.Key;
+    try {
+      key = await openpgp.readKey({ armoredKey });
+    } catch (error) {
+      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc: ${printable((error as Error).message)}`);
+    }
+    if (key.getFingerprint().toUpperCase() !== maintainer.fingerprint) {
+      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds another key`);
+    }
+    keys.push({ ...maintainer, key });
+  }
+  return keys;
+}
+
+/** @throws Refusal KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
+export async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.KeyID, now: Date): Promise<void> {
+  const reject = (code: string, why: string): never => {
+    throw new Refusal(code, `the key ${owner.fingerprint} of ${owner.name} ${why}`);
+  };
+  if (await owner.key.isRevoked(undefined, undefined, now)) reject('KEY_REVOKED', 'is revoked');
+  const expires = await owner.key.getExpirationTime();
+  if (expires === null) reject('KEY_REVOKED', 'is not valid');
+  if (expires instanceof Date && expires <= now) reject('KEY_EXPIRED', 'is expired');
+  try {
+    await owner.key.verifyPrimaryKey(now);
+    await owner.key.getSigningKey(keyId, now);
+  } catch (error) {
+    const why = printable((error as Error).message);
+    reject(/revoked/i.test(why) ? 'KEY_REVOKED' : /expired/i.test(why) ? 'KEY_EXPIRED' : 'KEY_NOT_USABLE', `cannot sign: ${why}`);
+  }
+}
+
+function owns(key: openpgp.Key, keyId: openpgp.KeyID): boolean {
+  return key.getKeys().some((candidate) => candidate.getKeyID().equals(keyId));
+}
+
+async function verifyOne(tag: TagObject, packet: openpgp.SignaturePacket, owner: MaintainerKey, now: Date): Promise<Signer> {
+  if (packet.signatureType !== openpgp.enums.signature.binary && packet.signatureType !== openpgp.enums.signature.text) {
+    throw new Refusal('BAD_SIGNATURE', 'the signature is not one over a document');
+  }
+  if (packet.created === null || packet.created.getTime() > now.getTime() + 5 * 60_000) throw new Refusal('BAD_SIGNATURE', 'the signature is from the future');
+  await refuseUnusableKey(owner, packet.issuerKeyID, now);
+  const list = new openpgp.PacketList<openpgp.SignaturePacket>();
+  list.push(packet);
+  try {
+    const message = await openpgp.createMessage({ binary: new Uint8Array(tag.signedBytes) });
+    const { signatures } = await openpgp.verify({ message, signature: new openpgp.Signature(list), verificationKeys: owner.key, date: now, format: 'binary' });
+    if (signatures.length !== 1) throw new Error('not one signature');
+    await signatures[0]?.verified;
+  } catch (error) {
+    throw new Refusal('BAD_SIGNATURE', `the signature of ${owner.name} does not verify: ${printable((error as Error).message)}`);
+  }
+  return { name: owner.name, fingerprint: owner.fingerprint, signed: packet.created.toISOString() };
+}
+
+/**
+ * The people who signed, one entry each, at least `component.requiredSignatures`.
+ * A signature by a stranger counts for nothing; one that claims a maintainer's key and is bad refuses the tag.
+ * @throws Refusal BAD_TAG, BAD_SIGNATURE, UNKNOWN_SIGNER, TOO_FEW_SIGNERS, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE
+ */
+export async function verifyTag(tag: TagObject, component: Component, keys: readonly MaintainerKey[], now: Date): Promise<Signer[]> {
+  if (tag.signatures.length > 1 && component.requiredSignatures < 2) throw new Refusal('BAD_TAG', 'more than one signature block');
+  const packets: openpgp.SignaturePacket[] = [];
+  for (const armoredSignature of tag.signatures) {
+    try {
+      const read = await openpgp.readSignature({ armoredSignature });
+      for (const packet of read.packets) packets.push(packet);
+    } catch (error) {
+      throw new Refusal('BAD_SIGNATURE', `the signature cannot be read: ${printable((error as Error).message)}`);
+    }
+  }
+  if (packets.length === 0 || packets.length > signaturesLimit) throw new Refusal('BAD_SIGNATURE', 'no signature, or too many');
+  const signers = new Map<string, Signer>();
+  const seenKeys = new Set<string>();
+  for (const packet of packets) {
+    const owner = keys.find((candidate) => owns(candidate.key, packet.issuerKeyID));
+    if (owner === undefined) continue;
+    const signer = await verifyOne(tag, packet, owner, now);
+    if (signers.has(signer.name) || seenKeys.has(signer.fingerprint)) continue;
+    signers.set(signer.name, signer);
+    seenKeys.add(signer.fingerprint);
+  }
+  if (signers.size === 0) throw new Refusal('UNKNOWN_SIGNER', `no maintainer of ${component.name} signed the tag`);
+  if (signers.size < component.requiredSignatures) {
+    throw new Refusal('TOO_FEW_SIGNERS', `${signers.size} of ${component.requiredSignatures} people signed the tag`);
+  }
+  return [...signers.values()];
+}
