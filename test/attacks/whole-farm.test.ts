@@ -122,14 +122,17 @@ await t.test('every agent is killed once in the middle of a job: the job is done
   t.strictSame(whole, Array.from({ length: 200 }, (_, n) => n + 1), 'the log of the build that counted has each line once, in order');
   // Nobody goes on with the log of the killed build: after reopenSeconds it is closed.
   let broken: string[] = [];
-  for (let tries = 0; tries < 100 && !/ > .*truncated/.test(broken[0] ?? ''); tries++) {
+  for (let tries = 0; tries < 100 && (broken.length === 0 || !broken.every((text) => / > .*truncated/.test(text))); tries++) {
     await sleep(1000);
     broken = published().filter((text) => ticks(text).length > 0 && ticks(text).length < 200);
   }
-  t.equal(broken.length, 1, 'the log of the killed build is published too');
-  t.ok(ticks(broken[0] as string).every((tick, index) => tick === index + 1), 'without a gap over the kill of build-logs');
-  t.ok(ticks(broken[0] as string).length >= 60);
-  t.match(broken[0], / > .*truncated/, 'and is marked as truncated');
+  // Distributions are built side by side: each of them may have been at it.
+  t.ok(broken.length >= 1 && broken.length <= settings.dists.length, 'the logs of the killed builds are published too');
+  for (const text of broken) {
+    t.ok(ticks(text).every((tick, index) => tick === index + 1), 'without a gap over the kill of build-logs');
+    t.match(text, / > .*truncated/, 'and is marked as truncated');
+  }
+  t.ok(Math.max(...broken.map((text) => ticks(text).length)) >= 60);
   const audit = await new Promise<{ status: number; out: string }>((resolve) => {
     const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm)], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
   });
