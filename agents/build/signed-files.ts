@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
 import { expectFarmCalls } from './jobs/command-clock.js';
 import type { Job } from './jobs/job-document.js';
+import { hashedEvidence } from './source/source-evidence.js';
 
 export interface SignOptions {
   folder: string;
@@ -21,7 +22,8 @@ export function signedFolder(jobFolder: string, dist: string): string {
 /** What the gpg client reads from $BUILD_INFRA_JOB, to write its intents. */
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
-  const artifacts = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
+  const made = job.artifacts.find((one) => one.dist === dist)?.files ?? [];
+  const artifacts = job.evidence === null ? made : [...made, hashedEvidence(job.evidence)];
   expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
 }

@@ -13,11 +13,12 @@ export const fileOfPackage: Record<string, string> = {
   'xz-utils': '/usr/bin/xz', xz: '/usr/bin/xz',
   devscripts: '/usr/bin/debsign', 'devscripts-minimal': '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
   mmdebstrap: '/usr/bin/mmdebstrap', bubblewrap: '/usr/bin/bwrap', reprepro: '/usr/bin/reprepro', rsync: '/usr/bin/rsync',
+  rpm: '/usr/bin/rpmsign', 'rpm-build': '/usr/bin/rpmbuild', 'rpm-sign': '/usr/bin/rpmsign', mock: '/usr/bin/mock', 'createrepo-c': '/usr/bin/createrepo_c', createrepo_c: '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf',
   perl: '/usr/bin/perl', 'perl-interpreter': '/usr/bin/perl', 'perl-base': '/usr/bin/perl',
   'nginx-light': '/usr/sbin/nginx', 'nginx-core': '/usr/sbin/nginx', nginx: '/usr/sbin/nginx',
 };
 /** Files that the family names differently, or not at all. */
-export const notLookedAt = new Set(['ca-certificates', 'qubes-core-agent-networking']);
+export const notLookedAt = new Set(['ca-certificates', 'dnf-plugins-core', 'qubes-core-agent-networking']);
 
 const oldestNode = [20, 19] as const;
 

@@ -75,6 +75,8 @@ export function factsOf(machine: Machine, manifest: VmManifest, report: Report):
 
 /** dom0 says by a feature which options this VM serves; the configuration must say the same. */
 function optionsOn(machine: Machine, role: Role, config: Configuration | undefined, report: Report): Set<string> {
+  // The notifier is no option of dom0's: where its configuration was laid, there is one.
+  if (role === 'build') return new Set(look(machine, '/rw/config/build-infra/notify.json') === undefined ? [] : ['notifier']);
   if (role !== 'sys-net') return new Set();
   const configured = { webhooks: config?.webhook !== undefined, 'ssh-proxy': config?.sshHosts !== undefined };
   return new Set(Object.entries(configured).filter(([option, there]) => {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The commands that a release manager may sign, as the status issue shows them. Text to copy: nothing here is ever obeyed.
+// The commands that a release manager may sign, as the status issue shows them, spelled by the grammar that the build VM reads them with. Text to
+// copy: nothing here is ever obeyed.
+import { componentRepositories, makeCommand, templateRepositories, type Command } from '../shared/formats/command.js';
 import type { SubjectKind } from '../shared/formats/notification.js';
+import { Refusal } from '../shared/refusal.js';
 
 export interface CommandFacts {
   kind: SubjectKind;
@@ -12,17 +15,36 @@ export interface CommandFacts {
   dists: readonly string[];
 }
 
-/** `Upload-component <release> <component> <sha> <repo> <dists>`: repository → the one line to sign. Empty where there is nothing to name. */
-export function uploadCommands(facts: CommandFacts): { repository: string; command: string }[] {
+export interface ShownCommand {
+  repository: string;
+  command: string;
+}
+
+function commandsFor(facts: CommandFacts): (Command & { repository: string })[] {
   switch (facts.kind) {
     case 'component': {
-      const { commit, dists } = facts;
+      const { release, component, commit, dists } = facts;
       if (commit === null || dists.length === 0) return [];
-      return ['current', 'security-testing'].map((repository) => ({ repository, command: `Upload-component ${facts.release} ${facts.component} ${commit} ${repository} ${dists.join(',')}` }));
+      return componentRepositories.map((repository) => ({ verb: 'Upload-component', release, component, commit, repository, dists }));
     }
-    case 'template':
-      return ['templates-itl', 'templates-community'].map((repository) => ({ repository, command: `Upload-template ${facts.release} ${facts.component} ${facts.version} ${repository}` }));
+    case 'template': {
+      const { release, component: template } = facts;
+      const [version = '', timestamp = ''] = facts.version.split('-');
+      return templateRepositories.map((repository) => ({ verb: 'Upload-template', release, template, version, timestamp, repository }));
+    }
     case 'iso':
       return [];
   }
+}
+
+/** Repository → the one line to sign. Nothing where there is nothing to name, or where no command could be spelled: a line that is refused helps nobody. */
+export function uploadCommands(facts: CommandFacts): ShownCommand[] {
+  return commandsFor(facts).flatMap((command) => {
+    try {
+      return [{ repository: command.repository, command: makeCommand(command) }];
+    } catch (error) {
+      if (error instanceof Refusal) return [];
+      throw error;
+    }
+  });
 }

@@ -38,9 +38,9 @@ version=$1 url=$2; shift 2
 cd $(mktemp -d /var/lib/build-infra/bench.XXXXXX)
 git clone -q --depth 1 --branch v$version "$url" source 2>/dev/null; rm -rf source/.git
 for dist; do
-  mkdir -p $dist/output $dist/engine
-  printf '{"format":"build-infra/engine-job@1","job":"small-%s-000000000000","component":"small","version":"%s","env":"debian","dist":"%s","source":{"url":"%s","tag":"v%s","tagObject":"%s","commit":"%s"},"sourceTree":"%s","sourceDateEpoch":1795291200,"output":"%s","work":"%s","cache":"/var/lib/build-infra/cache","buildSeconds":3600}' \
-    $version $version $dist "$url" $version $(printf %040d 0) $(printf %040d 0) $PWD/source $PWD/$dist/output $PWD/$dist/engine > $dist/job.json
+  mkdir -p $dist/output $dist/engine $dist/state
+  printf '{"format":"build-infra/engine-job@1","job":"small-%s-000000000000","component":"small","version":"%s","env":"debian","dist":"%s","stage":"build","packages":"deb","source":{"url":"%s","tag":"v%s","tagObject":"%s","commit":"%s"},"sourceTree":"%s","sourceDateEpoch":1795291200,"output":"%s","work":"%s","state":"%s","cache":"/var/lib/build-infra/cache","buildSeconds":3600}' \
+    $version $version $dist "$url" $version $(printf %040d 0) $(printf %040d 0) $PWD/source $PWD/$dist/output $PWD/$dist/engine $PWD/$dist/state > $dist/job.json
 done
 start=$(date +%s%N)
 for dist; do /usr/lib/build-infra/engines/debian $PWD/$dist/job.json > $dist/log 2>&1 & done

@@ -176,7 +176,7 @@ exec ${gpg} "$@"
     this.#agent.stderr?.on('data', (chunk: Buffer) => {
       this.output += chunk.toString();
     });
-    await until('the agent', () => this.output.includes('ready\n'), 20);
+    await until('the agent', () => this.output.includes('ready\n'), 60);
   }
 
   async kill(): Promise<void> {

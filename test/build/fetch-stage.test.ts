@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which tag is fetched at all: each is bad in one way and good in all others; the forge is a real one.
+import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { listRemoteTags } from '../../agents/build/source/git.js';
+import { writeIntent } from '../../agents/build/gpg-client/intent-call.js';
+import { readJobContext } from '../../agents/build/gpg-client/settings.js';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { JobQueue } from '../../agents/build/jobs/job-queue.js';
+import { writeGpgJob } from '../../agents/build/signed-files.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage } from './forge.js';
@@ -21,6 +26,22 @@ void t.test('a good tag is fetched, and the evidence says who signed what', asyn
   t.equal(lstatSync(join(folder, 'source/hello-tiny.sh')).mode & 0o777, 0o755);
   t.match(lines.join('\n'), new RegExp(`signed by alice ${alice.fingerprint}`));
   t.notOk(existsSync(join(folder, 'repository.git')));
+});
+
+void t.test('intents name the line of the log that says who signed which tag, commit and tree', async (t) => {
+  const s = situation(t);
+  const { commit, object } = s.repository.release(keys, [alice], 'v1.0-1', tinyPackage('1.0-1'));
+  const { evidence, folder, lines } = await s.fetch();
+  const line = lines.find((one) => one.startsWith('evidence '))?.slice('evidence '.length) as string;
+  t.match(JSON.parse(line), { tag: 'v1.0-1', tagObject: object, commit, tree: /^[0-9a-f]{40}$/, signers: [{ name: 'alice', fingerprint: alice.fingerprint }], manifest: { sha256: /^[0-9a-f]{64}$/ } });
+  t.match(line, /^[\x20-\x7e]+$/, 'the receiver of logs changes nothing of it');
+  const built = { name: 'a.deb', size: 1, sha256: 'a'.repeat(64) };
+  const job = { job: 'hello-tiny-1.0-1-aaaaaaaaaaaa', component: 'hello-tiny', version: '1.0-1', logs: [], evidence, artifacts: [{ dist: 'bookworm', files: [built] }] } as unknown as Job;
+  const told = join(folder, 'gpg-job.json');
+  writeGpgJob(told, job, 'bookworm');
+  const context = readJobContext(readFileSync(told, 'utf8'), new Date());
+  const intent = JSON.parse(writeIntent(context, [{ purpose: 'other', key: 'F'.repeat(40), mode: 'detach', payload: built }])) as { artifacts: object[] };
+  t.strictSame(intent.artifacts, [built, { name: 'source-evidence.json', size: line.length, sha256: createHash('sha256').update(line).digest('hex') }]);
 });
 
 void t.test('a lightweight tag is refused', async (t) => {

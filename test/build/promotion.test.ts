@@ -17,7 +17,7 @@ t.teardown(() => endOutside(outside));
 const logsKey = outside.keys.make('logs');
 const publish = publishRecord(outside.keys);
 const people = [{
-  name: 'alice', fingerprint: outside.alice.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry', 'Build-template'], components: ['*'], distributions: ['*'], repositories: ['current', 'security-testing'], templates: ['*'],
+  name: 'alice', fingerprint: outside.alice.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry', 'Build-template'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'], templates: 'all',
 }];
 let signedBefore = 0;
 /** Each a second later than the last: the same words signed in the same second are the same command. */

@@ -92,7 +92,7 @@ await t.test('every code of the doctor has its row, and no row has another', (t)
 await t.test('every refusal of an agent and of the pillar has its row, and no row has another', (t) => {
   const rows = table('| | code | what to do |').map(([where, codes]) => ({ where: where as string, codes: words(codes as string) }));
   const listed = (...where: string[]): Set<string> => new Set(rows.filter((row) => where.includes(row.where)).flatMap(({ codes }) => codes));
-  const refused = (path: string, ending = '.ts'): Set<string> => new Set([...sources(path, ending).matchAll(/(?:Refusal\(|GitHubTrouble\('[a-z]+', )\s*'([A-Z_0-9]+)'/g)].map((found) => found[1] as string));
+  const refused = (path: string, ending = '.ts'): Set<string> => new Set([...sources(path, ending).matchAll(/(?:Refusal\(|reject\(|GitHubTrouble\('[a-z]+', )\s*'([A-Z_0-9]+)'/g)].map((found) => found[1] as string));
   const pillar = refused('salt/pillar', '.py');
   t.strictSame([...listed('A')].sort(), [...pillar].sort(), 'the pillar');
   const agents = new Set(['build', 'build-logs', 'keys', 'sys-net', 'notifier', 'doctor', 'shared'].flatMap((name) => [...refused(`agents/${name}`)]));

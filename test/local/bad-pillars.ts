@@ -8,6 +8,11 @@ export const logs = (pillar: Pillar): LogsVm => pillar['logs-vms']['build-logs']
 const commands = (pillar: Pillar): NonNullable<BuildEnv['commands']> => debian(pillar).commands as NonNullable<BuildEnv['commands']>;
 export const alice = (pillar: Pillar): string => debian(pillar).maintainers['alice'] as string;
 export const addEnv = (pillar: Pillar, name: string): void => { pillar['build-envs'][name] = { ...structuredClone(debian(pillar)), key: null }; };
+/** One to which the example's environment agrees. */
+const notified = (pillar: Pillar, change: Partial<NonNullable<BuildEnv['notify']>> = {}): void => {
+  debian(pillar)['logs-url'] = 'https://forge.example/build-logs/{path}';
+  debian(pillar).notify = { account: 'example-bot', repository: 'example/updates-status', release: 'r4.3', distributions: { bookworm: { set: 'vm', family: 'debian' } }, ...change };
+};
 export type Loose = Record<string, Record<string, unknown>>;
 
 /** `field` "public-keys" stands for any of them. */
@@ -56,6 +61,13 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['a record that git would run as a program', (p) => { debian(p).promotion = { record: 'ext::sh -c id' }; }, 'BAD_VALUE', 'build-envs.debian.promotion.record', /ssh:\/\//],
   ['a status page on a host that ssh may not reach', (p) => { debian(p)['status-page'] = { upload: 'ssh://elsewhere.example/status', url: 'http://elsewhere.example/status' }; }, 'UNKNOWN_SSH_HOST', 'build-envs.debian.status-page.upload', /elsewhere.example/],
   ['an address of logs without a place for their path', (p) => { debian(p)['logs-url'] = 'https://forge.example/build-logs/'; }, 'BAD_VALUE', 'build-envs.debian.logs-url', /\{path\} once/],
+  ['a notifier that cannot link logs', (p) => { notified(p); delete debian(p)['logs-url']; }, 'MISSING_FIELD', 'build-envs.debian.logs-url', /notify links logs/],
+  ['a notifier that does not know a distribution', (p) => { notified(p); debian(p).distributions['trixie'] = { engine: 'debian' }; }, 'MISSING_FIELD', 'build-envs.debian.notify.distributions.trixie', /built in this environment/],
+  ['a notifier of a distribution that is not built', (p) => { notified(p, { distributions: { bookworm: { set: 'vm', family: 'debian' }, trixie: { set: 'vm', family: 'debian' } } }); }, 'UNKNOWN_DISTRIBUTION', 'build-envs.debian.notify.distributions.trixie', /not built/],
+  ['a notifier whose token would go out in clear', (p) => { notified(p, { 'base-url': 'http://api.example.org' }); }, 'BAD_VALUE', 'build-envs.debian.notify.base-url', /https:/],
+  ['a token in the pillar', (p) => { notified(p, { token: 'ghp_000000000000000000000000000000000000' } as object); }, 'UNKNOWN_FIELD', 'build-envs.debian.notify.token', /not a known field/],
+  ['a notifier of no release', (p) => { notified(p); delete (debian(p).notify as { release?: string }).release; }, 'MISSING_FIELD', 'build-envs.debian.notify.release', /missing/],
+  ['status issues in a repository that is a path', (p) => { notified(p, { repository: 'example/..' }); }, 'BAD_VALUE', 'build-envs.debian.notify.repository', /owner.name/],
   ['an engine with a path', (p) => { debian(p).distributions['bookworm'] = { engine: '../sh' }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.engine', /an engine/],
   ['a quote in an option', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: 'a"b' } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],
   ['an option that is a mapping', (p) => { debian(p).distributions['bookworm'] = { engine: 'debian', options: { suite: {} as string } }; }, 'BAD_VALUE', 'build-envs.debian.distributions.bookworm.options.suite', /plain text/],

@@ -61,6 +61,10 @@ export function threeEnvironments(): Pillar {
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };
   pillar['build-envs']['ubuntu'].promotion = { record: 'https://code.example.org/logs.git', 'min-age-days': 7 };
+  pillar['build-envs']['ubuntu'].notify = {
+    account: 'other-bot[bot]', repository: 'Other-Org/status', release: 'r4.2', distributions: { noble: { set: 'vm', family: 'ubuntu' }, jammy: { set: 'vm', family: 'ubuntu', name: 'jammy-2' } },
+    'issues-repository': 'Other-Org/issues', 'comment-in': ['Other-Org/*', 'example/hello'], 'base-url': 'https://code.example.org/api/v3', 'web-url': 'https://code.example.org', templates: '/rw/config/build-infra/messages', 'dry-run': true,
+  };
   pillar['build-envs']['fedora'] = {
     ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
     distributions: {
@@ -69,6 +73,8 @@ export function threeEnvironments(): Pillar {
   };
   delete pillar['build-envs']['fedora'].apt;
   delete pillar['build-envs']['fedora'].commands;
+  pillar['build-envs']['fedora'].notify = { account: 'example-bot', repository: 'example/updates-status', release: 'r4.3', distributions: { fc41: { set: 'host', family: 'fedora' }, fc42: { set: 'vm', family: 'fedora' } } };
+  pillar['build-envs']['fedora']['logs-url'] = 'https://forge.example/logs/{path}';
   pillar.webhook = { port: 443, address: '[::]', tls: true, 'body-bytes': 1_000_000, comments: ['Other-Org/status', 'example/updates-status'] };
   return pillar;
 }

@@ -37,7 +37,7 @@ function ourTemplates(): { name: string; text: string }[] {
 /** The values that each VM's own templates are rendered with. */
 function casesFor(pillar: Pillar, options: readonly Option[]): (Case & { name: string })[] {
   return ourTemplates().flatMap(({ name, text }) => vmsOf(pillar, options)
-    .filter(({ role }) => !name.includes('.json.') || name.endsWith(`/${role}.json.jinja`))
+    .filter(({ role, enabled }) => !name.includes('.json.') || name.endsWith(`/${role}.json.jinja`) || (name.endsWith('/notify.json.jinja') && enabled.includes('notifier')))
     .map((vm) => {
       const dom0 = name.endsWith('policy.jinja');
       const infra = pillarFor(pillar, dom0 || !name.includes('.json.') ? undefined : vm);

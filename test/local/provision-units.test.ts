@@ -153,6 +153,11 @@ await test('each agent accepts the configuration made for it, at its plainest an
       }
       const config = await readers[vm.role]?.(join(root, `rw/config/build-infra/${vm.role}.json`)) as { vm: string };
       t.equal(config.vm, vm.name, `${name}: ${vm.name}`);
+      const notify = join(root, 'rw/config/build-infra/notify.json');
+      t.equal(existsSync(notify), pillar['build-envs'][vm.env ?? '']?.notify !== undefined && vm.role === 'build', `${name}: ${vm.name} has a notifier or not`);
+      if (!existsSync(notify)) continue;
+      const told = ((await load('notifier/config.js'))['readConfig'] as (path: string) => { vm: string; componentUrls: object; distributions: object })(notify);
+      t.match(told, { vm: vm.name, account: 'other-bot[bot]', minAgeDays: 7, logsUrl: 'https://code.example.org/logs/blob/{commit}/{path}?plain=1', componentUrls: { zlib: 'https://code.example.org/Other-Org/zlib.deb' }, distributions: { jammy: { name: 'jammy-2' } } });
     }
   }
 });

@@ -83,7 +83,7 @@ export const checkArtifacts = checkWith<EngineArtifacts>({
     artifacts: {
       type: 'array',
       minItems: 1,
-      maxItems: 1000,
+      maxItems: 999,
       items: {
         type: 'object',
         additionalProperties: false,

@@ -9,6 +9,7 @@ import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from './gi
 import type { Evidence, Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
+import { sourceEvidence } from './source-evidence.js';
 import { exportTree } from './source-tree.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
@@ -90,12 +91,10 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   const { source, date } = sourcePackageOf(tree, job.version, options.packages);
   if (source !== undefined) refuseOtherPackage(component, source, options);
   rmSync(repositoryFolder, { recursive: true });
-  return {
-    source: source ?? component.name,
-    evidence: {
-      url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,
-      manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
-    },
-    sourceDateEpoch: date ?? tag.time,
+  const evidence: Evidence = {
+    url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,
+    manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
   };
+  log.say(`evidence ${sourceEvidence(evidence)}`);
+  return { source: source ?? component.name, evidence, sourceDateEpoch: date ?? tag.time };
 }

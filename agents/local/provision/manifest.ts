@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { checkWith } from '../../shared/json-schema.js';
 import type { Manifest } from '../../shared/formats/manifest.js';
-import { allOptions } from './vms.js';
+import { allConditions } from './vms.js';
 
 const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
 const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };
 const account = { enum: ['root', 'user', 'qubes'] };
 const mode = { type: 'string', pattern: '^[01][0-7]{3}$' };
 const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } };
-const when = { enum: allOptions };
+const when = { enum: allConditions };
 const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 };
 const file = {
   type: 'object', required: ['path', 'owner', 'group'],

@@ -78,6 +78,20 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
     if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
   }
   checkCommands(settings, pillar, `${place}.commands`);
+  checkNotify(settings, place);
+}
+
+/** What is built can be said, and with a link to its log. */
+function checkNotify(settings: BuildEnv, place: string): void {
+  if (settings.notify === undefined) return;
+  if (settings['logs-url'] === undefined) throw new Refusal('MISSING_FIELD', 'missing: notify links logs', `${place}.logs-url`);
+  const { distributions } = settings.notify;
+  for (const name of Object.keys(distributions)) {
+    if (!Object.hasOwn(settings.distributions, name)) throw new Refusal('UNKNOWN_DISTRIBUTION', `${name} is not built in this environment`, `${place}.notify.distributions.${name}`);
+  }
+  for (const name of Object.keys(settings.distributions)) {
+    if (!Object.hasOwn(distributions, name)) throw new Refusal('MISSING_FIELD', `missing: ${name} is built in this environment`, `${place}.notify.distributions.${name}`);
+  }
 }
 
 /** Commands come in comments and in no other way. */

@@ -4,6 +4,7 @@
 import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
+import { packageSets, repositoryNamePattern } from '../../shared/formats/notification.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
 
 const text = (pattern: string, title: string): object => ({ type: 'string', pattern, title });
@@ -85,6 +86,28 @@ const commands = shape({
   people: named(plainNamePattern, plain, commander),
 }, ['releases', 'people']);
 
+const pagePath = '(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,100}){0,8}$';
+const page = (title: string): object => text(`^https://[A-Za-z0-9][A-Za-z0-9.-]{0,200}${pagePath}|^http://(?:127\\.0\\.0\\.1|localhost)${pagePath}`, `${title}: an https:// address of plain names`);
+const notifiedRepository = text(repositoryNamePattern, 'a repository as GitHub names it: owner/name');
+
+/** What the notifier of an environment says, and where. Its token is made by hand: no secret is in a pillar. */
+const notify = shape({
+  account: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\\[bot\\])?$', 'a login of GitHub'),
+  repository: notifiedRepository,
+  release: text(releasePattern, 'a release: lower-case letters and digits, single . or - between them'),
+  distributions: named(plainNamePattern, plain, shape({
+    set: { enum: packageSets, title: 'a package set: host or vm' },
+    family: text(plainNamePattern, plain),
+    name: text(plainNamePattern, plain),
+  }, ['set', 'family'])),
+  'issues-repository': notifiedRepository,
+  'comment-in': listOf(text('^[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?:[A-Za-z0-9._-]{1,100}|\\*)$', 'owner/name, or owner/*'), 'a list of repositories'),
+  'base-url': page('of the API'),
+  'web-url': page('of the pages'),
+  templates: text('^(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){1,8}$', 'an absolute path of plain names'),
+  'dry-run': { type: 'boolean', title: 'true or false' },
+}, ['account', 'repository', 'release', 'distributions']);
+
 const buildEnv = shape({
   build: shape(vmSettings, []),
   keys: shape(vmSettings, []),
@@ -97,6 +120,7 @@ const buildEnv = shape({
   dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'status-page': shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'logs-url': text(logsUrlPattern, 'an http:// or https:// address that holds {path} once, and {commit} at most once'),
+  notify,
   maintainers: named(plainNamePattern, plain, fingerprint),
   'required-signatures': whole(1, 16),
   components: named(plainNamePattern, plain, builtComponent),

@@ -49,6 +49,20 @@ export interface Commander {
   templates?: 'all' | string[];
 }
 
+/** What becomes notify.json; the token is made by hand in the VM. */
+export interface Notify {
+  account: string;
+  repository: string;
+  release: string;
+  distributions: Record<string, { set: 'host' | 'vm'; family: string; name?: string }>;
+  'issues-repository'?: string;
+  'comment-in'?: string[];
+  'base-url'?: string;
+  'web-url'?: string;
+  templates?: string;
+  'dry-run'?: boolean;
+}
+
 export interface BuildEnv {
   build?: VmSettings;
   keys?: VmSettings;
@@ -62,6 +76,8 @@ export interface BuildEnv {
   promotion?: { record: string; 'min-age-days'?: number };
   'status-page'?: { upload: string; url: string };
   'logs-url'?: string;
+  /** what is said on GitHub; left out: nothing */
+  notify?: Notify;
   maintainers: Record<string, string>;
   'required-signatures': number;
   components: Record<string, BuiltComponent>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From manifest and pillar to the exact list of what lies in one VM. Pure but for reading the sources.
 import { readFileSync } from 'node:fs';
-import type { Account, Manifest, ManifestFile, Option } from '../../shared/formats/manifest.js';
+import type { Account, Condition, Manifest, ManifestFile, Option } from '../../shared/formats/manifest.js';
 import { Refusal } from '../../shared/refusal.js';
 import { readManifest, sourcePath, type SourceFolders } from './manifest.js';
 import type { Pillar } from './pillar.js';
@@ -24,7 +24,7 @@ export interface Plan {
 }
 
 /** One template's values: the same four names in Salt (`context:`). `env` is '' where the VM has none. */
-function valuesFor(pillar: Pillar, name: string, vm: Vm | undefined, enabled: readonly Option[]): { [name: string]: Value } {
+function valuesFor(pillar: Pillar, name: string, vm: Vm | undefined, enabled: readonly Condition[]): { [name: string]: Value } {
   return { infra: pillarFor(pillar, vm), vm: name, env: vm?.env ?? '', enabled: [...enabled] };
 }
 
@@ -62,7 +62,7 @@ export function planFor(pillar: Pillar, name: string, folders: SourceFolders, fa
     throw new Refusal('UNKNOWN_VM', `the pillar makes no VM ${name}, only ${vms.map((one) => one.name).join(', ')} and dom0`);
   }
   const manifest: Manifest = readManifest(folders, vm?.role ?? 'dom0');
-  const enabled = vm?.enabled ?? farmEnabled;
+  const enabled: readonly Condition[] = vm?.enabled ?? farmEnabled;
   const values = valuesFor(pillar, name, vm, enabled);
   const keys = keysOf(pillar, vm);
   const plan: Plan = { vm: name, entries: [], waiting: [] };

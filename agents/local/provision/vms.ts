@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every VM of a farm, derived from the pillar: no name is written twice. Salt derives the same list (salt/pillar/build-infra/farm_vms.py).
-import type { Option, Role } from '../../shared/formats/manifest.js';
+import type { Condition, Option, Role } from '../../shared/formats/manifest.js';
 import type { Family, Pillar, VmSettings } from './pillar.js';
 
 export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
@@ -10,14 +10,16 @@ export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net']
  * webhooks: the forge tells us of a push, instead of waiting for the next poll.
  */
 export const allOptions: readonly Option[] = ['ssh-proxy', 'webhooks'];
+/** What a manifest may ask for: an option, or that the environment has a notifier, which its pillar alone says. */
+export const allConditions: readonly Condition[] = [...allOptions, 'notifier'];
 
 export interface Vm {
   name: string;
   role: Role;
   /** the environment of a build or keys VM */
   env: string | null;
-  /** the options that are on and concern this VM */
-  enabled: Option[];
+  /** the options that are on and concern this VM; and `notifier` in a build VM that has one */
+  enabled: Condition[];
   /** what Qubes calls netvm; null for keys VMs, which have none, and for the net VM, which has its own */
   netvm: string | null;
   /** false: no network at all */
@@ -62,9 +64,9 @@ export const keysVmOf = (env: string): string => `keys-${env}`;
 export function vmsOf(pillar: Pillar, options: readonly Option[] = allOptions): Vm[] {
   const envs = Object.entries(pillar['build-envs']).sort(([a], [b]) => (a < b ? -1 : 1));
   const enabled = envs.length === 0 ? [] : options;
-  const make = (name: string, role: Role, own: VmSettings, rest: { env?: string; netvm?: string; enabled: readonly Option[]; managed?: boolean }): Vm => {
+  const make = (name: string, role: Role, own: VmSettings, rest: { env?: string; netvm?: string; enabled: readonly Condition[]; managed?: boolean }): Vm => {
     const template = own.template ?? pillar.template;
-    const on = allOptions.filter((option) => rest.enabled.includes(option));
+    const on = allConditions.filter((option) => rest.enabled.includes(option));
     return {
       name, role, env: rest.env ?? null, enabled: on, netvm: rest.netvm ?? null, network: role !== 'keys', managed: rest.managed ?? true, class: 'AppVM',
       template, family: pillar.templates[template]?.family ?? 'Debian', label: labelOf[role],
@@ -88,7 +90,7 @@ export function vmsOf(pillar: Pillar, options: readonly Option[] = allOptions): 
     ...(webhook.vm === undefined || !enabled.includes('webhooks') ? [] : [make(webhook.vm, 'sys-net', webhook, { enabled: ['webhooks'], netvm: netVm })]),
     ...Object.entries(pillar['logs-vms']).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, own]) => make(name, 'build-logs', own, { netvm: own.netvm, enabled: proxy })),
     ...envs.map(([env, { keys }]) => make(keysVmOf(env), 'keys', keys ?? {}, { env, enabled: [] })),
-    ...envs.map(([env, { build, netvm }]) => make(buildVmOf(env), 'build', build ?? {}, { env, netvm, enabled: proxy })),
+    ...envs.map(([env, { build, netvm, notify }]) => make(buildVmOf(env), 'build', build ?? {}, { env, netvm, enabled: notify === undefined ? proxy : [...proxy, 'notifier'] })),
   ];
 }
 

@@ -6,6 +6,8 @@ export type Account = 'root' | 'user' | 'qubes';
 export type Role = 'build' | 'keys' | 'build-logs' | 'sys-net';
 /** What a farm may do without. */
 export type Option = 'ssh-proxy' | 'webhooks';
+/** What an entry of a manifest may depend on: an option, or that the pillar has `notify` for the VM's environment. */
+export type Condition = Option | 'notifier';
 export type NeededKey = 'signing-key' | 'logs-key';
 export type ListedKeys = NeededKey | 'maintainers';
 
@@ -28,8 +30,8 @@ export interface ManifestFile {
   mode?: string;
   /** left out as long as the pillar has not these keys */
   needs?: NeededKey[];
-  /** left out unless this option is on in the VM */
-  when?: Option;
+  /** left out unless this is so in the VM */
+  when?: Condition;
 }
 
 export interface Manifest {

@@ -96,6 +96,21 @@ def check_env(farm, env, settings):
             raise Refusal('UNKNOWN_COMPONENT', f'{name} is not one of components', field)
     if 'commands' in settings:
         check_commands(farm, settings, f'{place}.commands')
+    if 'notify' in settings:
+        check_notify(settings, place)
+
+
+def check_notify(settings, place):
+    """What is built can be said, and with a link to its log."""
+    if 'logs-url' not in settings:
+        raise Refusal('MISSING_FIELD', 'missing: notify links logs', f'{place}.logs-url')
+    told = settings['notify']['distributions']
+    for name in told:
+        if name not in settings['distributions']:
+            raise Refusal('UNKNOWN_DISTRIBUTION', f'{name} is not built in this environment', f'{place}.notify.distributions.{name}')
+    for name in settings['distributions']:
+        if name not in told:
+            raise Refusal('MISSING_FIELD', f'missing: {name} is built in this environment', f'{place}.notify.distributions.{name}')
 
 
 def check_comments(farm):

@@ -3,6 +3,8 @@
 (agents/local/provision/vms.ts); a test compares them.
 """
 ALL_OPTIONS = ['ssh-proxy', 'webhooks']
+# What a manifest may ask for: an option, or that the environment has a notifier.
+ALL_CONDITIONS = [*ALL_OPTIONS, 'notifier']
 LABELS = {'build': 'red', 'keys': 'black', 'build-logs': 'orange', 'sys-net': 'red'}
 # GiB: chroots, sources and packages; a key ring and a journal; the logs repository and what waits for it; a spool.
 PRIVATE_GIB = {'build': 64, 'keys': 2, 'build-logs': 32, 'sys-net': 2}
@@ -12,7 +14,7 @@ GIB = 1024 ** 3
 def make(farm, name, role, own, enabled, env='', netvm='', managed=True):
     template = own.get('template', farm['template'])
     vm = {
-        'name': name, 'role': role, 'env': env, 'enabled': [option for option in ALL_OPTIONS if option in enabled],
+        'name': name, 'role': role, 'env': env, 'enabled': [option for option in ALL_CONDITIONS if option in enabled],
         'class': 'AppVM', 'managed': managed, 'template': template, 'family': farm['templates'].get(template, {}).get('family', 'Debian'),
         'label': LABELS[role], 'netvm': netvm, 'autostart': role != 'keys',
         'private-size': own.get('private-gib', PRIVATE_GIB[role]) * GIB,
@@ -41,7 +43,7 @@ def vms_of(farm, enabled):
     for env, settings in envs:
         vms.append(make(farm, f'keys-{env}', 'keys', settings.get('keys', {}), [], env=env))
     for env, settings in envs:
-        vms.append(make(farm, f'build-{env}', 'build', settings.get('build', {}), proxy, env=env, netvm=settings['netvm']))
+        vms.append(make(farm, f'build-{env}', 'build', settings.get('build', {}), [*proxy, *(['notifier'] if 'notify' in settings else [])], env=env, netvm=settings['netvm']))
     return vms
 
 
