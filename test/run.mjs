@@ -35,7 +35,7 @@ if (all.length === 0) {
   process.exit(1);
 }
 
-const tap = [process.execPath, join(top, 'node_modules/tap/dist/esm/run.mjs'), '--reporter=tap', '-j2', ...all];
+const tap = [process.execPath, join(top, 'node_modules/tap/dist/esm/run.mjs'), '--reporter=tap', '-j3', ...all];
 const [program, ...args] = process.getuid() === 0 ? tap : ['unshare', '--user', '--map-root-user', '--map-auto', '--mount', '--', ...tap];
 mkdirSync(join(top, '.local'), { recursive: true });
 // Booting systemd over a tree needs the machine's own root.
