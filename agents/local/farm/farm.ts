@@ -15,7 +15,7 @@ import type { LogsVm, Pillar } from '../provision/pillar.js';
 import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
-import { layNotifyConfig } from './notify-config.js';
+import { layNotifyToken } from './notify-token.js';
 import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKeys } from './local-pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
@@ -135,7 +135,7 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   const vms = vmsOf(pillar);
   for (const vm of vms) await add(specOf(vm, state));
   const changed = new Set(await provisioner(state, pillar, tell));
-  if (layNotifyConfig(state.rootOf('build-debian'), 'build-debian', settings)) changed.add('build-debian');
+  if (team !== undefined && layNotifyToken(state.rootOf('build-debian'), team.github.token)) changed.add('build-debian');
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
     const running = new Set((await dom0.list()).filter(({ state }) => state !== 'halted').map(({ name }) => name));

@@ -64,7 +64,12 @@ function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['comman
 function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
   const { releaseTeam, ports } = settings;
   if (releaseTeam === undefined) return {};
+  const web = `http://127.0.0.1:${releaseTeam.github.port}`;
   return {
+    notify: {
+      account: botAccount, repository: statusRepository, release, 'base-url': web, 'web-url': web,
+      distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { set: 'vm' as const, family: 'debian' }])),
+    },
     promotion: { record: gitUrl('build-logs', ports), 'min-age-days': releaseTeam.minAgeDays },
     'status-page': { upload: `ssh://user@${forgeHost}${webFolder}/status`, url: statusPageUrl(settings) },
     'logs-url': logsUrl(settings),
