@@ -46,7 +46,7 @@ export function job(name: string, { version, hours, done = [], suite = {}, chang
 
 export const steps = (...dists: string[]): string[] => ['fetch', ...dists.flatMap((dist) => [`build ${dist}`, `sign ${dist}`, `publish ${dist}`])];
 const all = steps('bookworm', 'trixie', 'fc41');
-const over = (state: JobState, hours: number, change: Partial<Job> = {}): Partial<Job> => ({ state, ended: ago(hours), ...change });
+export const over = (state: JobState, hours: number, change: Partial<Job> = {}): Partial<Job> => ({ state, ended: ago(hours), ...change });
 
 export function seen(tag: string, object: string, hours: number, annotated = true): SeenTag {
   return { tag, tagObject: object, version: tag.slice(1), annotated, firstSeen: ago(hours) };

@@ -9,7 +9,7 @@ import type { Job } from '../../agents/build/jobs/job-document.js';
 import { farmStatus, type ComponentStatus, type DistStatus, type FarmState } from '../../agents/build/status-page/farm-status.js';
 import { PageFiles } from '../../agents/build/status-page/page-files.js';
 import { ageOf } from '../../agents/build/status-page/times.js';
-import { ago, attackText, config, farm, hostile, job, many, manyStates, now, seen, steps } from './farm-states.js';
+import { ago, attackText, config, farm, hostile, job, over, many, manyStates, now, seen, steps } from './farm-states.js';
 
 const filesOf = (state: FarmState): Map<string, string> => new Map([...new PageFiles().of(farmStatus(state), state.jobs)].map(({ path, content }) => [path, content ?? '']));
 /** What a person reads of a page, words with single blanks. */
@@ -52,6 +52,12 @@ void t.test('a version that was withdrawn is in no repository any more', async (
   t.same(places([first, current, second]), ['current-testing 2-1', 'current 1-1']);
   t.same(places([first, current, second, withdrawal('2-1', 5)]), ['current 1-1'], 'the one before had given its place to it');
   t.same(places([first, current, second, withdrawal('1-1', 5)]), ['current-testing 2-1']);
+  const newest = (jobs: Job[]): unknown => farmStatus(farm(jobs)).components[0]?.dists.find((one) => one.dist === 'trixie')?.newest;
+  t.match(newest([first, second]), { version: '2-1', state: 'published' });
+  t.match(newest([first, second, withdrawal('2-1', 5)]), { version: '2-1', state: 'withdrawn' });
+  t.match(newest([first, second, withdrawal('1-1', 5)]), { version: '2-1', state: 'published' });
+  const early = job('one', { version: '2-1', hours: 4, change: { kind: 'promotion', ...over('refused', 4, { reasons: [{ stage: 'promote', dist: 'trixie', code: 'TOO_YOUNG', detail: '' }] }) } });
+  t.match(newest([first, second, early]), { version: '2-1', state: 'published' }, 'a promotion that came too early is no state of the build');
   const rpm = (one: Job): Job => ({ ...one, uploaded: one.uploaded.map((upload) => ({ ...upload, files: [{ name: `one-${one.version}.noarch.rpm`, size: 1, sha256: '0'.repeat(64) }] })) });
   t.same(places([rpm(first), rpm(second), withdrawal('2-1', 5)]), ['current-testing 1-1'], 'a DNF repository still has the one before');
 });

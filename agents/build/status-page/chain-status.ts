@@ -2,8 +2,8 @@
 // How far a job is for one distribution, in one word and with its reason.
 import { chainOf, isChainDone, isOver, nextStep, type Job } from '../jobs/job-document.js';
 
-/** Of one version for one distribution. `published`: in at least one of its repositories. */
-export type ChainState = 'published' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';
+/** Of one version for one distribution. `published`: in at least one of its repositories; `withdrawn`: it was, and is no more. */
+export type ChainState = 'published' | 'withdrawn' | 'building' | 'queued' | 'waiting' | 'failed' | 'refused';
 
 export interface Why {
   code: string;

@@ -3,7 +3,7 @@
 // docs/formats.md, "Status page".
 import { suites } from '../../shared/formats/suites.js';
 import type { Config } from '../config.js';
-import { isOver, type Job } from '../jobs/job-document.js';
+import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { Listing } from '../jobs/newest-tags.js';
 import { compareVersions } from '../source/version-tag.js';
@@ -86,11 +86,12 @@ export function newestOf(jobs: readonly Job[]): Job | undefined {
 }
 
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
-  const job = newestOf(jobs.filter((candidate) => candidate.dists.includes(dist)));
-  return {
-    dist, retired, published: publishedIn(dist, jobs),
-    newest: job === undefined ? null : { version: job.version, job: job.job, ...chainStatus(job, dist) },
-  };
+  // How far the newest build is; a promotion that has to wait says nothing of that.
+  const job = newestOf(jobs.filter((candidate) => candidate.kind === 'build' && candidate.dists.includes(dist)));
+  if (job === undefined) return { dist, retired, published: publishedIn(dist, jobs), newest: null };
+  const chain = chainStatus(job, dist);
+  const isGone = chain.state === 'published' && jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
+  return { dist, retired, published: publishedIn(dist, jobs), newest: { version: job.version, job: job.job, ...chain, ...(isGone ? { state: 'withdrawn' } : {}) } };
 }
 
 function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {

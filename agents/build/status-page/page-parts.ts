@@ -31,7 +31,7 @@ ${body}
 `.text;
 }
 
-const looks: Record<ChainState, string> = { published: 'good', building: 'go', queued: 'go', waiting: 'go', failed: 'bad', refused: 'bad' };
+const looks: Record<ChainState, string> = { published: 'good', withdrawn: 'bad', building: 'go', queued: 'go', waiting: 'go', failed: 'bad', refused: 'bad' };
 
 export function stateWords({ state, stage }: { state: ChainState; stage: string | null }): Markup {
   const words = state === 'published' ? 'published' : state === 'building' ? `running: ${stage ?? ''}` : stage === null ? state : `${state}: ${stage}`;
