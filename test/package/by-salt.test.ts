@@ -20,8 +20,8 @@ async function farm(change: (pillar: Pillar) => void = () => undefined): Promise
 }
 
 const pathOf = (line: string): string => line.split(' ').find((word) => word.startsWith('/')) as string;
-/** Files of a template, not of a VM. */
-const ofTemplate = (line: string): boolean => !line.includes(' folder ') && /^\/(usr\/(?!local\/)|etc\/(?!qubes\/policy\.d\/))/.test(pathOf(line));
+/** Files of a template, not of a VM; of folders, those of our own. */
+const ofTemplate = (line: string): boolean => (!line.includes(' folder ') || pathOf(line).startsWith('/usr/lib/build-infra/')) && /^\/(usr\/(?!local\/)|etc\/(?!qubes\/policy\.d\/))/.test(pathOf(line));
 
 const work = mkdtempSync(join(tmpdir(), 'bi-by-salt-'));
 t.teardown(() => {
