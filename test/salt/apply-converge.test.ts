@@ -32,6 +32,7 @@ await test('a VM becomes what the farm says now: what changed arrives, what is n
   (farm['build-envs']['fedora'] as Pillar['build-envs'][string]).key = bob;
   delete (farm['build-envs']['fedora'] as Pillar['build-envs'][string]).maintainers['bob'];
   delete (farm['build-envs']['ubuntu'] as Pillar['build-envs'][string]).maintainers['bob'];
+  for (const env of Object.values(farm['build-envs'])) delete env.commands?.people['bob'];
   rig.setFarm(farm);
   rig.enable(['ssh-proxy']);
 
