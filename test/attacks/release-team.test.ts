@@ -1,25 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The release team's day as `npm run local -- demo-promotion` shows it, on a farm that has nothing yet; and that what it says is so.
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
-import { dist } from './standing-farm.js';
+import { localCommand } from './local-command.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'team-'));
+const { folder, local } = localCommand(t, 'team-');
 const state = new LocalState(folder);
-const local = (...args: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const child = execFile(process.execPath, [join(dist, 'local.mjs'), '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
-    resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
-  });
-});
-t.teardown(async () => {
-  await local('down');
-  rmSync(folder, { recursive: true, force: true });
-});
 t.setTimeout(1_500_000);
 
 /** What stayed on the screen of the step whose title begins so. */

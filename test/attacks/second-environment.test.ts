@@ -1,26 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Two signing domains side by side, as `npm run local -- demo-rpm` raises them: what it does, and that neither can use the other's key.
-import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { publishIntent } from '../../agents/local/job/gate.js';
+import { localCommand } from './local-command.js';
 import { dist } from './standing-farm.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'two-'));
+const { folder, local } = localCommand(t, 'two-');
 const state = new LocalState(folder);
-const local = (...args: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const child = execFile(process.execPath, [join(dist, 'local.mjs'), '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
-    resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
-  });
-});
-t.teardown(async () => {
-  await local('down');
-  rmSync(folder, { recursive: true, force: true });
-});
 t.setTimeout(1_200_000);
 
 interface KeysFile { signing: Record<string, { fingerprint: string }>; uploads?: unknown }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The main job as a newcomer runs it; then, on the same farm, a job in the middle of which every agent is killed once.
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -11,19 +9,11 @@ import { LocalState } from '../../agents/local/farm/local-state.js';
 import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
 import { auditArguments } from '../../agents/local/job/main-job.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
+import { localCommand } from './local-command.js';
 import { dist, killAgent } from './standing-farm.js';
-import { pushTiny } from './tiny-package.js';
+import { pushTiny } from './small-source.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'whole-'));
-const local = (...args: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const child = execFile(process.execPath, [join(dist, 'local.mjs'), '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
-    resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
-  });
-});
-t.teardown(async () => {
-  await local('down');
-  rmSync(folder, { recursive: true, force: true });
-});
+const { folder, local } = localCommand(t, 'whole-');
 t.setTimeout(1_200_000);
 
 await t.test('the main job ends with a package installed from the signed repository, audited, and a gate that holds', async (t) => {

@@ -4,33 +4,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { giveCommand, untilBuilt, withDist, type StepSeconds } from '../../agents/local/job/build-watch.js';
-import { developerEnvironment } from '../../agents/local/outside/developer.js';
-import { gitFolder, gitUrl, makeRepository } from '../../agents/local/outside/forge.js';
+import { gitUrl, makeRepository } from '../../agents/local/outside/forge.js';
 import { must } from '../../agents/local/outside/machine.js';
+import { control, pushSource } from '../attacks/small-source.js';
 import type { StandingFarm } from '../attacks/standing-farm.js';
 
 export const warmComponent = 'small';
 const rounds = 3;
 const limitSeconds = 25;
 
-const push = `set -eu
-version=$1 key=$2 remote=$3
-repo=$HOME/src/small
-if ! test -d $repo/.git; then
-  mkdir -p $repo; git init -q --initial-branch=main $repo
-  git -C $repo config user.name Alice; git -C $repo config user.email alice@developer.example; git -C $repo remote add origin $remote
-fi
-cd $repo; mkdir -p debian/source
-echo '3.0 (native)' > debian/source/format
-printf 'small (%s) unstable; urgency=low\\n\\n  * Another one.\\n\\n -- Alice <alice@developer.example>  %s\\n' $version "$(date -R)" > debian/changelog
-printf 'Source: small\\nSection: misc\\nPriority: optional\\nMaintainer: Alice <alice@developer.example>\\nStandards-Version: 4.6.2\\nRules-Requires-Root: no\\nBuild-Depends: debhelper-compat (= 13)\\n\\nPackage: small\\nArchitecture: any\\nDepends: \${shlibs:Depends}, \${misc:Depends}\\nDescription: small\\n A small program.\\n' > debian/control
-printf '#!/usr/bin/make -f\\n%%:\\n\\tdh $@\\n' > debian/rules; chmod 755 debian/rules
-printf '#include <stdio.h>\\nint main(void) { return puts("small %s") < 0; }\\n' $version > small.c
-printf 'all: small\\nclean:\\n\\trm -f small\\ninstall: all\\n\\tinstall -D small $(DESTDIR)/usr/bin/small\\n' > Makefile
-git add -A; git commit -q -m "small $version"
-git -c user.signingKey=$key tag -s -m "small $version" v$version
-git push -q origin +main refs/tags/v$version
-`;
+const files = (version: string): Record<string, string> => ({
+  'debian/control': control(warmComponent, 'any', 'Build-Depends: debhelper-compat (= 13)\n', 'Depends: ${shlibs:Depends}, ${misc:Depends}\n'),
+  'debian/rules': '#!/usr/bin/make -f\n%:\n\tdh $@\n',
+  'small.c': `#include <stdio.h>\nint main(void) { return puts("small ${version}") < 0; }\n`,
+  Makefile: 'all: small\nclean:\n\trm -f small\ninstall: all\n\tinstall -D small $(DESTDIR)/usr/bin/small\n',
+});
 
 /** The engine as the agent runs it, for each distribution in a folder of its own; seconds of all together. */
 const alone = `set -eu
@@ -58,7 +46,7 @@ export async function benchWarmJob({ farm, build, state }: StandingFarm): Promis
   const { settings, maintainer } = farm;
   await makeRepository(farm.machine('forge'), warmComponent, 'source');
   const job = async (version: string): Promise<Round> => {
-    await must(farm.machine('developer'), ['sh', '-c', push, 'push', version, maintainer.fingerprint, `ssh://user@127.0.0.1${gitFolder}/${warmComponent}.git`], { env: developerEnvironment(settings.ports) });
+    await pushSource(farm.machine('developer'), maintainer, settings.ports, warmComponent, version, files(version));
     const started = Date.now();
     const answer = await giveCommand(build, `trigger ${warmComponent}`);
     if (!answer.startsWith('queued ')) throw new Error(answer);
