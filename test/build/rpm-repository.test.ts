@@ -13,11 +13,22 @@ import { readCommand } from '../../agents/build/gpg-client/command-line.js';
 import type { Job } from '../../agents/build/jobs/job-document.js';
 import { suites, type Suite } from '../../agents/shared/formats/suites.js';
 import { AptServer } from './build-vm.js';
-import { codeOf, epoch, makePlace } from './rpm-packages.js';
+import { codeOf, epoch, makePlace, type Place } from './rpm-packages.js';
 import { endRpmVms, keys, other, setUp, signer, type Vm } from './rpm-vm.js';
 
 t.setTimeout(600_000);
 t.teardown(endRpmVms);
+
+async function stand(test: Test): Promise<{ server: AptServer; state: Place }> {
+  const server = new AptServer();
+  await server.start();
+  const state = makePlace();
+  test.teardown(async () => {
+    await server.end();
+    state.end();
+  });
+  return { server, state };
+}
 
 async function publishing(test: Test, state: string, server: AptServer, from = 'one'): Promise<{ vm: Vm; publish: () => Promise<Job['uploaded'][number]>; options: RpmPublishOptions }> {
   const vm = setUp(test, from);
@@ -31,13 +42,7 @@ async function publishing(test: Test, state: string, server: AptServer, from = '
 }
 
 void t.test('signed packages become a repository that dnf reads back and installs from', async (t) => {
-  const server = new AptServer();
-  await server.start();
-  const state = makePlace();
-  t.teardown(async () => {
-    await server.end();
-    state.end();
-  });
+  const { server, state } = await stand(t);
   const first = await publishing(t, state.folder, server);
   const uploaded = await first.publish().catch((error: unknown) => t.fail(String(error), { log: first.vm.log.lines.slice(-40) }));
   if (typeof uploaded !== 'object') return;
@@ -119,13 +124,7 @@ void t.test('signed packages become a repository that dnf reads back and install
 });
 
 void t.test('an upload that is cut changes nothing for readers, and goes on without a second signature', async (t) => {
-  const server = new AptServer();
-  await server.start();
-  const state = makePlace();
-  t.teardown(async () => {
-    await server.end();
-    state.end();
-  });
+  const { server, state } = await stand(t);
   const { vm, publish } = await publishing(t, state.folder, server);
   // What ssh talks through: the connection of that number ends in its middle.
   const door = join(vm.folder, 'door.mjs');

@@ -115,17 +115,23 @@ void t.test('an upload does not wait for a build that takes for ever, and a late
   t.match(await vm.over(second, 60), { state: 'done' });
 });
 
-void t.test('a distribution that is retired while jobs wait ends its own chains, and says so', needsRoot, async (t) => {
-  const { vm, release } = stand(t, 'retired');
+/** A farm whose configuration becomes another one while its first job builds for both distributions. */
+async function changedWhileBuilding(test: Test, name: string, change: Record<string, unknown>): Promise<{ vm: ReturnType<typeof stand>['vm']; id: string }> {
+  const { vm, release } = stand(test, name);
   release('1.0-1');
   vm.hold('build bookworm', 'build trixie');
   await vm.start();
   const id = (await vm.trigger()).split(' ')[1] as string;
   await vm.runs(id, 'build bookworm', 'build trixie');
   await vm.kill();
-  vm.configure({ distributions: distributions.filter(({ name }) => name !== 'trixie') });
+  vm.configure(change);
   vm.release('build bookworm', 'build trixie');
   await vm.start();
+  return { vm, id };
+}
+
+void t.test('a distribution that is retired while jobs wait ends its own chains, and says so', needsRoot, async (t) => {
+  const { vm, id } = await changedWhileBuilding(t, 'retired', { distributions: distributions.filter(({ name }) => name !== 'trixie') });
   t.equal(await vm.trigger(), `known ${id}`, 'the tag\'s job is the one that waits');
   const job = await vm.over(id, 60);
   t.match(job, { state: 'refused', reason: { code: 'DIST_RETIRED', detail: /^trixie: not a distribution/ }, reasons: [{ stage: 'build', dist: 'trixie' }] });
@@ -135,16 +141,7 @@ void t.test('a distribution that is retired while jobs wait ends its own chains,
 });
 
 void t.test('another signing key stops every chain of a job that was made for the first', needsRoot, async (t) => {
-  const { vm, release } = stand(t, 'changed');
-  release('1.0-1');
-  vm.hold('build bookworm', 'build trixie');
-  await vm.start();
-  const id = (await vm.trigger()).split(' ')[1] as string;
-  await vm.runs(id, 'build bookworm', 'build trixie');
-  await vm.kill();
-  vm.configure({ signingKey: outside.alice.fingerprint });
-  vm.release('build bookworm', 'build trixie');
-  await vm.start();
+  const { vm, id } = await changedWhileBuilding(t, 'changed', { signingKey: outside.alice.fingerprint });
   const job = await vm.over(id, 60);
   t.match(job, { state: 'refused', reason: { code: 'CONFIG_CHANGED' }, uploaded: [] });
   t.strictSame(job.reasons.map((reason) => reason.dist).sort(), dists);
