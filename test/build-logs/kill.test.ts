@@ -5,7 +5,6 @@ import t from 'tap';
 import { Rig, sleep, textOf, until, type Caller, type RigOptions } from './rig.js';
 
 // Agents are started dozens of times here: on a busy machine a matter of minutes, where tap alone would wait half of one.
-t.setTimeout(900_000);
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
   const rig = await Rig.make(options);

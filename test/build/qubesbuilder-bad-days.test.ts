@@ -8,7 +8,6 @@ import { BuilderVm, releaseComponent, type Kind } from './builder-vm.js';
 import { endOutside, makeOutside, until } from './build-vm.js';
 import type { TestRepository } from './forge.js';
 
-t.setTimeout(900_000);
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));

@@ -11,7 +11,6 @@ import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 import { codeOf, Lines, makePlace } from './rpm-packages.js';
 
-t.setTimeout(300_000);
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const shellEngine = fileURLToPath(new URL('../../../test/build/shell-engine', import.meta.url));
 

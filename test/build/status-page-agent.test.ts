@@ -7,7 +7,6 @@ import type { FarmStatus } from '../../agents/build/status-page/farm-status.js';
 import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 
-t.setTimeout(120_000);
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
 

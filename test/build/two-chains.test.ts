@@ -10,8 +10,7 @@ import { BuildVm, endOutside, makeOutside, until, type Outside } from './build-v
 import { tinyPackage } from './forge.js';
 import { plainEngine } from './plain-engine.js';
 
-t.setTimeout(300_000);
-const needsRoot = { timeout: 250_000, ...(process.getuid?.() === 0 && availableParallelism() > 1 ? {} : { skip: 'wants root and two cores' }) };
+const needsRoot = process.getuid?.() === 0 && availableParallelism() > 1 ? {} : { skip: 'wants root and two cores' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
 

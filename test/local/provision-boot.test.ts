@@ -49,7 +49,7 @@ async function withKeys(root: string, role: string, user: string, pillar: Pillar
 }
 
 for (const vm of vmsOf(example())) {
-  await test(`${vm.name} starts under systemd, and again after a kill, with its sockets in place`, { skip, timeout: 120_000 }, async (t) => {
+  await test(`${vm.name} starts under systemd, and again after a kill, with its sockets in place`, { skip }, async (t) => {
     if (!isRoot) return t.fail('BUILD_INFRA_BOOT=1 needs root');
     if (!existsSync(join(top, 'dist', `${vm.role}-agent.mjs`))) return t.fail('the bundles are missing: npm run bundle');
     const { folder } = workshop(t);
