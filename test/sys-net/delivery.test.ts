@@ -145,6 +145,26 @@ void tap.test('a full spool refuses, and what it holds stays', async (t) => {
 
 const comment = { repository: 'example/updates-status', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
 
+void tap.test('a push does not wait while a comment is not taken', async (t) => {
+  const spool = new DeliverySpool(folder(t));
+  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date(1000));
+  let asked = 0;
+  const worker = new DeliveryWorker(spool, {
+    command: async () => {
+      asked += 1;
+      return Buffer.from('later BUSY\n');
+    },
+    trigger: async () => Buffer.from('queued hello-1\n'),
+  }, { report: () => undefined, firstPauseMs: 3_600_000, now: () => new Date(3000) });
+  worker.wake();
+  await until('the comment to be asked about', () => asked === 1);
+  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
+  worker.wake();
+  await until('the push', () => spool.pending === 1);
+  t.equal(asked, 1, 'the comment waits for its pause');
+  worker.stop();
+});
+
 void tap.test('comments, which anybody can write, never fill the spool for pushes', async (t) => {
   const path = folder(t);
   const spool = new DeliverySpool(path, { pending: 4, comments: 2, remembered: 100 });
