@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
-import { localCommand } from './local-command.js';
+import { localCommand } from '../support/local-command.js';
 
 const { folder, local } = localCommand(t, 'team-');
 const state = new LocalState(folder);
