@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What is said of promotions that were refused, and of versions that were taken back.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
 import type { ClosingCommit } from '../../agents/shared/formats/notification.js';
 import { bodies, notification, place } from './notifying.js';
@@ -19,6 +22,17 @@ for (const [code, words] of [['TOO_YOUNG', 'it was not in testing for long enoug
     t.strictSame(onlyIssue().labels, ['r4.3-vm-bookworm-cur-test']);
   });
 }
+
+void t.test('a template of one\'s own gets neither the detail nor the log of a refusal', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-messages-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'message-build-refused'), 'No. @REASON@ @EXCERPT@ @REPOSITORIES@');
+  const { put, drain, onlyIssue } = await place(t, { templates: folder });
+  put(refused('TOO_YOUNG'));
+  await drain();
+  t.match(bodies(onlyIssue())[0], /^No\. Reason: `TOO_YOUNG`, it was not in testing for long enough yet\./);
+  t.notMatch(bodies(onlyIssue())[0], /secret/);
+});
 
 void t.test('a code that we have no words for stands alone', async (t) => {
   const { put, drain, onlyIssue } = await place(t);
