@@ -9,7 +9,6 @@ import { localCommand } from './local-command.js';
 
 const { folder, local } = localCommand(t, 'team-');
 const state = new LocalState(folder);
-t.setTimeout(1_500_000);
 
 /** What stayed on the screen of the step whose title begins so. */
 function step(out: string, title: string): string {

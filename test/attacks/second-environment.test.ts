@@ -12,7 +12,6 @@ import { dist } from './standing-farm.js';
 
 const { folder, local } = localCommand(t, 'two-');
 const state = new LocalState(folder);
-t.setTimeout(1_200_000);
 
 interface KeysFile { signing: Record<string, { fingerprint: string }>; uploads?: unknown }
 

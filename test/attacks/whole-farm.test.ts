@@ -14,7 +14,6 @@ import { dist, killAgent } from './standing-farm.js';
 import { pushTiny } from './small-source.js';
 
 const { folder, local } = localCommand(t, 'whole-');
-t.setTimeout(1_200_000);
 
 await t.test('the main job ends with a package installed from the signed repository, audited, and a gate that holds', async (t) => {
   const { status, out } = await local();

@@ -13,7 +13,6 @@ import { announcePackage, buildDnf, buildPackage, makeMetadata, rpmsign, signMet
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 // Real rpmbuild and createrepo_c for each case.
-tap.setTimeout(300_000);
 await buildDnf(good);
 /** Made once: what an attacker has lying ready. */
 const spare = new Farm(keys);

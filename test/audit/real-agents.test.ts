@@ -80,7 +80,7 @@ function run(program: string, args: string[], cwd: string, job: string): Promise
   });
 }
 
-void tap.test('what the real agents publish passes the audit, and a signature behind their backs does not', { timeout: 240_000 }, async (t) => {
+void tap.test('what the real agents publish passes the audit, and a signature behind their backs does not', async (t) => {
   t.teardown(() => {
     for (const child of running) child.kill('SIGKILL');
     for (const vm of ['logs', 'keys', 'b']) execFileSync('gpgconf', ['--homedir', at(vm, 'home/user/.gnupg'), '--kill', 'all'], { stdio: 'ignore' });

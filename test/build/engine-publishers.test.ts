@@ -12,7 +12,6 @@ import type { Job } from '../../agents/build/jobs/job-document.js';
 import { Keys, tinyPackage } from './forge.js';
 import { buildHere, codeOf, epoch, Lines, makePlace, rpmJob, tinySpec, writeTree } from './rpm-packages.js';
 
-t.setTimeout(300_000);
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const keys = new Keys();
 const signer = keys.make('signer');

@@ -7,7 +7,6 @@ import t from 'tap';
 import { BuilderVm, releaseComponent, type Kind } from './builder-vm.js';
 import { endOutside, makeOutside } from './build-vm.js';
 
-t.setTimeout(600_000);
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));

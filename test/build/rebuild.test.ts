@@ -15,7 +15,6 @@ import { tinyPackage, writeKeys } from './forge.js';
 import { codeOf, Lines } from './rpm-packages.js';
 
 t.teardown(endForge);
-t.setTimeout(240_000);
 
 /** Makes one package and its papers from the tree and from whatever lies in `more`. */
 const engine = (more: string): string => `#!/bin/sh

@@ -4,12 +4,12 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage, tinyRules } from './forge.js';
 
 // A first run makes the chroot, on a busy machine in minutes.
-t.setTimeout(900_000);
-const needsRoot = { timeout: 600_000, ...(process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' }) };
+const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
 

@@ -16,7 +16,6 @@ import { AptServer } from './build-vm.js';
 import { codeOf, epoch, makePlace, type Place } from './rpm-packages.js';
 import { endRpmVms, keys, other, setUp, signer, type Vm } from './rpm-vm.js';
 
-t.setTimeout(600_000);
 t.teardown(endRpmVms);
 
 async function stand(test: Test): Promise<{ server: AptServer; state: Place }> {

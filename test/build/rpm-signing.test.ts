@@ -11,7 +11,6 @@ import { describePayload } from '../../agents/build/gpg-client/purpose.js';
 import { codeOf, rpmJob } from './rpm-packages.js';
 import { built, endRpmVms, keys, other, setUp, signer } from './rpm-vm.js';
 
-t.setTimeout(600_000);
 t.teardown(endRpmVms);
 
 void t.test('packages are signed by the configured key, and only their signature differs', async (t) => {

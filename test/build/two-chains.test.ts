@@ -6,12 +6,12 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
-import { BuildVm, endOutside, makeOutside, until, type Outside } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside, type Outside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 import { plainEngine } from './plain-engine.js';
 
-t.setTimeout(300_000);
-const needsRoot = { timeout: 250_000, ...(process.getuid?.() === 0 && availableParallelism() > 1 ? {} : { skip: 'wants root and two cores' }) };
+const needsRoot = process.getuid?.() === 0 && availableParallelism() > 1 ? {} : { skip: 'wants root and two cores' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
 

@@ -13,7 +13,6 @@ import { gitUrl } from '../../agents/local/outside/forge.js';
 import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine.js';
 import { dist, standFarm, top } from '../attacks/standing-farm.js';
 
-t.setTimeout(600_000);
 const { farm, state, build, keys, logs, signingKey } = await standFarm(t);
 const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
 

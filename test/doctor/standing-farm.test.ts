@@ -4,7 +4,6 @@ import t from 'tap';
 import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine.js';
 import { standFarm } from '../attacks/standing-farm.js';
 
-t.setTimeout(600_000);
 const { build, keys, logs, net } = await standFarm(t);
 const machines = { 'build-debian': build, 'keys-debian': keys, 'build-logs': logs, 'sys-net': net };
 

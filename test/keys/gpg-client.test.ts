@@ -49,7 +49,7 @@ function runIn(program: string, args: string[], options: { input?: string | Uint
 
 const lastIntent = (): Intent => JSON.parse(publisher.documents.at(-1) as string) as Intent;
 
-for (const way of ['by the agent', 'where no agent runs'] as const) await t.test(way, { timeout: 300_000 }, async (t) => {
+for (const way of ['by the agent', 'where no agent runs'] as const) await t.test(way, async (t) => {
   const work = `${machine.root}/w${way.length}`;
   mkdirSync(work);
   const run: typeof runIn = (program, args, options = {}) => runIn(program, args, { cwd: work, ...options });

@@ -18,7 +18,6 @@ const buildHome = new GpgHome(`${machine.root}/b`);
 let publisher: IntentPublisher;
 let door: GpgDoor;
 
-t.setTimeout(300_000);
 t.before(async () => {
   mkdirSync(work);
   buildHome.gpg(['--import', `${machine.root}/rw/config/build-infra/public-keys/${machine.signingKey}.asc`]);

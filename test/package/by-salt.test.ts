@@ -73,7 +73,7 @@ class TwoFarms {
 
 const names = (pillar: Pillar): string[] => ['dom0', ...vmsOf(pillar).map(({ name }) => name)];
 
-await test('every VM of the farm, and dom0, has the same from Salt as from provision', { ...salted, timeout: 900_000 }, async (t) => {
+await test('every VM of the farm, and dom0, has the same from Salt as from provision', salted, async (t) => {
   const farms = new TwoFarms(t);
   const without = await farm((pillar) => {
     for (const one of [...Object.values(pillar['logs-vms']), ...Object.values(pillar['build-envs'])]) one.key = null;
@@ -102,7 +102,7 @@ await test('every VM of the farm, and dom0, has the same from Salt as from provi
   t.ok(times().filter((inode) => !before.includes(inode)).length <= 2, 'not even replaced by the same');
 });
 
-await test('a pillar that is refused says why in one line, and nothing is laid', { ...salted, timeout: 300_000 }, async (t) => {
+await test('a pillar that is refused says why in one line, and nothing is laid', salted, async (t) => {
   const farms = new TwoFarms(t);
   const pillar = await farm();
   (pillar['build-envs']['debian'] as Pillar['build-envs'][string]).logs = 'nowhere';

@@ -19,7 +19,6 @@ t.teardown(async () => {
   await local('down');
   rmSync(folder, { recursive: true, force: true });
 });
-t.setTimeout(1_800_000);
 const machines = ['dom0', 'sys-net', 'build-logs', 'keys-debian', 'build-debian'];
 
 await t.test('an unknown provisioner is a wrong command line', async (t) => {
