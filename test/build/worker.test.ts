@@ -60,6 +60,19 @@ void t.test('a build that hangs for one distribution keeps nothing else from bei
   for (const job of [one, two]) t.match(await over(job), { state: 'done', reasons: [], reason: null, running: [], waiting: [] });
 });
 
+void t.test('a job has the path under which its log was published, of a step that failed too', async (t) => {
+  const { worker, queue, over } = stageFor(t, failing('build bookworm', 'BUILD_FAILED'), {
+    openLog: async (_job, step) => {
+      const path = `${step.stage} ${step.dist ?? ''}`;
+      return { path, say: () => undefined, tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined), abandon: () => undefined, end: async () => ({ path: `${path}.xz`, commit: 'b'.repeat(40) }) };
+    },
+  });
+  const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.strictSame((await over(job)).logs, [{ stage: 'fetch', dist: null, path: 'fetch .xz', commit: 'b'.repeat(40) }, { stage: 'build', dist: 'bookworm', path: 'build bookworm.xz', commit: 'b'.repeat(40) }]);
+});
+
 void t.test('builds at the same time are no more than there are cores', async (t) => {
   let now = 0;
   let most = 0;
