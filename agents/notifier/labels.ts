@@ -29,11 +29,14 @@ export function isStillStable(labels: readonly string[], release: string): boole
   return labels.some((label) => label.startsWith(`${release}-`) && label.endsWith('-stable') && label.length > `${release}-stable`.length);
 }
 
+/** Nothing else is: whatever an engine calls a repository, only what was promoted may be called so. */
+const stable = new Set(['current', 'templates-itl', 'templates-community']);
+
 function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], release: string, repository: string): LabelChange {
   const over = own('failed', 'building');
   if (kind !== 'component') {
     if (repository.endsWith('-testing')) return { add: [`${release}-testing`], remove: over };
-    return { add: [`${release}-stable`], remove: [...over, `${release}-testing`] };
+    return stable.has(repository) || repository === 'iso' ? { add: [`${release}-stable`], remove: [...over, `${release}-testing`] } : { add: [], remove: over };
   }
   switch (repository) {
     case 'current-testing': return { add: own('cur-test'), remove: over };
@@ -45,6 +48,6 @@ function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], rele
 
 /** How message templates call a repository, or undefined where nothing is announced. */
 export function announcedAs(repository: string): 'current-testing' | 'stable' | undefined {
-  if (repository === 'current-testing' || repository === 'security-testing' || repository.endsWith('-testing')) return 'current-testing';
-  return repository === 'unstable' ? undefined : 'stable';
+  if (repository.endsWith('-testing')) return 'current-testing';
+  return stable.has(repository) ? 'stable' : undefined;
 }

@@ -28,6 +28,7 @@ for (const kind of ['deb', 'rpm'] as Kind[]) {
     const job = await vm.over(id);
     t.equal(job.state, 'done', `${vm.output}\n${vm.receiver.text().slice(-6000)}`);
     t.same(job.uploaded[0]?.files.map((file) => file.name).sort(), expected[kind]);
+    t.match(job.uploaded, [{ repository: 'current-testing', suite: kind === 'deb' ? /-testing$/ : vm.dist }], 'and it is said which of our suites that is');
     t.same(vm.calls().map((line) => line.replace(/^.* package /, '')), ['fetch', 'prep build', 'sign', 'publish', 'upload']);
     t.notOk(existsSync(join(vm.root, '/var/lib/build-infra/jobs', id, 'signed', `${vm.dist}.part`)));
     t.same(readdirSync(join(vm.root, '/var/lib/build-infra/engines/qubesbuilderv2')).sort(), ['lock', 'repository-publish']);

@@ -40,6 +40,14 @@ void t.test('a repository that has suites now has nothing in its old place', asy
   t.same([places([before]), places([before, after])], [['fc41 1-1'], ['current-testing 2-1']]);
 });
 
+void t.test('what an engine published stands under the suite of ours that it is, as it is announced', async (t) => {
+  const testing = job('one', { version: '1-1', hours: 9, done: steps('trixie'), suite: { trixie: 'trixie-testing' } });
+  const named = job('one', { version: '1-1', hours: 9, done: steps('fc41'), suite: { fc41: 'fc41' } });
+  const places = (one: Job, which: string): unknown => farmStatus(farm([one])).components[0]?.dists.find(({ dist }) => dist === which)?.published.map(({ repository }) => repository);
+  t.same(places(testing, 'trixie'), ['current-testing']);
+  t.same(places({ ...named, uploaded: named.uploaded.map((upload) => ({ ...upload, repository: 'security-testing' })) }, 'fc41'), ['security-testing']);
+});
+
 void t.test('a promotion job needs no build of its own: the current repository shows it', async (t) => {
   t.match(dist('promoted', 'bookworm').published[1], { repository: 'current', version: '1.4-1', job: states.jobs.find((one) => one.uploaded[0]?.suite === 'bookworm-current')?.job });
 });

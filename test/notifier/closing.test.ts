@@ -49,6 +49,17 @@ void t.test('an upload tells the issues that its commits close, with the labels,
   t.match(issue.comments[1]?.body, ', stable');
 });
 
+for (const repository of ['testing', 'securitytesting', 'trixie-testing', 'fc41', 'trixie', 'unstable', 'stable']) {
+  t.test(`whatever is called ${repository} is not announced as stable`, async (t) => {
+    const { github, put, drain, status } = await place(t);
+    const issue = github.store.addIssue(github.repository('example/issues'), { title: 'It is broken', author: 'reporter' });
+    put(notification({ event: 'uploaded', repository, commits: closes('#1') }), notification({ event: 'uploaded', kind: 'template', component: 'fedora-41', version: '4.3.0-202611220500', repository }));
+    await drain();
+    t.notMatch(issue.comments.map(({ body }) => body).join(), 'stable');
+    t.strictSame([issue, ...status.issues].flatMap(({ labels }) => labels).filter((label) => label.endsWith('stable')), []);
+  });
+}
+
 void t.test('a build that is not uploaded tells them nothing', async (t) => {
   const { github, put, drain } = await place(t);
   const issue = github.store.addIssue(github.repository('example/issues'), { title: 'It is broken', author: 'reporter' });

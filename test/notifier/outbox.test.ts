@@ -86,6 +86,27 @@ void t.test('what fails in fetching is told of the whole job, what fails in publ
   t.end();
 });
 
+for (const [upload, repository] of [
+  [{ dist: 'trixie', suite: 'trixie-current-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-current' }, 'current'], [{ dist: 'trixie', suite: 'trixie-security-testing' }, 'security-testing'],
+  [{ dist: 'trixie', suite: 'trixie-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-securitytesting' }, 'security-testing'], [{ dist: 'trixie', suite: 'trixie-unstable' }, 'unstable'],
+  [{ dist: 'trixie', suite: 'trixie' }, 'trixie'], [{ dist: 'fc41', suite: 'fc41' }, 'fc41'], [{ dist: 'trixie', suite: 'bookworm-testing' }, 'bookworm-testing'],
+  [{ dist: 'fc41', suite: 'fc41', repository: 'current-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-testing', repository: 'unstable' }, 'unstable'],
+] as const) {
+  t.test(`an upload for ${upload.dist} to ${upload.suite}${'repository' in upload ? `, said to be ${upload.repository},` : ''} is told as one to ${repository}`, (t) => {
+    t.strictSame(earnedBy(job({ dists: [upload.dist], finished: finished(`publish ${upload.dist}`), uploaded: [upload] }), new Set()).filter(({ event }) => event === 'uploaded').map((one) => one.repository), [repository]);
+    t.end();
+  });
+}
+
+void t.test('an engine\'s upload that was told before an upgrade is not told again', (t) => {
+  const { folder, outbox, documents } = place(t);
+  const built = job({ dists: ['trixie'], finished: finished('build trixie', 'sign trixie', 'publish trixie'), uploaded: [{ dist: 'trixie', suite: 'trixie-testing' }], state: 'done', ended: '2026-11-22T05:00:00.000Z' });
+  writeFileSync(join(folder, `told/${built.job}.json`), '["building trixie 0","built trixie","uploaded trixie testing"]');
+  outbox().consider([built]);
+  t.strictSame(documents(), []);
+  t.end();
+});
+
 void t.test('a promotion is an upload and nothing else', (t) => {
   const uploaded = [{ dist: 'bookworm', suite: 'bookworm-current' }];
   t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [], finished: [], uploaded }), new Set()).map(({ event, repository }) => [event, repository]), [['uploaded', 'current']]);

@@ -2,6 +2,7 @@
 // What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be replaced by anyone's.
 import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern } from '../../shared/formats/names.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
+import { suites } from '../../shared/formats/suites.js';
 import { checkWith } from '../../shared/json-schema.js';
 
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
@@ -58,8 +59,8 @@ export interface EngineJob {
 export interface EngineArtifacts {
   format: 'build-infra/artifacts@1';
   artifacts: HashedFile[];
-  /** after `publish`: where below `repository.url` the world finds it now, and in which suite (deb) */
-  published?: { path: string; suite?: string };
+  /** after `publish`: where below `repository.url` the world finds it now, in which suite (deb), and what that is in our words */
+  published?: { path: string; suite?: string; repository?: string };
 }
 
 /** The one file that `publish` announces: the index that it had signed, as the world shall see it. */
@@ -102,6 +103,7 @@ export const checkArtifacts = checkWith<EngineArtifacts>({
       properties: {
         path: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}(?:/[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}){0,7}$' },
         suite: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$' },
+        repository: { enum: [...suites, 'unstable'] },
       },
     },
   },

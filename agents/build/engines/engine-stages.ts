@@ -112,7 +112,7 @@ export async function publishWithEngine(job: Job, dist: string, options: EngineP
   const fields = { stage: 'publish' as const, artifacts: artifactsFolder(options.folder, dist), signed, signing: signingOf(options), repository };
   const index = join(options.folder, `engine-index-${dist}`);
   const key = { armored: options.publicKey.text, fingerprint: options.signingKey };
-  const { path, suite, release } = await withReason(log, (hearing) => callEngine(job, dist, fields, options, { timeoutMs: publishMs, env }, hearing, async (output, { artifacts, published }) => {
+  const { path, suite, repository: named, release } = await withReason(log, (hearing) => callEngine(job, dist, fields, options, { timeoutMs: publishMs, env }, hearing, async (output, { artifacts, published }) => {
     if (published === undefined || (kind === 'deb' && published.suite === undefined)) throw new Refusal('ENGINE_FAILED', 'its artifacts.json does not say where it published');
     if (artifacts.length !== 1 || artifacts[0]?.name !== indexNames[kind]) throw new Refusal('BAD_ARTIFACT', `after publishing, ${indexNames[kind]} is announced and nothing else`);
     rmSync(index, { recursive: true, force: true });
@@ -128,5 +128,5 @@ export async function publishWithEngine(job: Job, dist: string, options: EngineP
     const changes = readChanges(readPlainFile(signed, changesOf(files), 4 * 1024 * 1024).toString('utf8'));
     return await readBack((name) => join(signed, name), files, { name: changes.source, version: changes.version }, { ...place, codename: suite as string }, log);
   };
-  return { dist, url, suite: suite ?? dist, release, files: await tryAgain(log, back) };
+  return { dist, url, suite: suite ?? dist, ...(named === undefined ? {} : { repository: named }), release, files: await tryAgain(log, back) };
 }

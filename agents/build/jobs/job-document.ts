@@ -106,8 +106,8 @@ export interface Job {
   /** seconds since 1970 that builds are to use, from debian/changelog */
   sourceDateEpoch: number | null;
   artifacts: { dist: string; files: HashedFile[] }[];
-  /** what `done` rests on: files read back from the public repository */
-  uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** what `done` rests on: files read back from the public repository. `suite` is its name there, `repository` which of ours an engine says that it is */
+  uploaded: { dist: string; url: string; suite: string; repository?: string; release: string; files: HashedFile[] }[];
   /** of every chain that is over and not done */
   reasons: ChainReason[];
   /** of them the one that says how the job ended */

@@ -3,7 +3,7 @@
 // writes them leaves out what was written before; so a kill at any point loses nothing and doubles nothing.
 import { createHash } from 'node:crypto';
 import { excerptLimit, notificationFormat, repositoriesLimit, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
-import { suites } from '../../shared/formats/suites.js';
+import { repositoryOf, suites, type Upload } from '../../shared/formats/suites.js';
 import { isFailure } from '../jobs/worker.js';
 
 interface JobStep {
@@ -31,7 +31,7 @@ export interface NotifiedJob {
   running?: readonly JobStep[];
   logs: readonly NotifiedLog[];
   evidence: { commit: string } | null;
-  uploaded: readonly { dist: string; suite: string }[];
+  uploaded: readonly Upload[];
   /** why a chain is over; agents of one step at a time have `reason` alone */
   reasons?: readonly (JobStep & { code: string; detail: string })[];
   reason: { code: string; detail: string } | null;
@@ -62,8 +62,8 @@ function failuresOf(job: NotifiedJob): (JobStep & { code: string; detail: string
   return [{ ...step, ...job.reason }];
 }
 
-/** A suite without the distribution before it. */
-function repositoryOf({ dist, suite }: { dist: string; suite: string }): string {
+/** A suite without the distribution before it: the name of the fact, which stays as it was written before an upgrade. */
+function nameOf({ dist, suite }: Upload): string {
   return suite.startsWith(`${dist}-`) ? suite.slice(dist.length + 1) : suite;
 }
 
@@ -109,7 +109,7 @@ export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>, jobs: read
     for (const failure of failures.filter((one) => one.dist === dist)) failed(failure);
     if (upload !== undefined && (job.kind === 'promotion' || done('publish'))) {
       const repository = repositoryOf(upload);
-      add('uploaded', dist, repository, { repository, step: { stage: 'publish', dist } });
+      add('uploaded', dist, nameOf(upload), { repository, step: { stage: 'publish', dist } });
     }
   }
   return earned;

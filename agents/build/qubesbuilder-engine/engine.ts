@@ -101,7 +101,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
     await runQb(qb, ['upload'], { timeoutMs: uploadMs, failed: (why) => new Refusal('UPLOAD_FAILED', why) }, log);
     const index = join(repositories.folder, release, path, kind === 'deb' ? join('dists', suiteOf(options)) : 'repodata');
     if (!existsSync(join(index, indexNames[kind]))) throw new Refusal('PUBLISH_FAILED', `the builder left no ${indexNames[kind]}`);
-    return { files: takeInto(job.output, index, [indexNames[kind]]), published: kind === 'deb' ? { path, suite: suiteOf(options) } : { path } };
+    return { files: takeInto(job.output, index, [indexNames[kind]]), published: { path, ...(kind === 'deb' ? { suite: suiteOf(options) } : {}), repository: options.repository } };
   });
 }
 

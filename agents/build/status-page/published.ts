@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which version lies in which repository of a distribution, and since when, from the jobs that put it there.
-import { codenameOf, suites } from '../../shared/formats/suites.js';
+import { repositoryOf, suites } from '../../shared/formats/suites.js';
 import type { Job } from '../jobs/job-document.js';
 import { toSeconds } from './times.js';
 
@@ -17,11 +17,6 @@ export interface Published {
   logs: { stage: string; path: string; commit: string | null }[];
 }
 
-/** A suite is called `<dist>-<suite>` where it is published (docs/formats.md, "APT repository"). */
-export function repositoryOf(dist: string, untrustedSuite: string): string {
-  return suites.find((suite) => untrustedSuite === suite || untrustedSuite === codenameOf(dist, suite)) ?? untrustedSuite;
-}
-
 /** The last step for a distribution is what ends in the upload, whatever that step is called. */
 function publishedAt(job: Job, dist: string): string | null {
   const times = job.finished.filter((step) => step.dist === dist && step.ended !== '').map((step) => step.ended).sort();
@@ -35,7 +30,7 @@ function publicationsOf(job: Job, dist: string): Published[] {
     // Of a step that was tried several times, the time that counted.
     const last = [...new Map(logs.map((log) => [log.stage, log])).values()];
     return {
-      repository: repositoryOf(dist, upload.suite), version: job.version, since: since === null ? null : toSeconds(since), job: job.job, url: upload.url, release: upload.release,
+      repository: repositoryOf(upload), version: job.version, since: since === null ? null : toSeconds(since), job: job.job, url: upload.url, release: upload.release,
       logs: last.map(({ stage, path, commit }) => ({ stage, path, commit })),
     };
   });

@@ -7,3 +7,20 @@ export type Suite = (typeof suites)[number];
 
 /** As it stands under dists/ and in the signed Release: a server cannot show one distribution's metadata as another's. */
 export const codenameOf = (dist: string, suite: Suite): string => `${dist}-${suite}`;
+
+/** What Qubes' own builder puts behind a Debian distribution's name. */
+const buildersWords = new Map([['testing', 'current-testing'], ['securitytesting', 'security-testing'], ['unstable', 'unstable']]);
+
+export interface Upload {
+  dist: string;
+  /** as it is called where it was published */
+  suite: string;
+  /** what an engine that published calls it in our words; counts before the suite's name */
+  repository?: string;
+}
+
+/** Which of our suites an upload lies in. What is called otherwise is none of them, and keeps its name: nobody may take it for a stable one. */
+export function repositoryOf({ dist, suite, repository }: Upload): string {
+  const ours = suites.find((one) => suite === one || suite === codenameOf(dist, one));
+  return repository ?? ours ?? (suite.startsWith(`${dist}-`) ? buildersWords.get(suite.slice(dist.length + 1)) : undefined) ?? suite;
+}
