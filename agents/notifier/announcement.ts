@@ -117,18 +117,31 @@ class Announcement {
     for (const label of kept) await github.removeLabel(config.repository, issue.number, label);
   }
 
-  /** What people wrote into the body stays; ours is replaced whole. */
+  /**
+   * What others wrote into the body stays; ours is replaced whole. GitHub cannot replace a part, nor only what was read: so it is read immediately
+   * before, and once more after, since another notifier may have done the same in this moment.
+   */
   async #syncCommands(issue: Issue): Promise<void> {
+    const { github, config: { repository } } = this.options;
     // A job that failed before its source was verified has nothing to sign, and takes nothing away.
-    if (this.notification.commit === null) return;
+    if (this.notification.commit === null || this.#bodyFor(issue) === undefined) return;
+    for (let times = 0; times < 2; times++) {
+      const found = await github.issue(repository, issue.number);
+      const wanted = found === undefined ? undefined : this.#bodyFor(found);
+      if (wanted === undefined) return;
+      await github.replaceBody(repository, issue.number, wanted);
+    }
+  }
+
+  /** With our commands in it; undefined where there is nothing to change, or no room. */
+  #bodyFor(issue: Issue): string | undefined {
     const [begin, end] = this.#fences();
     const body = issue.body.replace(/\r\n/g, '\n');
     const from = body.indexOf(begin);
     const to = body.indexOf(end, from);
     const commands = this.#commands();
     const wanted = from === -1 || to === -1 ? `${body}\n\n${commands}` : `${body.slice(0, from)}${commands}${body.slice(to + end.length)}`;
-    if (wanted === body || wanted.length > bodyLimit) return;
-    await this.options.github.replaceBody(this.options.config.repository, issue.number, wanted);
+    return wanted === body || wanted.length > bodyLimit ? undefined : wanted;
   }
 
   async #comment(what: string, target: Reference, text: string | undefined): Promise<void> {

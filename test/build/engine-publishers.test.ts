@@ -178,6 +178,7 @@ void t.test('after publishing an engine says where, and shows the index that was
   const bad: [what: string, script: string, code: string][] = [
     ['does not say where', `${inRelease}; all`, 'ENGINE_FAILED'],
     ['names no suite', `${where('vm', '')}; ${inRelease}; all`, 'ENGINE_FAILED'],
+    ['names a repository that nobody has', `${where('vm', ',\\"suite\\":\\"x\\",\\"repository\\":\\"stable\\"')}; ${inRelease}; all`, 'ENGINE_FAILED'],
     ['names a path that leads up', `${where('../other')}; ${inRelease}; all`, 'ENGINE_FAILED'],
     ['names another host', `${where('vm@evil.example')}; ${inRelease}; all`, 'ENGINE_FAILED'],
     ['shows no index', `${where('vm')}; good; all`, 'BAD_ARTIFACT'],

@@ -59,6 +59,35 @@ void t.test('two environments keep their commands side by side in one issue', as
   t.match(onlyIssue().body, 'current host-fc41');
 });
 
+void t.test('what is written into the body while the notifier comments and labels stays', async (t) => {
+  const meanwhile: (() => void)[] = [];
+  const { put, drain, onlyIssue } = await place(t, {}, { onWorked: (method, path) => void (method === 'POST' && path.endsWith('/comments') && meanwhile.shift()?.()) });
+  put(notification());
+  await drain();
+  meanwhile.push(() => onlyIssue().body += '\n\nWait for #7.');
+  const other = 'd'.repeat(40);
+  put(notification({ event: 'built', commit: other }));
+  await drain();
+  t.strictSame(meanwhile, []);
+  t.match(onlyIssue().body, 'Wait for #7.');
+  t.match(onlyIssue().body, `Upload-component r4.3 hello ${other} current`);
+});
+
+void t.test('commands that another notifier takes away in the same moment come back, and its own stay', async (t) => {
+  const meanwhile: (() => void)[] = [];
+  const { put, drain, onlyIssue } = await place(t, {}, { onWorked: (method) => void (method === 'PATCH' && meanwhile.shift()?.()) });
+  put(notification());
+  await drain();
+  const before = onlyIssue().body;
+  meanwhile.push(() => onlyIssue().body = `${before}\n\nOf another environment.`);
+  const other = 'd'.repeat(40);
+  put(notification({ event: 'built', commit: other }));
+  await drain();
+  t.strictSame(meanwhile, []);
+  t.match(onlyIssue().body, 'Of another environment.');
+  t.match(onlyIssue().body, `Upload-component r4.3 hello ${other} current`);
+});
+
 void t.test('a closed issue is found', async (t) => {
   const { put, drain, onlyIssue, folder } = await place(t);
   put(notification());
