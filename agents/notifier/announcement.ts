@@ -38,6 +38,7 @@ class Announcement {
   constructor(readonly notification: Notification, readonly options: AnnouncementOptions) {
     this.#subject = subjectOf(notification, options.config);
     this.#state = options.states.read(this.#subject.id, this.#subject.title);
+    if (this.#state.anew === true && this.#state.issue === null) options.report(`${this.#subject.title}: what was noted of it is damaged; it begins anew, from what GitHub shows`);
     this.#comments = new OwnComments({ github: options.github, config: options.config, state: this.#state, now: options.now, save: () => this.#save() });
   }
 

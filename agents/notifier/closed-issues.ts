@@ -12,7 +12,7 @@ import type { OwnComments } from './own-comments.js';
 import { versionOfTitle, type NotifiedDist, type Subject } from './subject.js';
 import type { SubjectStates } from './subject-state.js';
 import { fill, messageNames, type Templates } from './templates.js';
-import { referencesOf, valuesOf, type Reference } from './texts.js';
+import { referencesLimit, referencesOf, valuesOf, type Reference } from './texts.js';
 
 export interface ClosedIssuesOptions {
   github: GitHub;
@@ -40,7 +40,10 @@ export class ClosedIssues {
     const announced = event === 'withdrawn' ? 'withdrawn' : announcedAs(repository ?? '');
     // What a higher version still brings is not taken back.
     const dists = this.#subject.dists.filter((dist) => event !== 'withdrawn' || !this.#hasHigherVersion(dist.prefix));
-    if (announced !== undefined) for (const reference of referencesOf(this.#notification, this.#options.config)) await this.#tellOne(reference, announced, dists);
+    if (announced === undefined) return;
+    const references = referencesOf(this.#notification, this.#options.config);
+    for (const reference of references.slice(0, referencesLimit)) await this.#tellOne(reference, announced, dists);
+    if (references.length > referencesLimit) this.#options.report(`${this.#subject.title}: its commits close ${references.length} issues, ${referencesLimit} of them were told`);
   }
 
   async #tellOne(reference: Reference, announced: 'current-testing' | 'stable' | 'withdrawn', dists: readonly NotifiedDist[]): Promise<void> {

@@ -21,14 +21,18 @@ export interface SubjectState {
   begun: Record<string, string>;
   /** labels of ours that shall be there, and all that we ever had a word on */
   labels: { wanted: string[]; known: string[] };
+  /** Its file was damaged, and this one began without it: what GitHub shows decides what was said before. */
+  anew?: boolean;
 }
 
-const strings = { type: 'array', maxItems: 5000, items: { type: 'string', maxLength: 500 } };
+const marksLimit = 5000;
+const strings = { type: 'array', maxItems: marksLimit, items: { type: 'string', maxLength: 500 } };
 const check = checkWith<SubjectState>({
   type: 'object', additionalProperties: false, required: ['format', 'title', 'issue', 'alone', 'said', 'begun', 'labels'],
   properties: {
     format: { const: 'build-infra/notifier-subject@1' }, title: { type: 'string' }, issue: { type: ['integer', 'null'], minimum: 1 }, alone: { type: 'boolean' }, said: strings,
     begun: { type: 'object', additionalProperties: { type: 'string' } },
+    anew: { type: 'boolean' },
     labels: { type: 'object', additionalProperties: false, required: ['wanted', 'known'], properties: { wanted: strings, known: strings } },
   },
 });
@@ -43,31 +47,29 @@ export class SubjectStates {
     makeFolder(folder, 0o700);
   }
 
+  /** A damaged one begins anew: nothing is said twice for it, and no later document waits for a person. */
   read(id: string, title: string): SubjectState {
-    const bytes = readIfThere(join(this.#folder, `${id}.json`));
-    if (bytes !== undefined) return readDocument(bytes, 8 * 1024 * 1024, check);
-    return emptyState(title);
+    try {
+      const bytes = readIfThere(join(this.#folder, `${id}.json`));
+      return bytes === undefined ? emptyState(title) : readDocument(bytes, 8 * 1024 * 1024, check);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return { ...emptyState(title), anew: true };
+    }
   }
 
   /** Of another subject than the one that is spoken of: what is damaged there is nothing known. */
   labelsOf(id: string): SubjectState['labels'] {
-    return this.#readIfWhole(id).labels;
+    return this.read(id, '').labels;
   }
 
   all(): SubjectState[] {
-    return readdirSync(this.#folder).filter((name) => name.endsWith('.json')).map((name) => this.#readIfWhole(name.slice(0, -'.json'.length)));
+    return readdirSync(this.#folder).filter((name) => name.endsWith('.json')).map((name) => this.read(name.slice(0, -'.json'.length), ''));
   }
 
-  #readIfWhole(id: string): SubjectState {
-    try {
-      return this.read(id, '');
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      return emptyState('');
-    }
-  }
-
+  /** The oldest marks go where there are more than can be read again. */
   write(id: string, state: SubjectState): void {
+    if (state.said.length > marksLimit) state.said = [...state.said.filter((mark) => mark === 'issue'), ...state.said.filter((mark) => mark !== 'issue').slice(1 - marksLimit)];
     writeDurably(join(this.#folder, `${id}.json`), `${JSON.stringify(state, null, 1)}\n`, 0o600);
   }
 
@@ -85,7 +87,7 @@ export const settleMs = 15_000;
 export interface OnceOptions<T> {
   now: Date;
   save(): void;
-  /** Whether it happened before. Asked only where a beginning is noted. */
+  /** Whether it happened before. Asked only where a beginning is noted, or notes were lost. */
   find(): Promise<T | undefined>;
   make(): Promise<T>;
 }
@@ -98,9 +100,9 @@ export async function once<T>(state: SubjectState, mark: string, options: OnceOp
   if (state.said.includes(mark)) return undefined;
   const begun = Object.hasOwn(state.begun, mark) ? state.begun[mark] : undefined;
   let result: T | undefined;
-  if (begun !== undefined) {
+  if (begun !== undefined || state.anew === true) {
     result = await options.find();
-    const age = options.now.getTime() - Date.parse(begun);
+    const age = begun === undefined ? settleMs : options.now.getTime() - Date.parse(begun);
     if (result === undefined && age >= 0 && age < settleMs) throw new GitHubTrouble('later', 'UNSETTLED', 'what was begun before may still show up', 0, settleMs - age);
   }
   if (result === undefined) {

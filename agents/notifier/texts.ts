@@ -43,7 +43,10 @@ export function referenceOf(untrustedReference: string, config: NotifyConfig): R
   return { repository, number };
 }
 
-/** Each issue once. */
+/** Whoever writes commit messages decides where our account speaks: so many issues hear of one upload, and no more. */
+export const referencesLimit = 50;
+
+/** Each issue once, those of the newest commits first; all of them. */
 export function referencesOf(notification: Notification, config: NotifyConfig): Reference[] {
   const found = new Map<string, Reference>();
   for (const untrustedReference of notification.commits.flatMap((commit) => commit.issues)) {
@@ -82,6 +85,11 @@ function gitLog(notification: Notification, page: string | undefined): string {
   return [...shown, ...(more > 0 ? [`- and ${more} more`] : [])].join('\n') || '- none known';
 }
 
+function issueList(references: readonly Reference[]): string {
+  const more = references.length - referencesLimit;
+  return `${references.slice(0, referencesLimit).map(({ repository, number }) => `${repository}#${number}`).join(', ') || 'none'}${more > 0 ? `, and ${more} more` : ''}`;
+}
+
 /** Of a refusal its own words alone: a detail is for the people of this VM. */
 function reasonOf({ event, reason }: Notification): string {
   if (reason === null) return '';
@@ -113,7 +121,7 @@ export function valuesOf(notification: Notification, subject: Subject, config: N
     MIN_AGE_DAYS: String(config.minAgeDays),
     COMMIT_SHA: commit ?? '',
     GIT_URL: page ?? '',
-    ISSUES: referencesOf(notification, config).map(({ repository, number }) => `${repository}#${number}`).join(', ') || 'none',
+    ISSUES: issueList(referencesOf(notification, config)),
     TEMPLATE_NAME: kind === 'template' ? component : '',
     ISO_VERSION: kind === 'iso' ? version : '',
     SOURCE: source,

@@ -49,6 +49,19 @@ void t.test('an upload tells the issues that its commits close, with the labels,
   t.match(issue.comments[1]?.body, ', stable');
 });
 
+void t.test('an upload that closes hundreds of issues tells fifty of them, those of its newest commits', async (t) => {
+  const { github, put, drain, aside, lines, onlyIssue } = await place(t);
+  const issues = github.repository('example/issues');
+  for (let n = 1; n <= 300; n++) github.store.addIssue(issues, { title: `It is broken ${n}`, author: 'reporter' });
+  const commits = Array.from({ length: 15 }, (_, of): ClosingCommit => ({ commit: 'd'.repeat(40), subject: 'Mend it', issues: Array.from({ length: 20 }, (_none, n) => `#${of * 20 + n + 1}`) }));
+  put(notification({ event: 'uploaded', commits }));
+  await drain();
+  t.strictSame(issues.issues.filter(({ comments }) => comments.length > 0).map(({ number }) => number), Array.from({ length: 50 }, (_, n) => n + 1));
+  t.match(onlyIssue().body, /Referenced issues: example\/issues#1, [^\n]*example\/issues#50, and 250 more\n/);
+  t.match(lines.join('\n'), 'its commits close 300 issues, 50 of them were told');
+  t.strictSame(aside(), []);
+});
+
 for (const repository of ['testing', 'securitytesting', 'trixie-testing', 'fc41', 'trixie', 'unstable', 'stable']) {
   t.test(`whatever is called ${repository} is not announced as stable`, async (t) => {
     const { github, put, drain, status } = await place(t);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One issue for a component's version, its comments, labels and commands.
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import { SubjectStates } from '../../agents/notifier/subject-state.js';
 import { account, bodies, commitId, notification, place } from './notifying.js';
 
 void t.test('a build from beginning to stable has one issue, with the labels of each moment', async (t) => {
@@ -86,6 +89,34 @@ void t.test('commands that another notifier takes away in the same moment come b
   t.strictSame(meanwhile, []);
   t.match(onlyIssue().body, 'Of another environment.');
   t.match(onlyIssue().body, `Upload-component r4.3 hello ${other} current`);
+});
+
+for (const [damage, content] of [['nothing of it', () => ''], ['half of it', (text: string) => text.slice(0, text.length / 2)], ['more marks than anybody notes', (text: string) => JSON.stringify({ ...JSON.parse(text) as object, said: Array.from({ length: 5001 }, (_, n) => `mark ${n}`) })]] as const) {
+  t.test(`a state of which a damaged disk left ${damage} begins anew, and says nothing twice`, async (t) => {
+    const { put, drain, onlyIssue, state, aside, lines } = await place(t);
+    put(notification({ event: 'built' }));
+    await drain();
+    const [name] = readdirSync(join(state, 'subjects'));
+    const file = join(state, 'subjects', name ?? '');
+    writeFileSync(file, content(readFileSync(file, 'utf8')));
+    // What was said is not in the ledger either, as after a kill in the middle of it.
+    rmSync(join(state, 'ledger'));
+    put(notification({ event: 'uploaded' }));
+    await drain();
+    t.strictSame(aside(), []);
+    t.strictSame(bodies(onlyIssue()).map((body) => /was (built|uploaded)/.exec(body)?.[1]), ['built', 'uploaded']);
+    t.strictSame(onlyIssue().labels, ['r4.3-vm-bookworm-cur-test']);
+    t.equal(lines.filter((line) => line.includes('it begins anew')).length, 1);
+  });
+}
+
+void t.test('more marks than can be read again are never written', async (t) => {
+  const { folder } = await place(t);
+  const states = new SubjectStates(join(folder, 'subjects'));
+  const before = states.read('one', 'One');
+  states.write('one', { ...before, said: ['issue', ...Array.from({ length: 6000 }, (_, n) => `mark ${n}`)] });
+  const { said, anew } = states.read('one', 'One');
+  t.strictSame([anew, said.length, said[0], said[1], said.at(-1)], [undefined, 5000, 'issue', 'mark 1001', 'mark 5999']);
 });
 
 void t.test('a closed issue is found', async (t) => {
