@@ -167,6 +167,29 @@ void t.test('a deleted issue is made again', async (t) => {
   t.equal(status.issues[0]?.comments.length, 1);
 });
 
+void t.test('an issue that was transferred to another repository is made again, and nothing waits', async (t) => {
+  const { put, drain, status, aside, github } = await place(t);
+  put(notification());
+  await drain();
+  status.issues.length = 0;
+  status.moved.add(1);
+  put(notification({ event: 'built' }));
+  t.ok(await drain() < 60_000);
+  t.strictSame(aside(), []);
+  t.strictSame(status.issues.map(({ number, comments }) => [number, comments.length]), [[2, 1]]);
+  t.ok(github.requests.every(({ path }) => !path.startsWith('/repositories/')), 'and no redirect is followed');
+});
+
+void t.test('a status repository with another name now is heard of, and no issue is made elsewhere', async (t) => {
+  const { put, drain, github, aside } = await place(t);
+  put(notification());
+  await drain();
+  github.plan({ times: 1000, how: { kind: 'status', status: 301, message: 'Moved Permanently' } });
+  put(notification({ event: 'built' }));
+  await drain();
+  t.match(aside().map(({ reason }) => reason), [/^MOVED: GitHub answered 301: the repository has another name now/]);
+});
+
 void t.test('two notifiers that made an issue at the same moment keep the older one', async (t) => {
   const { put, drain, status, github, folder } = await place(t);
   put(notification());

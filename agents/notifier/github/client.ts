@@ -95,11 +95,11 @@ export function githubClient(options: ClientOptions): GitHub {
     }
   }
 
-  const absentAsUndefined = async <T>(asked: Promise<T>, absent: T): Promise<T> => {
+  const absentAsUndefined = async <T>(asked: Promise<T>, absent: T, statuses = [404, 410]): Promise<T> => {
     try {
       return await asked;
     } catch (error) {
-      if (error instanceof GitHubTrouble && (error.status === 404 || error.status === 410)) return absent;
+      if (error instanceof GitHubTrouble && statuses.includes(error.status)) return absent;
       throw error;
     }
   };
@@ -108,6 +108,8 @@ export function githubClient(options: ClientOptions): GitHub {
   return {
     issue: (repository, number) => absentAsUndefined(
       ask(make('GET /repos/{owner}/{repo}/issues/{issue_number}', { ...apart(repository), issue_number: number })).then((answer) => content<Issue | undefined>(answer, readIssue)), undefined,
+      // It was transferred to another repository, and is no more where it was. Of a repository with a new name the lists say the same, and that is heard there.
+      [301, 404, 410],
     ),
     issues: async (repository, number, state = 'all') => page(
       await ask(make('GET /repos/{owner}/{repo}/issues', { ...apart(repository), state, sort: 'created', direction: 'desc', per_page: pageSize, page: number })), readIssues,

@@ -222,6 +222,7 @@ export class GitHubServer {
     const number = Number(path['issue_number']);
     const issue = repository.issues.find((one) => one.number === number);
     if (repository.gone.has(number)) return no(410, 'This issue was deleted');
+    if (repository.moved.has(number)) return { ...no(301, 'Moved Permanently'), headers: { location: `${api}/repositories/1/issues/1` } };
     if (issue === undefined) return no(404, 'Not Found');
     switch (call) {
       case 'GET /repos/{owner}/{repo}/issues/{issue_number}': return { status: 200, body: issueAnswer(repository, issue, web, api) };

@@ -31,6 +31,8 @@ export interface StoredRepository {
   issues: StoredIssue[];
   /** numbers that were deleted */
   gone: Set<number>;
+  /** numbers of issues that were transferred to another repository */
+  moved: Set<number>;
 }
 
 export class Store {
@@ -38,14 +40,14 @@ export class Store {
   #ids = 1000;
 
   add(name: string, access: StoredRepository['access'] = 'write'): StoredRepository {
-    const made: StoredRepository = { name, access, issues: [], gone: new Set() };
+    const made: StoredRepository = { name, access, issues: [], gone: new Set(), moved: new Set() };
     this.repositories.set(name.toLowerCase(), made);
     return made;
   }
 
   addIssue(repository: StoredRepository, issue: { title: string; body?: string; author: string; labels?: string[]; pullRequest?: boolean; visibleFrom?: number; at?: string }): StoredIssue {
     const made: StoredIssue = {
-      number: repository.issues.length + repository.gone.size + 1, title: issue.title, body: issue.body ?? '', author: issue.author, state: 'open', stateReason: null, labels: [...new Set(issue.labels ?? [])], comments: [],
+      number: repository.issues.length + repository.gone.size + repository.moved.size + 1, title: issue.title, body: issue.body ?? '', author: issue.author, state: 'open', stateReason: null, labels: [...new Set(issue.labels ?? [])], comments: [],
       at: issue.at ?? new Date().toISOString(), locked: false, pullRequest: issue.pullRequest ?? false, visibleFrom: issue.visibleFrom ?? 0,
     };
     repository.issues.push(made);
