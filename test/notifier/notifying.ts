@@ -21,6 +21,9 @@ export class VirtualClock {
   sleep = async (ms: number): Promise<void> => void (this.time += ms);
 }
 
+/** No test waits for this one: a machine that is slow is not a GitHub that is. */
+export const patientLimits = { timeoutMs: 300_000, answerBytes: 1024 * 1024 };
+
 export const keyOf = (name: string): string => createHash('sha256').update(name).digest('hex');
 
 export function notification(change: Partial<Notification> = {}, name?: string): Notification {
@@ -79,7 +82,7 @@ export async function place(t: Test, change: Partial<NotifyConfig> = {}, server:
   let number = 0;
   const made: Place = {
     folder, outbox, state, clock, config, github, status, lines,
-    options: (more) => ({ config, outbox, state, clock, token: () => token, report: (line) => lines.push(line), limits: { timeoutMs: 2000, answerBytes: 1024 * 1024 }, ...more }),
+    options: (more) => ({ config, outbox, state, clock, token: () => token, report: (line) => lines.push(line), limits: patientLimits, ...more }),
     open: (more) => Notifier.open(made.options(more)),
     put: (...documents) => {
       for (const document of documents) writeFileSync(join(outbox, `${String(++number).padStart(12, '0')}-${document.key}.json`), JSON.stringify(document));

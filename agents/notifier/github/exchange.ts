@@ -100,7 +100,8 @@ async function open(exchanged: Exchanged, limits: ExchangeLimits, signal: AbortS
  */
 export async function exchange(exchanged: Exchanged, limits: ExchangeLimits): Promise<Answer> {
   const ended = new AbortController();
-  const timer = setTimeout(() => ended.abort(), limits.timeoutMs);
+  const { timeoutMs } = limits;
+  const timer = setTimeout(() => ended.abort(), timeoutMs);
   try {
     const asked = await open(exchanged, limits, ended.signal);
     return await new Promise<Answer>((resolve, reject) => {
@@ -128,7 +129,7 @@ export async function exchange(exchanged: Exchanged, limits: ExchangeLimits): Pr
     });
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    if (ended.signal.aborted) throw new Refusal('GITHUB_UNREACHABLE', `no answer within ${limits.timeoutMs / 1000} s`);
+    if (ended.signal.aborted) throw new Refusal('GITHUB_UNREACHABLE', `no answer within ${timeoutMs / 1000} s`);
     const why = String((error as NodeJS.ErrnoException).code ?? (error as Error).message);
     throw new Refusal('GITHUB_UNREACHABLE', printable(/CERT|SELF_SIGNED|LEAF_SIGNATURE/.test(why) ? `the certificate of ${new URL(exchanged.url).host} is not trusted: ${why}` : why));
   } finally {
