@@ -119,7 +119,7 @@ export class Deliveries {
       return this.#say(`${what}: waits for a token that works, ${error.message}`);
     }
     const known = error instanceof Refusal;
-    const line = known ? error.message : `fault: ${printable(String((error as Error).stack ?? error))}`;
+    let line = known ? error.message : `fault: ${printable(String((error as Error).stack ?? error))}`;
     const trying = this.#trying.get(subject) ?? { attempts: 0, until: 0, refusedSince: undefined, refusals: 0 };
     // A full or broken disk of ours says nothing about the document.
     const ourDisk = !known && typeof (error as NodeJS.ErrnoException).code === 'string';
@@ -129,8 +129,12 @@ export class Deliveries {
       trying.refusals += 1;
       const final = error instanceof GitHubTrouble ? finalStatus.has(error.status) : known;
       if (final || (trying.refusals >= patience.attempts && now - trying.refusedSince >= patience.ms)) {
-        this.#options.outbox.setAside(waiting, line);
-        return this.#leave(subject, waiting);
+        try {
+          this.#options.outbox.setAside(waiting, line);
+          return this.#leave(subject, waiting);
+        } catch (failure) {
+          line = `not set aside: ${printable(String(failure))}; ${line}`;
+        }
       }
     }
     const pause = Math.max(Math.min(firstPauseMs * 2 ** Math.min(trying.attempts, 20), longestPauseMs), error instanceof GitHubTrouble ? error.waitMs ?? 0 : 0);

@@ -21,8 +21,21 @@ export interface Waiting {
 const namePattern = /^[0-9]{12}-[0-9a-f]{64}\.json$/;
 const ledgerLimit = 40_000;
 
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+
+/** What can be done about a disk that is full or cannot be read is done by a person, and then everything is there still. */
+function openPlainFile(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    // A link, a socket: about the file, for ever.
+    if (['ELOOP', 'ENXIO'].includes(codeOf(error) ?? '')) throw new Refusal('BAD_DOCUMENT', 'it is no plain file');
+    throw error;
+  }
+}
+
 function readPlainFile(path: string): Buffer {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const fd = openPlainFile(path);
   try {
     const facts = fstatSync(fd);
     if (!facts.isFile()) throw new Refusal('BAD_DOCUMENT', 'it is no plain file');
@@ -47,6 +60,7 @@ export class OutboxReader {
   #ledger: AppendOnlyLines;
   #lines: number;
   #absent = false;
+  readonly #unread = new Set<string>();
 
   constructor(outbox: string, state: string, report: Reporter) {
     this.#outbox = outbox;
@@ -62,30 +76,45 @@ export class OutboxReader {
     this.#lines = lines.length;
   }
 
-  /** Everything that waits and is not in `known`, oldest first. What cannot be read is set aside at once. */
+  /** Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what cannot be read now may be read the next time. */
   waiting(known: ReadonlySet<string>): Waiting[] {
     const found = [...this.#namesIn(join(this.#state, 'again'), true), ...this.#namesIn(this.#outbox, false)].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : Number(b.again) - Number(a.again)));
     const keys = new Set<string>();
     return found.flatMap(({ name, again }): Waiting[] => {
       if (known.has(name) || (!again && this.#over.has(name.slice(13, -5)))) return [];
-      let notification: Notification;
       try {
-        notification = readDocument(readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)), notificationLimitBytes, checkNotification);
-        if (notification.key !== name.slice(13, -5)) throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');
+        const notification = this.#read(name, again);
+        this.#unread.delete(name);
+        if (notification === undefined) return [];
+        const outcome = this.#over.get(notification.key);
+        if (outcome === 'done' || (outcome === 'aside' && !again) || keys.has(notification.key)) {
+          if (again) unlinkSync(join(this.#state, 'again', name));
+          return [];
+        }
+        keys.add(notification.key);
+        return [{ name, notification, again }];
       } catch (error) {
         // A file that went away meanwhile is the build agent's tidying up.
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-        this.#setAside(name, again, name.slice(13, -5), error instanceof Refusal ? error.message : printable(String(error)));
+        if (codeOf(error) !== 'ENOENT' && !this.#unread.has(name)) {
+          this.#report(`${name}: waits for a disk that works, ${printable(String(error))}`);
+          this.#unread.add(name);
+        }
         return [];
       }
-      const outcome = this.#over.get(notification.key);
-      if (outcome === 'done' || (outcome === 'aside' && !again) || keys.has(notification.key)) {
-        if (again) unlinkSync(join(this.#state, 'again', name));
-        return [];
-      }
-      keys.add(notification.key);
-      return [{ name, notification, again }];
     });
+  }
+
+  /** Undefined for what was set aside. @throws what is wrong with a disk */
+  #read(name: string, again: boolean): Notification | undefined {
+    try {
+      const notification = readDocument(readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)), notificationLimitBytes, checkNotification);
+      if (notification.key !== name.slice(13, -5)) throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');
+      return notification;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#setAside(name, again, name.slice(13, -5), error.message);
+      return undefined;
+    }
   }
 
   /** Whether the same document came twice and the other one was dealt with. */
@@ -104,6 +133,7 @@ export class OutboxReader {
     if (waiting.again) unlinkSync(join(this.#state, 'again', waiting.name));
   }
 
+  /** Durable when it returns. @throws what is wrong with a disk: it waits still */
   setAside(waiting: Waiting, reason: string): void {
     this.#setAside(waiting.name, waiting.again, waiting.notification.key, reason);
   }
@@ -141,6 +171,7 @@ export class OutboxReader {
       if (again) renameDurably(from, kept);
       else writeDurably(kept, readPlainFile(from), 0o600);
     } catch (error) {
+      if (!(error instanceof Refusal) && codeOf(error) !== 'ENOENT') throw error;
       this.#report(`${name}: not kept aside: ${printable(String(error))}`);
     }
     this.#note(key, 'aside');

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // GitHub is down, slow, full, wrong, or says no.
-import { readFileSync } from 'node:fs';
+import fs, { readFileSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { syncBuiltinESMExports } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Misbehaviour } from '../../agents/local/outside/github-server/server.js';
-import { account, bodies, notification, place, token, type Place } from './notifying.js';
+import { account, bodies, notification, patientLimits, place, token, type Place } from './notifying.js';
 
 const minute = 60_000;
 const story = [notification({ event: 'building' }), notification({ event: 'built' }), notification({ event: 'uploaded' })];
@@ -73,10 +74,15 @@ void t.test('GitHub\'s lists lag behind after a lost answer', async (t) => {
 });
 
 void t.test('an answer that is too slow is given up and asked for again', async (t) => {
+  const calm = await place(t);
+  calm.put(...story);
+  await calm.drain();
   const here = await place(t);
-  here.github.plan({ method: 'POST', path: /\/comments$/, how: { kind: 'slow', ms: 60_000 } });
+  here.github.plan({ method: 'POST', path: /\/comments$/, how: { kind: 'slow', ms: 600_000 } });
   here.put(...story);
-  await here.drain({ limits: { timeoutMs: 300, answerBytes: 1024 * 1024 } });
+  // Of the planned request alone: the requests before it are those of a calm day.
+  const planned = calm.github.requests.findIndex(({ method, path }) => method === 'POST' && path.endsWith('/comments'));
+  await here.drain({ limits: { ...patientLimits, get timeoutMs() { return here.github.requests.length === planned ? 300 : patientLimits.timeoutMs; } } });
   toldOnce(here, t);
   t.match(here.lines.join('\n'), /GITHUB_UNREACHABLE: no answer within 0\.3 s/);
 });
@@ -191,6 +197,86 @@ void t.test('a document that is none is set aside and holds up nothing', async (
   t.strictSame(here.aside().map(({ reason }) => reason.slice(0, 23)).toSorted(), ['BAD_DOCUMENT: /extra: i', 'BAD_DOCUMENT: /version:']);
 });
 
+const failing = (code: string) => (): never => {
+  throw Object.assign(new Error(`${code}: the disk`), { code });
+};
+/** While `act` goes on, this step of every file operation fails. */
+async function whileFails(step: 'readSync' | 'fdatasyncSync' | 'renameSync', code: string, act: () => Promise<void>): Promise<void> {
+  const real = fs[step];
+  Object.assign(fs, { [step]: failing(code) });
+  syncBuiltinESMExports();
+  try {
+    await act();
+  } finally {
+    Object.assign(fs, { [step]: real });
+    syncBuiltinESMExports();
+  }
+}
+
+for (const code of ['EIO', 'EMFILE']) {
+  t.test(`a document that cannot be read for ${code} is said when it can be`, async (t) => {
+    const here = await place(t);
+    here.put(...story);
+    const notifier = await here.open();
+    await whileFails('readSync', code, async () => {
+      t.equal(await notifier.deliveries.work(), undefined);
+      t.equal(await notifier.deliveries.work(), undefined);
+    });
+    t.strictSame(here.aside(), []);
+    t.strictSame(here.lines.filter((line) => line.includes(code)).length, story.length, 'once each');
+    notifier.close();
+    await here.drain();
+    toldOnce(here, t);
+  });
+}
+
+for (const [what, step, code] of [['the ledger cannot be written', 'fdatasyncSync', 'ENOSPC'], ['nothing can be kept', 'renameSync', 'EROFS']] as const) {
+  t.test(`where ${what}, a document that is none is set aside when it can be, and the notifier goes on`, async (t) => {
+    const here = await place(t);
+    here.put({ ...notification(), version: '../../etc', key: 'f'.repeat(64) });
+    const notifier = await here.open();
+    await whileFails(step, code, async () => {
+      t.equal(await notifier.deliveries.work(), undefined);
+      t.equal(await notifier.deliveries.work(), undefined);
+    });
+    t.equal(here.lines.filter((line) => line.includes(code)).length, 1);
+    here.put(...story);
+    t.equal(await notifier.deliveries.work(), undefined);
+    notifier.close();
+    toldOnce(here, t);
+    t.strictSame(here.aside().map(({ reason }) => reason.slice(0, 23)), ['BAD_DOCUMENT: /version:']);
+    await here.drain();
+    t.equal(here.aside().length, 1);
+  });
+}
+
+void t.test('where the disk is full, a document that GitHub refuses is set aside when there is room', async (t) => {
+  const here = await place(t);
+  here.github.plan({ method: 'POST', path: /\/issues$/, times: 3, how: { kind: 'status', status: 422, message: 'Validation Failed' } });
+  here.put(notification({ component: 'poison' }));
+  const notifier = await here.open();
+  await whileFails('fdatasyncSync', 'ENOSPC', async () => {
+    for (let rounds = 0; rounds < 2; rounds++) {
+      const pause = await notifier.deliveries.work();
+      t.ok(pause);
+      here.clock.time += pause ?? 0;
+    }
+  });
+  t.equal(await notifier.deliveries.work(), undefined);
+  notifier.close();
+  t.match(here.lines.join('\n'), /not set aside: Error: ENOSPC: the disk; GITHUB_REFUSED/);
+  t.strictSame(here.aside().map(({ reason }) => reason), ['GITHUB_REFUSED: GitHub answered 422: Validation Failed']);
+});
+
+void t.test('a link in the outbox is set aside, wherever it leads', async (t) => {
+  const here = await place(t);
+  symlinkSync('/etc/passwd', join(here.outbox, `000000000000-${'f'.repeat(64)}.json`));
+  here.put(...story);
+  await here.drain();
+  toldOnce(here, t);
+  t.match(here.lines.join('\n'), /set aside, BAD_DOCUMENT: it is no plain file/);
+});
+
 void t.test('a distribution that the configuration does not know is set aside and says so', async (t) => {
   const here = await place(t);
   here.put(notification({ dist: 'sid', dists: ['sid'] }));
@@ -238,12 +324,12 @@ void t.test('a proxy of the VM is used', async (t) => {
   t.teardown(() => proxy.close());
   const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
   here.put(...story);
-  await here.drain({ limits: { timeoutMs: 2000, answerBytes: 1024 * 1024, proxy: { http: address } } });
+  await here.drain({ limits: { ...patientLimits, proxy: { http: address } } });
   toldOnce(here, t);
   t.equal(through.length, here.github.requests.length);
   const before = through.length;
   here.put(notification({ event: 'built', dist: 'trixie' }));
-  await here.drain({ limits: { timeoutMs: 2000, answerBytes: 1024 * 1024, proxy: { http: address, no: 'example.org, 127.0.0.1' } } });
+  await here.drain({ limits: { ...patientLimits, proxy: { http: address, no: 'example.org, 127.0.0.1' } } });
   t.equal(through.length, before, 'but not for what is spared');
 });
 
