@@ -268,6 +268,30 @@ void t.test('where the disk is full, a document that GitHub refuses is set aside
   t.strictSame(here.aside().map(({ reason }) => reason), ['GITHUB_REFUSED: GitHub answered 422: Validation Failed']);
 });
 
+void t.test('a ledger of which a full disk took half a line knows afterwards what was said', async (t) => {
+  const here = await place(t);
+  here.put(notification({ event: 'built' }), notification({ event: 'uploaded' }));
+  const real = fs.writeSync as (fd: number, data: Uint8Array, ...more: unknown[]) => number;
+  let torn = 0;
+  const half = (fd: number, data: Uint8Array, ...more: unknown[]): number => {
+    if (torn > 0 || !Buffer.from(data).toString().endsWith(' done\n')) return real(fd, data, ...more);
+    torn += real(fd, data.subarray(0, 70));
+    throw Object.assign(new Error('ENOSPC: the disk'), { code: 'ENOSPC' });
+  };
+  Object.assign(fs, { writeSync: half });
+  syncBuiltinESMExports();
+  try {
+    await here.drain();
+  } finally {
+    Object.assign(fs, { writeSync: real });
+    syncBuiltinESMExports();
+  }
+  t.equal(torn, 70);
+  await here.drain();
+  t.equal(here.onlyIssue().comments.length, 2);
+  for (const line of readFileSync(join(here.state, 'ledger'), 'utf8').trimEnd().split('\n')) t.match(line, /^[0-9a-f]{64} [^ ]+Z done$/);
+});
+
 void t.test('a link in the outbox is set aside, wherever it leads', async (t) => {
   const here = await place(t);
   symlinkSync('/etc/passwd', join(here.outbox, `000000000000-${'f'.repeat(64)}.json`));
