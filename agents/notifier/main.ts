@@ -14,7 +14,7 @@ const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
 const state = at('/var/lib/build-infra/notifier');
 
-async function serve(): Promise<void> {
+async function serve(): Promise<() => Promise<void>> {
   const config = readConfig(at('/rw/config/build-infra/notify.json'));
   const tokenPath = at('/rw/config/build-infra/notify-token');
   if (!config.dryRun) readToken(tokenPath);
@@ -23,7 +23,7 @@ async function serve(): Promise<void> {
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(0));
   reportToStderr(`notifier of ${config.vm}: ready${config.dryRun ? ' (dry run)' : ''}`);
-  await notifier.run();
+  return () => notifier.run();
 }
 
 const [mode, which] = process.argv.slice(2);
