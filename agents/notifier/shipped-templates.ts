@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The texts as shipped. A folder (`templates` in notify.json) replaces each by a file of its name; an empty one says nothing at all.
+// How a farm's repositories are called on its users' machines is not known here: a farm that wants to say it replaces the text.
 // Plain names are filled in as plain text, what strangers wrote as code.
 
 const commentOnUpload = (where: string, install: string): string => `The component \`@COMPONENT@\` (package \`@PACKAGE_NAME@\`) was uploaded to the \`@REPOSITORY@\` repository of @PACKAGE_SET@ @DIST@, Qubes OS @RELEASE_NAME@${where}.
@@ -50,10 +51,10 @@ You may name fewer distributions, or \`all\`.
 `,
   'message-status-superseded': 'Superseded by @NEWER@, which is now in every distribution and repository that this issue speaks of.\n',
   'message-withdrawn': 'The component `@COMPONENT@` (package `@PACKAGE_NAME@`) was withdrawn from @REPOSITORIES@ of @PACKAGE_SET@ @DIST@, Qubes OS @RELEASE_NAME@. A higher version will follow.\n',
-  'message-current-testing-host': commentOnUpload('', '\nTo test it in dom0: `sudo qubes-dom0-update --enablerepo=qubes-dom0-current-testing`\n'),
-  'message-current-testing-vm': commentOnUpload('', '\nTo test it in a template, enable the testing repository there and update.\n'),
-  'message-current-testing-vm-fedora': commentOnUpload('', '\nTo test it in a template: `sudo dnf update --enablerepo=qubes-vm-*-current-testing`\n'),
-  'message-current-testing-vm-debian': commentOnUpload('', '\nTo test it in a template, enable the `@DIST@-testing` line in `/etc/apt/sources.list.d/qubes-r4.list`, then: `sudo apt-get update && sudo apt-get dist-upgrade`\n'),
+  'message-current-testing-host': commentOnUpload('', '\nTo test it in dom0, enable its `@REPOSITORY@` repository there and update.\n'),
+  'message-current-testing-vm': commentOnUpload('', '\nTo test it in a template, enable its `@REPOSITORY@` repository there and update.\n'),
+  'message-current-testing-vm-fedora': commentOnUpload('', '\nTo test it in a template, enable its `@REPOSITORY@` repository there, then: `sudo dnf upgrade --refresh`\n'),
+  'message-current-testing-vm-debian': commentOnUpload('', '\nTo test it in a template, enable its `@REPOSITORY@` suite there, then: `sudo apt-get update && sudo apt-get dist-upgrade`\n'),
   'message-stable-host': commentOnUpload(', stable', '\nTo install it in dom0: `sudo qubes-dom0-update`, or the Qubes Update tool.\n'),
   'message-stable-vm': commentOnUpload(', stable', '\nTo install it, update your templates with the Qubes Update tool.\n'),
 }));

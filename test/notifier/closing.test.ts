@@ -40,7 +40,7 @@ void t.test('an upload tells the issues that its commits close, with the labels,
   await drain();
   t.strictSame(issue.labels, ['r4.3-vm-bookworm-cur-test']);
   t.equal(issue.comments.length, 1);
-  t.match(issue.comments[0]?.body, /The component `hello` \(package `hello-1\.2-3`\) was uploaded to the `current-testing` repository of vm bookworm, Qubes OS r4\.3\.[^]*bookworm-testing/);
+  t.match(issue.comments[0]?.body, /The component `hello` \(package `hello-1\.2-3`\) was uploaded to the `current-testing` repository of vm bookworm, Qubes OS r4\.3\.[^]*enable its `current-testing` suite there/);
   t.match(onlyIssue().body, 'Referenced issues: example/issues#1');
   put(notification({ event: 'uploaded', repository: 'current', commits: closes('#1') }), testing);
   await drain();
@@ -61,6 +61,18 @@ void t.test('an upload that closes hundreds of issues tells fifty of them, those
   t.match(lines.join('\n'), 'its commits close 300 issues, 50 of them were told');
   t.strictSame(aside(), []);
 });
+
+for (const [dist, repository] of [['bookworm', 'current-testing'], ['bookworm', 'security-testing'], ['fc41', 'current-testing'], ['fc41', 'security-testing'], ['fc37', 'current-testing']] as const) {
+  t.test(`who reads of ${dist} in ${repository} is told of that repository, and of no file or repository that this farm does not make`, async (t) => {
+    const { github, put, drain, config } = await place(t);
+    config.distributions['fc37'] = { packageSet: 'vm', family: 'fedora' };
+    const issue = github.store.addIssue(github.repository('example/issues'), { title: 'It is broken', author: 'reporter' });
+    put(notification({ event: 'uploaded', dist, dists: [dist], repository, commits: closes('#1') }));
+    await drain();
+    t.match(issue.comments[0]?.body, new RegExp(`To test it in [^\\n]*enable its \`${repository}\` (?:suite|repository) there`));
+    t.notMatch(issue.comments[0]?.body, /qubes-r4|sources\.list|enablerepo|bookworm-testing/);
+  });
+}
 
 for (const repository of ['testing', 'securitytesting', 'trixie-testing', 'fc41', 'trixie', 'unstable', 'stable']) {
   t.test(`whatever is called ${repository} is not announced as stable`, async (t) => {
