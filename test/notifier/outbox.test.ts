@@ -98,6 +98,16 @@ for (const [upload, repository] of [
   });
 }
 
+void t.test('a suite with a name that no notification can hold holds up nothing', (t) => {
+  const { outbox, documents, lines } = place(t);
+  const over = { dists: ['trixie'], finished: finished('publish trixie'), state: 'done', ended: '2026-11-22T05:00:00.000Z' };
+  const jobs = ['Main_X', 'x'.repeat(100), '', '../x'].map((suite, n) => job({ ...over, job: `odd-${n}`, uploaded: [{ dist: 'trixie', suite }] }));
+  outbox().consider([...jobs, job({ ...over, uploaded: [{ dist: 'trixie', suite: 'trixie-testing' }] })]);
+  t.strictSame(documents().map(({ event, repository }) => [event, repository]), [...jobs.map(() => ['uploaded', 'elsewhere']), ['uploaded', 'current-testing']]);
+  t.strictSame(lines, []);
+  t.end();
+});
+
 void t.test('an engine\'s upload that was told before an upgrade is not told again', (t) => {
   const { folder, outbox, documents } = place(t);
   const built = job({ dists: ['trixie'], finished: finished('build trixie', 'sign trixie', 'publish trixie'), uploaded: [{ dist: 'trixie', suite: 'trixie-testing' }], state: 'done', ended: '2026-11-22T05:00:00.000Z' });

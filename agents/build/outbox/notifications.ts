@@ -3,6 +3,7 @@
 // writes them leaves out what was written before; so a kill at any point loses nothing and doubles nothing.
 import { createHash } from 'node:crypto';
 import { excerptLimit, notificationFormat, repositoriesLimit, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
+import { matches, plainNamePattern } from '../../shared/formats/names.js';
 import { repositoryOf, suites, type Upload } from '../../shared/formats/suites.js';
 import { isFailure } from '../jobs/worker.js';
 
@@ -62,6 +63,12 @@ function failuresOf(job: NotifiedJob): (JobStep & { code: string; detail: string
   return [{ ...step, ...job.reason }];
 }
 
+/** An engine may call its suite what it likes; a notification has names of strict grammar, and one that has none would hold up all others. */
+function announcedRepository(upload: Upload): string {
+  const repository = repositoryOf(upload);
+  return matches(plainNamePattern, repository) ? repository : 'elsewhere';
+}
+
 /** A suite without the distribution before it: the name of the fact, which stays as it was written before an upgrade. */
 function nameOf({ dist, suite }: Upload): string {
   return suite.startsWith(`${dist}-`) ? suite.slice(dist.length + 1) : suite;
@@ -71,7 +78,7 @@ function nameOf({ dist, suite }: Upload): string {
 function suitesOf({ component, version }: NotifiedJob, dist: string, jobs: readonly NotifiedJob[]): string[] {
   const uploads = jobs.filter((one) => one.component === component && one.version === version).flatMap((one) => one.uploaded).filter((upload) => upload.dist === dist);
   const place = (repository: string): number => (suites as readonly string[]).indexOf(repository);
-  return [...new Set(uploads.map(repositoryOf))].sort((a, b) => place(a) - place(b)).slice(0, repositoriesLimit);
+  return [...new Set(uploads.map(announcedRepository))].sort((a, b) => place(a) - place(b)).slice(0, repositoriesLimit);
 }
 
 /**
@@ -108,7 +115,7 @@ export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>, jobs: read
     }
     for (const failure of failures.filter((one) => one.dist === dist)) failed(failure);
     if (upload !== undefined && (job.kind === 'promotion' || done('publish'))) {
-      const repository = repositoryOf(upload);
+      const repository = announcedRepository(upload);
       add('uploaded', dist, nameOf(upload), { repository, step: { stage: 'publish', dist } });
     }
   }
