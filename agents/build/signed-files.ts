@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
 import { expectFarmCalls } from './jobs/command-clock.js';
 import type { Job } from './jobs/job-document.js';
+import { hashedCommand } from './jobs/template-job.js';
 import { hashedEvidence } from './source/source-evidence.js';
 
 export interface SignOptions {
@@ -23,7 +24,7 @@ export function signedFolder(jobFolder: string, dist: string): string {
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
   const made = job.artifacts.find((one) => one.dist === dist)?.files ?? [];
-  const artifacts = job.evidence === null ? made : [...made, hashedEvidence(job.evidence)];
+  const artifacts = [...made, ...(job.evidence === null ? [] : [hashedEvidence(job.evidence)]), ...(job.template === undefined ? [] : [hashedCommand(job.template.command)])];
   expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
 }

@@ -7,7 +7,7 @@ import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './engines/build-stage.js';
 import { closingCommits, commitBefore } from './source/closing-history.js';
-import type { AptRepository, Config, Distribution, DnfRepository } from './config.js';
+import type { AptRepository, Component, Config, Distribution, DnfRepository } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
 import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
@@ -18,9 +18,10 @@ import type { EngineOptions } from './engines/engine-call.js';
 import { engineProgram } from './engines/engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
 import { fetchSource } from './source/fetch-stage.js';
-import { refuseOtherConfiguration } from './jobs/job-configuration.js';
+import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
 import { jobIdentity, type Job, type Step } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
+import { commandEvidence, configuredTemplate, templateDistribution, templateTransferMs } from './jobs/template-job.js';
 import type { LineSink } from './logs/logged-program.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import type { Paths } from './paths.js';
@@ -45,8 +46,9 @@ function publicKey(options: StageOptions): { path: string; text: string } {
   return { path, text };
 }
 
-/** @throws Refusal DIST_RETIRED: the configuration had it when the job was made */
-function distributionOf(step: Step, config: Config): Distribution {
+/** @throws Refusal DIST_RETIRED, UNKNOWN_TEMPLATE: the configuration had it when the job was made */
+function distributionOf({ template }: Job, step: Step, config: Config): Distribution {
+  if (template !== undefined) return templateDistribution(configuredTemplate(config, template.name, template.release), template.release);
   const found = config.distributions.find((candidate) => candidate.name === step.dist);
   if (found === undefined) throw new Refusal('DIST_RETIRED', `${step.dist}: not a distribution of this VM any more`);
   return found;
@@ -57,10 +59,8 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
   return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED */
-export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
-  const { config, paths, queue } = options;
-  const folder = queue.folderOf(job.job);
+/** What the job is of, as it was when the job was made. @throws Refusal CONFIG_CHANGED, DIST_RETIRED */
+function componentOf(job: Job, step: Step, config: Config): Component {
   const component = config.components.find((candidate) => candidate.name === job.component);
   if (job.configuration !== null) {
     refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
@@ -68,8 +68,24 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
   }
   if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
+  return component;
+}
+
+/** @throws Refusal CONFIG_CHANGED, UNKNOWN_TEMPLATE */
+function checkTemplate({ template, configuration, kind }: Job, config: Config): void {
+  if (template === undefined || configuration === null) throw new Error('a template has its order and its configuration');
+  refuseOtherTemplate(configuration, config, configuredTemplate(config, template.name, template.release), template.release, kind === 'template');
+}
+
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE */
+export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
+  const { config, paths, queue } = options;
+  const folder = queue.folderOf(job.job);
+  if (job.template === undefined) componentOf(job, step, config);
+  else checkTemplate(job, config);
   switch (step.stage) {
     case 'fetch': {
+      const component = componentOf(job, step, config);
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
         componentsOf: (source) => queue.componentsOf(source), packages: packagesOf(config), now: new Date(),
@@ -81,14 +97,14 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       return;
     }
     case 'build': {
-      const distribution = distributionOf(step, config);
+      const distribution = distributionOf(job, step, config);
       const dist = distribution.name;
-      const files = await buildFor(job, dist, engineOptions(distribution, folder, options), log);
+      const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options) : templateOptions(job, distribution, folder, log, options), log);
       job.artifacts = [...job.artifacts.filter((made) => made.dist !== dist), { dist, files }];
       return;
     }
     case 'sign': {
-      const distribution = distributionOf(step, config);
+      const distribution = distributionOf(job, step, config);
       const { name, packages } = distribution;
       if (distribution.publisher === 'engine') {
         sayAll(await signWithEngine(job, name, engineSigning(distribution, folder, options), log), log);
@@ -101,18 +117,18 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       return;
     }
     case 'publish': {
-      const uploaded = await publish(job, distributionOf(step, config), folder, log, options);
+      const uploaded = await publish(job, distributionOf(job, step, config), folder, log, options);
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
     case 'promote': {
-      const uploaded = await promoteFor(job, distributionOf(step, config), log, suiteOptions(options));
+      const uploaded = await promoteFor(job, distributionOf(job, step, config), log, suiteOptions(options));
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
-    case 'withdraw': return await withdrawFor(job, distributionOf(step, config), log, suiteOptions(options));
+    case 'withdraw': return await withdrawFor(job, distributionOf(job, step, config), log, suiteOptions(options));
   }
 }
 
@@ -127,6 +143,16 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
 
 function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
   return { engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
+}
+
+/** Who commanded it is in the log before anything is built, and what is signed later names that line. */
+function templateOptions({ template }: Job, distribution: Distribution, folder: string, log: LineSink, options: StageOptions): EngineOptions {
+  if (template === undefined) throw new Error('no template');
+  const { signer, signed, line, sha256 } = template.command;
+  log.say(`command ${sha256} of ${signer.name} ${signer.fingerprint}, signed ${signed}: ${line}`);
+  log.say(`evidence ${commandEvidence(template.command)}`);
+  const configured = configuredTemplate(options.config, template.name, template.release);
+  return { ...engineOptions(distribution, folder, options), distribution: configured.distribution, buildSeconds: configured.buildSeconds ?? options.config.buildSeconds };
 }
 
 function engineSigning(distribution: Distribution, folder: string, options: StageOptions): EngineSigning {
@@ -146,7 +172,10 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
   }
   if (packages === 'rpm' && config.dnf !== undefined) {
-    return await publishPackagesFor(job, name, { ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), suite: 'current-testing', signingKey: config.signingKey }, log);
+    return await publishPackagesFor(job, name, {
+      ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), signingKey: config.signingKey,
+      ...(job.template === undefined ? { suite: 'current-testing' } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, transferMs: templateTransferMs }),
+    }, log);
   }
   throw new Error(`${name} has ${packages} packages and no repository`);
 }
@@ -156,6 +185,8 @@ export function cleanUpJob(job: Job, queue: JobQueue): void {
   const temporary = ['source', 'repository.git', ...job.dists.flatMap((dist) => [`debsign-${dist}.tmp`, `rpmsign-${dist}.tmp`])];
   // What is not done may be tried again from where it was.
   if (job.state === 'done') temporary.push('engine');
+  // Gigabytes, which are in the repository now.
+  if (job.state === 'done' && job.template !== undefined) temporary.push('artifacts', 'signed');
   for (const name of temporary) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
   pruneOldJobs(queue);
 }

@@ -15,7 +15,7 @@ export interface UploadOptions {
   /** of the generation: what refers to packages; dists unless told */
   metadata?: readonly string[];
   /** for each of the steps; an hour unless told */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
 }
 
 const readBackAttempts = 3;

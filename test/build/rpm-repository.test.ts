@@ -169,9 +169,9 @@ void t.test('what is published is compared by bytes', async (t) => {
   for (const suite of suites) mkdirSync(join(vm.folder, suite, 'packages'), { recursive: true });
   cpSync(vm.frozen, join(vm.folder, 'current/packages'), { recursive: true });
   const files = vm.job.artifacts[0]?.files ?? [];
-  t.equal(await codeOf(() => refusePublished(generation, files)), 'none');
-  t.equal(await codeOf(() => refusePublished(undefined, files)), 'none');
-  t.equal(await codeOf(() => refusePublished(generation, files.map((file) => ({ ...file, sha256: '0'.repeat(64) })))), 'ALREADY_PUBLISHED');
+  t.equal(await codeOf(() => refusePublished(generation, files, suites)), 'none');
+  t.equal(await codeOf(() => refusePublished(undefined, files, suites)), 'none');
+  t.equal(await codeOf(() => refusePublished(generation, files.map((file) => ({ ...file, sha256: '0'.repeat(64) })), suites)), 'ALREADY_PUBLISHED');
 });
 
 void t.test('metadata without a good signature is not published', async (t) => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
+import { codenameOf, suitesOf, type AnySuite } from '../../shared/formats/suites.js';
 import { hashFile } from '../frozen-files.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { runProgram } from '../program.js';
@@ -20,7 +20,7 @@ export interface RpmPublicationOptions {
   /** the gpg client */
   gpg: string;
   signingKey: string;
-  suite: Suite;
+  suite: AnySuite;
   /** path of the armored public key, published beside the repository */
   publicKey: string;
 }
@@ -51,7 +51,7 @@ function madeBy(generation: RpmGeneration): MadeBy {
 }
 
 /** A name, version, release and architecture stands for one content, for ever. @throws Refusal ALREADY_PUBLISHED */
-export function refusePublished(last: RpmGeneration | undefined, files: readonly HashedFile[]): void {
+export function refusePublished(last: RpmGeneration | undefined, files: readonly HashedFile[], suites: readonly AnySuite[]): void {
   if (last === undefined) return;
   for (const folder of suites.map((suite) => join(last.folder, suite, 'packages'))) {
     const there = new Set(readdirSync(folder));
@@ -60,7 +60,7 @@ export function refusePublished(last: RpmGeneration | undefined, files: readonly
   }
 }
 
-async function copyOf(last: RpmGeneration | undefined, part: string): Promise<void> {
+async function copyOf(last: RpmGeneration | undefined, part: string, suites: readonly AnySuite[]): Promise<void> {
   rmSync(part, { recursive: true, force: true });
   makeFolder(part);
   for (const suite of suites) {
@@ -75,12 +75,12 @@ export type SuiteChange =
   /** signed packages in a folder */
   | { kind: 'include'; signed: string; files: readonly HashedFile[] }
   /** packages that another suite has, with these bytes */
-  | { kind: 'copy'; from: Suite; files: readonly HashedFile[] }
+  | { kind: 'copy'; from: AnySuite; files: readonly HashedFile[] }
   /** from every suite */
   | { kind: 'remove'; files: readonly HashedFile[] };
 
 /** @throws Refusal BAD_ARTIFACT, NOT_IN_SUITE */
-function apply(change: SuiteChange, part: string, suite: Suite, sourceDateEpoch: number): void {
+function apply(change: SuiteChange, part: string, suite: AnySuite, sourceDateEpoch: number): void {
   for (const file of change.files) {
     const to = join(part, suite, 'packages', file.name);
     if (change.kind === 'remove') rmSync(to, { force: true });
@@ -106,6 +106,7 @@ function apply(change: SuiteChange, part: string, suite: Suite, sourceDateEpoch:
  */
 export async function makeRpmGeneration(made: { job: string; dist: string; sourceDateEpoch: number }, change: SuiteChange, gpgJob: string, options: RpmPublicationOptions, log: LineSink): Promise<RpmGeneration> {
   const home = join(options.folder, made.dist);
+  const suites = suitesOf(made.dist);
   makeFolder(join(home, 'generations'));
   const all = generationsIn(join(home, 'generations'));
   const last = all.at(-1);
@@ -115,10 +116,10 @@ export async function makeRpmGeneration(made: { job: string; dist: string; sourc
   }
   if (change.kind === 'include') {
     for (const file of change.files) readRpmFile(change.signed, file.name);
-    refusePublished(last, change.files);
+    refusePublished(last, change.files, suites);
   }
   const part = join(home, 'generation.part');
-  await copyOf(last, part);
+  await copyOf(last, part, suites);
   const changed = change.kind === 'remove' ? suites : [options.suite];
   for (const suite of changed) apply(change, part, suite, made.sourceDateEpoch);
   const revision = Math.max(made.sourceDateEpoch, last === undefined ? 0 : madeBy(last).revision + 1);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // "Uploaded" means that dnf, with nothing but the public key and the public URL, sees the metadata that was signed last and gets exactly the
 // packages that were signed.
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
+import { hashFile } from '../frozen-files.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 
 export interface DnfReadBackOptions {
@@ -20,6 +20,8 @@ export interface DnfReadBackOptions {
   repomd: string;
   /** made anew and removed */
   folder: string;
+  /** for each call of dnf; ten minutes unless told */
+  timeoutMs?: number | undefined;
 }
 
 const dnfMs = 600_000;
@@ -53,7 +55,7 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
   const dnf = async (...argv: string[]): Promise<void> => {
     // `download` is a plugin of its own; all other plugins stay out.
     const fixed = ['dnf', '--assumeyes', '--config', join(folder, 'dnf.conf'), '--installroot', root, '--releasever=0', '--disableplugin=*', '--enableplugin=download', '--color=never'];
-    const status = await runLogged([...fixed, ...argv], log, { cwd: folder, timeoutMs: dnfMs, env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder }, label: `read back: dnf ${argv.join(' ')}` });
+    const status = await runLogged([...fixed, ...argv], log, { cwd: folder, timeoutMs: options.timeoutMs ?? dnfMs, env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder }, label: `read back: dnf ${argv.join(' ')}` });
     if (status !== 0) throw new Refusal('READ_BACK_FAILED', `dnf ${argv[0]} from ${options.url} ended with ${status}`);
   };
   try {
@@ -77,5 +79,5 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
 }
 
 function hash(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
+  return hashFile(dirname(path), basename(path)).sha256;
 }

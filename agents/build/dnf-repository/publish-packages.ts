@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Refusal } from '../../shared/refusal.js';
 import { tryAgain, uploadGeneration } from '../upload-generation.js';
 import type { DnfRepository } from '../config.js';
-import { codenameOf, suites } from '../../shared/formats/suites.js';
+import { codenameOf, suitesOf } from '../../shared/formats/suites.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
 import type { LineSink } from '../logs/logged-program.js';
@@ -17,10 +17,12 @@ export interface RpmPublishOptions extends RpmPublicationOptions {
   jobFolder: string;
   work: string;
   sshConfig: string;
+  /** for an upload's steps and a reader's: as they have it unless told */
+  transferMs?: number | undefined;
 }
 
 /** What nothing refers to yet, then what refers to it. */
-export const uploadedParts = { packages: suites.map((suite) => `${suite}/packages`), metadata: suites.map((suite) => `${suite}/repodata`) };
+export const uploadedParts = (dist: string): { packages: string[]; metadata: string[] } => ({ packages: suitesOf(dist).map((suite) => `${suite}/packages`), metadata: suitesOf(dist).map((suite) => `${suite}/repodata`) });
 
 /** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, BAD_SIGNATURE, BAD_ARTIFACT, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function publishPackagesFor(job: Job, dist: string, options: RpmPublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
@@ -30,8 +32,8 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
   const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'include', signed, files }, gpgJob, options, log);
-  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts }, log);
+  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts(dist), timeoutMs: options.transferMs }, log);
   const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}/${options.suite}`;
-  const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
+  const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`), timeoutMs: options.transferMs }, log));
   return { dist, url, suite: codenameOf(dist, options.suite), release: generation.release, files: back };
 }

@@ -9,6 +9,7 @@ import type { HashedFile } from '../../shared/formats/intent.js';
 import { artifactsFolder } from '../engines/build-stage.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
+import { templateFile } from '../jobs/template-job.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment } from '../program.js';
 import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
@@ -31,12 +32,21 @@ export function isOfVersion(jobVersion: string, { epoch, version, release }: Rpm
 export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
   const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
   const packages = names.map((name) => readRpmFile(folder, name));
+  if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
   const [source, ...more] = packages.filter((one) => one.isSource);
   if (source === undefined || more.length > 0) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package');
   if (!isOfVersion(job.version, source)) throw new Refusal('VERSION_MISMATCH', `the source package is of ${source.version}-${source.release}`);
   const sourceName = `${source.name}-${source.version}-${source.release}.src.rpm`;
   const strange = packages.find((one) => !one.isSource && one.sourceRpm !== sourceName);
   if (strange !== undefined) throw new Refusal('BAD_ARTIFACT', `${strange.name} was not built from ${sourceName}`);
+  return packages;
+}
+
+/** The one package that was commanded, by its header what its name says: that is name, version, minute and `noarch`. @throws Refusal BAD_ARTIFACT */
+function packagesOfTemplate(job: Job, packages: RpmFile[], names: readonly string[]): RpmFile[] {
+  const wanted = templateFile(job);
+  if (names.length !== 1 || names[0] !== wanted) throw new Refusal('BAD_ARTIFACT', `the engine made ${names.join(' ')}; a template is ${wanted} and nothing else`);
+  if (packages.some((one) => one.isSource || one.epoch !== '' || `${one.name}-${one.version}-${one.release}` !== `${job.component}-${job.version}`)) throw new Refusal('BAD_ARTIFACT', `${wanted} is another package by its header`);
   return packages;
 }
 

@@ -7,8 +7,8 @@ import { checkWith } from '../../shared/json-schema.js';
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
 export type EngineStage = 'build' | 'sign' | 'publish';
 
-/** The file whose path is the engine's last argument. */
-export interface EngineJob {
+/** The file whose path is the engine's last argument, but for what it is built from. */
+export interface EngineCall {
   format: 'build-infra/engine-job@1';
   stage: EngineStage;
   job: string;
@@ -18,10 +18,6 @@ export interface EngineJob {
   dist: string;
   /** the kind that is expected */
   packages: 'deb' | 'rpm';
-  /** what was verified, for an engine that records it or looks once more */
-  source: { url: string; tag: string; tagObject: string; commit: string };
-  /** the verified tree; the engine does not write there */
-  sourceTree: string;
   /** seconds since 1970 */
   sourceDateEpoch: number;
   /** an empty folder for artifacts and artifacts.json */
@@ -52,6 +48,20 @@ export interface EngineJob {
     /** of the engine's own, for all its jobs, and stays: what was published so far */
     folder: string;
   };
+}
+
+/** Packages of a tag. */
+export interface EngineJob extends EngineCall {
+  /** what was verified, for an engine that records it or looks once more */
+  source: { url: string; tag: string; tagObject: string; commit: string };
+  /** the verified tree; the engine does not write there */
+  sourceTree: string;
+}
+
+/** A template, of no tag: the engine gets everything that is in it by its own means, and is called for `build` alone. */
+export interface EngineTemplateJob extends EngineCall {
+  /** `component` is qubes-template-<name>, `version` is X.Y.0-<timestamp>; `distribution` is the pillar's word for what is in it */
+  template: { name: string; release: string; timestamp: string; distribution: string };
 }
 
 /** `<output>/artifacts.json` of an engine that ended with 0: the packages; the same names signed; or, after `publish`, the signed index. */
@@ -118,10 +128,11 @@ export const checkFailure = checkWith<EngineFailure>({
   },
 });
 
-export const checkEngineJob = checkWith<EngineJob>({
+export const checkEngineJob = checkWith<EngineJob | EngineTemplateJob>({
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'source', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
+  oneOf: [{ required: ['source', 'sourceTree'], not: { required: ['template'] } }, { required: ['template'], not: { anyOf: [{ required: ['source'] }, { required: ['sourceTree'] }] } }],
+  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
   properties: {
     format: { const: 'build-infra/engine-job@1' },
     stage: { enum: ['build', 'sign', 'publish'] },
@@ -138,6 +149,12 @@ export const checkEngineJob = checkWith<EngineJob>({
       properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
     },
     sourceTree: { type: 'string', pattern: '^/' },
+    template: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['name', 'release', 'timestamp', 'distribution'],
+      properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
+    },
     sourceDateEpoch: { type: 'integer', minimum: 0 },
     output: { type: 'string', pattern: '^/' },
     work: { type: 'string', pattern: '^/' },

@@ -14,15 +14,16 @@ function no(what: string): never {
 
 /**
  * All but the distributions, which are known only when the word is resolved.
- * @param component of the job, for Retry
+ * @param job that is to be tried again, for Retry
  * @throws Refusal NOT_ALLOWED
  */
-export function refuseWithoutRight(person: CommandRights, command: Command, component: string | undefined): void {
+export function refuseWithoutRight(person: CommandRights, command: Command, job: { component: string; template?: { name: string } } | undefined): void {
   const verbs: readonly CommandVerb[] = person.verbs ?? [];
   if (!verbs.includes(command.verb)) no(`${person.name} may not say ${command.verb}`);
-  const named = 'component' in command ? command.component : component;
+  const named = 'component' in command ? command.component : job?.template === undefined ? job?.component : undefined;
+  const template = 'template' in command ? command.template : job?.template?.name;
   if (named !== undefined && !holds(person.components, named)) no(`${person.name} may not command ${named}`);
-  if ('template' in command && !holds(person.templates, command.template)) no(`${person.name} may not command the template ${command.template}`);
+  if (template !== undefined && !holds(person.templates, template)) no(`${person.name} may not command the template ${template}`);
   if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
 }
 

@@ -45,7 +45,7 @@ const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
 export const strangersCode = 'BAD_COMMAND';
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
-/** A template's timestamp, around the time of the signature: upstream's bounds. */
+/** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
 const keptLongerSeconds = 86_400;
@@ -168,7 +168,7 @@ export class CommandProcessor {
   async #act(record: CommandRecord, { command, created, person }: Signed, resumed: boolean): Promise<string> {
     const { config, components, dists, promotions } = this.#options;
     const job = command.verb === 'Retry' ? this.#options.jobs().find((one) => one.job === command.job) : undefined;
-    refuseWithoutRight(person, command, job?.component);
+    refuseWithoutRight(person, command, job);
     refuseOtherRelease(config, command);
     if ('component' in command && !components.includes(command.component)) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
     const asked = { command: record.command, line: record.line, signer: record.signer, signed: record.signed };
@@ -189,8 +189,10 @@ export class CommandProcessor {
       }
       case 'Build-template': {
         const { verb, release, template, timestamp } = command;
-        const ahead = (timestampSeconds(timestamp) as number) - created;
-        if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', 'the timestamp is far from the time of the signature');
+        for (const [time, what] of [[created, 'of the signature'], [Date.parse(record.received) / 1000, 'at which the command came']] as const) {
+          const ahead = (timestampSeconds(timestamp) as number) - time;
+          if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', `the timestamp is far from the time ${what}`);
+        }
         return promotions.start({ ...asked, verb, release, template, timestamp });
       }
     }

@@ -14,9 +14,11 @@ interface JobStep {
 /** As much of a job's document as is needed here. */
 export interface NotifiedJob {
   job: string;
-  kind?: 'build' | 'promotion' | 'withdrawal';
+  kind?: 'build' | 'template' | 'promotion' | 'withdrawal';
   /** where a promotion goes to */
   change?: { suite: string | null } | null;
+  /** of a template, which has no tag and no source */
+  template?: { name: string; release: string };
   component: string;
   version: string;
   tag: string;
@@ -120,8 +122,8 @@ export function notificationOf(job: NotifiedJob, earned: Earned, time: Date, exc
   const key = createHash('sha256').update(JSON.stringify([job.env, job.job, earned.name])).digest('hex');
   const logs = job.logs.filter((log) => log.dist === null || earned.dist === null || log.dist === earned.dist);
   return {
-    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: 'component', component: job.component, version: job.version, release: null, packageSet: null,
-    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.tag.slice(0, 200), commit: job.evidence?.commit ?? null, sourceUrl: job.url.slice(0, 500),
+    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: job.template === undefined ? 'component' : 'template', component: job.template?.name ?? job.component, version: job.version, release: job.template?.release ?? null, packageSet: null,
+    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.template === undefined ? job.tag.slice(0, 200) : null, commit: job.evidence?.commit ?? null, sourceUrl: job.template === undefined ? job.url.slice(0, 500) : null,
     logs: logs.slice(-200).map(({ stage, dist, path, commit }) => ({ stage, dist, path, commit })), reason: earned.reason, excerpt: excerpt === null ? null : excerpt.slice(-excerptLimit), commits: [...(job.closes ?? [])],
   };
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Promotions and withdrawals as jobs: on disk before anybody is answered, done by the worker, the same job when asked for twice.
 import { createHash } from 'node:crypto';
-import type { Suite } from '../../shared/formats/suites.js';
+import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
 import { isOver, jobFormat, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
+import type { Config } from '../config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import { compareVersions } from '../source/version-tag.js';
+import { templateToBuild, templateToUpload } from './template-orders.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
 
 /** A security fix waits for nothing that is not one. */
@@ -22,7 +24,7 @@ function changeJob(built: Job, kind: 'promotion' | 'withdrawal', change: SuiteCh
 }
 
 /** A suite never goes back to an older version: an old command, kept back until now, cannot make it. @throws Refusal NEWER_IN_SUITE */
-export function refuseOlderThanSuite(queue: JobQueue, withdrawn: WithdrawnVersions, component: string, version: string, dist: string, suite: Suite): void {
+export function refuseOlderThanSuite(queue: JobQueue, withdrawn: WithdrawnVersions, component: string, version: string, dist: string, suite: AnySuite): void {
   const newer = queue.all().find((job) => job.kind === 'promotion' && job.component === component && job.change?.suite === suite && uploadedDists(job).includes(dist)
     && compareVersions(job.version, version) > 0 && !withdrawn.has(component, job.version, dist));
   if (newer !== undefined) throw new Refusal('NEWER_IN_SUITE', `${suite} of ${dist} has ${newer.version} already`);
@@ -34,12 +36,13 @@ export function refuseWithdrawn(withdrawn: WithdrawnVersions, component: string,
 }
 
 export interface SuiteJobsOptions {
+  config: Config;
   queue: JobQueue;
   withdrawn: WithdrawnVersions;
   now?(): Date;
 }
 
-/** What signed commands ask for. Templates are built by none of our engines. */
+/** What signed commands ask for. */
 export class SuiteJobs implements Promotions {
   readonly #options: SuiteJobsOptions;
 
@@ -47,11 +50,12 @@ export class SuiteJobs implements Promotions {
     this.#options = options;
   }
 
-  /** @throws Refusal NOT_HERE, NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE */
+  /** @throws Refusal NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE, and of templates UNKNOWN_TEMPLATE, ALREADY_BUILT, UNKNOWN_VERSION, OTHER_REPOSITORY */
   async start(promotion: Promotion): Promise<string> {
-    const { queue, withdrawn } = this.#options;
-    if (promotion.verb !== 'Upload-component') throw new Refusal('NOT_HERE', `this agent does no ${promotion.verb} yet`);
-    const { job: built, dists, repository: suite, command, line, signer, signed } = promotion;
+    const { config, queue, withdrawn } = this.#options;
+    if (promotion.verb === 'Build-template') return this.#add(templateToBuild(promotion, config, queue, this.#now()));
+    const { repository: suite, command, line, signer, signed } = promotion;
+    const { job: built, dists } = promotion.verb === 'Upload-template' ? templateToUpload(promotion, config, queue) : promotion;
     for (const dist of dists) {
       if (!uploadedDists(built).includes(dist)) throw new Refusal('NOT_BUILT', `it was not published for ${dist}`);
       refuseWithdrawn(withdrawn, built.component, built.version, dist);
@@ -66,7 +70,7 @@ export class SuiteJobs implements Promotions {
    */
   withdraw(component: string, version: string): string {
     const { queue, withdrawn } = this.#options;
-    const built = queue.all().findLast((job) => job.kind === 'build' && job.component === component && job.version === version && job.uploaded.length > 0);
+    const built = queue.all().findLast((job) => (job.kind === 'build' || job.kind === 'template') && job.component === component && job.version === version && job.uploaded.length > 0);
     if (built === undefined) throw new Refusal('UNKNOWN_VERSION', `nothing of ${component} ${version} was published`);
     // What still goes on could bring back what is taken out.
     const open = queue.all().find((job) => job.kind !== 'withdrawal' && job.component === component && job.version === version && !isOver(job));

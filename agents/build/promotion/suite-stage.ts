@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { codenameOf } from '../../shared/formats/suites.js';
+import { codenameOf, suitesOf, type AnySuite, type Suite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import { makeGeneration, poolOf, publishedGeneration, suiteHas } from '../apt-repository/apt-publication.js';
 import { readBack, readBackAbsence } from '../apt-repository/apt-read-back.js';
@@ -15,6 +15,7 @@ import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { uploadedParts } from '../dnf-repository/publish-packages.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
+import { templateTransferMs } from '../jobs/template-job.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
@@ -42,7 +43,7 @@ function refuseForeignRepository({ name, publisher }: Distribution): void {
 }
 
 /** @throws Refusal NO_RECORD, TOO_YOUNG, RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD, NOT_PUBLISHED */
-async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config, paths, recordMs }: SuiteStageOptions): Promise<void> {
+async function refuseTooYoung(built: Job, dist: string, tried: AnySuite, log: LineSink, { config, paths, recordMs }: SuiteStageOptions): Promise<void> {
   const { promotion } = config;
   const needed = promotion?.minAgeDays ?? 0;
   if (promotion === undefined) throw new Refusal('NO_RECORD', 'no published logs are configured here, so nobody knows how long it was in testing');
@@ -54,8 +55,17 @@ async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config,
   const now = await record.newest();
   const then = await record.published(published.commit, published.path);
   const days = (now.time.getTime() - then.time.getTime()) / dayMs;
-  log.say(`in current-testing since ${then.time.toISOString()}, commit ${then.commit}: ${days.toFixed(2)} days at ${now.time.toISOString()}; needed are ${needed}`);
-  if (days < needed) throw new Refusal('TOO_YOUNG', `in current-testing for ${days.toFixed(2)} days; ${needed} are needed`);
+  log.say(`in ${tried} since ${then.time.toISOString()}, commit ${then.commit}: ${days.toFixed(2)} days at ${now.time.toISOString()}; needed are ${needed}`);
+  if (days < needed) throw new Refusal('TOO_YOUNG', `in ${tried} for ${days.toFixed(2)} days; ${needed} are needed`);
+}
+
+/** Where something has to be before it goes to `suite`. */
+function triedIn(suite: AnySuite): AnySuite {
+  switch (suite) {
+    case 'templates-itl': return 'templates-itl-testing';
+    case 'templates-community': return 'templates-community-testing';
+    default: return 'current-testing';
+  }
 }
 
 /** Stage promote. @throws Refusal as above, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
@@ -67,14 +77,15 @@ export async function promoteFor(job: Job, distribution: Distribution, log: Line
   const built = queue.get(of ?? '');
   const uploaded = built?.uploaded.find((one) => one.dist === dist);
   if (built === undefined || uploaded === undefined || suite === undefined || suite === null) throw new Error(`${job.job} promotes nothing that was published`);
-  log.say(`${job.component} ${job.version} from current-testing to ${suite}, built by ${built.job}, commit ${built.evidence?.commit ?? 'unknown'}`);
+  const from = triedIn(suite);
+  log.say(`${job.component} ${job.version} from ${from} to ${suite}, built by ${built.job}, ${built.template === undefined ? `commit ${built.evidence?.commit ?? 'unknown'}` : `command ${built.template.command.sha256}`}`);
   if (command !== undefined && command !== null) log.say(`command ${command.sha256} of ${command.signer.name} ${command.signer.fingerprint}, signed ${command.signed}: ${command.line}`);
   // Once more: the job may have waited.
   refuseWithdrawn(withdrawn, job.component, job.version, dist);
   refuseOlderThanSuite(queue, withdrawn, job.component, job.version, dist, suite);
-  if (suite === 'current') await refuseTooYoung(built, dist, log, options);
+  if (suite !== 'security-testing') await refuseTooYoung(built, dist, from, log, options);
   for (const file of uploaded.files) log.say(`published sha256:${file.sha256} ${file.size} ${file.name}`);
-  return distribution.packages === 'deb' ? await promoteUpload(job, dist, suite, uploaded.files, log, options) : await promotePackages(job, dist, suite, uploaded.files, log, options);
+  return distribution.packages === 'deb' ? await promoteUpload(job, dist, suite as Suite, uploaded.files, log, options) : await promotePackages(job, dist, suite, uploaded.files, log, options);
 }
 
 function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string {
@@ -116,17 +127,18 @@ async function promoteUpload(job: Job, dist: string, suite: 'current' | 'securit
   return { dist, url, suite: codename, release: generation.release, files: back };
 }
 
-async function promotePackages(job: Job, dist: string, suite: 'current' | 'security-testing' | 'current-testing', files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
+async function promotePackages(job: Job, dist: string, suite: AnySuite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
   const { config, paths } = options;
   const { dnf } = config;
   if (dnf === undefined) throw new Error('there is no DNF repository');
   const repository = { folder: join(paths.dnf, config.env), suite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
   const made = { job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 };
-  const generation = await makeRpmGeneration(made, { kind: 'copy', from: 'current-testing', files }, gpgJobOf(job, dist, options), repository, log);
-  await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts }, log);
+  const generation = await makeRpmGeneration(made, { kind: 'copy', from: triedIn(suite), files }, gpgJobOf(job, dist, options), repository, log);
+  const timeoutMs = job.template === undefined ? undefined : templateTransferMs;
+  await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts(dist), timeoutMs }, log);
   const url = `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`;
   const back = await tryAgain(log, () => readBackPackages(join(generation.folder, suite, 'packages'), files,
-    { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
+    { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`), timeoutMs }, log));
   return { dist, url, suite: codenameOf(dist, suite), release: generation.release, files: back };
 }
 
@@ -148,10 +160,10 @@ export async function withdrawFor(job: Job, distribution: Distribution, log: Lin
     await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder }, log));
   } else if (distribution.packages === 'rpm' && config.dnf !== undefined) {
     const { dnf } = config;
-    const repository = { folder: join(paths.dnf, config.env), suite: 'current-testing' as const, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
+    const repository = { folder: join(paths.dnf, config.env), suite: suitesOf(dist)[0] as AnySuite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
     const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJob, repository, log);
-    await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts }, log);
-    for (const suite of ['current-testing', 'current', 'security-testing']) {
+    await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts(dist) }, log);
+    for (const suite of suitesOf(dist)) {
       const repomd = join(generation.folder, suite, 'repodata/repomd.xml');
       if (existsSync(repomd)) await tryAgain(log, () => readBackPackages('', [], { url: `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`, publicKey: options.publicKey, repomd, folder }, log));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which version lies in which repository of a distribution, and since when, from the jobs that put it there.
-import { codenameOf, suites } from '../../shared/formats/suites.js';
+import { codenameOf, suites, suitesOf } from '../../shared/formats/suites.js';
 import type { Job } from '../jobs/job-document.js';
 import { toSeconds } from './times.js';
 
@@ -19,7 +19,7 @@ export interface Published {
 
 /** A suite is called `<dist>-<suite>` where it is published (docs/formats.md, "APT repository"). */
 export function repositoryOf(dist: string, untrustedSuite: string): string {
-  return suites.find((suite) => untrustedSuite === suite || untrustedSuite === codenameOf(dist, suite)) ?? untrustedSuite;
+  return suitesOf(dist).find((suite) => untrustedSuite === suite || untrustedSuite === codenameOf(dist, suite)) ?? untrustedSuite;
 }
 
 /** The last step for a distribution is what ends in the upload, whatever that step is called. */
