@@ -128,53 +128,55 @@ export const checkFailure = checkWith<EngineFailure>({
   },
 });
 
-export const checkEngineJob = checkWith<EngineJob | EngineTemplateJob>({
-  type: 'object',
-  additionalProperties: false,
-  oneOf: [{ required: ['source', 'sourceTree'], not: { required: ['template'] } }, { required: ['template'], not: { anyOf: [{ required: ['source'] }, { required: ['sourceTree'] }] } }],
-  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
-  properties: {
-    format: { const: 'build-infra/engine-job@1' },
-    stage: { enum: ['build', 'sign', 'publish'] },
-    job: { type: 'string' },
-    component: { type: 'string', pattern: plainNamePattern },
-    version: { type: 'string' },
-    env: { type: 'string', pattern: plainNamePattern },
-    dist: { type: 'string', pattern: plainNamePattern },
-    packages: { enum: ['deb', 'rpm'] },
-    source: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['url', 'tag', 'tagObject', 'commit'],
-      properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
-    },
-    sourceTree: { type: 'string', pattern: '^/' },
-    template: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['name', 'release', 'timestamp', 'distribution'],
-      properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
-    },
-    sourceDateEpoch: { type: 'integer', minimum: 0 },
-    output: { type: 'string', pattern: '^/' },
-    work: { type: 'string', pattern: '^/' },
-    state: { type: 'string', pattern: '^/' },
-    cache: { type: 'string', pattern: '^/' },
-    buildSeconds: { type: 'integer', minimum: 1 },
-    options: { type: 'object' },
-    artifacts: { type: 'string', pattern: '^/' },
-    signed: { type: 'string', pattern: '^/' },
-    signing: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['gpg', 'key', 'publicKey'],
-      properties: { gpg: { type: 'string', pattern: '^/' }, key: { type: 'string', pattern: fingerprintPattern }, publicKey: { type: 'string', pattern: '^/' } },
-    },
-    repository: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['upload', 'url', 'sshConfig', 'folder'],
-      properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
-    },
+const common = {
+  format: { const: 'build-infra/engine-job@1' },
+  stage: { enum: ['build', 'sign', 'publish'] },
+  job: { type: 'string' },
+  component: { type: 'string', pattern: plainNamePattern },
+  version: { type: 'string' },
+  env: { type: 'string', pattern: plainNamePattern },
+  dist: { type: 'string', pattern: plainNamePattern },
+  packages: { enum: ['deb', 'rpm'] },
+  sourceDateEpoch: { type: 'integer', minimum: 0 },
+  output: { type: 'string', pattern: '^/' },
+  work: { type: 'string', pattern: '^/' },
+  state: { type: 'string', pattern: '^/' },
+  cache: { type: 'string', pattern: '^/' },
+  buildSeconds: { type: 'integer', minimum: 1 },
+  options: { type: 'object' },
+  artifacts: { type: 'string', pattern: '^/' },
+  signed: { type: 'string', pattern: '^/' },
+  signing: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['gpg', 'key', 'publicKey'],
+    properties: { gpg: { type: 'string', pattern: '^/' }, key: { type: 'string', pattern: fingerprintPattern }, publicKey: { type: 'string', pattern: '^/' } },
   },
-});
+  repository: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['upload', 'url', 'sshConfig', 'folder'],
+    properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
+  },
+};
+const ofTag = {
+  source: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['url', 'tag', 'tagObject', 'commit'],
+    properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
+  },
+  sourceTree: { type: 'string', pattern: '^/' },
+};
+const ofTemplate = {
+  template: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['name', 'release', 'timestamp', 'distribution'],
+    properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
+  },
+};
+const required = ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'];
+const documentOf = (from: object): object => ({ type: 'object', additionalProperties: false, required: [...required, ...Object.keys(from)], properties: { ...common, ...from } });
+
+export const checkEngineJob = checkWith<EngineJob | EngineTemplateJob>({ oneOf: [documentOf(ofTag), documentOf(ofTemplate)] });
