@@ -229,7 +229,10 @@ const schema = {
 } as const;
 
 /** What a template's package is called, and what jobs say in place of a component. */
-export const templatePackage = (name: string): string => `qubes-template-${name}`;
+const templatePrefix = 'qubes-template-';
+export const templatePackage = (name: string): string => `${templatePrefix}${name}`;
+/** No component is called so. */
+export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
 
 const check = checkWith<Config>(schema);
 
@@ -253,7 +256,7 @@ export function readConfig(path: string): Config {
     const repository = packages === 'deb' ? 'apt' : 'dnf';
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
-  const reserved = dists.find(isTemplatesDist) ?? names.find((name) => name.startsWith(templatePackage('')));
+  const reserved = dists.find(isTemplatesDist) ?? names.find(isTemplatePackage);
   if (reserved !== undefined) throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
   const templates = (config.templates ?? []).map((template) => template.name);
   if (new Set(templates).size !== templates.length) throw new Refusal('BAD_CONFIG', 'two templates have one name', 'templates');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { noPromotions } from '../../agents/build/github-command/promotions.js';
+import { until } from './build-vm.js';
 import { alice, bob, clearsign, commit, desk, everything, gpgTime, job, keys, secondsAgo, upload } from './commands.js';
 
 t.teardown(() => keys.end());
@@ -140,6 +141,22 @@ void t.test('a template is built for about the minute in which its command was s
   t.match(await d.ask(at(0)), /^accepted /);
   t.equal(await d.ask(at(3 * 3600)), 'refused BAD_TIMESTAMP');
   t.equal(await d.ask(at(-3600)), 'refused BAD_TIMESTAMP');
+});
+
+void t.test('a template\'s command that was held back for hours builds nothing, and one that a kill broke off does when it comes to it', async (t) => {
+  let late = 2 * 3600;
+  const now = (): Date => new Date(Date.now() + late * 1000);
+  const d = await desk(t, { options: { now } });
+  const at = gpgTime(new Date()).replace('T', '').slice(0, 12);
+  t.equal(await d.ask(clearsign(`Build-template r4.3 debian-13 ${at}`)), 'refused BAD_TIMESTAMP');
+  late = 0;
+  const killed = { start: () => new Promise<string>(() => undefined) };
+  await d.restart({ now, promotions: killed });
+  void d.ask(clearsign(`Build-template r4.3 fedora-42 ${at}`)).catch(() => undefined);
+  await until('it to be taken', () => readdirSync(join(d.folder, 'commands')).length === 3);
+  late = 2 * 3600;
+  await d.restart({ now });
+  t.match(d.promoted, [{ verb: 'Build-template', template: 'fedora-42' }]);
 });
 
 void t.test('the same words signed again, a second later or by somebody else, are another command', async (t) => {

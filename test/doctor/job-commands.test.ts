@@ -35,6 +35,17 @@ const jobs: Record<string, object> = {
     waiting: [{ dist: 'bookworm', code: 'NO_CHROOT', detail: 'the mirror is away', since: '2026-11-20T10:02:00.000Z' }],
   },
 };
+const order = { sha256: hex('b', 64), line: 'Build-template r4.3 debian-13 202611201000', signer: { name: 'alice', fingerprint: hex('A', 40) }, signed: '2026-11-20T10:00:00.000Z' };
+const ofTemplate = {
+  ...common, ...second, component: 'qubes-template-debian-13', version: '4.3.0-202611201000', tag: '', tagObject: '', url: '', dists: ['templates-r4.3'], state: 'done', ended: '2026-11-20T12:00:00.000Z',
+  template: { name: 'debian-13', release: 'r4.3', timestamp: '202611201000', command: order },
+};
+const templateJobs: Record<string, object> = {
+  'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd': { ...ofTemplate, number: 11, kind: 'template', change: null },
+  'promotion-qubes-template-debian-13-4.3.0-202611201000-eeeeeeeeeeee': {
+    ...ofTemplate, number: 12, kind: 'promotion', change: { of: 'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd', suite: 'templates-itl', command: { ...order, line: 'Upload-template r4.3 debian-13 4.3.0-202611201000 templates-itl', signer: { name: 'bob', fingerprint: hex('B', 40) } } },
+  },
+};
 
 t.match(run('jobs'), { status: 1, stderr: /refused NO_STATUS no build agent has run here/ }, 'before the agent ran');
 mkdirSync(join(root, 'var/lib/build-infra/jobs'), { recursive: true });
@@ -99,3 +110,18 @@ for (const [name, id, says] of [
 for (const args of [['jobs', 'show'], ['jobs', 'list'], ['jobs', 'show', 'a', 'b'], ['status', '--state', 'done'], ['jobs', '--online']]) {
   await t.test(`"${args.join(' ')}" is answered with the usage`, async (t) => t.match(run(...args), { status: 2, stdout: '', stderr: /^usage: build-infra doctor/ }));
 }
+
+await t.test('a template is shown with the command that it was built by, and its promotion with both', async (t) => {
+  for (const [id, job] of Object.entries(templateJobs)) {
+    mkdirSync(join(root, 'var/lib/build-infra/jobs', id));
+    writeFileSync(join(root, 'var/lib/build-infra/jobs', id, 'job.json'), `${JSON.stringify({ job: id, ...job }, null, 1)}\n`);
+  }
+  const [build, promotion] = Object.keys(templateJobs).map((id) => run('jobs', 'show', id).stdout) as [string, string];
+  for (const line of [
+    /^kind +template$/m, /^component +qubes-template-debian-13 4\.3\.0-202611201000$/m, /^for +debian: templates-r4\.3$/m, /^template +debian-13 of r4\.3, 202611201000$/m,
+    /^built by +Build-template r4\.3 debian-13 202611201000\nsigned by +alice A{40}, 2026-11-20T10:00:00\.000Z\n +command sha256:b{64}$/m,
+  ]) t.match(build, line);
+  t.notMatch(build, /^tag|not verified yet|undefined|null/m);
+  t.match(promotion, /^moves +qubes-template-debian-13-.*-d{12} to templates-itl\ncommanded +Upload-template r4\.3 debian-13 4\.3\.0-202611201000 templates-itl\nsigned by +bob B{40}/m);
+  t.match(promotion, /^built by +Build-template/m);
+});

@@ -53,6 +53,20 @@ void t.test('a job that goes well is told at each of its moments, once', (t) => 
   t.end();
 });
 
+void t.test('a template is told of as upstream names it, from its build to its stable repository', (t) => {
+  const { outbox, documents } = place(t);
+  const one = outbox();
+  const of: Partial<NotifiedJob> = { kind: 'template', template: { name: 'debian-13', release: 'r4.3' }, component: 'qubes-template-debian-13', version: '4.3.0-202611221200', tag: '', url: '', evidence: null, dists: ['templates-r4.3'], reasons: [] };
+  const steps = (...stages: string[]): NotifiedJob['finished'] => stages.map((stage) => ({ stage, dist: 'templates-r4.3' }));
+  const job1 = 'qubes-template-debian-13-4.3.0-202611221200-0123456789ab';
+  one.consider([job({ ...of, job: job1, running: [{ stage: 'build', dist: 'templates-r4.3' }] })]);
+  one.consider([job({ ...of, job: job1, finished: steps('build', 'sign', 'publish'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl-testing' }] })]);
+  one.consider([job({ ...of, kind: 'promotion', job: 'promotion-qubes-template-debian-13-4.3.0-202611221200-0123456789ab', finished: steps('promote'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl' }] })]);
+  t.strictSame(events(documents()), ['building templates-r4.3', 'built templates-r4.3', 'uploaded templates-r4.3 templates-itl-testing', 'uploaded templates-r4.3 templates-itl']);
+  for (const document of documents()) t.match(document, { kind: 'template', component: 'debian-13', version: '4.3.0-202611221200', release: 'r4.3', tag: null, commit: null, sourceUrl: null });
+  t.end();
+});
+
 void t.test('chains that run side by side are told as each goes', (t) => {
   const { outbox, documents } = place(t);
   const one = outbox();
