@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { noPromotions } from '../../agents/build/github-command/promotions.js';
-import { until } from './build-vm.js';
+import { until } from '../support/until.js';
 import { alice, bob, clearsign, commit, desk, everything, gpgTime, job, keys, secondsAgo, upload } from './commands.js';
 
 t.teardown(() => keys.end());

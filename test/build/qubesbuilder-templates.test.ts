@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
 import { BuilderVm, releaseComponent } from './builder-vm.js';
-import { endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { endOutside, makeOutside } from './build-vm.js';
 import { minute } from './template-engine.js';
 
-t.setTimeout(500_000);
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));

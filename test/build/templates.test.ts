@@ -5,13 +5,13 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
-import { endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { endOutside, makeOutside } from './build-vm.js';
 import { writeKeys, type TestKey } from './forge.js';
 import { publishRecord } from './logs-record.js';
 import { minute, TemplateVm, tinyTemplate } from './template-engine.js';
 
-t.setTimeout(600_000);
-const needsRoot = { timeout: 500_000, ...(process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' }) };
+const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const outside = await makeOutside();
 t.teardown(() => endOutside(outside));
 const logsKey = outside.keys.make('logs');
@@ -26,7 +26,7 @@ const commands = { releases: ['r4.3', 'r4.2'], windowSeconds: 86_400, distributi
 let signedBefore = 0;
 /** Each a second later than the last: the same words signed in the same second are the same command. */
 async function clearsign(line: string, by: TestKey = outside.alice): Promise<string> {
-  await until('the next second', () => Math.floor(Date.now() / 1000) > signedBefore, 5);
+  await until('the next second', () => Math.floor(Date.now() / 1000) > signedBefore);
   signedBefore = Math.floor(Date.now() / 1000);
   return outside.keys.gpg(['--clearsign', '--local-user', by.fingerprint], `${line}\n`).toString();
 }
@@ -188,7 +188,7 @@ void t.test('a build that failed is tried again by whoever may command the templ
   vm.engine('');
   t.equal(await ask(vm, `Retry ${failed.job}`, bob), 'refused NOT_ALLOWED', 'he may command all components');
   t.equal(await vm.command(await clearsign(`Retry ${failed.job}`)), `accepted ${failed.job}`);
-  t.match(await until('it to be done', () => { const job = vm.job(failed.job); return job?.state === 'done' && job; }, 120), { uploaded: [{ dist: 'templates-r4.3' }] });
+  t.match(await until('it to be done', () => { const job = vm.job(failed.job); return job?.state === 'done' && job; }), { uploaded: [{ dist: 'templates-r4.3' }] });
 });
 
 void t.test('killed while it is built and while it is signed, it goes on and the minute is built once', needsRoot, async (t) => {

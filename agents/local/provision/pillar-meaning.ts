@@ -155,6 +155,10 @@ function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void 
 function checkBuiltTemplates(settings: BuildEnv, place: string): void {
   const [name] = Object.keys(settings.templates ?? {});
   if (name !== undefined && settings.dnf === undefined) throw new Refusal('MISSING_FIELD', `missing: the template ${name} is an rpm package`, `${place}.dnf`);
+  for (const [template, { releases }] of Object.entries(settings.templates ?? {})) {
+    const uncommanded = releases.find((release) => settings.commands !== undefined && !settings.commands.releases.includes(release));
+    if (uncommanded !== undefined) throw new Refusal('BAD_VALUE', `${uncommanded} is not one of commands.releases, so nobody could have it built`, `${place}.templates.${template}.releases`);
+  }
   const dist = Object.keys(settings.distributions).find(isTemplatesDist);
   if (dist !== undefined) throw new Refusal('BAD_VALUE', 'is where templates lie', `${place}.distributions.${dist}`);
   const component = Object.keys(settings.components).find((one) => one.startsWith('qubes-template-'));

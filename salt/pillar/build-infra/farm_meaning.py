@@ -180,6 +180,10 @@ def check_built_templates(settings, place):
     name = next(iter(settings.get('templates', {})), None)
     if name is not None and 'dnf' not in settings:
         raise Refusal('MISSING_FIELD', f'missing: the template {name} is an rpm package', f'{place}.dnf')
+    for template, built in settings.get('templates', {}).items():
+        for release in built['releases']:
+            if 'commands' in settings and release not in settings['commands']['releases']:
+                raise Refusal('BAD_VALUE', f'{release} is not one of commands.releases, so nobody could have it built', f'{place}.templates.{template}.releases')
     for dist in settings['distributions']:
         if dist.startswith('templates-'):
             raise Refusal('BAD_VALUE', 'is where templates lie', f'{place}.distributions.{dist}')
