@@ -182,7 +182,7 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
     const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', ...argv], hearing, {
       timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
     });
-    if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
+    if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   };
   for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
   // reprepro takes the folder away with the last package in it.

@@ -67,7 +67,7 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {
     cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
-  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `debsign ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
 }
 
 /** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT */

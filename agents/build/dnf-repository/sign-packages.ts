@@ -97,5 +97,5 @@ async function rpmsign(folder: string, names: readonly string[], job: Job, dist:
     cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
   });
   rmSync(temporary, { recursive: true, force: true });
-  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `rpmsign ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('SIGN_FAILED', `rpmsign ended with ${status}; its log says why`);
 }

@@ -52,7 +52,7 @@ export async function signMetadata(suite: string, options: MetadataSigning, log:
   const hearing = hearingRefusals(log);
   const argv = [options.gpg, '--batch', '--armor', '--detach-sign', '--local-user', options.signingKey, '--output', `${repomd}.asc`, '--', repomd];
   const status = await runLogged(argv, hearing, { timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: options.gpgJob, HOME: options.home }, label: 'sign repomd.xml' });
-  if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `the gpg client ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `the gpg client ended with ${status}; its log says why`);
   const key = await readOneKey(readFileSync(options.publicKey, 'utf8'), options.signingKey);
   try {
     const signature = await openpgp.readSignature({ armoredSignature: readFileSync(`${repomd}.asc`, 'utf8') });

@@ -62,7 +62,7 @@ async function withReason<T>(log: LineSink, act: (hearing: LineSink) => Promise<
   try {
     return await act(hearing);
   } catch (error) {
-    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw new Refusal(error.code, hearing.lastRefusal);
+    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw hearing.refusal(error.code, error.detail);
     throw error;
   }
 }
