@@ -12,6 +12,7 @@ import { readChanges } from '../control-file.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
+import { verifyOneSignature } from '../one-signature.js';
 import { rootEnvironment } from '../program.js';
 import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 
@@ -23,10 +24,7 @@ export async function verifyClearSigned(text: string, name: string, armoredKey: 
   try {
     const key = await openpgp.readKey({ armoredKey });
     if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
-    const message = await openpgp.readCleartextMessage({ cleartextMessage: text });
-    const { signatures } = await openpgp.verify({ message, verificationKeys: key });
-    if (signatures.length !== 1) throw new Error('not exactly one signature');
-    await signatures[0]?.verified;
+    await verifyOneSignature({ clear: text }, key);
   } catch (error) {
     throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
   }

@@ -8,6 +8,7 @@ import { readGitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, type Forge } from '../source/git.js';
+import { verifyDetached } from '../one-signature.js';
 import { ProgramFailed, runProgram } from '../program.js';
 
 export interface RecordOptions {
@@ -136,10 +137,7 @@ export class PublishedRecord {
     try {
       const key = await openpgp.readKey({ armoredKey: armored });
       if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
-      const signature = await openpgp.readSignature({ armoredSignature: commit.signature });
-      const { signatures } = await openpgp.verify({ message: await openpgp.createMessage({ binary: commit.signedBytes }), signature, verificationKeys: key });
-      if (signatures.length !== 1) throw new Error('not exactly one signature');
-      await signatures[0]?.verified;
+      await verifyDetached(commit.signedBytes, commit.signature, key);
     } catch (error) {
       throw new Refusal('BAD_RECORD', `${id}: ${printable((error as Error).message)}`);
     }
