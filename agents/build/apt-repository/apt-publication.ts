@@ -5,11 +5,12 @@ import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, 
 import { basename, dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { AptRepository } from '../config.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment, runProgram } from '../program.js';
@@ -201,7 +202,7 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
   const release = `${String(number).padStart(6, '0')}-${hash}`;
   makeFolder(join(options.folder, 'generations'));
   const folder = join(options.folder, 'generations', release);
-  renameDurably(part, folder);
+  await becomeDurably(part, folder);
   for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
   log.say(`generation ${basename(folder)} of the repository is complete`);
   return { release, folder, publicKeyName };
