@@ -145,7 +145,7 @@ export async function withdrawFor(job: Job, distribution: Distribution, log: Lin
     const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey: options.publicKey };
     const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version: job.version }, gpgJob, repository, log);
     await uploadGeneration(generation, { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig }, log);
-    await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder }, log));
+    await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder, generation: generation.folder }, log));
   } else if (distribution.packages === 'rpm' && config.dnf !== undefined) {
     const { dnf } = config;
     const repository = { folder: join(paths.dnf, config.env), suite: 'current-testing' as const, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
