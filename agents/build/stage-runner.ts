@@ -72,12 +72,12 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     case 'fetch': {
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
-        componentsOf: (source) => queue.componentsOf(source), packages: packagesOf(config), now: new Date(),
+        componentsOf: (kind, source) => queue.componentsOf(kind, source), packages: packagesOf(config), now: new Date(),
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
       job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
-      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, source: found.source });
+      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, sources: found.sources });
       return;
     }
     case 'build': {
