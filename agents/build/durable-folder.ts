@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A folder that takes its name once all that is in it is on disk: after a power cut a name that is there stands for whole files, never for empty ones.
+// A folder, or a file, that takes its name once all that is in it is on disk: after a power cut a name that is there stands for whole files, never for empty ones.
 import { renameDurably } from '../shared/durable-files.js';
 import { runProgram } from './program.js';
 
