@@ -8,7 +8,7 @@ import { logsUrlPattern } from '../shared/formats/log-link.js';
 import { distWordPattern, templateRepositories, type TemplateRepository } from '../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { isTemplatesDist } from '../shared/formats/suites.js';
-import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
+import { checkCommandsConfig, commandsSchema, personNamePattern, type CommandsConfig } from './github-command/commands-config.js';
 import { splitTagPattern } from './source/version-tag.js';
 
 export interface Maintainer {
@@ -150,7 +150,7 @@ const schema = {
               type: 'object',
               additionalProperties: false,
               required: ['name', 'fingerprint'],
-              properties: { name: { type: 'string', minLength: 1, maxLength: 100 }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
+              properties: { name: { type: 'string', pattern: personNamePattern }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
             },
           },
           requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },

@@ -21,7 +21,7 @@ import { fetchSource } from './source/fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
 import { jobIdentity, type Job, type Step } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
-import { commandEvidence, configuredTemplate, templateDistribution, templateTransferMs } from './jobs/template-job.js';
+import { commandEvidence, configuredTemplate, templateDistribution, templateUploadMs } from './jobs/template-job.js';
 import type { LineSink } from './logs/logged-program.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import type { Paths } from './paths.js';
@@ -88,12 +88,12 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       const component = componentOf(job, step, config);
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
-        componentsOf: (source) => queue.componentsOf(source), packages: packagesOf(config), now: new Date(),
+        componentsOf: (kind, source) => queue.componentsOf(kind, source), packages: packagesOf(config), now: new Date(),
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
       job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
-      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, source: found.source });
+      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, sources: found.sources });
       return;
     }
     case 'build': {
@@ -174,7 +174,7 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
   if (packages === 'rpm' && config.dnf !== undefined) {
     return await publishPackagesFor(job, name, {
       ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), signingKey: config.signingKey,
-      ...(job.template === undefined ? { suite: 'current-testing' } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, transferMs: templateTransferMs }),
+      ...(job.template === undefined ? { suite: 'current-testing' } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, uploadMs: templateUploadMs }),
     }, log);
   }
   throw new Error(`${name} has ${packages} packages and no repository`);

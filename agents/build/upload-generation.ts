@@ -2,6 +2,7 @@
 // Puts a generation on the server: into a folder of its own, packages before metadata, then one rename of a symlink.
 // A client sees the old repository or the new one.
 import { posix } from 'node:path';
+import type { HashedFile } from '../shared/formats/intent.js';
 import { Refusal } from '../shared/refusal.js';
 import type { Generation } from './apt-repository/apt-publication.js';
 import { runLogged, type LineSink } from './logs/logged-program.js';
@@ -34,7 +35,24 @@ export async function tryAgain<T>(log: LineSink, readBack: () => Promise<T>): Pr
   }
 }
 
+/** Tor has been this slow. */
+const slowestBytesInMs = 50;
+
+/** How long these files may take, in ms: ten minutes, and more the larger they are. */
+export function transferMs(files: readonly HashedFile[]): number {
+  return 600_000 + files.reduce((sum, file) => sum + file.size, 0) / slowestBytesInMs;
+}
+
+/** A program that talks to the world: no end within its time is the world's fault. @throws Refusal `code` */
+export function orTimedOut(code: string, label: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal(code, `${label}: ${error.detail}`);
+    throw error;
+  };
+}
+
 const uploadMs = 3600_000;
+const silenceSeconds = 300;
 const keptOnServer = 5;
 
 export interface Destination {
@@ -57,13 +75,13 @@ export async function uploadGeneration(generation: Pick<Generation, 'release' | 
   const name = posix.basename(path);
   const target = `${releases}/${generation.release}`;
   const run = async (argv: string[], label: string): Promise<void> => {
-    const status = await runLogged(argv, log, { timeoutMs, label });
+    const status = await runLogged(argv, log, { timeoutMs, label }).catch(orTimedOut('UPLOAD_FAILED', label));
     if (status !== 0) throw new Refusal('UPLOAD_FAILED', `${label}: ended with ${status}`);
   };
   // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
   const remote = (command: string, label: string): Promise<void> => run([...ssh, login, command], label);
   await remote(`mkdir -p ${releases}/.part-${generation.release}`, `upload: make ${releases} on ${login}`);
-  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
+  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--partial', `--timeout=${silenceSeconds}`, '--link-dest', path,
     '--rsh', ssh.join(' '), ...sources.map((source) => `${generation.folder}/./${source}`), `${login}:${releases}/.part-${generation.release}/`], label);
   await rsync(packages, 'upload: packages');
   await rsync([...metadata, ...(generation.publicKeyName === undefined ? [] : [generation.publicKeyName])], 'upload: metadata');

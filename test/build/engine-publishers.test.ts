@@ -113,7 +113,9 @@ for (const kind of ['deb', 'rpm'] as const) {
     t.equal(await vm.sign('exit 9'), 'none', 'signed once, the engine is not called again');
     for (const name of readdirSync(join(vm.folder, 'signed/fc41'))) chmodSync(join(vm.folder, 'signed/fc41', name), 0o644);
     cpSync(vm.frozen, join(vm.folder, 'signed/fc41'), { recursive: true, force: true });
-    t.equal(await vm.sign('exit 9'), 'BAD_SIGNATURE', 'and what lies there is looked at again');
+    t.equal(await vm.sign('exit 9'), 'ENGINE_FAILED', 'and what lies there is looked at again: the engine is to sign anew');
+    t.notOk(existsSync(join(vm.folder, 'signed/fc41')));
+    t.equal(await vm.sign('good; all'), 'none', vm.log.text().slice(-1000));
   });
 }
 

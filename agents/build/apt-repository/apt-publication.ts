@@ -5,11 +5,12 @@ import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, 
 import { basename, dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { AptRepository } from '../config.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment, runProgram } from '../program.js';
@@ -182,7 +183,7 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
     const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', ...argv], hearing, {
       timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
     });
-    if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
+    if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   };
   for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
   // reprepro takes the folder away with the last package in it.
@@ -201,7 +202,7 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
   const release = `${String(number).padStart(6, '0')}-${hash}`;
   makeFolder(join(options.folder, 'generations'));
   const folder = join(options.folder, 'generations', release);
-  renameDurably(part, folder);
+  await becomeDurably(part, folder);
   for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
   log.say(`generation ${basename(folder)} of the repository is complete`);
   return { release, folder, publicKeyName };

@@ -4,10 +4,11 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suitesOf, type AnySuite } from '../../shared/formats/suites.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { runProgram } from '../program.js';
@@ -137,7 +138,7 @@ export async function makeRpmGeneration(made: { job: string; dist: string; sourc
   const hash = createHash('sha256').update(readFileSync(join(part, options.suite, 'repodata/repomd.xml'))).digest('hex').slice(0, 12);
   const release = `${String(Number(last?.release.slice(0, 6) ?? '0') + 1).padStart(6, '0')}-${hash}`;
   const folder = join(home, 'generations', release);
-  renameDurably(part, folder);
+  await becomeDurably(part, folder);
   for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
   log.say(`generation ${release} of the repository of ${made.dist} is complete`);
   return { release, folder, publicKeyName };

@@ -17,8 +17,8 @@ export interface RpmPublishOptions extends RpmPublicationOptions {
   jobFolder: string;
   work: string;
   sshConfig: string;
-  /** for an upload's steps and a reader's: as they have it unless told */
-  transferMs?: number | undefined;
+  /** for each of the upload's steps; an hour unless told */
+  uploadMs?: number | undefined;
 }
 
 /** What nothing refers to yet, then what refers to it. */
@@ -32,8 +32,8 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
   const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'include', signed, files }, gpgJob, options, log);
-  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts(dist), timeoutMs: options.transferMs }, log);
+  await uploadGeneration(generation, { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts(dist), timeoutMs: options.uploadMs }, log);
   const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}/${options.suite}`;
-  const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`), timeoutMs: options.transferMs }, log));
+  const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
   return { dist, url, suite: codenameOf(dist, options.suite), release: generation.release, files: back };
 }

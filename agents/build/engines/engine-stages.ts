@@ -3,7 +3,7 @@
 // compared with what was frozen, and what was published is read back by the real client.
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { readBack } from '../apt-repository/apt-read-back.js';
@@ -13,12 +13,13 @@ import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
 import { indexNames, type EngineJob } from './engine-contract.js';
 import { changesOf, signedFiles, verifyIndex, verifySignedByEngine, type SignedCheck } from './engine-signatures.js';
+import { becomeDurably } from '../durable-folder.js';
 import { readPlainFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
 import { hearingRefusals, type LineSink } from '../logs/logged-program.js';
 import { tryAgain } from '../upload-generation.js';
 import { rootEnvironment } from '../program.js';
-import { signedFolder, writeGpgJob } from '../signed-files.js';
+import { removeDamaged, signedFolder, writeGpgJob } from '../signed-files.js';
 
 export interface EngineSigning extends EngineOptions {
   gpg: string;
@@ -62,7 +63,7 @@ async function withReason<T>(log: LineSink, act: (hearing: LineSink) => Promise<
   try {
     return await act(hearing);
   } catch (error) {
-    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw new Refusal(error.code, hearing.lastRefusal);
+    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw hearing.refusal(error.code, error.detail);
     throw error;
   }
 }
@@ -72,9 +73,13 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
   const signed = signedFolder(options.folder, dist);
   const frozen = frozenFiles(job, dist);
   if (existsSync(signed)) {
-    log.say('the signed files are there from before');
-    await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
-    return signedFiles(signed, frozen);
+    try {
+      await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
+      log.say('the signed files are there from before');
+      return signedFiles(signed, frozen);
+    } catch (error) {
+      removeDamaged(signed, error, log);
+    }
   }
   const part = `${signed}.part`;
   rmSync(part, { recursive: true, force: true });
@@ -87,7 +92,7 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
     freezeAnnounced(output, part, artifacts);
     await verifySignedByEngine(options.packages, checkOf(job, dist, part, options));
   }));
-  renameDurably(part, signed);
+  await becomeDurably(part, signed);
   return signedFiles(signed, frozen);
 }
 

@@ -15,8 +15,8 @@ export function templateVersion(release: string, timestamp: string): string {
   return `${release.slice(1)}.0-${timestamp}`;
 }
 
-/** A template is gigabytes, and goes through Tor: for each step of an upload, and for each call of who reads it back. */
-export const templateTransferMs = 6 * 3600_000;
+/** A template is gigabytes, and goes through Tor: for each step of an upload. */
+export const templateUploadMs = 6 * 3600_000;
 
 /** The one configured here for that release. @throws Refusal UNKNOWN_TEMPLATE */
 export function configuredTemplate(config: Config, name: string, release: string): Template {

@@ -15,7 +15,7 @@ import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { uploadedParts } from '../dnf-repository/publish-packages.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
-import { templateTransferMs } from '../jobs/template-job.js';
+import { templateUploadMs } from '../jobs/template-job.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
@@ -134,11 +134,11 @@ async function promotePackages(job: Job, dist: string, suite: AnySuite, files: r
   const repository = { folder: join(paths.dnf, config.env), suite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
   const made = { job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 };
   const generation = await makeRpmGeneration(made, { kind: 'copy', from: triedIn(suite), files }, gpgJobOf(job, dist, options), repository, log);
-  const timeoutMs = job.template === undefined ? undefined : templateTransferMs;
+  const timeoutMs = job.template === undefined ? undefined : templateUploadMs;
   await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts(dist), timeoutMs }, log);
   const url = `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`;
   const back = await tryAgain(log, () => readBackPackages(join(generation.folder, suite, 'packages'), files,
-    { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`), timeoutMs }, log));
+    { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
   return { dist, url, suite: codenameOf(dist, suite), release: generation.release, files: back };
 }
 
@@ -157,7 +157,7 @@ export async function withdrawFor(job: Job, distribution: Distribution, log: Lin
     const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey: options.publicKey };
     const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version: job.version }, gpgJob, repository, log);
     await uploadGeneration(generation, { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig }, log);
-    await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder }, log));
+    await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder, generation: generation.folder }, log));
   } else if (distribution.packages === 'rpm' && config.dnf !== undefined) {
     const { dnf } = config;
     const repository = { folder: join(paths.dnf, config.env), suite: suitesOf(dist)[0] as AnySuite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };

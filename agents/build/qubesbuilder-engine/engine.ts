@@ -85,7 +85,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
       pointTo(repositories.next);
       await runQb(qb, ['publish'], { timeoutMs: publishMs, failed: (why) => new Refusal('PUBLISH_FAILED', why) }, log);
       if (!dir.publishedTo().includes(options.repository)) throw new Refusal('PUBLISH_FAILED', `the builder ended well and did not publish to ${options.repository}: its log says what it skipped`);
-      repositories.become();
+      await repositories.become();
       writeFileSync(done, '');
     }
     pointTo(repositories.folder);
