@@ -7,9 +7,10 @@ import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './engines/build-stage.js';
 import { closingCommits, commitBefore } from './source/closing-history.js';
-import type { AptRepository, Config, Distribution, DnfRepository } from './config.js';
+import type { AptRepository, Component, Config, Distribution, DnfRepository } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
+import { refuseWithdrawn } from './promotion/suite-jobs.js';
 import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
 import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
@@ -57,19 +58,44 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
   return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED */
+/**
+ * A build is done with the configuration that it was made for. What a build published is moved with today's: what concerns it is the distribution and
+ * its repository, and a version is taken back also where its component is not built any more.
+ * @throws Refusal CONFIG_CHANGED, DIST_RETIRED
+ */
+function refuseChangedConfiguration(job: Job, step: Step, config: Config, component: Component | undefined): void {
+  if (job.kind === 'withdrawal') return;
+  if (job.kind === 'build' && job.configuration !== null) refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
+  else if (job.kind === 'build' && component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
+    throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
+  }
+  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
+}
+
+/** Nothing is done for what was taken back, wherever its chain stands. @throws Refusal WITHDRAWN */
+function refuseTakenBack(job: Job, dist: string | null, { withdrawn }: StageOptions): void {
+  if (job.kind !== 'withdrawal' && dist !== null) refuseWithdrawn(withdrawn, job.component, job.version, dist);
+}
+
+/** The job's document says that the world may see it before the world does. @throws Refusal WITHDRAWN */
+function noteSwitch(job: Job, options: StageOptions): (upload: Job['uploaded'][number]) => void {
+  return (upload) => {
+    refuseTakenBack(job, upload.dist, options);
+    job.switched = [...(job.switched ?? []).filter((other) => other.dist !== upload.dist), upload];
+    options.queue.save(job);
+  };
+}
+
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED, WITHDRAWN */
 export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
   const { config, paths, queue } = options;
   const folder = queue.folderOf(job.job);
   const component = config.components.find((candidate) => candidate.name === job.component);
-  if (job.configuration !== null) {
-    refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
-  } else if (component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
-    throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
-  }
-  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
+  refuseChangedConfiguration(job, step, config, component);
+  refuseTakenBack(job, step.dist, options);
   switch (step.stage) {
     case 'fetch': {
+      if (component === undefined) throw new Error(`${job.job} has no source`);
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
         componentsOf: (source) => queue.componentsOf(source), packages: packagesOf(config), now: new Date(),
@@ -107,18 +133,18 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       return;
     }
     case 'promote': {
-      const uploaded = await promoteFor(job, distributionOf(step, config), log, suiteOptions(options));
+      const uploaded = await promoteFor(job, distributionOf(step, config), log, suiteOptions(job, options));
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
-    case 'withdraw': return await withdrawFor(job, distributionOf(step, config), log, suiteOptions(options));
+    case 'withdraw': return await withdrawFor(job, distributionOf(step, config), log, suiteOptions(job, options));
   }
 }
 
-function suiteOptions(options: StageOptions): SuiteStageOptions {
+function suiteOptions(job: Job, options: StageOptions): SuiteStageOptions {
   const { config, paths, queue, withdrawn } = options;
-  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs };
+  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs, noteSwitch: noteSwitch(job, options) };
 }
 
 function sayAll(files: readonly HashedFile[], log: LineSink): void {
@@ -141,7 +167,7 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
     const repository = { upload, url, sshConfig: paths.sshConfig, folder: join(paths.enginesOwn, distribution.engine) };
     return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all() }, log);
   }
-  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig };
+  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig, noteSwitch: noteSwitch(job, options) };
   if (packages === 'deb' && config.apt !== undefined) {
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
   }

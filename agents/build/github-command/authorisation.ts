@@ -26,6 +26,14 @@ export function refuseWithoutRight(person: CommandRights, command: Command, comp
   if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
 }
 
+/** What an upload needs beside its signature, where it is not a command that is looked at. @throws Refusal NOT_ALLOWED */
+export function refuseUploadWithoutRight(person: CommandRights, component: string, repository: string, dists: readonly string[]): void {
+  if (!(person.verbs ?? []).includes('Upload-component')) no(`${person.name} may not say Upload-component`);
+  if (!holds(person.components, component)) no(`${person.name} may not command ${component}`);
+  if (!holds(person.repositories, repository)) no(`${person.name} may not upload to ${repository}`);
+  refuseDistsWithoutRight(person, dists);
+}
+
 /** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */
 export function refuseDistsWithoutRight(person: CommandRights, dists: readonly string[]): void {
   for (const dist of dists) if (!holds(person.distributions, dist)) no(`${person.name} may not upload to ${dist}`);

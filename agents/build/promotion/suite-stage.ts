@@ -5,21 +5,23 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { codenameOf } from '../../shared/formats/suites.js';
+import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
-import { makeGeneration, poolOf, publishedGeneration, suiteHas } from '../apt-repository/apt-publication.js';
+import { makeGeneration, poolOf, suiteHas } from '../apt-repository/apt-publication.js';
 import { readBack, readBackAbsence } from '../apt-repository/apt-read-back.js';
-import type { Config, Distribution } from '../config.js';
+import type { AptRepository, Config, Distribution, DnfRepository } from '../config.js';
 import { makeRpmGeneration } from '../dnf-repository/dnf-publication.js';
 import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { uploadedParts } from '../dnf-repository/publish-packages.js';
 import { hashFile } from '../frozen-files.js';
-import type { Job } from '../jobs/job-document.js';
+import { refuseUploadWithoutRight } from '../github-command/authorisation.js';
+import { publicUploads, type Job } from '../jobs/job-document.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
+import { Generations, type Generation } from '../repository-generations.js';
 import { writeGpgJob } from '../signed-files.js';
-import { tryAgain, uploadGeneration } from '../upload-generation.js';
+import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
 import { PublishedRecord } from './published-record.js';
 import { refuseOlderThanSuite, refuseWithdrawn } from './suite-jobs.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
@@ -32,7 +34,11 @@ export interface SuiteStageOptions {
   /** path of the armored signing key's public half */
   publicKey: string;
   recordMs: number;
+  /** durable when it returns, before the server is told to switch (job-document.ts, `switched`) @throws Refusal WITHDRAWN */
+  noteSwitch(upload: Upload): void;
 }
+
+type Upload = Job['uploaded'][number];
 
 const dayMs = 86_400_000;
 
@@ -58,8 +64,16 @@ async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config,
   if (days < needed) throw new Refusal('TOO_YOUNG', `in current-testing for ${days.toFixed(2)} days; ${needed} are needed`);
 }
 
-/** Stage promote. @throws Refusal as above, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
-export async function promoteFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
+/** Whoever asked for it may have lost the right since. @throws Refusal NOT_ALLOWED */
+function refuseSignerWithoutRight(job: Job, dist: string, suite: Suite, { commands }: Config): void {
+  const signer = job.change?.command?.signer;
+  const person = commands?.people.find(({ fingerprint }) => fingerprint === signer?.fingerprint);
+  if (person === undefined) throw new Refusal('NOT_ALLOWED', `the key that asked for it, ${signer?.fingerprint ?? 'unknown'}, is no longer configured`);
+  refuseUploadWithoutRight(person, job.component, suite, [dist]);
+}
+
+/** Stage promote. @throws Refusal as above, NOT_ALLOWED, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
+export async function promoteFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<Upload> {
   const { queue, withdrawn } = options;
   refuseForeignRepository(distribution);
   const dist = distribution.name;
@@ -70,6 +84,7 @@ export async function promoteFor(job: Job, distribution: Distribution, log: Line
   log.say(`${job.component} ${job.version} from current-testing to ${suite}, built by ${built.job}, commit ${built.evidence?.commit ?? 'unknown'}`);
   if (command !== undefined && command !== null) log.say(`command ${command.sha256} of ${command.signer.name} ${command.signer.fingerprint}, signed ${command.signed}: ${command.line}`);
   // Once more: the job may have waited.
+  refuseSignerWithoutRight(job, dist, suite, options.config);
   refuseWithdrawn(withdrawn, job.component, job.version, dist);
   refuseOlderThanSuite(queue, withdrawn, job.component, job.version, dist, suite);
   if (suite === 'current') await refuseTooYoung(built, dist, log, options);
@@ -90,14 +105,17 @@ function sourceOf(files: readonly HashedFile[]): string {
   return name;
 }
 
-async function promoteUpload(job: Job, dist: string, suite: 'current' | 'security-testing' | 'current-testing', files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
+async function promoteUpload(job: Job, dist: string, suite: Suite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
   const { config, paths } = options;
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite, gpg: paths.gpg, publicKey: options.publicKey };
   const source = sourceOf(files);
-  const last = publishedGeneration(repository);
-  // After a kill the last generation may be this job's own, and testing may have gone on meanwhile: then what was copied is there.
+  const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
+  const generations = new Generations(repository.folder);
+  await settle(generations, job.job, options.publicKey, to, log);
+  // After a kill there may be one of this job's own, and testing may have gone on meanwhile: then what was copied is there.
+  const last = generations.ofJob(job.job, options.publicKey) ?? generations.published();
   if (last === undefined || ![codenameOf(dist, 'current-testing'), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, job.version))) {
     throw new Refusal('NOT_IN_SUITE', `${source} ${job.version} is not in current-testing of ${dist} any more`);
   }
@@ -107,54 +125,93 @@ async function promoteUpload(job: Job, dist: string, suite: 'current' | 'securit
     if (folder === undefined || hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('NOT_IN_SUITE', `${file.name} with its published bytes is not in current-testing`);
   }
   const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from: 'current-testing', source, version: job.version }, gpgJobOf(job, dist, options), repository, log);
-  await uploadGeneration(generation, { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig }, log);
   const url = `${apt.url}/${dist}`;
   const codename = codenameOf(dist, suite);
+  const upload = { dist, url, suite: codename, release: generation.release };
+  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files: [...files] }), to, log);
   const made = poolOf(join(generation.folder, 'pool'));
   const back = await tryAgain(log, () => readBack((name) => join(made.get(name) ?? generation.folder, name), files, { name: source, version: job.version },
     { url, codename, publicKey: options.publicKey, folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
-  return { dist, url, suite: codename, release: generation.release, files: back };
+  return { ...upload, files: back };
 }
 
-async function promotePackages(job: Job, dist: string, suite: 'current' | 'security-testing' | 'current-testing', files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Job['uploaded'][number]> {
+async function promotePackages(job: Job, dist: string, suite: Suite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
   const { config, paths } = options;
   const { dnf } = config;
   if (dnf === undefined) throw new Error('there is no DNF repository');
   const repository = { folder: join(paths.dnf, config.env), suite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
   const made = { job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 };
+  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts };
+  const generations = new Generations(join(repository.folder, dist));
+  await settle(generations, job.job, options.publicKey, to, log);
   const generation = await makeRpmGeneration(made, { kind: 'copy', from: 'current-testing', files }, gpgJobOf(job, dist, options), repository, log);
-  await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts }, log);
   const url = `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`;
+  const upload = { dist, url, suite: codenameOf(dist, suite), release: generation.release };
+  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files: [...files] }), to, log);
   const back = await tryAgain(log, () => readBackPackages(join(generation.folder, suite, 'packages'), files,
     { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
-  return { dist, url, suite: codenameOf(dist, suite), release: generation.release, files: back };
+  return { ...upload, files: back };
 }
 
-/** Stage withdraw: from every suite. @throws Refusal PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
+/** Everything of this version that a build made for a distribution, published as far as anybody knows or not: what a document does not say may be there all the same. */
+function madeFiles({ component, version }: Job, dist: string, queue: JobQueue): HashedFile[] {
+  const builds = queue.all().filter((one) => one.kind === 'build' && one.component === component && one.version === version);
+  const files = builds.flatMap((one) => [...publicUploads(one), ...one.artifacts]).filter((one) => one.dist === dist).flatMap((one) => one.files);
+  return [...new Map(files.map((file) => [file.name, file])).values()];
+}
+
+/** Stage withdraw: from every suite. @throws Refusal CONFIG_CHANGED, NOT_HERE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function withdrawFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<void> {
-  const { config, paths, queue } = options;
+  const { config, queue } = options;
   refuseForeignRepository(distribution);
+  // Its repository is not the one here: what is absent from this one may be in that one.
+  if (job.env !== config.env) throw new Refusal('CONFIG_CHANGED', `it was published for the environment ${job.env}, and this is ${config.env}`);
   const dist = distribution.name;
-  const files = queue.get(job.change?.of ?? '')?.uploaded.find((one) => one.dist === dist)?.files ?? [];
+  const files = madeFiles(job, dist, queue);
   log.say(`withdraw ${job.component} ${job.version} from every suite of ${dist}`);
-  const gpgJob = gpgJobOf(job, dist, options);
+  if (files.length === 0) log.say(`nothing of it was built for ${dist}`);
+  else if (distribution.packages === 'deb' && config.apt !== undefined) await withdrawUpload(job, dist, files, config.apt, log, options);
+  else if (distribution.packages === 'rpm' && config.dnf !== undefined) await withdrawPackages(job, dist, files, config.dnf, log, options);
+  else throw new Error(`${dist} has no repository`);
+  log.say(`${job.component} ${job.version} is in no suite of ${dist}`);
+}
+
+async function withdrawUpload(job: Job, dist: string, files: readonly HashedFile[], apt: AptRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
+  const { config, paths, publicKey } = options;
+  const source = sourceOf(files);
+  const { version } = job;
+  const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey };
+  const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
+  const generations = new Generations(repository.folder);
+  await settle(generations, job.job, publicKey, to, log);
+  const last = generations.published();
+  const own = generations.ofJob(job.job, publicKey);
+  if (last === undefined && own === undefined) return log.say(`nothing was ever published for ${dist}`);
+  if (own !== undefined || (last !== undefined && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
+    const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
+    await publishGeneration(generations, generation, () => undefined, to, log);
+  }
   const folder = join(paths.work, `read-back-${job.job}-${dist}`);
-  if (distribution.packages === 'deb' && config.apt !== undefined) {
-    const { apt } = config;
-    const source = sourceOf(files);
-    const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey: options.publicKey };
-    const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version: job.version }, gpgJob, repository, log);
-    await uploadGeneration(generation, { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig }, log);
-    await tryAgain(log, () => readBackAbsence({ name: source, version: job.version }, { url: `${apt.url}/${dist}`, dist, publicKey: options.publicKey, folder }, log));
-  } else if (distribution.packages === 'rpm' && config.dnf !== undefined) {
-    const { dnf } = config;
-    const repository = { folder: join(paths.dnf, config.env), suite: 'current-testing' as const, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
-    const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJob, repository, log);
-    await uploadGeneration(generation, { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts }, log);
-    for (const suite of ['current-testing', 'current', 'security-testing']) {
-      const repomd = join(generation.folder, suite, 'repodata/repomd.xml');
-      if (existsSync(repomd)) await tryAgain(log, () => readBackPackages('', [], { url: `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`, publicKey: options.publicKey, repomd, folder }, log));
-    }
-  } else throw new Error(`${dist} has no repository`);
-  log.say(`${job.component} ${job.version} is in no suite of ${dist} any more`);
+  await tryAgain(log, () => readBackAbsence({ name: source, version }, { url: `${apt.url}/${dist}`, dist, publicKey, folder }, log));
+}
+
+async function withdrawPackages(job: Job, dist: string, files: readonly HashedFile[], dnf: DnfRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
+  const { config, paths, publicKey } = options;
+  const repository = { folder: join(paths.dnf, config.env), suite: 'current-testing' as const, gpg: paths.gpg, signingKey: config.signingKey, publicKey };
+  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts };
+  const generations = new Generations(join(repository.folder, dist));
+  await settle(generations, job.job, publicKey, to, log);
+  const last = generations.published();
+  const own = generations.ofJob(job.job, publicKey);
+  if (last === undefined && own === undefined) return log.say(`nothing was ever published for ${dist}`);
+  let generation = own ?? last as Generation;
+  if (own !== undefined || suites.some((suite) => files.some(({ name }) => existsSync(join(generation.folder, suite, 'packages', name))))) {
+    generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJobOf(job, dist, options), repository, log);
+    await publishGeneration(generations, generation, () => undefined, to, log);
+  }
+  const folder = join(paths.work, `read-back-${job.job}-${dist}`);
+  for (const suite of suites) {
+    const repomd = join(generation.folder, suite, 'repodata/repomd.xml');
+    if (existsSync(repomd)) await tryAgain(log, () => readBackPackages('', [], { url: `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`, publicKey, repomd, folder }, log));
+  }
 }
