@@ -75,7 +75,7 @@ function stand(t: Test, name: string, dists: readonly string[] = ['bookworm']): 
   const repositories = new Map<string, TestRepository>([name, `${name}-second`].map((one) => [one, outside.forge.create(one)]));
   const vm = new SuiteVm(outside, name, dists);
   t.teardown(() => vm.end());
-  const tree = (component: string, version: string): ReturnType<typeof tinyPackage> => tinyPackage(version).map((file) => (file.path.startsWith('debian/') && file.content !== undefined ? { ...file, content: file.content.replaceAll('hello-tiny', component) } : file));
+  const tree = (component: string, version: string): ReturnType<typeof tinyPackage> => tinyPackage(version).map((file) => (file.path.startsWith('debian/') && file.content !== undefined ? { ...file, content: file.content.replaceAll(/hello-tiny(?!\.sh)/g, component) } : file));
   return { vm, release: (component, version) => (repositories.get(component) as TestRepository).release(outside.keys, [outside.alice], `v${version}`, tree(component, version)).commit };
 }
 

@@ -7,6 +7,7 @@ import type { JobQueue } from '../../agents/build/jobs/job-queue.js';
 import { reopen } from '../../agents/build/jobs/retry.js';
 import { pauseKey, schedule } from '../../agents/build/jobs/schedule.js';
 import { refuseOlderThanSuite, refuseWithdrawn, SuiteJobs } from '../../agents/build/promotion/suite-jobs.js';
+import { promoteFor, type SuiteStageOptions } from '../../agents/build/promotion/suite-stage.js';
 import { WithdrawnVersions } from '../../agents/build/promotion/withdrawn-versions.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 
@@ -134,3 +135,18 @@ for (const code of ['TOO_YOUNG', 'WITHDRAWN', 'NEWER_IN_SUITE', 'NOT_ALLOWED']) 
     t.equal(promoted.reasons.length, 1);
   });
 }
+
+void t.test('a promotion is not made for somebody who may not ask for it any more', async (t) => {
+  const place = stand(t);
+  const { add, queue, withdrawn } = place;
+  const built = add(jobOf(config, 'one', '1', 1, ['fetch', ...steps('bookworm')], { evidence, uploaded: published('bookworm'), dists: ['bookworm'], state: 'done' }));
+  const promoted = await promote(place, built);
+  const alice = { name: 'alice', fingerprint: 'A'.repeat(40), verbs: ['Upload-component' as const], components: 'all' as const, distributions: ['bookworm'], repositories: ['current'] };
+  const asked = (people: object[]): Promise<unknown> => promoteFor(promoted, config.distributions[0] as (typeof config.distributions)[number], { say: () => undefined } as never,
+    { config: { ...config, commands: { releases: [], windowSeconds: 60, distributionWords: [], people } }, queue, withdrawn } as unknown as SuiteStageOptions);
+  await t.rejects(asked([alice]), { code: 'NO_RECORD' }, 'the next question');
+  await t.rejects(asked([]), { code: 'NOT_ALLOWED' });
+  await t.rejects(asked([{ ...alice, repositories: ['security-testing'] }]), { code: 'NOT_ALLOWED' });
+  await t.rejects(asked([{ ...alice, distributions: ['trixie'] }]), { code: 'NOT_ALLOWED' });
+  await t.rejects(asked([{ ...alice, verbs: ['Retry'] }]), { code: 'NOT_ALLOWED' });
+});
