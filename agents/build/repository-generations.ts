@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
+import { Refusal } from '../shared/refusal.js';
 import type { LineSink } from './logs/logged-program.js';
 
 export interface Generation {
@@ -73,13 +74,13 @@ export class Generations {
     this.#write({ switched: next, switching: null });
   }
 
-  /** What the world sees, from which the next one is made; undefined where there was none yet. */
+  /** What the world sees, from which the next one is made; undefined where there was none yet. @throws Refusal REPOSITORY_LOST */
   published(): Generation | undefined {
     const { switched, switching } = this.#read();
     if (switching !== null) throw new Error(`nobody knows whether ${switching} is public: settle() comes first`);
     const found = this.#find(switched);
     // Made from nothing, the next one would take everything away that is published.
-    if (switched !== null && found === undefined) throw new Error(`${switched}, which is public, is not in ${this.#folder}`);
+    if (switched !== null && found === undefined) throw new Refusal('REPOSITORY_LOST', `${switched}, which is public, is not on this disk any more`);
     return found;
   }
 

@@ -165,7 +165,7 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
   if (distribution.publisher === 'engine') {
     const { upload, url } = packages === 'deb' ? config.apt as AptRepository : config.dnf as DnfRepository;
     const repository = { upload, url, sshConfig: paths.sshConfig, folder: join(paths.enginesOwn, distribution.engine) };
-    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all() }, log);
+    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all(), noteSwitch: noteSwitch(job, options) }, log);
   }
   const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig, noteSwitch: noteSwitch(job, options) };
   if (packages === 'deb' && config.apt !== undefined) {

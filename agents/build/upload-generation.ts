@@ -53,12 +53,12 @@ export function readDestination(upload: string): Destination {
 
 const askMs = 120_000;
 
-/** The release that the server's link names; undefined where there is none. @throws Refusal UPLOAD_FAILED, TIMED_OUT */
+/** The release that the server's link names; undefined where there is none. @throws Refusal UPLOAD_FAILED */
 export async function releaseOnServer({ upload, sshConfig }: Pick<UploadOptions, 'upload' | 'sshConfig'>): Promise<string | undefined> {
   const { login, port, path } = readDestination(upload);
   const argv = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port]), login, `readlink ${path} || true`];
   const untrusted = await runProgram(argv, { timeoutMs: askMs, limitBytes: 4096 }).catch((error: unknown) => {
-    if (error instanceof ProgramFailed) throw new Refusal('UPLOAD_FAILED', `upload: ask ${login} for ${path}: ${printable(error.complaint)}`);
+    if (error instanceof ProgramFailed || error instanceof Refusal) throw new Refusal('UPLOAD_FAILED', `upload: ask ${login} for ${path}: ${printable(error instanceof Refusal ? error.detail : error.complaint)}`);
     throw error;
   });
   return /^[^/\n]+\.releases\/([0-9]{6}-[0-9a-f]{12})\n$/.exec(untrusted.toString('latin1'))?.[1];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Publications, promotions and withdrawals while the configuration changes, jobs are given up and connections break: what the public repository
 // offers is what the job documents say, and what was withdrawn is gone. The engine is a small one, the rest is real.
-import { chmodSync, existsSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
@@ -127,6 +127,23 @@ void t.test('withdrawn while another distribution still builds, it is gone where
   renameSync(join(vm.root, 'hold-trixie'), join(vm.root, 'no-more'));
   t.match(await vm.over(id), { state: 'refused', reasons: [{ stage: 'sign', dist: 'trixie', code: 'WITHDRAWN' }] });
   t.strictSame(vm.offered('trixie'), []);
+});
+
+void t.test('on a disk without the repository a withdrawal does not say that it is done', needsRoot, async (t) => {
+  const { vm, release } = stand(t, 'lost');
+  release('lost', '1.0-1');
+  await vm.start();
+  t.match(await vm.over(await vm.build('lost')), { state: 'done' });
+  renameSync(join(vm.root, '/var/lib/build-infra/apt'), join(vm.root, 'elsewhere'));
+  await vm.restart();
+  t.match(await vm.over(queued(await vm.order('withdraw lost 1.0-1'))), { state: 'refused', reason: { code: 'REPOSITORY_LOST' } });
+  t.strictSame(vm.offered(), ['lost 1.0-1']);
+  await vm.kill();
+  rmSync(join(vm.root, '/var/lib/build-infra/apt'), { recursive: true });
+  renameSync(join(vm.root, 'elsewhere'), join(vm.root, '/var/lib/build-infra/apt'));
+  await vm.start();
+  t.match(await vm.over(queued(await vm.order('withdraw lost 1.0-1'))), { state: 'done' }, 'when it is back it is done');
+  t.strictSame(vm.offered(), []);
 });
 
 void t.test('what a job signed and never brought to the server does not go out with the next upload', needsRoot, async (t) => {

@@ -160,7 +160,14 @@ function madeFiles({ component, version }: Job, dist: string, queue: JobQueue): 
   return [...new Map(files.map((file) => [file.name, file])).values()];
 }
 
-/** Stage withdraw: from every suite. @throws Refusal CONFIG_CHANGED, NOT_HERE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
+/** Nothing of this distribution is on this disk: it never was, or the disk is another one. @throws Refusal REPOSITORY_LOST */
+function refuseLostRepository({ component, version }: Job, dist: string, log: LineSink, { queue }: SuiteStageOptions): void {
+  const told = queue.all().find((one) => one.component === component && one.version === version && publicUploads(one).some((upload) => upload.dist === dist));
+  if (told !== undefined) throw new Refusal('REPOSITORY_LOST', `${told.job} published it for ${dist}, and no repository is on this disk any more`);
+  log.say(`nothing was ever published for ${dist}`);
+}
+
+/** Stage withdraw: from every suite. @throws Refusal CONFIG_CHANGED, NOT_HERE, REPOSITORY_LOST, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function withdrawFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, queue } = options;
   refuseForeignRepository(distribution);
@@ -186,7 +193,7 @@ async function withdrawUpload(job: Job, dist: string, files: readonly HashedFile
   await settle(generations, job.job, publicKey, to, log);
   const last = generations.published();
   const own = generations.ofJob(job.job, publicKey);
-  if (last === undefined && own === undefined) return log.say(`nothing was ever published for ${dist}`);
+  if (last === undefined && own === undefined) return refuseLostRepository(job, dist, log, options);
   if (own !== undefined || (last !== undefined && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
     const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
     await publishGeneration(generations, generation, () => undefined, to, log);
@@ -203,7 +210,7 @@ async function withdrawPackages(job: Job, dist: string, files: readonly HashedFi
   await settle(generations, job.job, publicKey, to, log);
   const last = generations.published();
   const own = generations.ofJob(job.job, publicKey);
-  if (last === undefined && own === undefined) return log.say(`nothing was ever published for ${dist}`);
+  if (last === undefined && own === undefined) return refuseLostRepository(job, dist, log, options);
   let generation = own ?? last as Generation;
   if (own !== undefined || suites.some((suite) => files.some(({ name }) => existsSync(join(generation.folder, suite, 'packages', name))))) {
     generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJobOf(job, dist, options), repository, log);
