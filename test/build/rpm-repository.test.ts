@@ -212,6 +212,7 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   t.same([inSuite(second, 'current-testing'), inSuite(second, 'current')], [names, names]);
   t.equal(repomd(second, 'current-testing'), repomd(first, 'current-testing'));
   t.equal(await codeOf(() => make('c', 'security-testing', { kind: 'copy', from: 'current', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) })), 'NOT_IN_SUITE', 'other bytes than those');
+  t.same(inSuite(await make('o', 'current', { kind: 'remove', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) }), 'current'), names, 'what only bears the name is not taken out');
   const third = await make('d', 'current', { kind: 'remove', files });
   t.same([inSuite(third, 'current-testing'), inSuite(third, 'current')], [[], []], 'out of every suite');
   t.equal(await codeOf(() => make('e', 'security-testing', { kind: 'copy', from: 'current', files })), 'NOT_IN_SUITE');

@@ -184,16 +184,21 @@ void t.test('a connection that breaks just after the switch leaves nobody in dou
   release('doubt', '1.0-1');
   release('doubt-second', '1.0-1');
   const link = join(outside.apt.folder, 'doubt/bookworm');
-  // What ssh talks through: once the link is there, nothing comes back any more.
+  // What ssh talks through: once the link is another, nothing comes back any more.
   const door = join(vm.root, 'door.mjs');
-  writeFileSync(door, `import { existsSync } from 'node:fs';
+  writeFileSync(door, `import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+const link = () => (existsSync('${link}') ? readlinkSync('${link}') : '');
 const far = connect(Number(process.argv[2]), '127.0.0.1');
 process.stdin.pipe(far);
 far.on('data', (data) => setTimeout(() => process.stdout.write(data), 60));
-setInterval(() => existsSync('${link}') && process.exit(1), 2);
+setInterval(() => link() !== readFileSync('${vm.root}/link-before', 'utf8') && process.exit(1), 2);
 `);
-  writeFileSync(join(vm.root, '/rw/config/build-infra/ssh_config'), `${outside.apt.sshConfig()}  ProxyCommand ${process.execPath} ${door} %p\n`);
+  const breakAfterSwitch = (): void => {
+    writeFileSync(join(vm.root, 'link-before'), existsSync(link) ? readlinkSync(link) : '');
+    writeFileSync(join(vm.root, '/rw/config/build-infra/ssh_config'), `${outside.apt.sshConfig()}  ProxyCommand ${process.execPath} ${door} %p\n`);
+  };
+  breakAfterSwitch();
   await vm.start();
   const first = await vm.build('doubt');
   await until('the upload to fail', () => vm.job(first)?.waiting[0]?.code === 'UPLOAD_FAILED' && existsSync(link), 120);
@@ -205,6 +210,13 @@ setInterval(() => existsSync('${link}') && process.exit(1), 2);
   t.match(await vm.over(first), { state: 'refused', reason: { code: 'CONFIG_CHANGED' }, uploaded: [], switched: [{ dist: 'bookworm', release: before.split('/')[1] }] });
   t.match(await vm.over(await vm.build('doubt-second')), { state: 'done' });
   t.strictSame(vm.offered(), ['doubt 1.0-1', 'doubt-second 1.0-1'], 'what the world has seen does not vanish by itself');
-  t.match(await vm.over(queued(await vm.order('withdraw doubt 1.0-1'))), { state: 'done' });
+  breakAfterSwitch();
+  const withdrawal = queued(await vm.order('withdraw doubt 1.0-1'));
+  await until('its upload to fail', () => vm.job(withdrawal)?.waiting[0]?.code === 'UPLOAD_FAILED', 120);
+  t.strictSame(vm.offered(), ['doubt-second 1.0-1']);
+  await vm.kill();
+  vm.ssh(true);
+  await vm.start();
+  t.match(await vm.over(withdrawal), { state: 'done' }, 'the same job just goes on');
   t.strictSame(vm.offered(), ['doubt-second 1.0-1']);
 });

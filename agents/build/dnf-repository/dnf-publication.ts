@@ -52,14 +52,14 @@ export type DnfChange =
   | { kind: 'include'; signed: string; files: readonly HashedFile[] }
   /** packages that another suite has, with these bytes */
   | { kind: 'copy'; from: Suite; files: readonly HashedFile[] }
-  /** from every suite */
+  /** from every suite, those with these bytes */
   | { kind: 'remove'; files: readonly HashedFile[] };
 
 /** @throws Refusal BAD_ARTIFACT, NOT_IN_SUITE */
 function apply(change: DnfChange, part: string, suite: Suite, sourceDateEpoch: number): void {
   for (const file of change.files) {
     const to = join(part, suite, 'packages', file.name);
-    if (change.kind === 'remove') rmSync(to, { force: true });
+    if (change.kind === 'remove' && existsSync(to) && hashFile(join(part, suite, 'packages'), file.name).sha256 === file.sha256) rmSync(to);
     if (change.kind === 'remove' || existsSync(to)) continue;
     if (change.kind === 'copy') {
       const from = join(part, change.from, 'packages');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The stages promote and withdraw: a repository's next generation, uploaded and read back. What is promoted are the bytes that were published, not
 // what lies here under their names; how long they were in testing says the public record, not this VM's clock or notes.
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -20,7 +20,7 @@ import type { JobQueue } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
 import { Generations, type Generation } from '../repository-generations.js';
-import { writeGpgJob } from '../signed-files.js';
+import { signedFolder, writeGpgJob } from '../signed-files.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
 import { PublishedRecord } from './published-record.js';
 import { refuseOlderThanSuite, refuseWithdrawn } from './suite-jobs.js';
@@ -99,8 +99,8 @@ function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string 
 }
 
 /** The source package's name as the repository has it. */
-function sourceOf(files: readonly HashedFile[]): string {
-  const name = /^([a-z0-9][a-z0-9+.-]+)_[^_]+\.dsc$/.exec(files.find((file) => file.name.endsWith('.dsc'))?.name ?? '')?.[1];
+function sourceOf(names: readonly string[]): string {
+  const name = /^([a-z0-9][a-z0-9+.-]+)_[^_]+\.dsc$/.exec(names.find((name) => name.endsWith('.dsc')) ?? '')?.[1];
   if (name === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
   return name;
 }
@@ -110,7 +110,7 @@ async function promoteUpload(job: Job, dist: string, suite: Suite, files: readon
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite, gpg: paths.gpg, publicKey: options.publicKey };
-  const source = sourceOf(files);
+  const source = sourceOf(files.map(({ name }) => name));
   const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(repository.folder);
   await settle(generations, job.job, options.publicKey, to, log);
@@ -153,11 +153,21 @@ async function promotePackages(job: Job, dist: string, suite: Suite, files: read
   return { ...upload, files: back };
 }
 
-/** Everything of this version that a build made for a distribution, published as far as anybody knows or not: what a document does not say may be there all the same. */
-function madeFiles({ component, version }: Job, dist: string, queue: JobQueue): HashedFile[] {
+interface Made {
+  /** with the bytes that were published, or signed to be: documents of earlier releases do not say all that is public */
+  files: HashedFile[];
+  /** of everything that was built */
+  names: string[];
+}
+
+function madeFor({ component, version }: Job, dist: string, queue: JobQueue): Made {
   const builds = queue.all().filter((one) => one.kind === 'build' && one.component === component && one.version === version);
-  const files = builds.flatMap((one) => [...publicUploads(one), ...one.artifacts]).filter((one) => one.dist === dist).flatMap((one) => one.files);
-  return [...new Map(files.map((file) => [file.name, file])).values()];
+  const of = (all: readonly { dist: string; files: HashedFile[] }[]): HashedFile[] => all.filter((one) => one.dist === dist).flatMap(({ files }) => files);
+  const files = builds.flatMap((one) => {
+    const signed = signedFolder(queue.folderOf(one.job), dist);
+    return [...of(publicUploads(one)), ...(existsSync(signed) ? readdirSync(signed).map((name) => hashFile(signed, name)) : [])];
+  });
+  return { files, names: [...new Set([...files, ...builds.flatMap((one) => of(one.artifacts))].map(({ name }) => name))] };
 }
 
 /** Nothing of this distribution is on this disk: it never was, or the disk is another one. @throws Refusal REPOSITORY_LOST */
@@ -167,34 +177,37 @@ function refuseLostRepository({ component, version }: Job, dist: string, log: Li
   log.say(`nothing was ever published for ${dist}`);
 }
 
-/** Stage withdraw: from every suite. @throws Refusal CONFIG_CHANGED, NOT_HERE, REPOSITORY_LOST, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
+/** Stage withdraw: from every suite. @throws Refusal CONFIG_CHANGED, NOT_HERE, REPOSITORY_LOST, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function withdrawFor(job: Job, distribution: Distribution, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, queue } = options;
   refuseForeignRepository(distribution);
   // Its repository is not the one here: what is absent from this one may be in that one.
   if (job.env !== config.env) throw new Refusal('CONFIG_CHANGED', `it was published for the environment ${job.env}, and this is ${config.env}`);
   const dist = distribution.name;
-  const files = madeFiles(job, dist, queue);
+  const made = madeFor(job, dist, queue);
   log.say(`withdraw ${job.component} ${job.version} from every suite of ${dist}`);
-  if (files.length === 0) log.say(`nothing of it was built for ${dist}`);
-  else if (distribution.packages === 'deb' && config.apt !== undefined) await withdrawUpload(job, dist, files, config.apt, log, options);
-  else if (distribution.packages === 'rpm' && config.dnf !== undefined) await withdrawPackages(job, dist, files, config.dnf, log, options);
+  if (made.names.length === 0) log.say(`nothing of it was built for ${dist}`);
+  else if (distribution.packages === 'deb' && config.apt !== undefined) await withdrawUpload(job, dist, made, config.apt, log, options);
+  else if (distribution.packages === 'rpm' && config.dnf !== undefined) await withdrawPackages(job, dist, made, config.dnf, log, options);
   else throw new Error(`${dist} has no repository`);
   log.say(`${job.component} ${job.version} is in no suite of ${dist}`);
 }
 
-async function withdrawUpload(job: Job, dist: string, files: readonly HashedFile[], apt: AptRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
+async function withdrawUpload(job: Job, dist: string, made: Made, apt: AptRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, paths, publicKey } = options;
-  const source = sourceOf(files);
+  const source = sourceOf(made.names);
   const { version } = job;
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey };
   const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(repository.folder);
   await settle(generations, job.job, publicKey, to, log);
-  const last = generations.published();
   const own = generations.ofJob(job.job, publicKey);
-  if (last === undefined && own === undefined) return refuseLostRepository(job, dist, log, options);
-  if (own !== undefined || (last !== undefined && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
+  const last = own ?? generations.published();
+  if (last === undefined) return refuseLostRepository(job, dist, log, options);
+  // What bears the same name and version with other bytes is another's: reading back finds it, and a person has to look.
+  const pool = poolOf(join(last.folder, 'pool'));
+  const isOurs = made.files.some(({ name, sha256 }) => name.endsWith('.dsc') && pool.has(name) && hashFile(pool.get(name) as string, name).sha256 === sha256);
+  if (own !== undefined || (isOurs && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
     const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
     await publishGeneration(generations, generation, () => undefined, to, log);
   }
@@ -202,20 +215,22 @@ async function withdrawUpload(job: Job, dist: string, files: readonly HashedFile
   await tryAgain(log, () => readBackAbsence({ name: source, version }, { url: `${apt.url}/${dist}`, dist, publicKey, folder }, log));
 }
 
-async function withdrawPackages(job: Job, dist: string, files: readonly HashedFile[], dnf: DnfRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
+async function withdrawPackages(job: Job, dist: string, { files, names }: Made, dnf: DnfRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, paths, publicKey } = options;
   const repository = { folder: join(paths.dnf, config.env), suite: 'current-testing' as const, gpg: paths.gpg, signingKey: config.signingKey, publicKey };
   const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts };
   const generations = new Generations(join(repository.folder, dist));
   await settle(generations, job.job, publicKey, to, log);
-  const last = generations.published();
   const own = generations.ofJob(job.job, publicKey);
-  if (last === undefined && own === undefined) return refuseLostRepository(job, dist, log, options);
-  let generation = own ?? last as Generation;
-  if (own !== undefined || suites.some((suite) => files.some(({ name }) => existsSync(join(generation.folder, suite, 'packages', name))))) {
+  let generation = own ?? generations.published();
+  if (generation === undefined) return refuseLostRepository(job, dist, log, options);
+  const there = ({ folder }: Generation): string[] => suites.flatMap((suite) => names.filter((name) => existsSync(join(folder, suite, 'packages', name))));
+  if (own !== undefined || there(generation).length > 0) {
     generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJobOf(job, dist, options), repository, log);
     await publishGeneration(generations, generation, () => undefined, to, log);
   }
+  const others = there(generation);
+  if (others.length > 0) throw new Refusal('NOT_IN_SUITE', `${others[0]} is published with other bytes than those of ${job.component} ${job.version}: look whose it is`);
   const folder = join(paths.work, `read-back-${job.job}-${dist}`);
   for (const suite of suites) {
     const repomd = join(generation.folder, suite, 'repodata/repomd.xml');
