@@ -217,3 +217,24 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   t.same([inSuite(third, 'current-testing'), inSuite(third, 'current')], [[], []], 'out of every suite');
   t.equal(await codeOf(() => make('e', 'security-testing', { kind: 'copy', from: 'current', files })), 'NOT_IN_SUITE');
 });
+
+void t.test('after the signing key changed, the next generation has every suite signed by the new one, and one of before is not gone on with', async (t) => {
+  const vm = setUp(t);
+  await vm.sign();
+  const files = readdirSync(vm.signed).map((name) => hashFile(vm.signed, name));
+  const newKey = join(vm.folder, 'other.asc');
+  writeFileSync(newKey, other.armored);
+  const state = join(vm.folder, 'state');
+  const make = (job: string, suite: Suite, change: DnfChange, signingKey: string, publicKey: string): Promise<Generation> =>
+    makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { folder: state, gpg: vm.options.gpg, suite, signingKey, publicKey }, vm.log);
+  const include: DnfChange = { kind: 'include', signed: vm.signed, files };
+  const first = switched(state, await make('a', 'current-testing', include, signer.fingerprint, vm.publicKey));
+  const before = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, signer.fingerprint, vm.publicKey);
+  const calls = vm.gpgCalls().length;
+  const after = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, other.fingerprint, newKey);
+  t.not(after.folder, before.folder);
+  t.equal(vm.gpgCalls().length, calls + suites.length);
+  const signature = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml.asc'), 'utf8');
+  for (const suite of suites) t.not(signature(after, suite), signature(first, suite), suite);
+  t.equal(readFileSync(join(after.folder, 'key.asc'), 'utf8'), other.armored);
+});
