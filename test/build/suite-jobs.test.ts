@@ -31,7 +31,7 @@ function stand(test: Test): Stand {
 }
 
 async function promote(place: Stand, job: Job, suite: 'current' | 'security-testing' = 'current', command = 'd'): Promise<Job> {
-  const asked = { command: command.repeat(64), line: '', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T00:00:00Z', release: 'r4.3' };
+  const asked = { command: command.repeat(64), line: `Upload-component r4.3 one ${'c'.repeat(40)} ${suite} all`, signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T00:00:00Z', release: 'r4.3' };
   return place.queue.get(await place.suiteJobs.start({ ...asked, verb: 'Upload-component', job, dists: ['bookworm'], repository: suite })) as Job;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
-import type { Command, CommandVerb, DistWords } from '../../shared/formats/command.js';
+import { parseCommand, type Command, type CommandVerb, type DistWords } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
 
@@ -26,12 +26,15 @@ export function refuseWithoutRight(person: CommandRights, command: Command, comp
   if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
 }
 
-/** What an upload needs beside its signature, where it is not a command that is looked at. @throws Refusal NOT_ALLOWED */
-export function refuseUploadWithoutRight(person: CommandRights, component: string, repository: string, dists: readonly string[]): void {
-  if (!(person.verbs ?? []).includes('Upload-component')) no(`${person.name} may not say Upload-component`);
-  if (!holds(person.components, component)) no(`${person.name} may not command ${component}`);
-  if (!holds(person.repositories, repository)) no(`${person.name} may not upload to ${repository}`);
-  refuseDistsWithoutRight(person, dists);
+/**
+ * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
+ * @param line as it was signed @param dists that it is still to be made for
+ * @throws Refusal NOT_ALLOWED
+ */
+export function refuseUploadWithoutRight(person: CommandRights, line: string, dists: readonly string[]): void {
+  const { command } = parseCommand(line);
+  refuseWithoutRight(person, command, undefined);
+  if (command.verb === 'Upload-component') refuseDistsWithoutRight(person, dists);
 }
 
 /** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */

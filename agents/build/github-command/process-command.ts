@@ -191,7 +191,7 @@ export class CommandProcessor {
         return this.#options.build(command.component);
       case 'Retry':
         // Whoever takes a promotion up again makes it; whether its signer still may is asked when it is made.
-        if (job?.kind === 'promotion') refuseUploadWithoutRight(person, job.component, job.change?.suite ?? '', job.dists.filter((dist) => !isChainDone(job, dist)));
+        if (job?.kind === 'promotion') refuseUploadWithoutRight(person, job.change?.command?.line ?? '', job.dists.filter((dist) => !isChainDone(job, dist)));
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
         const built = this.#built(command.component, command.commit);

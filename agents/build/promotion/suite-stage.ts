@@ -65,11 +65,10 @@ async function refuseTooYoung(built: Job, dist: string, log: LineSink, { config,
 }
 
 /** Whoever asked for it may have lost the right since. @throws Refusal NOT_ALLOWED */
-function refuseSignerWithoutRight(job: Job, dist: string, suite: Suite, { commands }: Config): void {
-  const signer = job.change?.command?.signer;
-  const person = commands?.people.find(({ fingerprint }) => fingerprint === signer?.fingerprint);
-  if (person === undefined) throw new Refusal('NOT_ALLOWED', `the key that asked for it, ${signer?.fingerprint ?? 'unknown'}, is no longer configured`);
-  refuseUploadWithoutRight(person, job.component, suite, [dist]);
+function refuseSignerWithoutRight({ change }: Job, dist: string, { commands }: Config): void {
+  const person = commands?.people.find(({ fingerprint }) => fingerprint === change?.command?.signer.fingerprint);
+  if (person === undefined) throw new Refusal('NOT_ALLOWED', 'the key that asked for it is no longer configured');
+  refuseUploadWithoutRight(person, change?.command?.line ?? '', [dist]);
 }
 
 /** Stage promote. @throws Refusal as above, NOT_ALLOWED, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
@@ -84,7 +83,7 @@ export async function promoteFor(job: Job, distribution: Distribution, log: Line
   log.say(`${job.component} ${job.version} from current-testing to ${suite}, built by ${built.job}, commit ${built.evidence?.commit ?? 'unknown'}`);
   if (command !== undefined && command !== null) log.say(`command ${command.sha256} of ${command.signer.name} ${command.signer.fingerprint}, signed ${command.signed}: ${command.line}`);
   // Once more: the job may have waited.
-  refuseSignerWithoutRight(job, dist, suite, options.config);
+  refuseSignerWithoutRight(job, dist, options.config);
   refuseWithdrawn(withdrawn, job.component, job.version, dist);
   refuseOlderThanSuite(queue, withdrawn, job.component, job.version, dist, suite);
   if (suite === 'current') await refuseTooYoung(built, dist, log, options);
@@ -207,11 +206,13 @@ async function withdrawUpload(job: Job, dist: string, made: Made, apt: AptReposi
   // What bears the same name and version with other bytes is another's: reading back finds it, and a person has to look.
   const pool = poolOf(join(last.folder, 'pool'));
   const isOurs = made.files.some(({ name, sha256 }) => name.endsWith('.dsc') && pool.has(name) && hashFile(pool.get(name) as string, name).sha256 === sha256);
+  let generation = last;
   if (own !== undefined || (isOurs && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
-    const generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
+    generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
     await publishGeneration(generations, generation, () => undefined, to, log);
   }
   const folder = join(paths.work, `read-back-${job.job}-${dist}`);
+  log.say(`generation ${generation.release} is what the world has to see`);
   await tryAgain(log, () => readBackAbsence({ name: source, version }, { url: `${apt.url}/${dist}`, dist, publicKey, folder }, log));
 }
 
