@@ -225,15 +225,15 @@ void t.test('after the signing key changed, the next generation has every suite 
   const newKey = join(vm.folder, 'other.asc');
   writeFileSync(newKey, other.armored);
   const state = join(vm.folder, 'state');
+  const gpg = join(vm.folder, 'any-key');
+  writeFileSync(gpg, `#!/bin/sh\nexec gpg --homedir '${keys.home}' --batch --yes --pinentry-mode loopback --passphrase '' "$@"\n`, { mode: 0o755 });
   const make = (job: string, suite: Suite, change: DnfChange, signingKey: string, publicKey: string): Promise<Generation> =>
-    makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { folder: state, gpg: vm.options.gpg, suite, signingKey, publicKey }, vm.log);
+    makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { folder: state, gpg, suite, signingKey, publicKey }, vm.log);
   const include: DnfChange = { kind: 'include', signed: vm.signed, files };
   const first = switched(state, await make('a', 'current-testing', include, signer.fingerprint, vm.publicKey));
   const before = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, signer.fingerprint, vm.publicKey);
-  const calls = vm.gpgCalls().length;
   const after = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, other.fingerprint, newKey);
   t.not(after.folder, before.folder);
-  t.equal(vm.gpgCalls().length, calls + suites.length);
   const signature = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml.asc'), 'utf8');
   for (const suite of suites) t.not(signature(after, suite), signature(first, suite), suite);
   t.equal(readFileSync(join(after.folder, 'key.asc'), 'utf8'), other.armored);
