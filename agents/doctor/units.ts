@@ -68,13 +68,18 @@ export async function checkUnits(machine: Machine, facts: VmFacts, report: Repor
 
 /** The agent reads its configuration at its start: one that is older than the configuration works with another. Seen by /proc, for want of a promise of systemd's. */
 export function checkNotStale(machine: Machine, facts: VmFacts, report: Report): void {
-  const config = look(machine, `/rw/config/build-infra/${facts.role}.json`);
+  checkProgramNotStale(machine, `${facts.role}-agent.mjs`, `${facts.role}.json`, report, 'agent');
+  checkProgramNotStale(machine, 'build-infra-notifier.mjs', 'notify.json', report, 'notifier');
+}
+
+function checkProgramNotStale(machine: Machine, program: string, configuration: string, report: Report, who: string): void {
+  const config = look(machine, `/rw/config/build-infra/${configuration}`);
   if (config === undefined) return;
   for (const pid of list(machine, '/proc').filter((name) => /^[0-9]+$/.test(name))) {
     const command = (readText(machine, `/proc/${pid}/cmdline`) ?? '').split('\0');
-    if (!command[0]?.endsWith('node') || !command.includes(`/usr/lib/build-infra/${facts.role}-agent.mjs`) || command.includes('engine')) continue;
+    if (!command[0]?.endsWith('node') || !command.includes(`/usr/lib/build-infra/${program}`) || command.includes('engine')) continue;
     const started = look(machine, `/proc/${pid}/stat`) === undefined ? undefined : startOf(machine, pid);
-    if (started !== undefined) report.check(config.mtimeMs <= started + 2000, 'OLD_CONFIGURATION', `the agent runs since ${new Date(started).toISOString().slice(0, 19)}Z with an older configuration`, restartHere(machine));
+    if (started !== undefined) report.check(config.mtimeMs <= started + 2000, 'OLD_CONFIGURATION', `the ${who} runs since ${new Date(started).toISOString().slice(0, 19)}Z with an older configuration`, restartHere(machine));
   }
 }
 

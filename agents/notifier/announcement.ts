@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Says one notification. Every step may be repeated: a kill between any two of them, and the same document once more, changes nothing.
-//   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues that its commits close
+//   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues that its commits close     6. issues of versions that it replaced
 import { Refusal } from '../shared/refusal.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Reporter } from '../shared/socket-service.js';
+import { ClosedIssues } from './closed-issues.js';
 import type { NotifyConfig } from './config.js';
-import type { Comment, Issue } from './github/answers.js';
+import type { Issue } from './github/answers.js';
 import type { GitHub } from './github/client.js';
-import { GitHubTrouble } from './github/trouble.js';
-import { announcedAs, labelChange } from './labels.js';
+import { isStillStable, labelChange } from './labels.js';
 import { bodyLimit, markerOf } from './markdown.js';
-import { sameAccount, statusIssue } from './status-issue.js';
+import { OwnComments } from './own-comments.js';
+import { distributionsMarker } from './places.js';
+import { statusIssue } from './status-issue.js';
 import { subjectOf, type Subject } from './subject.js';
-import { once, type SubjectState, type SubjectStates } from './subject-state.js';
-import { fill, messageNames, type Templates } from './templates.js';
-import { referencesOf, valuesOf, type Reference } from './texts.js';
+import type { SubjectState, SubjectStates } from './subject-state.js';
+import { Superseded } from './superseded.js';
+import { fill, type Templates } from './templates.js';
+import { valuesOf, type Reference } from './texts.js';
 
 export interface AnnouncementOptions {
   github: GitHub;
@@ -27,15 +30,15 @@ export interface AnnouncementOptions {
   isDone(key: string): boolean;
 }
 
-const commentPagesLimit = 30;
-
 class Announcement {
   readonly #subject: Subject;
   readonly #state: SubjectState;
+  readonly #comments: OwnComments;
 
   constructor(readonly notification: Notification, readonly options: AnnouncementOptions) {
     this.#subject = subjectOf(notification, options.config);
     this.#state = options.states.read(this.#subject.id, this.#subject.title);
+    this.#comments = new OwnComments({ github: options.github, config: options.config, state: this.#state, now: options.now, save: () => this.#save() });
   }
 
   async say(): Promise<void> {
@@ -47,7 +50,8 @@ class Announcement {
     await this.#comment('status', { repository: options.config.repository, number: issue.number }, this.#reportText());
     await this.#syncLabels(issue);
     await this.#syncCommands(issue);
-    if (notification.event === 'uploaded') for (const reference of referencesOf(notification, options.config)) await this.#tellReference(reference);
+    if (notification.event === 'uploaded' || notification.event === 'withdrawn') await new ClosedIssues(notification, this.#subject, { ...options, comments: this.#comments }).tell();
+    if (notification.event === 'uploaded' || notification.event === 'failed') await this.#closeSuperseded();
   }
 
   #save(): void {
@@ -65,7 +69,15 @@ class Announcement {
       labels.known = [...new Set([...labels.known, ...add, ...remove])];
       labels.wanted = [...new Set([...labels.wanted.filter((label) => !remove.includes(label)), ...add])];
     }
+    if (event === 'withdrawn' && kind === 'component' && !isStillStable(labels.wanted, this.#subject.release)) {
+      labels.wanted = labels.wanted.filter((label) => label !== this.#stable);
+      labels.known = [...new Set([...labels.known, this.#stable])];
+    }
     this.#save();
+  }
+
+  get #stable(): string {
+    return `${this.#subject.release}-stable`;
   }
 
   #reportText(): string | undefined {
@@ -86,7 +98,8 @@ class Announcement {
     const [begin, end] = this.#fences();
     const values = valuesOf(this.notification, this.#subject, this.options.config);
     const template = values.COMMANDS === '' ? undefined : this.options.templates.find(['message-status-commands']);
-    return `${begin}\n${template === undefined ? '' : fill(template, values)}\n${end}`;
+    const lines = [begin, distributionsMarker(this.notification.kind === 'component' ? this.#subject.all.map((dist) => dist.label) : []), template === undefined ? '' : fill(template, values), end];
+    return lines.filter((line, index) => line !== '' || index === 2).join('\n');
   }
 
   #fences(): [string, string] {
@@ -98,7 +111,10 @@ class Announcement {
     const { wanted, known } = this.#state.labels;
     const missing = wanted.filter((label) => !issue.labels.includes(label));
     if (missing.length > 0) await github.addLabels(config.repository, issue.number, missing);
-    for (const label of issue.labels.filter((one) => known.includes(one) && !wanted.includes(one))) await github.removeLabel(config.repository, issue.number, label);
+    const over = issue.labels.filter((one) => known.includes(one) && !wanted.includes(one));
+    // Another environment's distributions may be stable still.
+    const kept = isStillStable(issue.labels.filter((one) => !over.includes(one)), this.#subject.release) ? over.filter((one) => one !== this.#stable) : over;
+    for (const label of kept) await github.removeLabel(config.repository, issue.number, label);
   }
 
   /** What people wrote into the body stays; ours is replaced whole. */
@@ -116,52 +132,16 @@ class Announcement {
   }
 
   async #comment(what: string, target: Reference, text: string | undefined): Promise<void> {
-    if (text === undefined) return;
-    const { github, now } = this.options;
-    const marker = markerOf(this.notification.key);
-    await once<Comment>(this.#state, `${this.notification.key} ${what}`, {
-      now: now(), save: () => this.#save(),
-      find: () => this.#findComment(target, marker),
-      make: () => github.createComment(target.repository, target.number, `${text.slice(0, bodyLimit)}\n\n${marker}`),
-    });
+    if (text !== undefined) await this.#comments.say(`${this.notification.key} ${what}`, this.notification.key, target, text);
   }
 
-  /** All of them: whose clock is right, theirs or ours, must not decide. */
-  async #findComment(target: Reference, marker: string): Promise<Comment | undefined> {
-    const { github, config } = this.options;
-    for (let page = 1; page <= commentPagesLimit; page++) {
-      const { found, more } = await github.comments(target.repository, target.number, page);
-      const ours = found.find((comment) => sameAccount(comment.author, config.account) && comment.body.includes(marker));
-      if (ours !== undefined || !more) return ours;
-    }
-    return undefined;
-  }
-
-  /** A courtesy to whoever follows that issue: where we are not let in, that is said in our journal and the rest goes on. */
-  async #tellReference(reference: Reference): Promise<void> {
-    const { github, templates, config, report } = this.options;
-    const where = `${reference.repository}#${reference.number}`;
-    const announced = announcedAs(this.notification.repository ?? '');
-    if (announced === undefined) return;
-    const courteously = async (step: () => Promise<void>): Promise<boolean> => {
-      try {
-        await step();
-        return true;
-      } catch (error) {
-        if (!(error instanceof GitHubTrouble) || error.kind !== 'no') throw error;
-        report(`${this.#subject.title}: nothing said on ${where}: ${error.message}`);
-        return false;
-      }
-    };
-    for (const dist of this.#subject.dists) {
-      const template = this.notification.kind === 'component' ? templates.find(messageNames(announced, dist.packageSet, dist.label.slice(dist.packageSet.length + 1), dist.family)) : undefined;
-      const text = template === undefined ? undefined : fill(template, valuesOf(this.notification, { ...this.#subject, dists: [dist] }, config));
-      if (!await courteously(() => this.#comment(`${where} ${dist.prefix}`, reference, text))) return;
-      const { add, remove } = labelChange('uploaded', this.notification.kind, dist.prefix, this.#subject.release, this.notification.repository);
-      if (add.length > 0 && !await courteously(() => github.addLabels(reference.repository, reference.number, add))) return;
-      // Building and failed stand on status issues only.
-      for (const label of remove.filter((one) => /-(?:cur-test|sec-test|testing)$/.test(one))) await courteously(() => github.removeLabel(reference.repository, reference.number, label));
-    }
+  async #closeSuperseded(): Promise<void> {
+    const { notification, options } = this;
+    if (notification.kind === 'iso') return;
+    const template = options.templates.find(['message-status-superseded']);
+    const textOf = (newer: { version: string; issue: number }): string | undefined =>
+      template === undefined ? undefined : fill(template, { ...valuesOf(notification, this.#subject, options.config), NEWER: `\`${newer.version}\` (#${newer.issue})` });
+    await new Superseded(notification, this.#subject, { ...options, state: this.#state, comments: this.#comments, save: () => this.#save(), textOf }).close();
   }
 }
 

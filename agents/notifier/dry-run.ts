@@ -26,7 +26,7 @@ export function dryRun(account: string, report: Reporter): GitHub {
       if (issue !== undefined) issue.body = body;
       would(`change the text of ${repository}#${number}`, body);
     },
-    closeAsDuplicate: async (repository, number) => would(`close ${repository}#${number}`),
+    closeAsNotPlanned: async (repository, number) => would(`close ${repository}#${number}`),
     comments: async () => ({ found: [], more: false }),
     createComment: async (repository, number, body) => {
       would(`comment on ${repository}#${number}`, body);

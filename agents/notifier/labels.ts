@@ -17,9 +17,16 @@ export function labelChange(event: NotificationEvent, kind: SubjectKind, prefix:
     case 'building': return { add: own('building'), remove: own('failed') };
     case 'built': return { add: [], remove: own('failed', 'building') };
     case 'failed': return { add: own('failed'), remove: own('building') };
-    case 'upload-failed': return { add: [], remove: [] };
+    // What lies where it lay before has the labels that it had.
+    case 'upload-failed': case 'refused': case 'withdraw-failed': return { add: [], remove: [] };
+    case 'withdrawn': return { add: [], remove: kind === 'component' ? own('cur-test', 'sec-test', 'stable') : own('testing', 'stable') };
     case 'uploaded': return uploaded(kind, own, release, repository ?? '');
   }
+}
+
+/** `<rel>-stable` says that something of it is stable: true as long as a distribution says so, of whichever environment. */
+export function isStillStable(labels: readonly string[], release: string): boolean {
+  return labels.some((label) => label.startsWith(`${release}-`) && label.endsWith('-stable') && label.length > `${release}-stable`.length);
 }
 
 function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], release: string, repository: string): LabelChange {

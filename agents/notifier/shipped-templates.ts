@@ -38,6 +38,18 @@ You may name fewer distributions, or \`all\`.
 @REASON@
 @EXCERPT@
 `,
+  'message-build-refused': `Package \`@PACKAGE_NAME@\` for @PACKAGE_SET@ @DIST@ was refused for \`@REPOSITORY@\` and stays where it was (@BUILD_LOG@).
+
+@REASON@
+`,
+  'message-build-withdrawn': 'Package `@PACKAGE_NAME@` for @PACKAGE_SET@ @DIST@ was withdrawn from @REPOSITORIES@ (@BUILD_LOG@). Who has it installed keeps it until a higher version comes.\n',
+  'message-build-withdraw-failed': `Package \`@PACKAGE_NAME@\` for @PACKAGE_SET@ @DIST@ could not be withdrawn: it is still where it was (@BUILD_LOG@).
+
+@REASON@
+@EXCERPT@
+`,
+  'message-status-superseded': 'Superseded by @NEWER@, which is now in every distribution and repository that this issue speaks of.\n',
+  'message-withdrawn': 'The component `@COMPONENT@` (package `@PACKAGE_NAME@`) was withdrawn from @REPOSITORIES@ of @PACKAGE_SET@ @DIST@, Qubes OS @RELEASE_NAME@. A higher version will follow.\n',
   'message-current-testing-host': commentOnUpload('', '\nTo test it in dom0: `sudo qubes-dom0-update --enablerepo=qubes-dom0-current-testing`\n'),
   'message-current-testing-vm': commentOnUpload('', '\nTo test it in a template, enable the testing repository there and update.\n'),
   'message-current-testing-vm-fedora': commentOnUpload('', '\nTo test it in a template: `sudo dnf update --enablerepo=qubes-vm-*-current-testing`\n'),

@@ -22,7 +22,7 @@ const pagesLimit = 10;
 
 export const sameAccount = (login: string, account: string): boolean => login.toLowerCase() === account.toLowerCase();
 
-function isOurs(issue: Issue, subject: Subject, config: NotifyConfig): boolean {
+export function isOurs(issue: Issue, subject: Pick<Subject, 'id'>, config: NotifyConfig): boolean {
   return !issue.isPullRequest && sameAccount(issue.author, config.account) && issue.body.includes(markerOf(`status ${subject.id}`));
 }
 
@@ -46,7 +46,7 @@ async function leaveIfSecond(issue: Issue, subject: Subject, state: SubjectState
   const first = oldest((await github.issues(config.repository, 1)).found.filter((one) => isOurs(one, subject, config)));
   if (first === undefined || first.number >= issue.number) return issue;
   options.report(`${subject.title}: #${issue.number} is a second one beside #${first.number} and is closed`);
-  await github.closeAsDuplicate(config.repository, issue.number);
+  await github.closeAsNotPlanned(config.repository, issue.number);
   state.issue = first.number;
   options.save();
   return first;

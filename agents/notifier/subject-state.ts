@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere, removeDurably, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
+import { Refusal } from '../shared/refusal.js';
 import { GitHubTrouble } from './github/trouble.js';
 
 export interface SubjectState {
@@ -32,6 +33,8 @@ const check = checkWith<SubjectState>({
   },
 });
 
+const emptyState = (title: string): SubjectState => ({ format: 'build-infra/notifier-subject@1', title, issue: null, alone: false, said: [], begun: {}, labels: { wanted: [], known: [] } });
+
 export class SubjectStates {
   readonly #folder: string;
 
@@ -43,7 +46,25 @@ export class SubjectStates {
   read(id: string, title: string): SubjectState {
     const bytes = readIfThere(join(this.#folder, `${id}.json`));
     if (bytes !== undefined) return readDocument(bytes, 8 * 1024 * 1024, check);
-    return { format: 'build-infra/notifier-subject@1', title, issue: null, alone: false, said: [], begun: {}, labels: { wanted: [], known: [] } };
+    return emptyState(title);
+  }
+
+  /** Of another subject than the one that is spoken of: what is damaged there is nothing known. */
+  labelsOf(id: string): SubjectState['labels'] {
+    return this.#readIfWhole(id).labels;
+  }
+
+  all(): SubjectState[] {
+    return readdirSync(this.#folder).filter((name) => name.endsWith('.json')).map((name) => this.#readIfWhole(name.slice(0, -'.json'.length)));
+  }
+
+  #readIfWhole(id: string): SubjectState {
+    try {
+      return this.read(id, '');
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return emptyState('');
+    }
   }
 
   write(id: string, state: SubjectState): void {

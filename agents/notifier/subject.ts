@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What one notification is about, in the words of labels, titles and commands.
 import { createHash } from 'node:crypto';
+import { matches, versionPattern } from '../shared/formats/names.js';
 import type { Notification, PackageSet } from '../shared/formats/notification.js';
 import { Refusal } from '../shared/refusal.js';
 import type { NotifyConfig } from './config.js';
@@ -34,8 +35,7 @@ function distOf(dist: string, release: string, notification: Notification, confi
 }
 
 /** Titles are upstream's: people and tools search for them. */
-function titleOf(notification: Notification, release: string): string {
-  const { kind, component, version } = notification;
+function titleOf({ kind, component, version }: Pick<Notification, 'kind' | 'component' | 'version'>, release: string): string {
   switch (kind) {
     case 'component': return `${component} ${version} (${release})`;
     case 'template': return `qubes-template-${component} ${version} (${release})`;
@@ -43,13 +43,22 @@ function titleOf(notification: Notification, release: string): string {
   }
 }
 
+/** Of the issue of another version of the same; undefined: it is of something else. */
+export function versionOfTitle(title: string, notification: Notification, release: string): string | undefined {
+  const version = / (\S+) \(\S+\)$/.exec(title)?.[1];
+  return matches(versionPattern, version) && titleOf({ ...notification, version }, release) === title ? version : undefined;
+}
+
+/** The same in every VM that speaks of it. */
+export const subjectId = (repository: string, title: string): string => createHash('sha256').update(JSON.stringify([repository.toLowerCase(), title])).digest('hex').slice(0, 32);
+
 /** @throws Refusal UNKNOWN_DISTRIBUTION */
 export function subjectOf(notification: Notification, config: NotifyConfig): Subject {
   const release = notification.release ?? config.release;
   const all = notification.dists.map((dist) => distOf(dist, release, notification, config));
   const dists = notification.dist === null ? all : [distOf(notification.dist, release, notification, config)];
   const title = titleOf(notification, release);
-  return { id: createHash('sha256').update(JSON.stringify([config.repository.toLowerCase(), title])).digest('hex').slice(0, 32), title, release, dists, all };
+  return { id: subjectId(config.repository, title), title, release, dists, all };
 }
 
 /** Which documents must be told in order: known before anything of the configuration is looked up. */

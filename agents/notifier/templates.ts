@@ -9,7 +9,7 @@ import { shippedTemplates } from './shipped-templates.js';
 export const placeholders = [
   'COMPONENT', 'PACKAGE_NAME', 'PACKAGE_SET', 'DIST', 'REPOSITORY', 'RELEASE_NAME', 'GIT_LOG', 'GIT_LOG_URL', 'VERSION', 'MIN_AGE_DAYS', 'COMMIT_SHA', 'GIT_URL', 'ISSUES', 'TEMPLATE_NAME', 'ISO_VERSION',
   // Ours: what has to be built of several facts to be whole, or is a stranger's.
-  'SOURCE', 'COMMANDS', 'BUILD_LOG', 'REASON', 'EXCERPT',
+  'SOURCE', 'COMMANDS', 'BUILD_LOG', 'REASON', 'EXCERPT', 'REPOSITORIES', 'NEWER',
 ] as const;
 export type Placeholder = (typeof placeholders)[number];
 export type Values = Record<Placeholder, string>;
@@ -55,7 +55,7 @@ export class Templates {
 }
 
 /** For a comment on an issue that a commit closes: the distribution's, its family's, then the package set's. */
-export function messageNames(announced: 'current-testing' | 'stable', packageSet: string, dist: string, family: string): string[] {
+export function messageNames(announced: 'current-testing' | 'stable' | 'withdrawn', packageSet: string, dist: string, family: string): string[] {
   const plain = `message-${announced}-${packageSet}`;
   return [`${plain}-${dist}`, `${plain}-${family}`, plain, `message-${announced}`];
 }

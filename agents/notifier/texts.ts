@@ -5,6 +5,7 @@ import { issueReferencePattern, type Notification } from '../shared/formats/noti
 import { matches } from '../shared/formats/names.js';
 import type { NotifyConfig } from './config.js';
 import { codeSpan, fenced } from './markdown.js';
+import { refusalWords } from './refusal-words.js';
 import { uploadCommands } from './signed-commands.js';
 import type { Subject } from './subject.js';
 import type { Values } from './templates.js';
@@ -57,7 +58,7 @@ function logOf(notification: Notification): Notification['logs'][number] | undef
   const { dist, logs, event } = notification;
   const stages = event === 'uploaded' || event === 'upload-failed' ? ['publish', 'upload', 'sign', 'build', 'fetch'] : ['build', 'sign', 'fetch'];
   // What failed is what wrote last.
-  if (event === 'failed') return logs.findLast((log) => dist === null || log.dist === dist || log.dist === null);
+  if (['failed', 'refused', 'withdrawn', 'withdraw-failed'].includes(event)) return logs.findLast((log) => dist === null || log.dist === dist || log.dist === null);
   for (const stage of stages) {
     const log = logs.findLast((one) => one.stage === stage && (one.dist === dist || one.dist === null || dist === null));
     if (log !== undefined) return log;
@@ -81,8 +82,14 @@ function gitLog(notification: Notification, page: string | undefined): string {
   return [...shown, ...(more > 0 ? [`- and ${more} more`] : [])].join('\n') || '- none known';
 }
 
+/** Of a refusal its own words alone: a detail is for the people of this VM. */
+function reasonOf({ event, reason }: Notification): string {
+  if (reason === null) return '';
+  return event === 'refused' ? `Reason: ${refusalWords(reason.code)}` : `Reason: \`${reason.code}\` ${codeSpan(reason.detail, 500)}`;
+}
+
 function excerptOf(notification: Notification): string {
-  if (notification.excerpt === null || notification.excerpt.trim() === '') return '';
+  if (notification.event === 'refused' || notification.excerpt === null || notification.excerpt.trim() === '') return '';
   const tail = notification.excerpt.split('\n').slice(-excerptLines - 1).join('\n');
   return `<details><summary>Last lines of the log</summary>\n\n${fenced(tail, excerptCharacters)}\n\n</details>`;
 }
@@ -112,7 +119,9 @@ export function valuesOf(notification: Notification, subject: Subject, config: N
     SOURCE: source,
     COMMANDS: commands.map(({ command }) => `- \`${command}\``).join('\n'),
     BUILD_LOG: buildLog(notification, config),
-    REASON: notification.reason === null ? '' : `Reason: \`${notification.reason.code}\` ${codeSpan(notification.reason.detail, 500)}`,
+    REASON: reasonOf(notification),
     EXCERPT: excerptOf(notification),
+    REPOSITORIES: (notification.repositories ?? []).map((one) => `\`${one}\``).join(', ') || 'every repository',
+    NEWER: '',
   };
 }

@@ -34,7 +34,12 @@ function lastWord(untrusted: Buffer, words: RegExp): string | undefined {
   return words.test(line) ? line : undefined;
 }
 
-/** One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. */
+const kinds = ['push', 'comment'] as const;
+
+/**
+ * One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. Pushes and comments have queues of their
+ * own: what anybody may write under an issue does not make a tag wait.
+ */
 class VmQueue {
   #timer: NodeJS.Timeout | undefined;
   #busy = false;
@@ -42,7 +47,7 @@ class VmQueue {
   #stopped = false;
   #turn = 0;
 
-  constructor(readonly vm: string, readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>) {}
+  constructor(readonly vm: string, readonly kind: typeof kinds[number], readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>) {}
 
   /** Something new waits. A pause that is on goes on. */
   wake(): void {
@@ -58,7 +63,7 @@ class VmQueue {
 
   async #run(): Promise<void> {
     for (;;) {
-      const waiting = this.spool.waitingFor(this.vm);
+      const waiting = this.spool.waitingFor(this.vm).filter((pending) => pending[this.kind] !== undefined);
       if (this.#stopped || waiting.length === 0) {
         this.#busy = false;
         return;
@@ -130,9 +135,12 @@ export class DeliveryWorker {
   /** Call after each accepted delivery, and once at the start. */
   wake(): void {
     for (const vm of this.#spool.vms()) {
-      let queue = this.#queues.get(vm);
-      if (queue === undefined) this.#queues.set(vm, queue = new VmQueue(vm, this.#spool, this.#calls, this.#options));
-      queue.wake();
+      for (const kind of kinds) {
+        const name = `${kind} ${vm}`;
+        let queue = this.#queues.get(name);
+        if (queue === undefined) this.#queues.set(name, queue = new VmQueue(vm, kind, this.#spool, this.#calls, this.#options));
+        queue.wake();
+      }
     }
   }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // P5: webhooks start nothing by themselves: a build needs a signed version tag. The attacker is the hosting site, or whoever reaches nginx.
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { giveCommand, readBuildStatus } from '../../agents/local/job/build-watch.js';
 import { githubCommentPayload, githubPushPayload, sendWebhook } from '../../agents/local/job/webhook.js';
 import { fullNameOf, statusRepository } from '../../agents/local/farm/local-pillar.js';
 import { gitFolder } from '../../agents/local/outside/forge.js';
 import { must } from '../../agents/local/outside/machine.js';
+import { until } from '../support/until.js';
 import { standFarm } from './standing-farm.js';
 
 await t.test('what a hostile hosting site can make the farm do', async (t) => {
@@ -16,6 +16,8 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
   const payload = (tag: string): object => githubPushPayload({ fullName: fullNameOf('hello'), tag, tagObject: 'a'.repeat(40), commit: 'b'.repeat(40), pusher: { name: 'mallory', email: 'm@x.example' } });
   const post = (body: object, key = secret, delivery: string = randomUUID()): ReturnType<typeof sendWebhook> => sendWebhook(farm.settings.ports.webhook, key, body, delivery);
   const repository = `${gitFolder}/hello.git`;
+  /** Every build VM has answered everything that was accepted. */
+  const delivered = (): Promise<true> => until('all to be delivered', async () => (await must(net, ['ls', '/var/lib/build-infra/webhooks/pending'])) === '');
   const onForge = (script: string): Promise<string> => must(farm.machine('forge'), ['sh', '-c', `set -eu; cd ${repository}; ${script}`]);
   const jobs = (): string[] => {
     const status = readBuildStatus(build);
@@ -28,7 +30,7 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
 
   await t.test('a true webhook for a tag that does not exist makes no job', async (t) => {
     t.match(await post(payload('v1.0')), { status: 202, body: /accepted/ });
-    await sleep(3000);
+    await delivered();
     t.strictSame(jobs(), []);
   });
 
@@ -47,7 +49,7 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
   await t.test('an annotated tag that nobody signed ends as a refused job, and nothing is built', async (t) => {
     await onForge('git update-ref -d refs/tags/v2.0; git -c user.name=m -c user.email=m@x tag -a -m x v3.0 $(git -c user.name=m -c user.email=m@x commit-tree -m x $(git hash-object -t tree -w /dev/null))');
     t.match(await giveCommand(build, 'trigger hello'), /^queued hello-3\.0-/);
-    for (let tries = 0; tries < 200 && readBuildStatus(build)?.recent.length !== 1; tries++) await sleep(100);
+    await until('its end', () => readBuildStatus(build)?.recent.length === 1);
     t.match(readBuildStatus(build)?.recent[0], { state: 'refused', reason: { code: 'NOT_SIGNED' }, uploaded: [] });
   });
 
@@ -58,7 +60,7 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
     return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as { line: string; state: string; job: string | null; code: string | null });
   };
   const known = async (count: number): Promise<Awaited<ReturnType<typeof commands>>> => {
-    for (let tries = 0; tries < 100 && (await commands()).filter(({ state }) => state !== 'taken').length < count; tries++) await sleep(100);
+    await until(`${count} commands`, async () => (await commands()).filter(({ state }) => state !== 'taken').length >= count);
     return commands();
   };
 
@@ -70,7 +72,7 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
     t.match(await comment(`${good}\n${good}`), { status: 202, body: /ignored NOT_ONE_BLOCK/ });
     t.match(await comment(good.replace('Build-component', 'Upload-component')), { status: 202, body: /accepted/ }, 'only a hint');
     t.match(await comment(await sign('Build-component r4.3 hello', '/tmp/mallory')), { status: 202, body: /accepted/ }, 'only a hint');
-    await sleep(3000);
+    await delivered();
     t.strictSame(await commands(), []);
     t.equal(jobs().length, 1);
   });
@@ -83,10 +85,10 @@ await t.test('what a hostile hosting site can make the farm do', async (t) => {
     const retry = await sign(`Retry ${job}`);
     t.match(await comment(retry), { status: 202, body: /accepted/ });
     t.match((await known(2)).find(({ line }) => line.startsWith('Retry')), { state: 'accepted', job });
-    for (let tries = 0; tries < 200 && readBuildStatus(build)?.recent.length !== 1; tries++) await sleep(100);
+    await until('its end', () => readBuildStatus(build)?.recent.length === 1);
     const logs = readBuildStatus(build)?.recent[0]?.logs.length;
     for (const again of [retry, good, `Once more:\n\n${retry}`]) t.match(await comment(again), { status: 202, body: /accepted/ });
-    await sleep(3000);
+    await delivered();
     t.equal((await commands()).length, 2);
     t.equal(readBuildStatus(build)?.recent[0]?.logs.length, logs, 'it was not tried again');
     t.match(await comment(await sign(`Upload-component r4.3 hello ${'0'.repeat(40)} current all`)), { status: 202, body: /accepted/ });

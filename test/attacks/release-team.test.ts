@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
-import { localCommand } from './local-command.js';
+import { localCommand } from '../support/local-command.js';
 
 const { folder, local } = localCommand(t, 'team-');
 const state = new LocalState(folder);
@@ -40,6 +40,7 @@ await t.test('from a signed tag to current by one signed comment, and what nobod
   t.match(after, new RegExp(`labels: +.*r4\\.3-${word}-stable`));
   t.notMatch(after, new RegExp(`r4\\.3-${word}-cur-test`));
   t.match(after, /build-bot: .*uploaded/i);
+  t.match(after, /build-bot: Package .* was refused for `current` and stays where it was .*Reason: `TOO_YOUNG`/);
   t.match(after, /[1-9]\d* links to logs in the comments lead to published logs/);
   t.match(step(out, 'Install it as a visitor'), new RegExp(`installed hello=\\S+ from ${own}-current: `));
 

@@ -7,7 +7,7 @@ import t from 'tap';
 import { raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { publishIntent } from '../../agents/local/job/gate.js';
-import { localCommand } from './local-command.js';
+import { localCommand } from '../support/local-command.js';
 import { dist } from './standing-farm.js';
 
 const { folder, local } = localCommand(t, 'two-');

@@ -4,7 +4,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { Rig, sleep, textOf, until } from './rig.js';
+import { until } from '../support/until.js';
+import { Rig, sleep, textOf } from './rig.js';
 
 /** Only root may mount; where a container forbids it too there is nothing to test with. */
 function smallDisk(megabytes: number): string | undefined {

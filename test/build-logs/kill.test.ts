@@ -2,7 +2,8 @@
 import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { Rig, sleep, textOf, until, type Caller, type RigOptions } from './rig.js';
+import { until } from '../support/until.js';
+import { Rig, sleep, textOf, type Caller, type RigOptions } from './rig.js';
 
 // Agents are started dozens of times here: on a busy machine a matter of minutes, where tap alone would wait half of one.
 
@@ -48,7 +49,7 @@ class Resumer {
   }
 
   async #feed(call: Caller): Promise<void> {
-    await until('it is opened', () => call.ended || call.lines.some((line) => line.startsWith('opened ')), 5000);
+    await until('it is opened', () => call.ended || call.lines.some((line) => line.startsWith('opened ')));
     const opened = call.lines.find((line) => line.startsWith('opened '))?.split(' ');
     if (opened === undefined) return;
     this.path = opened[1] as string;
@@ -58,7 +59,7 @@ class Resumer {
       await sleep(15);
     }
     if (!call.ended) call.socket.end();
-    await until('the end', () => call.ended, 15_000);
+    await until('the end', () => call.ended);
   }
 }
 
@@ -76,7 +77,7 @@ void t.test('killed again and again while logs stream and intents come: no ackno
   const commits = (): number => Number(rig.git(rig.remote('mirror'), 'rev-list', '--count', '--all'));
   for (let round = 0; round < 5; round++) {
     const before = commits();
-    await until('there is one more commit', () => commits() > before, 60_000);
+    await until('there is one more commit', () => commits() > before);
     await sleep(250 + round * 90);
     await rig.kill();
     await rig.start();

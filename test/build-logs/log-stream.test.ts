@@ -4,7 +4,8 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { silentLimit } from '../../agents/build-logs/build-log-service.js';
-import { Rig, sha256, sleep, textOf, until, type RigOptions } from './rig.js';
+import { until } from '../support/until.js';
+import { Rig, sha256, sleep, textOf, type RigOptions } from './rig.js';
 
 const shared = await (await Rig.make()).start();
 t.teardown(() => shared.stop());

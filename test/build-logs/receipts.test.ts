@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
+import { until } from '../support/until.js';
 import type { FakeKeysVm } from './fake-keys-vm.js';
-import { Rig, sleep, until, type RigOptions } from './rig.js';
+import { Rig, sleep, type RigOptions } from './rig.js';
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<{ rig: Rig; keysVm: FakeKeysVm }> {
   const rig = await Rig.make(options);

@@ -4,8 +4,9 @@ import { chmodSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import t from 'tap';
 import { gpgSigner } from '../../agents/build-logs/signer.js';
+import { until } from '../support/until.js';
 import { makeRepository } from './many-logs.js';
-import { Rig, textOf, until, type RigOptions } from './rig.js';
+import { Rig, textOf, type RigOptions } from './rig.js';
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
   const rig = await Rig.make(options);

@@ -7,7 +7,8 @@ import { startAgent } from '../../agents/build-logs/agent.js';
 import { checkConfig } from '../../agents/build-logs/config.js';
 import { GitRepository } from '../../agents/build-logs/git-repository.js';
 import { readDocument } from '../../agents/shared/json-document.js';
-import { Rig, textOf, until } from './rig.js';
+import { until } from '../support/until.js';
+import { Rig, textOf } from './rig.js';
 
 /** The agent in this process: a setting that no configuration has can only be given to it here. */
 async function startWith(rig: Rig, packEvery: number): Promise<{ close(): Promise<void> }> {

@@ -12,6 +12,7 @@ import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentFormat, type Intent, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { writeDirectClient } from '../support/direct-client.js';
+import { until } from '../support/until.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 
 const compiled = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -39,14 +40,6 @@ export function sha256(bytes: string | Uint8Array): string {
 
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
-  const end = Date.now() + timeoutMs;
-  while (!await condition()) {
-    if (Date.now() > end) throw new Error(`did not happen in time: ${what}`);
-    await sleep(20);
-  }
 }
 
 /** A caller's connection to BuildLog, after policy: who calls is in the descriptor. */

@@ -7,7 +7,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { writeDirectClient } from '../support/direct-client.js';
-import { Rig, until } from './rig.js';
+import { until } from '../support/until.js';
+import { Rig } from './rig.js';
 
 const compiled = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 

@@ -11,7 +11,7 @@ import { isOver, type Job } from '../../agents/build/jobs/job-document.js';
 import { LogSender } from '../../agents/build/logs/log-sender.js';
 import { Worker } from '../../agents/build/jobs/worker.js';
 import { writeDirectClient } from '../support/direct-client.js';
-import { until } from './build-vm.js';
+import { until } from '../support/until.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 import { TestReceiver } from './log-receiver.js';
 

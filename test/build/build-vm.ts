@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Job } from '../../agents/build/jobs/job-document.js';
 import { writeDirectClient } from '../support/direct-client.js';
+import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
 
@@ -27,15 +28,6 @@ export function freePort(): Promise<number> {
 }
 
 /** Waits for `ask` to give something. */
-export async function until<T>(what: string, ask: () => T | undefined | false, seconds = 60): Promise<T> {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
-    const answer = ask();
-    if (answer !== undefined && answer !== false) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`${what}: not within ${seconds} s`);
-}
-
 /** sshd and a web server over one folder. */
 export class AptServer {
   readonly folder = mkdtempSync(join(tmpdir(), 'bi-www-'));
@@ -66,7 +58,7 @@ export class AptServer {
     });
     await new Promise<void>((resolve) => this.#http?.listen(0, '127.0.0.1', () => resolve()));
     this.httpPort = (this.#http.address() as AddressInfo).port;
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 2400; i++) {
       const up = await new Promise<boolean>((resolve) => {
         const socket = createConnection(this.sshPort, '127.0.0.1', () => resolve(socket.destroy() !== undefined)).on('error', () => resolve(false));
       });

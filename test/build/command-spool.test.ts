@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { watchCommands } from '../../agents/build/jobs/command-spool.js';
-import { until } from './build-vm.js';
+import { until } from '../support/until.js';
 
 function place(test: Test): { spool: string; handled: string[]; start(): void; drop(name: string, text: string): void; answer(name: string): Promise<string> } {
   const spool = mkdtempSync(join(tmpdir(), 'bi-spool-'));
@@ -26,7 +26,7 @@ function place(test: Test): { spool: string; handled: string[]; start(): void; d
       writeFileSync(join(spool, `.${name}`), text);
       renameSync(join(spool, `.${name}`), join(spool, `${name}.cmd`));
     },
-    answer: (name) => until(name, () => existsSync(join(spool, 'answers', `${name}.answer`)) && readFileSync(join(spool, 'answers', `${name}.answer`), 'utf8'), 10),
+    answer: (name) => until(name, () => existsSync(join(spool, 'answers', `${name}.answer`)) && readFileSync(join(spool, 'answers', `${name}.answer`), 'utf8')),
   };
 }
 

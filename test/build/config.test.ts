@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -74,7 +74,7 @@ void t.test('no configuration stops the agent', async (t) => {
   t.throws(() => readConfig(join(folder, 'none.json')), { code: 'NO_CONFIG' });
 });
 
-void t.test('an engine is a program that only its owner may write', async (t) => {
+void t.test('an engine is a program of the agent\'s account that nobody else may write', async (t) => {
   const [template, own] = ['template', 'own'].map((name) => join(folder, name)) as [string, string];
   for (const place of [template, own]) mkdirSync(place);
   const put = (place: string, name: string, mode: number): void => {
@@ -87,9 +87,12 @@ void t.test('an engine is a program that only its owner may write', async (t) =>
   put(own, 'open', 0o757);
   put(own, 'shared', 0o775);
   put(own, 'text', 0o644);
+  put(own, 'other', 0o755);
+  if (process.getuid?.() === 0) chownSync(join(own, 'other'), 1, 1);
+  else rmSync(join(own, 'other'));
   mkdirSync(join(own, 'folder'));
   const find = (name: string): string => engineProgram([template, own], name);
   t.equal(find('debian'), join(template, 'debian'), 'the template comes first');
   t.equal(find('mine'), join(own, 'mine'));
-  for (const name of ['open', 'shared', 'text', 'folder', 'none']) t.throws(() => find(name), { code: 'NO_ENGINE' }, name);
+  for (const name of ['open', 'shared', 'text', 'other', 'folder', 'none']) t.throws(() => find(name), { code: 'NO_ENGINE' }, name);
 });

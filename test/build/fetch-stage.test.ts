@@ -123,9 +123,9 @@ void t.test('a signed tag of a tree or of another tag is refused', async (t) => 
 void t.test('a forge that is not there is said to be so', async (t) => {
   const s = situation(t);
   s.component.url = 'git://127.0.0.1:1/nothing.git';
-  t.equal(await listRemoteTags(s.component.url, { sshConfig: '/dev/null', timeoutMs: 5000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
+  t.equal(await listRemoteTags(s.component.url, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
 });
 
 void t.test('a forge by a protocol that is not allowed is not asked', async (t) => {
-  t.equal(await listRemoteTags(`file://${forge.folder}/hello0.git`, { sshConfig: '/dev/null', timeoutMs: 5000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
+  t.equal(await listRemoteTags(`file://${forge.folder}/hello0.git`, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
 });

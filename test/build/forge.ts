@@ -92,7 +92,7 @@ export class Forge {
       });
     });
     this.#daemon = spawn('git', ['daemon', '--listen=127.0.0.1', `--port=${this.port}`, '--reuseaddr', '--export-all', `--base-path=${this.folder}`, this.folder], { stdio: 'ignore', detached: true, env: gitEnv });
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 2400; i++) {
       const up = await new Promise<boolean>((resolve) => {
         const socket = createConnection(this.port, '127.0.0.1', () => resolve(socket.destroy() !== undefined)).on('error', () => resolve(false));
       });

@@ -3,7 +3,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 
 const outside = await makeOutside();

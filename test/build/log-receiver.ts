@@ -18,6 +18,8 @@ export class TestReceiver {
   refuse: string | undefined;
   /** publishes a log that ended; returns the commit */
   publish: (log: ReceivedLog) => string = () => 'a'.repeat(40);
+  /** as which path a log that ended is published */
+  publishedAs: (log: ReceivedLog) => string = (log) => log.path;
   /** no `synced` while true */
   silent = false;
   readonly #server: Server;
@@ -90,7 +92,7 @@ export class TestReceiver {
     socket.on('end', () => {
       if (log === undefined || !logEndPattern.test(log.lines.at(-1) ?? '')) return void socket.end();
       log.ended = true;
-      socket.end(`${log.path}\npublished ${this.publish(log)} sha256:${'b'.repeat(64)}\n`);
+      socket.end(`${this.publishedAs(log)}\npublished ${this.publish(log)} sha256:${'b'.repeat(64)}\n`);
     });
   }
 }

@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BuildVm, chrootCache, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, chrootCache, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage, tinyRules } from './forge.js';
 
 // A first run makes the chroot, on a busy machine in minutes.

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage, writeKeys } from './forge.js';
 import { publishRecord } from './logs-record.js';
 
@@ -21,7 +22,7 @@ const people = [{
 let signedBefore = 0;
 /** Each a second later than the last: the same words signed in the same second are the same command. */
 async function clearsign(line: string): Promise<string> {
-  await until('the next second', () => Math.floor(Date.now() / 1000) > signedBefore, 5);
+  await until('the next second', () => Math.floor(Date.now() / 1000) > signedBefore);
   signedBefore = Math.floor(Date.now() / 1000);
   return outside.keys.gpg(['--clearsign', '--local-user', outside.alice.fingerprint], `${line}\n`).toString();
 }

@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
+import { until } from '../support/until.js';
 import { BuilderVm, releaseComponent, type Kind } from './builder-vm.js';
-import { endOutside, makeOutside, until } from './build-vm.js';
+import { endOutside, makeOutside } from './build-vm.js';
 import type { TestRepository } from './forge.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };

@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage, tinyRules } from './forge.js';
 
 // A first run makes the chroot, on a busy machine in minutes.

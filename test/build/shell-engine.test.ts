@@ -7,7 +7,8 @@ import t from 'tap';
 import { buildFor } from '../../agents/build/engines/build-stage.js';
 import { callEngine } from '../../agents/build/engines/engine-call.js';
 import type { Job } from '../../agents/build/jobs/job-document.js';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 import { codeOf, Lines, makePlace } from './rpm-packages.js';
 

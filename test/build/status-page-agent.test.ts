@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { FarmStatus } from '../../agents/build/status-page/farm-status.js';
-import { BuildVm, endOutside, makeOutside, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 
 const outside = await makeOutside();

@@ -11,7 +11,8 @@ import { PageGenerations } from '../../agents/build/status-page/page-generations
 import { uploadPage } from '../../agents/build/status-page/page-upload.js';
 import { StatusPage, type StatusPageOptions } from '../../agents/build/status-page/status-page.js';
 import { Refusal } from '../../agents/shared/refusal.js';
-import { AptServer, until } from './build-vm.js';
+import { until } from '../support/until.js';
+import { AptServer } from './build-vm.js';
 import { ago, farm, job, manyStates } from './farm-states.js';
 
 interface Rig { page: StatusPage; folder: string; state: FarmState; reports: string[]; releases: () => string[]; current: () => string; shown: () => string; again: () => StatusPage }
@@ -194,7 +195,7 @@ void t.test('the page is on the web root after each change, with at most five of
     if (i > 0) other(state, `${5000 + i}-1`);
     page.changed();
     await until('the page on disk', () => shown() !== '' && (i === 0 || shown().includes(`${5000 + i}-1`)));
-    for (let tries = 0; (await online('status.json')) !== shown() && tries < 500; tries++) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until('the page online', async () => (await online('status.json')) === shown());
     t.equal(await online('status.json'), shown(), `page ${i}`);
   }
   t.match(await online('components/queued/index.html'), '5006-1');

@@ -5,7 +5,8 @@ import { chmodSync, existsSync, readFileSync, readlinkSync, renameSync, rmSync, 
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
-import { BuildVm, endOutside, makeOutside, until, type Outside } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside, type Outside } from './build-vm.js';
 import { tinyPackage, type TestRepository } from './forge.js';
 import { plainEngine } from './plain-engine.js';
 

@@ -6,7 +6,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
-import { BuildVm, endOutside, makeOutside, until, type Outside } from './build-vm.js';
+import { until } from '../support/until.js';
+import { BuildVm, endOutside, makeOutside, type Outside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
 import { plainEngine } from './plain-engine.js';
 

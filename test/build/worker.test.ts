@@ -7,7 +7,7 @@ import { isOver, type Job, type Step } from '../../agents/build/jobs/job-documen
 import type { JobQueue } from '../../agents/build/jobs/job-queue.js';
 import { Worker, type StageLog, type WorkerOptions } from '../../agents/build/jobs/worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
-import { until } from './build-vm.js';
+import { until } from '../support/until.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 
 interface Stage { worker: Worker; queue: JobQueue; ran: string[]; cleaned: string[]; lines: Map<string, string[]>; over(job: Job): Promise<Job> }
@@ -53,11 +53,24 @@ void t.test('a build that hangs for one distribution keeps nothing else from bei
   const [one, two] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];
   for (const job of [one, two]) queue.add(job);
   worker.start();
-  await until('what does not hang', () => ran.includes('one 1 publish trixie') && ran.includes('two 1 publish trixie'), 10);
+  await until('what does not hang', () => ran.includes('one 1 publish trixie') && ran.includes('two 1 publish trixie'));
   t.match(one, { state: 'running', running: [{ stage: 'build', dist: 'bookworm' }] });
   t.notOk(ran.includes('two 1 build bookworm'), 'one build at a time in a distribution');
   release();
   for (const job of [one, two]) t.match(await over(job), { state: 'done', reasons: [], reason: null, running: [], waiting: [] });
+});
+
+void t.test('a job has the path under which its log was published, of a step that failed too', async (t) => {
+  const { worker, queue, over } = stageFor(t, failing('build bookworm', 'BUILD_FAILED'), {
+    openLog: async (_job, step) => {
+      const path = `${step.stage} ${step.dist ?? ''}`;
+      return { path, say: () => undefined, tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined), abandon: () => undefined, end: async () => ({ path: `${path}.xz`, commit: 'b'.repeat(40) }) };
+    },
+  });
+  const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.strictSame((await over(job)).logs, [{ stage: 'fetch', dist: null, path: 'fetch .xz', commit: 'b'.repeat(40) }, { stage: 'build', dist: 'bookworm', path: 'build bookworm.xz', commit: 'b'.repeat(40) }]);
 });
 
 void t.test('builds at the same time are no more than there are cores', async (t) => {
@@ -142,13 +155,13 @@ void t.test('a chain that failed can be taken up while another one still runs, u
   queue.add(job);
   t.throws(() => worker.retry(job.job), { code: 'NOT_OVER' });
   worker.start();
-  await until('the failure', () => job.reasons.length === 1, 10);
+  await until('the failure', () => job.reasons.length === 1);
   broken = false;
   queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
   t.throws(() => worker.retry(job.job), { code: 'ROLLBACK' });
   queue.highest = () => undefined;
   worker.retry(job.job);
-  await until('the other chain', () => ran.includes('one 1 publish trixie'), 10);
+  await until('the other chain', () => ran.includes('one 1 publish trixie'));
   t.equal(ran.filter((name) => name === 'one 1 fetch').length, 1, 'the source that is there is used');
   release();
   t.match(await over(job), { state: 'done' });
@@ -164,7 +177,7 @@ void t.test('what is the world\'s fault makes one chain wait, and is told of it'
   const job = jobOf(config, 'one', '1', 1);
   queue.add(job);
   worker.start();
-  await until('the wait', () => job.waiting.length === 1 && job.finished.some((step) => step.stage === 'publish'), 10);
+  await until('the wait', () => job.waiting.length === 1 && job.finished.some((step) => step.stage === 'publish'));
   t.match(job.waiting, [{ dist: 'bookworm', code: 'UPLOAD_FAILED' }]);
   broken = false;
   t.match(await over(job), { state: 'done', waiting: [] });
@@ -183,7 +196,7 @@ void t.test('a step that cannot write its document does not stop the others, and
   };
   worker.start();
   t.match(await over(next), { state: 'done' });
-  t.match(await until('it to wait or end', () => (full.waiting.length > 0 || isOver(full)) && full, 10), { finished: [] });
+  t.match(await until('it to wait or end', () => (full.waiting.length > 0 || isOver(full)) && full), { finished: [] });
   broken = false;
   worker.wake();
   await over(full);

@@ -35,7 +35,7 @@ for (const role of ['keys', 'build-logs', 'sys-net', 'build'] as const) {
     provision({ pillar: await checkPillar(examplePillar()), vm: vmNames[role], root, enabled: options });
     provision({ pillar: await pillarWith(role, makeKeys(root, role), () => undefined), vm: vmNames[role], root, enabled: options });
     const features = [role, ...(role === 'sys-net' ? options : [])].map((name) => `build-infra-${name}`);
-    const boot = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...features], { encoding: 'utf8', timeout: 100_000 });
+    const boot = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...features], { encoding: 'utf8', timeout: 600_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';
     t.match(found, new RegExp(`^well: (?:note: PASSWORDLESS_ROOT .*\\n)?${vmNames[role]} \\(${role}\\): nothing is missing, [0-9]+ checks\\nexit 0\\n`), `${found}${boot.stdout}${boot.stderr}`);
     t.match(found, new RegExp(`\\nstopped: UNIT_NOT_ACTIVE build-infra-${role}\\.service is inactive .*\\n.*exit 1\\n`), found);

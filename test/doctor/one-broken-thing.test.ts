@@ -38,6 +38,12 @@ const other = 'A'.repeat(40);
 const key = (role: Role): string => healthy.get(role)?.fingerprint ?? '';
 const entry = (seq: number, event: string, result: string, commit = 'null', time = '2026-11-21T00:00:00.000Z'): string =>
   `{"format":"build-infra/journal-entry@1","seq":${seq},"prev":"${'0'.repeat(64)}","time":"${time}","event":"${event}","source":"build-debian","sha256":null,"key":null,"mode":null,"commit":${commit},"intent":null,"result":"${result}"}\n`;
+/** A program of ours that runs since 2001. */
+const runningSince2001 = (program: string) => (root: string): void => {
+  write(root, '/proc/stat', 'btime 1000000000\n');
+  write(root, '/proc/77/stat', `77 (node) S ${'0 '.repeat(18)}5 0\n`);
+  write(root, '/proc/77/cmdline', `/usr/bin/node\0/usr/lib/build-infra/${program}\0`);
+};
 
 const cases: Broken[] = [
   { role: 'keys', name: 'the feature is not on', spoil: remove('/run/qubes-service/build-infra-keys'), code: 'NO_ROLE', says: /in dom0: qvm-features keys-debian service\.build-infra-keys 1/ },
@@ -55,6 +61,8 @@ const cases: Broken[] = [
   { role: 'keys', name: 'an argument of the service is taken by another program', spoil: (root) => write(root, '/etc/qubes-rpc/qubes.Gpg+x', '', 'root', 0o755), code: 'SERVICE_SHADOWED', says: /\/etc\/qubes-rpc\/qubes\.Gpg\+x/ },
   { role: 'keys', name: 'a service of /run stands before ours', spoil: (root) => write(root, '/run/qubes-rpc/qubes.Gpg', '', 'root', 0o755), code: 'SERVICE_SHADOWED', says: /\/run\/qubes-rpc\/qubes\.Gpg/ },
   { role: 'keys', name: 'options of /run stand before ours', spoil: (root) => write(root, '/run/qubes/rpc-config/qubesbuilder.LogReceived', ''), code: 'SERVICE_SHADOWED', says: /rpc-config\/qubesbuilder\.LogReceived/ },
+  { role: 'keys', name: 'the agent is older than its configuration', spoil: runningSince2001('keys-agent.mjs'), code: 'OLD_CONFIGURATION', says: /the agent runs since 2001-09-09T01:46:40Z/ },
+  { role: 'build', name: 'the notifier is older than its configuration', spoil: both((root) => write(root, `${settings}/notify.json`, '{}'), runningSince2001('build-infra-notifier.mjs')), code: 'OLD_CONFIGURATION', says: /the notifier runs since 2001-09-09T01:46:40Z/ },
   { role: 'keys', name: 'the private volume is not mounted', spoil: edit('/proc/self/mountinfo', / \/ \/rw /, ' / /mnt '), code: 'NO_PRIVATE_VOLUME', says: /\/rw is not mounted/ },
   { role: 'keys', name: 'the state folder is not bound', spoil: edit('/proc/self/mountinfo', /31 22.*\n/, ''), code: 'STATE_NOT_KEPT', says: /\/var\/lib\/build-infra/ },
   { role: 'keys', name: 'the state folder is another disk', spoil: edit('/proc/self/mountinfo', '31 22 202:16', '31 22 202:32'), code: 'STATE_NOT_KEPT', says: /private volume/ },

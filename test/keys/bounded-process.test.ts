@@ -4,15 +4,15 @@ import { execFileSync } from 'node:child_process';
 import t from 'tap';
 import { runProcess, Turnstile } from '../../agents/keys/bounded-process.js';
 
-const run = (program: string, args: string[], input: Uint8Array = new Uint8Array()): ReturnType<typeof runProcess> =>
-  runProcess({ program, args, gpgHome: '/nonexistent', input, limitBytes: 1000, timeoutMs: 500 });
+const run = (program: string, args: string[], input: Uint8Array = new Uint8Array(), timeoutMs = 60_000): ReturnType<typeof runProcess> =>
+  runProcess({ program, args, gpgHome: '/nonexistent', input, limitBytes: 1000, timeoutMs });
 
 await t.test('output, status stream and exit status come back', async (t) => {
   t.match(await run('/bin/sh', ['-c', 'cat; echo err >&2; echo said >&3; exit 7'], Buffer.from('in')), { status: 7, stdout: Buffer.from('in'), stderr: 'err\n', statusText: 'said\n' });
 });
 
 await t.test('a program that hangs, floods, is killed or is not there has no status', async (t) => {
-  t.equal((await run('/bin/sleep', ['60'])).status, -1);
+  t.equal((await run('/bin/sleep', ['600'], undefined, 500)).status, -1);
   t.equal((await run('/bin/sh', ['-c', 'exec yes'])).status, -1);
   t.equal((await run('/bin/sh', ['-c', 'exec yes >&3'])).status, -1);
   t.equal((await run('/bin/sh', ['-c', 'kill -9 $$'])).status, -1);
@@ -27,7 +27,7 @@ await t.test('it gets a clean environment and no descriptor of ours', async (t) 
   process.env['KEYS_TEST_SECRET'] = 'x';
   // The shell names its descriptors itself: while it makes a pipeline it has others for a moment. One is of the reading of the folder.
   const script = 'env -0 | cut -z -d= -f1 | sort -z | tr "\\0" " "; for fd in /proc/$$/fd/?; do if [ -e "$fd" ]; then printf "%s " "${fd##*/}"; fi; done';
-  const end = await runProcess({ program: '/bin/sh', args: ['-c', script], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 5000 });
+  const end = await runProcess({ program: '/bin/sh', args: ['-c', script], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 60_000 });
   // tap's own recorder adds variables of its name to every child of a test.
   const said = end.stdout.toString().split(' ').filter((word) => !/^(_?TAP|NODE_OPTIONS)/.test(word)).join(' ');
   t.equal(said, 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ', said);
@@ -37,7 +37,7 @@ await t.test('without descriptors left it is a failure, not a fault', async (t) 
   const module = new URL('../../agents/keys/bounded-process.js', import.meta.url).href;
   const script = `import { openSync } from 'node:fs'; import { runProcess } from ${JSON.stringify(module)};
     try { for (;;) openSync('/dev/null'); } catch {}
-    console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 1000 })).status);`;
+    console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 60_000 })).status);`;
   const said = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' }, stdio: ['ignore', 'pipe', 'pipe'] });
   t.equal(said, '-1\n');
 });

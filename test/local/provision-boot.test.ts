@@ -60,7 +60,7 @@ for (const vm of vmsOf(example())) {
     provision({ pillar: example(), vm: vm.name, root });
     const pillar = await withKeys(root, vm.role, vm.agentUser, example());
     provision({ pillar, vm: vm.name, root });
-    const done = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...vm.features.map((feature) => feature.replace('service.', ''))], { encoding: 'utf8', timeout: 100_000 });
+    const done = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...vm.features.map((feature) => feature.replace('service.', ''))], { encoding: 'utf8', timeout: 600_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';
     const sockets = vm.services.map((service) => `/run/build-infra/${service}.sock root:qubes 660`);
     if (vm.role === 'sys-net') sockets.push('/run/build-infra/webhook.http.sock user:user 600');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // make-keys: secrets come to be inside the VM that uses them, once.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type Test } from 'tap';
@@ -33,6 +33,18 @@ await test('a keys VM makes one signing key, and says the same the second time',
   t.match(first, { status: 0, stdout: /^signing-key [0-9A-F]{40}\n$/ });
   t.equal(run('keys').stdout, first.stdout);
   t.equal(modeOf(join(home, '.gnupg')), 0o700);
+});
+
+await test('a key that gpg cannot list for the moment is not replaced by another', async (t) => {
+  const { home, env, run } = vm(t);
+  const first = run('keys');
+  const conf = join(home, '.gnupg/gpg.conf');
+  spawnSync('gpgconf', ['--kill', 'all'], { env });
+  writeFileSync(conf, 'agent-program /bin/false\n');
+  Object.assign(env, { GPG_TRIES: '2' });
+  t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: .*agent/ });
+  rmSync(conf);
+  t.equal(run('keys').stdout, first.stdout);
 });
 
 await test('what export prints goes into the pillar as it is', async (t) => {

@@ -20,11 +20,12 @@ fs.fdatasyncSync = dies(fs.fdatasyncSync);
 syncBuiltinESMExports();
 
 const { Notifier } = await import('../../agents/notifier/notifier.js');
+const { proxyOf } = await import('../../agents/notifier/github/exchange.js');
 let time = Date.parse(start);
 const clock = { now: () => new Date(time), sleep: async (ms: number) => void (time += ms) };
 const notifier = await Notifier.open({
   config: JSON.parse(config) as never, outbox: join(folder, 'outbox'), state: join(folder, 'state'), clock, token: () => process.env['TEST_TOKEN'] ?? '', report: (line) => process.stdout.write(`${line}\n`),
-  limits: { timeoutMs: 5000, answerBytes: 1024 * 1024 },
+  limits: { timeoutMs: Number(process.env['TEST_TIMEOUT'] ?? 5000), answerBytes: 1024 * 1024, proxy: proxyOf(process.env) },
 });
 process.stdout.write('open\n');
 for (let pause = await notifier.deliveries.work(); pause !== undefined; pause = await notifier.deliveries.work()) time += pause;

@@ -5,7 +5,8 @@ import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import type { ClosingCommit } from '../../agents/shared/formats/notification.js';
+import type { ClosingCommit, Notification } from '../../agents/shared/formats/notification.js';
+import type { StoredIssue } from '../../agents/local/outside/github-server/store.js';
 import { account, bodies, notification, place, token, type Place } from './notifying.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -66,6 +67,47 @@ void t.test('killed at each request, when GitHub has done the work and not answe
     let seen = 0;
     let child: ChildProcess | undefined;
     const { place, check } = await told(t, { onWorked: () => void (++seen === n && child?.kill('SIGKILL')) });
+    const first = await run(place, [], (started) => child = started);
+    if (!first.killed) break;
+    kills += 1;
+    t.match((await run(place)).said, /all said/);
+    check(`request ${n}`);
+  }
+  t.ok(kills > 8, `${kills} kills`);
+});
+
+const one: Partial<Notification> = { dists: ['bookworm'], event: 'uploaded' };
+/** An older version's issue, which the upload that waits supersedes. */
+async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check(why: string): void }> {
+  const made = await place(t, {}, server);
+  made.put(notification(one));
+  await run(made);
+  made.put(notification({ ...one, version: '1.10-1' }));
+  const [older] = made.status.issues as [StoredIssue];
+  return { place: made, check: (why) => t.strictSame([older.state, older.comments.length, made.status.issues[1]?.state, made.aside()], ['closed', 2, 'open', []], why) };
+}
+
+for (const when of ['before', 'after']) {
+  t.test(`killed ${when} each file that it makes durable while it closes what is superseded`, async (t) => {
+    let kills = 0;
+    for (let n = 1; n < 200; n++) {
+      const { place, check } = await replaced(t);
+      const first = await run(place, [when, String(n)]);
+      if (!first.killed) break;
+      kills += 1;
+      t.match((await run(place)).said, /all said/, `after kill ${n}`);
+      check(`${when} file ${n}`);
+    }
+    t.ok(kills > 8, `${kills} kills`);
+  });
+}
+
+void t.test('killed at each request while it closes what is superseded, when GitHub has done the work and not answered', async (t) => {
+  let kills = 0;
+  for (let n = 1; n < 200; n++) {
+    let seen = 0;
+    let child: ChildProcess | undefined;
+    const { place, check } = await replaced(t, { onWorked: () => void (child !== undefined && ++seen === n && child.kill('SIGKILL')) });
     const first = await run(place, [], (started) => child = started);
     if (!first.killed) break;
     kills += 1;

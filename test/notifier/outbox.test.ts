@@ -89,7 +89,64 @@ void t.test('what fails in fetching is told of the whole job, what fails in publ
 void t.test('a promotion is an upload and nothing else', (t) => {
   const uploaded = [{ dist: 'bookworm', suite: 'bookworm-current' }];
   t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [], finished: [], uploaded }), new Set()).map(({ event, repository }) => [event, repository]), [['uploaded', 'current']]);
-  t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [{ stage: 'publish', dist: 'bookworm', code: 'TOO_YOUNG', detail: 'x' }] }), new Set()).map(({ event }) => event), ['upload-failed']);
+  t.end();
+});
+
+const promotion = (code: string, change: Partial<NotifiedJob> = {}): NotifiedJob => job({
+  kind: 'promotion', change: { suite: 'current' }, dists: ['bookworm'], running: [], reasons: [{ stage: 'promote', dist: 'bookworm', code, detail: 'on ssh://git@forge.example/x' }], logs: [log('promote', 'bookworm')], state: 'refused', ended: '2026-11-22T05:00:00.000Z', ...change,
+});
+
+for (const code of ['TOO_YOUNG', 'NEWER_IN_SUITE', 'WITHDRAWN', 'NOT_BUILT', 'NOT_IN_SUITE', 'RECORD_UNREACHABLE']) {
+  t.test(`a promotion that ends with ${code} was refused, and did not fail`, (t) => {
+    t.match(earnedBy(promotion(code), new Set()), [{ event: 'refused', dist: 'bookworm', repository: 'current', reason: { code } }]);
+    t.end();
+  });
+}
+
+for (const code of ['UPLOAD_FAILED', 'READ_BACK_FAILED', 'SIGN_FAILED', 'FAULT']) {
+  t.test(`a promotion that ends with ${code} failed, and was not refused`, (t) => {
+    t.match(earnedBy(promotion(code), new Set()), [{ event: 'upload-failed', repository: 'current' }]);
+    t.end();
+  });
+}
+
+void t.test('a refusal that was told as a failure before an upgrade is not told again', (t) => {
+  const { folder, outbox, documents } = place(t);
+  writeFileSync(join(folder, `told/${promotion('TOO_YOUNG').job}.json`), '["upload-failed bookworm promote 1"]');
+  outbox().consider([promotion('TOO_YOUNG')]);
+  t.strictSame(documents(), []);
+  t.end();
+});
+
+void t.test('a document of a refusal holds no lines of a log', (t) => {
+  const { folder, documents } = place(t);
+  new Outbox({ outbox: join(folder, 'outbox'), told: join(folder, 'told'), report: () => undefined, excerptOf: () => 'lines of a log' }).consider([promotion('TOO_YOUNG'), promotion('UPLOAD_FAILED', { job: 'another' })]);
+  t.strictSame(documents().map(({ event, excerpt }) => [event, excerpt]), [['refused', null], ['upload-failed', 'lines of a log']]);
+  t.end();
+});
+
+void t.test('a withdrawal says what left which suite, once', (t) => {
+  const { outbox, documents } = place(t);
+  const built = job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm'), dists: ['bookworm'], uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }], state: 'done', ended: '2026-11-22T05:00:00.000Z' });
+  const promoted = job({ ...built, job: 'promotion-hello-1', kind: 'promotion', finished: [], uploaded: [{ dist: 'bookworm', suite: 'bookworm-current' }] });
+  const other = job({ ...promoted, job: 'promotion-hello-2', version: '1.1-1', uploaded: [{ dist: 'bookworm', suite: 'bookworm-security-testing' }] });
+  const withdrawal = job({ job: 'withdrawal-hello-1', kind: 'withdrawal', change: { suite: null }, dists: ['bookworm'], running: [], reasons: [], finished: [] });
+  const done = { ...withdrawal, finished: [{ stage: 'withdraw', dist: 'bookworm' }], logs: [log('withdraw', 'bookworm')], state: 'done', ended: '2026-11-22T06:00:00.000Z' };
+  for (const moment of [withdrawal, done, done]) outbox().consider([built, promoted, other, moment]);
+  const told = documents().filter((document) => document.job === withdrawal.job);
+  t.strictSame(told.map(({ event, dist, repository, repositories }) => [event, dist, repository, repositories]), [['withdrawn', 'bookworm', null, ['current-testing', 'current']]]);
+  t.end();
+});
+
+void t.test('where nothing was published a withdrawal takes nothing away, and says nothing', (t) => {
+  const withdrawal = job({ kind: 'withdrawal', change: { suite: null }, dists: ['bookworm'], running: [], reasons: [], finished: [{ stage: 'withdraw', dist: 'bookworm' }], state: 'done' });
+  t.strictSame(earnedBy(withdrawal, new Set(), [withdrawal]), []);
+  t.end();
+});
+
+void t.test('a withdrawal that fails says so, and not that a build failed', (t) => {
+  const reasons = [{ stage: 'withdraw', dist: 'bookworm', code: 'UPLOAD_FAILED', detail: 'x' }];
+  t.match(earnedBy(job({ kind: 'withdrawal', dists: ['bookworm'], running: [], reasons, logs: [log('withdraw', 'bookworm')] }), new Set()), [{ event: 'withdraw-failed', dist: 'bookworm', reason: { code: 'UPLOAD_FAILED' } }]);
   t.end();
 });
 

@@ -61,7 +61,7 @@ for (const [name, complaint] of Object.entries(complaints)) {
     copyFileSync(join(top, 'dist', `${name}.mjs`), join(alone, `${name}.mjs`));
     const args = name === 'gpg-client' ? ['--version'] : ['build-infra-doctor', 'build-infra-command', 'build-infra', 'local'].includes(name) ? ['--help'] : [];
     const said = await new Promise<string>((resolve) => {
-      execFile(process.execPath, [join(alone, `${name}.mjs`), ...args], { cwd: alone, env: { PATH: '/usr/bin:/bin', HOME: alone, BUILD_INFRA_ROOT: join(alone, 'root') }, timeout: 20_000 }, (_error, stdout, stderr) => resolve(stdout + stderr));
+      execFile(process.execPath, [join(alone, `${name}.mjs`), ...args], { cwd: alone, env: { PATH: '/usr/bin:/bin', HOME: alone, BUILD_INFRA_ROOT: join(alone, 'root') }, timeout: 120_000 }, (_error, stdout, stderr) => resolve(stdout + stderr));
     });
     t.match(said, complaint);
     t.notMatch(said, /ERR_MODULE_NOT_FOUND|Cannot find module|at ModuleJob|node:internal/);

@@ -9,7 +9,8 @@ import tap from 'tap';
 import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
 import { serveSockets, socketPath } from '../../agents/shared/socket-service.js';
 import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
-import { baseConfig, until } from './agent.js';
+import { until } from '../support/until.js';
+import { baseConfig } from './agent.js';
 
 interface Rig {
   call(argument: string): Socket;

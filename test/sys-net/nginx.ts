@@ -29,7 +29,7 @@ export async function startNginx(root: string): Promise<{ port: number; child: C
   const child = spawn('/usr/sbin/nginx', ['-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  for (let i = 0; i < 250; i++) {
+  for (let i = 0; i < 6000; i++) {
     if (await post({ port }, Buffer.alloc(0), {}, '/').then(() => true, () => false)) return { port, child, log: () => text };
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

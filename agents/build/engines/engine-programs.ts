@@ -16,6 +16,7 @@ export function engineProgram(folders: readonly string[], name: string): string 
     if (about === undefined) continue;
     if (!about.isFile()) throw new Refusal('NO_ENGINE', `${path} is no program`);
     // Who may write it decides what this VM builds.
+    if (about.uid !== process.geteuid?.()) throw new Refusal('NO_ENGINE', `${path} belongs to another account than the agent's`);
     if ((about.mode & 0o022) !== 0) throw new Refusal('NO_ENGINE', `${path} can be written by others than its owner`);
     try {
       accessSync(path, constants.X_OK);

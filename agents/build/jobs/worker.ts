@@ -41,7 +41,10 @@ const transient = new Map([
   ['FETCH_FAILED', 3],
 ]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);
+const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);
+
+/** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
+export const isFailure = (code: string): boolean => failures.has(code);
 
 export class Worker {
   readonly #options: WorkerOptions;
@@ -140,7 +143,7 @@ export class Worker {
       const open = log;
       await withClock(clock, () => this.#options.runStep(job, step, open));
       log.say(clock.line());
-      record.commit = (await log.end(0)).commit;
+      Object.assign(record, await log.end(0));
       job.finished.push({ ...step, started, ended: this.#now().toISOString(), commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000 });
       this.#pauses.delete(pauseKey(job, step.dist));
     } catch (error) {
@@ -183,9 +186,8 @@ export class Worker {
     try {
       log.say(`refused ${reason.code} ${reason.detail}`);
       log.say(clock.line());
-      const { commit } = await log.end(1);
       const record = job.logs.findLast((candidate) => candidate.path === log.path);
-      if (record !== undefined) record.commit = commit;
+      Object.assign(record ?? {}, await log.end(1));
     } catch (error) {
       this.#options.report(`${job.job}: the end of ${log.path} is not published: ${printable(String(error))}`);
     }

@@ -21,6 +21,7 @@ export interface LogSenderOptions {
 }
 
 export interface PublishedLog {
+  /** as opened, or with `.xz` after it: how the logs repository has a large one */
   path: string;
   commit: string;
 }
@@ -31,6 +32,7 @@ const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED'
 export class LogSender {
   readonly #options: Required<LogSenderOptions>;
   #path: string | undefined;
+  #publishedPath: string | undefined;
   readonly #lines = new UnsyncedLines();
   #ended = false;
   #call: LogCall | undefined;
@@ -133,10 +135,15 @@ export class LogSender {
     switch (answer.kind) {
       case 'opened': return this.#onOpened(answer.path, answer.lines);
       case 'synced': return this.#onSynced(answer.lines);
-      case 'path': return answer.path.startsWith(this.#path ?? answer.path) ? undefined : this.#call?.drop('another log was closed');
+      case 'path': return this.#onClosed(answer.path);
       case 'published': return this.#onPublished(answer.commit);
       case 'refused': return this.#refused(answer.code, answer.detail);
     }
+  }
+
+  #onClosed(path: string): void {
+    if (path !== this.#path && path !== `${this.#path ?? ''}.xz`) return this.#call?.drop('another log was closed');
+    this.#publishedPath = path;
   }
 
   #onPublished(commit: string): void {
@@ -144,7 +151,7 @@ export class LogSender {
     // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage any more.
     if (this.#call?.endSent !== true) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
     clearTimeout(this.#deadline);
-    this.#finished.resolve({ path: this.#path, commit });
+    this.#finished.resolve({ path: this.#publishedPath ?? this.#path, commit });
     this.#close();
   }
 

@@ -2,7 +2,9 @@
 // What the public is to hear of a job, from its document alone: everything that it ever earned, each under a name that stays the same. Whoever
 // writes them leaves out what was written before; so a kill at any point loses nothing and doubles nothing.
 import { createHash } from 'node:crypto';
-import { excerptLimit, notificationFormat, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
+import { excerptLimit, notificationFormat, repositoriesLimit, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
+import { suites } from '../../shared/formats/suites.js';
+import { isFailure } from '../jobs/worker.js';
 
 interface JobStep {
   stage: string;
@@ -13,6 +15,8 @@ interface JobStep {
 export interface NotifiedJob {
   job: string;
   kind?: 'build' | 'promotion' | 'withdrawal';
+  /** where a promotion goes to */
+  change?: { suite: string | null } | null;
   component: string;
   version: string;
   tag: string;
@@ -42,6 +46,8 @@ export interface Earned {
   event: NotificationEvent;
   dist: string | null;
   repository: string | null;
+  /** of a withdrawal: what it left */
+  repositories?: string[];
   reason: { code: string; detail: string } | null;
   step: JobStep | null;
 }
@@ -56,12 +62,24 @@ function failuresOf(job: NotifiedJob): (JobStep & { code: string; detail: string
   return [{ ...step, ...job.reason }];
 }
 
+/** A suite without the distribution before it. */
+function repositoryOf({ dist, suite }: { dist: string; suite: string }): string {
+  return suite.startsWith(`${dist}-`) ? suite.slice(dist.length + 1) : suite;
+}
+
+/** Where a version was put by all jobs, in the order of suites. */
+function suitesOf({ component, version }: NotifiedJob, dist: string, jobs: readonly NotifiedJob[]): string[] {
+  const uploads = jobs.filter((one) => one.component === component && one.version === version).flatMap((one) => one.uploaded).filter((upload) => upload.dist === dist);
+  const place = (repository: string): number => (suites as readonly string[]).indexOf(repository);
+  return [...new Set(uploads.map(repositoryOf))].sort((a, b) => place(a) - place(b)).slice(0, repositoriesLimit);
+}
+
 /**
  * Everything that a job has earned so far, in the order in which it happens to a distribution.
  * @param told names that were written before: after a failure that was told, a new beginning is told too
+ * @param jobs all that are known: what a withdrawal took away, they had put there
  */
-export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>): Earned[] {
-  if (job.kind === 'withdrawal') return [];
+export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>, jobs: readonly NotifiedJob[] = []): Earned[] {
   const running = job.running ?? (job.current === null || job.current === undefined ? [] : [job.current]);
   const failures = failuresOf(job);
   const earned: Earned[] = [];
@@ -70,21 +88,28 @@ export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>): Earned[] 
   };
   const failed = (failure: JobStep & { code: string; detail: string }): void => {
     const attempt = job.logs.filter((log) => log.stage === failure.stage && log.dist === failure.dist).length;
-    const event = job.kind === 'promotion' || failure.stage === 'publish' ? 'upload-failed' : 'failed';
-    add(event, failure.dist, `${failure.stage} ${attempt}`, { reason: { code: failure.code, detail: failure.detail.slice(0, 500) }, step: { stage: failure.stage, dist: failure.dist } });
+    const step = { stage: failure.stage, dist: failure.dist };
+    const reason = { code: failure.code, detail: failure.detail.slice(0, 500) };
+    const name = `${failure.stage} ${attempt}`;
+    if (job.kind === 'withdrawal') return add('withdraw-failed', failure.dist, name, { reason, step });
+    if (job.kind !== 'promotion') return add(failure.stage === 'publish' ? 'upload-failed' : 'failed', failure.dist, name, { reason, step });
+    // Under one name, whichever of the two it is: an agent that called it otherwise before an upgrade does not say it again.
+    add('upload-failed', failure.dist, name, { event: isFailure(failure.code) ? 'upload-failed' : 'refused', repository: job.change?.suite ?? null, reason, step });
   };
   for (const failure of failures.filter((one) => one.dist === null)) failed(failure);
   for (const dist of job.dists) {
     const done = (stage: string): boolean => job.finished.some((one) => one.stage === stage && one.dist === dist);
     const upload = job.uploaded.find((one) => one.dist === dist);
-    if (job.kind !== 'promotion') {
+    const left = job.kind === 'withdrawal' && done('withdraw') ? suitesOf(job, dist, jobs) : [];
+    if (left.length > 0) add('withdrawn', dist, '', { repositories: left, step: { stage: 'withdraw', dist } });
+    if (job.kind !== 'promotion' && job.kind !== 'withdrawal') {
       const before = [...told].filter((name) => name.startsWith(`failed ${dist} `) || name.startsWith('failed * ')).length;
       if (running.some((step) => step.dist === dist && step.stage === 'build') || (done('build') && [...told].every((name) => !name.startsWith(`building ${dist} `)))) add('building', dist, String(before));
       if (done('build')) add('built', dist, '', { step: { stage: 'build', dist } });
     }
     for (const failure of failures.filter((one) => one.dist === dist)) failed(failure);
     if (upload !== undefined && (job.kind === 'promotion' || done('publish'))) {
-      const repository = upload.suite.startsWith(`${dist}-`) ? upload.suite.slice(dist.length + 1) : upload.suite;
+      const repository = repositoryOf(upload);
       add('uploaded', dist, repository, { repository, step: { stage: 'publish', dist } });
     }
   }
@@ -97,7 +122,7 @@ export function notificationOf(job: NotifiedJob, earned: Earned, time: Date, exc
   const logs = job.logs.filter((log) => log.dist === null || earned.dist === null || log.dist === earned.dist);
   return {
     format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: 'component', component: job.component, version: job.version, release: null, packageSet: null,
-    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, env: job.env, job: job.job, tag: job.tag.slice(0, 200), commit: job.evidence?.commit ?? null, sourceUrl: job.url.slice(0, 500),
+    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.tag.slice(0, 200), commit: job.evidence?.commit ?? null, sourceUrl: job.url.slice(0, 500),
     logs: logs.slice(-200).map(({ stage, dist, path, commit }) => ({ stage, dist, path, commit })), reason: earned.reason, excerpt: excerpt === null ? null : excerpt.slice(-excerptLimit), commits: [...(job.closes ?? [])],
   };
 }

@@ -40,7 +40,7 @@ export class Outbox {
   consider(jobs: readonly NotifiedJob[]): void {
     try {
       this.#prepare(jobs);
-      for (const job of jobs) if (job.ended === null || this.#over.get(job.job) !== job.ended) this.#tell(job);
+      for (const job of jobs) if (job.ended === null || this.#over.get(job.job) !== job.ended) this.#tell(job, jobs);
       this.#trouble = '';
     } catch (error) {
       const trouble = printable(String((error as Error).message));
@@ -80,7 +80,7 @@ export class Outbox {
     // Whole or not at all: a kill in the middle must not leave half of the past to be announced.
     const part = `${told}.part`;
     makeFolder(part, 0o755);
-    for (const job of jobs.filter((one) => one.ended !== null)) this.#note(part, job.job, new Set(earnedBy(job, new Set()).map((earned) => earned.name)));
+    for (const job of jobs.filter((one) => one.ended !== null)) this.#note(part, job.job, new Set(earnedBy(job, new Set(), jobs).map((earned) => earned.name)));
     renameDurably(part, told);
   }
 
@@ -89,7 +89,7 @@ export class Outbox {
     this.#told.set(job, names);
   }
 
-  #tell(job: NotifiedJob): void {
+  #tell(job: NotifiedJob, jobs: readonly NotifiedJob[]): void {
     const { told: folder, excerptOf } = this.#options;
     let told = this.#told.get(job.job);
     if (told === undefined) {
@@ -98,9 +98,9 @@ export class Outbox {
       this.#told.set(job.job, told);
     }
     const before = told;
-    const earned = earnedBy(job, before).filter(({ name }) => !before.has(name));
+    const earned = earnedBy(job, before, jobs).filter(({ name }) => !before.has(name));
     for (const one of earned) {
-      const excerpt = one.reason === null || one.step === null ? null : excerptOf?.(job.job, one.step.stage, one.step.dist) ?? null;
+      const excerpt = one.reason === null || one.step === null || one.event === 'refused' ? null : excerptOf?.(job.job, one.step.stage, one.step.dist) ?? null;
       this.#write(notificationOf(job, one, this.#now(), excerpt));
       this.#note(folder, job.job, new Set([...this.#told.get(job.job) ?? [], one.name]));
     }

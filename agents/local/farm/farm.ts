@@ -55,7 +55,7 @@ async function startDom0(state: LocalState, program: string): Promise<AdminClien
   const log = openSync(join(state.folder, 'logs', 'dom0.log'), 'a');
   const child = spawn(process.execPath, [program, 'dom0', '--state', state.folder], { detached: true, stdio: ['ignore', log, log] });
   child.unref();
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     await sleep(100);
     const client = await connectDom0(state).catch(() => undefined);
     if (client !== undefined) return client;

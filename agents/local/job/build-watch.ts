@@ -60,7 +60,7 @@ export async function untilOver(build: Machine, job: string, onStage: (stage: st
 }
 
 /** A command of people, through the agent's spool folder; the agent's one line of answer. */
-export async function giveCommand(build: Machine, line: string, timeoutMs = 60_000): Promise<string> {
+export async function giveCommand(build: Machine, line: string, timeoutMs = 300_000): Promise<string> {
   const script = `set -eu; cd /var/lib/build-infra/spool; name=by-hand-$$-$(date +%s%N); printf '%s\\n' "$1" > .$name.tmp; mv .$name.tmp $name.cmd
 for n in $(seq 1 ${Math.ceil(timeoutMs / 200)}); do if test -e answers/$name.answer; then cat answers/$name.answer; exit 0; fi; sleep 0.2; done; echo 'the agent does not answer' >&2; exit 1`;
   return (await must(build, ['sh', '-c', script, 'command', line], { user: 'root', timeoutMs: timeoutMs + 10_000 })).trim();

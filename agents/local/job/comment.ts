@@ -20,7 +20,7 @@ export interface CommentAnswer {
 const answered = /^qubesbuilder\.ProcessGithubCommand from sys-net: (accepted \S+|refused [A-Z_]+)$/;
 
 /** @throws Error when sys-net takes it for no command, or the build VM does not answer within `timeoutMs` */
-export async function comment(state: LocalState, farm: Farm, buildVm: string, author: string, body: string, issue: number, timeoutMs = 60_000): Promise<CommentAnswer> {
+export async function comment(state: LocalState, farm: Farm, buildVm: string, author: string, body: string, issue: number, timeoutMs = 300_000): Promise<CommentAnswer> {
   const journal = (): string[] => (readIfThere(join(state.folder, 'logs', `${buildVm}.log`))?.toString('utf8') ?? '').split('\n');
   const before = journal().length - 1;
   const secret = (await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])).trim();

@@ -119,7 +119,7 @@ function seen(day: Day, row: StatusRow, issue: SeenIssue): string {
 }
 
 /** The issue as soon as it has these labels and not those; the notifier says things within seconds. */
-async function untilIssue({ issues, source }: Day, has: string[], hasNot: string[], timeoutMs = 60_000): Promise<SeenIssue> {
+async function untilIssue({ issues, source }: Day, has: string[], hasNot: string[], timeoutMs = 300_000): Promise<SeenIssue> {
   const start = `${source.package} ${source.version} (`;
   let last: SeenIssue | undefined;
   for (const until = Date.now() + timeoutMs; Date.now() < until; await sleep(250)) {

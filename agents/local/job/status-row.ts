@@ -25,7 +25,7 @@ export async function statusRow(url: string, component: string, dist: string): P
 }
 
 /** The row as soon as it is as wanted; the page follows a change within seconds. @throws Error after `timeoutMs` */
-export async function untilRow(url: string, component: string, dist: string, wanted: (row: StatusRow) => boolean, timeoutMs = 60_000): Promise<StatusRow> {
+export async function untilRow(url: string, component: string, dist: string, wanted: (row: StatusRow) => boolean, timeoutMs = 300_000): Promise<StatusRow> {
   let last: StatusRow | undefined;
   for (const until = Date.now() + timeoutMs; Date.now() < until; await sleep(250)) {
     last = await statusRow(url, component, dist);

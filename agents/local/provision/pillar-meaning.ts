@@ -92,6 +92,28 @@ function checkNotify(settings: BuildEnv, place: string): void {
   for (const name of Object.keys(settings.distributions)) {
     if (!Object.hasOwn(distributions, name)) throw new Refusal('MISSING_FIELD', `missing: ${name} is built in this environment`, `${place}.notify.distributions.${name}`);
   }
+  checkLabels(settings, settings.notify, place);
+}
+
+/** GitHub refuses longer ones. */
+const labelLimit = 50;
+
+/** Labels and the commands that status issues show for copying: what the first notification would find wrong, or the first signed command. */
+function checkLabels({ commands }: BuildEnv, { release, distributions }: NonNullable<BuildEnv['notify']>, place: string): void {
+  if (commands !== undefined && !commands.releases.includes(release)) throw new Refusal('BAD_VALUE', `${release} is not one of commands.releases, so no command of a status issue would be taken`, `${place}.notify.release`);
+  const owners = new Map<string, string>();
+  for (const [dist, { set, name = dist }] of Object.entries(distributions)) {
+    const field = `${place}.notify.distributions.${dist}`;
+    const word = `${set}-${name}`;
+    const other = owners.get(word);
+    if (other !== undefined) throw new Refusal('BAD_VALUE', `${word} is the label of ${other} too`, field);
+    owners.set(word, dist);
+    const longest = `${release}-${word}-building`;
+    if (longest.length > labelLimit) throw new Refusal('BAD_VALUE', `the label ${longest} is longer than the ${labelLimit} characters that GitHub allows: give it a shorter name`, field);
+    if (commands !== undefined && word !== dist && commands['distribution-words']?.[word] !== dist) {
+      throw new Refusal('UNKNOWN_DISTRIBUTION', `${word} has to be one of commands.distribution-words and mean ${dist}: status issues show commands with it`, field);
+    }
+  }
 }
 
 /** Commands come in comments and in no other way. */

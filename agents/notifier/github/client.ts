@@ -13,13 +13,13 @@ export const pageSize = 100;
 export interface GitHub {
   /** undefined: there is none (any more), or none that we may see */
   issue(repository: string, number: number): Promise<Issue | undefined>;
-  /** open and closed ones, newest first; page counts from 1 */
-  issues(repository: string, page: number): Promise<{ found: Issue[]; more: boolean }>;
+  /** newest first; page counts from 1 */
+  issues(repository: string, page: number, state?: 'all' | 'open'): Promise<{ found: Issue[]; more: boolean }>;
   /** open and closed ones whose title holds these words; GitHub's index may lag */
   searchTitle(repository: string, words: string): Promise<Issue[]>;
   createIssue(repository: string, issue: { title: string; body: string; labels: string[] }): Promise<Issue>;
   replaceBody(repository: string, number: number, body: string): Promise<void>;
-  closeAsDuplicate(repository: string, number: number): Promise<void>;
+  closeAsNotPlanned(repository: string, number: number): Promise<void>;
   /** oldest first */
   comments(repository: string, number: number, page: number): Promise<{ found: Comment[]; more: boolean }>;
   createComment(repository: string, number: number, body: string): Promise<Comment>;
@@ -109,15 +109,15 @@ export function githubClient(options: ClientOptions): GitHub {
     issue: (repository, number) => absentAsUndefined(
       ask(make('GET /repos/{owner}/{repo}/issues/{issue_number}', { ...apart(repository), issue_number: number })).then((answer) => content<Issue | undefined>(answer, readIssue)), undefined,
     ),
-    issues: async (repository, number) => page(
-      await ask(make('GET /repos/{owner}/{repo}/issues', { ...apart(repository), state: 'all', sort: 'created', direction: 'desc', per_page: pageSize, page: number })), readIssues,
+    issues: async (repository, number, state = 'all') => page(
+      await ask(make('GET /repos/{owner}/{repo}/issues', { ...apart(repository), state, sort: 'created', direction: 'desc', per_page: pageSize, page: number })), readIssues,
     ),
     searchTitle: async (repository, words) => content(await ask(make('GET /search/issues', { q: `repo:${repository} is:issue in:title "${words.replaceAll('"', '')}"`, per_page: pageSize })), readFoundIssues),
     createIssue: async (repository, issue) => content(await ask(make('POST /repos/{owner}/{repo}/issues', { ...apart(repository), ...issue })), readIssue),
     replaceBody: async (repository, number, body) => {
       await ask(make('PATCH /repos/{owner}/{repo}/issues/{issue_number}', { ...apart(repository), issue_number: number, body }));
     },
-    closeAsDuplicate: async (repository, number) => {
+    closeAsNotPlanned: async (repository, number) => {
       await ask(make('PATCH /repos/{owner}/{repo}/issues/{issue_number}', { ...apart(repository), issue_number: number, state: 'closed', state_reason: 'not_planned' }));
     },
     comments: async (repository, number, which) => page(

@@ -3,7 +3,7 @@
 // in bytes and the whole exchange in time. Who answers is GitHub, a proxy, or whoever stands in their place.
 import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { printable, Refusal } from '../../shared/refusal.js';
 
@@ -37,31 +37,39 @@ function proxyFor(url: URL, proxy: ExchangeLimits['proxy']): URL | undefined {
   const address = url.protocol === 'https:' ? proxy?.https : proxy?.http;
   const spared = (proxy?.no ?? '').split(',').map((one) => one.trim().replace(/^\*?\.?/, '').toLowerCase()).filter((one) => one !== '');
   if (address === undefined || (proxy?.no ?? '').trim() === '*' || spared.some((one) => url.hostname === one || url.hostname.endsWith(`.${one}`))) return undefined;
-  return new URL(address.includes('://') ? address : `http://${address}`);
+  const found = URL.canParse(address.includes('://') ? address : `http://${address}`) ? new URL(address.includes('://') ? address : `http://${address}`) : undefined;
+  // To the proxy itself nothing is secret but its own password; what goes through it is.
+  if (found?.protocol !== 'http:') throw new Error('the address of the proxy is none that begins with http://');
+  return found;
 }
 
 const authorizationOf = (proxy: URL): Record<string, string> => (proxy.username === '' ? {} : {
   'proxy-authorization': `Basic ${Buffer.from(`${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`).toString('base64')}`,
 });
 
-/** A TLS connection to the far host through the proxy, which sees its name only. */
+/** A TLS connection to the far host through the proxy, which sees its name only. No error holds the proxy's address: it may have a password. */
 function tunnel(url: URL, proxy: URL, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const far = `${url.hostname}:${url.port === '' ? 443 : url.port}`;
     const asked = httpRequest({ host: proxy.hostname, port: proxy.port === '' ? 80 : proxy.port, method: 'CONNECT', path: far, headers: { host: far, ...authorizationOf(proxy) }, agent: false, signal });
-    asked.once('error', reject);
-    asked.once('connect', (answer: IncomingMessage, socket: Socket) => {
+    const refused = ({ statusCode }: IncomingMessage): void => reject(new Error(`the proxy answered ${String(statusCode)}${statusCode === 407 ? ': it wants a name and password, or others' : ''}`));
+    asked.once('error', (error: NodeJS.ErrnoException) => reject(new Error(`the proxy: ${error.code ?? error.message}`)));
+    asked.once('connect', (answer: IncomingMessage, socket: Socket, head: Buffer) => {
       if (answer.statusCode !== 200) {
         socket.destroy();
-        return reject(new Error(`the proxy answered ${String(answer.statusCode)}`));
+        return refused(answer);
       }
-      const secured = connectTls({ socket, servername: url.hostname });
+      // The signal ends the request that asked for the tunnel, not what goes through it.
+      signal.addEventListener('abort', () => socket.destroy(), { once: true });
+      if (head.length > 0) socket.unshift(head);
+      const secured = connectTls({ socket, host: url.hostname, ...(isIP(url.hostname) === 0 ? { servername: url.hostname } : {}) });
       secured.once('error', reject);
+      secured.once('close', () => reject(new Error('the proxy closed the connection')));
       secured.once('secureConnect', () => resolve(secured));
     });
     asked.once('response', (answer: IncomingMessage) => {
       answer.destroy();
-      reject(new Error(`the proxy answered ${String(answer.statusCode)}`));
+      refused(answer);
     });
     asked.end();
   });
@@ -78,7 +86,9 @@ async function open(exchanged: Exchanged, limits: ExchangeLimits, signal: AbortS
   if (url.protocol === 'https:') {
     if (proxy === undefined) return httpsRequest(options);
     const socket = await tunnel(url, proxy, signal);
-    return httpRequest({ ...options, createConnection: () => socket });
+    // Without the word `agent`: with it, even as false, Node takes no connection of ours and makes a plain one, which would carry the token in clear.
+    const { agent: _none, ...tunnelled } = options;
+    return httpRequest({ ...tunnelled, createConnection: () => socket });
   }
   if (proxy === undefined) return httpRequest(options);
   return httpRequest({ ...options, host: proxy.hostname, port: proxy.port === '' ? 80 : proxy.port, path: exchanged.url, headers: { ...options.headers as Record<string, string>, ...authorizationOf(proxy) } });
@@ -119,7 +129,8 @@ export async function exchange(exchanged: Exchanged, limits: ExchangeLimits): Pr
   } catch (error) {
     if (error instanceof Refusal) throw error;
     if (ended.signal.aborted) throw new Refusal('GITHUB_UNREACHABLE', `no answer within ${limits.timeoutMs / 1000} s`);
-    throw new Refusal('GITHUB_UNREACHABLE', printable(String((error as NodeJS.ErrnoException).code ?? (error as Error).message)));
+    const why = String((error as NodeJS.ErrnoException).code ?? (error as Error).message);
+    throw new Refusal('GITHUB_UNREACHABLE', printable(/CERT|SELF_SIGNED|LEAF_SIGNATURE/.test(why) ? `the certificate of ${new URL(exchanged.url).host} is not trusted: ${why}` : why));
   } finally {
     clearTimeout(timer);
   }

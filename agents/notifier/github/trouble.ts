@@ -60,6 +60,7 @@ export function troubleOf(answer: Answer, now: Date): GitHubTrouble | undefined 
   }
   if (status === 401) return new GitHubTrouble('token', 'BAD_CREDENTIALS', `GitHub does not accept the token: ${message}`, status);
   if (status >= 300 && status < 400) return new GitHubTrouble('no', 'MOVED', `GitHub answered ${status}: the repository has another name now, and no redirect is followed`, status);
-  if (status >= 500 || status === 408 || status < 200) return new GitHubTrouble('later', 'GITHUB_FAILED', `GitHub answered ${status}: ${message}`, status, silence);
+  // 407 is a proxy's, and about no document of ours.
+  if (status >= 500 || status === 407 || status === 408 || status < 200) return new GitHubTrouble('later', 'GITHUB_FAILED', `GitHub answered ${status}: ${message}`, status, silence);
   return new GitHubTrouble('no', 'GITHUB_REFUSED', `GitHub answered ${status}: ${message}`, status);
 }

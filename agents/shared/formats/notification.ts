@@ -10,8 +10,9 @@ export const notificationLimitBytes = 256 * 1024;
 export const excerptLimit = 8000;
 export const commitsLimit = 200;
 export const issuesPerCommitLimit = 20;
+export const repositoriesLimit = 20;
 
-export const notificationEvents = ['building', 'built', 'failed', 'uploaded', 'upload-failed'] as const;
+export const notificationEvents = ['building', 'built', 'failed', 'uploaded', 'upload-failed', 'refused', 'withdrawn', 'withdraw-failed'] as const;
 export type NotificationEvent = (typeof notificationEvents)[number];
 export const subjectKinds = ['component', 'template', 'iso'] as const;
 export type SubjectKind = (typeof subjectKinds)[number];
@@ -60,8 +61,10 @@ export interface Notification {
   dist: string | null;
   /** all distributions of the job */
   dists: string[];
-  /** where it was uploaded to: current-testing, …; null for the other events */
+  /** where it was uploaded to, or was to be promoted to: current-testing, …; null for the other events */
   repository: string | null;
+  /** what it was withdrawn from; absent for the other events */
+  repositories?: string[];
   env: string;
   job: string;
   tag: string | null;
@@ -79,7 +82,7 @@ const orNull = (schema: object): object => ({ anyOf: [schema, { type: 'null' }] 
 const object = (properties: Record<string, object>): object => ({ type: 'object', additionalProperties: false, required: Object.keys(properties), properties });
 const bounded = (maxLength: number): object => ({ type: 'string', maxLength });
 
-export const notificationSchema = object({
+const required = object({
   format: { const: notificationFormat },
   key: text(sha256Pattern),
   time: text(instantPattern),
@@ -104,7 +107,8 @@ export const notificationSchema = object({
     type: 'array', maxItems: commitsLimit,
     items: object({ commit: text(objectIdPattern), subject: bounded(200), issues: { type: 'array', maxItems: issuesPerCommitLimit, items: text(issueReferencePattern) } }),
   },
-});
+}) as { properties: Record<string, object> };
+export const notificationSchema = { ...required, properties: { ...required.properties, repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } };
 
 /** @throws Refusal BAD_DOCUMENT */
 export const checkNotification: Check<Notification> = checkWith<Notification>(notificationSchema);

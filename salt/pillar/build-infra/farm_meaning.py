@@ -13,6 +13,8 @@ from farm_vms import ALL_OPTIONS, vms_of
 
 # Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over.
 RESERVED = {'none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata'}
+# GitHub refuses longer labels.
+LABEL_LIMIT = 50
 # SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
 PACKAGES_OF_ENGINES = {'debian': 'deb', 'rpm': 'rpm'}
 WITHDRAWN_HOST_KEYS = {'nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8'}
@@ -111,6 +113,27 @@ def check_notify(settings, place):
     for name in settings['distributions']:
         if name not in told:
             raise Refusal('MISSING_FIELD', f'missing: {name} is built in this environment', f'{place}.notify.distributions.{name}')
+    check_labels(settings, place)
+
+
+def check_labels(settings, place):
+    """Labels and the commands that status issues show for copying: what the first notification would find wrong, or the first signed command."""
+    release = settings['notify']['release']
+    commands = settings.get('commands')
+    if commands is not None and release not in commands['releases']:
+        raise Refusal('BAD_VALUE', f'{release} is not one of commands.releases, so no command of a status issue would be taken', f'{place}.notify.release')
+    owners = {}
+    for dist, told in settings['notify']['distributions'].items():
+        field = f'{place}.notify.distributions.{dist}'
+        word = f'{told["set"]}-{told.get("name", dist)}'
+        other = owners.setdefault(word, dist)
+        if other != dist:
+            raise Refusal('BAD_VALUE', f'{word} is the label of {other} too', field)
+        longest = f'{release}-{word}-building'
+        if len(longest) > LABEL_LIMIT:
+            raise Refusal('BAD_VALUE', f'the label {longest} is longer than the {LABEL_LIMIT} characters that GitHub allows: give it a shorter name', field)
+        if commands is not None and word != dist and commands.get('distribution-words', {}).get(word) != dist:
+            raise Refusal('UNKNOWN_DISTRIBUTION', f'{word} has to be one of commands.distribution-words and mean {dist}: status issues show commands with it', field)
 
 
 def check_comments(farm):

@@ -2,6 +2,7 @@
 // A GitHub to test against: keeps issues, labels and comments, holds every request against GitHub's published description, and misbehaves when
 // asked to. Whoever uses it asserts at the end that `violations` is empty.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { descriptionOf, type MatchedOperation } from './description.js';
 import { commentAnswer, issueAnswer, labelOf, Store, type StoredIssue, type StoredRepository } from './store.js';
@@ -38,6 +39,8 @@ export interface GitHubServerOptions {
   prefix?: string;
   port?: number;
   host?: string;
+  /** PEM; and the name that the certificate is for */
+  tls?: { key: string; cert: string; name: string };
   now?(): Date;
   /** Called when a request has been worked on and before its answer leaves: where a test ends the client. */
   onWorked?(method: string, path: string): void;
@@ -68,12 +71,13 @@ export class GitHubServer {
 
   private constructor(options: GitHubServerOptions) {
     this.#options = options;
-    this.#server = createServer((request, response) => {
+    const serve = (request: IncomingMessage, response: ServerResponse): void => {
       this.#serve(request, response).catch((error: unknown) => {
         this.violations.push(`fault of the test server: ${String((error as Error).stack)}`);
         response.destroy();
       });
-    });
+    };
+    this.#server = options.tls === undefined ? createServer(serve) : createTlsServer({ key: options.tls.key, cert: options.tls.cert }, serve);
   }
 
   static async start(options: GitHubServerOptions): Promise<GitHubServer> {
@@ -83,7 +87,12 @@ export class GitHubServer {
   }
 
   get origin(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    const { tls } = this.#options;
+    return `${tls === undefined ? 'http://127.0.0.1' : `https://${tls.name}`}:${this.port}`;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
   }
 
   get url(): string {

@@ -4,8 +4,10 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { dist } from './standing-farm.js';
+
+const program = fileURLToPath(new URL('../../../dist/local.mjs', import.meta.url));
 
 export interface LocalCommand {
   folder: string;
@@ -16,7 +18,7 @@ export interface LocalCommand {
 export function localCommand(t: Test, prefix: string): LocalCommand {
   const folder = mkdtempSync(join(tmpdir(), prefix));
   const local: LocalCommand['local'] = (...args) => new Promise((resolve) => {
-    const child = execFile(process.execPath, [join(dist, 'local.mjs'), '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
+    const child = execFile(process.execPath, [program, '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
       resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
     });
   });
