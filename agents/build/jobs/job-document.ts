@@ -188,6 +188,11 @@ export function isChainDone(job: Job, dist: string): boolean {
   return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
 }
 
+/** The others move what such a job made. */
+export function makesPackages(job: Job): boolean {
+  return job.kind !== 'promotion' && job.kind !== 'withdrawal';
+}
+
 /** Distributions in whose public repository the packages were read back. */
 export function uploadedDists(job: Job): string[] {
   return job.uploaded.map((upload) => upload.dist);

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import type { Suite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
-import { chainOf, isOver, jobFormat, publicUploads, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
+import { chainOf, isOver, jobFormat, makesPackages, publicUploads, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import { compareVersions } from '../source/version-tag.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
@@ -69,7 +69,7 @@ export class SuiteJobs implements Promotions {
   withdraw(component: string, version: string): string {
     const { queue, withdrawn } = this.#options;
     const jobs = queue.all().filter((job) => job.component === component && job.version === version);
-    const builds = jobs.filter((job) => job.kind === 'build' && (job.evidence !== null || !isOver(job) || publicUploads(job).length > 0));
+    const builds = jobs.filter((job) => makesPackages(job) && (job.evidence !== null || !isOver(job) || publicUploads(job).length > 0));
     const built = builds.findLast((job) => publicUploads(job).length > 0) ?? builds.at(-1);
     if (built === undefined) throw new Refusal('UNKNOWN_VERSION', `nothing of ${component} ${version} is known here`);
     const all = [...new Set(builds.flatMap((job) => job.dists))];

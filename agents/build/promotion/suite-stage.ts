@@ -15,7 +15,7 @@ import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { uploadedParts } from '../dnf-repository/publish-packages.js';
 import { hashFile } from '../frozen-files.js';
 import { refuseUploadWithoutRight } from '../github-command/authorisation.js';
-import { publicUploads, type Job } from '../jobs/job-document.js';
+import { makesPackages, publicUploads, type Job } from '../jobs/job-document.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
@@ -160,7 +160,7 @@ interface Made {
 }
 
 function madeFor({ component, version }: Job, dist: string, queue: JobQueue): Made {
-  const builds = queue.all().filter((one) => one.kind === 'build' && one.component === component && one.version === version);
+  const builds = queue.all().filter((one) => makesPackages(one) && one.component === component && one.version === version);
   const of = (all: readonly { dist: string; files: HashedFile[] }[]): HashedFile[] => all.filter((one) => one.dist === dist).flatMap(({ files }) => files);
   const files = builds.flatMap((one) => {
     const signed = signedFolder(queue.folderOf(one.job), dist);
