@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
+import { templatesDist } from '../shared/formats/suites.js';
 import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './engines/build-stage.js';
@@ -10,6 +11,7 @@ import { closingCommits, commitBefore } from './source/closing-history.js';
 import type { AptRepository, Component, Config, Distribution, DnfRepository } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
+import { refuseWithdrawn } from './promotion/suite-jobs.js';
 import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
 import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
@@ -19,7 +21,7 @@ import { engineProgram } from './engines/engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
 import { fetchSource } from './source/fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
-import { jobIdentity, type Job, type Step } from './jobs/job-document.js';
+import { jobIdentity, type Job, type Step, type TemplateOrder } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
 import { commandEvidence, configuredTemplate, templateDistribution, templateUploadMs } from './jobs/template-job.js';
 import type { LineSink } from './logs/logged-program.js';
@@ -47,7 +49,9 @@ function publicKey(options: StageOptions): { path: string; text: string } {
 }
 
 /** @throws Refusal DIST_RETIRED, UNKNOWN_TEMPLATE: the configuration had it when the job was made */
-function distributionOf({ template }: Job, step: Step, config: Config): Distribution {
+function distributionOf({ kind, template }: Job, step: Step, config: Config): Distribution {
+  // Taken back also where it is not built any more.
+  if (template !== undefined && kind === 'withdrawal') return { name: templatesDist(template.release), engine: '', packages: 'rpm', publisher: 'agent' };
   if (template !== undefined) return templateDistribution(configuredTemplate(config, template.name, template.release), template.release);
   const found = config.distributions.find((candidate) => candidate.name === step.dist);
   if (found === undefined) throw new Refusal('DIST_RETIRED', `${step.dist}: not a distribution of this VM any more`);
@@ -59,33 +63,53 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
   return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
 }
 
-/** What the job is of, as it was when the job was made. @throws Refusal CONFIG_CHANGED, DIST_RETIRED */
-function componentOf(job: Job, step: Step, config: Config): Component {
-  const component = config.components.find((candidate) => candidate.name === job.component);
-  if (job.configuration !== null) {
-    refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
-  } else if (component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
+/**
+ * A build is done with the configuration that it was made for. What a build published is moved with today's: what concerns it is the distribution and
+ * its repository, and a version is taken back also where its component is not built any more.
+ * @throws Refusal CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE
+ */
+function refuseChangedConfiguration(job: Job, step: Step, config: Config, component: Component | undefined): void {
+  if (job.kind === 'withdrawal') return;
+  if (job.template !== undefined) return refuseChangedTemplate(job, job.template, config);
+  if (job.kind === 'build' && job.configuration !== null) refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
+  else if (job.kind === 'build' && component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
     throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
   }
   if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
-  return component;
 }
 
 /** @throws Refusal CONFIG_CHANGED, UNKNOWN_TEMPLATE */
-function checkTemplate({ template, configuration, kind }: Job, config: Config): void {
-  if (template === undefined || configuration === null) throw new Error('a template has its order and its configuration');
-  refuseOtherTemplate(configuration, config, configuredTemplate(config, template.name, template.release), template.release, kind === 'template');
+function refuseChangedTemplate({ configuration, kind }: Job, { name, release }: TemplateOrder, config: Config): void {
+  const template = configuredTemplate(config, name, release);
+  if (kind !== 'template') return;
+  if (configuration === null) throw new Error('a template has its configuration');
+  refuseOtherTemplate(configuration, config, template, release);
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE */
+/** Nothing is done for what was taken back, wherever its chain stands. @throws Refusal WITHDRAWN */
+function refuseTakenBack(job: Job, dist: string | null, { withdrawn }: StageOptions): void {
+  if (job.kind !== 'withdrawal' && dist !== null) refuseWithdrawn(withdrawn, job.component, job.version, dist);
+}
+
+/** The job's document says that the world may see it before the world does. @throws Refusal WITHDRAWN */
+function noteSwitch(job: Job, options: StageOptions): (upload: Job['uploaded'][number]) => void {
+  return (upload) => {
+    refuseTakenBack(job, upload.dist, options);
+    job.switched = [...(job.switched ?? []).filter((other) => other.dist !== upload.dist), upload];
+    options.queue.save(job);
+  };
+}
+
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE, WITHDRAWN */
 export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
   const { config, paths, queue } = options;
   const folder = queue.folderOf(job.job);
-  if (job.template === undefined) componentOf(job, step, config);
-  else checkTemplate(job, config);
+  const component = config.components.find((candidate) => candidate.name === job.component);
+  refuseChangedConfiguration(job, step, config, component);
+  refuseTakenBack(job, step.dist, options);
   switch (step.stage) {
     case 'fetch': {
-      const component = componentOf(job, step, config);
+      if (component === undefined) throw new Error(`${job.job} has no source`);
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
         componentsOf: (kind, source) => queue.componentsOf(kind, source), packages: packagesOf(config), now: new Date(),
@@ -123,18 +147,18 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       return;
     }
     case 'promote': {
-      const uploaded = await promoteFor(job, distributionOf(job, step, config), log, suiteOptions(options));
+      const uploaded = await promoteFor(job, distributionOf(job, step, config), log, suiteOptions(job, options));
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
-    case 'withdraw': return await withdrawFor(job, distributionOf(job, step, config), log, suiteOptions(options));
+    case 'withdraw': return await withdrawFor(job, distributionOf(job, step, config), log, suiteOptions(job, options));
   }
 }
 
-function suiteOptions(options: StageOptions): SuiteStageOptions {
+function suiteOptions(job: Job, options: StageOptions): SuiteStageOptions {
   const { config, paths, queue, withdrawn } = options;
-  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs };
+  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs, noteSwitch: noteSwitch(job, options) };
 }
 
 function sayAll(files: readonly HashedFile[], log: LineSink): void {
@@ -165,9 +189,9 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
   if (distribution.publisher === 'engine') {
     const { upload, url } = packages === 'deb' ? config.apt as AptRepository : config.dnf as DnfRepository;
     const repository = { upload, url, sshConfig: paths.sshConfig, folder: join(paths.enginesOwn, distribution.engine) };
-    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all() }, log);
+    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all(), noteSwitch: noteSwitch(job, options) }, log);
   }
-  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig };
+  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig, noteSwitch: noteSwitch(job, options) };
   if (packages === 'deb' && config.apt !== undefined) {
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
   }

@@ -28,6 +28,8 @@ interface Job {
   evidence: { commit: string; tree: string; tagger: string; signers: { name: string; fingerprint: string; signed: string }[]; manifest: { files: number; bytes: number; sha256: string } } | null;
   artifacts: { dist: string; files: HashedFile[] }[];
   uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** of them what was not read back may be public all the same */
+  switched?: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
   reasons?: (Reason & Step)[];
   reason: Reason | null;
 }
@@ -128,6 +130,7 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
     ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
     ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
     ...job.uploaded.flatMap((upload) => part(`read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
+    ...(job.switched ?? []).filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist)).flatMap((upload) => part(`perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
   ];
 }
 

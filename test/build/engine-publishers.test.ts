@@ -68,7 +68,7 @@ function setUp(test: Test, kind: Kind): Vm {
   const log = new Lines();
   const options: EnginePublishing = {
     engine: [engine], packages: kind, folder: place.folder, work: place.make('work'), cache: place.make('cache'), buildSeconds: 60, engineOptions: undefined, gpg: client, signingKey: signer.fingerprint,
-    publicKey: { path: join(place.folder, 'key.asc'), text: signer.armored }, repository: { upload: 'ssh://h/x', url: 'http://127.0.0.1:1/x', sshConfig: '/x', folder: join(place.folder, 'own') }, jobs: [],
+    publicKey: { path: join(place.folder, 'key.asc'), text: signer.armored }, repository: { upload: 'ssh://h/x', url: 'http://127.0.0.1:1/x', sshConfig: '/x', folder: join(place.folder, 'own') }, jobs: [], noteSwitch: () => undefined,
   };
   const write = (script: string): void => writeFileSync(engine, `#!/bin/bash
 field() { perl -MJSON::PP -0777 -ne "print decode_json(\\$_)->{$1}" "$job"; }

@@ -5,11 +5,12 @@ import { chmodSync, closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, 
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeGeneration, type Generation, type PublicationOptions } from '../../agents/build/apt-repository/apt-publication.js';
+import { makeGeneration, type PublicationOptions } from '../../agents/build/apt-repository/apt-publication.js';
 import { offeredSources, readBack, readBackAbsence } from '../../agents/build/apt-repository/apt-read-back.js';
 import { readBackPackages } from '../../agents/build/dnf-repository/dnf-read-back.js';
 import { hashesIn, hashFile } from '../../agents/build/frozen-files.js';
 import { runProgram } from '../../agents/build/program.js';
+import { Generations, type Generation } from '../../agents/build/repository-generations.js';
 import { transferMs, uploadGeneration } from '../../agents/build/upload-generation.js';
 import { AptServer } from './build-vm.js';
 import { Keys, tinyPackage } from './forge.js';
@@ -42,9 +43,16 @@ const publicKey = join(built.folder, 'key.asc');
 const log = new Lines();
 const options: PublicationOptions = { folder: built.make('apt'), apt: { upload: '', url: '', origin: 'o', label: 'l' }, dist: 'bookworm', suite: 'current-testing', gpg, publicKey };
 const source = { name: 'hello-tiny', version: '1.2-1' };
-const empty = await makeGeneration({ job: 'one' }, { kind: 'remove', source: 'none', version: '1' }, '', options, log);
-const full = await makeGeneration({ job: 'two' }, { kind: 'include', changes: join(upload, files.find(({ name }) => name.endsWith('.changes'))?.name as string), files }, '', options, log);
-const taken = await makeGeneration({ job: 'three' }, { kind: 'remove', source: source.name, version: source.version }, '', options, log);
+/** As if it had been brought to the server. */
+async function published(made: Promise<Generation>): Promise<Generation> {
+  const generation = await made;
+  new Generations(options.folder).switched(generation);
+  return generation;
+}
+
+const empty = await published(makeGeneration({ job: 'one' }, { kind: 'remove', source: 'none', version: '1' }, '', options, log));
+const full = await published(makeGeneration({ job: 'two' }, { kind: 'include', changes: join(upload, files.find(({ name }) => name.endsWith('.changes'))?.name as string), files }, '', options, log));
+const taken = await published(makeGeneration({ job: 'three' }, { kind: 'remove', source: source.name, version: source.version }, '', options, log));
 
 function serve(generation: Generation): string {
   rmSync(join(server.folder, 'bookworm'), { force: true });

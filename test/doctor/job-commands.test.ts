@@ -28,6 +28,7 @@ const jobs: Record<string, object> = {
     logs: [{ stage: 'fetch', dist: null, path: log, commit: hex('4', 40) }, { stage: 'build', dist: 'trixie', path: `${log}.1`, commit: null }],
     evidence: { url: '', tag: '', tagObject: '', commit: hex('5', 40), tree: hex('6', 40), tagger: 'Alice <alice@example.org>', signers: [{ name: 'alice', fingerprint: hex('A', 40), signed: '2026-11-19T00:00:00.000Z' }], manifest: { files: 3, bytes: 4, sha256: hex('7', 64) } },
     artifacts: [{ dist: 'bookworm', files: [file] }], uploaded: [{ dist: 'bookworm', url: 'https://packages.example/bookworm', suite: 'bookworm-current-testing', release: `000001-${hex('8', 12)}`, files: [file] }],
+    switched: ['bookworm', 'trixie'].map((dist) => ({ dist, url: `https://packages.example/${dist}`, suite: `${dist}-current-testing`, release: `000001-${hex('8', 12)}`, files: [file] })),
   },
   'hello-0.9-1-bbbbbbbbbbbb': { ...common, format: 'build-infra/job@1', number: 1, version: '0.9-1', tag: 'v0.9-1', state: 'queued', current: null, waiting: { code: 'NO_LOG_SINK', detail: 'build-logs is away', since: '2026-11-20T10:30:00.000Z' } },
   'other-3-1-cccccccccccc': {
@@ -80,6 +81,8 @@ await t.test('one job is shown with everything that is known', async (t) => {
     /^signed by +alice A{40}, 2026-11-19/m, /^source +3 files, 4 bytes, manifest sha256:7{64}$/m, /^configuration +sha256:2{64}$/m, /^ +trixie sha256:3{64}$/m, /^ {2}build trixie: BUILD_FAILED/m, /^ {2}fetch: .*, 12\.5 s \(overhead 2\.5 s\)$/m,
     new RegExp(`^  fetch: ${log}  commit 4{40}$`, 'm'), new RegExp(`^  build trixie: ${log}\\.1  not published whole$`, 'm'), /^built for bookworm\n {2}9{64} {2}1234 {2}hello_1\.0-1_all\.deb$/m, /^read back from https:\/\/packages\.example\/bookworm bookworm-current-testing, release 000001-8{12}\n {2}9{64}/m,
   ]) t.match(stdout, line);
+  t.match(stdout, /^perhaps public, not read back from https:\/\/packages\.example\/trixie trixie-current-testing, release 000001-8{12}\n {2}9{64}/m, 'what nobody read back may be public');
+  t.notMatch(stdout, /perhaps public.*bookworm/);
   t.notMatch(stdout, /[^\n\x20-\x7e]/, 'nothing can draw on the terminal');
 });
 

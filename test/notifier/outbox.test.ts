@@ -152,6 +152,12 @@ void t.test('a withdrawal says what left which suite, once', (t) => {
   t.end();
 });
 
+void t.test('where nothing was published a withdrawal takes nothing away, and says nothing', (t) => {
+  const withdrawal = job({ kind: 'withdrawal', change: { suite: null }, dists: ['bookworm'], running: [], reasons: [], finished: [{ stage: 'withdraw', dist: 'bookworm' }], state: 'done' });
+  t.strictSame(earnedBy(withdrawal, new Set(), [withdrawal]), []);
+  t.end();
+});
+
 void t.test('a withdrawal that fails says so, and not that a build failed', (t) => {
   const reasons = [{ stage: 'withdraw', dist: 'bookworm', code: 'UPLOAD_FAILED', detail: 'x' }];
   t.match(earnedBy(job({ kind: 'withdrawal', dists: ['bookworm'], running: [], reasons, logs: [log('withdraw', 'bookworm')] }), new Set()), [{ event: 'withdraw-failed', dist: 'bookworm', reason: { code: 'UPLOAD_FAILED' } }]);

@@ -15,7 +15,7 @@ import { indexNames, type EngineJob } from './engine-contract.js';
 import { changesOf, signedFiles, verifyIndex, verifySignedByEngine, type SignedCheck } from './engine-signatures.js';
 import { becomeDurably } from '../durable-folder.js';
 import { readPlainFile } from '../frozen-files.js';
-import type { Job } from '../jobs/job-document.js';
+import { publicUploads, type Job } from '../jobs/job-document.js';
 import { hearingRefusals, type LineSink } from '../logs/logged-program.js';
 import { tryAgain } from '../upload-generation.js';
 import { rootEnvironment } from '../program.js';
@@ -31,6 +31,8 @@ export interface EnginePublishing extends EngineSigning {
   repository: NonNullable<EngineJob['repository']>;
   /** all jobs of this VM: what they published stays as it is */
   jobs: readonly Job[];
+  /** durable when it returns: the engine said that it published, and nobody has read it back (job-document.ts, `switched`) */
+  noteSwitch(upload: Job['uploaded'][number]): void;
 }
 
 const signMs = 7200_000;
@@ -99,7 +101,7 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
 /** A file name stands for one content in a distribution, for ever. @throws Refusal ALREADY_PUBLISHED */
 export function refuseOtherPublished(job: Job, dist: string, files: readonly HashedFile[], jobs: readonly Job[]): void {
   for (const other of jobs) {
-    for (const there of other.job === job.job ? [] : other.uploaded.filter((one) => one.dist === dist).flatMap((one) => one.files)) {
+    for (const there of other.job === job.job ? [] : publicUploads(other).filter((one) => one.dist === dist).flatMap((one) => one.files)) {
       const mine = files.find((file) => file.name === there.name);
       if (mine !== undefined && mine.sha256 !== there.sha256) throw new Refusal('ALREADY_PUBLISHED', `${mine.name} was published with other bytes by ${other.job}; a version is published once`);
     }
@@ -127,6 +129,7 @@ export async function publishWithEngine(job: Job, dist: string, options: EngineP
     return { ...published, release: (made as HashedFile).sha256.slice(0, 12) };
   }));
   const url = `${repository.url.replace(/\/+$/, '')}/${path}`;
+  options.noteSwitch({ dist, url, suite: suite ?? dist, release, files });
   const place = { url, publicKey: options.publicKey.path, folder: join(options.work, `read-back-${job.job}-${dist}`) };
   const back = async (): Promise<HashedFile[]> => {
     if (kind === 'rpm') return await readBackPackages(signed, files.filter((file) => file.name.endsWith('.rpm')), { ...place, repomd: join(index, indexNames.rpm) }, log);

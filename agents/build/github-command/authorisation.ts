@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
-import type { Command, CommandVerb, DistWords } from '../../shared/formats/command.js';
+import { parseCommand, type Command, type CommandVerb, type DistWords } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
 
@@ -25,6 +25,17 @@ export function refuseWithoutRight(person: CommandRights, command: Command, job:
   if (named !== undefined && !holds(person.components, named)) no(`${person.name} may not command ${named}`);
   if (template !== undefined && !holds(person.templates, template)) no(`${person.name} may not command the template ${template}`);
   if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
+}
+
+/**
+ * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
+ * @param line as it was signed @param dists that it is still to be made for
+ * @throws Refusal NOT_ALLOWED
+ */
+export function refuseUploadWithoutRight(person: CommandRights, line: string, dists: readonly string[]): void {
+  const { command } = parseCommand(line);
+  refuseWithoutRight(person, command, undefined);
+  if (command.verb === 'Upload-component') refuseDistsWithoutRight(person, dists);
 }
 
 /** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */

@@ -30,12 +30,12 @@ export function templateDigests(config: Config, template: Template, release: str
 }
 
 /**
- * @param template as it is configured now @param isBuild whether it is to be built: what was built goes on to the world as it is
+ * @param template as it is configured now
  * @throws Refusal CONFIG_CHANGED
  */
-export function refuseOtherTemplate(made: ConfigurationDigests, config: Config, template: Template, release: string, isBuild: boolean): void {
+export function refuseOtherTemplate(made: ConfigurationDigests, config: Config, template: Template, release: string): void {
   const now = templateDigests(config, template, release);
-  const isSame = now.common === made.common && (!isBuild || Object.entries(now.dists).every(([dist, value]) => made.dists[dist] === value));
+  const isSame = now.common === made.common && Object.entries(now.dists).every(([dist, value]) => made.dists[dist] === value);
   if (!isSame) throw new Refusal('CONFIG_CHANGED', `the configuration of the template ${template.name} has changed since the job was made`);
 }
 

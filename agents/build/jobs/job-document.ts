@@ -130,6 +130,8 @@ export interface Job {
   artifacts: { dist: string; files: HashedFile[] }[];
   /** what `done` rests on: files read back from the public repository */
   uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** what the world may see since then: noted before a server is told to switch to it, in `uploaded` too once it was read back; not in documents of earlier releases */
+  switched?: Job['uploaded'];
   /** of every chain that is over and not done */
   reasons: ChainReason[];
   /** of them the one that says how the job ended */
@@ -208,9 +210,19 @@ export function isChainDone(job: Job, dist: string): boolean {
   return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
 }
 
+/** The others move what such a job made. */
+export function makesPackages(job: Job): boolean {
+  return job.kind !== 'promotion' && job.kind !== 'withdrawal';
+}
+
 /** Distributions in whose public repository the packages were read back. */
 export function uploadedDists(job: Job): string[] {
   return job.uploaded.map((upload) => upload.dist);
+}
+
+/** Whatever the world may see, or may have seen, of what this job put somewhere. */
+export function publicUploads(job: Job): Job['uploaded'] {
+  return [...job.uploaded, ...(job.switched ?? []).filter(({ dist }) => !uploadedDists(job).includes(dist))];
 }
 
 export function isOver(job: Job): boolean {

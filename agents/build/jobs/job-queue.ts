@@ -77,7 +77,13 @@ export class JobQueue {
       syncFolder(this.#folder);
     }
     this.#jobs.set(job.job, job);
-    this.save(job);
+    try {
+      this.save(job);
+    } catch (error) {
+      // Whoever asks for the same thing again is not told of a job that no disk has.
+      this.#jobs.delete(job.job);
+      throw error;
+    }
   }
 
   /** Writes the job as it is now; returns once that would survive a power cut. */

@@ -4,7 +4,7 @@ import { matches, plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../config.js';
 import type { RemoteTag } from '../source/git.js';
-import { isOver, jobIdentity, newJob, type Job } from './job-document.js';
+import { isOver, jobIdentity, newJob, publicUploads, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { NewestTags } from './newest-tags.js';
 import { compareVersions, versionOfTag } from '../source/version-tag.js';
@@ -60,7 +60,7 @@ export function decide(config: Config, component: Component, untrustedTags: read
     }
     // The same tag again after the configuration changed: as long as nothing of it was published, for any distribution.
     const before = highest === undefined ? undefined : queue.get(highest.job);
-    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && before.uploaded.length === 0;
+    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && publicUploads(before).length === 0;
     if (again) return { fresh: tag };
     const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
     if (order > 0) return { fresh: tag };

@@ -102,7 +102,8 @@ export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>, jobs: read
   for (const dist of job.dists) {
     const done = (stage: string): boolean => job.finished.some((one) => one.stage === stage && one.dist === dist);
     const upload = job.uploaded.find((one) => one.dist === dist);
-    if (job.kind === 'withdrawal' && done('withdraw')) add('withdrawn', dist, '', { repositories: suitesOf(job, dist, jobs), step: { stage: 'withdraw', dist } });
+    const left = job.kind === 'withdrawal' && done('withdraw') ? suitesOf(job, dist, jobs) : [];
+    if (left.length > 0) add('withdrawn', dist, '', { repositories: left, step: { stage: 'withdraw', dist } });
     if (job.kind !== 'promotion' && job.kind !== 'withdrawal') {
       const before = [...told].filter((name) => name.startsWith(`failed ${dist} `) || name.startsWith('failed * ')).length;
       if (running.some((step) => step.dist === dist && step.stage === 'build') || (done('build') && [...told].every((name) => !name.startsWith(`building ${dist} `)))) add('building', dist, String(before));
