@@ -184,6 +184,20 @@ void t.test('what is the world\'s fault makes one chain wait, and is told of it'
   t.strictSame(waiting, [], 'once it is tried again with a log of its own it does not wait any more');
 });
 
+void t.test('whoever does not want to wait any longer says so by a retry', async (t) => {
+  let broken = true;
+  const { worker, queue, over } = stageFor(t, (name) => {
+    if (broken) failing('publish bookworm', 'UPLOAD_FAILED')(name);
+  }, { pauseMs: 3_600_000 });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  await until('the wait', () => job.waiting.length === 1 && job.running.length === 0);
+  broken = false;
+  t.equal(worker.retry(job.job), `queued ${job.job}`);
+  t.match(await over(job), { state: 'done', waiting: [], reasons: [] });
+});
+
 void t.test('a step that cannot write its document does not stop the others, and the next job works', async (t) => {
   const { worker, queue, over } = stageFor(t, () => undefined);
   const [full, next] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];

@@ -91,12 +91,12 @@ export class Worker {
     await Promise.all(this.#steps);
   }
 
-  /** A person wants what failed or was refused tried again. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
+  /** A person wants what failed or was refused tried again, or what waits for the world looked at now. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
   retry(id: string): string {
     const { queue } = this.#options;
     const job = queue.get(id);
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
-    reopen(job, queue);
+    if (isOver(job) || job.waiting.length === 0 || job.reasons.length > 0) reopen(job, queue);
     for (const dist of [null, ...job.dists]) if (!job.running.some((step) => step.dist === dist)) this.#pauses.delete(pauseKey(job, dist));
     queue.save(job);
     this.wake();
