@@ -27,7 +27,7 @@ if (wanted.length === 0) {
 }
 
 // The longest files first, so that the last one does not run alone for minutes.
-const long = ['qubesbuilder-bad-days', 'second-environment', 'whole-farm', 'build/promotion', 'main-job-by-salt', 'build/pipeline', 'build/two-chains', 'build/resume', 'notifier/killed', 'notifier/bad-days', 'build-logs/kill', 'build-logs/log-stream', 'audit/attacks', 'package/by-salt', 'salt/apply', 'salt/transport'];
+const long = ['qubesbuilder-bad-days', 'second-environment', 'whole-farm', 'build/promotion', 'build/templates', 'main-job-by-salt', 'build/pipeline', 'build/two-chains', 'build/resume', 'notifier/killed', 'notifier/bad-days', 'build-logs/kill', 'build-logs/log-stream', 'audit/attacks', 'package/by-salt', 'salt/apply', 'salt/transport'];
 const weight = (path) => long.findIndex((name) => path.includes(name)) + 1 || 100;
 const all = testsBelow(join(top, 'out/test')).filter((path) => wanted.length === 0 || wanted.some((word) => path.includes(word))).sort((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1));
 if (all.length === 0) {

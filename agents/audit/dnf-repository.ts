@@ -2,7 +2,7 @@
 // The DNF repository: the signature of repomd.xml and of every package stands in a published journal, over these very bytes, after an intent that
 // said what they are; and what is signed fixes, hash by hash, every file that dnf would take.
 import { join } from 'node:path';
-import { codenameOf, suites as knownSuites } from '../shared/formats/suites.js';
+import { codenameOf, suitesOf } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
@@ -21,9 +21,9 @@ const repomdPath = 'repodata/repomd.xml';
 function placeOf(source: string): { dist: string; suites: { folder: string; codename: string }[] } {
   const names = source.replace(/\/+$/, '').split('/');
   const last = names.at(-1) ?? '';
-  const suite = knownSuites.find((one) => one === last);
-  if (suite === undefined) return { dist: last, suites: knownSuites.map((one) => ({ folder: one, codename: codenameOf(last, one) })) };
   const dist = names.at(-2) ?? '';
+  const suite = suitesOf(dist).find((one) => one === last);
+  if (suite === undefined) return { dist: last, suites: suitesOf(last).map((one) => ({ folder: one, codename: codenameOf(last, one) })) };
   return { dist, suites: [{ folder: '', codename: codenameOf(dist, suite) }] };
 }
 

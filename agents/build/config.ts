@@ -5,8 +5,10 @@ import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { logsUrlPattern } from '../shared/formats/log-link.js';
+import { distWordPattern, templateRepositories, type TemplateRepository } from '../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
-import { checkCommandsConfig, commandsSchema, type CommandsConfig } from './github-command/commands-config.js';
+import { isTemplatesDist } from '../shared/formats/suites.js';
+import { checkCommandsConfig, commandsSchema, personNamePattern, type CommandsConfig } from './github-command/commands-config.js';
 import { splitTagPattern } from './source/version-tag.js';
 
 export interface Maintainer {
@@ -32,6 +34,23 @@ export interface Distribution {
   packages: 'deb' | 'rpm';
   /** who signs and publishes: this agent, or the engine itself where it brings a whole tool chain (docs/engines.md) */
   publisher?: 'agent' | 'engine';
+  /** handed to the engine, which checks it */
+  options?: Record<string, unknown>;
+}
+
+/** Built by a signed command alone: no tag is behind it. docs/decisions/103 */
+export interface Template {
+  /** its package is qubes-template-<name> */
+  name: string;
+  /** rX.Y: its version is X.Y.0 and the minute of the command */
+  releases: string[];
+  engine: string;
+  /** what is in it, in words of signed commands: vm-trixie. The engine is told */
+  distribution: string;
+  /** where it goes from its `-testing` */
+  repository: TemplateRepository;
+  /** `buildSeconds` of all unless told */
+  buildSeconds?: number;
   /** handed to the engine, which checks it */
   options?: Record<string, unknown>;
 }
@@ -75,6 +94,7 @@ export interface Config {
   signingKey: string;
   components: Component[];
   distributions: Distribution[];
+  templates?: Template[];
   /** there if a distribution has packages of that kind */
   apt?: AptRepository;
   dnf?: DnfRepository;
@@ -96,6 +116,11 @@ const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+
 const httpUrlPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$';
 /** It is a file name, so it holds no slash and is not hidden. */
 const engineNamePattern = '^[a-z0-9][a-z0-9-]{0,63}$';
+
+/** With `qubes-template-` before it, it is the name of a package and of what a job is of. */
+export const templateNamePattern = '^[a-z0-9][a-z0-9.+-]{0,47}$';
+/** A template's version is made of it. */
+export const templateReleasePattern = '^r[0-9]{1,2}\\.[0-9]{1,2}$';
 
 const schema = {
   type: 'object',
@@ -125,7 +150,7 @@ const schema = {
               type: 'object',
               additionalProperties: false,
               required: ['name', 'fingerprint'],
-              properties: { name: { type: 'string', minLength: 1, maxLength: 100 }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
+              properties: { name: { type: 'string', pattern: personNamePattern }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
             },
           },
           requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },
@@ -145,6 +170,24 @@ const schema = {
           engine: { type: 'string', pattern: engineNamePattern },
           packages: { enum: ['deb', 'rpm'] },
           publisher: { enum: ['agent', 'engine'] },
+          options: { type: 'object' },
+        },
+      },
+    },
+    templates: {
+      type: 'array',
+      maxItems: 200,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['name', 'releases', 'engine', 'distribution', 'repository'],
+        properties: {
+          name: { type: 'string', pattern: templateNamePattern },
+          releases: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: templateReleasePattern } },
+          engine: { type: 'string', pattern: engineNamePattern },
+          distribution: { type: 'string', pattern: distWordPattern },
+          repository: { enum: templateRepositories },
+          buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
           options: { type: 'object' },
         },
       },
@@ -185,6 +228,12 @@ const schema = {
   },
 } as const;
 
+/** What a template's package is called, and what jobs say in place of a component. */
+const templatePrefix = 'qubes-template-';
+export const templatePackage = (name: string): string => `${templatePrefix}${name}`;
+/** No component is called so. */
+export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
+
 const check = checkWith<Config>(schema);
 
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
@@ -207,6 +256,11 @@ export function readConfig(path: string): Config {
     const repository = packages === 'deb' ? 'apt' : 'dnf';
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
+  const reserved = dists.find(isTemplatesDist) ?? names.find(isTemplatePackage);
+  if (reserved !== undefined) throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
+  const templates = (config.templates ?? []).map((template) => template.name);
+  if (new Set(templates).size !== templates.length) throw new Refusal('BAD_CONFIG', 'two templates have one name', 'templates');
+  if (templates.length > 0 && config.dnf === undefined) throw new Refusal('BAD_CONFIG', 'there are templates, which are rpm packages, and there is no dnf repository', 'dnf');
   if (config.commands !== undefined) checkCommandsConfig(config.commands, dists);
   return config;
 }

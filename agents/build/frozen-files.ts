@@ -2,7 +2,7 @@
 // Taking files out of a folder that something untrusted wrote to: plain files only, never through a link, hashed as they are copied,
 // read-only from then on.
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { fileNamePattern, matches } from '../shared/formats/names.js';
@@ -75,6 +75,18 @@ export function freezeFile(from: string, to: string, untrustedName: string): Has
   } finally {
     closeSync(fd);
   }
+}
+
+/** SHA-256 of the plain files in a folder of ours, by name, whatever other programs called them. Of any size. */
+export function hashesIn(folder: string): Map<string, string> {
+  return new Map(readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => {
+    const fd = openSync(join(folder, name), constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      return [name, hashContent(fd).sha256];
+    } finally {
+      closeSync(fd);
+    }
+  }));
 }
 
 /** What a file of ours is now. @throws Refusal BAD_ARTIFACT */

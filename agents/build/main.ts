@@ -69,7 +69,7 @@ async function serve(): Promise<void> {
   });
   const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
   const withdrawn = new WithdrawnVersions(paths.withdrawn);
-  const suiteJobs = new SuiteJobs({ queue, withdrawn });
+  const suiteJobs = new SuiteJobs({ config, queue, withdrawn });
   const tails = new LogTails();
   const outbox = new Outbox({ outbox: paths.outbox, told: paths.told, report, excerptOf: (job, stage, dist) => tails.of(job, stage, dist) });
   const worker = new Worker({

@@ -134,7 +134,7 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
   if (refusal !== undefined) throw refusal;
   if (result.exitCode === 0) return Buffer.concat(chunks);
   const ending = result.exitCode === undefined ? `was ended by ${result.signal ?? 'a fault'}` : `ended with ${result.exitCode}`;
-  throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '));
+  throw new ProgramFailed(argv, ending, complaint.trim().split('\n').slice(-3).join(' | '), result.exitCode);
 }
 
 /** Whether it ends with 0 within ten seconds. */
@@ -144,9 +144,12 @@ export function commandSucceeds(argv: readonly string[]): Promise<boolean> {
 
 export class ProgramFailed extends Error {
   readonly complaint: string;
+  /** undefined where a signal ended it, or where it could not be started */
+  readonly exitCode: number | undefined;
 
-  constructor(argv: readonly string[], ending: string, complaint: string) {
+  constructor(argv: readonly string[], ending: string, complaint: string, exitCode?: number) {
     super(`${argv[0]} ${ending}: ${printable(complaint)}`);
+    this.exitCode = exitCode;
     this.complaint = printable(complaint);
   }
 }

@@ -3,13 +3,15 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
+import { templatesDist } from '../shared/formats/suites.js';
 import { Refusal } from '../shared/refusal.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './engines/build-stage.js';
 import { closingCommits, commitBefore } from './source/closing-history.js';
-import type { AptRepository, Config, Distribution, DnfRepository } from './config.js';
+import type { AptRepository, Component, Config, Distribution, DnfRepository } from './config.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
+import { refuseWithdrawn } from './promotion/suite-jobs.js';
 import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/suite-stage.js';
 import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
@@ -18,9 +20,10 @@ import type { EngineOptions } from './engines/engine-call.js';
 import { engineProgram } from './engines/engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
 import { fetchSource } from './source/fetch-stage.js';
-import { refuseOtherConfiguration } from './jobs/job-configuration.js';
-import { jobIdentity, type Job, type Step } from './jobs/job-document.js';
+import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
+import { jobIdentity, type Job, type Step, type TemplateOrder } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
+import { commandEvidence, configuredTemplate, templateDistribution, templateUploadMs } from './jobs/template-job.js';
 import type { LineSink } from './logs/logged-program.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import type { Paths } from './paths.js';
@@ -45,8 +48,11 @@ function publicKey(options: StageOptions): { path: string; text: string } {
   return { path, text };
 }
 
-/** @throws Refusal DIST_RETIRED: the configuration had it when the job was made */
-function distributionOf(step: Step, config: Config): Distribution {
+/** @throws Refusal DIST_RETIRED, UNKNOWN_TEMPLATE: the configuration had it when the job was made */
+function distributionOf({ kind, template }: Job, step: Step, config: Config): Distribution {
+  // Taken back also where it is not built any more.
+  if (template !== undefined && kind === 'withdrawal') return { name: templatesDist(template.release), engine: '', packages: 'rpm', publisher: 'agent' };
+  if (template !== undefined) return templateDistribution(configuredTemplate(config, template.name, template.release), template.release);
   const found = config.distributions.find((candidate) => candidate.name === step.dist);
   if (found === undefined) throw new Refusal('DIST_RETIRED', `${step.dist}: not a distribution of this VM any more`);
   return found;
@@ -57,38 +63,72 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
   return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
 }
 
-/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED */
+/**
+ * A build is done with the configuration that it was made for. What a build published is moved with today's: what concerns it is the distribution and
+ * its repository, and a version is taken back also where its component is not built any more.
+ * @throws Refusal CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE
+ */
+function refuseChangedConfiguration(job: Job, step: Step, config: Config, component: Component | undefined): void {
+  if (job.kind === 'withdrawal') return;
+  if (job.template !== undefined) return refuseChangedTemplate(job, job.template, config);
+  if (job.kind === 'build' && job.configuration !== null) refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
+  else if (job.kind === 'build' && component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
+    throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
+  }
+  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
+}
+
+/** @throws Refusal CONFIG_CHANGED, UNKNOWN_TEMPLATE */
+function refuseChangedTemplate({ configuration, kind }: Job, { name, release }: TemplateOrder, config: Config): void {
+  const template = configuredTemplate(config, name, release);
+  if (kind !== 'template') return;
+  if (configuration === null) throw new Error('a template has its configuration');
+  refuseOtherTemplate(configuration, config, template, release);
+}
+
+/** Nothing is done for what was taken back, wherever its chain stands. @throws Refusal WITHDRAWN */
+function refuseTakenBack(job: Job, dist: string | null, { withdrawn }: StageOptions): void {
+  if (job.kind !== 'withdrawal' && dist !== null) refuseWithdrawn(withdrawn, job.component, job.version, dist);
+}
+
+/** The job's document says that the world may see it before the world does. @throws Refusal WITHDRAWN */
+function noteSwitch(job: Job, options: StageOptions): (upload: Job['uploaded'][number]) => void {
+  return (upload) => {
+    refuseTakenBack(job, upload.dist, options);
+    job.switched = [...(job.switched ?? []).filter((other) => other.dist !== upload.dist), upload];
+    options.queue.save(job);
+  };
+}
+
+/** @throws Refusal of the stages, CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE, WITHDRAWN */
 export async function runStage(job: Job, step: Step, log: LineSink, options: StageOptions): Promise<void> {
   const { config, paths, queue } = options;
   const folder = queue.folderOf(job.job);
   const component = config.components.find((candidate) => candidate.name === job.component);
-  if (job.configuration !== null) {
-    refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
-  } else if (component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
-    throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
-  }
-  if (component === undefined) throw new Refusal('CONFIG_CHANGED', 'the component is not configured here any more');
+  refuseChangedConfiguration(job, step, config, component);
+  refuseTakenBack(job, step.dist, options);
   switch (step.stage) {
     case 'fetch': {
+      if (component === undefined) throw new Error(`${job.job} has no source`);
       const found = await fetchSource(job, component, {
         forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
-        componentsOf: (source) => queue.componentsOf(source), packages: packagesOf(config), now: new Date(),
+        componentsOf: (kind, source) => queue.componentsOf(kind, source), packages: packagesOf(config), now: new Date(),
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
       job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
-      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, source: found.source });
+      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, sources: found.sources });
       return;
     }
     case 'build': {
-      const distribution = distributionOf(step, config);
+      const distribution = distributionOf(job, step, config);
       const dist = distribution.name;
-      const files = await buildFor(job, dist, engineOptions(distribution, folder, options), log);
+      const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options) : templateOptions(job, distribution, folder, log, options), log);
       job.artifacts = [...job.artifacts.filter((made) => made.dist !== dist), { dist, files }];
       return;
     }
     case 'sign': {
-      const distribution = distributionOf(step, config);
+      const distribution = distributionOf(job, step, config);
       const { name, packages } = distribution;
       if (distribution.publisher === 'engine') {
         sayAll(await signWithEngine(job, name, engineSigning(distribution, folder, options), log), log);
@@ -101,24 +141,24 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       return;
     }
     case 'publish': {
-      const uploaded = await publish(job, distributionOf(step, config), folder, log, options);
+      const uploaded = await publish(job, distributionOf(job, step, config), folder, log, options);
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
     case 'promote': {
-      const uploaded = await promoteFor(job, distributionOf(step, config), log, suiteOptions(options));
+      const uploaded = await promoteFor(job, distributionOf(job, step, config), log, suiteOptions(job, options));
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
     }
-    case 'withdraw': return await withdrawFor(job, distributionOf(step, config), log, suiteOptions(options));
+    case 'withdraw': return await withdrawFor(job, distributionOf(job, step, config), log, suiteOptions(job, options));
   }
 }
 
-function suiteOptions(options: StageOptions): SuiteStageOptions {
+function suiteOptions(job: Job, options: StageOptions): SuiteStageOptions {
   const { config, paths, queue, withdrawn } = options;
-  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs };
+  return { config, paths, queue, withdrawn, publicKey: publicKey(options).path, recordMs: options.fetchMs ?? defaultFetchMs, noteSwitch: noteSwitch(job, options) };
 }
 
 function sayAll(files: readonly HashedFile[], log: LineSink): void {
@@ -127,6 +167,16 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
 
 function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
   return { engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
+}
+
+/** Who commanded it is in the log before anything is built, and what is signed later names that line. */
+function templateOptions({ template }: Job, distribution: Distribution, folder: string, log: LineSink, options: StageOptions): EngineOptions {
+  if (template === undefined) throw new Error('no template');
+  const { signer, signed, line, sha256 } = template.command;
+  log.say(`command ${sha256} of ${signer.name} ${signer.fingerprint}, signed ${signed}: ${line}`);
+  log.say(`evidence ${commandEvidence(template.command)}`);
+  const configured = configuredTemplate(options.config, template.name, template.release);
+  return { ...engineOptions(distribution, folder, options), distribution: configured.distribution, buildSeconds: configured.buildSeconds ?? options.config.buildSeconds };
 }
 
 function engineSigning(distribution: Distribution, folder: string, options: StageOptions): EngineSigning {
@@ -139,14 +189,17 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
   if (distribution.publisher === 'engine') {
     const { upload, url } = packages === 'deb' ? config.apt as AptRepository : config.dnf as DnfRepository;
     const repository = { upload, url, sshConfig: paths.sshConfig, folder: join(paths.enginesOwn, distribution.engine) };
-    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all() }, log);
+    return await publishWithEngine(job, name, { ...engineSigning(distribution, jobFolder, options), repository, jobs: options.queue.all(), noteSwitch: noteSwitch(job, options) }, log);
   }
-  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig };
+  const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig, noteSwitch: noteSwitch(job, options) };
   if (packages === 'deb' && config.apt !== undefined) {
     return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
   }
   if (packages === 'rpm' && config.dnf !== undefined) {
-    return await publishPackagesFor(job, name, { ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), suite: 'current-testing', signingKey: config.signingKey }, log);
+    return await publishPackagesFor(job, name, {
+      ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), signingKey: config.signingKey,
+      ...(job.template === undefined ? { suite: 'current-testing' } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, uploadMs: templateUploadMs }),
+    }, log);
   }
   throw new Error(`${name} has ${packages} packages and no repository`);
 }
@@ -156,6 +209,8 @@ export function cleanUpJob(job: Job, queue: JobQueue): void {
   const temporary = ['source', 'repository.git', ...job.dists.flatMap((dist) => [`debsign-${dist}.tmp`, `rpmsign-${dist}.tmp`])];
   // What is not done may be tried again from where it was.
   if (job.state === 'done') temporary.push('engine');
+  // Gigabytes, which are in the repository now.
+  if (job.state === 'done' && job.template !== undefined) temporary.push('artifacts', 'signed');
   for (const name of temporary) rmSync(join(queue.folderOf(job.job), name), { recursive: true, force: true });
   pruneOldJobs(queue);
 }

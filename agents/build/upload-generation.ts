@@ -2,9 +2,11 @@
 // Puts a generation on the server: into a folder of its own, packages before metadata, then one rename of a symlink.
 // A client sees the old repository or the new one.
 import { posix } from 'node:path';
-import { Refusal } from '../shared/refusal.js';
-import type { Generation } from './apt-repository/apt-publication.js';
+import type { HashedFile } from '../shared/formats/intent.js';
+import { printable, Refusal } from '../shared/refusal.js';
 import { runLogged, type LineSink } from './logs/logged-program.js';
+import { ProgramFailed, runProgram } from './program.js';
+import type { Generation, Generations } from './repository-generations.js';
 
 export interface UploadOptions {
   /** ssh://user@host[:port]/path, as config.ts checks it, and the distribution; the path becomes a symlink into `<path>.releases/` */
@@ -15,7 +17,9 @@ export interface UploadOptions {
   /** of the generation: what refers to packages; dists unless told */
   metadata?: readonly string[];
   /** for each of the steps; an hour unless told */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
+  /** called before the server is told to switch: from then on nobody here knows what readers see, until it says so. What it throws ends the upload. */
+  beforeSwitch?(): void;
 }
 
 const readBackAttempts = 3;
@@ -34,7 +38,24 @@ export async function tryAgain<T>(log: LineSink, readBack: () => Promise<T>): Pr
   }
 }
 
+/** Tor has been this slow. */
+const slowestBytesInMs = 50;
+
+/** How long these files may take, in ms: ten minutes, and more the larger they are. */
+export function transferMs(files: readonly HashedFile[]): number {
+  return 600_000 + files.reduce((sum, file) => sum + file.size, 0) / slowestBytesInMs;
+}
+
+/** A program that talks to the world: no end within its time is the world's fault. @throws Refusal `code` */
+export function orTimedOut(code: string, label: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal(code, `${label}: ${error.detail}`);
+    throw error;
+  };
+}
+
 const uploadMs = 3600_000;
+const silenceSeconds = 300;
 const keptOnServer = 5;
 
 export interface Destination {
@@ -48,7 +69,39 @@ export function readDestination(upload: string): Destination {
   return { login: url.username === '' ? url.hostname : `${url.username}@${url.hostname}`, port: url.port, path: url.pathname };
 }
 
-/** @throws Refusal UPLOAD_FAILED: nothing has changed for readers then */
+const askMs = 120_000;
+
+/** The release that the server's link names; undefined where there is none. @throws Refusal UPLOAD_FAILED */
+export async function releaseOnServer({ upload, sshConfig }: Pick<UploadOptions, 'upload' | 'sshConfig'>): Promise<string | undefined> {
+  const { login, port, path } = readDestination(upload);
+  const argv = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port]), login, `readlink ${path} || true`];
+  const untrusted = await runProgram(argv, { timeoutMs: askMs, limitBytes: 4096 }).catch((error: unknown) => {
+    if (error instanceof ProgramFailed || error instanceof Refusal) throw new Refusal('UPLOAD_FAILED', `upload: ask ${login} for ${path}: ${printable(error instanceof Refusal ? error.detail : error.complaint)}`);
+    throw error;
+  });
+  return /^[^/\n]+\.releases\/([0-9]{6}-[0-9a-f]{12})\n$/.exec(untrusted.toString('latin1'))?.[1];
+}
+
+/** Before a job's change to a repository is made: what the world sees is known then, or this job's own is what nobody knows of. @throws as releaseOnServer */
+export async function settle(generations: Generations, job: string, publicKey: string, to: Pick<UploadOptions, 'upload' | 'sshConfig'>, log: LineSink): Promise<void> {
+  await generations.settle(job, publicKey, () => releaseOnServer(to), log);
+}
+
+/**
+ * Uploads and switches to it, and leaves word of that: first the job's document, then the repository's note, then the server's link.
+ * @param note durable when it returns; what it throws ends the upload before anything has changed for readers
+ * @throws Refusal UPLOAD_FAILED: readers have the old one, or the new one
+ */
+export async function publishGeneration(generations: Generations, generation: Generation, note: () => void, options: Omit<UploadOptions, 'beforeSwitch'>, log: LineSink): Promise<void> {
+  const beforeSwitch = (): void => {
+    note();
+    generations.switching(generation);
+  };
+  await uploadGeneration(generation, { ...options, beforeSwitch }, log);
+  generations.switched(generation);
+}
+
+/** @throws Refusal UPLOAD_FAILED: nothing has changed for readers then, unless the connection broke in the last step */
 export async function uploadGeneration(generation: Pick<Generation, 'release' | 'folder'> & Partial<Pick<Generation, 'publicKeyName'>>, options: UploadOptions, log: LineSink): Promise<void> {
   const { upload, sshConfig, packages = ['pool'], metadata = ['dists'], timeoutMs = uploadMs } = options;
   const { login, port, path } = readDestination(upload);
@@ -57,16 +110,17 @@ export async function uploadGeneration(generation: Pick<Generation, 'release' | 
   const name = posix.basename(path);
   const target = `${releases}/${generation.release}`;
   const run = async (argv: string[], label: string): Promise<void> => {
-    const status = await runLogged(argv, log, { timeoutMs, label });
+    const status = await runLogged(argv, log, { timeoutMs, label }).catch(orTimedOut('UPLOAD_FAILED', label));
     if (status !== 0) throw new Refusal('UPLOAD_FAILED', `${label}: ended with ${status}`);
   };
   // The remote shell reads these words; config.ts allows no character in `path` that it could read as anything but itself.
   const remote = (command: string, label: string): Promise<void> => run([...ssh, login, command], label);
   await remote(`mkdir -p ${releases}/.part-${generation.release}`, `upload: make ${releases} on ${login}`);
-  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--link-dest', path,
+  const rsync = (sources: readonly string[], label: string): Promise<void> => run(['rsync', '--archive', '--relative', '--hard-links', '--no-owner', '--no-group', '--chmod=D755,F644', '--delete', '--partial', `--timeout=${silenceSeconds}`, '--link-dest', path,
     '--rsh', ssh.join(' '), ...sources.map((source) => `${generation.folder}/./${source}`), `${login}:${releases}/.part-${generation.release}/`], label);
   await rsync(packages, 'upload: packages');
   await rsync([...metadata, ...(generation.publicKeyName === undefined ? [] : [generation.publicKeyName])], 'upload: metadata');
+  options.beforeSwitch?.();
   await remote(
     `set -e; if [ ! -d ${target} ]; then mv -T ${releases}/.part-${generation.release} ${target}; else rm -rf ${releases}/.part-${generation.release}; fi; `
     + `if [ -d ${path} ] && [ ! -L ${path} ]; then rmdir ${path}; fi; ln -sfn ${name}.releases/${generation.release} ${releases}/.next; mv -T ${releases}/.next ${path}; `

@@ -11,10 +11,14 @@ interface Reason { code: string; detail: string }
 /** without `dist` in job@1, where a whole job waits */
 interface Waiting extends Reason { dist?: string | null; since: string }
 interface HashedFile { name: string; size: number; sha256: string }
+interface Command { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string }
 /** build-infra/job@2; of job@1 what differs is read as that. */
 interface Job {
   format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
   kind?: string;
+  /** of a template, which has no tag */
+  template?: { name: string; release: string; timestamp: string; command: Command };
+  change?: { of: string; suite: string | null; command: Command | null } | null;
   priority?: number;
   configuration?: { common: string; dists: Record<string, string> } | null;
   running?: (Step & { started: string })[];
@@ -24,6 +28,8 @@ interface Job {
   evidence: { commit: string; tree: string; tagger: string; signers: { name: string; fingerprint: string; signed: string }[]; manifest: { files: number; bytes: number; sha256: string } } | null;
   artifacts: { dist: string; files: HashedFile[] }[];
   uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
+  /** of them what was not read back may be public all the same */
+  switched?: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
   reasons?: (Reason & Step)[];
   reason: Reason | null;
 }
@@ -93,18 +99,29 @@ function stepLine(step: Job['finished'][number]): string {
   return `  ${withDist(step)}: ${step.started} to ${step.ended}, ${took.toFixed(1)} s${overhead}`;
 }
 
+const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
+
+/** What it is made of: a tag and who signed it, or the command that a template was built by. */
+function originLines({ template, tag, tagObject, evidence }: Job): string[] {
+  if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
+  return [`tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
+    `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
+    `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
+  ])];
+}
+
+function changeLines({ change }: Job): string[] {
+  if (change === undefined || change === null) return [];
+  return [change.suite === null ? `takes back     ${change.of}, from everywhere` : `moves          ${change.of} to ${change.suite}`, ...(change.command === null ? [] : commandLines('commanded', change.command))];
+}
+
 function linesOf(job: Job, logsUrl: string | undefined): string[] {
-  const { evidence } = job;
   const waiting = job.waiting === null ? [] : Array.isArray(job.waiting) ? job.waiting : [job.waiting];
   const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
   return [
     `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}, of ${job.url}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`,
-    `tag            ${job.tag}`, `tag object     ${job.tagObject}`,
-    ...(evidence === null ? ['not verified yet'] : [
-      `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
-      `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
-    ]),
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`,
+    ...originLines(job), ...changeLines(job),
     ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
     ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),
     ...part('waiting', waiting.map((chain) => `  ${chain.dist ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
@@ -113,6 +130,7 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
     ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
     ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
     ...job.uploaded.flatMap((upload) => part(`read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
+    ...(job.switched ?? []).filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist)).flatMap((upload) => part(`perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
   ];
 }
 

@@ -27,11 +27,13 @@ export interface Subject {
 }
 
 function distOf(dist: string, release: string, notification: Notification, config: NotifyConfig): NotifiedDist {
+  // Where templates and images of a release lie is no distribution of anybody's.
+  if (notification.kind !== 'component') return { dist, label: dist, packageSet: notification.packageSet ?? 'vm', family: '', prefix: release };
   const known = Object.hasOwn(config.distributions, dist) ? config.distributions[dist] : undefined;
   if (known === undefined) throw new Refusal('UNKNOWN_DISTRIBUTION', `notify.json has no distribution ${dist}`, 'dist');
   const packageSet = dist === notification.dist ? notification.packageSet ?? known.packageSet : known.packageSet;
   const label = `${packageSet}-${known.name ?? dist}`;
-  return { dist, label, packageSet, family: known.family, prefix: notification.kind === 'component' ? `${release}-${label}` : release };
+  return { dist, label, packageSet, family: known.family, prefix: `${release}-${label}` };
 }
 
 /** Titles are upstream's: people and tools search for them. */

@@ -102,6 +102,20 @@ void tap.test('the metadata of one distribution served as those of another, and 
   t.same((await verdict(farm, ['--dnf', join(farm.top, 'fc42')])).codes, ['dnf-signatures RELEASE_DIFFERS']);
 });
 
+void tap.test('templates of a release lie in four repositories, and none of them may stand for another', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const folder = join(farm.top, 'templates-r4.3');
+  await buildDnf(farm, ['qubes-template-debian-13'], { folder, dist: 'templates-r4.3' });
+  t.same((await verdict(farm, ['--dnf', folder])).codes, []);
+  t.same((await verdict(farm, ['--dnf', join(folder, 'templates-itl-testing')])).codes, []);
+  renameSync(join(folder, 'templates-itl-testing'), join(folder, 'x'));
+  t.same((await verdict(farm, ['--dnf', folder])).codes, ['dnf-signatures FILE_MISSING']);
+  rmSync(join(folder, 'templates-itl'), { recursive: true });
+  renameSync(join(folder, 'x'), join(folder, 'templates-itl'));
+  t.same((await verdict(farm, ['--dnf', join(folder, 'templates-itl')])).codes, ['dnf-signatures RELEASE_DIFFERS'], 'testing is not stable');
+});
+
 void tap.test('a repository before its first package is no finding, and one that lost its metadata is', async (t) => {
   const empty = new Farm(keys);
   t.teardown(() => empty.remove());

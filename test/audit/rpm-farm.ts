@@ -6,8 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readPackage, type RpmPackage } from '../../agents/audit/rpm-package.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
-import { codenameOf, suites, type Suite } from '../../agents/shared/formats/suites.js';
+import { codenameOf, suitesOf, type AnySuite } from '../../agents/shared/formats/suites.js';
 import type { Farm } from './farm.js';
+
+/** A distribution's repositories, or those of a release's templates. */
+export interface RpmPlace {
+  folder: string;
+  dist: string;
+}
+const ofFc41 = (farm: Farm): RpmPlace => ({ folder: farm.dnf, dist: 'fc41' });
 
 /** A noarch package of a name, unsigned, as `<into>/<name>-1-1.noarch.rpm`. */
 export function buildPackage(name: string, into: string): string {
@@ -34,38 +41,39 @@ async function headOf(path: string): Promise<RpmPackage> {
 }
 
 /** Intent, publication, grant and journal for a package that is signed already. */
-export async function announcePackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header'): Promise<void> {
+export async function announcePackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm)): Promise<void> {
   const { header, signatures } = await headOf(path);
-  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures, 'fc41');
+  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures, dist);
 }
 
 /** The suite with packages in it. */
 export const testing = 'current-testing';
 
-export function makeMetadata(farm: Farm, suite: Suite = testing): void {
-  const folder = join(farm.dnf, suite);
+export function makeMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc41(farm)): void {
+  const folder = join(place.folder, suite);
   rmSync(join(folder, 'repodata'), { recursive: true, force: true });
-  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', '--content', codenameOf('fc41', suite), folder], { stdio: 'pipe' });
+  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', '--content', codenameOf(place.dist, suite), folder], { stdio: 'pipe' });
 }
 
 /** Signs repomd.xml as it stands, announced. */
-export function signMetadata(farm: Farm, suite: Suite = testing): void {
-  const repomd = join(farm.dnf, suite, 'repodata/repomd.xml');
-  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], undefined, 'fc41');
+export function signMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc41(farm)): void {
+  const repomd = join(place.folder, suite, 'repodata/repomd.xml');
+  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], undefined, place.dist);
   writeFileSync(`${repomd}.asc`, signature as Buffer);
 }
 
-/** Two packages, signed, announced and published to one suite; the others are empty. */
-export async function buildDnf(farm: Farm): Promise<void> {
-  for (const name of ['moon', 'sun']) {
-    const path = buildPackage(name, join(farm.dnf, testing, 'packages'));
+/** Packages, signed, announced and published to one suite, the first; the others are empty. */
+export async function buildDnf(farm: Farm, names = ['moon', 'sun'], place = ofFc41(farm)): Promise<void> {
+  const suites = suitesOf(place.dist);
+  for (const name of names) {
+    const path = buildPackage(name, join(place.folder, suites[0] as string, 'packages'));
     rpmsign(farm, path);
-    await announcePackage(farm, path);
+    await announcePackage(farm, path, 'rpm-header', place);
   }
   for (const suite of suites) {
-    mkdirSync(join(farm.dnf, suite), { recursive: true });
-    makeMetadata(farm, suite);
-    signMetadata(farm, suite);
+    mkdirSync(join(place.folder, suite), { recursive: true });
+    makeMetadata(farm, suite, place);
+    signMetadata(farm, suite, place);
   }
-  writeFileSync(join(farm.dnf, 'key.asc'), farm.keys.export('signing'));
+  writeFileSync(join(place.folder, 'key.asc'), farm.keys.export('signing'));
 }

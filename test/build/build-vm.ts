@@ -151,6 +151,12 @@ exec ${gpg} "$@"
     ));
   }
 
+  /** Before the agent starts. */
+  reconfigure(change: Record<string, unknown>): void {
+    const path = join(this.root, '/rw/config/build-infra/build.json');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>, ...change }));
+  }
+
   /** What a shell does before each signature. */
   beforeSigning(script: string): void {
     writeFileSync(join(this.root, 'gpg-before'), script);

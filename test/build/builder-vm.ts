@@ -39,7 +39,7 @@ export class BuilderVm extends BuildVm {
     // What is not ours is to be overridden: a key that nobody has, another client, another place.
     writeFileSync(join(builder, 'builder.yml'), JSON.stringify({
       'artifacts-dir': '/nonexistent/artifacts', 'qubes-release': 'r4.2', git: { baseurl: `git://127.0.0.1:${outside.forge.port}`, prefix: '', branch: 'main' }, distributions: ['vm-trixie', 'vm-fc41'],
-      components: [{ 'hello-tiny': { timeout: 60 } }], executor: { type: 'local' }, 'gpg-client': 'false', 'sign-key': { rpm: '0'.repeat(40), deb: '0'.repeat(40), 'vm-trixie': '1'.repeat(40) },
+      components: [{ 'hello-tiny': { timeout: 60 } }], templates: [{ 'debian-13': { dist: 'vm-trixie', flavor: 'minimal' } }], executor: { type: 'local' }, 'gpg-client': 'false', 'sign-key': { rpm: '0'.repeat(40), deb: '0'.repeat(40), 'vm-trixie': '1'.repeat(40) },
       'repository-publish': { components: 'current-testing' }, 'repository-upload-remote-host': { rpm: 'nowhere.invalid:/', deb: 'nowhere.invalid:/' },
     }));
     const engine = join(this.root, '/usr/lib/build-infra/engines/qubesbuilderv2');

@@ -34,7 +34,23 @@ void t.test('a status page and the address of logs may be there', async (t) => {
   t.match(read({ ...good, logsUrl: 'https://forge.example/example/build-logs/blob/{commit}/{path}?plain=1', statusPage: { upload: 'ssh://web@www.example/srv/www/status', url: 'https://www.example/status' } }), { statusPage: { url: 'https://www.example/status' } });
 });
 
+const template = { name: 'debian-13', releases: ['r4.3'], engine: 'qubesbuilderv2', distribution: 'vm-trixie', repository: 'templates-itl' };
+const dnf = { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' };
+const templates = (...list: unknown[]): unknown => ({ ...good, dnf, templates: list });
+
+void t.test('templates may be there', async (t) => {
+  t.match(read(templates({ ...template, buildSeconds: 21_600, options: { builder: '/home/user/qubes-builderv2' } }, { ...template, name: 'fedora-42' })), { templates: [{ name: 'debian-13' }, { name: 'fedora-42' }] });
+});
+
 const bad: [string, unknown, string][] = [
+  ['a template and no repository for its package', { ...good, templates: [template] }, 'BAD_CONFIG'],
+  ['two templates of one name', templates(template, template), 'BAD_CONFIG'],
+  ['a template whose name is a path', templates({ ...template, name: '../x' }), 'BAD_DOCUMENT'],
+  ['a template for a repository of components', templates({ ...template, repository: 'current' }), 'BAD_DOCUMENT'],
+  ['a template that its engine is to sign', templates({ ...template, publisher: 'engine' }), 'BAD_DOCUMENT'],
+  ['a template of a release that makes no version', templates({ ...template, releases: ['rdevel'] }), 'BAD_DOCUMENT'],
+  ['a distribution that is called as templates are', { ...good, distributions: [{ name: 'templates-r4.3', engine: 'debian', packages: 'deb' }] }, 'BAD_CONFIG'],
+  ['a component that is called as a template', { ...good, components: [{ ...component, name: 'qubes-template-x' }] }, 'BAD_CONFIG'],
   ['a status page for a shell', { ...good, statusPage: { upload: 'ssh://www.example/srv/;id', url: 'https://www.example/status' } }, 'BAD_DOCUMENT'],
   ['a status page without an address', { ...good, statusPage: { upload: 'ssh://www.example/srv' } }, 'BAD_DOCUMENT'],
   ['an address of logs that is a script', { ...good, logsUrl: 'javascript:alert(1)//{path}' }, 'BAD_DOCUMENT'],
@@ -48,6 +64,9 @@ const bad: [string, unknown, string][] = [
   ['an ssh option for a host', { ...good, components: [{ ...component, url: 'ssh://-oProxyCommand=id/x' }] }, 'BAD_DOCUMENT'],
   ['a tag pattern without a version', { ...good, components: [{ ...component, tag: 'v' }] }, 'BAD_DOCUMENT'],
   ['more signatures than people', { ...good, components: [{ ...component, requiredSignatures: 2 }] }, 'BAD_CONFIG'],
+  ['a maintainer whose name is not ASCII: the evidence of a source is one line of ASCII', { ...good, components: [{ ...component, maintainers: [{ name: 'Zo\u00eb', fingerprint: key }] }] }, 'BAD_DOCUMENT'],
+  ['a maintainer with a line end in the name', { ...good, components: [{ ...component, maintainers: [{ name: 'alice\n', fingerprint: key }] }] }, 'BAD_DOCUMENT'],
+  ['a person who commands whose name is not ASCII', commanded({ people: [{ ...person, name: 'Zo\u00eb' }] }), 'BAD_DOCUMENT'],
   ['two components of one name', { ...good, components: [component, component] }, 'BAD_CONFIG'],
   ['an upload path for a shell', { ...good, apt: { ...good.apt, upload: 'ssh://git@forge.example/srv/$(id)' } }, 'BAD_DOCUMENT'],
   ['an upload path that climbs', { ...good, apt: { ...good.apt, upload: 'ssh://git@forge.example/srv/../etc' } }, 'BAD_DOCUMENT'],

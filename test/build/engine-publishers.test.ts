@@ -68,7 +68,7 @@ function setUp(test: Test, kind: Kind): Vm {
   const log = new Lines();
   const options: EnginePublishing = {
     engine: [engine], packages: kind, folder: place.folder, work: place.make('work'), cache: place.make('cache'), buildSeconds: 60, engineOptions: undefined, gpg: client, signingKey: signer.fingerprint,
-    publicKey: { path: join(place.folder, 'key.asc'), text: signer.armored }, repository: { upload: 'ssh://h/x', url: 'http://127.0.0.1:1/x', sshConfig: '/x', folder: join(place.folder, 'own') }, jobs: [],
+    publicKey: { path: join(place.folder, 'key.asc'), text: signer.armored }, repository: { upload: 'ssh://h/x', url: 'http://127.0.0.1:1/x', sshConfig: '/x', folder: join(place.folder, 'own') }, jobs: [], noteSwitch: () => undefined,
   };
   const write = (script: string): void => writeFileSync(engine, `#!/bin/bash
 field() { perl -MJSON::PP -0777 -ne "print decode_json(\\$_)->{$1}" "$job"; }
@@ -113,7 +113,9 @@ for (const kind of ['deb', 'rpm'] as const) {
     t.equal(await vm.sign('exit 9'), 'none', 'signed once, the engine is not called again');
     for (const name of readdirSync(join(vm.folder, 'signed/fc41'))) chmodSync(join(vm.folder, 'signed/fc41', name), 0o644);
     cpSync(vm.frozen, join(vm.folder, 'signed/fc41'), { recursive: true, force: true });
-    t.equal(await vm.sign('exit 9'), 'BAD_SIGNATURE', 'and what lies there is looked at again');
+    t.equal(await vm.sign('exit 9'), 'ENGINE_FAILED', 'and what lies there is looked at again: the engine is to sign anew');
+    t.notOk(existsSync(join(vm.folder, 'signed/fc41')));
+    t.equal(await vm.sign('good; all'), 'none', vm.log.text().slice(-1000));
   });
 }
 

@@ -25,6 +25,16 @@ void t.test('the documents of the page are of the contract', (t) => {
   t.end();
 });
 
+void t.test('a document has a source or is of a template, and not both', (t) => {
+  const { source, sourceTree, ...rest } = JSON.parse(blocks('json')[0] as string) as Record<string, unknown>;
+  const template = JSON.parse(`{${/^ {4}("template": \{.*\})$/m.exec(page)?.[1]}}`) as object;
+  t.doesNotThrow(() => checkEngineJob({ ...rest, ...template }));
+  t.throws(() => checkEngineJob(rest), { code: 'BAD_DOCUMENT' });
+  t.throws(() => checkEngineJob({ ...rest, source, sourceTree, ...template }), { code: 'BAD_DOCUMENT' });
+  t.throws(() => checkEngineJob({ ...rest, sourceTree, ...template }), { code: 'BAD_DOCUMENT' });
+  t.end();
+});
+
 void t.test('the commands of the page try an engine', (t) => {
   const place = makePlace();
   t.teardown(() => place.end());

@@ -89,8 +89,30 @@ void t.test('a signed tag of one component is refused under another one, whose v
   const queue = new JobQueue(join(folder, 'jobs'), join(folder, 'highest'));
   queue.rememberHighest('hello-tiny', { version: '1.0-1', tagObject: object, job: 'x', source: 'hello-tiny' });
   queue.rememberHighest('hello.json', { version: '1.0-1', tagObject: object, job: 'x' });
-  t.same(queue.componentsOf('hello-tiny'), ['hello-tiny']);
-  t.same(queue.componentsOf('hello'), []);
+  t.same(queue.componentsOf('deb', 'hello-tiny'), ['hello-tiny'], 'as earlier releases wrote it');
+  t.same(queue.componentsOf('deb', 'hello'), []);
+  queue.rememberHighest('hello-both', { version: '1.0-1', tagObject: object, job: 'x', sources: { deb: 'hello-both', rpm: 'python-hello' } });
+  t.same([queue.componentsOf('deb', 'hello-both'), queue.componentsOf('rpm', 'python-hello'), queue.componentsOf('rpm', 'hello-both')], [['hello-both'], ['hello-both'], []]);
+  queue.rememberHighest('hello-both', { version: '1.0-2', tagObject: object, job: 'y', sources: { deb: 'hello-both' } });
+  t.same(queue.highest('hello-both')?.sources, { deb: 'hello-both', rpm: 'python-hello' }, 'what is known of a kind stays known');
+});
+
+void t.test('a component stays itself when the farm builds of it for other kinds of packages', async (t) => {
+  const s = situation(t);
+  const spec = { path: 'python-hello.spec', content: 'Name: python-hello\nVersion: 1.0\nRelease: 1\nSummary: x\nLicense: x\n%description\nx\n' };
+  s.repository.release(keys, [alice], 'v1.0-1', [...tinyPackage('1.0-1'), spec]);
+  const older = { version: '0.9-1', tagObject: 'f'.repeat(40), job: 'x' };
+  const kinds = (...packages: ('deb' | 'rpm')[]): { packages: Set<'deb' | 'rpm'> } => ({ packages: new Set(packages) });
+  for (const [what, sources, packages] of [
+    ['RPMs came', { deb: 'hello-tiny' }, kinds('deb', 'rpm')], ['RPMs went', { deb: 'hello-tiny', rpm: 'python-hello' }, kinds('deb')],
+    ['RPMs in the place of deb', { deb: 'hello-tiny' }, kinds('rpm')], ['published by the agent, no longer by the engine', {}, kinds('deb')], ['by the engine, no longer by the agent', { deb: 'hello-tiny' }, kinds()],
+  ] as const) t.equal(await s.code('v1.0-1', { highest: { ...older, sources }, ...packages }), 'none', what);
+  for (const [what, source, packages] of [['RPMs went', 'hello-tiny python-hello', kinds('deb')], ['RPMs came', 'hello-tiny', kinds('deb', 'rpm')]] as const) {
+    t.equal(await s.code('v1.0-1', { highest: { ...older, source }, ...packages }), 'none', `${what}, as an earlier release wrote it`);
+  }
+  for (const [what, sources, packages] of [
+    ['another name of one kind of two', { deb: 'hello-tiny', rpm: 'hello' }, kinds('deb', 'rpm')], ['another name of a kind that is not built any more', { deb: 'hello-large' }, kinds('rpm')],
+  ] as const) t.equal(await s.code('v1.0-1', { highest: { ...older, sources }, ...packages }), 'OTHER_SOURCE_PACKAGE', what);
 });
 
 void t.test('a tree without debian/changelog is refused', async (t) => {

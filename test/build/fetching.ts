@@ -36,7 +36,7 @@ let count = 0;
 export interface Situation {
   repository: TestRepository;
   component: Component;
-  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
+  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'> }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
   code(...args: Parameters<Situation['fetch']>): Promise<string>;
 }
 
@@ -56,7 +56,7 @@ export function situation(test: { teardown(handler: () => void): void }, change:
   const fetch: Situation['fetch'] = async (tag = 'v1.0-1', change = {}) => {
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());
-    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date() }, log);
+    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, packages: change.packages ?? options.packages, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date() }, log);
     return { evidence: found.evidence, folder, lines };
   };
   return {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A forge for tests: real bare repositories behind git's own daemon, real gpg keys, and objects made by hand where git would not make them.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -132,11 +132,17 @@ export class Forge {
 }
 
 export class TestRepository {
-  readonly folder: string;
+  folder: string;
 
   constructor(folder: string) {
     this.folder = folder;
     this.git(['init', '--quiet', '--bare', folder]);
+  }
+
+  /** Away from its address, or back. */
+  moveTo(folder: string): void {
+    renameSync(this.folder, folder);
+    this.folder = folder;
   }
 
   git(args: string[], input: string | Buffer = ''): string {

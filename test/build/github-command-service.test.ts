@@ -22,7 +22,7 @@ interface Record {
 }
 function records(vm: BuildVm): Record[] {
   const folder = join(vm.root, '/var/lib/build-infra/commands');
-  return readdirSync(folder).filter((name) => name.length > 64).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as Record);
+  return readdirSync(folder).filter((name) => /^[0-9a-f]{64}\.json$/.test(name)).map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as Record);
 }
 
 void t.test('a signed command becomes a job, once', async (t) => {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Commands that are good, and what is asked of a good signature: who, what, when, and once.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { noPromotions } from '../../agents/build/github-command/promotions.js';
+import { until } from '../support/until.js';
 import { alice, bob, clearsign, commit, desk, everything, gpgTime, job, keys, secondsAgo, upload } from './commands.js';
 
 t.teardown(() => keys.end());
@@ -124,6 +126,22 @@ void t.test('a failed job is retried', async (t) => {
   t.same(d.done, [`retry ${failed.job}`]);
 });
 
+void t.test('who retries a promotion needs the right to make it', async (t) => {
+  const change: Job['change'] = { of: 'hello-2.10-3-000000000001', suite: 'current', command: { sha256: 'd'.repeat(64), line: upload, signer: { name: 'alice', fingerprint: alice.fingerprint }, signed: '2026-11-20T10:00:00.000Z' } };
+  const rights = { verbs: ['Retry', 'Upload-component'], components: ['hello'], distributions: ['trixie'], repositories: ['current'] } as typeof everything;
+  const answer = async (change_: Partial<typeof everything>, dists: string[]): Promise<string> => {
+    const d = await desk(t, { people: [{ name: 'bob', fingerprint: bob.fingerprint, ...rights, ...change_ }] });
+    d.jobs.push(job({ job: 'promotion-hello-2.10-3-00000000000a', kind: 'promotion', state: 'failed', change, dists, reasons: [{ stage: 'promote', dist: 'trixie', code: 'UPLOAD_FAILED', detail: '' }],
+      finished: dists.filter((dist) => dist !== 'trixie').map((dist) => ({ stage: 'promote', dist, started: '', ended: '', commandSeconds: null })) }));
+    return await d.ask(clearsign('Retry promotion-hello-2.10-3-00000000000a', bob));
+  };
+  t.match(await answer({}, ['trixie']), /^accepted promotion-/);
+  t.match(await answer({}, ['bookworm', 'trixie']), /^accepted promotion-/, 'bookworm is done and stays as it is');
+  t.equal(await answer({ verbs: ['Retry'] }, ['trixie']), 'refused NOT_ALLOWED', 'the verb');
+  t.equal(await answer({ repositories: ['security-testing'] }, ['trixie']), 'refused NOT_ALLOWED', 'the repository');
+  t.equal(await answer({ distributions: ['bookworm'] }, ['trixie']), 'refused NOT_ALLOWED', 'the distribution');
+});
+
 void t.test('the window: a command is not too old, and not from the future', async (t) => {
   const d = await desk(t, { config: { windowSeconds: 3600 } });
   const signedAt = (seconds: number): string => clearsign(build, alice, { at: gpgTime(secondsAgo(seconds)) });
@@ -140,6 +158,22 @@ void t.test('a template is built for about the minute in which its command was s
   t.match(await d.ask(at(0)), /^accepted /);
   t.equal(await d.ask(at(3 * 3600)), 'refused BAD_TIMESTAMP');
   t.equal(await d.ask(at(-3600)), 'refused BAD_TIMESTAMP');
+});
+
+void t.test('a template\'s command that was held back for hours builds nothing, and one that a kill broke off does when it comes to it', async (t) => {
+  let late = 2 * 3600;
+  const now = (): Date => new Date(Date.now() + late * 1000);
+  const d = await desk(t, { options: { now } });
+  const at = gpgTime(new Date()).replace('T', '').slice(0, 12);
+  t.equal(await d.ask(clearsign(`Build-template r4.3 debian-13 ${at}`)), 'refused BAD_TIMESTAMP');
+  late = 0;
+  const killed = { start: () => new Promise<string>(() => undefined) };
+  await d.restart({ now, promotions: killed });
+  void d.ask(clearsign(`Build-template r4.3 fedora-42 ${at}`)).catch(() => undefined);
+  await until('it to be taken', () => readdirSync(join(d.folder, 'commands')).length === 3);
+  late = 2 * 3600;
+  await d.restart({ now });
+  t.match(d.promoted, [{ verb: 'Build-template', template: 'fedora-42' }]);
 });
 
 void t.test('the same words signed again, a second later or by somebody else, are another command', async (t) => {
@@ -205,6 +239,27 @@ void t.test('killed between the use and the outcome, it is carried out after the
   t.equal(await d.ask(signed), 'refused COMMAND_USED');
   await d.restart();
   t.equal(d.done.length, 1);
+});
+
+void t.test('what a fault or a kill broke off is not carried out long after its window, and keeps no other from being', async (t) => {
+  let now = new Date();
+  const d = await desk(t, { config: { windowSeconds: 3600 }, options: { now: () => now } });
+  const full = async (): Promise<string> => {
+    throw new Error('ENOSPC: no space left on device');
+  };
+  await d.restart({ promotions: { start: full }, build: full });
+  const signed = clearsign(upload);
+  await t.rejects(d.ask(signed));
+  await t.rejects(d.ask(clearsign(build)));
+  await d.restart({ promotions: { start: full } });
+  t.same(d.done, ['build hello'], 'the second one, though the first meets the same fault');
+  t.match(d.log.join('\n'), /Upload-component .*: fault: .*ENOSPC/);
+  now = new Date(now.getTime() + 20 * 3600_000);
+  await d.restart({ promotions: { start: full } });
+  now = new Date(now.getTime() + 20 * 86_400_000);
+  await d.restart();
+  t.same(d.done, ['build hello'], 'weeks later it is too late');
+  t.equal(JSON.parse(readFileSync(join(d.folder, 'commands', readdirSync(join(d.folder, 'commands')).find((name) => readFileSync(join(d.folder, 'commands', name), 'utf8').includes('Upload-component')) ?? ''), 'utf8')).code, 'TOO_OLD');
 });
 
 void t.test('killed after a retry was queued, the job is not queued once more', async (t) => {

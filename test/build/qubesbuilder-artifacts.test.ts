@@ -132,7 +132,7 @@ void t.test('what is published changes by a rename: a kill at any point leaves t
   t.equal(database(), 'one');
   await published.copy();
   writeFileSync(join(published.next, 'deb/r4.3/vm/db/x.db'), 'two');
-  published.become();
+  await published.become();
   t.equal(database(), 'two');
   t.same(readdirSync(folder), ['repository-publish']);
   const other = { ...hashFile(join(published.folder, 'deb/r4.3/vm/pool'), 'a.deb'), sha256: '0'.repeat(64) };

@@ -5,12 +5,13 @@ import { promisify } from 'node:util';
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { makeRpmGeneration, refusePublished, type RpmGeneration, type SuiteChange } from '../../agents/build/dnf-repository/dnf-publication.js';
+import { makeRpmGeneration, refusePublished, type DnfChange } from '../../agents/build/dnf-repository/dnf-publication.js';
 import { dnfConfiguration, readBackPackages } from '../../agents/build/dnf-repository/dnf-read-back.js';
 import { publishPackagesFor, type RpmPublishOptions } from '../../agents/build/dnf-repository/publish-packages.js';
 import { hashFile } from '../../agents/build/frozen-files.js';
 import { readCommand } from '../../agents/build/gpg-client/command-line.js';
 import type { Job } from '../../agents/build/jobs/job-document.js';
+import { Generations, type Generation } from '../../agents/build/repository-generations.js';
 import { suites, type Suite } from '../../agents/shared/formats/suites.js';
 import { AptServer } from './build-vm.js';
 import { codeOf, epoch, makePlace, type Place } from './rpm-packages.js';
@@ -35,9 +36,15 @@ async function publishing(test: Test, state: string, server: AptServer, from = '
   writeFileSync(join(vm.folder, 'ssh_config'), server.sshConfig());
   const options: RpmPublishOptions = {
     folder: state, suite: 'current-testing', gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey, dnf: { upload: `ssh://127.0.0.1:${server.sshPort}${server.folder}/rpm`, url: `http://127.0.0.1:${server.httpPort}/rpm` },
-    jobFolder: vm.folder, work: join(vm.folder, 'work'), sshConfig: join(vm.folder, 'ssh_config'),
+    jobFolder: vm.folder, work: join(vm.folder, 'work'), sshConfig: join(vm.folder, 'ssh_config'), noteSwitch: (upload) => void (vm.job.switched = [upload]),
   };
   return { vm, options, publish: () => publishPackagesFor(vm.job, 'fc41', options, vm.log) };
+}
+
+/** As after an upload: what the next one is made from. */
+function switched(folder: string, generation: Generation): Generation {
+  new Generations(join(folder, 'fc41')).switched(generation);
+  return generation;
 }
 
 void t.test('signed packages become a repository that dnf reads back and installs from', async (t) => {
@@ -153,9 +160,9 @@ void t.test('metadata of the same packages is the same bytes, and its revision n
   const vm = setUp(t);
   await vm.sign();
   const files = readdirSync(vm.signed).map((name) => hashFile(vm.signed, name));
-  const make = (state: string, job: string, sourceDateEpoch: number): Promise<RpmGeneration> => makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch }, { kind: 'include', signed: vm.signed, files }, join(vm.folder, 'gpg-job-fc41.json'),
-    { folder: join(vm.folder, state), suite: 'current-testing', gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey }, vm.log);
-  const repomd = (generation: RpmGeneration): string => readFileSync(join(generation.folder, 'current-testing/repodata/repomd.xml'), 'utf8');
+  const make = async (state: string, job: string, sourceDateEpoch: number): Promise<Generation> => switched(join(vm.folder, state), await makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch }, { kind: 'include', signed: vm.signed, files }, join(vm.folder, 'gpg-job-fc41.json'),
+    { folder: join(vm.folder, state), suite: 'current-testing', gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey }, vm.log));
+  const repomd = (generation: Generation): string => readFileSync(join(generation.folder, 'current-testing/repodata/repomd.xml'), 'utf8');
   const [one, again] = [await make('a', 'x', epoch), await make('b', 'x', epoch)];
   t.equal(repomd(one), repomd(again));
   t.equal(one.release, again.release);
@@ -169,9 +176,9 @@ void t.test('what is published is compared by bytes', async (t) => {
   for (const suite of suites) mkdirSync(join(vm.folder, suite, 'packages'), { recursive: true });
   cpSync(vm.frozen, join(vm.folder, 'current/packages'), { recursive: true });
   const files = vm.job.artifacts[0]?.files ?? [];
-  t.equal(await codeOf(() => refusePublished(generation, files)), 'none');
-  t.equal(await codeOf(() => refusePublished(undefined, files)), 'none');
-  t.equal(await codeOf(() => refusePublished(generation, files.map((file) => ({ ...file, sha256: '0'.repeat(64) })))), 'ALREADY_PUBLISHED');
+  t.equal(await codeOf(() => refusePublished(generation, files, suites)), 'none');
+  t.equal(await codeOf(() => refusePublished(undefined, files, suites)), 'none');
+  t.equal(await codeOf(() => refusePublished(generation, files.map((file) => ({ ...file, sha256: '0'.repeat(64) })), suites)), 'ALREADY_PUBLISHED');
 });
 
 void t.test('metadata without a good signature is not published', async (t) => {
@@ -192,9 +199,9 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   await vm.sign();
   const files = readdirSync(vm.signed).map((name) => hashFile(vm.signed, name));
   const options = { folder: join(vm.folder, 'state'), gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey };
-  const make = (job: string, suite: Suite, change: SuiteChange): Promise<RpmGeneration> => makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { ...options, suite }, vm.log);
-  const inSuite = (generation: RpmGeneration, suite: Suite): string[] => readdirSync(join(generation.folder, suite, 'packages')).sort();
-  const repomd = (generation: RpmGeneration, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml'), 'utf8');
+  const make = async (job: string, suite: Suite, change: DnfChange): Promise<Generation> => switched(options.folder, await makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { ...options, suite }, vm.log));
+  const inSuite = (generation: Generation, suite: Suite): string[] => readdirSync(join(generation.folder, suite, 'packages')).sort();
+  const repomd = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml'), 'utf8');
   const names = files.map((file) => file.name).sort();
   const first = await make('a', 'current-testing', { kind: 'include', signed: vm.signed, files });
   t.same([inSuite(first, 'current-testing'), inSuite(first, 'current')], [names, []]);
@@ -205,7 +212,29 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   t.same([inSuite(second, 'current-testing'), inSuite(second, 'current')], [names, names]);
   t.equal(repomd(second, 'current-testing'), repomd(first, 'current-testing'));
   t.equal(await codeOf(() => make('c', 'security-testing', { kind: 'copy', from: 'current', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) })), 'NOT_IN_SUITE', 'other bytes than those');
+  t.same(inSuite(await make('o', 'current', { kind: 'remove', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) }), 'current'), names, 'what only bears the name is not taken out');
   const third = await make('d', 'current', { kind: 'remove', files });
   t.same([inSuite(third, 'current-testing'), inSuite(third, 'current')], [[], []], 'out of every suite');
   t.equal(await codeOf(() => make('e', 'security-testing', { kind: 'copy', from: 'current', files })), 'NOT_IN_SUITE');
+});
+
+void t.test('after the signing key changed, the next generation has every suite signed by the new one, and one of before is not gone on with', async (t) => {
+  const vm = setUp(t);
+  await vm.sign();
+  const files = readdirSync(vm.signed).map((name) => hashFile(vm.signed, name));
+  const newKey = join(vm.folder, 'other.asc');
+  writeFileSync(newKey, other.armored);
+  const state = join(vm.folder, 'state');
+  const gpg = join(vm.folder, 'any-key');
+  writeFileSync(gpg, `#!/bin/sh\nexec gpg --homedir '${keys.home}' --batch --yes --pinentry-mode loopback --passphrase '' "$@"\n`, { mode: 0o755 });
+  const make = (job: string, suite: Suite, change: DnfChange, signingKey: string, publicKey: string): Promise<Generation> =>
+    makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { folder: state, gpg, suite, signingKey, publicKey }, vm.log);
+  const include: DnfChange = { kind: 'include', signed: vm.signed, files };
+  const first = switched(state, await make('a', 'current-testing', include, signer.fingerprint, vm.publicKey));
+  const before = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, signer.fingerprint, vm.publicKey);
+  const after = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, other.fingerprint, newKey);
+  t.not(after.folder, before.folder);
+  const signature = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml.asc'), 'utf8');
+  for (const suite of suites) t.not(signature(after, suite), signature(first, suite), suite);
+  t.equal(readFileSync(join(after.folder, 'key.asc'), 'utf8'), other.armored);
 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { readEngineOptions } from '../../agents/build/rpm-engine/engine-options.js';
-import { mockCommands } from '../../agents/build/rpm-engine/package-build.js';
+import { mockCommands, mockConfiguration } from '../../agents/build/rpm-engine/package-build.js';
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
 import { findSpec, refuseOtherVersion, rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
 import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
@@ -138,18 +138,35 @@ void t.test('a source that is a link out of the tree is refused', needsRoot, asy
 void t.test('options that the engine does not know are refused', async (t) => {
   const { job } = setUp(t, tinyTree());
   t.same(readEngineOptions({ ...job, options: { suite: 'bookworm', packages: ['gcc'], distTag: '.fc41', mock: 'fedora-41-x86_64' } }), { suite: 'bookworm', packages: ['gcc'], distTag: '.fc41', mock: 'fedora-41-x86_64' });
-  for (const options of [{ other: 1 }, { packages: ['-o=x'] }, { distTag: '.a b' }, { mock: '../x' }, { suite: '$(x)' }]) t.throws(() => readEngineOptions({ ...job, options }), { code: 'BAD_DOCUMENT' });
+  for (const options of [{ other: 1 }, { packages: ['-o=x'] }, { distTag: '.a b' }, { mock: '../x' }, { suite: '$(x)' }, { mock: 'fedora-41-x86_64' }]) t.throws(() => readEngineOptions({ ...job, options }), { code: 'BAD_DOCUMENT' });
 });
 
 void t.test('mock is asked for a build without network, from our sources', needsRoot, async (t) => {
   const { job, plan } = setUp(t, tinyTree());
-  const [source = [], binary = []] = mockCommands('fedora-41-x86_64', await plan(), job, '/w/build', '.fc41');
+  const planned = await plan('.fc41');
+  const [source = [], binary = []] = mockCommands('/w/fedora-41-x86_64.cfg', planned, job, '/w/build', '.fc41');
   for (const argv of [source, binary]) {
-    t.same(argv.slice(0, 3), ['/usr/bin/mock', '--root', 'fedora-41-x86_64']);
+    t.same(argv.slice(0, 3), ['/usr/bin/mock', '--root', '/w/fedora-41-x86_64.cfg']);
     t.ok(argv.includes('--config-opts=rpmbuild_networking=False'));
     t.notOk(argv.includes('--enable-network'));
     t.ok(argv.includes('dist .fc41'));
+    const values = argv.flatMap((word) => /^--config-opts=[a-z_]+=(.*)$/.exec(word)?.[1] ?? []);
+    t.ok(values.every((value) => /^(?:True|False)$/.test(value)), 'nothing that mock would take as one word');
   }
   t.same(source.slice(-5), ['--buildsrpm', '--spec', '/w/build/SPECS/demo-rpm.spec', '--sources', '/w/build/SOURCES']);
-  t.same(binary.slice(-2), ['--rebuild', '/w/build/SRPMS/demo-rpm-1.2-1.src.rpm']);
+  t.same(binary.slice(-2), ['--rebuild', `/w/build/SRPMS/${planned.sourcePackage}`]);
+});
+
+void t.test('what mock reads keeps the named configuration, and its environment with one value more', (t) => {
+  const { job } = setUp(t, tinyTree());
+  // mock puts the text of an included file in the place of the line and runs the whole as Python; the defaults are there before.
+  const reader = `import json, re, sys
+config_opts = {'environment': {'HOME': '/builddir', 'LANG': 'C.UTF-8'}}
+seen = []
+text = re.sub(r'^\\s*include\\((.*)\\)', lambda found: 'seen.append(' + found.group(1) + '); config_opts["root"] = "fedora-41-x86_64"', sys.stdin.read(), flags=re.MULTILINE)
+exec(text)
+print(json.dumps([seen, config_opts]))`;
+  const read = JSON.parse(execFileSync('python3', ['-c', reader], { input: mockConfiguration('fedora-41-x86_64', job), encoding: 'utf8' })) as unknown;
+  t.same(read, [['fedora-41-x86_64.cfg'], { environment: { HOME: '/builddir', LANG: 'C.UTF-8', SOURCE_DATE_EPOCH: String(epoch) }, root: 'fedora-41-x86_64' }]);
+  t.end();
 });

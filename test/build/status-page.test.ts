@@ -70,6 +70,24 @@ void t.test('a version that was withdrawn is in no repository any more', async (
   t.same(places([rpm(first), rpm(second), withdrawal('2-1', 5)]), ['current-testing 1-1'], 'a DNF repository still has the one before');
 });
 
+void t.test('a template is shown by its release and repositories, with the command that it was built by', async (t) => {
+  const order = { name: 'debian-13', release: 'r4.3', timestamp: '202611221000', command: { sha256: 'b'.repeat(64), line: 'Build-template r4.3 debian-13 202611221000', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T10:00:00.000Z' } };
+  const of: Partial<Job> = { component: 'qubes-template-debian-13', template: order, tag: '', tagObject: '', url: '', dists: ['templates-r4.3'], evidence: null, configuration: null };
+  const at = (suite: string): Record<string, string> => ({ 'templates-r4.3': `templates-r4.3-${suite}` });
+  const built = job('x', { version: '4.3.0-202611221000', hours: 30, done: ['build templates-r4.3', 'sign templates-r4.3', 'publish templates-r4.3'], suite: at('templates-itl-testing'), change: { ...over('done', 29), ...of, kind: 'template' } });
+  const moved = job('x', { version: '4.3.0-202611221000', hours: 2, done: ['publish templates-r4.3'], suite: at('templates-itl'), change: { ...over('done', 1), ...of, kind: 'promotion' } });
+  const state = farm([built, moved], {}, { components: [], templates: [{ name: 'debian-13', releases: ['r4.3'], engine: 'mine', distribution: 'vm-trixie', repository: 'templates-itl' }] });
+  t.match(farmStatus(state).components, [{ name: 'qubes-template-debian-13', dists: [{ dist: 'templates-r4.3', retired: false, newest: { version: '4.3.0-202611221000', state: 'published' }, published: [{ repository: 'templates-itl' }, { repository: 'templates-itl-testing' }] }] }]);
+  t.equal(farmStatus(state).components[0]?.dists.length, 1, 'it has no row for a distribution');
+  const pages = filesOf(state);
+  for (const page of ['index.html', 'components/qubes-template-debian-13/index.html']) {
+    const text = textOf(pages.get(page));
+    t.match(text, /in templates-itl-testing 4\.3\.0-202611221000/, page);
+    t.notMatch(text, /not configured any more|retired|undefined/, page);
+  }
+  t.match(textOf(pages.get('components/qubes-template-debian-13/index.html')), /built by Build-template r4\.3 debian-13 202611221000 signed by alice/);
+});
+
 void t.test('the state of the newest version is said for each distribution alone', async (t) => {
   t.match(dist('building', 'bookworm').newest, { version: '0.9-1', state: 'building', stage: 'sign' });
   t.match(dist('building', 'trixie').newest, { state: 'building', stage: 'build' });

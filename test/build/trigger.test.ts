@@ -7,7 +7,7 @@ import type { Config } from '../../agents/build/config.js';
 import type { RemoteTag } from '../../agents/build/source/git.js';
 import type { Job, JobState } from '../../agents/build/jobs/job-document.js';
 import { JobQueue } from '../../agents/build/jobs/job-queue.js';
-import { Trigger, triggerLine } from '../../agents/build/jobs/trigger.js';
+import { refusedLimit, Trigger, triggerLine } from '../../agents/build/jobs/trigger.js';
 import { pollOnce } from '../../agents/build/jobs/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
@@ -184,4 +184,91 @@ void t.test('versions whose webhooks were lost are built before the newest one, 
   const before = q.all().length;
   t.match(await ask(q, many), /^queued hello-2\.49-/);
   t.equal(q.all().length, before + 11);
+});
+
+void t.test('callers that come while a listing runs share the next one, and each sees what was there when it came', async (t) => {
+  const { queue } = place(t);
+  const q = queue();
+  let listings = 0;
+  const held: (() => void)[] = [];
+  const tags = [tag('1.0', '1')];
+  const trigger = new Trigger({
+    config, queue: q,
+    listTags: async () => {
+      listings++;
+      const seen = [...tags];
+      await new Promise<void>((resolve) => held.push(resolve));
+      return seen;
+    },
+  });
+  const first = trigger.trigger('hello');
+  tags.push(tag('1.1', '2'));
+  const later = Array.from({ length: 1000 }, () => trigger.trigger('hello'));
+  held.shift()?.();
+  t.match(await first, { kind: 'queued', job: /^hello-1\.0-/ });
+  while (held.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  held.shift()?.();
+  for (const answer of await Promise.all(later)) t.match(answer, { job: /^hello-1\.1-/ });
+  t.equal(listings, 2);
+  const again = trigger.trigger('hello');
+  held.shift()?.();
+  t.match(await again, { kind: 'known' }, 'and after that it is asked again');
+  t.equal(listings, 3);
+});
+
+void t.test('a listing that fails is over for those who share it, and the next one is asked', async (t) => {
+  const { queue } = place(t);
+  let fails = true;
+  const trigger = new Trigger({ config, queue: queue(), listTags: async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (fails) throw new Refusal('FORGE_UNREACHABLE', 'away');
+    return [tag('1.0', '1')];
+  } });
+  const codes = await Promise.all(Array.from({ length: 5 }, () => trigger.trigger('hello').then(() => 'none', (error: Refusal) => error.code)));
+  t.strictSame(codes, codes.map(() => 'FORGE_UNREACHABLE'));
+  fails = false;
+  t.match(await trigger.trigger('hello'), { kind: 'queued' });
+});
+
+void t.test('who may push tags and sign none makes so many refused jobs of a component in a day, and no more', async (t) => {
+  const { queue } = place(t);
+  const q = queue();
+  let now = new Date('2026-11-22T00:00:00Z');
+  const tags: RemoteTag[] = [];
+  const trigger = new Trigger({ config, queue: q, now: () => now, listTags: async () => tags });
+  const add = (version: number): void => void tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
+  const ask = async (): Promise<string> => trigger.trigger('hello').then((answer) => triggerLine(answer).trim(), (error: Refusal) => error.line());
+  const refuseAll = (): void => {
+    for (const job of q.all()) if (job.state === 'queued') Object.assign(job, { state: 'refused', ended: now.toISOString() });
+  };
+  // One that was verified, so that tags that were missed are made good.
+  add(1);
+  end(q, await ask(), 'done', true);
+  Object.assign(q.all()[0] as Job, { evidence: {} });
+  for (let version = 2; version < 400; version++) add(version);
+  for (let round = 0; round < 20; round++) {
+    await ask();
+    refuseAll();
+  }
+  t.equal(q.all().length - 1, refusedLimit);
+  t.match(await ask(), /^refused TOO_MANY_TAGS hello: 30 /);
+  const junk = tags.splice(1);
+  t.match(await ask(), /^known hello-1-/, 'what is built is answered all the same');
+  tags.push(...junk);
+  now = new Date('2026-11-23T00:00:01Z');
+  t.match(await ask(), /^queued /, 'a day later it goes on');
+});
+
+void t.test('tags that are built do not count, however many', async (t) => {
+  const { queue } = place(t);
+  const q = queue();
+  const tags: RemoteTag[] = [];
+  const trigger = new Trigger({ config, queue: q, listTags: async () => tags });
+  for (let version = 1; version <= refusedLimit + 5; version++) {
+    tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
+    const answer = triggerLine(await trigger.trigger('hello')).trim();
+    t.match(answer, /^queued /);
+    Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: {} });
+    end(q, answer, version % 2 === 0 ? 'done' : 'failed', true);
+  }
 });

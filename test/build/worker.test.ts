@@ -184,6 +184,20 @@ void t.test('what is the world\'s fault makes one chain wait, and is told of it'
   t.strictSame(waiting, [], 'once it is tried again with a log of its own it does not wait any more');
 });
 
+void t.test('whoever does not want to wait any longer says so by a retry', async (t) => {
+  let broken = true;
+  const { worker, queue, over } = stageFor(t, (name) => {
+    if (broken) failing('publish bookworm', 'UPLOAD_FAILED')(name);
+  }, { pauseMs: 3_600_000 });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  await until('the wait', () => job.waiting.length === 1 && job.running.length === 0);
+  broken = false;
+  t.equal(worker.retry(job.job), `queued ${job.job}`);
+  t.match(await over(job), { state: 'done', waiting: [], reasons: [] });
+});
+
 void t.test('a step that cannot write its document does not stop the others, and the next job works', async (t) => {
   const { worker, queue, over } = stageFor(t, () => undefined);
   const [full, next] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '1', 2)];
@@ -218,4 +232,68 @@ void t.test('each step says at its end what of its time was the farm\'s own, and
   const seconds = (dist: string): number => job.finished.find((step) => step.stage === 'build' && step.dist === dist)?.commandSeconds ?? -1;
   t.ok(seconds('bookworm') > 0 && seconds('trixie') > 0);
   t.ok(job.finished.filter((step) => step.stage !== 'build').every((step) => step.commandSeconds === 0));
+});
+
+void t.test('what is away for hours costs nobody a retry, whatever it is', async (t) => {
+  for (const code of ['RECORD_UNREACHABLE', 'UPLOAD_FAILED', 'GATE_UNREACHABLE']) {
+    let time = Date.UTC(2026, 10, 22);
+    let away = 0;
+    const gone = 20 * 3600_000;
+    const end = time + gone;
+    const longest: number[] = [];
+    let last = time;
+    const { worker, queue, over } = stageFor(t, (name) => {
+      if (!name.endsWith('publish bookworm')) return;
+      longest.push(time - last);
+      last = time;
+      away++;
+      if (time < end) throw new Refusal(code, 'away');
+    }, { pauseMs: 5000, now: () => new Date(time) });
+    const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+    queue.add(job);
+    worker.start();
+    while (!isOver(job)) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (job.waiting.length === 0 || job.running.length > 0) continue;
+      t.match(job.waiting, [{ code }]);
+      // Nobody waits for real: the clock goes on by some minutes.
+      time += 300_000;
+      worker.wake();
+    }
+    t.match(await over(job), { state: 'done' }, code);
+    t.ok(Math.max(...longest) <= 16 * 60_000, 'and it is looked again within some minutes');
+    t.ok(away < 250, `${away} times in 20 hours`);
+  }
+});
+
+void t.test('what stays away for longer than a day is given up, and a fault of the tag\'s at once', async (t) => {
+  let time = Date.UTC(2026, 10, 22);
+  const start = time;
+  const { worker, queue, over } = stageFor(t, (name) => {
+    failing('publish bookworm', 'UPLOAD_FAILED')(name);
+    failing('build trixie', 'BUILD_FAILED')(name);
+  }, { now: () => new Date(time) });
+  const job = jobOf(config, 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  while (!isOver(job)) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (job.waiting.length === 0 || job.running.length > 0) continue;
+    t.equal(job.waiting[0]?.since, new Date(start).toISOString(), 'since it began');
+    time += 600_000;
+    worker.wake();
+  }
+  t.match(await over(job), { state: 'failed', reasons: [{ dist: 'trixie', code: 'BUILD_FAILED' }, { dist: 'bookworm', code: 'UPLOAD_FAILED' }] });
+  t.ok(time - start >= 24 * 3600_000);
+});
+
+void t.test('what was away does not use up the tries of what failed afterwards', async (t) => {
+  let attempt = 0;
+  const { worker, queue, over } = stageFor(t, (name) => {
+    if (name.endsWith('publish bookworm') && ++attempt < 12) throw new Refusal(attempt < 9 ? 'GATE_UNREACHABLE' : 'SIGN_FAILED', 'away, then wrong');
+  });
+  const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  t.match(await over(job), { state: 'done' });
 });

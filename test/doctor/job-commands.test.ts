@@ -28,11 +28,23 @@ const jobs: Record<string, object> = {
     logs: [{ stage: 'fetch', dist: null, path: log, commit: hex('4', 40) }, { stage: 'build', dist: 'trixie', path: `${log}.1`, commit: null }],
     evidence: { url: '', tag: '', tagObject: '', commit: hex('5', 40), tree: hex('6', 40), tagger: 'Alice <alice@example.org>', signers: [{ name: 'alice', fingerprint: hex('A', 40), signed: '2026-11-19T00:00:00.000Z' }], manifest: { files: 3, bytes: 4, sha256: hex('7', 64) } },
     artifacts: [{ dist: 'bookworm', files: [file] }], uploaded: [{ dist: 'bookworm', url: 'https://packages.example/bookworm', suite: 'bookworm-current-testing', release: `000001-${hex('8', 12)}`, files: [file] }],
+    switched: ['bookworm', 'trixie'].map((dist) => ({ dist, url: `https://packages.example/${dist}`, suite: `${dist}-current-testing`, release: `000001-${hex('8', 12)}`, files: [file] })),
   },
   'hello-0.9-1-bbbbbbbbbbbb': { ...common, format: 'build-infra/job@1', number: 1, version: '0.9-1', tag: 'v0.9-1', state: 'queued', current: null, waiting: { code: 'NO_LOG_SINK', detail: 'build-logs is away', since: '2026-11-20T10:30:00.000Z' } },
   'other-3-1-cccccccccccc': {
     ...common, ...second, number: 10, component: 'other', version: '3-1', tag: 'v3-1', state: 'running', running: [{ stage: 'build', dist: 'trixie', started: '2026-11-20T10:01:00.000Z' }],
     waiting: [{ dist: 'bookworm', code: 'NO_CHROOT', detail: 'the mirror is away', since: '2026-11-20T10:02:00.000Z' }],
+  },
+};
+const order = { sha256: hex('b', 64), line: 'Build-template r4.3 debian-13 202611201000', signer: { name: 'alice', fingerprint: hex('A', 40) }, signed: '2026-11-20T10:00:00.000Z' };
+const ofTemplate = {
+  ...common, ...second, component: 'qubes-template-debian-13', version: '4.3.0-202611201000', tag: '', tagObject: '', url: '', dists: ['templates-r4.3'], state: 'done', ended: '2026-11-20T12:00:00.000Z',
+  template: { name: 'debian-13', release: 'r4.3', timestamp: '202611201000', command: order },
+};
+const templateJobs: Record<string, object> = {
+  'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd': { ...ofTemplate, number: 11, kind: 'template', change: null },
+  'promotion-qubes-template-debian-13-4.3.0-202611201000-eeeeeeeeeeee': {
+    ...ofTemplate, number: 12, kind: 'promotion', change: { of: 'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd', suite: 'templates-itl', command: { ...order, line: 'Upload-template r4.3 debian-13 4.3.0-202611201000 templates-itl', signer: { name: 'bob', fingerprint: hex('B', 40) } } },
   },
 };
 
@@ -69,6 +81,8 @@ await t.test('one job is shown with everything that is known', async (t) => {
     /^signed by +alice A{40}, 2026-11-19/m, /^source +3 files, 4 bytes, manifest sha256:7{64}$/m, /^configuration +sha256:2{64}$/m, /^ +trixie sha256:3{64}$/m, /^ {2}build trixie: BUILD_FAILED/m, /^ {2}fetch: .*, 12\.5 s \(overhead 2\.5 s\)$/m,
     new RegExp(`^  fetch: ${log}  commit 4{40}$`, 'm'), new RegExp(`^  build trixie: ${log}\\.1  not published whole$`, 'm'), /^built for bookworm\n {2}9{64} {2}1234 {2}hello_1\.0-1_all\.deb$/m, /^read back from https:\/\/packages\.example\/bookworm bookworm-current-testing, release 000001-8{12}\n {2}9{64}/m,
   ]) t.match(stdout, line);
+  t.match(stdout, /^perhaps public, not read back from https:\/\/packages\.example\/trixie trixie-current-testing, release 000001-8{12}\n {2}9{64}/m, 'what nobody read back may be public');
+  t.notMatch(stdout, /perhaps public.*bookworm/);
   t.notMatch(stdout, /[^\n\x20-\x7e]/, 'nothing can draw on the terminal');
 });
 
@@ -99,3 +113,18 @@ for (const [name, id, says] of [
 for (const args of [['jobs', 'show'], ['jobs', 'list'], ['jobs', 'show', 'a', 'b'], ['status', '--state', 'done'], ['jobs', '--online']]) {
   await t.test(`"${args.join(' ')}" is answered with the usage`, async (t) => t.match(run(...args), { status: 2, stdout: '', stderr: /^usage: build-infra doctor/ }));
 }
+
+await t.test('a template is shown with the command that it was built by, and its promotion with both', async (t) => {
+  for (const [id, job] of Object.entries(templateJobs)) {
+    mkdirSync(join(root, 'var/lib/build-infra/jobs', id));
+    writeFileSync(join(root, 'var/lib/build-infra/jobs', id, 'job.json'), `${JSON.stringify({ job: id, ...job }, null, 1)}\n`);
+  }
+  const [build, promotion] = Object.keys(templateJobs).map((id) => run('jobs', 'show', id).stdout) as [string, string];
+  for (const line of [
+    /^kind +template$/m, /^component +qubes-template-debian-13 4\.3\.0-202611201000$/m, /^for +debian: templates-r4\.3$/m, /^template +debian-13 of r4\.3, 202611201000$/m,
+    /^built by +Build-template r4\.3 debian-13 202611201000\nsigned by +alice A{40}, 2026-11-20T10:00:00\.000Z\n +command sha256:b{64}$/m,
+  ]) t.match(build, line);
+  t.notMatch(build, /^tag|not verified yet|undefined|null/m);
+  t.match(promotion, /^moves +qubes-template-debian-13-.*-d{12} to templates-itl\ncommanded +Upload-template r4\.3 debian-13 4\.3\.0-202611201000 templates-itl\nsigned by +bob B{40}/m);
+  t.match(promotion, /^built by +Build-template/m);
+});

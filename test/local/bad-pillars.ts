@@ -13,6 +13,7 @@ const notified = (pillar: Pillar, change: Partial<NonNullable<BuildEnv['notify']
   debian(pillar)['logs-url'] = 'https://forge.example/build-logs/{path}';
   debian(pillar).notify = { account: 'example-bot', repository: 'example/updates-status', release: 'r4.3', distributions: { bookworm: { set: 'vm', family: 'debian' } }, ...change };
 };
+const template: NonNullable<BuildEnv['templates']>[string] = { releases: ['r4.3'], engine: 'qubesbuilderv2', distribution: 'vm-trixie', repository: 'templates-itl' };
 export type Loose = Record<string, Record<string, unknown>>;
 
 /** `field` "public-keys" stands for any of them. */
@@ -88,6 +89,14 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['a word for a distribution that is not built', (p) => { commands(p)['distribution-words'] = { 'vm-trixie': 'trixie' }; }, 'UNKNOWN_DISTRIBUTION', 'build-envs.debian.commands.distribution-words.vm-trixie', /trixie/],
   ['a distribution that is a word for another', (p) => { debian(p).distributions['trixie'] = { engine: 'debian' }; commands(p)['distribution-words'] = { trixie: 'bookworm' }; }, 'BAD_VALUE', 'build-envs.debian.commands.distribution-words.trixie', /itself/],
   ['a word that means all distributions already', (p) => { commands(p)['distribution-words'] = { all: 'bookworm' }; }, 'BAD_VALUE', 'build-envs.debian.commands.distribution-words.all', /other than all/],
+  ['a template and no repository for its package', (p) => { debian(p).templates = { 'debian-13': template }; }, 'MISSING_FIELD', 'build-envs.debian.dnf', /debian-13 is an rpm package/],
+  ['a template of a release that makes no version', (p) => { debian(p).templates = { 'debian-13': { ...template, releases: ['rdevel'] } }; }, 'BAD_VALUE', 'build-envs.debian.templates.debian-13.releases.0', /rX.Y/],
+  ['a template of a release that nobody commands', (p) => { debian(p).dnf = { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' }; debian(p).templates = { 'debian-13': { ...template, releases: ['r4.3', 'r4.2'] } }; }, 'BAD_VALUE', 'build-envs.debian.templates.debian-13.releases', /r4.2 is not one of commands.releases/],
+  ['a template for a repository of components', (p) => { debian(p).templates = { 'debian-13': { ...template, repository: 'current' as 'templates-itl' } }; }, 'BAD_VALUE', 'build-envs.debian.templates.debian-13.repository', /templates-itl/],
+  ['a template called with a slash', (p) => { debian(p).templates = { 'a/b': template }; }, 'BAD_VALUE', 'build-envs.debian.templates.a/b', /a template/],
+  ['a distribution that is called as templates are', (p) => { debian(p).distributions['templates-r4.3'] = { engine: 'debian' }; }, 'BAD_VALUE', 'build-envs.debian.distributions.templates-r4.3', /templates lie/],
+  ['a component that is called as a template', (p) => { debian(p).components['qubes-template-x'] = {}; p.components['qubes-template-x'] = { ...p.components['hello'] as Pillar['components'][string], 'full-name': 'example/x' }; }, 'BAD_VALUE', 'build-envs.debian.components.qubes-template-x', /name of a template/],
+  ['a commander of a template that is not built', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, templates: ['debian-13'] }; }, 'UNKNOWN_TEMPLATE', 'build-envs.debian.commands.people.bob.templates', /debian-13/],
   ['a verb that nobody knows', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, verbs: ['Delete-component'] }; }, 'BAD_VALUE', 'build-envs.debian.commands.people.bob.verbs.0', /Upload-component/],
   ['everything but not as it is spelled', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, components: '*' as 'all' }; }, 'BAD_VALUE', 'build-envs.debian.commands.people.bob.components', /all, or a list/],
   ['a right that is not known', (p) => { commands(p).people['bob'] = { ...commands(p).people['bob'] as Commander, everything: true } as Commander; }, 'UNKNOWN_FIELD', 'build-envs.debian.commands.people.bob.everything', /not a known/],

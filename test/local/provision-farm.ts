@@ -56,7 +56,12 @@ export function threeEnvironments(): Pillar {
     distributions: { noble: { engine: 'debian' }, jammy: { engine: 'debian' } },
     apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+' },
     maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
-    commands: { releases: ['r4.2', 'rdevel'], 'window-seconds': 3600, 'distribution-words': { 'vm-noble': 'noble', 'vm-jammy-2': 'jammy' }, people: { carol: { key: carol, verbs: ['Build-template'], templates: ['debian-13', 'debian-13-minimal'] }, eve: { key: debian.maintainers['alice'] as string } } },
+    commands: { releases: ['r4.2', 'r4.1', 'rdevel'], 'window-seconds': 3600, 'distribution-words': { 'vm-noble': 'noble', 'vm-jammy-2': 'jammy' }, people: { carol: { key: carol, verbs: ['Build-template'], templates: ['debian-13', 'debian-13-minimal'] }, eve: { key: debian.maintainers['alice'] as string } } },
+    dnf: { upload: 'ssh://code.example.org/srv/rpm', url: 'https://code.example.org/rpm' },
+    templates: {
+      'debian-13': { releases: ['r4.2', 'r4.1'], engine: 'qubesbuilderv2', distribution: 'vm-trixie', repository: 'templates-itl', 'build-seconds': 21_600, options: { builder: '/home/user/qubes-builderv2', conf: '/home/user/builder.yml' } },
+      'debian-13-minimal': { releases: ['r4.2'], engine: 'mine', distribution: 'vm-trixie', repository: 'templates-community' },
+    },
     'status-page': { upload: 'ssh://code.example.org/srv/www/status', url: 'https://code.example.org/status' }, 'logs-url': 'https://code.example.org/logs/blob/{commit}/{path}?plain=1',
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };

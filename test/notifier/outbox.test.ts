@@ -53,6 +53,20 @@ void t.test('a job that goes well is told at each of its moments, once', (t) => 
   t.end();
 });
 
+void t.test('a template is told of as upstream names it, from its build to its stable repository', (t) => {
+  const { outbox, documents } = place(t);
+  const one = outbox();
+  const of: Partial<NotifiedJob> = { kind: 'template', template: { name: 'debian-13', release: 'r4.3' }, component: 'qubes-template-debian-13', version: '4.3.0-202611221200', tag: '', url: '', evidence: null, dists: ['templates-r4.3'], reasons: [] };
+  const steps = (...stages: string[]): NotifiedJob['finished'] => stages.map((stage) => ({ stage, dist: 'templates-r4.3' }));
+  const job1 = 'qubes-template-debian-13-4.3.0-202611221200-0123456789ab';
+  one.consider([job({ ...of, job: job1, running: [{ stage: 'build', dist: 'templates-r4.3' }] })]);
+  one.consider([job({ ...of, job: job1, finished: steps('build', 'sign', 'publish'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl-testing' }] })]);
+  one.consider([job({ ...of, kind: 'promotion', job: 'promotion-qubes-template-debian-13-4.3.0-202611221200-0123456789ab', finished: steps('promote'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl' }] })]);
+  t.strictSame(events(documents()), ['building templates-r4.3', 'built templates-r4.3', 'uploaded templates-r4.3 templates-itl-testing', 'uploaded templates-r4.3 templates-itl']);
+  for (const document of documents()) t.match(document, { kind: 'template', component: 'debian-13', version: '4.3.0-202611221200', release: 'r4.3', tag: null, commit: null, sourceUrl: null });
+  t.end();
+});
+
 void t.test('chains that run side by side are told as each goes', (t) => {
   const { outbox, documents } = place(t);
   const one = outbox();
@@ -90,6 +104,7 @@ for (const [upload, repository] of [
   [{ dist: 'trixie', suite: 'trixie-current-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-current' }, 'current'], [{ dist: 'trixie', suite: 'trixie-security-testing' }, 'security-testing'],
   [{ dist: 'trixie', suite: 'trixie-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-securitytesting' }, 'security-testing'], [{ dist: 'trixie', suite: 'trixie-unstable' }, 'unstable'],
   [{ dist: 'trixie', suite: 'trixie' }, 'trixie'], [{ dist: 'fc41', suite: 'fc41' }, 'fc41'], [{ dist: 'trixie', suite: 'bookworm-testing' }, 'bookworm-testing'],
+  [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl' }, 'templates-itl'], [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-community-testing' }, 'templates-community-testing'],
   [{ dist: 'fc41', suite: 'fc41', repository: 'current-testing' }, 'current-testing'], [{ dist: 'trixie', suite: 'trixie-testing', repository: 'unstable' }, 'unstable'],
 ] as const) {
   t.test(`an upload for ${upload.dist} to ${upload.suite}${'repository' in upload ? `, said to be ${upload.repository},` : ''} is told as one to ${repository}`, (t) => {
@@ -127,14 +142,14 @@ const promotion = (code: string, change: Partial<NotifiedJob> = {}): NotifiedJob
   kind: 'promotion', change: { suite: 'current' }, dists: ['bookworm'], running: [], reasons: [{ stage: 'promote', dist: 'bookworm', code, detail: 'on ssh://git@forge.example/x' }], logs: [log('promote', 'bookworm')], state: 'refused', ended: '2026-11-22T05:00:00.000Z', ...change,
 });
 
-for (const code of ['TOO_YOUNG', 'NEWER_IN_SUITE', 'WITHDRAWN', 'NOT_BUILT', 'NOT_IN_SUITE', 'RECORD_UNREACHABLE']) {
+for (const code of ['TOO_YOUNG', 'NEWER_IN_SUITE', 'WITHDRAWN', 'NOT_BUILT', 'NOT_IN_SUITE']) {
   t.test(`a promotion that ends with ${code} was refused, and did not fail`, (t) => {
     t.match(earnedBy(promotion(code), new Set()), [{ event: 'refused', dist: 'bookworm', repository: 'current', reason: { code } }]);
     t.end();
   });
 }
 
-for (const code of ['UPLOAD_FAILED', 'READ_BACK_FAILED', 'SIGN_FAILED', 'FAULT']) {
+for (const code of ['UPLOAD_FAILED', 'READ_BACK_FAILED', 'RECORD_UNREACHABLE', 'SIGN_FAILED', 'FAULT']) {
   t.test(`a promotion that ends with ${code} failed, and was not refused`, (t) => {
     t.match(earnedBy(promotion(code), new Set()), [{ event: 'upload-failed', repository: 'current' }]);
     t.end();
@@ -166,6 +181,12 @@ void t.test('a withdrawal says what left which suite, once', (t) => {
   for (const moment of [withdrawal, done, done]) outbox().consider([built, promoted, other, moment]);
   const told = documents().filter((document) => document.job === withdrawal.job);
   t.strictSame(told.map(({ event, dist, repository, repositories }) => [event, dist, repository, repositories]), [['withdrawn', 'bookworm', null, ['current-testing', 'current']]]);
+  t.end();
+});
+
+void t.test('where nothing was published a withdrawal takes nothing away, and says nothing', (t) => {
+  const withdrawal = job({ kind: 'withdrawal', change: { suite: null }, dists: ['bookworm'], running: [], reasons: [], finished: [{ stage: 'withdraw', dist: 'bookworm' }], state: 'done' });
+  t.strictSame(earnedBy(withdrawal, new Set(), [withdrawal]), []);
   t.end();
 });
 

@@ -224,6 +224,24 @@ void t.test('a failure before any distribution marks all of them', async (t) => 
   t.match(bodies(onlyIssue())[0], 'Reason: `BAD_SIGNATURE` `the tag is not signed`');
 });
 
+void t.test('a template lies where no distribution of the notifier is, and is followed from its build on', async (t) => {
+  const { put, drain, status } = await place(t);
+  const of = { kind: 'template' as const, component: 'debian-13', version: '4.3.0-202611221200', release: 'r4.3', dist: 'templates-r4.3', dists: ['templates-r4.3'], tag: null, commit: null, sourceUrl: null };
+  const labels = async (change: Parameters<typeof notification>[0]): Promise<unknown> => {
+    put(notification({ ...of, ...change }));
+    await drain();
+    return status.issues.map((issue) => [issue.title, [...issue.labels].sort()]);
+  };
+  const title = 'qubes-template-debian-13 4.3.0-202611221200 (r4.3)';
+  t.strictSame(await labels({ event: 'building' }), [[title, ['r4.3-building']]]);
+  t.match(status.issues[0]?.body, '`Upload-template r4.3 debian-13 4.3.0-202611221200 templates-itl`');
+  t.strictSame(await labels({ event: 'failed', reason: { code: 'BUILD_FAILED', detail: 'no' } }), [[title, ['r4.3-failed']]]);
+  t.strictSame(await labels({ event: 'built' }), [[title, []]]);
+  t.strictSame(await labels({ event: 'uploaded', repository: 'templates-itl-testing' }), [[title, ['r4.3-testing']]]);
+  t.strictSame(await labels({ event: 'upload-failed', reason: { code: 'TOO_YOUNG', detail: 'no' } }), [[title, ['r4.3-testing']]], 'a promotion that was refused is none');
+  t.strictSame(await labels({ event: 'uploaded', repository: 'templates-itl' }), [[title, ['r4.3-stable']]]);
+});
+
 void t.test('templates and images have upstream\'s titles and labels', async (t) => {
   const { put, drain, status } = await place(t);
   put(notification({ kind: 'template', component: 'fedora-41', version: '4.3.0-202611220500', event: 'uploaded', repository: 'templates-itl-testing' }));

@@ -2,17 +2,19 @@
 // The APT repository of one distribution as generations: reprepro works on a copy of the last one, which becomes the next one by a rename.
 // A kill in the middle leaves a folder that is thrown away, never a damaged database or a stale lock.
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { AptRepository } from '../config.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment, runProgram } from '../program.js';
+import { Generations, keptGenerations, publicKeyName, type Generation, type MadeBy } from '../repository-generations.js';
 
 export interface PublicationOptions {
   /** holds `generations/` */
@@ -26,32 +28,7 @@ export interface PublicationOptions {
   publicKey: string;
 }
 
-export interface Generation {
-  /** its name here and on the server */
-  release: string;
-  folder: string;
-  /** the armored public key, at the top */
-  publicKeyName: string;
-}
-
-export interface MadeBy {
-  job: string;
-}
-
 const reproMs = 1800_000;
-const kept = 5;
-const publicKeyName = 'key.asc';
-const generationPattern = /^[0-9]{6}-[0-9a-f]{12}$/;
-
-function generations(options: Pick<PublicationOptions, 'folder'>): Generation[] {
-  const folder = join(options.folder, 'generations');
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder).filter((name) => generationPattern.test(name)).sort().map((release) => ({ release, folder: join(folder, release), publicKeyName }));
-}
-
-function madeBy(generation: Generation): MadeBy {
-  return JSON.parse(readFileSync(join(generation.folder, 'made-by.json'), 'utf8')) as MadeBy;
-}
 
 /** Whether a suite has this source package in this version: a newer upload takes the place of an older one. */
 export function suiteHas(generation: Generation, codename: string, source: string, version: string): boolean {
@@ -135,7 +112,7 @@ function indexByHash(codename: string, part: string, earlier: readonly Generatio
 }
 
 /** What makes one generation into the next, in the suite of the options. */
-export type SuiteChange =
+export type AptChange =
   /** a signed upload: path of its .changes, and its files */
   | { kind: 'include'; changes: string; files: readonly HashedFile[] }
   /** everything of a source package's version that another suite has */
@@ -143,7 +120,7 @@ export type SuiteChange =
   /** from every suite */
   | { kind: 'remove'; source: string; version: string };
 
-function reproCommands(change: SuiteChange, codename: string, dist: string): string[][] {
+function reproCommands(change: AptChange, codename: string, dist: string): string[][] {
   switch (change.kind) {
     case 'include': return [['include', codename, change.changes]];
     case 'copy': return [['copysrc', codename, codenameOf(dist, change.from), change.source, change.version]];
@@ -151,28 +128,24 @@ function reproCommands(change: SuiteChange, codename: string, dist: string): str
   }
 }
 
-/** What the world sees now, as far as this VM knows. */
-export function publishedGeneration(options: Pick<PublicationOptions, 'folder'>): Generation | undefined {
-  return generations(options).at(-1);
-}
-
 /**
- * A generation with this change in it; the one from before where this job got so far already.
+ * A generation with this change in it, made from what the world sees; the one from before where this job got so far already. settle() comes first.
  * @param gpgJob what the gpg client reads as $BUILD_INFRA_JOB
  * @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED
  */
-export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: string, options: PublicationOptions, log: LineSink): Promise<Generation> {
-  const all = generations(options);
-  const last = all.at(-1);
-  if (last !== undefined && madeBy(last).job === made.job) {
-    log.say(`generation ${last.release} is there from before`);
-    return last;
+export async function makeGeneration(made: { job: string }, change: AptChange, gpgJob: string, options: PublicationOptions, log: LineSink): Promise<Generation> {
+  const generations = new Generations(options.folder);
+  const own = generations.ofJob(made.job, options.publicKey);
+  if (own !== undefined) {
+    log.say(`generation ${own.release} is there from before`);
+    return own;
   }
+  const last = generations.published();
   if (change.kind === 'include') refuseOtherBytes(last, change.files);
   const part = join(options.folder, 'generation.part');
   await copyOf(last, part);
   await writeConfiguration(part, options);
-  writeFileSync(join(part, 'made-by.json'), JSON.stringify(made));
+  writeFileSync(join(part, 'made-by.json'), JSON.stringify({ job: made.job, base: last?.release ?? null } satisfies MadeBy));
   const gnupg = join(options.folder, 'gnupg');
   makeFolder(gnupg, 0o700);
   // The changelog names another distribution than the one built for; an "all" package comes with the .buildinfo of where it was built.
@@ -182,27 +155,25 @@ export async function makeGeneration(made: MadeBy, change: SuiteChange, gpgJob: 
     const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', ...argv], hearing, {
       timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
     });
-    if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `reprepro ended with ${status}; its log says why`);
+    if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   };
   for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
   // reprepro takes the folder away with the last package in it.
   makeFolder(join(part, 'pool'));
-  // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
-  const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => !existsSync(join(part, 'dists', name, 'InRelease')));
+  // Whoever follows a suite that nothing was published to yet finds it empty, not missing; and none stays signed by a key that is no longer beside it.
+  const isOtherKey = last !== undefined && !readFileSync(join(last.folder, publicKeyName)).equals(readFileSync(options.publicKey));
+  const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => isOtherKey || !existsSync(join(part, 'dists', name, 'InRelease')));
   if (unsigned.length > 0) await reprepro('export', ...unsigned);
   for (const suite of suites) {
     for (const name of ['InRelease', 'Release.gpg', 'Release']) {
       if (!existsSync(join(part, 'dists', codenameOf(options.dist, suite), name))) throw new Refusal('PUBLISH_FAILED', `reprepro left no signed ${name} of ${suite}`);
     }
-    indexByHash(codenameOf(options.dist, suite), part, all.slice(1 - kept));
+    indexByHash(codenameOf(options.dist, suite), part, generations.lineage().slice(0, keptGenerations - 1));
   }
   const hash = createHash('sha256').update(readFileSync(join(part, 'dists', codename, 'InRelease'))).digest('hex').slice(0, 12);
-  const number = Number(last?.release.slice(0, 6) ?? '0') + 1;
-  const release = `${String(number).padStart(6, '0')}-${hash}`;
-  makeFolder(join(options.folder, 'generations'));
-  const folder = join(options.folder, 'generations', release);
-  renameDurably(part, folder);
-  for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
-  log.say(`generation ${basename(folder)} of the repository is complete`);
-  return { release, folder, publicKeyName };
+  const generation = generations.next(hash);
+  const { folder } = generation;
+  await becomeDurably(part, folder);
+  log.say(`generation ${generation.release} of the repository is complete`);
+  return generation;
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // "Uploaded" means that apt-get, with nothing but the public key and the public URL, gets exactly the bytes that were built.
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
+import { hashesIn } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { ProgramFailed, proxyEnvironment, runProgram } from '../program.js';
+import { orTimedOut, transferMs } from '../upload-generation.js';
 
 export interface ReadBackOptions {
   url: string;
@@ -18,9 +19,9 @@ export interface ReadBackOptions {
   publicKey: string;
   /** made anew and removed */
   folder: string;
+  /** for each call of apt; by the size of what is read unless told */
+  limitMs?: number;
 }
-
-const aptMs = 600_000;
 
 function aptOptions(folder: string): string[] {
   return [
@@ -37,7 +38,7 @@ async function fieldsOf(deb: string): Promise<{ name: string; version: string; a
 }
 
 /** An apt of its own: one repository, one key, nothing of this VM's. @returns how to call it; where it downloads to */
-function makeApt(options: Omit<ReadBackOptions, 'codename'>, codenames: readonly string[], log: LineSink): { download: string; apt: (...argv: string[]) => Promise<void> } {
+function makeApt(options: Omit<ReadBackOptions, 'codename'>, codenames: readonly string[], log: LineSink, timeoutMs: number): { download: string; apt: (...argv: string[]) => Promise<void> } {
   const { folder } = options;
   if (existsSync(folder)) rmSync(folder, { recursive: true });
   for (const sub of ['etc', 'state/lists/partial', 'cache/archives/partial', 'log', 'download']) makeFolder(join(folder, sub));
@@ -47,7 +48,8 @@ function makeApt(options: Omit<ReadBackOptions, 'codename'>, codenames: readonly
   writeFileSync(join(folder, 'etc/sources.list'), lines.join(''));
   const download = join(folder, 'download');
   const apt = async (...argv: string[]): Promise<void> => {
-    const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, { cwd: download, timeoutMs: aptMs, env: proxyEnvironment(), label: `read back: apt-get ${argv.join(' ')}` });
+    const label = `read back: apt-get ${argv.join(' ')}`;
+    const status = await runLogged(['apt-get', ...aptOptions(folder), ...argv], log, { cwd: download, timeoutMs, env: proxyEnvironment(), label }).catch(orTimedOut('READ_BACK_FAILED', label));
     if (status !== 0) throw new Refusal('READ_BACK_FAILED', `apt-get ${argv[0]} from ${options.url} ended with ${status}`);
   };
   return { download, apt };
@@ -60,14 +62,14 @@ function makeApt(options: Omit<ReadBackOptions, 'codename'>, codenames: readonly
  */
 export async function readBack(pathOf: (name: string) => string, files: readonly HashedFile[], source: { name: string; version: string }, options: ReadBackOptions, log: LineSink): Promise<HashedFile[]> {
   const { folder } = options;
-  const { apt, download } = makeApt(options, [options.codename], log);
+  const { apt, download } = makeApt(options, [options.codename], log, options.limitMs ?? transferMs(files));
   try {
     await apt('update', '--error-on=any');
     const debs = files.filter((file) => file.name.endsWith('.deb'));
     const wanted = await Promise.all(debs.map((file) => fieldsOf(pathOf(file.name))));
     if (wanted.length > 0) await apt('download', ...wanted.map(({ name, version, architecture }) => `${name}${architecture === 'all' ? '' : `:${architecture}`}=${version}`));
     await apt('source', '--download-only', '--only-source', `${source.name}=${source.version}`);
-    const got = new Set(readdirSync(download).map((name) => createHash('sha256').update(readFileSync(join(download, name))).digest('hex')));
+    const got = new Set(hashesIn(download).values());
     const published = files.filter((file) => /\.deb$|\.dsc$|\.tar\.[a-z0-9]+$/.test(file.name));
     for (const file of published) if (!got.has(file.sha256)) throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was built`);
     log.say(`read back ${published.length} files from ${options.url}, all as built and signed`);
@@ -77,17 +79,38 @@ export async function readBack(pathOf: (name: string) => string, files: readonly
   }
 }
 
-/** That no suite offers this source package's version any more. @throws Refusal READ_BACK_FAILED */
-export async function readBackAbsence(source: { name: string; version: string }, options: Omit<ReadBackOptions, 'codename'> & { dist: string }, log: LineSink): Promise<void> {
-  const { folder, dist } = options;
-  const { apt } = makeApt(options, suites.map((suite) => codenameOf(dist, suite)), log);
+/** What `apt-cache showsrc` found; a name that is nowhere is told from every other way in which it fails. @throws Refusal READ_BACK_FAILED */
+export async function offeredSources(asked: Promise<Buffer>): Promise<string> {
+  return (await asked.catch(orTimedOut('READ_BACK_FAILED', 'apt-cache')).catch((error: unknown) => {
+    if (!(error instanceof ProgramFailed)) throw error;
+    // The second where every suite is empty: apt keeps no empty index.
+    if (error.exitCode === 100 && /\bE: (?:No packages found|You must put some 'deb-src' URIs in your sources\.list)$/.test(error.complaint)) return Buffer.alloc(0);
+    throw new Refusal('READ_BACK_FAILED', error.message);
+  })).toString('utf8');
+}
+
+/** A mirror that shows yesterday's metadata, whole and signed, offers nothing new either. @throws Refusal READ_BACK_FAILED */
+function refuseOtherMetadata(lists: string, generation: string, codenames: readonly string[], url: string): void {
+  for (const codename of codenames) {
+    const name = readdirSync(lists).find((one) => one.endsWith(`_dists_${codename}_InRelease`));
+    const wanted = readFileSync(join(generation, 'dists', codename, 'InRelease'));
+    if (name === undefined || !readFileSync(join(lists, name)).equals(wanted)) throw new Refusal('READ_BACK_FAILED', `${url} gives other metadata of ${codename} than the last that was uploaded`);
+  }
+}
+
+/**
+ * That no suite offers this source package's version any more.
+ * @param options `generation`: folder of the one that was uploaded
+ * @throws Refusal READ_BACK_FAILED
+ */
+export async function readBackAbsence(source: { name: string; version: string }, options: Omit<ReadBackOptions, 'codename'> & { dist: string; generation: string }, log: LineSink): Promise<void> {
+  const { folder, dist, generation, limitMs = transferMs([]) } = options;
+  const codenames = suites.map((suite) => codenameOf(dist, suite));
+  const { apt } = makeApt(options, codenames, log, limitMs);
   try {
     await apt('update', '--error-on=any');
-    const offered = (await runProgram(['apt-cache', ...aptOptions(folder), 'showsrc', '--only-source', source.name], { timeoutMs: aptMs }).catch((error: unknown) => {
-      // apt-cache says so by its status where a name is not there at all.
-      if (error instanceof ProgramFailed) return Buffer.alloc(0);
-      throw error;
-    })).toString('utf8');
+    refuseOtherMetadata(join(folder, 'state/lists'), generation, codenames, options.url);
+    const offered = await offeredSources(runProgram(['apt-cache', ...aptOptions(folder), 'showsrc', '--only-source', source.name], { timeoutMs: limitMs }));
     if (offered.split('\n').includes(`Version: ${source.version}`)) throw new Refusal('READ_BACK_FAILED', `${source.name} ${source.version} is still offered by ${options.url}`);
     log.say(`read back ${options.url}: ${source.name} ${source.version} is offered by no suite`);
   } finally {

@@ -4,16 +4,18 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { artifactsFolder } from '../engines/build-stage.js';
 import { readChanges } from '../control-file.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
+import { verifyOneSignature } from '../one-signature.js';
 import { rootEnvironment } from '../program.js';
-import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
+import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 
 const signMs = 1800_000;
 const textLimitBytes = 16 * 1024 * 1024;
@@ -23,10 +25,7 @@ export async function verifyClearSigned(text: string, name: string, armoredKey: 
   try {
     const key = await openpgp.readKey({ armoredKey });
     if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
-    const message = await openpgp.readCleartextMessage({ cleartextMessage: text });
-    const { signatures } = await openpgp.verify({ message, verificationKeys: key });
-    if (signatures.length !== 1) throw new Error('not exactly one signature');
-    await signatures[0]?.verified;
+    await verifyOneSignature({ clear: text }, key);
   } catch (error) {
     throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
   }
@@ -67,20 +66,39 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {
     cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
-  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `debsign ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
+}
+
+/** As it was built, or signed before a kill. Half a copy is neither, and what debsign changed without signing it is changed again. */
+async function isWhole(part: string, file: HashedFile, options: SignOptions): Promise<boolean> {
+  if (!existsSync(join(part, file.name))) return false;
+  try {
+    if (!isSigned(file.name)) return hashFile(part, file.name).sha256 === file.sha256;
+    await verifyClearSigned(readPlainFile(part, file.name, textLimitBytes).toString('utf8'), file.name, options.publicKey, options.signingKey);
+    return true;
+  } catch (error) {
+    if (error instanceof Refusal) return false;
+    throw error;
+  }
 }
 
 /** @returns the signed upload's files. @throws Refusal SIGN_FAILED, BAD_SIGNATURE, BAD_ARTIFACT */
 export async function signUploadFor(job: Job, dist: string, options: SignOptions, log: LineSink): Promise<HashedFile[]> {
   const signed = signedFolder(options.folder, dist);
   if (existsSync(signed)) {
-    log.say('the signed files are there from before');
-    return verifySigned(signed, job, dist, options);
+    try {
+      const files = await verifySigned(signed, job, dist, options);
+      log.say('the signed files are there from before');
+      return files;
+    } catch (error) {
+      removeDamaged(signed, error, log);
+    }
   }
   const part = `${signed}.part`;
   makeFolder(part);
   for (const file of job.artifacts.find((made) => made.dist === dist)?.files ?? []) {
-    if (existsSync(join(part, file.name))) continue;
+    if (await isWhole(part, file, options)) continue;
+    rmSync(join(part, file.name), { recursive: true, force: true });
     copyFileSync(join(artifactsFolder(options.folder, dist), file.name), join(part, file.name));
     chmodSync(join(part, file.name), 0o644);
   }
@@ -93,6 +111,6 @@ export async function signUploadFor(job: Job, dist: string, options: SignOptions
     rmSync(part, { recursive: true });
     throw error;
   }
-  renameDurably(part, signed);
+  await becomeDurably(part, signed);
   return files;
 }

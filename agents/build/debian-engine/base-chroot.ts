@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The clean chroot: made once a week for a suite and kept as a tar; unpacked anew for every job.
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFileSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { makeFolder, syncFolder } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
+import { becomeDurably } from '../durable-folder.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
 import { layerChroot, unpackTar } from './layered-chroot.js';
@@ -48,8 +49,8 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
   const status = await runLogged(['mmdebstrap', '--variant=buildd', `--include=${include.join(',')}`, ...settings, ...options, suite, part, list], log, { timeoutMs: makeMs, env: { TMPDIR: folder, ...proxyEnvironment() }, label: `mmdebstrap ${suite}` });
   rmSync(list);
   if (status !== 0) throw new Refusal('NO_CHROOT', `mmdebstrap ended with ${status}`);
-  renameSync(part, tar);
-  syncFolder(folder);
+  // An empty tar would be an empty chroot, for every build until it is made anew.
+  await becomeDurably(part, tar);
   return tar;
 }
 

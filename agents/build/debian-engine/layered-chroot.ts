@@ -6,7 +6,7 @@ import { chmodSync, existsSync, readFileSync, readdirSync, renameSync, rmSync, s
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
-import { commandSucceeds } from '../program.js';
+import { commandSucceeds, runProgram } from '../program.js';
 
 /** Longer than any build that may still read one. */
 const unusedDays = 15;
@@ -35,6 +35,8 @@ async function treeOf(tar: string, log: LineSink): Promise<string | undefined> {
     rmSync(part, { recursive: true, force: true });
     return undefined;
   }
+  // Too many files for one by one, and made once for each tar.
+  await runProgram(['sync', '--file-system', part], { timeoutMs: unpackMs });
   try {
     renameSync(part, tree);
   } catch {

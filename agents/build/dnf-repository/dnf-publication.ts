@@ -4,13 +4,15 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
+import { codenameOf, suitesOf, type AnySuite } from '../../shared/formats/suites.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { runProgram } from '../program.js';
+import { Generations, keptGenerations, publicKeyName, type Generation, type MadeBy } from '../repository-generations.js';
 import { readRpmFile } from './rpm-file.js';
 import { keepEarlierMetadata, signMetadata, writeMetadata } from './suite-metadata.js';
 
@@ -20,38 +22,13 @@ export interface RpmPublicationOptions {
   /** the gpg client */
   gpg: string;
   signingKey: string;
-  suite: Suite;
+  suite: AnySuite;
   /** path of the armored public key, published beside the repository */
   publicKey: string;
 }
 
-export interface RpmGeneration {
-  /** its name here and on the server */
-  release: string;
-  folder: string;
-  publicKeyName: string;
-}
-
-interface MadeBy {
-  job: string;
-  revision: number;
-}
-
-const publicKeyName = 'key.asc';
-const kept = 5;
-const generationPattern = /^[0-9]{6}-[0-9a-f]{12}$/;
-
-function generationsIn(folder: string): RpmGeneration[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder).filter((name) => generationPattern.test(name)).sort().map((release) => ({ release, folder: join(folder, release), publicKeyName }));
-}
-
-function madeBy(generation: RpmGeneration): MadeBy {
-  return JSON.parse(readFileSync(join(generation.folder, 'made-by.json'), 'utf8')) as MadeBy;
-}
-
 /** A name, version, release and architecture stands for one content, for ever. @throws Refusal ALREADY_PUBLISHED */
-export function refusePublished(last: RpmGeneration | undefined, files: readonly HashedFile[]): void {
+export function refusePublished(last: Generation | undefined, files: readonly HashedFile[], suites: readonly AnySuite[]): void {
   if (last === undefined) return;
   for (const folder of suites.map((suite) => join(last.folder, suite, 'packages'))) {
     const there = new Set(readdirSync(folder));
@@ -60,7 +37,7 @@ export function refusePublished(last: RpmGeneration | undefined, files: readonly
   }
 }
 
-async function copyOf(last: RpmGeneration | undefined, part: string): Promise<void> {
+async function copyOf(last: Generation | undefined, part: string, suites: readonly AnySuite[]): Promise<void> {
   rmSync(part, { recursive: true, force: true });
   makeFolder(part);
   for (const suite of suites) {
@@ -71,19 +48,19 @@ async function copyOf(last: RpmGeneration | undefined, part: string): Promise<vo
 }
 
 /** What makes one generation into the next, in the suite of the options. */
-export type SuiteChange =
+export type DnfChange =
   /** signed packages in a folder */
   | { kind: 'include'; signed: string; files: readonly HashedFile[] }
   /** packages that another suite has, with these bytes */
-  | { kind: 'copy'; from: Suite; files: readonly HashedFile[] }
-  /** from every suite */
+  | { kind: 'copy'; from: AnySuite; files: readonly HashedFile[] }
+  /** from every suite, those with these bytes */
   | { kind: 'remove'; files: readonly HashedFile[] };
 
 /** @throws Refusal BAD_ARTIFACT, NOT_IN_SUITE */
-function apply(change: SuiteChange, part: string, suite: Suite, sourceDateEpoch: number): void {
+function apply(change: DnfChange, part: string, suite: AnySuite, sourceDateEpoch: number): void {
   for (const file of change.files) {
     const to = join(part, suite, 'packages', file.name);
-    if (change.kind === 'remove') rmSync(to, { force: true });
+    if (change.kind === 'remove' && existsSync(to) && hashFile(join(part, suite, 'packages'), file.name).sha256 === file.sha256) rmSync(to);
     if (change.kind === 'remove' || existsSync(to)) continue;
     if (change.kind === 'copy') {
       const from = join(part, change.from, 'packages');
@@ -99,45 +76,46 @@ function apply(change: SuiteChange, part: string, suite: Suite, sourceDateEpoch:
 }
 
 /**
- * A generation with this change in it; the one from before where this job got so far already.
+ * A generation with this change in it, made from what the world sees; the one from before where this job got so far already. settle() comes first.
  * @param made `sourceDateEpoch` in seconds: the revision, unless the last one is not lower
  * @param gpgJob what the gpg client reads as $BUILD_INFRA_JOB
  * @throws Refusal ALREADY_PUBLISHED, NOT_IN_SUITE, PUBLISH_FAILED, BAD_SIGNATURE, BAD_ARTIFACT
  */
-export async function makeRpmGeneration(made: { job: string; dist: string; sourceDateEpoch: number }, change: SuiteChange, gpgJob: string, options: RpmPublicationOptions, log: LineSink): Promise<RpmGeneration> {
+export async function makeRpmGeneration(made: { job: string; dist: string; sourceDateEpoch: number }, change: DnfChange, gpgJob: string, options: RpmPublicationOptions, log: LineSink): Promise<Generation> {
   const home = join(options.folder, made.dist);
-  makeFolder(join(home, 'generations'));
-  const all = generationsIn(join(home, 'generations'));
-  const last = all.at(-1);
-  if (last !== undefined && madeBy(last).job === made.job) {
-    log.say(`generation ${last.release} is there from before`);
-    return last;
+  const suites = suitesOf(made.dist);
+  const generations = new Generations(home);
+  const own = generations.ofJob(made.job, options.publicKey);
+  if (own !== undefined) {
+    log.say(`generation ${own.release} is there from before`);
+    return own;
   }
+  const last = generations.published();
   if (change.kind === 'include') {
     for (const file of change.files) readRpmFile(change.signed, file.name);
-    refusePublished(last, change.files);
+    refusePublished(last, change.files, suites);
   }
   const part = join(home, 'generation.part');
-  await copyOf(last, part);
+  await copyOf(last, part, suites);
   const changed = change.kind === 'remove' ? suites : [options.suite];
   for (const suite of changed) apply(change, part, suite, made.sourceDateEpoch);
-  const revision = Math.max(made.sourceDateEpoch, last === undefined ? 0 : madeBy(last).revision + 1);
-  // Whoever follows a suite that nothing was published to yet finds it empty, not missing.
-  for (const suite of suites.filter((one) => last === undefined || changed.includes(one))) {
+  const revision = Math.max(made.sourceDateEpoch, last === undefined ? 0 : (generations.madeBy(last).revision ?? 0) + 1);
+  const isOtherKey = last !== undefined && !readFileSync(join(last.folder, publicKeyName)).equals(readFileSync(options.publicKey));
+  // Whoever follows a suite that nothing was published to yet finds it empty, not missing; and none stays signed by a key that is no longer beside it.
+  for (const suite of suites.filter((one) => last === undefined || isOtherKey || changed.includes(one))) {
     const folder = join(part, suite);
     rmSync(join(folder, 'repodata'), { recursive: true, force: true });
     await writeMetadata(folder, codenameOf(made.dist, suite), revision, log);
     await signMetadata(folder, { ...options, gpgJob, home }, log);
-    keepEarlierMetadata(folder, all.slice(1 - kept).map((earlier) => join(earlier.folder, suite)));
+    keepEarlierMetadata(folder, generations.lineage().slice(0, keptGenerations - 1).map((earlier) => join(earlier.folder, suite)));
   }
   copyFileSync(options.publicKey, join(part, publicKeyName));
-  const about: MadeBy = { job: made.job, revision };
+  const about: MadeBy = { job: made.job, base: last?.release ?? null, revision };
   writeFileSync(join(part, 'made-by.json'), JSON.stringify(about));
   const hash = createHash('sha256').update(readFileSync(join(part, options.suite, 'repodata/repomd.xml'))).digest('hex').slice(0, 12);
-  const release = `${String(Number(last?.release.slice(0, 6) ?? '0') + 1).padStart(6, '0')}-${hash}`;
-  const folder = join(home, 'generations', release);
-  renameDurably(part, folder);
-  for (const old of all.slice(0, -kept)) rmSync(old.folder, { recursive: true });
-  log.say(`generation ${release} of the repository of ${made.dist} is complete`);
-  return { release, folder, publicKeyName };
+  const generation = generations.next(hash);
+  const { folder } = generation;
+  await becomeDurably(part, folder);
+  log.say(`generation ${generation.release} of the repository of ${made.dist} is complete`);
+  return generation;
 }

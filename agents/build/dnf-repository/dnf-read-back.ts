@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // "Uploaded" means that dnf, with nothing but the public key and the public URL, sees the metadata that was signed last and gets exactly the
 // packages that were signed.
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
+import { hashFile, hashesIn } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
+import { orTimedOut, transferMs } from '../upload-generation.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 
 export interface DnfReadBackOptions {
@@ -20,9 +21,9 @@ export interface DnfReadBackOptions {
   repomd: string;
   /** made anew and removed */
   folder: string;
+  /** for each call of dnf; by the size of what is read unless told */
+  limitMs?: number;
 }
-
-const dnfMs = 600_000;
 
 /** A configuration that takes nothing from this VM: no repository, variable, plugin setting or key of its own. */
 export function dnfConfiguration(root: string, url: string, publicKey: string): string {
@@ -53,7 +54,8 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
   const dnf = async (...argv: string[]): Promise<void> => {
     // `download` is a plugin of its own; all other plugins stay out.
     const fixed = ['dnf', '--assumeyes', '--config', join(folder, 'dnf.conf'), '--installroot', root, '--releasever=0', '--disableplugin=*', '--enableplugin=download', '--color=never'];
-    const status = await runLogged([...fixed, ...argv], log, { cwd: folder, timeoutMs: dnfMs, env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder }, label: `read back: dnf ${argv.join(' ')}` });
+    const label = `read back: dnf ${argv.join(' ')}`;
+    const status = await runLogged([...fixed, ...argv], log, { cwd: folder, timeoutMs: options.limitMs ?? transferMs(files), env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder }, label }).catch(orTimedOut('READ_BACK_FAILED', label));
     if (status !== 0) throw new Refusal('READ_BACK_FAILED', `dnf ${argv[0]} from ${options.url} ended with ${status}`);
   };
   try {
@@ -67,7 +69,7 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
     const sources = packages.filter((one) => one.isSource).map(nevra);
     if (binaries.length > 0) await dnf('download', '--destdir', download, ...binaries);
     if (sources.length > 0) await dnf('download', '--source', '--destdir', download, ...sources);
-    const got = new Map(readdirSync(download).map((name) => [name, hash(join(download, name))]));
+    const got = hashesIn(download);
     for (const file of files) if (got.get(file.name) !== file.sha256) throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was signed`);
     log.say(`read back ${files.length} packages from ${options.url}, all as built and signed`);
     return [...files];
@@ -77,5 +79,5 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
 }
 
 function hash(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
+  return hashFile(dirname(path), basename(path)).sha256;
 }

@@ -3,15 +3,17 @@
 // header, which holds the payload's digest. What was signed before a kill is kept.
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { artifactsFolder } from '../engines/build-stage.js';
+import { becomeDurably } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
+import { templateFile } from '../jobs/template-job.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment } from '../program.js';
-import { signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
+import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 import { verifyPackages } from './package-signatures.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 
@@ -31,12 +33,21 @@ export function isOfVersion(jobVersion: string, { epoch, version, release }: Rpm
 export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
   const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
   const packages = names.map((name) => readRpmFile(folder, name));
+  if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
   const [source, ...more] = packages.filter((one) => one.isSource);
   if (source === undefined || more.length > 0) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package');
   if (!isOfVersion(job.version, source)) throw new Refusal('VERSION_MISMATCH', `the source package is of ${source.version}-${source.release}`);
   const sourceName = `${source.name}-${source.version}-${source.release}.src.rpm`;
   const strange = packages.find((one) => !one.isSource && one.sourceRpm !== sourceName);
   if (strange !== undefined) throw new Refusal('BAD_ARTIFACT', `${strange.name} was not built from ${sourceName}`);
+  return packages;
+}
+
+/** The one package that was commanded, by its header what its name says: that is name, version, minute and `noarch`. @throws Refusal BAD_ARTIFACT */
+function packagesOfTemplate(job: Job, packages: RpmFile[], names: readonly string[]): RpmFile[] {
+  const wanted = templateFile(job);
+  if (names.length !== 1 || names[0] !== wanted) throw new Refusal('BAD_ARTIFACT', `the engine made ${names.join(' ')}; a template is ${wanted} and nothing else`);
+  if (packages.some((one) => one.isSource || one.epoch !== '' || `${one.name}-${one.version}-${one.release}` !== `${job.component}-${job.version}`)) throw new Refusal('BAD_ARTIFACT', `${wanted} is another package by its header`);
   return packages;
 }
 
@@ -49,9 +60,13 @@ export async function signPackagesFor(job: Job, dist: string, options: SignOptio
   const verify = (folder: string): Promise<void> => verifyPackages(folder, frozen, names, { armored: options.publicKey, fingerprint: options.signingKey }, temporary);
   readJobPackages(job, dist, frozen);
   if (existsSync(signed)) {
-    log.say('the signed packages are there from before');
-    await verify(signed);
-    return names.map((name) => hashFile(signed, name));
+    try {
+      await verify(signed);
+      log.say('the signed packages are there from before');
+      return names.map((name) => hashFile(signed, name));
+    } catch (error) {
+      removeDamaged(signed, error, log);
+    }
   }
   const part = `${signed}.part`;
   makeFolder(part);
@@ -70,7 +85,7 @@ export async function signPackagesFor(job: Job, dist: string, options: SignOptio
     rmSync(part, { recursive: true });
     throw error;
   }
-  renameDurably(part, signed);
+  await becomeDurably(part, signed);
   return names.map((name) => hashFile(signed, name));
 }
 
@@ -97,5 +112,5 @@ async function rpmsign(folder: string, names: readonly string[], job: Job, dist:
     cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
   });
   rmSync(temporary, { recursive: true, force: true });
-  if (status !== 0) throw new Refusal('SIGN_FAILED', hearing.lastRefusal ?? `rpmsign ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('SIGN_FAILED', `rpmsign ended with ${status}; its log says why`);
 }

@@ -2,9 +2,9 @@
 // repodata/ of one suite: made by createrepo_c from the packages alone, signed, and complete for clients that are in the middle of the one before.
 import { existsSync, linkSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
+import { verifyDetached } from '../one-signature.js';
 import { rootEnvironment } from '../program.js';
 import { readOneKey } from './package-signatures.js';
 
@@ -52,13 +52,10 @@ export async function signMetadata(suite: string, options: MetadataSigning, log:
   const hearing = hearingRefusals(log);
   const argv = [options.gpg, '--batch', '--armor', '--detach-sign', '--local-user', options.signingKey, '--output', `${repomd}.asc`, '--', repomd];
   const status = await runLogged(argv, hearing, { timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: options.gpgJob, HOME: options.home }, label: 'sign repomd.xml' });
-  if (status !== 0) throw new Refusal('PUBLISH_FAILED', hearing.lastRefusal ?? `the gpg client ended with ${status}; its log says why`);
+  if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `the gpg client ended with ${status}; its log says why`);
   const key = await readOneKey(readFileSync(options.publicKey, 'utf8'), options.signingKey);
   try {
-    const signature = await openpgp.readSignature({ armoredSignature: readFileSync(`${repomd}.asc`, 'utf8') });
-    const { signatures } = await openpgp.verify({ message: await openpgp.createMessage({ binary: readFileSync(repomd) }), signature, verificationKeys: key });
-    if (signatures.length !== 1) throw new Error('not exactly one signature');
-    await signatures[0]?.verified;
+    await verifyDetached(readFileSync(repomd), readFileSync(`${repomd}.asc`, 'utf8'), key);
   } catch (error) {
     throw new Refusal('BAD_SIGNATURE', `repomd.xml.asc: ${printable((error as Error).message)}`);
   }

@@ -8,7 +8,7 @@ import { readDocument, type Check } from '../../shared/json-document.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { contained } from './contained-program.js';
-import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineJob } from './engine-contract.js';
+import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineCall, type EngineJob, type EngineTemplateJob } from './engine-contract.js';
 import { sayIfFull } from './free-room.js';
 import { freezeFile, readPlainFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
@@ -26,10 +26,12 @@ export interface EngineOptions {
   buildSeconds: number;
   /** the distribution's own, for the engine */
   engineOptions: Record<string, unknown> | undefined;
+  /** of a template: its word for what is in it */
+  distribution?: string;
 }
 
 /** What a stage adds to the document. */
-export type StageFields = Pick<EngineJob, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
+export type StageFields = Pick<EngineCall, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
 const agentsCodes = new Set(['FAULT', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
@@ -57,23 +59,27 @@ export function freezeAnnounced(output: string, into: string, artifacts: readonl
   });
 }
 
+function builtFrom({ job, template, evidence }: Job, { folder, distribution = '' }: EngineOptions): Pick<EngineJob, 'source' | 'sourceTree'> | Pick<EngineTemplateJob, 'template'> {
+  if (template !== undefined) return { template: { name: template.name, release: template.release, timestamp: template.timestamp, distribution } };
+  if (evidence === null) throw new Error(`${job} is built before its source was verified`);
+  return { source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit }, sourceTree: join(folder, 'source') };
+}
+
 /**
  * @param env added to the clean environment @param take is given what the engine announced while it is still there
  * @throws Refusal what the engine says (BUILD_FAILED, …), ENGINE_FAILED, TIMED_OUT, OUTPUT_LIMIT, and what `take` throws
  */
 export async function callEngine<T>(job: Job, dist: string, fields: StageFields, options: EngineOptions, limits: { timeoutMs: number; env?: Record<string, string> }, log: LineSink,
   take: (output: string, said: EngineArtifacts) => T | Promise<T>): Promise<T> {
-  const { evidence } = job;
-  if (evidence === null) throw new Error(`${job.job} is built before its source was verified`);
+  const from = builtFrom(job, options);
   const work = join(options.work, job.job, dist);
   const output = join(work, 'output');
   const state = engineState(options.folder, dist);
   for (const left of fields.stage === 'build' ? [work, state] : [work]) await rm(left, { recursive: true, force: true });
   for (const folder of [output, join(work, 'engine'), state, options.cache]) makeFolder(folder);
-  const document: EngineJob = {
+  const document: EngineJob | EngineTemplateJob = {
     format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
-    source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit },
-    sourceTree: join(options.folder, 'source'), sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
+    ...from, sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
     ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),
   };
   const documentPath = join(work, 'engine-job.json');

@@ -8,8 +8,8 @@ import { checkWith } from '../../shared/json-schema.js';
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
 export type EngineStage = 'build' | 'sign' | 'publish';
 
-/** The file whose path is the engine's last argument. */
-export interface EngineJob {
+/** The file whose path is the engine's last argument, but for what it is built from. */
+export interface EngineCall {
   format: 'build-infra/engine-job@1';
   stage: EngineStage;
   job: string;
@@ -19,10 +19,6 @@ export interface EngineJob {
   dist: string;
   /** the kind that is expected */
   packages: 'deb' | 'rpm';
-  /** what was verified, for an engine that records it or looks once more */
-  source: { url: string; tag: string; tagObject: string; commit: string };
-  /** the verified tree; the engine does not write there */
-  sourceTree: string;
   /** seconds since 1970 */
   sourceDateEpoch: number;
   /** an empty folder for artifacts and artifacts.json */
@@ -53,6 +49,20 @@ export interface EngineJob {
     /** of the engine's own, for all its jobs, and stays: what was published so far */
     folder: string;
   };
+}
+
+/** Packages of a tag. */
+export interface EngineJob extends EngineCall {
+  /** what was verified, for an engine that records it or looks once more */
+  source: { url: string; tag: string; tagObject: string; commit: string };
+  /** the verified tree; the engine does not write there */
+  sourceTree: string;
+}
+
+/** A template, of no tag: the engine gets everything that is in it by its own means, and is called for `build` alone. */
+export interface EngineTemplateJob extends EngineCall {
+  /** `component` is qubes-template-<name>, `version` is X.Y.0-<timestamp>; `distribution` is the pillar's word for what is in it */
+  template: { name: string; release: string; timestamp: string; distribution: string };
 }
 
 /** `<output>/artifacts.json` of an engine that ended with 0: the packages; the same names signed; or, after `publish`, the signed index. */
@@ -120,46 +130,55 @@ export const checkFailure = checkWith<EngineFailure>({
   },
 });
 
-export const checkEngineJob = checkWith<EngineJob>({
-  type: 'object',
-  additionalProperties: false,
-  required: ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'source', 'sourceTree', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'],
-  properties: {
-    format: { const: 'build-infra/engine-job@1' },
-    stage: { enum: ['build', 'sign', 'publish'] },
-    job: { type: 'string' },
-    component: { type: 'string', pattern: plainNamePattern },
-    version: { type: 'string' },
-    env: { type: 'string', pattern: plainNamePattern },
-    dist: { type: 'string', pattern: plainNamePattern },
-    packages: { enum: ['deb', 'rpm'] },
-    source: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['url', 'tag', 'tagObject', 'commit'],
-      properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
-    },
-    sourceTree: { type: 'string', pattern: '^/' },
-    sourceDateEpoch: { type: 'integer', minimum: 0 },
-    output: { type: 'string', pattern: '^/' },
-    work: { type: 'string', pattern: '^/' },
-    state: { type: 'string', pattern: '^/' },
-    cache: { type: 'string', pattern: '^/' },
-    buildSeconds: { type: 'integer', minimum: 1 },
-    options: { type: 'object' },
-    artifacts: { type: 'string', pattern: '^/' },
-    signed: { type: 'string', pattern: '^/' },
-    signing: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['gpg', 'key', 'publicKey'],
-      properties: { gpg: { type: 'string', pattern: '^/' }, key: { type: 'string', pattern: fingerprintPattern }, publicKey: { type: 'string', pattern: '^/' } },
-    },
-    repository: {
-      type: 'object',
-      additionalProperties: false,
-      required: ['upload', 'url', 'sshConfig', 'folder'],
-      properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
-    },
+const common = {
+  format: { const: 'build-infra/engine-job@1' },
+  stage: { enum: ['build', 'sign', 'publish'] },
+  job: { type: 'string' },
+  component: { type: 'string', pattern: plainNamePattern },
+  version: { type: 'string' },
+  env: { type: 'string', pattern: plainNamePattern },
+  dist: { type: 'string', pattern: plainNamePattern },
+  packages: { enum: ['deb', 'rpm'] },
+  sourceDateEpoch: { type: 'integer', minimum: 0 },
+  output: { type: 'string', pattern: '^/' },
+  work: { type: 'string', pattern: '^/' },
+  state: { type: 'string', pattern: '^/' },
+  cache: { type: 'string', pattern: '^/' },
+  buildSeconds: { type: 'integer', minimum: 1 },
+  options: { type: 'object' },
+  artifacts: { type: 'string', pattern: '^/' },
+  signed: { type: 'string', pattern: '^/' },
+  signing: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['gpg', 'key', 'publicKey'],
+    properties: { gpg: { type: 'string', pattern: '^/' }, key: { type: 'string', pattern: fingerprintPattern }, publicKey: { type: 'string', pattern: '^/' } },
   },
-});
+  repository: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['upload', 'url', 'sshConfig', 'folder'],
+    properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
+  },
+};
+const ofTag = {
+  source: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['url', 'tag', 'tagObject', 'commit'],
+    properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
+  },
+  sourceTree: { type: 'string', pattern: '^/' },
+};
+const ofTemplate = {
+  template: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['name', 'release', 'timestamp', 'distribution'],
+    properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
+  },
+};
+const required = ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'];
+const documentOf = (from: object): object => ({ type: 'object', additionalProperties: false, required: [...required, ...Object.keys(from)], properties: { ...common, ...from } });
+
+export const checkEngineJob = checkWith<EngineJob | EngineTemplateJob>({ oneOf: [documentOf(ofTag), documentOf(ofTemplate)] });

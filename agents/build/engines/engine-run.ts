@@ -8,7 +8,7 @@ import { readDocument } from '../../shared/json-document.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { removeLayers } from '../debian-engine/layered-chroot.js';
-import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob, type EngineStage } from './engine-contract.js';
+import { checkEngineJob, documentLimitBytes, type EngineArtifacts, type EngineFailure, type EngineJob, type EngineStage, type EngineTemplateJob } from './engine-contract.js';
 import { sayIfFull } from './free-room.js';
 import type { LineSink } from '../logs/logged-program.js';
 
@@ -31,16 +31,21 @@ export function announce(artifacts: HashedFile[], log: LineSink): EngineArtifact
   return { format: 'build-infra/artifacts@1', artifacts };
 }
 
-/** @param stages that this engine knows
+function refuseTemplates(): never {
+  throw new Refusal('NO_SUCH_STAGE', 'this engine builds no templates');
+}
+
+/** @param stages that this engine knows @param template builds a template, where it can
  * @returns the exit status: 0 well, 1 not, and failure.json says why, 2 a fault */
-export async function runEngineOn(documentPath: string, work: (job: EngineJob, log: LineSink) => Promise<EngineArtifacts>, stages: readonly EngineStage[] = ['build']): Promise<number> {
+export async function runEngineOn(documentPath: string, work: (job: EngineJob, log: LineSink) => Promise<EngineArtifacts>, stages: readonly EngineStage[] = ['build'],
+  template?: (job: EngineTemplateJob, log: LineSink) => Promise<EngineArtifacts>): Promise<number> {
   // The agent is gone when nobody reads: then nothing of this may stay.
   process.stdout.on('error', () => process.exit(2));
-  let job: EngineJob | undefined;
+  let job: EngineJob | EngineTemplateJob | undefined;
   try {
     job = readDocument(readFileSync(documentPath), documentLimitBytes, checkEngineJob);
     if (!stages.includes(job.stage)) throw new Refusal('NO_SUCH_STAGE', `this engine knows ${stages.join(', ')} and not ${job.stage}: its distribution's publisher is the agent`);
-    const artifacts = await work(job, toStdout);
+    const artifacts = 'template' in job ? await (template ?? refuseTemplates)(job, toStdout) : await work(job, toStdout);
     writeDurably(join(job.output, 'artifacts.json'), JSON.stringify(artifacts));
     return 0;
   } catch (plain) {

@@ -3,7 +3,7 @@
 // compared with what was frozen, and what was published is read back by the real client.
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder, renameDurably } from '../../shared/durable-files.js';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { readBack } from '../apt-repository/apt-read-back.js';
@@ -13,12 +13,13 @@ import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
 import { indexNames, type EngineJob } from './engine-contract.js';
 import { changesOf, signedFiles, verifyIndex, verifySignedByEngine, type SignedCheck } from './engine-signatures.js';
+import { becomeDurably } from '../durable-folder.js';
 import { readPlainFile } from '../frozen-files.js';
-import type { Job } from '../jobs/job-document.js';
+import { publicUploads, type Job } from '../jobs/job-document.js';
 import { hearingRefusals, type LineSink } from '../logs/logged-program.js';
 import { tryAgain } from '../upload-generation.js';
 import { rootEnvironment } from '../program.js';
-import { signedFolder, writeGpgJob } from '../signed-files.js';
+import { removeDamaged, signedFolder, writeGpgJob } from '../signed-files.js';
 
 export interface EngineSigning extends EngineOptions {
   gpg: string;
@@ -30,6 +31,8 @@ export interface EnginePublishing extends EngineSigning {
   repository: NonNullable<EngineJob['repository']>;
   /** all jobs of this VM: what they published stays as it is */
   jobs: readonly Job[];
+  /** durable when it returns: the engine said that it published, and nobody has read it back (job-document.ts, `switched`) */
+  noteSwitch(upload: Job['uploaded'][number]): void;
 }
 
 const signMs = 7200_000;
@@ -62,7 +65,7 @@ async function withReason<T>(log: LineSink, act: (hearing: LineSink) => Promise<
   try {
     return await act(hearing);
   } catch (error) {
-    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw new Refusal(error.code, hearing.lastRefusal);
+    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw hearing.refusal(error.code, error.detail);
     throw error;
   }
 }
@@ -72,9 +75,13 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
   const signed = signedFolder(options.folder, dist);
   const frozen = frozenFiles(job, dist);
   if (existsSync(signed)) {
-    log.say('the signed files are there from before');
-    await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
-    return signedFiles(signed, frozen);
+    try {
+      await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
+      log.say('the signed files are there from before');
+      return signedFiles(signed, frozen);
+    } catch (error) {
+      removeDamaged(signed, error, log);
+    }
   }
   const part = `${signed}.part`;
   rmSync(part, { recursive: true, force: true });
@@ -87,14 +94,14 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
     freezeAnnounced(output, part, artifacts);
     await verifySignedByEngine(options.packages, checkOf(job, dist, part, options));
   }));
-  renameDurably(part, signed);
+  await becomeDurably(part, signed);
   return signedFiles(signed, frozen);
 }
 
 /** A file name stands for one content in a distribution, for ever. @throws Refusal ALREADY_PUBLISHED */
 export function refuseOtherPublished(job: Job, dist: string, files: readonly HashedFile[], jobs: readonly Job[]): void {
   for (const other of jobs) {
-    for (const there of other.job === job.job ? [] : other.uploaded.filter((one) => one.dist === dist).flatMap((one) => one.files)) {
+    for (const there of other.job === job.job ? [] : publicUploads(other).filter((one) => one.dist === dist).flatMap((one) => one.files)) {
       const mine = files.find((file) => file.name === there.name);
       if (mine !== undefined && mine.sha256 !== there.sha256) throw new Refusal('ALREADY_PUBLISHED', `${mine.name} was published with other bytes by ${other.job}; a version is published once`);
     }
@@ -122,6 +129,7 @@ export async function publishWithEngine(job: Job, dist: string, options: EngineP
     return { ...published, release: (made as HashedFile).sha256.slice(0, 12) };
   }));
   const url = `${repository.url.replace(/\/+$/, '')}/${path}`;
+  options.noteSwitch({ dist, url, suite: suite ?? dist, release, files });
   const place = { url, publicKey: options.publicKey.path, folder: join(options.work, `read-back-${job.job}-${dist}`) };
   const back = async (): Promise<HashedFile[]> => {
     if (kind === 'rpm') return await readBackPackages(signed, files.filter((file) => file.name.endsWith('.rpm')), { ...place, repomd: join(index, indexNames.rpm) }, log);

@@ -42,6 +42,7 @@ function readJob(paths: Paths, id: string): { job: Job; folder: string } {
   if (bytes === undefined) throw new Refusal('NO_SUCH_JOB', `there is no job ${printable(id)}`);
   const job = JSON.parse(bytes.toString('utf8')) as Job;
   if (job.format !== jobFormat) throw new Refusal('NO_SUCH_JOB', `${id} is not a job of this version`);
+  if (job.template !== undefined) throw new Refusal('NO_SUCH_JOB', `${id} is of a template, which has no source that could be fetched again: command it anew`);
   if (job.evidence === null || job.artifacts.length === 0) throw new Refusal('NO_SUCH_JOB', `${id} has built nothing`);
   return { job, folder };
 }

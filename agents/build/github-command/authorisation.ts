@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
-import type { Command, CommandVerb, DistWords } from '../../shared/formats/command.js';
+import { parseCommand, type Command, type CommandVerb, type DistWords } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
 
@@ -14,16 +14,28 @@ function no(what: string): never {
 
 /**
  * All but the distributions, which are known only when the word is resolved.
- * @param component of the job, for Retry
+ * @param job that is to be tried again, for Retry
  * @throws Refusal NOT_ALLOWED
  */
-export function refuseWithoutRight(person: CommandRights, command: Command, component: string | undefined): void {
+export function refuseWithoutRight(person: CommandRights, command: Command, job: { component: string; template?: { name: string } } | undefined): void {
   const verbs: readonly CommandVerb[] = person.verbs ?? [];
   if (!verbs.includes(command.verb)) no(`${person.name} may not say ${command.verb}`);
-  const named = 'component' in command ? command.component : component;
+  const named = 'component' in command ? command.component : job?.template === undefined ? job?.component : undefined;
+  const template = 'template' in command ? command.template : job?.template?.name;
   if (named !== undefined && !holds(person.components, named)) no(`${person.name} may not command ${named}`);
-  if ('template' in command && !holds(person.templates, command.template)) no(`${person.name} may not command the template ${command.template}`);
+  if (template !== undefined && !holds(person.templates, template)) no(`${person.name} may not command the template ${template}`);
   if ('repository' in command && !holds(person.repositories, command.repository)) no(`${person.name} may not upload to ${command.repository}`);
+}
+
+/**
+ * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
+ * @param line as it was signed @param dists that it is still to be made for
+ * @throws Refusal NOT_ALLOWED
+ */
+export function refuseUploadWithoutRight(person: CommandRights, line: string, dists: readonly string[]): void {
+  const { command } = parseCommand(line);
+  refuseWithoutRight(person, command, undefined);
+  if (command.verb === 'Upload-component') refuseDistsWithoutRight(person, dists);
 }
 
 /** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */

@@ -4,6 +4,9 @@ import { commandVerbs, distWordPattern, releasePattern, componentRepositories, t
 import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
 
+/** As people are named in evidence, logs and answers: ASCII on one line, so that what was published is what was hashed. */
+export const personNamePattern = '^[ -~]{1,100}$';
+
 type Names = 'all' | string[];
 
 /** One key of a person. What is absent allows nothing. */
@@ -59,7 +62,7 @@ export const commandsSchema = {
         additionalProperties: false,
         required: ['name', 'fingerprint'],
         properties: {
-          name: { type: 'string', minLength: 1, maxLength: 100 },
+          name: { type: 'string', pattern: personNamePattern },
           fingerprint: { type: 'string', pattern: fingerprintPattern },
           verbs: oneOf(commandVerbs),
           components: names,

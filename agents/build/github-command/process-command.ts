@@ -2,10 +2,10 @@
 // From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
 // signature over one line. The order of the checks is the argument; docs/decisions/090 to 093.
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
-import { Refusal } from '../../shared/refusal.js';
+import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
-import { isOver, type Job, uploadedDists } from '../jobs/job-document.js';
-import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseWithoutRight } from './authorisation.js';
+import { isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
+import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseUploadWithoutRight, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from './commands-config.js';
 import { signerOf } from './opinions.js';
@@ -45,10 +45,12 @@ const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
 export const strangersCode = 'BAD_COMMAND';
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
-/** A template's timestamp, around the time of the signature: upstream's bounds. */
+/** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
 const keptLongerSeconds = 86_400;
+/** What came in time is carried out so long after its window, since a VM may be off for a while; whoever waited longer has asked again. */
+const resumedLaterSeconds = 86_400;
 const waitingLimit = 16;
 
 interface Signed {
@@ -77,10 +79,21 @@ export class CommandProcessor {
 
   async #resume(broken: readonly CommandRecord[]): Promise<void> {
     for (const record of broken) {
-      const person = this.#options.config.people.find(({ fingerprint }) => fingerprint === record.signer.fingerprint);
-      const { command } = parseCommand(record.line);
-      await this.#carryOut(record, person === undefined ? undefined : { command, line: record.line, created: Date.parse(record.signed) / 1000, person }, true);
+      try {
+        await this.#resumeOne(record);
+      } catch (error) {
+        // The others are not to blame.
+        this.#options.report(`command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}": fault: ${printable(String((error as Error).stack ?? error))}`);
+      }
     }
+  }
+
+  async #resumeOne(record: CommandRecord): Promise<void> {
+    const { config } = this.#options;
+    const created = Date.parse(record.signed) / 1000;
+    const person = config.people.find(({ fingerprint }) => fingerprint === record.signer.fingerprint);
+    const isLate = created < this.#now().getTime() / 1000 - config.windowSeconds - resumedLaterSeconds;
+    await this.#carryOut(record, isLate ? 'too late' : person && { command: parseCommand(record.line).command, line: record.line, created, person }, true);
   }
 
   /** One at a time: a crowd of forgeries costs one gpgv at a time. @throws what is a fault */
@@ -143,10 +156,11 @@ export class CommandProcessor {
   }
 
   /** @param signed undefined where the person's right is gone since */
-  async #carryOut(record: CommandRecord, signed: Signed | undefined, resumed = false): Promise<CommandAnswer> {
+  async #carryOut(record: CommandRecord, signed: Signed | 'too late' | undefined, resumed = false): Promise<CommandAnswer> {
     const { used, report } = this.#options;
     const by = `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}"`;
     try {
+      if (signed === 'too late') throw new Refusal('TOO_OLD', 'it was broken off too long ago');
       if (signed === undefined) throw new Refusal('NOT_ALLOWED', 'the key is no longer configured');
       const job = await this.#act(record, signed, resumed);
       used.finish(record.command, { state: 'accepted', job, code: null });
@@ -168,7 +182,7 @@ export class CommandProcessor {
   async #act(record: CommandRecord, { command, created, person }: Signed, resumed: boolean): Promise<string> {
     const { config, components, dists, promotions } = this.#options;
     const job = command.verb === 'Retry' ? this.#options.jobs().find((one) => one.job === command.job) : undefined;
-    refuseWithoutRight(person, command, job?.component);
+    refuseWithoutRight(person, command, job);
     refuseOtherRelease(config, command);
     if ('component' in command && !components.includes(command.component)) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
     const asked = { command: record.command, line: record.line, signer: record.signer, signed: record.signed };
@@ -176,6 +190,8 @@ export class CommandProcessor {
       case 'Build-component':
         return this.#options.build(command.component);
       case 'Retry':
+        // Whoever takes a promotion up again makes it; whether its signer still may is asked when it is made.
+        if (job?.kind === 'promotion') refuseUploadWithoutRight(person, job.change?.command?.line ?? '', job.dists.filter((dist) => !isChainDone(job, dist)));
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
         const built = this.#built(command.component, command.commit);
@@ -189,8 +205,10 @@ export class CommandProcessor {
       }
       case 'Build-template': {
         const { verb, release, template, timestamp } = command;
-        const ahead = (timestampSeconds(timestamp) as number) - created;
-        if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', 'the timestamp is far from the time of the signature');
+        for (const [time, what] of [[created, 'of the signature'], [Date.parse(record.received) / 1000, 'at which the command came']] as const) {
+          const ahead = (timestampSeconds(timestamp) as number) - time;
+          if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', `the timestamp is far from the time ${what}`);
+        }
         return promotions.start({ ...asked, verb, release, template, timestamp });
       }
     }
@@ -204,7 +222,7 @@ export class CommandProcessor {
     return id;
   }
 
-  /** The newest job whose source was verified to be that commit and whose packages the world has: never what is checked out somewhere. */
+  /** The newest job whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
   #built(component: string, commit: string): Job {
     const built = this.#options.jobs().filter((job) => job.kind === 'build' && job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
     const newest = built.reduce<Job | undefined>((best, job) => (best === undefined || job.number > best.number ? job : best), undefined);

@@ -23,8 +23,8 @@ export type Promotion = Asked & (
 
 export interface Promotions {
   /**
-   * Returns the name of a job that is on disk and will be done. `job` of an upload is the newest one that is done, was built from the commit that the
-   * command names, and whose evidence says so; `dists` are distributions of it.
+   * Returns the name of a job that is on disk and will be done. `job` of an upload is the newest one that was published for a distribution at
+   * least (it may have failed for others) and whose evidence names the command's commit; `dists` are distributions that it was published for.
    * @throws Refusal: final, the command is used up; with a code of `passing` (process-command.ts) it may come again
    */
   start(promotion: Promotion): Promise<string>;

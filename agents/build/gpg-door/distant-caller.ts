@@ -6,6 +6,8 @@ import { CallerGone, type Messages } from './messages.js';
 import type { Room } from './room.js';
 
 const answerLimitBytes = 4096;
+/** Of what becomes an intent, which is far smaller. */
+const jobFileLimitBytes = 4 * 1024 * 1024;
 
 export class DistantCaller implements Caller {
   readonly jobFile: string | undefined;
@@ -28,13 +30,23 @@ export class DistantCaller implements Caller {
   }
 
   async read(input: number | string): Promise<Buffer> {
+    // Read while a payload is held: waiting for room then, callers would wait for each other.
+    if (input === this.jobFile) return await this.#readJobFile(input);
     this.#messages.send(typeof input === 'number' ? 'readfd' : 'readfile', payloadMemoryBytes, Buffer.from(String(input)));
-    const answer = await this.#messages.next(payloadMemoryBytes, async (bytes) => {
-      await this.#room.take(bytes);
+    const answer = await this.#messages.next(payloadMemoryBytes, async (bytes, gone) => {
+      await this.#room.take(bytes, gone);
       this.#heldBytes += bytes;
     });
     if (answer.verb === 'toolarge') throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
     if (answer.verb === 'nofile') throw new Refusal('NO_SUCH_FILE', `${input}: ${answer.body.toString('utf8')}`);
+    return wordOf(answer);
+  }
+
+  async #readJobFile(path: string): Promise<Buffer> {
+    this.#messages.send('readfile', jobFileLimitBytes, Buffer.from(path));
+    const answer = await this.#messages.next(jobFileLimitBytes);
+    if (answer.verb === 'toolarge') throw new Refusal('BAD_JOB_FILE', `more than ${jobFileLimitBytes} bytes`);
+    if (answer.verb === 'nofile') throw new Refusal('NO_SUCH_FILE', `${path}: ${answer.body.toString('utf8')}`);
     return wordOf(answer);
   }
 

@@ -8,11 +8,19 @@ export class Room {
     this.#free = bytes;
   }
 
-  /** @param bytes never more than the whole room */
-  take(bytes: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push({ bytes, enter: resolve });
-      this.#admit();
+  /** @param bytes never more than the whole room @param gone ends the wait, with its reason */
+  take(bytes: number, gone: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(place), 1);
+        reject(gone.reason as Error);
+        this.#admit();
+      };
+      const place = { bytes, enter: () => (gone.removeEventListener('abort', leave), resolve()) };
+      this.#waiting.push(place);
+      gone.addEventListener('abort', leave, { once: true });
+      if (gone.aborted) leave();
+      else this.#admit();
     });
   }
 

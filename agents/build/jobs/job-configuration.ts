@@ -3,7 +3,8 @@
 // What concerns one distribution stops that distribution only.
 import { createHash } from 'node:crypto';
 import { Refusal } from '../../shared/refusal.js';
-import type { Component, Config } from '../config.js';
+import { templatesDist } from '../../shared/formats/suites.js';
+import type { Component, Config, Template } from '../config.js';
 
 /** SHA-256 of what concerns every chain, and of each distribution's own part. */
 export interface ConfigurationDigests {
@@ -20,6 +21,22 @@ export function configurationDigests(config: Config, component: Component): Conf
     common: digest([component, config.env, config.signingKey, config.apt, config.dnf]),
     dists: Object.fromEntries(config.distributions.map((distribution) => [distribution.name, digest(distribution)])),
   };
+}
+
+/** What a template's promotion needs as well, and what only its build does. */
+export function templateDigests(config: Config, template: Template, release: string): ConfigurationDigests {
+  const { releases: _, ...built } = template;
+  return { common: digest([template.name, release, template.repository, config.env, config.signingKey, config.dnf]), dists: { [templatesDist(release)]: digest(built) } };
+}
+
+/**
+ * @param template as it is configured now
+ * @throws Refusal CONFIG_CHANGED
+ */
+export function refuseOtherTemplate(made: ConfigurationDigests, config: Config, template: Template, release: string): void {
+  const now = templateDigests(config, template, release);
+  const isSame = now.common === made.common && Object.entries(now.dists).every(([dist, value]) => made.dists[dist] === value);
+  if (!isSame) throw new Refusal('CONFIG_CHANGED', `the configuration of the template ${template.name} has changed since the job was made`);
 }
 
 /**

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import type { ClosingCommit } from '../../shared/formats/notification.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import type { Suite } from '../../shared/formats/suites.js';
+import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../config.js';
 import { configurationDigests, type ConfigurationDigests } from './job-configuration.js';
@@ -30,14 +30,34 @@ export interface JobLog {
   commit: string | null;
 }
 
+/** A signed command that was obeyed. */
+export interface ObeyedCommand {
+  /** its identity (used-commands.ts) */
+  sha256: string;
+  line: string;
+  signer: { name: string; fingerprint: string };
+  /** ISO 8601, as the signature says */
+  signed: string;
+}
+
+/** What a template is built from: the configuration, and this. */
+export interface TemplateOrder {
+  name: string;
+  release: string;
+  /** YYYYmmddHHMM, UTC */
+  timestamp: string;
+  /** what stands in for a tag */
+  command: ObeyedCommand;
+}
+
 /** What is done with a version that was built, and who asked for it. */
 export interface SuiteChange {
   /** the job that built it */
   of: string;
   /** where it goes to; null for a withdrawal, which is from every suite */
-  suite: Suite | null;
+  suite: AnySuite | null;
   /** the signed command, or null for a person in this VM */
-  command: { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string } | null;
+  command: ObeyedCommand | null;
 }
 
 /** What the tag was found to be: who signed what. */
@@ -76,8 +96,10 @@ export interface ChainReason extends Step {
 export interface Job {
   format: typeof jobFormat;
   job: string;
-  /** a build makes packages of a tag; the others move what a build made, and have its tag, version and evidence */
-  kind: 'build' | 'promotion' | 'withdrawal';
+  /** a build makes packages of a tag, a template's is made by command; the others move what was made, and have its tag, version and evidence */
+  kind: 'build' | 'template' | 'promotion' | 'withdrawal';
+  /** of a template and of what moves it: `tag`, `tagObject` and `url` are '' then, and `evidence` is null */
+  template?: TemplateOrder;
   /** null for a build */
   change: SuiteChange | null;
   /** order in the queue */
@@ -108,6 +130,8 @@ export interface Job {
   artifacts: { dist: string; files: HashedFile[] }[];
   /** what `done` rests on: files read back from the public repository. `suite` is its name there, `repository` which of ours an engine says that it is */
   uploaded: { dist: string; url: string; suite: string; repository?: string; release: string; files: HashedFile[] }[];
+  /** what the world may see since then: noted before a server is told to switch to it, in `uploaded` too once it was read back; not in documents of earlier releases */
+  switched?: Job['uploaded'];
   /** of every chain that is over and not done */
   reasons: ChainReason[];
   /** of them the one that says how the job ended */
@@ -161,7 +185,7 @@ export function newJob(config: Config, component: Component, found: { tag: strin
   };
 }
 
-const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'] };
+const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], template: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'] };
 
 function isFinished(job: Job, step: Step): boolean {
   return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
@@ -186,9 +210,19 @@ export function isChainDone(job: Job, dist: string): boolean {
   return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
 }
 
+/** The others move what such a job made. */
+export function makesPackages(job: Job): boolean {
+  return job.kind !== 'promotion' && job.kind !== 'withdrawal';
+}
+
 /** Distributions in whose public repository the packages were read back. */
 export function uploadedDists(job: Job): string[] {
   return job.uploaded.map((upload) => upload.dist);
+}
+
+/** Whatever the world may see, or may have seen, of what this job put somewhere. */
+export function publicUploads(job: Job): Job['uploaded'] {
+  return [...job.uploaded, ...(job.switched ?? []).filter(({ dist }) => !uploadedDists(job).includes(dist))];
 }
 
 export function isOver(job: Job): boolean {

@@ -6,15 +6,14 @@ import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
 import { isOver, jobFormat, type Job } from './job-document.js';
+import { isNamed, namesOf, type PackageKind, type RememberedNames } from '../source/source-names.js';
 import { compareVersions } from '../source/version-tag.js';
 
 /** The highest version that was ever verified for a component, and the tag object it was. */
-export interface HighestVersion {
+export interface HighestVersion extends RememberedNames {
   version: string;
   tagObject: string;
   job: string;
-  /** the source package that it is; not in files of earlier releases */
-  source?: string;
 }
 
 export class JobQueue {
@@ -78,7 +77,13 @@ export class JobQueue {
       syncFolder(this.#folder);
     }
     this.#jobs.set(job.job, job);
-    this.save(job);
+    try {
+      this.save(job);
+    } catch (error) {
+      // Whoever asks for the same thing again is not told of a job that no disk has.
+      this.#jobs.delete(job.job);
+      throw error;
+    }
   }
 
   /** Writes the job as it is now; returns once that would survive a power cut. */
@@ -93,15 +98,18 @@ export class JobQueue {
   }
 
   /** Components of which a version was verified that is this source package. */
-  componentsOf(source: string): string[] {
+  componentsOf(kind: PackageKind, source: string): string[] {
     const components = readdirSync(this.#highest).flatMap((name) => (/^[^.].*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
-    return components.filter((component) => this.highest(component)?.source === source);
+    return components.filter((component) => isNamed(this.highest(component) ?? {}, kind, source));
   }
 
   /** Versions never go back: remembered before anything of this version is built. */
   rememberHighest(component: string, found: HighestVersion): void {
     const before = this.highest(component);
     if (before !== undefined && compareVersions(found.version, before.version) <= 0) return;
-    writeDurably(join(this.#highest, `${component}.json`), `${JSON.stringify(found)}\n`);
+    // Of a kind that nothing is built of just now the name stays known.
+    const sources = { ...namesOf(before).names, ...found.sources };
+    const names = Object.keys(sources).length > 0 ? { sources } : { source: found.source ?? before?.source };
+    writeDurably(join(this.#highest, `${component}.json`), `${JSON.stringify({ ...found, ...names })}\n`);
   }
 }

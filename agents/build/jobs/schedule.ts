@@ -46,9 +46,14 @@ function overtakes(earlier: Job, step: Step): boolean {
   return next !== undefined && (step.stage !== 'build' || next.stage === 'fetch' || next.stage === 'build');
 }
 
+/** What is taken back waits for no version, and none waits for it: neither is in the other's way. */
+function standsInLine(job: Job): boolean {
+  return job.kind !== 'withdrawal';
+}
+
 /** Urgent first, then first come, first served. What an urgent version of the same component has to wait for is as urgent. */
 function inOrder(open: readonly Job[]): Job[] {
-  const urgency = new Map(open.map((job) => [job, Math.max(...open.filter((other) => other.component === job.component && !isEarlier(other, job)).map((other) => other.priority))]));
+  const urgency = new Map(open.map((job) => [job, Math.max(job.priority, ...open.filter((other) => standsInLine(other) && other.component === job.component && !isEarlier(other, job)).map((other) => other.priority))]));
   return [...open].sort((a, b) => (urgency.get(b) ?? 0) - (urgency.get(a) ?? 0) || a.number - b.number);
 }
 
@@ -63,7 +68,7 @@ export function schedule(jobs: readonly Job[], pauses: ReadonlyMap<string, numbe
   const start: Schedule['start'] = [];
   let waitMs: number | undefined;
   for (const job of inOrder(open)) {
-    const earlier = open.filter((other) => other !== job && other.component === job.component && isEarlier(other, job));
+    const earlier = !standsInLine(job) ? [] : open.filter((other) => other !== job && standsInLine(other) && other.component === job.component && isEarlier(other, job));
     const fetch = nextStep(job, null);
     const next = fetch !== undefined ? [fetch] : job.dists.map((dist) => nextStep(job, dist));
     for (const step of next) {

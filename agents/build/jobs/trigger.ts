@@ -4,7 +4,7 @@ import { matches, plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../config.js';
 import type { RemoteTag } from '../source/git.js';
-import { isOver, jobIdentity, newJob, type Job } from './job-document.js';
+import { isOver, jobIdentity, newJob, publicUploads, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { NewestTags } from './newest-tags.js';
 import { compareVersions, versionOfTag } from '../source/version-tag.js';
@@ -60,7 +60,7 @@ export function decide(config: Config, component: Component, untrustedTags: read
     }
     // The same tag again after the configuration changed: as long as nothing of it was published, for any distribution.
     const before = highest === undefined ? undefined : queue.get(highest.job);
-    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && before.uploaded.length === 0;
+    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && publicUploads(before).length === 0;
     if (again) return { fresh: tag };
     const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
     if (order > 0) return { fresh: tag };
@@ -89,6 +89,19 @@ export function missedTags(config: Config, component: Component, untrustedTags: 
   return between.slice(0, missedLimit).reverse();
 }
 
+/**
+ * So many tags of a component may wait to be verified, or have been refused, in a day: each is a job that is kept and a log that is published, and whoever
+ * may push to the forge can make tags without end. People who mistake a tag do not come near it.
+ */
+export const refusedLimit = 30;
+const dayMs = 86_400_000;
+
+/** How many more may be tried now. */
+export function tagsLeft(component: Component, queue: JobQueue, now: Date): number {
+  const since = new Date(now.getTime() - dayMs).toISOString();
+  return refusedLimit - queue.all().filter((job) => job.kind === 'build' && job.component === component.name && job.evidence === null && job.created > since).length;
+}
+
 export interface TriggerOptions {
   config: Config;
   queue: JobQueue;
@@ -100,21 +113,34 @@ export interface TriggerOptions {
 
 export class Trigger {
   readonly #options: TriggerOptions;
-  /** one listing at a time for a component, so that two callers do not race */
-  readonly #last = new Map<string, Promise<unknown>>();
+  /** one listing at a time for a component, so that two callers do not race; and one that has not begun, which is everybody's who comes meanwhile */
+  readonly #running = new Map<string, Promise<TriggerAnswer>>();
+  readonly #next = new Map<string, Promise<TriggerAnswer>>();
 
   constructor(options: TriggerOptions) {
     this.#options = options;
   }
 
-  /** @throws Refusal UNKNOWN_COMPONENT, FORGE_UNREACHABLE, and those of decide() */
+  /** @throws Refusal UNKNOWN_COMPONENT, FORGE_UNREACHABLE, TOO_MANY_TAGS, and those of decide() */
   async trigger(untrustedComponent: string): Promise<TriggerAnswer> {
     const component = matches(plainNamePattern, untrustedComponent) ? this.#options.config.components.find((c) => c.name === untrustedComponent) : undefined;
     if (component === undefined) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
-    const before = this.#last.get(component.name) ?? Promise.resolve();
-    const mine = before.catch(() => undefined).then(() => this.#run(component));
-    this.#last.set(component.name, mine);
-    return mine;
+    return await this.#inTurn(component);
+  }
+
+  #inTurn(component: Component): Promise<TriggerAnswer> {
+    const running = this.#running.get(component.name);
+    if (running === undefined) {
+      const mine = this.#run(component).finally(() => this.#running.delete(component.name));
+      this.#running.set(component.name, mine);
+      return mine;
+    }
+    const next = this.#next.get(component.name) ?? running.then(() => undefined, () => undefined).then(() => {
+      this.#next.delete(component.name);
+      return this.#inTurn(component);
+    });
+    this.#next.set(component.name, next);
+    return next;
   }
 
   async #run(component: Component): Promise<TriggerAnswer> {
@@ -130,7 +156,10 @@ export class Trigger {
       queue.add(job);
       return job.job;
     };
-    for (const missed of missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version)) add(missed);
+    const left = tagsLeft(component, queue, this.#options.now?.() ?? new Date());
+    const missed = missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version);
+    for (const tag of missed.slice(0, Math.max(0, 'known' in decision ? left : left - 1))) add(tag);
+    if ('fresh' in decision && left <= 0) throw new Refusal('TOO_MANY_TAGS', `${component.name}: ${refusedLimit} tags of the last day were refused, or are not verified yet`);
     return 'known' in decision ? { kind: 'known', job: decision.known.job } : { kind: 'queued', job: add(decision.fresh) };
   }
 }

@@ -29,27 +29,40 @@ export interface WorkerOptions {
   cleanUp(job: Job): void;
   report: Reporter;
   now?(): Date;
-  /** first pause before another try; doubles up to 32 times that */
+  /** first pause before another try; doubles up to 128 times that: of 5 s, eleven minutes */
   pauseMs?: number;
   /** builds at the same time; one for each core unless told */
   builds?: number;
 }
 
-// The world's fault, not the job's: how often a step is tried. A signature that was refused costs a published intent each time.
-const transient = new Map([
-  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', 50], ['UPLOAD_FAILED', 50], ['READ_BACK_FAILED', 20], ['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5],
-  ['FETCH_FAILED', 3],
+// The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
+const dayMs = 86_400_000;
+const patienceMs = new Map([
+  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
 ]);
+// May be the world's fault: how often a step is tried.
+const tries = new Map([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...transient.keys()]);
+const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...patienceMs.keys(), ...tries.keys()]);
 
 /** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
 export const isFailure = (code: string): boolean => failures.has(code);
 
+/** Of a step that failed and is tried again. */
+interface Pause {
+  until: number;
+  /** ms since 1970: when it failed for the first time */
+  since: number;
+  /** how often it failed */
+  attempts: number;
+  /** of these, for a reason that counts */
+  counted: number;
+}
+
 export class Worker {
   readonly #options: WorkerOptions;
-  /** by pauseKey: when it may be tried again, how often it was, without restart memory on purpose */
-  readonly #pauses = new Map<string, { until: number; attempts: number }>();
+  /** by pauseKey; without restart memory on purpose */
+  readonly #pauses = new Map<string, Pause>();
   readonly #steps = new Set<Promise<void>>();
   #wake: () => void = () => undefined;
   #woken = false;
@@ -78,12 +91,12 @@ export class Worker {
     await Promise.all(this.#steps);
   }
 
-  /** A person wants what failed or was refused tried again. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
+  /** A person wants what failed or was refused tried again, or what waits for the world looked at now. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
   retry(id: string): string {
     const { queue } = this.#options;
     const job = queue.get(id);
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
-    reopen(job, queue);
+    if (isOver(job) || job.waiting.length === 0 || job.reasons.length > 0) reopen(job, queue);
     for (const dist of [null, ...job.dists]) if (!job.running.some((step) => step.dist === dist)) this.#pauses.delete(pauseKey(job, dist));
     queue.save(job);
     this.wake();
@@ -167,13 +180,15 @@ export class Worker {
     if (reason.code === 'NO_LOG_SINK') log?.abandon();
     else if (log !== undefined) await this.#endBadly(job, log, clock, reason);
     const key = pauseKey(job, dist);
-    const pause = this.#pauses.get(key) ?? { until: 0, attempts: 0 };
+    const now = this.#now().getTime();
+    const pause = this.#pauses.get(key) ?? { until: 0, since: now, attempts: 0, counted: 0 };
     pause.attempts++;
-    if (pause.attempts < (transient.get(reason.code) ?? 0)) {
-      pause.until = this.#now().getTime() + (this.#options.pauseMs ?? 5000) * 2 ** Math.min(5, pause.attempts - 1);
+    const patience = patienceMs.get(reason.code);
+    if (patience === undefined) pause.counted++;
+    if (patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience) {
+      pause.until = now + (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1);
       this.#pauses.set(key, pause);
-      const since = job.waiting.find((waiting) => waiting.dist === dist)?.since ?? this.#now().toISOString();
-      job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since }];
+      job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since: new Date(pause.since).toISOString() }];
     } else {
       this.#pauses.delete(key);
       job.waiting = job.waiting.filter((waiting) => waiting.dist !== dist);

@@ -20,10 +20,24 @@ export interface LoggedOptions {
 /** What a stage writes to; LogSender in the agent, stdout in an engine. */
 export type LineSink = Pick<LogSender, 'say' | 'tool' | 'drained' | 'whenFailed'>;
 
+/** What the gate says when it could not do its work now: no answer about these bytes, and worth asking again for a long time. */
+const gateIsAway = new Set(['NOT_PUBLISHED', 'REMOTE_MISSING', 'KEYS_VM_UNREACHABLE', 'CALL_TIMED_OUT', 'NO_ANSWER', 'BUSY', 'TOO_SLOW', 'TOO_MANY_INTENTS', 'DISK_FULL', 'STORAGE_FAILED', 'PUBLICATION_FAILED']);
+
 /** The same sink, which remembers the last line that the gpg client said about a refusal. */
-export function hearingRefusals(log: LineSink): LineSink & { lastRefusal: string | undefined } {
-  const hearing = {
-    lastRefusal: undefined as string | undefined,
+export interface Hearing extends LineSink {
+  lastRefusal: string | undefined;
+  /** Why signing failed: GATE_UNREACHABLE where the gate was away, else `code`; in the gate's words, or `otherwise` where it said nothing. */
+  refusal(code: string, otherwise: string): Refusal;
+}
+
+export function hearingRefusals(log: LineSink): Hearing {
+  const hearing: Hearing = {
+    lastRefusal: undefined,
+    refusal: (code, otherwise) => {
+      const said = /^refused ([A-Z][A-Z0-9_]*) /.exec(hearing.lastRefusal ?? '')?.[1];
+      const why = hearing.lastRefusal ?? otherwise;
+      return said !== undefined && gateIsAway.has(said) ? new Refusal('GATE_UNREACHABLE', why) : new Refusal(code, why);
+    },
     say: (text: string) => log.say(text),
     tool: (line: Buffer) => {
       const said = /build-infra: (refused [A-Z][A-Z0-9_]* .*|fault.*)$/.exec(line.subarray(0, 1000).toString('latin1'))?.[1];

@@ -15,9 +15,11 @@ interface JobStep {
 /** As much of a job's document as is needed here. */
 export interface NotifiedJob {
   job: string;
-  kind?: 'build' | 'promotion' | 'withdrawal';
+  kind?: 'build' | 'template' | 'promotion' | 'withdrawal';
   /** where a promotion goes to */
   change?: { suite: string | null } | null;
+  /** of a template, which has no tag and no source */
+  template?: { name: string; release: string };
   component: string;
   version: string;
   tag: string;
@@ -107,7 +109,8 @@ export function earnedBy(job: NotifiedJob, told: ReadonlySet<string>, jobs: read
   for (const dist of job.dists) {
     const done = (stage: string): boolean => job.finished.some((one) => one.stage === stage && one.dist === dist);
     const upload = job.uploaded.find((one) => one.dist === dist);
-    if (job.kind === 'withdrawal' && done('withdraw')) add('withdrawn', dist, '', { repositories: suitesOf(job, dist, jobs), step: { stage: 'withdraw', dist } });
+    const left = job.kind === 'withdrawal' && done('withdraw') ? suitesOf(job, dist, jobs) : [];
+    if (left.length > 0) add('withdrawn', dist, '', { repositories: left, step: { stage: 'withdraw', dist } });
     if (job.kind !== 'promotion' && job.kind !== 'withdrawal') {
       const before = [...told].filter((name) => name.startsWith(`failed ${dist} `) || name.startsWith('failed * ')).length;
       if (running.some((step) => step.dist === dist && step.stage === 'build') || (done('build') && [...told].every((name) => !name.startsWith(`building ${dist} `)))) add('building', dist, String(before));
@@ -127,8 +130,8 @@ export function notificationOf(job: NotifiedJob, earned: Earned, time: Date, exc
   const key = createHash('sha256').update(JSON.stringify([job.env, job.job, earned.name])).digest('hex');
   const logs = job.logs.filter((log) => log.dist === null || earned.dist === null || log.dist === earned.dist);
   return {
-    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: 'component', component: job.component, version: job.version, release: null, packageSet: null,
-    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.tag.slice(0, 200), commit: job.evidence?.commit ?? null, sourceUrl: job.url.slice(0, 500),
+    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: job.template === undefined ? 'component' : 'template', component: job.template?.name ?? job.component, version: job.version, release: job.template?.release ?? null, packageSet: null,
+    dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.template === undefined ? job.tag.slice(0, 200) : null, commit: job.evidence?.commit ?? null, sourceUrl: job.template === undefined ? job.url.slice(0, 500) : null,
     logs: logs.slice(-200).map(({ stage, dist, path, commit }) => ({ stage, dist, path, commit })), reason: earned.reason, excerpt: excerpt === null ? null : excerpt.slice(-excerptLimit), commits: [...(job.closes ?? [])],
   };
 }

@@ -1,45 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Promotions and withdrawals as jobs: on disk before anybody is answered, done by the worker, the same job when asked for twice.
 import { createHash } from 'node:crypto';
-import type { Suite } from '../../shared/formats/suites.js';
+import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
-import { isOver, jobFormat, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
+import { chainOf, isOver, jobFormat, makesPackages, publicUploads, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
+import type { Config } from '../config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import { compareVersions } from '../source/version-tag.js';
+import { templateToBuild, templateToUpload } from './template-orders.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
 
-/** A security fix waits for nothing that is not one. */
+/** A security fix waits for nothing that is not one; what is taken back not even for that. */
 const securityPriority = 10;
+const withdrawalPriority = 20;
 
 function changeJob(built: Job, kind: 'promotion' | 'withdrawal', change: SuiteChange, dists: readonly string[], identity: readonly string[], queue: JobQueue, now: Date): Job {
   const digest = createHash('sha256').update(JSON.stringify([kind, built.job, ...identity])).digest('hex').slice(0, 12);
   return {
     ...structuredClone(built), format: jobFormat, kind, change, job: `${kind}-${built.component}-${built.version.replaceAll(':', '_')}-${digest}`, number: queue.nextNumber(), dists: [...dists], created: now.toISOString(), state: 'queued',
-    priority: change.suite === 'security-testing' ? securityPriority : 0, running: [], waiting: [], finished: [], logs: [], reasons: [], reason: null, ended: null,
-    artifacts: built.artifacts.filter(({ dist }) => dists.includes(dist)), uploaded: [],
+    priority: kind === 'withdrawal' ? withdrawalPriority : change.suite === 'security-testing' ? securityPriority : 0, configuration: null, running: [], waiting: [], finished: [], logs: [], reasons: [], reason: null, ended: null,
+    artifacts: built.artifacts.filter(({ dist }) => dists.includes(dist)), uploaded: [], switched: [],
   };
 }
 
 /** A suite never goes back to an older version: an old command, kept back until now, cannot make it. @throws Refusal NEWER_IN_SUITE */
-export function refuseOlderThanSuite(queue: JobQueue, withdrawn: WithdrawnVersions, component: string, version: string, dist: string, suite: Suite): void {
-  const newer = queue.all().find((job) => job.kind === 'promotion' && job.component === component && job.change?.suite === suite && uploadedDists(job).includes(dist)
-    && compareVersions(job.version, version) > 0 && !withdrawn.has(component, job.version, dist));
+export function refuseOlderThanSuite(queue: JobQueue, withdrawn: WithdrawnVersions, component: string, version: string, dist: string, suite: AnySuite): void {
+  const newer = queue.all().find((job) => job.kind === 'promotion' && job.component === component && job.change?.suite === suite && publicUploads(job).some((one) => one.dist === dist)
+    && compareVersions(job.version, version) > 0 && !withdrawn.has(component, job.version));
   if (newer !== undefined) throw new Refusal('NEWER_IN_SUITE', `${suite} of ${dist} has ${newer.version} already`);
 }
 
 /** @throws Refusal WITHDRAWN */
 export function refuseWithdrawn(withdrawn: WithdrawnVersions, component: string, version: string, dist: string): void {
-  if (withdrawn.has(component, version, dist)) throw new Refusal('WITHDRAWN', `${component} ${version} was withdrawn from ${dist}`);
+  if (withdrawn.has(component, version)) throw new Refusal('WITHDRAWN', `${component} ${version} was withdrawn; it does not go to ${dist}`);
 }
 
 export interface SuiteJobsOptions {
+  config: Config;
   queue: JobQueue;
   withdrawn: WithdrawnVersions;
   now?(): Date;
 }
 
-/** What signed commands ask for. Templates are built by none of our engines. */
+/** What signed commands ask for. */
 export class SuiteJobs implements Promotions {
   readonly #options: SuiteJobsOptions;
 
@@ -47,11 +51,12 @@ export class SuiteJobs implements Promotions {
     this.#options = options;
   }
 
-  /** @throws Refusal NOT_HERE, NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE */
+  /** @throws Refusal NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE, and of templates UNKNOWN_TEMPLATE, ALREADY_BUILT, UNKNOWN_VERSION, OTHER_REPOSITORY */
   async start(promotion: Promotion): Promise<string> {
-    const { queue, withdrawn } = this.#options;
-    if (promotion.verb !== 'Upload-component') throw new Refusal('NOT_HERE', `this agent does no ${promotion.verb} yet`);
-    const { job: built, dists, repository: suite, command, line, signer, signed } = promotion;
+    const { config, queue, withdrawn } = this.#options;
+    if (promotion.verb === 'Build-template') return this.#add(templateToBuild(promotion, config, queue, this.#now()));
+    const { repository: suite, command, line, signer, signed } = promotion;
+    const { job: built, dists } = promotion.verb === 'Upload-template' ? templateToUpload(promotion, config, queue) : promotion;
     for (const dist of dists) {
       if (!uploadedDists(built).includes(dist)) throw new Refusal('NOT_BUILT', `it was not published for ${dist}`);
       refuseWithdrawn(withdrawn, built.component, built.version, dist);
@@ -61,19 +66,25 @@ export class SuiteJobs implements Promotions {
   }
 
   /**
-   * A person in this VM takes a version back, from every suite of every distribution that it was published for.
-   * @throws Refusal UNKNOWN_VERSION, NOT_OVER
+   * A person in this VM takes a version back, from every suite of every distribution, for good: what still goes on with it ends before it is published.
+   * Asked for again it is the same job as long as that has given nothing up, then another one: whoever asks is never told of what is not done.
+   * @throws Refusal UNKNOWN_VERSION
    */
   withdraw(component: string, version: string): string {
     const { queue, withdrawn } = this.#options;
-    const built = queue.all().findLast((job) => job.kind === 'build' && job.component === component && job.version === version && job.uploaded.length > 0);
-    if (built === undefined) throw new Refusal('UNKNOWN_VERSION', `nothing of ${component} ${version} was published`);
-    // What still goes on could bring back what is taken out.
-    const open = queue.all().find((job) => job.kind !== 'withdrawal' && job.component === component && job.version === version && !isOver(job));
-    if (open !== undefined) throw new Refusal('NOT_OVER', `${open.job} is ${open.state}`);
-    const job = changeJob(built, 'withdrawal', { of: built.job, suite: null, command: null }, uploadedDists(built), [], queue, this.#now());
+    const jobs = queue.all().filter((job) => job.component === component && job.version === version);
+    const builds = jobs.filter((job) => makesPackages(job) && (job.evidence !== null || !isOver(job) || publicUploads(job).length > 0));
+    const built = builds.findLast((job) => publicUploads(job).length > 0) ?? builds.at(-1);
+    if (built === undefined) throw new Refusal('UNKNOWN_VERSION', `nothing of ${component} ${version} is known here`);
+    const all = [...new Set(builds.flatMap((job) => job.dists))];
+    // What was built may be somewhere: documents of earlier releases say less of that.
+    const reached = all.filter((dist) => builds.some((job) => [...publicUploads(job), ...job.artifacts].some((one) => one.dist === dist) || (!isOver(job) && job.dists.includes(dist) && chainOf(job, dist) !== undefined)));
+    const dists = reached.length > 0 ? reached : all;
+    const before = jobs.filter((job) => job.kind === 'withdrawal');
+    const job = before.find((one) => !isOver(one) && one.reasons.length === 0 && dists.every((dist) => one.dists.includes(dist)))
+      ?? changeJob(built, 'withdrawal', { of: built.job, suite: null, command: null }, dists, [String(before.length)], queue, this.#now());
     const time = this.#now().toISOString();
-    withdrawn.add(component, job.dists.map((dist) => ({ version, dist, job: job.job, time })));
+    withdrawn.add(component, all.map((dist) => ({ version, dist, job: job.job, time })));
     return this.#add(job);
   }
 

@@ -5,6 +5,7 @@ import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-file
 
 export interface Withdrawn {
   version: string;
+  /** one that it was made for; whatever it says, the version is withdrawn from all, also from those that come later */
   dist: string;
   /** the job that took it out */
   job: string;
@@ -25,13 +26,13 @@ export class WithdrawnVersions {
     return bytes === undefined ? [] : JSON.parse(bytes.toString('utf8')) as Withdrawn[];
   }
 
-  has(component: string, version: string, dist: string): boolean {
-    return this.#of(component).some((one) => one.version === version && one.dist === dist);
+  has(component: string, version: string): boolean {
+    return this.#of(component).some((one) => one.version === version);
   }
 
   /** Durable when it returns. */
   add(component: string, withdrawn: readonly Withdrawn[]): void {
-    const fresh = withdrawn.filter((one) => !this.has(component, one.version, one.dist));
+    const fresh = withdrawn.filter((one) => !this.has(component, one.version));
     if (fresh.length > 0) writeDurably(join(this.#folder, `${component}.json`), `${JSON.stringify([...this.#of(component), ...fresh], null, 1)}\n`);
   }
 }

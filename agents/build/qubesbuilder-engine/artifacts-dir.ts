@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The builder's artifacts-dir: what it wrote there is read as from a stranger. docs/engines.md has the files and keys.
-import { existsSync, readdirSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
+import type { HashedFile } from '../../shared/formats/intent.js';
 import { fileNamePattern, matches } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { readPlainFile } from '../frozen-files.js';
+import { hashFile, readPlainFile } from '../frozen-files.js';
 import type { BuilderOptions } from './options.js';
 
 const yamlLimitBytes = 1024 * 1024;
@@ -43,6 +44,16 @@ function fileNames(fields: Fields, keys: readonly string[], name: string): strin
       if (!matches(fileNamePattern, one)) throw new Refusal('BAD_METADATA', `${name}: ${key} has ${printable(JSON.stringify(one)).slice(0, 100)}, which is no file name`);
       return one;
     });
+  });
+}
+
+/** The builder's packages have hard links to other folders of it: the copy has none. */
+export function takeInto(output: string, folder: string, names: readonly string[]): HashedFile[] {
+  return names.map((name) => {
+    // Of this name, and of nothing else: a link would lead elsewhere.
+    hashFile(folder, name);
+    copyFileSync(join(folder, name), join(output, name));
+    return hashFile(output, name);
   });
 }
 

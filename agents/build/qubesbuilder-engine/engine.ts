@@ -10,11 +10,12 @@ import { indexNames, type EngineArtifacts, type EngineJob } from '../engines/eng
 import { announce, runEngineOn } from '../engines/engine-run.js';
 import { hashFile } from '../frozen-files.js';
 import type { LineSink } from '../logs/logged-program.js';
-import { ArtifactsDir } from './artifacts-dir.js';
+import { ArtifactsDir, takeInto } from './artifacts-dir.js';
 import { readBuilderOptions, type BuilderOptions } from './options.js';
 import { PublishedFolder, whileLocked } from './published-folder.js';
 import { makeHome, runQb, type QbOptions } from './qb.js';
 import { refuseOtherTree } from './same-tree.js';
+import { driveTemplate } from './template.js';
 
 const fetchMs = 3600_000;
 const signMs = 3600_000;
@@ -29,16 +30,6 @@ function suiteOf({ distName, repository }: BuilderOptions): string {
 /** The tag's version and the builder's VER-REL, made of the files `version` and `rel`. @throws Refusal VERSION_MISMATCH */
 export function refuseOtherVersion(version: string, versionRelease: string): void {
   if (versionRelease !== version && versionRelease !== `${version}-1`) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, the builder says ${printable(versionRelease)}`);
-}
-
-/** The builder's packages have hard links to other folders of it: the copy has none. */
-function takeInto(output: string, folder: string, names: readonly string[]): HashedFile[] {
-  return names.map((name) => {
-    // Of this name, and of nothing else: a link would lead elsewhere.
-    hashFile(folder, name);
-    copyFileSync(join(folder, name), join(output, name));
-    return hashFile(output, name);
-  });
 }
 
 /** What was frozen or checked stands where the builder looks for it, whatever stood there. @throws Refusal NO_BUILD_STATE */
@@ -94,7 +85,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
       pointTo(repositories.next);
       await runQb(qb, ['publish'], { timeoutMs: publishMs, failed: (why) => new Refusal('PUBLISH_FAILED', why) }, log);
       if (!dir.publishedTo().includes(options.repository)) throw new Refusal('PUBLISH_FAILED', `the builder ended well and did not publish to ${options.repository}: its log says what it skipped`);
-      repositories.become();
+      await repositories.become();
       writeFileSync(done, '');
     }
     pointTo(repositories.folder);
@@ -126,5 +117,5 @@ export async function driveBuilder(job: EngineJob, log: LineSink): Promise<Engin
 
 /** @returns the exit status: 0 well, 1 not, and failure.json says why, 2 a fault */
 export function runEngine(documentPath: string): Promise<number> {
-  return runEngineOn(documentPath, driveBuilder, ['build', 'sign', 'publish']);
+  return runEngineOn(documentPath, driveBuilder, ['build', 'sign', 'publish'], driveTemplate);
 }

@@ -2,7 +2,7 @@
 // What a distribution's configuration tells this engine: where Qubes' builder is, and its words for what we call otherwise.
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
-import type { EngineJob } from '../engines/engine-contract.js';
+import type { EngineJob, EngineTemplateJob } from '../engines/engine-contract.js';
 
 interface Untold {
   builder: string;
@@ -31,6 +31,9 @@ export interface BuilderOptions {
   component: string;
 }
 
+/** What is needed whatever is built. */
+export type BuilderPlace = Pick<BuilderOptions, 'builder' | 'conf' | 'release'> & Partial<Pick<BuilderOptions, 'distribution' | 'repository'>>;
+
 const pathPattern = '^(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)+$';
 
 const check = checkWith<Untold>({
@@ -47,6 +50,15 @@ const check = checkWith<Untold>({
     components: { type: 'array', maxItems: 1000, items: { type: 'string', pattern: `${plainNamePattern.slice(0, -1)}=[A-Za-z0-9][A-Za-z0-9_+-]{0,63}$` } },
   },
 });
+
+const checkPlace = checkWith<Pick<BuilderOptions, 'builder' | 'conf'>>({
+  type: 'object', additionalProperties: false, required: ['builder', 'conf'], properties: { builder: { type: 'string', pattern: pathPattern }, conf: { type: 'string', pattern: pathPattern } },
+});
+
+/** Of a template: what is in it says its entry of the same name in builder.yml. @throws Refusal BAD_DOCUMENT */
+export function readTemplateOptions(job: EngineTemplateJob): BuilderPlace {
+  return { ...checkPlace(job.options ?? {}), release: job.template.release };
+}
 
 /** @throws Refusal BAD_DOCUMENT */
 export function readBuilderOptions(job: Pick<EngineJob, 'component' | 'options'>): BuilderOptions {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { Refusal } from '../../shared/refusal.js';
+import { syncBelow } from '../durable-folder.js';
 import { hashFile } from '../frozen-files.js';
 import { endGroup, runProgram, startProgram } from '../program.js';
 
@@ -43,7 +44,8 @@ export class PublishedFolder {
     }
   }
 
-  become(): void {
+  async become(): Promise<void> {
+    await syncBelow(this.next);
     renameSync(this.folder, this.#old);
     renameSync(this.next, this.folder);
     syncFolder(join(this.folder, '..'));

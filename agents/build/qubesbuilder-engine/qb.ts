@@ -4,26 +4,31 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { Refusal } from '../../shared/refusal.js';
-import type { EngineJob } from '../engines/engine-contract.js';
+import type { EngineCall } from '../engines/engine-contract.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment, rootEnvironment, runProgram } from '../program.js';
 import { readDestination } from '../upload-generation.js';
-import type { BuilderOptions } from './options.js';
+import type { BuilderOptions, BuilderPlace } from './options.js';
 
-export interface QbOptions {
-  options: BuilderOptions;
+export interface QbPlace {
+  options: BuilderPlace;
   /** artifacts-dir */
   artifacts: string;
   home: string;
-  job: EngineJob;
+  job: EngineCall;
   /** `deb` or `rpm`: which signing key, which upload */
   kind: 'deb' | 'rpm';
 }
 
+/** For one component and distribution. */
+export interface QbOptions extends QbPlace {
+  options: BuilderOptions;
+}
+
 /** Whatever builder.yml says, these are ours. */
-function overrides({ options, artifacts, job, kind }: QbOptions): string[] {
+function overrides({ options, artifacts, job, kind }: QbPlace): string[] {
   const said = [
-    `artifacts-dir=${artifacts}`, `qubes-release=${options.release}`, `repository-publish:components=${options.repository}`,
+    `artifacts-dir=${artifacts}`, `qubes-release=${options.release}`, ...(options.repository === undefined ? [] : [`repository-publish:components=${options.repository}`]),
     // Its upload is asked for by name, after the agent has seen what was signed.
     'automatic-upload-on-publish=false', 'increment-devel-versions=false',
   ];
@@ -38,11 +43,16 @@ function overrides({ options, artifacts, job, kind }: QbOptions): string[] {
 /** argv of one call. @param distribution whether the stages are of a distribution: fetch is not */
 export function qbCommand(qb: QbOptions, stages: readonly string[], distribution = true): string[] {
   const { options } = qb;
-  return [join(options.builder, 'qb'), '--verbose', '--builder-conf', options.conf, ...overrides(qb), '-c', options.component, ...(distribution ? ['-d', options.distribution] : []), 'package', ...stages];
+  return qbWords(qb, ['-c', options.component, ...(distribution ? ['-d', options.distribution] : []), 'package', ...stages]);
+}
+
+/** argv with everything of ours before `words`, which say what of */
+export function qbWords(qb: QbPlace, words: readonly string[]): string[] {
+  return [join(qb.options.builder, 'qb'), '--verbose', '--builder-conf', qb.options.conf, ...overrides(qb), ...words];
 }
 
 /** A home with our gpg for rpmsign, and with the public key, which the builder exports to check what it signed. */
-export async function makeHome(home: string, job: EngineJob): Promise<void> {
+export async function makeHome(home: string, job: EngineCall): Promise<void> {
   makeFolder(home, 0o700);
   makeFolder(join(home, '.gnupg'), 0o700);
   if (job.signing === undefined) return;
@@ -52,6 +62,11 @@ export async function makeHome(home: string, job: EngineJob): Promise<void> {
 
 /** @throws Refusal what `failed` makes, unless it ends with 0; TIMED_OUT, OUTPUT_LIMIT */
 export async function runQb(qb: QbOptions, stages: readonly string[], limits: { timeoutMs: number; failed: (why: string) => Refusal; distribution?: boolean }, log: LineSink): Promise<void> {
+  await runWords(qb, qbCommand(qb, stages, limits.distribution ?? true), `package ${stages.join(' ')}`, limits, log);
+}
+
+/** @param what it is called where it failed @throws as runQb */
+export async function runWords(qb: QbPlace, argv: readonly string[], what: string, limits: { timeoutMs: number; failed: (why: string) => Refusal }, log: LineSink): Promise<void> {
   const { job, options, home } = qb;
   const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home };
   if (process.env['BUILD_INFRA_JOB'] !== undefined) env['BUILD_INFRA_JOB'] = process.env['BUILD_INFRA_JOB'];
@@ -59,6 +74,6 @@ export async function runQb(qb: QbOptions, stages: readonly string[], limits: { 
     const { port } = readDestination(job.repository.upload);
     env['RSYNC_RSH'] = `ssh -F ${job.repository.sshConfig} -o BatchMode=yes${port === '' ? '' : ` -p ${port}`}`;
   }
-  const status = await runLogged(qbCommand(qb, stages, limits.distribution ?? true), log, { cwd: options.builder, timeoutMs: limits.timeoutMs, env });
-  if (status !== 0) throw limits.failed(`qb package ${stages.join(' ')} ended with ${status}; its log says why`);
+  const status = await runLogged(argv, log, { cwd: options.builder, timeoutMs: limits.timeoutMs, env });
+  if (status !== 0) throw limits.failed(`qb ${what} ended with ${status}; its log says why`);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a distribution's configuration may tell the RPM engine: the field `options` of the job document.
+import { Refusal } from '../../shared/refusal.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
 import type { EngineJob } from '../engines/engine-contract.js';
@@ -11,9 +12,12 @@ export interface RpmEngineOptions {
   suite?: string;
   /** Debian packages that builds in that chroot need: BuildRequires name no Debian packages, and are not resolved there */
   packages?: string[];
-  /** what %{?dist} stands for, such as .fc41; nothing unless told */
+  /** what %{?dist} stands for, such as .fc41; nothing unless told, and needed with mock */
   distTag?: string;
 }
+
+/** With mock %{?dist} is always told, so that what is planned here and what mock makes have one name. */
+export type MockOptions = RpmEngineOptions & Required<Pick<RpmEngineOptions, 'mock' | 'distTag'>>;
 
 const check = checkWith<RpmEngineOptions>({
   type: 'object',
@@ -29,5 +33,7 @@ const check = checkWith<RpmEngineOptions>({
 
 /** @throws Refusal BAD_DOCUMENT */
 export function readEngineOptions(job: EngineJob): RpmEngineOptions {
-  return check(job.options ?? {});
+  const options = check(job.options ?? {});
+  if (options.mock !== undefined && options.distTag === undefined) throw new Refusal('BAD_DOCUMENT', 'mock wants distTag beside it, such as .fc41: packages are named before they are built', 'options');
+  return options;
 }

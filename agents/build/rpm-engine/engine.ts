@@ -32,7 +32,7 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
   refuseOtherArchitecture(plan);
   log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
   await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log);
-  if (withMock) await buildWithMock(options.mock, plan, job, build, options.distTag, log);
+  if (withMock) await buildWithMock(options, plan, job, build, log);
   else await buildInChroot(root, plan, job, options.distTag, log);
   return announce(await takePackages(build, job.output, plan, root), log);
 }

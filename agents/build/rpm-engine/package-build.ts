@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // rpmbuild in a clean root without network: mock where this VM has it, else a clean Debian chroot (docs/decisions/082).
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
@@ -11,7 +11,7 @@ import { buildJail } from '../debian-engine/jail.js';
 import type { EngineJob } from '../engines/engine-contract.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
-import type { RpmEngineOptions } from './engine-options.js';
+import type { MockOptions, RpmEngineOptions } from './engine-options.js';
 import { distMacro, type PlannedBuild } from './spec-query.js';
 
 export const mockProgram = '/usr/bin/mock';
@@ -49,11 +49,22 @@ export async function buildInChroot(chroot: string, plan: PlannedBuild, job: Eng
   if (status !== 0) throw new Refusal('BUILD_FAILED', `rpmbuild ended with ${status}`);
 }
 
-/** The calls of mock: the source package from spec and sources, then the packages from it. Dependencies come by mock's own network, the build has none. */
-export function mockCommands(config: string, plan: PlannedBuild, job: EngineJob, build: string, distTag: string | undefined): string[][] {
-  const common = [mockProgram, '--root', config, '--uniqueext', createHash('sha256').update(`${job.job} ${job.dist}`).digest('hex').slice(0, 12), '--disable-plugin=root_cache', '--no-bootstrap-image',
-    '--config-opts=rpmbuild_networking=False', '--config-opts=use_host_resolv=False', `--config-opts=environment={"SOURCE_DATE_EPOCH": "${job.sourceDateEpoch}"}`,
-    ...defines(reproducibleMacros(job.sourceDateEpoch)), ...(distTag === undefined ? [] : distMacro(distTag))];
+/**
+ * What mock reads as its configuration: the named one, and in its environment the time that a rebuild uses. `--config-opts` knows booleans, numbers,
+ * words and lists of these, so that a table given there would be taken as one word, and in the place of the whole environment.
+ */
+export function mockConfiguration(config: string, job: EngineJob): string {
+  return `include('${config}.cfg')\nconfig_opts['environment']['SOURCE_DATE_EPOCH'] = '${job.sourceDateEpoch}'\n`;
+}
+
+/**
+ * The calls of mock: the source package from spec and sources, then the packages from it. Dependencies come by mock's own network, the build has none.
+ * @param configuration path of what mockConfiguration() says; it ends in .cfg, which is how mock tells it from a name
+ */
+export function mockCommands(configuration: string, plan: PlannedBuild, job: EngineJob, build: string, distTag: string): string[][] {
+  const common = [mockProgram, '--root', configuration, '--uniqueext', createHash('sha256').update(`${job.job} ${job.dist}`).digest('hex').slice(0, 12), '--disable-plugin=root_cache', '--no-bootstrap-image',
+    '--config-opts=rpmbuild_networking=False', '--config-opts=use_host_resolv=False',
+    ...defines(reproducibleMacros(job.sourceDateEpoch)), ...distMacro(distTag)];
   return [
     [...common, '--no-cleanup-after', '--resultdir', join(build, 'SRPMS'), '--buildsrpm', '--spec', join(build, 'SPECS', plan.spec.file), '--sources', join(build, 'SOURCES')],
     [...common, '--no-clean', '--cleanup-after', '--resultdir', join(build, 'RPMS'), '--rebuild', join(build, 'SRPMS', plan.sourcePackage)],
@@ -61,13 +72,15 @@ export function mockCommands(config: string, plan: PlannedBuild, job: EngineJob,
 }
 
 /** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT */
-export async function buildWithMock(config: string, plan: PlannedBuild, job: EngineJob, build: string, distTag: string | undefined, log: LineSink): Promise<void> {
-  for (const command of mockCommands(config, plan, job, build, distTag)) {
+export async function buildWithMock({ mock, distTag }: MockOptions, plan: PlannedBuild, job: EngineJob, build: string, log: LineSink): Promise<void> {
+  const configuration = join(job.work, `${mock}.cfg`);
+  writeFileSync(configuration, mockConfiguration(mock, job));
+  for (const command of mockCommands(configuration, plan, job, build, distTag)) {
     const status = await runLogged(command, log, { timeoutMs: job.buildSeconds * 1000, env: proxyEnvironment(), label: command.join(' ') });
     if (status !== 0) throw new Refusal('BUILD_FAILED', `mock ended with ${status}`);
   }
 }
 
-export function usesMock(options: RpmEngineOptions): options is RpmEngineOptions & { mock: string } {
+export function usesMock(options: RpmEngineOptions): options is MockOptions {
   return options.mock !== undefined && existsSync(mockProgram);
 }

@@ -10,6 +10,7 @@ import type { Evidence, Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { sourceEvidence } from './source-evidence.js';
+import { changedName, type PackageKind, type SourceNames } from './source-names.js';
 import { exportTree } from './source-tree.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
@@ -23,33 +24,49 @@ export interface FetchOptions {
   folder: string;
   highest: HighestVersion | undefined;
   /** kinds of packages that are made of the tree: what it has to say its name for */
-  packages: ReadonlySet<'deb' | 'rpm'>;
+  packages: ReadonlySet<PackageKind>;
   /** components that are known to be this source package */
-  componentsOf(source: string): string[];
+  componentsOf(kind: PackageKind, source: string): string[];
   now: Date;
 }
 
 /**
  * A tag says its version and not its component, so one repository's signed tag could be shown under another's: an old version of a
- * package would come back as a new version of its neighbour. A component stays the source package that it was, and no two are the same.
+ * package would come back as a new version of its neighbour. A component stays the source package that it was, by each kind of packaging, and no two are the same.
  * @throws Refusal OTHER_SOURCE_PACKAGE; for a package that was renamed, a person removes highest/<component>.json
  */
-function refuseOtherPackage(component: Component, source: string, options: FetchOptions): void {
-  const was = options.highest?.source;
-  if (was !== undefined && was !== source) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${was} and would be ${source} now`);
-  const other = options.componentsOf(source).find((name) => name !== component.name);
-  if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
+function refuseOtherPackage(component: Component, sources: SourceNames, options: FetchOptions): void {
+  const changed = changedName(options.highest, sources);
+  if (changed !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${changed.was} and would be ${changed.is} now`);
+  for (const [kind, source] of Object.entries(sources) as [PackageKind, string][]) {
+    const other = options.componentsOf(kind, source).find((name) => name !== component.name);
+    if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
+  }
 }
 
 /**
  * What the tree calls itself, by each kind of packaging that is used of it. A spec's version is a program's answer: the engine looks at it.
  * @throws Refusal NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC
  */
-function sourcePackageOf(tree: string, version: string, packages: ReadonlySet<'deb' | 'rpm'>): { source: string | undefined; date: number | undefined } {
+function sourcePackageOf(tree: string, version: string, packages: ReadonlySet<PackageKind>): { sources: SourceNames; date: number | undefined } {
   const changelog = packages.has('deb') ? readChangelog(tree) : undefined;
   if (changelog !== undefined && changelog.version !== version) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, debian/changelog says ${changelog.version}`);
-  const names = [...(changelog === undefined ? [] : [changelog.source]), ...(packages.has('rpm') ? [findSpec(tree).name] : [])];
-  return { source: names.length === 0 ? undefined : names.join(' '), date: changelog?.date };
+  const sources: SourceNames = { ...(changelog === undefined ? {} : { deb: changelog.source }), ...(packages.has('rpm') ? { rpm: findSpec(tree).name } : {}) };
+  return { sources, date: changelog?.date };
+}
+
+/** By kinds that nothing is made of: the tree need not have them, but where it does they tell it from its neighbour's as well. */
+function otherNamesOf(tree: string, packages: ReadonlySet<PackageKind>): SourceNames {
+  const found: SourceNames = {};
+  for (const [kind, read] of [['deb', () => readChangelog(tree).source], ['rpm', () => findSpec(tree).name]] as const) {
+    if (packages.has(kind)) continue;
+    try {
+      found[kind] = read();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+    }
+  }
+  return found;
 }
 
 const manifestLinesLogged = 2000;
@@ -66,7 +83,7 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
  *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, OTHER_SOURCE_PACKAGE
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; source: string; sourceDateEpoch: number }> {
+export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);
@@ -88,13 +105,13 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   for (const line of manifest.lines.slice(0, manifestLinesLogged)) log.tool(Buffer.from(line, 'latin1'));
   if (manifest.lines.length > manifestLinesLogged) log.say(`and ${manifest.lines.length - manifestLinesLogged} files more`);
 
-  const { source, date } = sourcePackageOf(tree, job.version, options.packages);
-  if (source !== undefined) refuseOtherPackage(component, source, options);
+  const { sources, date } = sourcePackageOf(tree, job.version, options.packages);
+  refuseOtherPackage(component, { ...otherNamesOf(tree, options.packages), ...sources }, options);
   rmSync(repositoryFolder, { recursive: true });
   const evidence: Evidence = {
     url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,
     manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
   };
   log.say(`evidence ${sourceEvidence(evidence)}`);
-  return { source: source ?? component.name, evidence, sourceDateEpoch: date ?? tag.time };
+  return { sources, evidence, sourceDateEpoch: date ?? tag.time };
 }

@@ -22,6 +22,8 @@ export interface RemoteTag {
 }
 
 const fetchLimitBytes = 8 * 1024 ** 3;
+/** Before the argv of a fetch: no file that it writes grows beyond this. */
+export const limitedFetch = ['prlimit', `--fsize=${fetchLimitBytes}`, '--'];
 const listingLimitBytes = 32 * 1024 * 1024;
 
 const settings = [
@@ -96,7 +98,7 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
   const repository = { folder };
   await initRepository(folder);
   const refspec = `+refs/tags/${tag}:refs/build-infra/tag`;
-  await runProgram(['prlimit', `--fsize=${fetchLimitBytes}`, '--', ...gitIn(repository, 'fetch', '--quiet', '--no-tags', '--depth=1', '--no-write-fetch-head',
+  await runProgram([...limitedFetch, ...gitIn(repository, 'fetch', '--quiet', '--no-tags', '--depth=1', '--no-write-fetch-head',
     '--no-recurse-submodules', '--no-auto-maintenance', '--', url, refspec)], { env: gitEnvironment(forge), isTool: true, timeoutMs: forge.timeoutMs }).catch(reachable);
   const object = (await runProgram(gitIn(repository, 'rev-parse', '--verify', 'refs/build-infra/tag'), { env: gitEnvironment(), timeoutMs: 30_000 })).toString('utf8').trim();
   if (!matches(objectIdPattern, object)) throw new Error('git names no object id');
@@ -107,7 +109,7 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
 export async function fetchHistory(folder: string, url: string, tag: string, commits: number, forge: Forge): Promise<Repository> {
   const repository = { folder };
   await runProgram(['git', ...settings, 'init', '--quiet', '--bare', '--template=', folder], { env: gitEnvironment(), timeoutMs: 30_000 });
-  await runProgram(['prlimit', `--fsize=${fetchLimitBytes}`, '--', ...gitIn(repository, 'fetch', '--quiet', '--no-tags', `--depth=${commits}`, '--filter=tree:0', '--no-write-fetch-head',
+  await runProgram([...limitedFetch, ...gitIn(repository, 'fetch', '--quiet', '--no-tags', `--depth=${commits}`, '--filter=tree:0', '--no-write-fetch-head',
     '--no-recurse-submodules', '--no-auto-maintenance', '--', url, `+refs/tags/${tag}:refs/build-infra/tag`)], { env: gitEnvironment(forge), timeoutMs: forge.timeoutMs }).catch(reachable);
   return repository;
 }

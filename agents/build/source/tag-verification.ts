@@ -7,6 +7,7 @@ import * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Component, Maintainer } from '../config.js';
+import { clockToleranceMs, verifyOneSignature } from '../one-signature.js';
 import type { TagObject } from './tag-object.js';
 
 export interface Signer {
@@ -69,15 +70,13 @@ async function verifyOne(tag: TagObject, packet: openpgp.SignaturePacket, owner:
   if (packet.signatureType !== openpgp.enums.signature.binary && packet.signatureType !== openpgp.enums.signature.text) {
     throw new Refusal('BAD_SIGNATURE', 'the signature is not one over a document');
   }
-  if (packet.created === null || packet.created.getTime() > now.getTime() + 5 * 60_000) throw new Refusal('BAD_SIGNATURE', 'the signature is from the future');
-  await refuseUnusableKey(owner, packet.issuerKeyID, now);
+  if (packet.created === null || packet.created.getTime() > now.getTime() + clockToleranceMs) throw new Refusal('BAD_SIGNATURE', 'the signature is from the future');
+  // The key may be as new as its signature, by the same clock.
+  await refuseUnusableKey(owner, packet.issuerKeyID, new Date(Math.max(now.getTime(), packet.created.getTime())));
   const list = new openpgp.PacketList<openpgp.SignaturePacket>();
   list.push(packet);
   try {
-    const message = await openpgp.createMessage({ binary: new Uint8Array(tag.signedBytes) });
-    const { signatures } = await openpgp.verify({ message, signature: new openpgp.Signature(list), verificationKeys: owner.key, date: now, format: 'binary' });
-    if (signatures.length !== 1) throw new Error('not one signature');
-    await signatures[0]?.verified;
+    await verifyOneSignature({ bytes: new Uint8Array(tag.signedBytes), signature: new openpgp.Signature(list) }, owner.key, now);
   } catch (error) {
     throw new Refusal('BAD_SIGNATURE', `the signature of ${owner.name} does not verify: ${printable((error as Error).message)}`);
   }

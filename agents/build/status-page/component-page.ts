@@ -3,7 +3,8 @@
 // same, byte for byte, as long as nothing of its component changes.
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import type { Job } from '../jobs/job-document.js';
+import { isTemplatePackage } from '../config.js';
+import type { Job, ObeyedCommand } from '../jobs/job-document.js';
 import type { ComponentStatus } from './farm-status.js';
 import { html, link, type Content, type Markup } from './markup.js';
 import { packagesTable } from './packages-table.js';
@@ -26,6 +27,10 @@ function evidenceItems({ evidence }: Job): Content {
 ${item('source', html`${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256 <code>${evidence.manifest.sha256}</code>`)}`;
 }
 
+function commandItems({ line, signer, signed }: ObeyedCommand): Content {
+  return html`${item('built by', html`<code>${line}</code>`)}${item('signed by', html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signed)}`)}`;
+}
+
 function stepText(step: Job['finished'][number]): Markup {
   const seconds = (Date.parse(step.ended) - Date.parse(step.started)) / 1000;
   const own = step.commandSeconds === null ? '' : `, overhead ${secondsText(seconds - step.commandSeconds)}`;
@@ -38,7 +43,7 @@ function jobArticle(job: Job, logsUrl: string | null): Markup {
 <h3>${job.version} <span class="state ${looks[job.state]}">${job.state}</span></h3>
 <dl>
 ${item('job', html`<code>${job.job}</code>`)}${item('made', timeElement(job.created))}${job.ended !== null && item('ended', timeElement(job.ended))}${item('for', job.dists.join(', '))}
-${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}
+${job.template === undefined ? html`${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}` : commandItems(job.template.command)}
 ${job.configuration !== null && item('configuration', html`sha256 <code>${job.configuration.common}</code>`)}
 ${job.running.length > 0 && item('running', bullets(job.running.map((step) => html`${withDist(step.stage, step.dist)} since ${timeElement(step.started)}`)))}
 ${job.waiting.length > 0 && item('waiting', bullets(job.waiting.map((chain) => html`${chain.dist !== null && `${chain.dist}: `}${whyText(chain)}`)))}
@@ -63,7 +68,7 @@ export function componentPage(component: ComponentStatus, jobs: readonly Job[], 
   return page({ title: name, body: html`<header>
 <nav aria-label="Pages"><ul><li><a href="../../index.html">All packages</a></li><li><a href="jobs.json">jobs.json</a></li><li><a href="badge.svg">badge</a></li></ul></nav>
 <h1>${name}</h1>
-<p>${url === null ? html`<span class="soft">not configured any more</span>` : html`from ${link(url, url)}`}</p>
+<p>${isTemplatePackage(name) ? 'a template, built by signed commands' : url === null ? html`<span class="soft">not configured any more</span>` : html`from ${link(url, url)}`}</p>
 </header>
 <main>
 <section><h2>Packages</h2>

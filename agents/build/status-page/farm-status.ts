@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
 // docs/formats.md, "Status page".
-import { suites } from '../../shared/formats/suites.js';
+import { suites, templatesDist } from '../../shared/formats/suites.js';
 import type { Config } from '../config.js';
 import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
@@ -87,7 +87,7 @@ export function newestOf(jobs: readonly Job[]): Job | undefined {
 
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
   // How far the newest build is; a promotion that has to wait says nothing of that.
-  const job = newestOf(jobs.filter((candidate) => candidate.kind === 'build' && candidate.dists.includes(dist)));
+  const job = newestOf(jobs.filter((candidate) => (candidate.kind === 'build' || candidate.kind === 'template') && candidate.dists.includes(dist)));
   if (job === undefined) return { dist, retired, published: publishedIn(dist, jobs), newest: null };
   const chain = chainStatus(job, dist);
   const isGone = chain.state === 'published' && jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
@@ -97,7 +97,8 @@ function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistS
 function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {
   const component = state.config.components.find((candidate) => candidate.name === name);
   const listing = component === undefined ? undefined : state.listing(name);
-  const configured = state.config.distributions.map((distribution) => distribution.name);
+  const template = jobs.find((job) => job.template !== undefined)?.template?.name;
+  const configured = template === undefined ? state.config.distributions.map((distribution) => distribution.name) : state.config.templates?.find((one) => one.name === template)?.releases.map(templatesDist) ?? [];
   const retired = [...new Set(jobs.flatMap((job) => job.dists))].filter((dist) => !configured.includes(dist)).sort();
   const dists = [...configured.map((dist) => distStatus(dist, jobs, false)), ...retired.map((dist) => distStatus(dist, jobs, true)).filter((dist) => dist.published.length > 0)];
   const failed = listing?.failed ?? null;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Component x distribution x repository. On a narrow screen every component becomes a card; roles are said, since some readers forget a table's
 // when it is laid out as something else.
+import { isTemplatePackage } from '../config.js';
 import { columns, type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html, pathOf, type Markup } from './markup.js';
 import { newestText, publishedText, whyText } from './page-parts.js';
@@ -49,7 +50,7 @@ export function remarksOf(component: ComponentStatus, made: string | null, brief
   return [
     ...(tag === undefined ? [] : [tag]),
     ...(component.unlisted === null ? [] : [html`tags cannot be listed${whyText(component.unlisted)}`]),
-    ...(component.url === null ? [html`<span class="soft">not configured any more</span>`] : []),
+    ...(component.url === null && !isTemplatePackage(component.name) ? [html`<span class="soft">not configured any more</span>`] : []),
   ];
 }
 

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { readKey } from 'openpgp';
 import { Refusal } from '../../shared/refusal.js';
 import type { BuildEnv, Pillar } from './pillar.js';
+import { isTemplatesDist } from '../../shared/formats/suites.js';
 import { vmsOf } from './vms.js';
 
 /** Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over. */
@@ -67,6 +68,7 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
   if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
   checkRepositories(pillar, settings, place);
+  checkBuiltTemplates(settings, place);
   if (settings['status-page'] !== undefined) needSshHost(pillar, settings['status-page'].upload, `${place}.status-page.upload`);
   for (const [name, component] of Object.entries(settings.components)) {
     const field = `${place}.components.${name}`;
@@ -135,7 +137,7 @@ function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void 
     if (word !== dist && Object.hasOwn(settings.distributions, word)) throw new Refusal('BAD_VALUE', 'is a distribution itself', `${place}.distribution-words.${word}`);
   }
   const owners = new Map<string, string>();
-  for (const [name, { key, components, distributions }] of Object.entries(people)) {
+  for (const [name, { key, components, distributions, templates }] of Object.entries(people)) {
     const field = `${place}.people.${name}`;
     needPublicKey(pillar, key, `${field}.key`);
     const other = owners.get(key);
@@ -144,7 +146,23 @@ function checkCommands(settings: BuildEnv, pillar: Pillar, place: string): void 
     const unknown = stranger(components, settings.components);
     if (unknown !== undefined) throw new Refusal('UNKNOWN_COMPONENT', `${unknown} is not built in this environment`, `${field}.components`);
     needDistributions(distributions, `${field}.distributions`);
+    const unbuilt = stranger(templates, settings.templates ?? {});
+    if (unbuilt !== undefined) throw new Refusal('UNKNOWN_TEMPLATE', `${unbuilt} is not built in this environment`, `${field}.templates`);
   }
+}
+
+/** Templates are rpm packages, and their names are theirs alone. */
+function checkBuiltTemplates(settings: BuildEnv, place: string): void {
+  const [name] = Object.keys(settings.templates ?? {});
+  if (name !== undefined && settings.dnf === undefined) throw new Refusal('MISSING_FIELD', `missing: the template ${name} is an rpm package`, `${place}.dnf`);
+  for (const [template, { releases }] of Object.entries(settings.templates ?? {})) {
+    const uncommanded = releases.find((release) => settings.commands !== undefined && !settings.commands.releases.includes(release));
+    if (uncommanded !== undefined) throw new Refusal('BAD_VALUE', `${uncommanded} is not one of commands.releases, so nobody could have it built`, `${place}.templates.${template}.releases`);
+  }
+  const dist = Object.keys(settings.distributions).find(isTemplatesDist);
+  if (dist !== undefined) throw new Refusal('BAD_VALUE', 'is where templates lie', `${place}.distributions.${dist}`);
+  const component = Object.keys(settings.components).find((one) => one.startsWith('qubes-template-'));
+  if (component !== undefined) throw new Refusal('BAD_VALUE', 'is the name of a template', `${place}.components.${component}`);
 }
 
 const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);

@@ -54,20 +54,33 @@ const vmSettings = {
 
 const plainText = { type: 'string', pattern: '^[A-Za-z0-9 ._+:/@=,~-]{0,200}$', title: 'text of letters, digits, blanks and . _ + : / @ = , ~ -' };
 
+const engine = text('^[a-z0-9][a-z0-9-]{0,63}$', 'an engine: the name of a program, of a-z 0-9 -');
+const engineOptions = named('^[A-Za-z][A-Za-z0-9_-]{0,63}$', 'an option: a letter, then letters, digits, _ -', {
+  anyOf: [plainText, { type: 'boolean' }, { type: 'integer', minimum: 0, maximum: 2_147_483_647 }, { type: 'array', items: plainText }],
+  title: 'plain text, a whole number, true, false, or a list of plain texts',
+});
+
 /** `packages` has to be said where the engine is not one of ours. Options are the engine's: it checks them. */
 const distribution = shape({
-  engine: text('^[a-z0-9][a-z0-9-]{0,63}$', 'an engine: the name of a program, of a-z 0-9 -'),
+  engine,
   packages: { enum: ['deb', 'rpm'], title: 'a kind of packages: deb or rpm' },
   publisher: { enum: ['agent', 'engine'], title: 'who signs and publishes: agent or engine' },
-  options: named('^[A-Za-z][A-Za-z0-9_-]{0,63}$', 'an option: a letter, then letters, digits, _ -', {
-    anyOf: [plainText, { type: 'boolean' }, { type: 'integer', minimum: 0, maximum: 2_147_483_647 }, { type: 'array', items: plainText }],
-    title: 'plain text, a whole number, true, false, or a list of plain texts',
-  }),
+  options: engineOptions,
 }, ['engine']);
 
 const listOf = (items: object, title: string, minItems = 0): object => ({ type: 'array', items, minItems, uniqueItems: true, title });
 const allOrNames = { anyOf: [{ enum: ['all'] }, listOf(text(plainNamePattern, plain), 'a list of names')], title: 'all, or a list of lower-case names' };
 const wordsOf = (known: readonly string[]): object => listOf({ enum: known, title: `one of ${known.join(', ')}` }, 'a list');
+
+/** A template that is built by signed commands: its package is qubes-template-<name>. */
+const builtTemplate = shape({
+  releases: listOf(text('^r[0-9]{1,2}\\.[0-9]{1,2}$', 'a release: rX.Y, which makes the version of its templates'), 'a list of at least one release', 1),
+  engine,
+  distribution: text(distWordPattern, 'a word for what is in it, such as vm-trixie'),
+  repository: { enum: templateRepositories, title: `one of ${templateRepositories.join(', ')}` },
+  'build-seconds': whole(60, 604_800),
+  options: engineOptions,
+}, ['releases', 'engine', 'distribution', 'repository']);
 
 /** What one key may command; what is left out, nothing. */
 const commander = shape({
@@ -116,6 +129,7 @@ const buildEnv = shape({
   key: keyOrNotYet,
   anchor: { anyOf: [text(objectIdPattern, 'a commit id'), { type: 'null' }], title: 'a full commit id of the logs repository, or null for its root commit' },
   distributions: named(plainNamePattern, plain, distribution),
+  templates: named('^[a-z0-9][a-z0-9.+-]{0,47}$', 'a template: a lower-case letter or digit, then at most 47 of a-z 0-9 . + -', builtTemplate),
   apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
   dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'status-page': shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),

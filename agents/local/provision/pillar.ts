@@ -39,6 +39,16 @@ export interface Distribution {
   options?: Record<string, string | number | boolean | string[]>;
 }
 
+/** Built by signed commands alone. */
+export interface Template {
+  releases: string[];
+  engine: string;
+  distribution: string;
+  repository: 'templates-itl' | 'templates-community';
+  'build-seconds'?: number;
+  options?: Distribution['options'];
+}
+
 /** What one key may command; what is left out, nothing. */
 export interface Commander {
   key: string;
@@ -71,6 +81,7 @@ export interface BuildEnv {
   key: string | null;
   anchor?: string | null;
   distributions: Record<string, Distribution>;
+  templates?: Record<string, Template>;
   apt?: { upload: string; url: string; origin?: string; label?: string };
   dnf?: { upload: string; url: string };
   promotion?: { record: string; 'min-age-days'?: number };

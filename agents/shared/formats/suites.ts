@@ -5,8 +5,19 @@
 export const suites = ['current-testing', 'current', 'security-testing'] as const;
 export type Suite = (typeof suites)[number];
 
+/** The repositories of templates, by upstream's names: each is tried in its `-testing` before it goes on. */
+export const templateSuites = ['templates-itl-testing', 'templates-itl', 'templates-community-testing', 'templates-community'] as const;
+export type TemplateSuite = (typeof templateSuites)[number];
+export type AnySuite = Suite | TemplateSuite;
+
+/** Where the templates of one release lie: in place of a distribution's name, so no distribution's begins so. */
+const templatesPrefix = 'templates-';
+export const templatesDist = (release: string): string => `${templatesPrefix}${release}`;
+export const isTemplatesDist = (dist: string): boolean => dist.startsWith(templatesPrefix);
+export const suitesOf = (dist: string): readonly AnySuite[] => (isTemplatesDist(dist) ? templateSuites : suites);
+
 /** As it stands under dists/ and in the signed Release: a server cannot show one distribution's metadata as another's. */
-export const codenameOf = (dist: string, suite: Suite): string => `${dist}-${suite}`;
+export const codenameOf = (dist: string, suite: AnySuite): string => `${dist}-${suite}`;
 
 /** What Qubes' own builder puts behind a Debian distribution's name. */
 const buildersWords = new Map([['testing', 'current-testing'], ['securitytesting', 'security-testing'], ['unstable', 'unstable']]);
@@ -21,6 +32,6 @@ export interface Upload {
 
 /** Which of our suites an upload lies in. What is called otherwise is none of them, and keeps its name: nobody may take it for a stable one. */
 export function repositoryOf({ dist, suite, repository }: Upload): string {
-  const ours = suites.find((one) => suite === one || suite === codenameOf(dist, one));
+  const ours = suitesOf(dist).find((one) => suite === one || suite === codenameOf(dist, one));
   return repository ?? ours ?? (suite.startsWith(`${dist}-`) ? buildersWords.get(suite.slice(dist.length + 1)) : undefined) ?? suite;
 }

@@ -85,6 +85,7 @@ def check_env(farm, env, settings):
     if len(set(people.values())) != len(people):
         raise Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', f'{place}.maintainers')
     check_repositories(farm, settings, place)
+    check_built_templates(settings, place)
     for name, component in settings['components'].items():
         field = f'{place}.components.{name}'
         allowed = component.get('maintainers', list(people))
@@ -169,6 +170,26 @@ def check_commands(farm, settings, place):
         if unknown is not None:
             raise Refusal('UNKNOWN_COMPONENT', f'{unknown} is not built in this environment', f'{field}.components')
         need_distributions(rights.get('distributions', []), f'{field}.distributions')
+        unbuilt = stranger(rights.get('templates', []), settings.get('templates', {}))
+        if unbuilt is not None:
+            raise Refusal('UNKNOWN_TEMPLATE', f'{unbuilt} is not built in this environment', f'{field}.templates')
+
+
+def check_built_templates(settings, place):
+    """Templates are rpm packages, and their names are theirs alone."""
+    name = next(iter(settings.get('templates', {})), None)
+    if name is not None and 'dnf' not in settings:
+        raise Refusal('MISSING_FIELD', f'missing: the template {name} is an rpm package', f'{place}.dnf')
+    for template, built in settings.get('templates', {}).items():
+        for release in built['releases']:
+            if 'commands' in settings and release not in settings['commands']['releases']:
+                raise Refusal('BAD_VALUE', f'{release} is not one of commands.releases, so nobody could have it built', f'{place}.templates.{template}.releases')
+    for dist in settings['distributions']:
+        if dist.startswith('templates-'):
+            raise Refusal('BAD_VALUE', 'is where templates lie', f'{place}.distributions.{dist}')
+    for component in settings['components']:
+        if component.startswith('qubes-template-'):
+            raise Refusal('BAD_VALUE', 'is the name of a template', f'{place}.components.{component}')
 
 
 def check_repositories(farm, settings, place):

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Exactly one good signature by one key, whatever it is over. Made a moment ago by another VM or person, whose clock is not this VM's: so far
+// ahead as told here it counts as made now. Behind there is no bound: a signature may be old, and whether its key may still sign is its caller's question.
+import * as openpgp from 'openpgp';
+
+/** How far ahead of this VM's clock a signature may say it was made. */
+export const clockToleranceMs = 5 * 60_000;
+
+export type Signed =
+  /** its lines, as they are between armor */
+  | { clear: string }
+  /** a signature beside the bytes that it is over */
+  | { bytes: Uint8Array; signature: openpgp.Signature };
+
+/**
+ * @param now of this VM
+ * @returns when it says it was made
+ * @throws Error that says why not, in words that may hold what the signature holds
+ */
+export async function verifyOneSignature(signed: Signed, key: openpgp.Key, now = new Date()): Promise<Date> {
+  const clear = 'clear' in signed ? await openpgp.readCleartextMessage({ cleartextMessage: signed.clear }) : undefined;
+  // It has its signature, and openpgp's types do not say so.
+  const { packets } = 'clear' in signed ? (clear as unknown as { signature: openpgp.Signature }).signature : signed.signature;
+  const created = packets[0]?.created;
+  if (packets.length !== 1 || created === null || created === undefined) throw new Error('not exactly one signature');
+  if (created.getTime() > now.getTime() + clockToleranceMs) throw new Error(`the signature is from the future: ${created.toISOString()}`);
+  const date = new Date(Math.max(now.getTime(), created.getTime()));
+  const { signatures } = 'clear' in signed
+    ? await openpgp.verify({ message: clear as openpgp.CleartextMessage, verificationKeys: key, date })
+    : await openpgp.verify({ message: await openpgp.createMessage({ binary: signed.bytes }), signature: signed.signature, verificationKeys: key, date, format: 'binary' });
+  const [only] = signatures;
+  if (only === undefined || signatures.length !== 1) throw new Error('not exactly one signature');
+  await only.verified;
+  return created;
+}
+
+/** The same, of an armored signature beside the bytes. @throws Error as above */
+export async function verifyDetached(bytes: Uint8Array, armoredSignature: string, key: openpgp.Key, now = new Date()): Promise<Date> {
+  return await verifyOneSignature({ bytes, signature: await openpgp.readSignature({ armoredSignature }) }, key, now);
+}
