@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Days on which Qubes' builder does not do what it shall: what is refused, and that the job goes on where it can.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
@@ -37,6 +37,13 @@ async function day(t: Test, kind: Kind, change: Record<string, unknown> = {}): P
     run: async () => await vm.over((await vm.trigger()).split(' ')[1] as string),
     why: (job) => `${JSON.stringify(job.reason)} ${vm.output}\n${vm.receiver.text().slice(-3000)}`,
   };
+}
+
+/** Renamed into its place: the agent may look at any moment. */
+function retry(vm: BuilderVm, { job }: Job): void {
+  const spool = join(vm.root, '/var/lib/build-infra/spool');
+  writeFileSync(join(spool, '.again'), `retry ${job}\n`);
+  renameSync(join(spool, '.again'), join(spool, 'again.cmd'));
 }
 
 const inState = '"$ARTIFACTS"';
@@ -81,7 +88,7 @@ void t.test('what the builder changes between build and signature is not taken, 
     vm.hook('after-sign', '');
     // Before the signature the builder's own folder counts for nothing: the frozen files are put back.
     vm.hook('before-sign', '');
-    writeFileSync(join(vm.root, '/var/lib/build-infra/spool/again.cmd'), `retry ${job.job}\n`);
+    retry(vm, job);
     const again = await until('the job to be done', () => {
       const now = vm.job(job.job);
       return now?.state === 'done' ? now : undefined;
@@ -168,7 +175,7 @@ void t.test('a version that is published with other bytes is an alarm, never an 
     await vm.kill();
     rmSync(join(vm.root, '/var/lib/build-infra/jobs', first.job), { recursive: true });
     await vm.start();
-    writeFileSync(join(vm.root, '/var/lib/build-infra/spool/again.cmd'), `retry ${job.job}\n`);
+    retry(vm, job);
     const again = await until('the second refusal', () => {
       const now = vm.job(job.job);
       return now !== undefined && now.ended !== null && now.ended !== job.ended ? now : undefined;

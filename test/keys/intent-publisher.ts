@@ -39,6 +39,8 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
     argument: '^intent$',
     handle: async ({ stream }) => {
       const document = (await readAll(stream, 256 * 1024)).toString('utf8');
+      // Whoever called was killed before it had said anything.
+      if (document === '') return;
       publisher.documents.push(document);
       if (publisher.refuseWith !== undefined) {
         stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code: publisher.refuseWith, detail: 'for a test' })}\n`);
