@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Files that a tree lists: a real https server, real signatures, and in each case one thing that is bad.
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { downloadLimits } from '../../agents/build/source/downloads.js';
 import { alice, endForge, keys, situation, type Situation } from './fetching.js';
+import { chrootCache } from './build-vm.js';
 import { FileServer, type Answer } from './file-server.js';
 import { tinyPackage, type TreeFile } from './forge.js';
+import { engineJob, Lines, makePlace, tinySpec, writeTree } from './rpm-packages.js';
 
 const server = new FileServer();
 await server.start();
@@ -188,6 +192,27 @@ void t.test('a tree whose .qubesbuilder lists no files is as it was', async (t) 
 void t.test('for engines alone that publish themselves nothing is fetched: they read the list in their own way', async (t) => {
   const s = released(t, treeOf(list({ 'git-url': 'https://forge.example/a.git' })));
   t.equal(await s.code('v1.0-1', { packages: new Set() }), 'none');
+});
+
+void t.test('an RPM is built of a tarball that was downloaded', process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' }, async (t) => {
+  const place = makePlace();
+  t.teardown(() => place.end());
+  writeTree(place.make('upstream'), { 'demo-rpm-1.2/greeting': 'hello from upstream\n' });
+  const tarball = execFileSync('tar', ['--create', '--gzip', '--directory', join(place.folder, 'upstream'), 'demo-rpm-1.2']);
+  server.answers.set('/demo-rpm-1.2.tar.gz', tarball);
+  const spec = tinySpec().replace('Source0: ', `Source0: ${server.url('/')}`);
+  const files = [{ path: 'demo-rpm.spec', content: spec }, list({ url: server.url('/demo-rpm-1.2.tar.gz'), sha256: hashOf('sha256', tarball) })];
+  const s = situation(t);
+  s.repository.release(keys, [alice], 'v1.2-1', files);
+  const { folder } = await s.fetch('v1.2-1', { packages: new Set(['rpm']) });
+  mkdirSync(chrootCache, { recursive: true });
+  const job = engineJob(place, join(folder, 'source'), { cache: chrootCache });
+  const log = new Lines();
+  await buildRpm(job, log).catch((error: unknown) => t.fail(`${String(error)} ${log.text().slice(-3000)}`));
+  t.strictSame(readdirSync(job.output).sort(), ['demo-rpm-1.2-1.noarch.rpm', 'demo-rpm-1.2-1.src.rpm']);
+  t.match(log.text(), /source demo-rpm-1\.2\.tar\.gz: from the tree/);
+  const built = execFileSync('rpm2archive', ['--nocompression', '-'], { input: readFileSync(join(job.output, 'demo-rpm-1.2-1.noarch.rpm')) });
+  t.ok(built.includes('hello from upstream'));
 });
 
 void t.test('what a kill left between download and tree is in nobody\'s way', async (t) => {
