@@ -89,13 +89,11 @@ for (const [what, entry, extra, code] of [
   });
 }
 
-const endless = (piece: number): Answer => (_request, response) => {
+/** Without a length before; it ends, so that a limit which is broken fills no disk. */
+const large: Answer = (_request, response) => {
   response.writeHead(200);
-  const more = (): void => {
-    while (!response.destroyed && response.write(Buffer.alloc(piece)));
-    if (!response.destroyed) response.once('drain', more);
-  };
-  more();
+  for (let piece = 0; piece < 100; piece++) response.write(Buffer.alloc(100_000));
+  response.end();
 };
 for (const [what, answer, code] of [
   ['ends before its length', (_request, response) => void response.writeHead(200, { 'Content-Length': bytes.length }).write(bytes.subarray(0, 100), () => response.destroy()), 'DOWNLOAD_FAILED'],
@@ -110,7 +108,7 @@ for (const [what, answer, code] of [
   ['leads to itself', (_request, response) => void response.writeHead(302, { Location: server.url('/bad.tar.gz') }).end(), 'DOWNLOAD_FAILED'],
   ['is a fault of the server', (_request, response) => void response.writeHead(503).end(bytes), 'DOWNLOAD_FAILED'],
   ['says that it is too large', (_request, response) => void response.writeHead(200, { 'Content-Length': 10 ** 9 }).write('x'), 'TOO_LARGE'],
-  ['is too large and does not say so', endless(65_536), 'TOO_LARGE'],
+  ['is too large and does not say so', large, 'TOO_LARGE'],
 ] as [string, Answer, string][]) {
   void t.test(`a listed file whose server's answer ${what} is refused`, async (t) => {
     server.answers.set('/bad.tar.gz', answer);
@@ -173,13 +171,20 @@ for (const [what, entries, extra] of [
 }
 
 for (const [what, content] of [
-  ['a key twice', 'source: {}\nsource:\n  files: []\n'], ['aliases', 'a: &a {url: x}\nsource:\n  files: [*a]\n'], ['a table in the place of the list', 'source:\n  files: {url: x}\n'], ['no YAML', 'source: ["\n'], ['no table', '- source\n'],
-  ['too many bytes', `# ${'x'.repeat(70_000)}\n`], ['bytes that are no text', `source: "\x00\uD800"\n`],
+  ['a key twice', 'source: {}\nsource:\n  files: []\n'], ['aliases', `a: &a ${JSON.stringify(good())}\nsource:\n  files: [*a]\n`], ['a table in the place of the list', 'source:\n  files: {url: x}\n'], ['no YAML', 'source: ["\n'], ['no table', '- source\n'],
+  ['too many bytes', `# ${'x'.repeat(70_000)}\n`],
 ] as const) {
   void t.test(`a list that is ${what} is refused`, async (t) => {
     t.equal(await released(t, treeOf({ path: '.qubesbuilder', content })).code(), 'BAD_SOURCE_FILES');
   });
 }
+
+void t.test('a list that is not UTF-8 is refused', async (t) => {
+  const s = situation(t);
+  const id = s.repository.git(['hash-object', '-w', '--stdin'], Buffer.from('# \xe4\n', 'latin1'));
+  s.repository.release(keys, [alice], 'v1.0-1', treeOf({ path: '.qubesbuilder', id }));
+  t.equal(await s.code(), 'BAD_SOURCE_FILES');
+});
 
 void t.test('a list that is a link is refused', async (t) => {
   t.equal(await released(t, treeOf({ path: '.qubesbuilder', content: 'README', mode: '120000' })).code(), 'BAD_SOURCE_FILES');

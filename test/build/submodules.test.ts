@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Submodules from a real forge: what the tag's signature reaches, and what a signed tree must not make of it.
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { resolveUrl, submoduleUrls } from '../../agents/build/source/submodules.js';
+import { roomOfTrees } from '../../agents/build/source/source-tree.js';
+import { exportSubmodules, resolveUrl, submoduleUrls } from '../../agents/build/source/submodules.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { alice, endForge, forge, keys, situation, type Situation } from './fetching.js';
 import { tinyPackage, type TestRepository, type TreeFile } from './forge.js';
@@ -127,6 +129,36 @@ void t.test('a submodule in the place of a file, of a link or below one is refus
     s.repository.ref('v1.0-1', s.repository.tagObject(text + keys.sign([alice], text)));
     t.match(await s.code(), /^(?:SUBMODULE|BAD_OBJECT)$/);
     t.notOk(existsSync(join(s.folder, 'source/hello-dir')));
+  }
+});
+
+void t.test('a submodule is not written over a file, over a folder or through a link, whatever git let pass', async (t) => {
+  const { url, commit, repository } = library();
+  for (const path of ['file', 'folder', 'link', 'link/sub', 'file/sub']) {
+    const folder = mkdtempSync(join(tmpdir(), 'bi-sub-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    for (const made of ['tree/folder', 'outside']) mkdirSync(join(folder, made), { recursive: true });
+    writeFileSync(join(folder, 'tree/file'), 'mine');
+    symlinkSync('../outside', join(folder, 'tree/link'));
+    const content = section(path, url);
+    const exported = { files: 1, bytes: 0, sha256: '', lines: [], entries: [{ mode: '100644' as const, blob: repository.blob(content), size: content.length, path: '.gitmodules' }], gitlinks: [{ path, commit }] };
+    const options = { tree: join(folder, 'tree'), work: join(folder, 'work'), time: 1, room: roomOfTrees(), forge: { sshConfig: '/dev/null', timeoutMs: 30_000 } };
+    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error))), 'SUBMODULE', path);
+    t.strictSame([readdirSync(join(folder, 'outside')), readFileSync(join(folder, 'tree/file'), 'utf8')], [[], 'mine']);
+  }
+});
+
+void t.test('submodules share one limit with the tree', async (t) => {
+  const { url, commit, repository } = library();
+  const folder = mkdtempSync(join(tmpdir(), 'bi-sub-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const content = section('sub', url);
+  const exported = { files: 1, bytes: 0, sha256: '', lines: [], entries: [{ mode: '100644' as const, blob: repository.blob(content), size: content.length, path: '.gitmodules' }], gitlinks: [{ path: 'sub', commit }] };
+  for (const [room, code] of [[{ files: 0, bytes: 1000 }, 'TOO_LARGE'], [{ files: 10, bytes: 6 }, 'TOO_LARGE'], [{ files: 1, bytes: 7 }, 'none']] as const) {
+    mkdirSync(join(folder, 'tree'));
+    const options = { tree: join(folder, 'tree'), work: join(folder, 'work'), time: 1, room: { ...room }, forge: { sshConfig: '/dev/null', timeoutMs: 30_000 } };
+    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error))), code);
+    rmSync(join(folder, 'tree'), { recursive: true });
   }
 });
 
