@@ -112,7 +112,7 @@ export interface Config {
 // No character that a shell or ssh on the far side could read as anything but itself.
 export const uploadPattern = '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
 // ssh and https, and git for a forge whose integrity rests on the signed tags alone.
-const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+%-]*$';
+export const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+%-]*$';
 const httpUrlPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$';
 /** It is a file name, so it holds no slash and is not hidden. */
 const engineNamePattern = '^[a-z0-9][a-z0-9-]{0,63}$';

@@ -6,7 +6,7 @@ import { applyTemplate, type VmFacts } from './vm-facts.js';
 
 /** Debian's and Fedora's names. A test holds that every package of every manifest is here. */
 export const fileOfPackage: Record<string, string> = {
-  nodejs: '/usr/bin/node',
+  nodejs: '/usr/bin/node', curl: '/usr/bin/curl',
   git: '/usr/bin/git', 'git-core': '/usr/bin/git',
   'openssh-client': '/usr/bin/ssh', 'openssh-clients': '/usr/bin/ssh',
   gnupg: '/usr/bin/gpg', gnupg2: '/usr/bin/gpg', gpgv: '/usr/bin/gpgv',

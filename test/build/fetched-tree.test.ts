@@ -16,7 +16,7 @@ const trees: [name: string, files: (repository: TestRepository) => Parameters<Te
   ['an absolute link', () => [{ path: 'link', content: '/etc/passwd', mode: '120000' }], /^UNSAFE_SYMLINK$/],
   ['a link that climbs out', () => [{ path: 'a/link', content: '../../x', mode: '120000' }], /^UNSAFE_SYMLINK$/],
   ['a link that climbs after a name', () => [{ path: 'a/link', content: 'b/../../..', mode: '120000' }], /^UNSAFE_SYMLINK$/],
-  ['a submodule', () => [{ path: 'sub', mode: '160000', id: '1'.repeat(40) }], /^SUBMODULE$/],
+  ['a submodule and no .gitmodules', () => [{ path: 'sub', mode: '160000', id: '1'.repeat(40) }], /^SUBMODULE$/],
   ['a name with a newline', () => [{ path: 'a\nb', content: 'x' }], /^UNSAFE_PATH$/],
 ];
 for (const [name, files, code] of trees) {

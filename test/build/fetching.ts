@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Component, Config } from '../../agents/build/config.js';
+import type { DownloadLimits } from '../../agents/build/source/downloads.js';
 import { fetchSource } from '../../agents/build/source/fetch-stage.js';
 import { listRemoteTags } from '../../agents/build/source/git.js';
 import { newJob, type Evidence } from '../../agents/build/jobs/job-document.js';
@@ -36,7 +37,9 @@ let count = 0;
 export interface Situation {
   repository: TestRepository;
   component: Component;
-  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'> }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
+  /** the job's */
+  folder: string;
+  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
   code(...args: Parameters<Situation['fetch']>): Promise<string>;
 }
 
@@ -56,11 +59,11 @@ export function situation(test: { teardown(handler: () => void): void }, change:
   const fetch: Situation['fetch'] = async (tag = 'v1.0-1', change = {}) => {
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());
-    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, packages: change.packages ?? options.packages, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date() }, log);
+    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, packages: change.packages ?? options.packages, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date(), ...(change.downloads === undefined ? {} : { downloads: change.downloads }) }, log);
     return { evidence: found.evidence, folder, lines };
   };
   return {
-    repository, component, fetch,
+    repository, component, folder, fetch,
     code: (...args) => fetch(...args).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String((error as Error).stack))),
   };
 }

@@ -109,6 +109,13 @@ void t.test('a checkout is the verified tree, file by file', async (t) => {
     (folder) => { rmSync(join(folder, 'a')); mkdirSync(join(folder, 'a')); },
   ];
   for (const change of changes) t.equal(await compare(change), 'OTHER_TREE');
+
+  const fetched = writeTree(make('fetched'), files);
+  writeFileSync(join(verified, 'hello.tar.gz'), 'downloaded');
+  t.equal(await codeOf(() => refuseOtherTree(verified, fetched)), 'OTHER_TREE');
+  t.equal(await codeOf(() => refuseOtherTree(verified, fetched, '', ['hello.tar.gz'])), 'none', 'what this agent downloaded the builder keeps elsewhere');
+  writeFileSync(join(fetched, 'hello.tar.gz'), 'another');
+  t.equal(await codeOf(() => refuseOtherTree(verified, fetched, '', ['hello.tar.gz'])), 'OTHER_TREE');
 });
 
 void t.test('what is published changes by a rename: a kill at any point leaves the old or the new', async (t) => {

@@ -38,7 +38,7 @@ export interface WorkerOptions {
 // The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
 const dayMs = 86_400_000;
 const patienceMs = new Map([
-  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
+  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['DOWNLOAD_FAILED', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
 ]);
 // May be the world's fault: how often a step is tried.
 const tries = new Map([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]]);

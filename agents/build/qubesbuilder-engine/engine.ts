@@ -16,6 +16,7 @@ import { PublishedFolder, whileLocked } from './published-folder.js';
 import { makeHome, runQb, type QbOptions } from './qb.js';
 import { refuseOtherTree } from './same-tree.js';
 import { driveTemplate } from './template.js';
+import { listedNames } from '../source/listed-files.js';
 
 const fetchMs = 3600_000;
 const signMs = 3600_000;
@@ -50,7 +51,7 @@ async function build(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Line
   const commit = dir.fetchedCommit();
   if (commit !== job.source.commit) throw new Refusal('OTHER_COMMIT', `${job.source.tag} is the commit ${job.source.commit}, the builder fetched ${printable(commit).slice(0, 80)}`);
   refuseOtherVersion(job.version, dir.versionRelease());
-  refuseOtherTree(job.sourceTree, dir.sources);
+  refuseOtherTree(job.sourceTree, dir.sources, '', listedNames(job.sourceTree));
   log.say(`the builder fetched ${commit}, every file as verified`);
   await runQb(qb, ['prep', 'build'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log);
   refuseOtherVersion(job.version, dir.versionRelease());

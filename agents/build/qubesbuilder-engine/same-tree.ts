@@ -25,10 +25,18 @@ function describe(path: string): string {
   return `${(about.mode & 0o100) === 0 ? 'file' : 'program'} ${about.size} ${hashOf(path)}`;
 }
 
-/** @param fetched a checkout: its .git is left out. @throws Refusal OTHER_TREE with the first path that differs */
-export function refuseOtherTree(verified: string, fetched: string, below = ''): void {
+/**
+ * @param fetched a checkout: its .git is left out
+ * @param downloads names at the top that this agent downloaded and verified: the builder keeps its own beside the checkout
+ * @throws Refusal OTHER_TREE with the first path that differs
+ */
+export function refuseOtherTree(verified: string, fetched: string, below = '', downloads: readonly string[] = []): void {
   const names = new Set([...readdirSync(join(verified, below)), ...readdirSync(join(fetched, below))]);
-  if (below === '') names.delete('.git');
+  if (below === '') {
+    names.delete('.git');
+    const theirs = new Set(readdirSync(fetched));
+    for (const name of downloads) if (!theirs.has(name)) names.delete(name);
+  }
   for (const name of [...names].sort()) {
     const path = join(below, name);
     const [mine, theirs] = [verified, fetched].map((top) => {

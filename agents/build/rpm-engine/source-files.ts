@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The sources that a spec names, taken from the verified tree and from nowhere else (docs/decisions/081).
+// The sources that a spec names, taken from the verified tree and from nowhere else (docs/decisions/081); what was downloaded lies in it (116).
 import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
@@ -44,7 +44,7 @@ export async function prepareSources(tree: string, plan: PlannedBuild, build: st
       await run(['tar', '--create', '--file', join(build, 'SOURCES', file), '--use-compress-program=gzip -n9', '--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0', '--numeric-owner', '--format=gnu',
         '--mode=u+rwX,go+rX,go-w', '--hard-dereference', `--transform=flags=rSh;s,^\\.,${made.folder},`, '--directory', tree, '--', '.']);
     } else {
-      throw new Refusal('SOURCE_NOT_IN_TREE', `the spec names the source ${file}, which is not in the tree; nothing is downloaded`);
+      throw new Refusal('SOURCE_NOT_IN_TREE', `the spec names the source ${file}, which is not in the tree; what its .qubesbuilder lists would be`);
     }
   }
   await run(['chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build]);

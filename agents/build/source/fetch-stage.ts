@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Component } from '../config.js';
 import { readChangelog } from '../control-file.js';
+import { downloadFiles, downloadLimits, type DownloadLimits } from './downloads.js';
 import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from './git.js';
 import type { Evidence, Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
+import { readListedFiles } from './listed-files.js';
 import { sourceEvidence } from './source-evidence.js';
 import { changedName, type PackageKind, type SourceNames } from './source-names.js';
-import { exportTree } from './source-tree.js';
+import { exportTree, manifestOf, roomOfTrees } from './source-tree.js';
+import { exportSubmodules } from './submodules.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
 import { findSpec } from '../rpm-engine/spec-file.js';
@@ -28,6 +31,7 @@ export interface FetchOptions {
   /** components that are known to be this source package */
   componentsOf(kind: PackageKind, source: string): string[];
   now: Date;
+  downloads?: DownloadLimits;
 }
 
 /**
@@ -79,9 +83,9 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
 }
 
 /**
- * Fetches, verifies without network, and exports.
+ * Fetches, verifies without network, and exports; then what the verified tree pins elsewhere: submodules by their commits, files by digest or signature.
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
- *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, OTHER_SOURCE_PACKAGE
+ *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
  */
 export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number }> {
   const repositoryFolder = join(options.folder, 'repository.git');
@@ -100,13 +104,21 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   refuseRollback(options.highest, job.version, object);
 
   const treeId = await treeOfCommit(repository, tag.commit);
-  const manifest = await exportTree(repository, treeId, tree, tag.time);
+  const room = roomOfTrees();
+  const exported = await exportTree(repository, treeId, tree, tag.time, room);
+  const submodules = await exportSubmodules(repository, exported, component.url, { tree, work: join(options.folder, 'submodules'), time: tag.time, room, forge: options.forge }, log);
+  const { sources, date } = sourcePackageOf(tree, job.version, options.packages);
+  refuseOtherPackage(component, { ...otherNamesOf(tree, options.packages), ...sources }, options);
+  // An engine that publishes itself reads its sources, and that list, in its own way.
+  const listed = options.packages.size === 0 ? [] : await readListedFiles(tree);
+  const downloads = await downloadFiles(listed, {
+    tree, work: join(options.folder, 'downloads'), time: tag.time, limits: options.downloads ?? downloadLimits(options.forge.timeoutMs), now: options.now,
+  }, log);
+  const manifest = manifestOf([...exported.lines, ...submodules.lines, ...downloads.lines], exported.bytes + submodules.bytes + downloads.bytes);
   log.say(`commit ${tag.commit}, tree ${treeId}, ${manifest.files} files, ${manifest.bytes} bytes, manifest sha256:${manifest.sha256}`);
   for (const line of manifest.lines.slice(0, manifestLinesLogged)) log.tool(Buffer.from(line, 'latin1'));
   if (manifest.lines.length > manifestLinesLogged) log.say(`and ${manifest.lines.length - manifestLinesLogged} files more`);
 
-  const { sources, date } = sourcePackageOf(tree, job.version, options.packages);
-  refuseOtherPackage(component, { ...otherNamesOf(tree, options.packages), ...sources }, options);
   rmSync(repositoryFolder, { recursive: true });
   const evidence: Evidence = {
     url: component.url, tag: job.tag, tagObject: object, commit: tag.commit, tree: treeId, tagger: printable(tag.tagger), signers,

@@ -105,6 +105,30 @@ export async function fetchTag(folder: string, url: string, tag: string, forge: 
   return { repository, object };
 }
 
+/**
+ * One commit of another repository and its tree, into a new bare repository: nothing but the commit's id, which is under a signature, says which.
+ * @throws Refusal FORGE_UNREACHABLE, BAD_OBJECT, SUBMODULE (the forge has no such commit, or gives none by its id)
+ */
+export async function fetchCommit(folder: string, url: string, commit: string, forge: Forge): Promise<Repository> {
+  if (existsSync(folder)) rmSync(folder, { recursive: true });
+  makeFolder(folder, 0o700);
+  const repository = { folder };
+  await initRepository(folder);
+  await runProgram([...limitedFetch, ...gitIn(repository, 'fetch', '--quiet', '--no-tags', '--depth=1', '--no-write-fetch-head',
+    '--no-recurse-submodules', '--no-auto-maintenance', '--', url, `+${commit}:refs/build-infra/commit`)], { env: gitEnvironment(forge), isTool: true, timeoutMs: forge.timeoutMs }).catch((error: unknown) => {
+    if (error instanceof ProgramFailed && /not our ref|unadvertised object|couldn't find remote ref/.test(error.complaint)) throw new Refusal('SUBMODULE', `${url} gives no commit ${commit}: ${error.complaint}`);
+    return reachable(error);
+  });
+  const came = (await runProgram(gitIn(repository, 'rev-parse', '--verify', 'refs/build-infra/commit'), { env: gitEnvironment(), timeoutMs: 30_000 })).toString('utf8').trim();
+  if (came !== commit) throw new Refusal('BAD_OBJECT', `${url} gave ${printable(came)} for the commit ${commit}`);
+  return repository;
+}
+
+/** What a `.gitmodules` says, as git itself reads it: `name\nvalue\0` of each setting. Nothing is included and nothing is done. @throws ProgramFailed where it is none */
+export async function readGitmodules(repository: Repository, blob: string): Promise<string> {
+  return (await runProgram(gitIn(repository, 'config', `--blob=${blob}`, '--no-includes', '--list', '-z'), { env: gitEnvironment(), timeoutMs: 30_000, limitBytes: 1024 * 1024 })).toString('utf8');
+}
+
 /** So many commits up to a tag, without their trees where the forge can leave these out. @throws as fetchTag */
 export async function fetchHistory(folder: string, url: string, tag: string, commits: number, forge: Forge): Promise<Repository> {
   const repository = { folder };

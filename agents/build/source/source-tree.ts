@@ -17,6 +17,23 @@ export interface TreeEntry {
   path: string;
 }
 
+/** A commit of another repository at a path of this tree. */
+export interface Gitlink {
+  path: string;
+  commit: string;
+}
+
+/** What all trees of one job have together; each takes its part. */
+export interface Room {
+  files: number;
+  bytes: number;
+}
+
+interface Listing {
+  entries: TreeEntry[];
+  gitlinks: Gitlink[];
+}
+
 export interface TreeManifest {
   files: number;
   bytes: number;
@@ -25,8 +42,9 @@ export interface TreeManifest {
   lines: string[];
 }
 
-const limitFiles = 200_000;
-const limitBytes = 4 * 1024 ** 3;
+export interface ExportedTree extends TreeManifest, Listing {}
+
+export const roomOfTrees = (): Room => ({ files: 200_000, bytes: 4 * 1024 ** 3 });
 const linkLimitBytes = 4000;
 
 /** @throws Refusal UNSAFE_PATH: empty, `.`, `..`, `.git` in any case, absolute, a control byte, or too long */
@@ -55,25 +73,32 @@ export function checkLink(path: string, untrustedTarget: string): string {
   return untrustedTarget;
 }
 
-/** @throws Refusal UNSAFE_PATH, SUBMODULE, BAD_TREE, TOO_LARGE */
-export async function listTree(repository: Repository, tree: string): Promise<TreeEntry[]> {
+/**
+ * @param below where it will lie: '', or a submodule's path with a slash at its end
+ * @throws Refusal UNSAFE_PATH, BAD_TREE, TOO_LARGE
+ */
+export async function listTree(repository: Repository, tree: string, below: string, room: Room): Promise<Listing> {
   const { argv, env } = offlineGit(repository, 'ls-tree', '-r', '-l', '-z', '--full-tree', tree);
   const untrustedListing = (await runProgram(argv, { env, timeoutMs: 120_000, limitBytes: 256 * 1024 * 1024 })).toString('latin1');
   const entries: TreeEntry[] = [];
-  let total = 0;
+  const gitlinks: Gitlink[] = [];
   for (const record of untrustedListing.split('\0').slice(0, -1)) {
     const parts = /^([0-7]{6}) (blob|commit) ([0-9a-f]{40,64}) +([0-9]+|-)\t([\s\S]+)$/.exec(record);
     if (parts === null) throw new Refusal('BAD_TREE', 'the tree holds something that is no file');
     const [, mode, type, blob, size, untrustedPath] = parts as unknown as [string, string, string, string, string, string];
-    const path = checkPath(untrustedPath);
-    if (type === 'commit') throw new Refusal('SUBMODULE', `the tree holds a submodule: ${printable(path)}`);
+    const path = checkPath(below + untrustedPath).slice(below.length);
+    if (type === 'commit') {
+      gitlinks.push({ path, commit: blob });
+      continue;
+    }
     if (mode !== '100644' && mode !== '100755' && mode !== '120000') throw new Refusal('BAD_TREE', `${printable(path)} has mode ${mode}`);
-    total += Number(size);
+    room.files -= 1;
+    room.bytes -= Number(size);
     entries.push({ mode, blob, size: Number(size), path });
-    if (entries.length > limitFiles || total > limitBytes) throw new Refusal('TOO_LARGE', 'the tree is too large');
+    if (room.files < 0 || room.bytes < 0) throw new Refusal('TOO_LARGE', 'the tree is too large');
   }
   if (entries.length === 0) throw new Refusal('BAD_TREE', 'the tree is empty');
-  return entries;
+  return { entries, gitlinks };
 }
 
 /** `git cat-file --batch` as a sequence of sized pieces. */
@@ -127,14 +152,26 @@ function makeParents(folder: string, path: string, made: Set<string>): void {
   }
 }
 
+/** Of lines `<sha256> <mode> <path>`; a submodule's and a download's are put where git's order of paths, that of their bytes, has them. */
+export function manifestOf(lines: readonly string[], bytes: number): TreeManifest {
+  const pathOf = (line: string): string => line.slice(72);
+  const sorted = [...lines].sort((one, other) => (pathOf(one) < pathOf(other) ? -1 : 1));
+  return { files: sorted.length, bytes, sha256: createHash('sha256').update(sorted.map((line) => `${line}\n`).join(''), 'latin1').digest('hex'), lines: sorted };
+}
+
 /**
- * Writes the tree into `folder` (made new). All times are `time` (seconds): nothing looks newer than anything else.
+ * Writes the tree into `folder`, made new. All times are `time` (seconds): nothing looks newer than anything else. Where the tree has a submodule, nothing is made.
  * @throws Refusal as listTree and checkLink
  */
-export async function exportTree(repository: Repository, tree: string, folder: string, time: number): Promise<TreeManifest> {
-  const entries = await listTree(repository, tree);
+export async function exportTree(repository: Repository, tree: string, folder: string, time: number, room = roomOfTrees()): Promise<ExportedTree> {
   if (existsSync(folder)) rmSync(folder, { recursive: true });
   makeFolder(folder);
+  return await exportInto(repository, tree, folder, '', time, room);
+}
+
+/** The same into an empty folder that is there; the manifest's paths begin with `below`. */
+export async function exportInto(repository: Repository, tree: string, folder: string, below: string, time: number, room: Room): Promise<ExportedTree> {
+  const { entries, gitlinks } = await listTree(repository, tree, below, room);
   const { argv, env } = offlineGit(repository, 'cat-file', '--batch');
   const child = startProgram(argv, { env, stdin: 'pipe' });
   const made = new Set<string>();
@@ -150,7 +187,7 @@ export async function exportTree(repository: Repository, tree: string, folder: s
       makeParents(folder, entry.path, made);
       if (entry.mode === '120000') links.push({ path: entry.path, target: await readLink(reader, entry, hash) });
       else await writeFile(reader, entry, folder, hash, time);
-      lines.push(`${hash.digest('hex')} ${entry.mode} ${entry.path}`);
+      lines.push(`${hash.digest('hex')} ${entry.mode} ${below}${entry.path}`);
       await reader.line();
     }
   } finally {
@@ -165,8 +202,7 @@ export async function exportTree(repository: Repository, tree: string, folder: s
   }
   for (const parent of [...made].reverse()) utimesSync(bytesOf(folder, parent), time, time);
   utimesSync(folder, time, time);
-  const sha256 = createHash('sha256').update(lines.map((line) => `${line}\n`).join(''), 'latin1').digest('hex');
-  return { files: entries.length, bytes: entries.reduce((sum, entry) => sum + entry.size, 0), sha256, lines };
+  return { ...manifestOf(lines, entries.reduce((sum, entry) => sum + entry.size, 0)), entries, gitlinks };
 }
 
 async function readLink(reader: BatchReader, entry: TreeEntry, hash: Hash): Promise<string> {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The files that a verified tree wants beside it, as its .qubesbuilder lists them (docs/formats.md, "Files that a tree lists"). What pins each one
+// is read from that tree before anything is asked of the network, and so is under the tag's signature.
+import { lstatSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import * as openpgp from 'openpgp';
+import { parseDocument } from 'yaml';
+import { fileNamePattern, matches, versionPattern } from '../../shared/formats/names.js';
+import { printable, Refusal } from '../../shared/refusal.js';
+import { readPlainFile } from '../frozen-files.js';
+
+export interface ListedKey {
+  /** its file in the tree */
+  path: string;
+  key: openpgp.Key;
+}
+
+export type Pin =
+  | { kind: 'sha256' | 'sha512'; digest: string }
+  /** `from` is an address where `bytes` are not in the tree */
+  | { kind: 'signature'; from: string; bytes: Buffer | undefined; keys: ListedKey[] };
+
+export interface ListedFile {
+  url: string;
+  /** at the top of the tree */
+  name: string;
+  pin: Pin;
+}
+
+export const listName = '.qubesbuilder';
+export const signatureLimitBytes = 64 * 1024;
+const listLimitBytes = 64 * 1024;
+const filesLimit = 30;
+const keysLimit = 10;
+const keyLimitBytes = 1024 * 1024;
+const digestFileLimitBytes = 64 * 1024;
+const urlPattern = '^https://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?/[A-Za-z0-9._~/+%=&,:@-]{1,1000}$';
+const pathPattern = '^(?:[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}/){0,5}[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}$';
+const digits = { sha256: /^[0-9a-f]{64}$/i, sha512: /^[0-9a-f]{128}$/i };
+const known: ReadonlySet<string> = new Set(['url', 'sha256', 'sha512', 'signature', 'pubkeys', 'uncompress']);
+
+const bad = (detail: string): Refusal => new Refusal('BAD_SOURCE_FILES', detail);
+
+/** @param untrustedPath of a plain file in the tree, through no link @throws Refusal BAD_SOURCE_FILES */
+function readInTree(tree: string, untrustedPath: string, limitBytes: number): Buffer {
+  if (!matches(pathPattern, untrustedPath)) throw bad(`${printable(untrustedPath)} is neither a digest nor a path that is taken`);
+  try {
+    const parents = untrustedPath.split('/').slice(0, -1);
+    for (const [index] of parents.entries()) if (!lstatSync(join(tree, ...parents.slice(0, index + 1))).isDirectory()) throw bad(`${untrustedPath} leads through a link`);
+    return readPlainFile(join(tree, posix.dirname(untrustedPath)), posix.basename(untrustedPath), limitBytes);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'BAD_SOURCE_FILES') throw error;
+    throw bad(`${untrustedPath} cannot be read in the tree: ${error instanceof Refusal ? error.detail : (error as NodeJS.ErrnoException).code ?? 'unreadable'}`);
+  }
+}
+
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** The list as plain data; undefined: the tree has none. @throws Refusal BAD_SOURCE_FILES */
+function readList(tree: string): unknown[] | undefined {
+  const about = lstatSync(join(tree, listName), { throwIfNoEntry: false });
+  if (about === undefined) return undefined;
+  if (!about.isFile() || about.size > listLimitBytes) throw bad(`${listName} is not a plain file of at most ${listLimitBytes} bytes`);
+  const untrustedText = readWhole(tree);
+  const document = parseDocument(untrustedText, { version: '1.2', schema: 'core', uniqueKeys: true, merge: false, prettyErrors: false });
+  const [error] = document.errors;
+  if (error !== undefined) throw bad(`${listName} is not YAML: ${error.code}`);
+  let root: unknown;
+  try {
+    root = document.toJS({ maxAliasCount: 0 });
+  } catch {
+    throw bad(`${listName} has an alias`);
+  }
+  const source = isTable(root) ? root['source'] : undefined;
+  if (root !== null && !isTable(root) || source !== undefined && source !== null && !isTable(source)) throw bad(`${listName}, or its source, is no table`);
+  const files = isTable(source) ? source['files'] : undefined;
+  if (files === undefined || files === null) return undefined;
+  if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is no list of at most ${filesLimit}`);
+  return files;
+}
+
+function readWhole(tree: string): string {
+  const bytes = readFileSync(join(tree, listName));
+  const text = bytes.toString('utf8');
+  if (!Buffer.from(text, 'utf8').equals(bytes)) throw bad(`${listName} is not UTF-8`);
+  return text;
+}
+
+const isTable = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** `@VERSION@` and `@REL@` stand for what the files `version` and `rel` of the tree say. */
+function placeholders(tree: string): (text: string) => string {
+  return (text) => text.replace(/@([A-Z_]+)@/g, (_all, word: string) => {
+    const file = new Map([['VERSION', 'version'], ['REL', 'rel']]).get(word);
+    if (file === undefined) throw bad(`@${word}@ stands for nothing here`);
+    const value = readInTree(tree, file, 200).toString('latin1').trim();
+    if (!matches(versionPattern, value)) throw bad(`the file ${file} holds no plain version`);
+    return value;
+  });
+}
+
+function readDigest(kind: 'sha256' | 'sha512', value: string, tree: string): Pin {
+  const word = digits[kind].test(value) ? value : /^\S*/.exec(readInTree(tree, value, digestFileLimitBytes).toString('latin1'))?.[0] ?? '';
+  if (!digits[kind].test(word)) throw bad(`${printable(value)} does not begin with a ${kind}`);
+  return { kind, digest: word.toLowerCase() };
+}
+
+async function readKeys(tree: string, paths: readonly string[]): Promise<ListedKey[]> {
+  const keys: ListedKey[] = [];
+  for (const path of paths) {
+    const bytes = readInTree(tree, path, keyLimitBytes);
+    try {
+      const read = bytes.includes('-----BEGIN') ? await openpgp.readKeys({ armoredKeys: bytes.toString('latin1') }) : await openpgp.readKeys({ binaryKeys: new Uint8Array(bytes) });
+      keys.push(...read.map((key) => ({ path, key })));
+    } catch (error) {
+      throw bad(`${path} holds no key: ${printable((error as Error).message)}`);
+    }
+  }
+  if (keys.length === 0 || keys.length > keysLimit) throw bad(`not one to ${keysLimit} keys in ${paths.join(', ')}`);
+  return keys;
+}
+
+async function readEntry(entry: unknown, tree: string): Promise<ListedFile> {
+  if (!isTable(entry)) throw bad('an entry of source: files is no table');
+  const other = Object.keys(entry).find((key) => !known.has(key));
+  if (other !== undefined) throw bad(`an entry of source: files says ${printable(other)}, which is not done here`);
+  if (entry['uncompress'] !== undefined && entry['uncompress'] !== false) throw bad('uncompress is not done here: nothing unpacks what is not verified');
+  const filled = placeholders(tree);
+  const text = (key: string): string | undefined => {
+    const value = entry[key];
+    if (value !== undefined && (typeof value !== 'string' || value === '')) throw bad(`${key} of an entry is no text; quote what YAML reads as a number`);
+    return value === undefined ? undefined : filled(value);
+  };
+  const url = readUrl(text('url') ?? '');
+  const name = posix.basename(url);
+  if (!matches(fileNamePattern, name) || url.endsWith('/')) throw bad(`${printable(name)}, the last part of ${url}, is not a file name that is taken`);
+  const [sha256, sha512, signature] = [text('sha256'), text('sha512'), text('signature')];
+  if ([sha256, sha512, signature].filter((way) => way !== undefined).length !== 1) throw bad(`${name} has not exactly one of sha256, sha512 and signature`);
+  if ((signature === undefined) !== (entry['pubkeys'] === undefined)) throw bad(`${name}: signature and pubkeys go together`);
+  if (sha256 !== undefined) return { url, name, pin: readDigest('sha256', sha256, tree) };
+  if (sha512 !== undefined) return { url, name, pin: readDigest('sha512', sha512, tree) };
+  const paths = entry['pubkeys'];
+  if (!Array.isArray(paths) || paths.length > keysLimit || !paths.every((path): path is string => typeof path === 'string')) throw bad(`pubkeys of ${name} is no list of at most ${keysLimit} paths`);
+  const keys = await readKeys(tree, paths.map(filled));
+  const from = signature as string;
+  const isFar = from.includes('://');
+  return { url, name, pin: { kind: 'signature', from: isFar ? readUrl(from) : from, bytes: isFar ? undefined : readInTree(tree, from, signatureLimitBytes), keys } };
+}
+
+function readUrl(untrustedUrl: string): string {
+  if (!matches(urlPattern, untrustedUrl) || untrustedUrl.includes('/../') || untrustedUrl.includes('/./')) throw bad(`${printable(untrustedUrl)} is no plain https address`);
+  return untrustedUrl;
+}
+
+/** Names that a verified tree lists, for who compares it with another's checkout: where the list is none that is taken, nothing was downloaded. */
+export function listedNames(tree: string): string[] {
+  try {
+    const filled = placeholders(tree);
+    return (readList(tree) ?? []).flatMap((entry) => (isTable(entry) && typeof entry['url'] === 'string' ? [posix.basename(filled(entry['url']))] : []));
+  } catch (error) {
+    if (error instanceof Refusal) return [];
+    throw error;
+  }
+}
+
+/**
+ * @returns empty where the tree lists none
+ * @throws Refusal BAD_SOURCE_FILES: anything about fetching that is unknown, unpinned, twice, or in the place of a file of the tree
+ */
+export async function readListedFiles(tree: string): Promise<ListedFile[]> {
+  const files: ListedFile[] = [];
+  for (const entry of readList(tree) ?? []) {
+    const file = await readEntry(entry, tree);
+    if (files.some((one) => one.name === file.name)) throw bad(`two entries are the file ${file.name}`);
+    if (isThere(join(tree, file.name))) throw bad(`the tree has a ${file.name} already`);
+    files.push(file);
+  }
+  return files;
+}
