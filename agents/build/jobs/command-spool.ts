@@ -75,7 +75,8 @@ export function watchCommands(spool: string, answers: string, commands: Commands
       handling.delete(name);
     }
   };
-  const watcher = watch(spool, { depth: 0, ignoreInitial: false });
+  // Closed while it still looks around for the first time, a watcher may keep a watch: that must not keep the process.
+  const watcher = watch(spool, { depth: 0, ignoreInitial: false, persistent: false });
   watcher.on('add', (path) => void handle(path));
   // A file that came while the watch was being set up raises no event.
   const sweep = setInterval(() => {
