@@ -12,6 +12,16 @@ export const payloadLimitBytes = 4 * 1024 ** 3;
 export const noncePattern = '^[0-9a-f]{16,64}$';
 export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
 export type Purpose = (typeof purposes)[number];
+/** What these sign decides what clients install, so the bytes themselves are published, not only their hash. A package's own header is in the package. */
+export const publishedPurposes: readonly Purpose[] = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-repomd'];
+/** The largest payload that is published, in bytes; a larger one with a purpose of `publishedPurposes` is refused. */
+export const publishedPayloadLimitBytes = 1024 * 1024;
+
+/** Whether the payload's bytes go into the commit of the intent: always with those purposes, and with `link` and `other` where they are small. */
+export function isPublishedPayload({ purpose, payload }: Pick<Intent, 'purpose' | 'payload'>): boolean {
+  return publishedPurposes.includes(purpose) || (purpose !== 'rpm-header' && payload.size <= publishedPayloadLimitBytes);
+}
+
 export const signingModes = ['detach', 'clearsign'] as const;
 export type SigningMode = (typeof signingModes)[number];
 
