@@ -6,6 +6,7 @@ import { callService } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { serveSockets, type Reporter } from '../shared/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
+import { Alarms } from './alarms.js';
 import { buildLogHandler } from './build-log-service.js';
 import type { BuildLogsConfig } from './config.js';
 import { GitRepository } from './git-repository.js';
@@ -41,15 +42,20 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
   makeFolder(stateFolder);
   const repository = await GitRepository.open(join(stateFolder, 'repository.git'));
   const signer = gpgSigner(options.gnupgHome, config.logsKey);
+  makeFolder(join(stateFolder, 'remotes'));
+  const alarms = new Alarms({ file: join(stateFolder, 'alarms.jsonl'), report, publish: (text) => logs.write(config.vm, 'alarms', text) });
   const remotes = config.remotes.map((remote) => new Remote(remote, {
     repository,
+    signer,
+    alarms,
     report,
+    memory: join(stateFolder, 'remotes', remote.name),
     // Short enough that one retry fits into the time of an intent.
     timeoutMs: Math.min(60_000, Math.max(1000, config.intentSeconds * 500)),
     sshCommand: `ssh -F ${options.sshConfig} -o BatchMode=yes`,
     changed: () => publisher.remoteChanged(),
   }));
-  const logs = new LogStore({
+  const logs: LogStore = new LogStore({
     folder: join(stateFolder, 'logs'),
     clock: systemClock,
     report,

@@ -105,6 +105,12 @@ export class Log {
     return 'wait';
   }
 
+  /** A line of the receiver; on disk then. */
+  async say(text: string): Promise<void> {
+    this.#write().mark(text);
+    await this.flush();
+  }
+
   /** Whether the last line that came is the sender's own end of the log. */
   get saidEnd(): boolean {
     return this.#endBefore || isEndLine(this.#writer?.tail.replace(/\n$/, '').split('\n').at(-1) ?? '', this.record.vm);
