@@ -31,6 +31,7 @@ const entriesAtOnce = 1000;
 
 export class KeysJournals {
   readonly #options: KeysJournalsOptions;
+  /** by performance.now() */
   #due: number | undefined;
   /** build VMs whose keys VM is to be asked for its last entries once all is confirmed */
   readonly #wanted = new Set<string>();
@@ -58,7 +59,7 @@ export class KeysJournals {
   }
 
   grew(): void {
-    this.#due ??= Date.now() + this.#options.publishMs;
+    this.#due ??= performance.now() + this.#options.publishMs;
     this.#options.wakeAt(this.#due);
   }
 
@@ -105,7 +106,7 @@ export class KeysJournals {
     const before = receipts.journal.entries;
     await receipts.send(commit, remotes, []);
     const came = receipts.journal.entries - before;
-    if (came > 0) this.#due = Date.now();
+    if (came > 0) this.#due = performance.now();
     // There may be more. The keys VM may know a newer commit by then and must not be shown this one again.
     if (came >= entriesAtOnce) this.#wanted.add(source);
     this.#options.wake();

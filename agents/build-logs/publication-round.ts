@@ -55,7 +55,8 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
   // An outsider who knows the fingerprint finds the key where the history begins.
   if (chain.head === null && files.listed.length > 0) write(`keys/${options.logsKey}.asc`, Buffer.from(await signer.publicKey()));
 
-  const head = files.listed.length > 0 ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length }) : chain.head;
+  const notBefore = Math.max(0, ...logs.filter(({ ended }) => ended).map(({ log }) => log.lastStamp));
+  const head = files.listed.length > 0 ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length, notBefore }) : chain.head;
   if (head === null) return undefined;
   entries.committed();
   options.logs.committed(logs);
@@ -63,7 +64,8 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
 }
 
 async function putLogs(intents: readonly WaitingIntent[], files: CommitFiles, { repository, chain, logs }: RoundOptions): Promise<LogInPublication[]> {
-  const chosen = logs.choose(Date.now(), intents.map((intent) => intent.source));
+  const chosen = logs.choose(performance.now(), intents.map((intent) => intent.source));
+  for (const log of chosen) log.noteClock();
   await Promise.all([...chosen].map((log) => log.flush().catch(() => undefined)));
   const put: LogInPublication[] = [];
   for (const log of chosen) {

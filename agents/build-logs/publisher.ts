@@ -6,6 +6,7 @@
 import { intentPath } from '../shared/formats/publication.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
+import type { Clock } from './clock.js';
 import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';
 import { Confirmation } from './confirmation.js';
@@ -13,7 +14,7 @@ import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
 import { IntentsToPublish, type PublishedIntent, type WaitingIntent } from './intents-to-publish.js';
 import { KeysJournals } from './keys-journals.js';
-import { stamp, type Clock } from './line-stamper.js';
+import { stamp } from './line-stamper.js';
 import type { Log } from './log.js';
 import type { LogStore } from './log-store.js';
 import { LogsToPublish, type PublishedLog } from './logs-to-publish.js';
@@ -161,7 +162,7 @@ export class Publisher {
     this.#timer = setTimeout(() => {
       this.#timerAt = Infinity;
       this.#work();
-    }, Math.max(0, Math.min(time - Date.now(), 2 ** 30)));
+    }, Math.max(0, Math.min(time - performance.now(), 2 ** 30)));
   }
 
   /** Settles what is confirmed, then commits what waits, one at a time. Cheap where there is nothing to do. */
@@ -194,7 +195,7 @@ export class Publisher {
   }
 
   #hasWork(): boolean {
-    const now = Date.now();
+    const now = performance.now();
     const sources = this.#intents.sources();
     return this.#logs.behind(sources).size < sources.size || this.#journals.isDue(now) || this.#logs.due(now).length > 0;
   }
