@@ -36,6 +36,10 @@ export interface BuildLogsConfig {
   logBytes: number;
   /** per build VM */
   openLogs: number;
+  /** documents that one build VM may have published in a day, UTC */
+  intentsPerDay: number;
+  /** of them and of what is published with them, bytes */
+  intentBytesPerDay: number;
 }
 
 const seconds = { type: 'integer', minimum: 1, maximum: 86400 };
@@ -43,7 +47,7 @@ const seconds = { type: 'integer', minimum: 1, maximum: 86400 };
 const configSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'logsKey', 'remotes', 'sources', 'publishSeconds', 'intentSeconds', 'reopenSeconds', 'logBytes', 'openLogs'],
+  required: ['format', 'vm', 'logsKey', 'remotes', 'sources', 'publishSeconds', 'intentSeconds', 'reopenSeconds', 'logBytes', 'openLogs', 'intentsPerDay', 'intentBytesPerDay'],
   properties: {
     format: { const: 'build-infra/build-logs-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -84,6 +88,8 @@ const configSchema = {
     reopenSeconds: seconds,
     logBytes: { type: 'integer', minimum: 65536, maximum: 4 * 1024 ** 3 },
     openLogs: { type: 'integer', minimum: 1, maximum: 1000 },
+    intentsPerDay: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+    intentBytesPerDay: { type: 'integer', minimum: 1024 * 1024, maximum: 1024 ** 4 },
   },
 };
 

@@ -100,6 +100,12 @@ export class GitRepository {
     return entry;
   }
 
+  /** Every file below these folders of a commit, with its size in bytes. */
+  async filesBelow(commit: string, folders: readonly string[]): Promise<{ path: string; size: number }[]> {
+    const listing = await this.git('ls-tree', '-r', '-l', '--full-tree', commit, '--', ...folders.map((folder) => `${folder}/`));
+    return [...listing.matchAll(/^\d+ blob [0-9a-f]+ +(\d+)\t(.*)$/gm)].map(([, size, path]) => ({ path: path as string, size: Number(size) }));
+  }
+
   /** Writes `root` with blobs put (or, for null, taken away) at paths; touches only their folders. @returns the new root */
   async withFiles(root: string | null, files: ReadonlyMap<string, string | null>): Promise<string> {
     const here = new Map<string, string | null>();

@@ -43,6 +43,8 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
 
   async function publish(call: Call, source: SourceConfig, receipts: Receipts): Promise<IntentReply> {
     receipts.demandTrust();
+    // Before anything is read: who has used up its share costs nothing more.
+    options.publisher.demandShare(source.vm, 0);
     const bytes = await readAll(call.stream, intentLimitBytes, readTimeoutMs);
     const intents = intentsOf(readPublicDocument(bytes, intentLimitBytes, checkIntent));
     await checkIntents(intents, source, options.logExists);
@@ -51,7 +53,7 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     if (asked.has(sha256) || await options.publisher.isKnownIntent(source.vm, sha256)) throw new Refusal('INTENT_KNOWN', 'this very document was published already; ask again with another nonce');
     const grants = intents.map((intent) => ({ sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256 }));
     asked.add(sha256);
-    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, grants }).finally(() => asked.delete(sha256));
+    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes: bytes.length, grants }).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 

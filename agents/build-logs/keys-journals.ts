@@ -4,6 +4,7 @@
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import type { CommitChain } from './commit-chain.js';
+import { demandRoom } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
 import type { LogStore } from './log-store.js';
 import type { Receipts } from './receipts.js';
@@ -104,6 +105,8 @@ export class KeysJournals {
 
   async #ask(source: string, receipts: Receipts, commit: string, remotes: string[]): Promise<void> {
     const before = receipts.journal.entries;
+    // Entries can wait in the keys VM; what is acknowledged here cannot.
+    await demandRoom(this.#options.repository.path);
     await receipts.send(commit, remotes, []);
     const came = receipts.journal.entries - before;
     if (came > 0) this.#due = performance.now();

@@ -98,7 +98,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   for (const { url } of remotes) execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', url]);
   writeFileSync(at('logs', settings, 'build-logs.json'), JSON.stringify({
     format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey, remotes, sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey] }],
-    publishSeconds: 1, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64,
+    publishSeconds: 1, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64, intentsPerDay: 20_000, intentBytesPerDay: 536_870_912,
   }));
   writeFileSync(at('keys', settings, 'keys.json'), JSON.stringify({
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey, requiredRemotes: ['mirror', 'origin'],

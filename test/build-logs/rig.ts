@@ -29,6 +29,8 @@ export interface RigOptions {
   reopenSeconds?: number;
   logBytes?: number;
   openLogs?: number;
+  intentsPerDay?: number;
+  intentBytesPerDay?: number;
   sources?: string[];
   /** where the agent's state is, instead of a folder of the rig */
   root?: string;
@@ -152,14 +154,14 @@ export class Rig {
   }
 
   writeConfig(change: object = {}): void {
-    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64 } = this.options;
+    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64, intentsPerDay = 20_000, intentBytesPerDay = 536_870_912 } = this.options;
     writeFileSync(join(this.root, 'rw/config/build-infra/build-logs.json'), JSON.stringify({
       format: 'build-infra/build-logs-config@1',
       vm: 'build-logs',
       logsKey: this.logsKey,
       remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
       sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey] })),
-      publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs,
+      publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs, intentsPerDay, intentBytesPerDay,
       ...change,
     }));
   }

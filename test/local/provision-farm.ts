@@ -49,7 +49,7 @@ export function threeEnvironments(): Pillar {
   pillar.components['zlib'] = { url: 'ssh://git@code.example.org/zlib.git', 'full-name': 'Other-Org/zlib.deb', tag: 'zlib-{version}' };
   pillar['logs-vms']['zz-logs'] = {
     netvm: 'sys-firewall', key: logsKey, remotes: { origin: { url: 'ssh://git@code.example.org/logs.git', required: true }, spare: { url: 'ssh://git@forge.example/spare.git', required: false } },
-    'publish-seconds': 30, 'intent-seconds': 100, 'reopen-seconds': 20, 'log-bytes': 1_048_576, 'open-logs': 8,
+    'publish-seconds': 30, 'intent-seconds': 100, 'reopen-seconds': 20, 'log-bytes': 1_048_576, 'open-logs': 8, 'intents-per-day': 500, 'intent-bytes-per-day': 2_097_152,
   };
   pillar['build-envs']['ubuntu'] = {
     ...structuredClone(debian), key: ubuntuKey, logs: 'zz-logs', anchor: 'ab'.repeat(20), netvm: 'sys-firewall', 'required-signatures': 2,

@@ -156,6 +156,8 @@ const logsVm = shape({
   'reopen-seconds': whole(1, 3_600),
   'log-bytes': whole(1_048_576, 4_294_967_296),
   'open-logs': whole(1, 1000),
+  'intents-per-day': whole(1, 1_000_000),
+  'intent-bytes-per-day': whole(1_048_576, 1_099_511_627_776),
 }, ['netvm', 'key', 'remotes']);
 
 export const pillarSchema = shape({

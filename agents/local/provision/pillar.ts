@@ -109,6 +109,8 @@ export interface LogsVm extends VmSettings {
   'reopen-seconds'?: number;
   'log-bytes'?: number;
   'open-logs'?: number;
+  'intents-per-day'?: number;
+  'intent-bytes-per-day'?: number;
 }
 
 /** What stands under the pillar's top key `build-infra`. */
