@@ -104,7 +104,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey, requiredRemotes: ['mirror', 'origin'],
     signingKeys: [signingKey], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
   }));
-  writeFileSync(at('b', settings, 'build.json'), JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey }));
+  writeFileSync(at('b', settings, 'build.json'), JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey, publication: null }));
   await startAgent('keys', 'keys/main.js');
   await startAgent('logs', 'build-logs/main.js');
 

@@ -118,7 +118,7 @@ export class BuildVm {
     };
     const name = repository.replace(/[^a-z0-9]/g, '');
     put('/rw/config/build-infra/build.json', JSON.stringify({
-      format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint,
+      format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint, publication: null,
       components: [{ name: 'hello-tiny', url: outside.forge.url(repository), tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }], requiredSignatures: 1 }],
       distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
       apt: { upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${name}`, url: `http://127.0.0.1:${outside.apt.httpPort}/${name}`, origin: 'build-infra', label: 'debian' },

@@ -12,7 +12,7 @@ t.teardown(() => rmSync(folder, { recursive: true }));
 const key = 'A'.repeat(40);
 const component = { name: 'hello', url: 'ssh://git@forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: key }], requiredSignatures: 1 };
 const good = {
-  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
+  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, publication: null, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
   apt: { upload: 'ssh://git@forge.example/srv/apt/debian', url: 'http://forge.example/apt/debian', origin: 'build-infra', label: 'debian' }, pollSeconds: 600, buildSeconds: 3600,
 };
 const person = { name: 'alice', fingerprint: key, verbs: ['Retry'], components: 'all', distributions: ['bookworm'], repositories: ['current'], templates: [] };

@@ -104,7 +104,7 @@ export class KeysMachine {
       requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
     };
     this.configure({});
-    writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey }));
+    writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey, publication: null }));
     this.#git(['init', '-q', '--bare', '.']);
   }
 

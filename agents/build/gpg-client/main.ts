@@ -2,7 +2,9 @@
 // A "gpg" for tools in the build VM: debsign -p, dpkg-buildpackage -p, git config gpg.program, gpgme, and, with --reprepro-sign, reprepro.
 // It holds no secret: it can only ask. This is the program for where no build agent runs that could do it (../gpg-door/).
 import { basename } from 'node:path';
+import { readBackOnce } from '../publication/read-back.js';
 import { answerCall } from './answer.js';
 import { ownCaller } from './own-caller.js';
 
-process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), process.env['BUILD_INFRA_ROOT'] ?? '', ownCaller));
+const root = process.env['BUILD_INFRA_ROOT'] ?? '';
+process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), root, ownCaller, readBackOnce(root)));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From bytes to signature: intent, publication, grant, gate.
+// From bytes to signature: intent, publication, a look at it in public, grant, gate.
 import { Refusal } from '../../shared/refusal.js';
+import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import type { SigningCommand } from './command-line.js';
 import { callGate, type GateAnswer } from './gate-call.js';
@@ -43,8 +44,14 @@ function checked(answer: GateAnswer): GateAnswer {
   throw new Refusal('NO_SIGNATURE', answer.stderr.trim() || `the keys VM answered with status ${answer.status} and no signature`);
 }
 
+/** Publishes the intent, and looks for it where everybody else would. @throws Refusal */
+async function announce(document: string, { qrexecClient, vm, publication }: Settings, readBack: ReadBack): Promise<void> {
+  const announced = await publishIntent(qrexecClient, document);
+  if (publication !== null) await readBack.demand(publication, { ...announced, source: vm });
+}
+
 /** A signing call of any tool. @returns the exit status; @throws Refusal */
-export async function signForCaller(command: SigningCommand, settings: Settings, caller: Caller): Promise<number> {
+export async function signForCaller(command: SigningCommand, settings: Settings, caller: Caller, readBack: ReadBack): Promise<number> {
   const { statusFd } = command;
   if (statusFd !== undefined && !await caller.isOpen(statusFd)) throw new Refusal('BAD_OPTION', `descriptor ${statusFd} of --status-fd is not open`);
   try {
@@ -54,7 +61,7 @@ export async function signForCaller(command: SigningCommand, settings: Settings,
     const wish: Wish = { purpose, key, mode: command.mode, payload: hashedPayload(name, bytes) };
     const document = writeIntent(await jobOf(caller), [wish]);
     const asked = caller.elapsedMs();
-    await publishIntent(settings.qrexecClient, document);
+    await announce(document, settings, readBack);
     const published = caller.elapsedMs();
     await caller.stillThere();
     const answer = checked(await callGate(settings.qrexecClient, gateArguments(key, command.mode, command.armor, command.digest), bytes));
@@ -74,7 +81,7 @@ export async function signForCaller(command: SigningCommand, settings: Settings,
  * reprepro's `SignWith: !script` contract: Release.new to be signed, then where InRelease and Release.gpg go, either possibly empty.
  * Both signatures are over the same bytes and are asked for in one intent.
  */
-export async function signForReprepro([release, inRelease = '', releaseGpg = '']: readonly string[], settings: Settings, caller: Caller): Promise<number> {
+export async function signForReprepro([release, inRelease = '', releaseGpg = '']: readonly string[], settings: Settings, caller: Caller, readBack: ReadBack): Promise<number> {
   if (release === undefined || release === '') throw new Refusal('NO_SUCH_FILE', 'reprepro named no file to sign');
   const bytes = await caller.read(release);
   const key = settings.signingKey;
@@ -83,7 +90,7 @@ export async function signForReprepro([release, inRelease = '', releaseGpg = '']
   if (wanted.length === 0) throw new Refusal('NO_SUCH_FILE', 'reprepro asked for no signature');
   const document = writeIntent(await jobOf(caller), wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })));
   const asked = caller.elapsedMs();
-  await publishIntent(settings.qrexecClient, document);
+  await announce(document, settings, readBack);
   const published = caller.elapsedMs();
   await caller.stillThere();
   const answers = await Promise.all(wanted.map(({ mode }) => callGate(settings.qrexecClient, gateArguments(key, mode, true, undefined), bytes).then(checked)));
