@@ -50,10 +50,17 @@ function checkJournal(machine: Machine, report: Report): void {
   report.check(stopped === undefined, 'GATE_STOPPED', `the last receipts were refused: ${stopped}`, handbook);
 }
 
+/** Without it the logs VM alone is believed about what is public. */
+function noteUnread(facts: VmFacts, report: Report): void {
+  if (facts.config?.publication !== null) return;
+  report.note('PUBLICATION_NOT_READ', 'this VM does not look itself whether an intent is public before it asks for a signature', 'name a required remote in farm.yaml (build-envs: publication), if this VM can read one');
+}
+
 export function checkGate(machine: Machine, facts: VmFacts, report: Report): void {
   if (facts.role === 'build-logs') {
     checkAlarms(machine, report);
     checkRemoteAlarms(machine, report);
   }
+  if (facts.role === 'build') noteUnread(facts, report);
   if (facts.role === 'keys') checkJournal(machine, report);
 }

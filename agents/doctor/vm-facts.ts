@@ -23,6 +23,7 @@ export interface Configuration {
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
   commands?: { people?: { fingerprint: string }[] };
   apt?: { upload: string };
+  publication?: { url: string; logsKey: string } | null;
   webhook?: object;
   sshHosts?: object[];
 }

@@ -65,7 +65,8 @@ export function threeEnvironments(): Pillar {
     'status-page': { upload: 'ssh://code.example.org/srv/www/status', url: 'https://code.example.org/status' }, 'logs-url': 'https://code.example.org/logs/blob/{commit}/{path}?plain=1',
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };
-  pillar['build-envs']['ubuntu'].promotion = { record: 'https://code.example.org/logs.git', 'min-age-days': 7 };
+  pillar['build-envs']['ubuntu'].publication = { url: 'https://code.example.org/logs.git' };
+  pillar['build-envs']['ubuntu'].promotion = { 'min-age-days': 7 };
   pillar['build-envs']['ubuntu'].notify = {
     account: 'other-bot[bot]', repository: 'Other-Org/status', release: 'r4.2', distributions: { noble: { set: 'vm', family: 'ubuntu' }, jammy: { set: 'vm', family: 'ubuntu', name: 'jammy-2' } },
     'issues-repository': 'Other-Org/issues', 'comment-in': ['Other-Org/*', 'example/hello'], 'base-url': 'https://code.example.org/api/v3', 'web-url': 'https://code.example.org', templates: '/rw/config/build-infra/messages', 'dry-run': true,

@@ -2,7 +2,7 @@
 // The pillar of the local farm: the example's shape, with this machine's ports and the keys that were made inside the VMs.
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
-import { forgeHost, gitUrl, sshUrl, webFolder } from '../outside/forge.js';
+import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
 import { checkPillar, type BuildEnv, type LogsVm, type Pillar } from '../provision/pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 
@@ -62,7 +62,7 @@ function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['comman
 
 /** From when on a release team is there: packages wait in testing, and a page says where they are. */
 function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
-  const { releaseTeam, ports } = settings;
+  const { releaseTeam } = settings;
   if (releaseTeam === undefined) return {};
   const web = `http://127.0.0.1:${releaseTeam.github.port}`;
   return {
@@ -70,7 +70,7 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
       account: botAccount, repository: statusRepository, release, 'base-url': web, 'web-url': web,
       distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { set: 'vm' as const, family: 'debian' }])),
     },
-    promotion: { record: gitUrl('build-logs', ports), 'min-age-days': releaseTeam.minAgeDays },
+    promotion: { 'min-age-days': releaseTeam.minAgeDays },
     'status-page': { upload: `ssh://user@${forgeHost}${webFolder}/status`, url: statusPageUrl(settings) },
     'logs-url': logsUrl(settings),
   };
@@ -80,7 +80,7 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
 export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
   const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm].filter((key) => key !== null && key !== undefined);
   const rpmComponents = settings.rpmComponents ?? [];
-  const each = { logs: 'build-logs', netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
+  const each = { logs: 'build-logs', publication: { url: sshUrl('build-logs-mirror') }, netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
   return await checkPillar({
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },

@@ -167,6 +167,18 @@ function checkBuiltTemplates(settings: BuildEnv, place: string): void {
 
 const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);
 
+/** A publication need not be on a remote that is not required, so it is not looked for there. */
+function checkPublication(pillar: Pillar, { publication, promotion, logs }: BuildEnv, place: string): void {
+  if (publication === undefined || publication === null) {
+    if (promotion !== undefined) throw new Refusal('MISSING_FIELD', 'missing: promotion goes by the published logs', `${place}.publication`);
+    return;
+  }
+  const field = `${place}.publication.url`;
+  if (publication.url.startsWith('ssh://')) needSshHost(pillar, publication.url, field);
+  const optional = Object.entries(pillar['logs-vms'][logs]?.remotes ?? {}).find(([, { url, required }]) => url === publication.url && !required);
+  if (optional !== undefined) throw new Refusal('BAD_VALUE', `is remote ${optional[0]}, which is not required`, field);
+}
+
 /** Each distribution's packages have a repository of their kind to go to. */
 function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): void {
   for (const [name, { engine, packages }] of Object.entries(settings.distributions)) {
@@ -178,7 +190,7 @@ function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): v
   }
   if (settings.apt !== undefined) needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
   if (settings.dnf !== undefined) needSshHost(pillar, settings.dnf.upload, `${place}.dnf.upload`);
-  if (settings.promotion?.record.startsWith('ssh://')) needSshHost(pillar, settings.promotion.record, `${place}.promotion.record`);
+  checkPublication(pillar, settings, place);
 }
 
 function checkComponents(pillar: Pillar): void {

@@ -84,7 +84,9 @@ export interface BuildEnv {
   templates?: Record<string, Template>;
   apt?: { upload: string; url: string; origin?: string; label?: string };
   dnf?: { upload: string; url: string };
-  promotion?: { record: string; 'min-age-days'?: number };
+  /** where the published logs are read, of a required remote; left out or null: nowhere */
+  publication?: { url: string } | null;
+  promotion?: { 'min-age-days'?: number };
   'status-page'?: { upload: string; url: string };
   'logs-url'?: string;
   /** what is said on GitHub; left out: nothing */

@@ -203,8 +203,22 @@ def check_repositories(farm, settings, place):
     for repository in ('apt', 'dnf', 'status-page'):
         if repository in settings:
             need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
-    if 'promotion' in settings and settings['promotion']['record'].startswith('ssh://'):
-        need_ssh_host(farm, settings['promotion']['record'], f'{place}.promotion.record')
+    check_publication(farm, settings, place)
+
+
+def check_publication(farm, settings, place):
+    """A publication need not be on a remote that is not required, so it is not looked for there."""
+    publication = settings.get('publication')
+    if publication is None:
+        if 'promotion' in settings:
+            raise Refusal('MISSING_FIELD', 'missing: promotion goes by the published logs', f'{place}.publication')
+        return
+    field = f'{place}.publication.url'
+    if publication['url'].startswith('ssh://'):
+        need_ssh_host(farm, publication['url'], field)
+    for name, remote in farm['logs-vms'][settings['logs']]['remotes'].items():
+        if remote['url'] == publication['url'] and not remote['required']:
+            raise Refusal('BAD_VALUE', f'is remote {name}, which is not required', field)
 
 
 def check_components(farm):
