@@ -25,6 +25,7 @@ export async function checkMeaning(pillar: Pillar): Promise<void> {
     if (!Object.values(logs.remotes).some(({ required }) => required)) throw new Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', `logs-vms.${vm}.remotes`);
     for (const [name, { url }] of Object.entries(logs.remotes)) needSshHost(pillar, url, `logs-vms.${vm}.remotes.${name}.url`);
   }
+  for (const [env, settings] of Object.entries(pillar['build-envs'])) checkPublication(pillar, settings, `build-envs.${env}`);
   checkComponents(pillar);
   checkKeyOwners(pillar);
   for (const [host, { 'host-keys': keys }] of Object.entries(pillar['ssh-hosts'])) checkHostKeys(keys, `ssh-hosts.${host}.host-keys`);
@@ -190,7 +191,6 @@ function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): v
   }
   if (settings.apt !== undefined) needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
   if (settings.dnf !== undefined) needSshHost(pillar, settings.dnf.upload, `${place}.dnf.upload`);
-  checkPublication(pillar, settings, place);
 }
 
 function checkComponents(pillar: Pillar): void {

@@ -36,6 +36,8 @@ def check_meaning(farm):
             raise Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', f'{place}.remotes')
         for name, remote in logs['remotes'].items():
             need_ssh_host(farm, remote['url'], f'{place}.remotes.{name}.url')
+    for env, settings in farm['build-envs'].items():
+        check_publication(farm, settings, f'build-envs.{env}')
     check_components(farm)
     check_key_owners(farm)
     for host, settings in farm['ssh-hosts'].items():
@@ -203,7 +205,6 @@ def check_repositories(farm, settings, place):
     for repository in ('apt', 'dnf', 'status-page'):
         if repository in settings:
             need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
-    check_publication(farm, settings, place)
 
 
 def check_publication(farm, settings, place):
