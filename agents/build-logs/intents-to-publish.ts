@@ -11,16 +11,17 @@ export interface PublishedIntent {
 export interface WaitingIntent extends GrantedIntent {
   /** the build VM that asks */
   source: string;
-  /** where the document goes in the repository */
-  path: string;
+  /** the publication's, YYYY-MM-DD: where document and payloads go in the repository */
+  day: string;
   /** the caller has its answer, or waited too long: no grant may follow any more */
   settled: boolean;
   resolve(published: PublishedIntent): void;
   reject(error: Error): void;
 }
 
-/** Raw bytes of intents that go into one publication of one source: what fits into one receipt. */
+/** Raw bytes of intents, and of the commit's lines about their payloads, that go into one publication of one source: what fits into one receipt. */
 const bytesPerPublication = 1_500_000;
+const payloadLineBytes = 300;
 
 export class IntentsToPublish {
   #waiting: WaitingIntent[] = [];
@@ -44,7 +45,7 @@ export class IntentsToPublish {
     const used = new Map<string, number>();
     const taken: WaitingIntent[] = [];
     this.#waiting = this.#waiting.filter((intent) => {
-      const sum = (used.get(intent.source) ?? 0) + intent.bytes.length;
+      const sum = (used.get(intent.source) ?? 0) + intent.bytes.length + intent.payloads.length * payloadLineBytes;
       if (intent.settled || sum > bytesPerPublication || held.has(intent.source)) return !intent.settled;
       used.set(intent.source, sum);
       taken.push(intent);

@@ -8,6 +8,8 @@ import { sha256, type KeysMachine } from './keys-machine.js';
 export interface IntentPublisher {
   /** every document that came, as text */
   documents: string[];
+  /** what came after each */
+  payloads: Buffer[];
   /** answer all further intents with this refusal instead */
   refuseWith: string | undefined;
   close(): Promise<void>;
@@ -33,15 +35,18 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
     }
     working = false;
   };
-  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, close: async () => undefined };
+  const publisher: IntentPublisher = { documents: [], payloads: [], refuseWith: undefined, close: async () => undefined };
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',
     argument: '^intent$',
     handle: async ({ stream }) => {
-      const document = (await readAll(stream, 256 * 1024)).toString('utf8');
+      const all = await readAll(stream, 17 * 1024 * 1024);
+      const end = all.indexOf(10) + 1 || all.length;
+      const document = all.toString('utf8', 0, end);
       // Whoever called was killed before it had said anything.
       if (document === '') return;
       publisher.documents.push(document);
+      publisher.payloads.push(all.subarray(end));
       if (publisher.refuseWith !== undefined) {
         stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code: publisher.refuseWith, detail: 'for a test' })}\n`);
         return;

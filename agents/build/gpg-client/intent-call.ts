@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { callService } from '../../shared/qrexec-call.js';
 import { Refusal } from '../../shared/refusal.js';
-import { intentFormat, intentReplyFormat, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
+import { intentFormat, intentReplyFormat, isPublishedPayload, publishedPayloadLimitBytes, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
 import type { JobContext } from './settings.js';
 
 export interface Wish {
@@ -44,7 +44,15 @@ export function readIntentReply(untrustedAnswer: Buffer): void {
   throw new Refusal('NO_ANSWER', 'build-logs gave no answer that says yes');
 }
 
-/** Returns once the intent is published on every required remote and the keys VM has it. @throws Refusal */
-export async function publishIntent(client: string, document: string): Promise<void> {
-  readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input: document, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
+/**
+ * Returns once the intent is published on every required remote and the keys VM has it.
+ * @param wishes all for one payload, whose bytes these are: they are published too where that is demanded
+ * @throws Refusal
+ */
+export async function publishIntent(client: string, job: JobContext, wishes: readonly Wish[], payload: Uint8Array): Promise<void> {
+  const document = Buffer.from(writeIntent(job, wishes));
+  const published = wishes.find(isPublishedPayload);
+  if (published !== undefined && payload.length > publishedPayloadLimitBytes) throw new Refusal('TOO_LARGE', `${published.payload.name}: what is signed as ${published.purpose} is published, so it has at most ${publishedPayloadLimitBytes} bytes`);
+  const input = published === undefined ? document : Buffer.concat([document, payload]);
+  readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
 }
