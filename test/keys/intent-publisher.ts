@@ -44,7 +44,10 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
       const end = all.indexOf(10) + 1 || all.length;
       const document = all.toString('utf8', 0, end);
       // Whoever called was killed before it had said anything.
-      if (document === '') return;
+      if (document === '') {
+        stream.end();
+        return;
+      }
       publisher.documents.push(document);
       publisher.payloads.push(all.subarray(end));
       if (publisher.refuseWith !== undefined) {
