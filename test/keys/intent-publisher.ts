@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // BuildLog+intent for tests: publishes what waits in one real signed commit, sends the receipt to the real keys agent, answers.
 import { readAll, serveSockets } from '../../agents/shared/socket-service.js';
-import { intentReplyFormat } from '../../agents/shared/formats/intent.js';
+import { intentReplyFormat, intentsOf, publishedPayloads, type IntentDocument } from '../../agents/shared/formats/intent.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { sha256, type KeysMachine } from './keys-machine.js';
 
 export interface IntentPublisher {
   /** every document that came, as text */
   documents: string[];
-  /** what came after each */
-  payloads: Buffer[];
   /** answer all further intents with this refusal instead */
   refuseWith: string | undefined;
   close(): Promise<void>;
@@ -35,7 +33,7 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
     }
     working = false;
   };
-  const publisher: IntentPublisher = { documents: [], payloads: [], refuseWith: undefined, close: async () => undefined };
+  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, close: async () => undefined };
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',
     argument: '^intent$',
@@ -49,9 +47,12 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
         return;
       }
       publisher.documents.push(document);
-      publisher.payloads.push(all.subarray(end));
-      if (publisher.refuseWith !== undefined) {
-        stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code: publisher.refuseWith, detail: 'for a test' })}\n`);
+      // As the build-logs VM, which publishes them.
+      let at = end;
+      const wrong = publishedPayloads(intentsOf(JSON.parse(document) as IntentDocument)).some(({ size, sha256: hash }) => sha256(all.subarray(at, at += size)) !== hash) || at !== all.length;
+      const code = wrong ? 'PAYLOAD_DIFFERS' : publisher.refuseWith;
+      if (code !== undefined) {
+        stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code, detail: 'for a test' })}\n`);
         return;
       }
       waiting.push({ document, answer: (line) => stream.end(`${line}\n`) });
