@@ -15,6 +15,8 @@ export interface Announcements {
   signingKey: PublicKey;
   /** by SHA-256 of the signature */
   signatures: ReadonlyMap<string, Signature>;
+  /** each signature that is met and stands in a journal */
+  met(path: string, signature: Signature): void;
 }
 
 export class AnnouncedSignatures {
@@ -49,6 +51,7 @@ export class AnnouncedSignatures {
       this.wrong(this.#check, 'SIGNATURE_NOT_IN_JOURNAL', path, `a "signed" entry with result sha256:${hash}`, 'no published journal has one');
       return undefined;
     }
+    this.#expected.met(path, known);
     const { entry, keysVm } = known;
     if (!payloads.includes(entry.sha256) || entry.mode !== mode) {
       this.wrong(this.#check, 'WRONG_PAYLOAD', path, `${mode} over sha256:${payloads[0]}`, `entry ${entry.seq} of ${keysVm}: ${entry.mode} over sha256:${entry.sha256}`);

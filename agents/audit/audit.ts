@@ -4,22 +4,29 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
+import { printable } from '../shared/refusal.js';
+import { judgeUse } from './announced-purpose.js';
 import { AptAudit } from './apt-repository.js';
-import { DnfAudit } from './dnf-repository.js';
+import { DnfAudit, placeOf } from './dnf-repository.js';
+import { signaturesOfGenerations } from './earlier-generations.js';
 import { Findings } from './findings.js';
 import { checkRemembered, chooseHead, readHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
-import { PublishedJournals } from './journal.js';
+import { PublishedJournals, type Signature } from './journal.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
 import { pathKind, PublishedContent } from './published-content.js';
 import { openPublished } from './published-files.js';
 import { PublishedGit } from './published-git.js';
+import { PublishedPayloads } from './published-payloads.js';
+import { SignedMetadata, type Served, type Unseen } from './signed-metadata.js';
 
 export interface AuditResult {
   head: string;
   commits: number;
   findings: Findings;
+  /** what was signed and is served nowhere that was looked at, in the order of the journals */
+  unseen: Unseen[];
 }
 
 const keyLimitBytes = 1024 * 1024;
@@ -53,18 +60,37 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
+  const payloads = new PublishedPayloads(intents, findings);
   const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
   for (const [i, commit] of history.entries()) {
     const news = await content.apply(commit, changes.get(commit.id) ?? []);
     for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
+    const ofKind = (kind: string): typeof news => news.filter(({ path }) => pathKind(path) === kind);
+    payloads.add(commit.id, i, ofKind('intent'), ofKind('payload'), content.files);
     for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
   }
 
   const signatures = new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm));
+  const served: Served[] = [];
+  const seen = new Set<Signature>();
+  const looked = new Set<string>();
   for (const { kind, source, signingKey: given, files } of repositories) {
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
-    const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
+    const place = repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '';
+    const { dist, suites } = placeOf(source);
+    looked.add(`${kind} ${fingerprint}`);
+    const met = (path: string, signature: Signature): void => {
+      seen.add(signature);
+      const bad = judgeUse(path, kind === 'dnf' ? dist : undefined, signature, intents);
+      // DnfAudit has said it already.
+      if (bad !== undefined && (kind === 'apt' || bad.code !== 'WRONG_PURPOSE')) findings.wrong(`${kind}-signatures`, { ...bad, path: printable(`${place}${path}`) });
+      const folder = kind === 'apt' ? /^dists\/(.+)\/(?:InRelease|Release\.gpg)$/.exec(path)?.[1] : /^(.*?)\/?repodata\/repomd\.xml\.asc$/.exec(path)?.[1];
+      const suite = kind === 'apt' ? folder : suites.find((one) => one.folder === folder)?.codename;
+      if (suite !== undefined) served.push({ kind, place, suite, path, signature });
+    };
+    for (const signature of await signaturesOfGenerations(source, signatures)) seen.add(signature);
+    const expected = { place, signingKey, signatures, met };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();
       continue;
@@ -73,5 +99,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
     }, findings).run();
   }
-  return { head, commits: history.length, findings };
+  const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings);
+  metadata.judge(served);
+  return { head, commits: history.length, findings, unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
 }

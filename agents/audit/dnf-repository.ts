@@ -18,7 +18,7 @@ const repomdLimitBytes = 16 * 1024 * 1024;
 const repomdPath = 'repodata/repomd.xml';
 
 /** Where an auditor's URL stands: the folder of a distribution, whose name is the distribution's, or one of its suites. */
-function placeOf(source: string): { dist: string; suites: { folder: string; codename: string }[] } {
+export function placeOf(source: string): { dist: string; suites: { folder: string; codename: string }[] } {
   const names = source.replace(/\/+$/, '').split('/');
   const last = names.at(-1) ?? '';
   const dist = names.at(-2) ?? '';

@@ -24,7 +24,7 @@ export interface NewBytes {
   isNew: boolean;
 }
 
-export type PathKind = 'log' | 'intent' | 'journal' | 'key';
+export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'key';
 
 /** The only files that a logs repository may hold. */
 export function pathKind(path: string): PathKind | undefined {
@@ -33,6 +33,8 @@ export function pathKind(path: string): PathKind | undefined {
   if (!isPlain) return undefined;
   if (isLog) return 'log';
   const [top, second = '', third = '', fourth = '', ...more] = path.split('/');
+  const [fifth = ''] = more;
+  if (top === 'payloads' && more.length === 1 && matches(vmNamePattern, second) && /^\d{4}-\d\d-\d\d$/.test(third) && [fourth, fifth].every((hash) => /^[0-9a-f]{64}$/.test(hash))) return 'payload';
   if (more.length > 0) return undefined;
   if (top === 'intents' && matches(vmNamePattern, second) && /^\d{4}-\d\d-\d\d$/.test(third) && /^[0-9a-f]{64}\.json$/.test(fourth)) return 'intent';
   if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^\d{8,12}\.jsonl$/.test(third)) return 'journal';
@@ -58,7 +60,7 @@ export class PublishedContent {
     return this.files.has(path) || this.files.has(`${path}.xz`);
   }
 
-  /** Judges the commit and takes over its files. Returns the new bytes of intents and journals. */
+  /** Judges the commit and takes over its files. Returns the new bytes of intents, payloads and journals. */
   async apply(commit: PublishedCommit, changes: readonly Change[]): Promise<NewBytes[]> {
     const findings = this.#findings;
     const lines = new Map((commit.message?.files ?? []).map((file) => [file.path, file]));
@@ -72,7 +74,7 @@ export class PublishedContent {
       }
       changed.add(change.path);
       findings.looked('file-lines');
-      if (pathKind(change.path) === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path, expected: 'a log, intent, journal or key', found: 'another file' });
+      if (pathKind(change.path) === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path, expected: 'a log, intent, payload, journal or key', found: 'another file' });
       if (change.mode !== '100644') {
         findings.wrong('file-lines', { code: 'BAD_FILE_MODE', commit: commit.id, path, expected: '100644', found: change.mode });
         continue;
@@ -98,7 +100,7 @@ export class PublishedContent {
     const path = printable(change.path);
     const before = this.files.get(change.path);
     const kind = pathKind(change.path);
-    const isDocument = kind === 'intent' || kind === 'journal';
+    const isDocument = kind === 'intent' || kind === 'payload' || kind === 'journal';
     const hash = createHash('sha256');
     let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
     let size = 0;

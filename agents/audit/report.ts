@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { AuditResult } from './audit.js';
 import { type CheckName, type Finding, type Row } from './findings.js';
+import type { Unseen } from './signed-metadata.js';
 
 const titles: Record<CheckName, string> = {
   'mirrors': 'all remotes hold the same history',
@@ -9,6 +10,7 @@ const titles: Record<CheckName, string> = {
   'file-lines': 'every file is as its commit message says',
   'files-grow': 'published files only grow',
   'intents': 'intents are valid and name published logs',
+  'payloads': 'what was to be signed is published with its intent',
   'journal-chain': 'the journals are unbroken chains',
   'journal-grants': 'every use of a key follows a published intent',
   'apt-signatures': 'every signature in the APT repository is in a journal',
@@ -43,13 +45,27 @@ export function asTable(result: AuditResult, kinds: Kinds): string {
     for (const finding of row.findings.slice(0, shown)) lines.push(evidence(finding));
     if (row.wrong > shown) lines.push(`    and ${row.wrong - shown} more`);
   }
+  lines.push(...unseen(result.unseen));
   const signed = result.findings.rows.find((row) => row.name === 'journal-grants')?.count ?? 0;
   lines.push('', result.findings.ok ? `Good.${signed === 0 ? ' Nothing has been signed yet.' : ''}` : 'SOMETHING IS WRONG. The lines above are the evidence: keep copies of the repositories.', '');
   return lines.join('\n');
 }
 
-/** For machines: {format, ok, head, commits, checks: [{name, ok, count, unit, wrong, findings}]} */
+/** What a victim may have been shown alone: no proof that something is wrong, and so no finding. */
+function unseen(all: readonly Unseen[]): string[] {
+  const told = all.filter(({ state }) => state !== 'earlier');
+  const earlier = all.length - told.length;
+  if (all.length === 0) return [];
+  const words = ({ state, names, sha256, time, purposes, payloadNames, dists, commit, path }: Unseen): string =>
+    `    ${state.padEnd(11)}${names.join(' ') || payloadNames.join(' ')}  sha256:${sha256}  signed ${time}\n      announced as ${purposes.join(', ') || 'nothing'} of ${dists.join(', ') || 'nothing'} in commit ${commit}${path === null ? ', bytes not public' : `\n      ${path}`}`;
+  return [
+    '', `  Signed, and served by none of these repositories: ${all.length}, of them ${earlier} that a newer one took the place of (--json lists all).`,
+    ...told.slice(0, shown).map(words), ...(told.length > shown ? [`    and ${told.length - shown} more`] : []),
+  ];
+}
+
+/** For machines: {format, ok, head, commits, checks: [{name, ok, count, unit, wrong, findings}], unseen: [signed-metadata.ts, Unseen]} */
 export function asJson(result: AuditResult): string {
-  const { head, commits, findings } = result;
-  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, checks: findings.rows }, null, 1)}\n`;
+  const { head, commits, findings, unseen: notServed } = result;
+  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, checks: findings.rows, unseen: notServed }, null, 1)}\n`;
 }

@@ -13,8 +13,8 @@ export interface PublishedIntent {
 export interface WaitingIntent extends GrantedIntent {
   /** the build VM that asks */
   source: string;
-  /** where the document goes in the repository */
-  path: string;
+  /** the publication's, YYYY-MM-DD: where document and payloads go in the repository */
+  day: string;
   /** of the document and of everything else that is published with it, bytes */
   publishedBytes: number;
   /** the caller has its answer, or waited too long: no grant may follow any more */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One publication: the logs that are due, the intents, the new journal entries, in one signed commit. An intent goes into the same commit
 // as every line that its build VM had said by then, or into a later one, never into an earlier one.
-import type { PublishedFile } from '../shared/formats/publication.js';
+import { intentPath, payloadPath, type PublishedFile } from '../shared/formats/publication.js';
 import type { CommitChain } from './commit-chain.js';
 import type { Batch } from './confirmation.js';
 import type { GitRepository } from './git-repository.js';
@@ -49,7 +49,12 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
   const files = new CommitFiles(options.wrote);
   const logs = await putLogs(intents, files, options);
   const write = (path: string, body: Buffer): void => files.put(path, repository.objects.write('blob', body));
-  for (const intent of intents) if (!files.blobs.has(intent.path)) write(intent.path, intent.bytes);
+  for (const { source, day, sha256, bytes, payloads } of intents) {
+    const path = intentPath(source, day, sha256);
+    if (files.blobs.has(path)) continue;
+    write(path, bytes);
+    for (const payload of payloads) write(payloadPath(source, day, sha256, payload.sha256), payload.bytes);
+  }
   const entries = journals.take();
   for (const { path, body } of entries.files) write(path, body);
   // An outsider who knows the fingerprint finds the key where the history begins.

@@ -147,7 +147,7 @@ export class Publisher {
     if (this.#intents.used().bytes + intent.publishedBytes > room) throw diskFull();
     let waiting: WaitingIntent | undefined;
     return this.#inTime<PublishedIntent>((resolve, reject) => {
-      waiting = { ...intent, path: this.#pathToday(intent.source, intent.sha256), settled: false, resolve, reject };
+      waiting = { ...intent, day: this.#today(), settled: false, resolve, reject };
       const diverged = this.#confirmation.diverged();
       if (diverged !== undefined) return reject(diverged);
       this.#intents.add(waiting);
@@ -159,11 +159,7 @@ export class Publisher {
 
   /** Whether this very document waits or was published today. The keys VM counts over all time; this only answers sooner. */
   async isKnownIntent(source: string, sha256: string): Promise<boolean> {
-    return this.#intents.has(source, sha256) || await this.isPublished(this.#pathToday(source, sha256));
-  }
-
-  #pathToday(source: string, sha256: string): string {
-    return intentPath(source, this.#today(), sha256);
+    return this.#intents.has(source, sha256) || await this.isPublished(intentPath(source, this.#today(), sha256));
   }
 
   #today(): string {

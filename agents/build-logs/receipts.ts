@@ -10,6 +10,7 @@ import type { Reporter } from '../shared/socket-service.js';
 import { receiptFormat, receiptLimitBytes, receiptReplySchema, type GrantRequest, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
 import { gitObjectId } from '../shared/formats/git-commit.js';
 import type { SourceConfig } from './config.js';
+import type { Payload } from './intent-input.js';
 import { JournalStore } from './journal-store.js';
 
 export interface ReceiptsOptions {
@@ -37,6 +38,8 @@ interface KeysVmState {
 export interface GrantedIntent {
   sha256: string;
   bytes: Buffer;
+  /** what is published beside it */
+  payloads: readonly Payload[];
   grants: GrantRequest[];
 }
 

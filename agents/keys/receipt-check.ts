@@ -14,6 +14,8 @@
 //  6. end        the last commit is the one that the receipt names.
 //  7. intents    the SHA-256 and size of each intent document stand in a line `file intents/<source>/<day>/<sha256>.json` of one of
 //                THESE commits, and the document is one that we can read to its last field.
+//     payloads   each payload that has to be public (`isPublishedPayload`) stands, with its size, in a line
+//                `file payloads/<source>/<day>/<intent>/<sha256>` of the very commit of its intent.
 //  8. grants     each has the sha256, size, key and mode of an intent in the document it names; its key is one of ours.
 //  9. once       no entry of an intent document is granted more often than it stands in it, counted over all time (ledger.ts).
 import { createHash } from 'node:crypto';
@@ -21,8 +23,8 @@ import { availableParallelism } from 'node:os';
 import { readPublicDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
-import { intentLimitBytes, intentsOf, type Intent } from '../shared/formats/intent.js';
-import { readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
+import { intentLimitBytes, intentsOf, isPublishedPayload, type Intent } from '../shared/formats/intent.js';
+import { payloadPath, readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest, Receipt } from '../shared/formats/receipt.js';
 import { Turnstile } from './bounded-process.js';
 import { readIntent, type KeysConfig } from './documents.js';
@@ -102,19 +104,28 @@ async function checkSignatures(chain: readonly Publication[], verify: VerifyComm
 }
 
 function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<string, Intent[]> {
-  const published = new Map(chain.flatMap(({ files }) => files).map((file) => [file.path, file]));
   const folder = `intents/${receipt.source}/`;
-  const named = new Map<string, PublishedFile>();
-  for (const file of published.values()) {
-    const parts = file.path.startsWith(folder) ? /^[0-9]{4}-[0-9]{2}-[0-9]{2}\/([0-9a-f]{64})\.json$/.exec(file.path.slice(folder.length)) : null;
-    if (parts !== null && parts[1] === file.sha256) named.set(file.sha256, file);
+  const named = new Map<string, { size: number; day: string; files: PublishedFile[] }>();
+  for (const { files } of chain) {
+    for (const file of files) {
+      const parts = file.path.startsWith(folder) ? /^([0-9]{4}-[0-9]{2}-[0-9]{2})\/([0-9a-f]{64})\.json$/.exec(file.path.slice(folder.length)) : null;
+      if (parts !== null && parts[2] === file.sha256) named.set(file.sha256, { size: file.size, day: parts[1] as string, files });
+    }
   }
   const intents = new Map<string, Intent[]>();
   for (const encoded of receipt.proof.intents) {
     const bytes = fromBase64(encoded);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    if (named.get(sha256)?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
-    intents.set(sha256, intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent)));
+    const place = named.get(sha256);
+    if (place?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
+    const wanted = intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent));
+    const payloads = new Map(place.files.filter(({ path }) => path.startsWith('payloads/')).map((file) => [file.path, file]));
+    const hidden = wanted.find((intent) => {
+      const file = payloads.get(payloadPath(receipt.source, place.day, sha256, intent.payload.sha256));
+      return isPublishedPayload(intent) && (file?.size !== intent.payload.size || file.sha256 !== intent.payload.sha256);
+    });
+    if (hidden !== undefined) throw new Refusal('PAYLOAD_NOT_PUBLISHED', `payload ${hidden.payload.sha256} is not named by the commit of intent ${sha256}`);
+    intents.set(sha256, wanted);
   }
   return intents;
 }

@@ -17,9 +17,9 @@ attack('a suite that nobody announced', ['apt-signatures SIGNATURE_NOT_IN_JOURNA
   farm.put('dists/backdoor/InRelease', keys.sign('signing', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release')).toString().replace('Suite: bookworm', 'Suite: backdoor')));
   cpSync(join(farm.apt, 'dists/bookworm/main'), join(farm.apt, 'dists/backdoor/main'), { recursive: true });
 }, { path: 'dists/backdoor/InRelease' });
-attack('an announced Release served as another suite', ['apt-signatures RELEASE_DIFFERS'], (farm) => {
+attack('an announced Release served as another suite', ['apt-signatures RELEASE_DIFFERS', 'apt-signatures WRONG_NAME'], (farm) => {
   cpSync(join(farm.apt, 'dists/bookworm'), join(farm.apt, 'dists/stable'), { recursive: true });
-}, { path: 'dists/stable/Release' });
+}, { path: 'dists/stable/InRelease' });
 attack('an InRelease signed by a stranger', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL', 'apt-signatures WRONG_KEY'], (farm) => {
   farm.put('dists/bookworm/InRelease', keys.sign('stranger', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release'))));
 }, { path: 'dists/bookworm/InRelease' });

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
-import { intentFormat, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
-import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { intentFormat, isPublishedPayload, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
+import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 
 export const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 
@@ -173,6 +173,11 @@ export class LogsRepository {
     return changed;
   }
 
+  /** Of the next entries. */
+  setClock(ms: number): void {
+    this.#clock = ms;
+  }
+
   get lastTime(): string {
     return new Date(this.#clock).toISOString();
   }
@@ -219,13 +224,21 @@ export class Farm {
     writeFileSync(join(this.apt, path), data);
   }
 
-  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string } {
+  /** Beside the repository, as on the server. */
+  putBeside(path: string, data: Buffer): void {
+    mkdirSync(dirname(join(this.top, path)), { recursive: true });
+    writeFileSync(join(this.top, path), data);
+  }
+
+  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string; put: Record<string, Buffer | string> } {
     const intents = wanted.map((one): Intent => ({
       job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: one.purpose, key: this.keys.fingerprint.signing,
       mode: one.mode, payload: { name: one.name, size: one.payload.length, sha256: sha256(one.payload) }, logs: [log], artifacts: [], ...change,
     }));
     const document = JSON.stringify({ format: intentFormat, intents });
-    return { document, path: intentPath('build-debian', '2026-11-21', sha256(document)), sha256: sha256(document) };
+    const path = intentPath('build-debian', '2026-11-21', sha256(document));
+    const payloads = intents.flatMap((one, i) => (isPublishedPayload(one) ? [[payloadPath('build-debian', '2026-11-21', sha256(document), one.payload.sha256), (wanted[i] as Wanted).payload]] : []));
+    return { document, path, sha256: sha256(document), put: { [path]: document, ...Object.fromEntries(payloads) as Record<string, Buffer> } };
   }
 
   use(one: Wanted, intent: string, commit: string): Use {
@@ -235,7 +248,7 @@ export class Farm {
   /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. @param made signatures that a tool had made already */
   signAll(wanted: readonly Wanted[], made?: readonly Buffer[], dist = 'bookworm'): Buffer[] {
     const intent = this.intent(wanted, { dist });
-    const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
+    const commit = this.logs.commit({ put: { ...intent.put, [log]: this.grow() } });
     const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
     const signatures = made ?? wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
     const signed = this.logs.journal(...wanted.flatMap((one, i): [JournalEntry['event'], string, Use][] => [

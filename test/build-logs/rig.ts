@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
-import { intentFormat, type Intent, type IntentReply } from '../../agents/shared/formats/intent.js';
+import { intentFormat, intentsOf, publishedPayloads, type HashedFile, type Intent, type IntentDocument, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
@@ -90,6 +90,7 @@ export class Rig {
   readonly options: RigOptions;
   logsKey = '';
   report = '';
+  readonly #payloads = new Map<string, Buffer>();
   agent: ChildProcess | undefined;
 
   private constructor(options: RigOptions) {
@@ -209,15 +210,38 @@ export class Rig {
     return `> build-infra log@1 ${JSON.stringify({ job: 'hello-1.0-abcdef', component: 'hello', stage: 'build', ...more })}\n`;
   }
 
+  /** An intent for new bytes, which ask() sends behind it. */
   intent(change: Partial<Intent> & Record<string, unknown> = {}): Record<string, unknown> {
     return {
       format: intentFormat, job: 'hello-1.0-abcdef', component: 'hello', version: '1.0', dist: 'bookworm', purpose: 'other', key: signingKey, mode: 'detach',
-      payload: { name: 'hello.dsc', size: 5, sha256: sha256(randomBytes(8)) }, logs: [], artifacts: [], nonce: randomBytes(16).toString('hex'), ...change,
+      payload: this.payload(randomBytes(8)), logs: [], artifacts: [], nonce: randomBytes(16).toString('hex'), ...change,
     };
   }
 
+  payload(bytes: Buffer, name = 'hello.dsc'): HashedFile {
+    this.#payloads.set(sha256(bytes), bytes);
+    return { name, size: bytes.length, sha256: sha256(bytes) };
+  }
+
+  /** What follows the document, and these bytes of the document itself. */
+  input(document: unknown): { line: string; payloads: Buffer } {
+    const line = `${typeof document === 'string' ? document : JSON.stringify(document)}\n`;
+    try {
+      const parsed = JSON.parse(line) as IntentDocument;
+      return { line, payloads: Buffer.concat(publishedPayloads(intentsOf(parsed)).map((payload) => this.#payloads.get(payload.sha256) ?? Buffer.alloc(0))) };
+    } catch {
+      return { line, payloads: Buffer.alloc(0) };
+    }
+  }
+
   async ask(document: unknown, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
-    const lines = await this.call('intent', source).end(typeof document === 'string' ? document : JSON.stringify(document), timeoutMs);
+    const { line, payloads } = this.input(document);
+    return this.send(Buffer.concat([Buffer.from(line), payloads]), source, timeoutMs);
+  }
+
+  /** Exactly these bytes. */
+  async send(bytes: Uint8Array, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
+    const lines = await this.call('intent', source).end(bytes, timeoutMs);
     return JSON.parse(lines[0] ?? '{"result":"nothing"}') as IntentReply;
   }
 

@@ -46,9 +46,9 @@ async function sign(): Promise<string> {
 /** Announces so many files that are never signed: the journal then fills more than one of its published files. */
 async function announce(count: number): Promise<void> {
   const intents = Array.from({ length: count }, (_, index) => ({
-    job: 'many', component: 'gate', version: '1', dist: 'none', purpose: 'other', key: signingKey, mode: 'detach', payload: { name: `many-${index}`, size: 1, sha256: createHash('sha256').update(`${index}`).digest('hex') }, logs: [], artifacts: [],
+    job: 'many', component: 'gate', version: '1', dist: 'none', purpose: 'other', key: signingKey, mode: 'detach', payload: { name: `many-${index}`, size: `${index}`.length, sha256: createHash('sha256').update(`${index}`).digest('hex') }, logs: [], artifacts: [],
   }));
-  const { stdout } = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: JSON.stringify({ format: intentFormat, intents }) });
+  const { stdout } = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: `${JSON.stringify({ format: intentFormat, intents })}\n${intents.map((_, index) => `${index}`).join('')}` });
   if (!stdout.includes('"result":"published"')) throw new Error(stdout);
 }
 const audit = (...more: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {

@@ -8,8 +8,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { intentFormat, intentsOf, type Intent, type IntentDocument } from '../../agents/shared/formats/intent.js';
-import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { intentFormat, intentsOf, publishedPayloads, type Intent, type IntentDocument } from '../../agents/shared/formats/intent.js';
+import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { receiptFormat, type Receipt, type ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import type { JournalEntry } from '../../agents/shared/formats/journal.js';
 
@@ -69,6 +69,8 @@ export interface Published {
 }
 
 export interface CommitOptions {
+  /** what the message says of payloads, in place of the truth */
+  payloads?: (lines: PublishedFile[]) => PublishedFile[];
   seq?: number;
   parents?: string[];
   /** undefined: the logs key; null: unsigned */
@@ -86,6 +88,8 @@ export class KeysMachine {
   config: Record<string, unknown>;
   /** commits so far, oldest first */
   readonly history: Published[] = [];
+  /** of each document that file() was asked about, by the path that it names */
+  readonly #payloads = new Map<string, PublishedFile[]>();
   /** the newest commit that the agent accepted */
   believed = 0;
   #agent: ChildProcess | undefined;
@@ -164,7 +168,9 @@ export class KeysMachine {
   makeCommit(files: readonly PublishedFile[], options: CommitOptions = {}): Published {
     const seq = options.seq ?? this.history.length + 1;
     const parents = options.parents ?? (this.history.length === 0 ? [] : [(this.history.at(-1) as Published).commit]);
-    const message = options.message ?? writePublicationMessage({ subject: `publication ${seq}`, files: [...files], seq });
+    const known = files.flatMap(({ path }) => this.#payloads.get(path) ?? []);
+    const payloads = options.payloads?.(known) ?? known;
+    const message = options.message ?? writePublicationMessage({ subject: `publication ${seq}`, files: [...files, ...payloads], seq });
     const tree = this.#git(['hash-object', '-t', 'tree', '-w', '--stdin']).toString().trim();
     const signature = options.signWith === null ? [] : [`-S${options.signWith ?? this.logsKey}`];
     const commit = this.#git(['commit-tree', ...signature, ...parents.flatMap((parent) => ['-p', parent]), tree], message).toString().trim();
@@ -184,8 +190,13 @@ export class KeysMachine {
     };
   }
 
-  file(document: string, source = 'build-debian'): PublishedFile {
-    return { path: intentPath(source, '2026-11-21', sha256(document)), size: Buffer.byteLength(document), sha256: sha256(document) };
+  file(document: string, source = 'build-debian', day = '2026-11-21'): PublishedFile {
+    const intent = sha256(document);
+    const path = intentPath(source, day, intent);
+    const { intents, ...one } = JSON.parse(document) as { intents?: Intent[] };
+    const payloads = publishedPayloads(intents ?? [one as unknown as Intent]);
+    this.#payloads.set(path, payloads.map((payload) => ({ path: payloadPath(source, day, intent, payload.sha256), size: payload.size, sha256: payload.sha256 })));
+    return { path, size: Buffer.byteLength(document), sha256: intent };
   }
 
   document(intents: readonly Intent[]): string {

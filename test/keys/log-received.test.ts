@@ -2,6 +2,7 @@
 // Receipts: what the build-logs VM, or somebody in its place, can and cannot make the keys VM believe.
 import t from 'tap';
 import { journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import type { PublishedFile } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
 import { KeysMachine, sha256, type Published } from './keys-machine.js';
 
@@ -152,6 +153,32 @@ await t.test('two good signatures on one commit are one too many', async (t) => 
   const raw = Buffer.from(signed.replace('\n\n', `\ngpgsig ${both}\n \n\n`));
   const { gitObjectId } = await import('../../agents/shared/formats/git-commit.js');
   t.equal(await codeOf(machine.receipt([wish], { commit: gitObjectId('commit', raw), proof: { commits: [raw.toString('base64')], intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
+});
+
+await t.test('grants nothing where a payload that has to be public is not in the commit of its intent:', async (t) => {
+  const payload = 'Origin: farm\n';
+  const cases: [string, (lines: PublishedFile[]) => PublishedFile[]][] = [
+    ['no line', () => []],
+    ['another size', (lines) => lines.map((line) => ({ ...line, size: line.size + 1 }))],
+    ['other bytes', (lines) => lines.map((line) => ({ ...line, sha256: sha256('other') }))],
+    ['another day', (lines) => lines.map((line) => ({ ...line, path: line.path.replace('2026-11-21', '2026-11-22') }))],
+    ['another VM', (lines) => lines.map((line) => ({ ...line, path: line.path.replace('build-debian', 'build-fedora') }))],
+    ['another intent', (lines) => lines.map((line) => ({ ...line, path: line.path.replace(/[0-9a-f]{64}/, sha256('x')) }))],
+    ['the first of two only', (lines) => lines.slice(0, 1)],
+  ];
+  const wish = machine.document([machine.intent(payload, { purpose: 'apt-release' }), machine.intent('two\n', { purpose: 'rpm-repomd' }), machine.intent('h', { purpose: 'rpm-header' })]);
+  for (const [what, payloads] of cases) {
+    const bad = machine.makeCommit([machine.file(wish)], { payloads });
+    t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), 'PAYLOAD_NOT_PUBLISHED', what);
+  }
+  // Named by the next commit of the same receipt: then the intent was public before its payload.
+  const file = machine.file(wish);
+  let lines: PublishedFile[] = [];
+  const first = machine.makeCommit([file], { payloads: (all) => ((lines = all), []) });
+  const second = machine.makeCommit(lines, { seq: machine.history.length + 2, parents: [first.commit] });
+  t.equal(await codeOf(machine.receipt([wish], { commit: second.commit, proof: { commits: encoded(first, second), intents: [Buffer.from(wish).toString('base64')] } })), 'PAYLOAD_NOT_PUBLISHED', 'a later commit');
+  machine.publish([machine.file(wish)]);
+  t.equal(await codeOf(machine.receipt([wish])), 'accepted', 'the same with nothing wrong');
 });
 
 await t.test('an intent with an unknown field grants nothing, though it is published', async (t) => {

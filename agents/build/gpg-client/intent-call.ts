@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { callService } from '../../shared/qrexec-call.js';
 import { Refusal } from '../../shared/refusal.js';
-import { intentFormat, intentReplyFormat, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
+import { intentFormat, intentReplyFormat, isPublishedPayload, publishedPayloadLimitBytes, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
 import type { Announced } from '../publication/read-back.js';
 import type { JobContext } from './settings.js';
 
@@ -47,9 +47,17 @@ export function readIntentReply(untrustedAnswer: Buffer): string {
   throw new Refusal('NO_ANSWER', 'build-logs gave no answer that says yes');
 }
 
-/** Returns once the logs VM says that the intent is published on every required remote, and the keys VM has it. @throws Refusal */
-export async function publishIntent(client: string, document: string): Promise<Pick<Announced, 'commit' | 'size' | 'sha256'>> {
-  const commit = readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input: document, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
-  const { size, sha256 } = hashedPayload('intent', Buffer.from(document));
+/**
+ * Returns once the logs VM says that the intent is published on every required remote, and the keys VM has it.
+ * @param wishes all for one payload, whose bytes these are: they are published too where that is demanded
+ * @throws Refusal
+ */
+export async function publishIntent(client: string, job: JobContext, wishes: readonly Wish[], payload: Uint8Array): Promise<Pick<Announced, 'commit' | 'size' | 'sha256'>> {
+  const document = Buffer.from(writeIntent(job, wishes));
+  const published = wishes.find(isPublishedPayload);
+  if (published !== undefined && payload.length > publishedPayloadLimitBytes) throw new Refusal('TOO_LARGE', `${published.payload.name}: what is signed as ${published.purpose} is published, so it has at most ${publishedPayloadLimitBytes} bytes`);
+  const input = published === undefined ? document : Buffer.concat([document, payload]);
+  const commit = readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
+  const { size, sha256 } = hashedPayload('intent', document);
   return { commit, size, sha256 };
 }

@@ -5,7 +5,7 @@ import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import type { SigningCommand } from './command-line.js';
 import { callGate, type GateAnswer } from './gate-call.js';
-import { hashedPayload, publishIntent, writeIntent, type Wish } from './intent-call.js';
+import { hashedPayload, publishIntent, type Wish } from './intent-call.js';
 import { resolveKey } from './key-names.js';
 import { describePayload } from './purpose.js';
 import { readJobContext, type JobContext, type Settings } from './settings.js';
@@ -45,8 +45,8 @@ function checked(answer: GateAnswer): GateAnswer {
 }
 
 /** Publishes the intent, and looks for it where everybody else would. @throws Refusal */
-async function announce(document: string, { qrexecClient, vm, publication }: Settings, readBack: ReadBack): Promise<void> {
-  const announced = await publishIntent(qrexecClient, document);
+async function announce(job: JobContext, wishes: readonly Wish[], payload: Uint8Array, { qrexecClient, vm, publication }: Settings, readBack: ReadBack): Promise<void> {
+  const announced = await publishIntent(qrexecClient, job, wishes, payload);
   if (publication !== null) await readBack.demand(publication, { ...announced, source: vm });
 }
 
@@ -59,9 +59,9 @@ export async function signForCaller(command: SigningCommand, settings: Settings,
     const key = await resolveKey(command.user, settings);
     const { name, purpose } = describePayload(command.input, bytes);
     const wish: Wish = { purpose, key, mode: command.mode, payload: hashedPayload(name, bytes) };
-    const document = writeIntent(await jobOf(caller), [wish]);
+    const job = await jobOf(caller);
     const asked = caller.elapsedMs();
-    await announce(document, settings, readBack);
+    await announce(job, [wish], bytes, settings, readBack);
     const published = caller.elapsedMs();
     await caller.stillThere();
     const answer = checked(await callGate(settings.qrexecClient, gateArguments(key, command.mode, command.armor, command.digest), bytes));
@@ -88,9 +88,9 @@ export async function signForReprepro([release, inRelease = '', releaseGpg = '']
   const payload = hashedPayload('Release', bytes);
   const wanted = [{ mode: 'clearsign' as const, file: inRelease }, { mode: 'detach' as const, file: releaseGpg }].filter(({ file }) => file !== '');
   if (wanted.length === 0) throw new Refusal('NO_SUCH_FILE', 'reprepro asked for no signature');
-  const document = writeIntent(await jobOf(caller), wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })));
+  const job = await jobOf(caller);
   const asked = caller.elapsedMs();
-  await announce(document, settings, readBack);
+  await announce(job, wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })), bytes, settings, readBack);
   const published = caller.elapsedMs();
   await caller.stillThere();
   const answers = await Promise.all(wanted.map(({ mode }) => callGate(settings.qrexecClient, gateArguments(key, mode, true, undefined), bytes).then(checked)));
