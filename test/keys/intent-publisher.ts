@@ -10,6 +10,8 @@ export interface IntentPublisher {
   documents: string[];
   /** answer all further intents with this refusal instead */
   refuseWith: string | undefined;
+  /** what is answered for the commit that was made, and what else is done with it */
+  answers: (commit: string) => string;
   close(): Promise<void>;
 }
 
@@ -27,13 +29,13 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
       const { reply } = await machine.send(machine.receipt(batch.map(({ document }) => document)));
       for (const { document, answer } of batch) {
         answer(JSON.stringify(reply.result === 'accepted'
-          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit, grantedUntil: reply.until }
+          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit: publisher.answers(commit), grantedUntil: reply.until }
           : { format: intentReplyFormat, result: 'refused', code: reply.code, detail: reply.detail }));
       }
     }
     working = false;
   };
-  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, close: async () => undefined };
+  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, answers: (commit) => commit, close: async () => undefined };
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',
     argument: '^intent$',
