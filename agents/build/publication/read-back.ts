@@ -66,10 +66,16 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+interface Lane {
+  record: PublishedRecord;
+  waiting: Waiting[];
+  busy: boolean;
+}
+
 /** For an agent that stays: one copy, and one fetch after the other. */
 export class KeptReadBack implements ReadBack {
   readonly #paths: Paths;
-  readonly #lanes = new Map<string, { record: PublishedRecord; waiting: Waiting[]; busy: boolean }>();
+  readonly #lanes = new Map<string, Lane>();
 
   constructor(root: string) {
     this.#paths = pathsUnder(root);
@@ -79,16 +85,16 @@ export class KeptReadBack implements ReadBack {
     const name = `${publication.url} ${publication.logsKey}`;
     let lane = this.#lanes.get(name);
     if (lane === undefined) this.#lanes.set(name, lane = { record: recordOf(publication, this.#paths, { folder: this.#paths.record }), waiting: [], busy: false });
-    const { record, waiting } = lane;
+    const here = lane;
     return new Promise((resolve, reject) => {
-      waiting.push({ announced, resolve, reject });
-      if (lane.busy) return;
-      lane.busy = true;
-      void this.#serve(record, waiting, publication.url).finally(() => (lane.busy = false));
+      here.waiting.push({ announced, resolve, reject });
+      if (!here.busy) void this.#serve(here, publication.url);
     });
   }
 
-  async #serve(record: PublishedRecord, waiting: Waiting[], url: string): Promise<void> {
+  async #serve(lane: Lane, url: string): Promise<void> {
+    const { record, waiting } = lane;
+    lane.busy = true;
     while (waiting.length > 0) {
       const served = waiting.splice(0);
       try {
@@ -105,6 +111,8 @@ export class KeptReadBack implements ReadBack {
         for (const { reject } of served) reject(notSeen(error, url));
       }
     }
+    // In the same step as the look at who waits: whoever comes a moment later begins anew.
+    lane.busy = false;
   }
 }
 
