@@ -114,6 +114,8 @@ export class SignedMetadata {
       });
       for (const one of group) {
         const shown = this.#signed.get(`${key} ${one.signature.entry.sha256}`) as Signed;
+        // Another suite's: that is a finding of its own.
+        if (this.#payloads.get(shown.payload)?.metadata?.names.includes(suite) === false) continue;
         const newer = chain.filter((other) => other !== shown && isBefore(shown.first, other.first) && !this.#isWaiting(other));
         const newest = newer.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
         if (newest === undefined) continue;

@@ -99,7 +99,7 @@ void tap.test('the metadata of one distribution served as those of another, and 
   t.teardown(() => farm.remove());
   t.same((await verdict(farm, ['--dnf', join(farm.dnf, testing)])).codes, []);
   renameSync(farm.dnf, join(farm.top, 'fc42'));
-  t.same((await verdict(farm, ['--dnf', join(farm.top, 'fc42')])).codes, ['dnf-signatures RELEASE_DIFFERS']);
+  t.same((await verdict(farm, ['--dnf', join(farm.top, 'fc42')])).codes, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME']);
 });
 
 void tap.test('templates of a release lie in four repositories, and none of them may stand for another', async (t) => {
