@@ -102,7 +102,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   }));
   writeFileSync(at('keys', settings, 'keys.json'), JSON.stringify({
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey, requiredRemotes: ['mirror', 'origin'],
-    signingKeys: [signingKey], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+    signingKeys: [signingKey], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 268435456,
   }));
   writeFileSync(at('b', settings, 'build.json'), JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey }));
   await startAgent('keys', 'keys/main.js');

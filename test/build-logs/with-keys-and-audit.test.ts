@@ -24,7 +24,7 @@ async function startKeysAgent(rig: Rig, root: string): Promise<{ key: string; st
   writeFileSync(join(settings, 'public-keys', `${rig.logsKey}.asc`), execFileSync('gpg', ['--homedir', rig.gnupg, '--batch', '--armor', '--export', rig.logsKey]));
   writeFileSync(join(settings, 'keys.json'), JSON.stringify({
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: rig.logsKey,
-    requiredRemotes: ['mirror', 'origin'], signingKeys: [key], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+    requiredRemotes: ['mirror', 'origin'], signingKeys: [key], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 268435456,
   }));
   const agent = spawn(process.execPath, [join(compiled, 'agents/keys/main.js')], { env: { PATH: process.env['PATH'], HOME: root, BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'inherit', 'pipe'] });
   let report = '';
