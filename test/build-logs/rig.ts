@@ -158,7 +158,7 @@ export class Rig {
       vm: 'build-logs',
       logsKey: this.logsKey,
       remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
-      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey] })),
+      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null })),
       publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs,
       ...change,
     }));
