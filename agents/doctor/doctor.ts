@@ -3,6 +3,7 @@
 import type { VmManifest } from '../shared/formats/manifest.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
+import { checkJournalKey } from './journal-key.js';
 import { checkNoNetwork, noteEasyRoot } from './isolation.js';
 import { checkKeys, checkPublicKeys } from './keys.js';
 import { checkLaidFiles, checkNothingBefore } from './laid-files.js';

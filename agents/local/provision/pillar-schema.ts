@@ -3,6 +3,7 @@
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
 import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
+import { journalKeyPattern } from '../../shared/formats/journal-head.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { packageSets, repositoryNamePattern } from '../../shared/formats/notification.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
