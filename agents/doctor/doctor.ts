@@ -39,6 +39,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkWebhook(machine, facts, report));
   await report.group(() => checkUnits(machine, facts, report));
   await report.group(() => checkNotStale(machine, facts, report));
+  await report.group(() => checkJournalKey(machine, facts, report));
   await report.group(() => checkGate(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);
