@@ -71,6 +71,12 @@ export class FakeKeysVm {
     return [JSON.stringify({ ...result, journalHead: this.journalHead() }), ...this.journal.slice(known, known + this.entriesAtOnce)];
   }
 
+  /** For the same end as in another's answer, signed by this one's key. */
+  headLike(lines: readonly string[]): JournalHead {
+    const { journalHead } = JSON.parse(lines[0] as string) as { journalHead: JournalHead };
+    return signJournalHead(journalHead, this.#key.privateKey);
+  }
+
   journalHead(seq = this.journal.length): JournalHead {
     const entry = journalLineHash(this.journal[seq - 1] as string);
     return signJournalHead({ format: journalHeadFormat, keysVm: `keys-${this.source.replace(/^build-/, '')}`, seq, entry, commit: this.head, boot: 'b0075a1d-0000-4000-8000-000000000000', time: new Date().toISOString() }, this.#key.privateKey);

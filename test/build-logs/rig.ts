@@ -137,6 +137,10 @@ export class Rig {
     return join(this.root, 'run/build-infra/qubesbuilder.BuildLog.sock');
   }
 
+  stateFile(name: string): string {
+    return readFileSync(join(this.state, name), 'utf8');
+  }
+
   remote(name: string): string {
     return join(this.folder, `${name}.git`);
   }
