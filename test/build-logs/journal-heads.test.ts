@@ -40,6 +40,7 @@ await t.test('a copy of the journal that is lost is read from the repository, al
   await rig.start();
   t.equal((await rig.ask(rig.intent())).result, 'published');
   t.ok((keysVm.receipts.at(-1)?.journal?.seq ?? 0) >= 601);
+  await rig.allPushed();
   t.notMatch(rig.report, /ALARM/);
 });
 
