@@ -150,7 +150,11 @@ export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: H
   for (const { commit, files } of chain) {
     for (const file of files.filter(({ path }) => path.startsWith(`journal/${config.vm}/`))) {
       const entries = ownEntries(file);
-      if (entries === undefined) throw new Refusal(head === null ? 'STATE_LOST' : 'JOURNAL_ALTERED', `commit ${commit.id} publishes ${file.path}, which is not what this VM wrote`);
+      if (entries === undefined) {
+        const why = `commit ${commit.id} publishes ${file.path}, which is not what this VM wrote`;
+        if (head === null) throw new Refusal('STATE_LOST', why);
+        throw new Refusal('JOURNAL_ALTERED', why);
+      }
       published = Math.max(published, entries);
     }
   }

@@ -51,7 +51,7 @@ await test('a key that gpg cannot list for the moment is not replaced by another
 
 await test('what export prints goes into the pillar as it is', async (t) => {
   const { run } = vm(t);
-  const fingerprint = run('keys').stdout.trim().split(' ')[1] as string;
+  const fingerprint = run('keys').stdout.split(/\s/)[1] as string;
   const { stdout: armored } = run('keys', 'export');
   const pillar = example();
   pillar['public-keys'][fingerprint] = armored;
