@@ -3,7 +3,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { attack, keys } from './attack.js';
-import { Farm, sha256 } from './farm.js';
+import { sha256, type Farm } from './farm.js';
 
 const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
 const deb = 'pool/main/h/hello/hello_2.10-3_amd64.deb';
