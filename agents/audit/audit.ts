@@ -13,6 +13,7 @@ import { Findings } from './findings.js';
 import { checkRemembered, chooseHead, readHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
 import { PublishedJournals, type Signature } from './journal.js';
+import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
 import { pathKind, PublishedContent } from './published-content.js';
@@ -27,6 +28,7 @@ export interface AuditResult {
   findings: Findings;
   /** what was signed and is served nowhere that was looked at, in the order of the journals */
   unseen: Unseen[];
+  journals: ReturnType<JournalHeads['summary']>;
 }
 
 const keyLimitBytes = 1024 * 1024;
@@ -46,31 +48,35 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
   const repositories = options.repositories.map((one) => ({ ...one, files: openPublished(one.source) }));
-  const heads = await git.fetch(options.logs);
-  const head = await chooseHead(git, options.logs, heads, findings);
+  const remoteHeads = await git.fetch(options.logs);
+  const head = await chooseHead(git, options.logs, remoteHeads, findings);
   await checkRemembered(git, options.contains, head, findings);
 
-  const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
-  for (const { files } of repositories) places.push((path) => files.read(path, keyLimitBytes));
-  const logsKey = await findKey(options.logsKey, '--logs-key', places);
+  const keyPlaces: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
+  for (const { files } of repositories) keyPlaces.push((path) => files.read(path, keyLimitBytes));
+  const logsKey = await findKey(options.logsKey, '--logs-key', keyPlaces);
   const signingKeys = new Map<string, PublicKey>();
-  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', places));
+  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', keyPlaces));
 
   const history = await readHistory(git, head, logsKey, findings);
   const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
   const payloads = new PublishedPayloads(intents, findings);
-  const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
+  const places = new Map(history.map((commit, i) => [commit.id, i]));
+  const heads = new JournalHeads(places, options.journalKeys, findings);
+  const journals = new PublishedJournals(places, intents, heads, findings);
   for (const [i, commit] of history.entries()) {
     const news = await content.apply(commit, changes.get(commit.id) ?? []);
     for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
     const ofKind = (kind: string): typeof news => news.filter(({ path }) => pathKind(path) === kind);
     payloads.add(commit.id, i, ofKind('intent'), ofKind('payload'), content.files);
     for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
+    for (const file of news) if (pathKind(file.path) === 'journal-heads') heads.add(commit.id, i, file);
+    heads.endCommit(commit.id);
   }
 
-  const signatures = new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm));
+  const { signatures } = journals;
   const served: Served[] = [];
   const seen = new Set<Signature>();
   const looked = new Set<string>();
@@ -101,5 +107,5 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings);
   metadata.judge(served);
-  return { head, commits: history.length, findings, unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
+  return { head, commits: history.length, findings, journals: heads.summary(), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
 }

@@ -3,7 +3,7 @@
 
 /** The checks in the order of the table; README.md says what each one means. */
 export const checkNames = [
-  'mirrors', 'one-line', 'commits-signed', 'file-lines', 'files-grow', 'intents', 'payloads', 'journal-chain', 'journal-grants', 'apt-signatures', 'apt-files', 'dnf-signatures', 'dnf-files',
+  'mirrors', 'one-line', 'commits-signed', 'file-lines', 'files-grow', 'intents', 'payloads', 'journal-chain', 'journal-heads', 'journal-grants', 'apt-signatures', 'apt-files', 'dnf-signatures', 'dnf-files',
 ] as const;
 export type CheckName = (typeof checkNames)[number];
 
@@ -16,6 +16,7 @@ export type FindingCode =
   | 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED'
   | 'PAYLOAD_NOT_PUBLISHED' | 'PAYLOAD_DIFFERS' | 'PAYLOAD_TOO_LARGE' | 'PAYLOAD_WITHOUT_INTENT'
   | 'BAD_ENTRY' | 'JOURNAL_PLACE' | 'JOURNAL_GAP' | 'JOURNAL_CHAIN' | 'JOURNAL_TIME'
+  | 'NOT_PINNED' | 'BAD_HEAD' | 'HEAD_SIGNATURE' | 'HEAD_ORDER' | 'HEAD_ENTRY' | 'HEAD_BOOT' | 'HEAD_TIME' | 'HEAD_COMMIT' | 'HEAD_MISSING'
   | 'UNKNOWN_COMMIT' | 'NO_INTENT' | 'INTENT_LATER' | 'GRANTED_TWICE' | 'NO_GRANT' | 'SIGNED_TWICE' | 'NO_CLAIM' | 'CLAIMED_LATE'
   | 'SIGNATURE_NOT_IN_JOURNAL' | 'WRONG_PAYLOAD' | 'WRONG_PURPOSE' | 'WRONG_NAME' | 'OLD_RELEASE' | 'RELEASE_DIFFERS' | 'FILE_MISSING' | 'BAD_INDEX';
 
@@ -50,7 +51,7 @@ export class Findings {
   constructor() {
     const units: Record<CheckName, string> = {
       'mirrors': 'remotes', 'one-line': 'commits', 'commits-signed': 'commits', 'file-lines': 'files', 'files-grow': 'versions', 'intents': 'intents', 'payloads': 'payloads',
-      'journal-chain': 'entries', 'journal-grants': 'signatures', 'apt-signatures': 'signatures', 'apt-files': 'files',
+      'journal-chain': 'entries', 'journal-heads': 'heads', 'journal-grants': 'signatures', 'apt-signatures': 'signatures', 'apt-files': 'files',
       'dnf-signatures': 'signatures', 'dnf-files': 'files',
     };
     this.rows = checkNames.map((name) => ({ name, ok: true, count: 0, unit: units[name], wrong: 0, findings: [] }));

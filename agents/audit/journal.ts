@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a grant, no grant without
 // an intent that was public before. The journal comes through the build-logs VM, which is the one who could tamper with it: it can
-// cut the end off (then a signature in the APT repository has no entry) but not change what later entries hash.
+// hold the end back (then a signature in the APT repository has no entry), and make up nothing: journal-heads.ts.
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { FindingCode, Findings } from './findings.js';
+import type { JournalHeads } from './journal-heads.js';
 import type { PublishedIntents } from './intents.js';
 import type { NewBytes } from './published-content.js';
 
@@ -31,6 +32,8 @@ interface Chain {
   live: { entry: UseEntry; boot: string; until: number }[];
   claimed: UseEntry[];
   granted: Map<string, number>;
+  /** place of the newest publication that granted something, -1 before any */
+  granting: number;
 }
 
 const nameOf = (entry: UseEntry): string => [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' ');
@@ -41,19 +44,22 @@ export class PublishedJournals {
   readonly #chains = new Map<string, Chain>();
   readonly #commits: ReadonlyMap<string, number>;
   readonly #intents: PublishedIntents;
+  readonly #heads: JournalHeads;
   readonly #findings: Findings;
 
   /** @param commits id → place in the history */
-  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, findings: Findings) {
+  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, heads: JournalHeads, findings: Findings) {
     this.#commits = commits;
     this.#intents = intents;
+    this.#heads = heads;
     this.#findings = findings;
   }
 
   add(commit: string, file: NewBytes): void {
     const [, keysVm = ''] = file.path.split('/');
     let chain = this.#chains.get(keysVm);
-    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map() });
+    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map(), granting: -1 });
+    chain.time = Math.max(chain.time, this.#heads.timeOf(keysVm));
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
     for (const line of lines) this.#entry(chain, keysVm, line, commit, file.path);
@@ -69,6 +75,7 @@ export class PublishedJournals {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       chain.last = journalLineHash(line);
+      this.#heads.entry(keysVm, commit, path, { seq: chain.seq + 1, sha256: chain.last, time: chain.time, boot: chain.boot, granting: chain.granting });
       return chainWrong('BAD_ENTRY', `entry ${chain.seq + 1}`, `${error.message}: ${printable(line).slice(0, 200)}`);
     }
     if (entry.seq !== chain.seq + 1) chainWrong('JOURNAL_GAP', `entry ${chain.seq + 1}`, `entry ${entry.seq}`);
@@ -81,6 +88,7 @@ export class PublishedJournals {
     chain.time = time;
     if (entry.event === 'start') chain.boot = entry.result;
     else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, path);
+    this.#heads.entry(keysVm, commit, path, { seq: entry.seq, sha256: chain.last, time, boot: chain.boot, granting: chain.granting });
   }
 
   /** granted → claimed → signed, each once; granted → expired. */
@@ -130,6 +138,7 @@ export class PublishedJournals {
     // It is older than the entry's own publication: nobody can name a commit that is still to be made.
     const granting = this.#commits.get(entry.commit);
     if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
+    chain.granting = Math.max(chain.granting, granting);
     const published = this.#intents.named(entry.intent).filter((one) => one.source === entry.source);
     if (published.length === 0) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
     const first = published[0] as (typeof published)[number];

@@ -24,7 +24,7 @@ export interface NewBytes {
   isNew: boolean;
 }
 
-export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'key';
+export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'journal-heads' | 'key';
 
 /** The only files that a logs repository may hold. */
 export function pathKind(path: string): PathKind | undefined {
@@ -38,6 +38,7 @@ export function pathKind(path: string): PathKind | undefined {
   if (more.length > 0) return undefined;
   if (top === 'intents' && matches(vmNamePattern, second) && /^\d{4}-\d\d-\d\d$/.test(third) && /^[0-9a-f]{64}\.json$/.test(fourth)) return 'intent';
   if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^\d{8,12}\.jsonl$/.test(third)) return 'journal';
+  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^heads-\d{8,12}\.jsonl$/.test(third)) return 'journal-heads';
   if (top === 'keys' && third === '' && second.endsWith('.asc') && matches(fingerprintPattern, second.slice(0, -4))) return 'key';
   return undefined;
 }
@@ -100,7 +101,7 @@ export class PublishedContent {
     const path = printable(change.path);
     const before = this.files.get(change.path);
     const kind = pathKind(change.path);
-    const isDocument = kind === 'intent' || kind === 'payload' || kind === 'journal';
+    const isDocument = kind !== undefined && kind !== 'log' && kind !== 'key';
     const hash = createHash('sha256');
     let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
     let size = 0;

@@ -12,6 +12,7 @@ const titles: Record<CheckName, string> = {
   'intents': 'intents are valid and name published logs',
   'payloads': 'what was to be signed is published with its intent',
   'journal-chain': 'the journals are unbroken chains',
+  'journal-heads': 'the keys VMs signed where their journals end',
   'journal-grants': 'every use of a key follows a published intent',
   'apt-signatures': 'every signature in the APT repository is in a journal',
   'apt-files': 'signed hashes fix every file of the APT repository',
@@ -38,7 +39,23 @@ function line(row: Row, kinds: Kinds): string {
   return `  ${state.padEnd(8)}${titles[row.name].padEnd(56)}${count}`;
 }
 
-export function asTable(result: AuditResult, kinds: Kinds): string {
+const units: [string, number][] = [['day', 86_400], ['hour', 3600], ['minute', 60], ['second', 1]];
+
+/** In the largest unit of which it is two or more. */
+function inWords(seconds: number): string {
+  const [unit, size] = units.find(([, each]) => seconds >= 2 * each) ?? ['second', 1];
+  const count = Math.max(0, Math.floor(seconds / size));
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
+/** How fresh the newest signed word of each keys VM is: an old one may be an idle farm, or somebody who holds a journal back. */
+function journalLines(result: AuditResult, now: number): string[] {
+  return result.journals.map(({ keysVm, entries, head }) => `  ${keysVm}: ${head === undefined ? `${entries} journal entries and no head` : `newest journal head ${inWords(ageOf(head.time, now))} old (entry ${head.seq}, ${head.time})`}`);
+}
+
+const ageOf = (time: string, now: number): number => Math.floor((now - Date.parse(time)) / 1000);
+
+export function asTable(result: AuditResult, kinds: Kinds, now = Date.now()): string {
   const lines = [`Audit of ${result.commits} commits up to ${result.head}`, ''];
   for (const row of result.findings.rows) {
     lines.push(line(row, kinds));
@@ -46,6 +63,7 @@ export function asTable(result: AuditResult, kinds: Kinds): string {
     if (row.wrong > shown) lines.push(`    and ${row.wrong - shown} more`);
   }
   lines.push(...unseen(result.unseen));
+  if (result.journals.length > 0) lines.push('', ...journalLines(result, now));
   const signed = result.findings.rows.find((row) => row.name === 'journal-grants')?.count ?? 0;
   lines.push('', result.findings.ok ? `Good.${signed === 0 ? ' Nothing has been signed yet.' : ''}` : 'SOMETHING IS WRONG. The lines above are the evidence: keep copies of the repositories.', '');
   return lines.join('\n');
@@ -64,8 +82,11 @@ function unseen(all: readonly Unseen[]): string[] {
   ];
 }
 
-/** For machines: {format, ok, head, commits, checks: [{name, ok, count, unit, wrong, findings}], unseen: [signed-metadata.ts, Unseen]} */
-export function asJson(result: AuditResult): string {
+/** For machines: {format, ok, head, commits, journals: [{keysVm, entries, head: null or {seq, time, ageSeconds, commit}}], checks: [{name, ok, count, unit, wrong, findings}], unseen: [signed-metadata.ts, Unseen]} */
+export function asJson(result: AuditResult, now = Date.now()): string {
   const { head, commits, findings, unseen: notServed } = result;
-  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, checks: findings.rows, unseen: notServed }, null, 1)}\n`;
+  const journals = result.journals.map(({ keysVm, entries, head: newest }) => ({
+    keysVm, entries, head: newest === undefined ? null : { seq: newest.seq, time: newest.time, ageSeconds: ageOf(newest.time, now), commit: newest.commit },
+  }));
+  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, journals, checks: findings.rows, unseen: notServed }, null, 1)}\n`;
 }

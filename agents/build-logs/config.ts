@@ -2,6 +2,7 @@
 // docs/formats.md, "Configuration": build-logs.json. An unknown field stops the agent.
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 
 export interface RemoteConfig {
@@ -18,6 +19,8 @@ export interface SourceConfig {
   keysVm: string;
   /** the keys that this build VM may name in an intent, full fingerprints */
   keys: string[];
+  /** what the keys VM signs the end of its journal with, or null as long as nobody pinned it */
+  journalKey: string | null;
 }
 
 export interface BuildLogsConfig {
@@ -75,11 +78,12 @@ const configSchema = {
       items: {
         type: 'object',
         additionalProperties: false,
-        required: ['vm', 'keysVm', 'keys'],
+        required: ['vm', 'keysVm', 'keys', 'journalKey'],
         properties: {
           vm: { type: 'string', pattern: vmNamePattern },
           keysVm: { type: 'string', pattern: vmNamePattern },
           keys: { type: 'array', maxItems: 16, items: { type: 'string', pattern: fingerprintPattern } },
+          journalKey: { anyOf: [{ type: 'null' }, { type: 'string', pattern: journalKeyPattern }] },
         },
       },
     },

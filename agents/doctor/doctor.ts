@@ -3,6 +3,7 @@
 import type { VmManifest } from '../shared/formats/manifest.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
+import { checkJournalKey } from './journal-key.js';
 import { checkNoNetwork, noteEasyRoot } from './isolation.js';
 import { checkKeys, checkPublicKeys } from './keys.js';
 import { checkLaidFiles, checkNothingBefore } from './laid-files.js';
@@ -38,6 +39,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkWebhook(machine, facts, report));
   await report.group(() => checkUnits(machine, facts, report));
   await report.group(() => checkNotStale(machine, facts, report));
+  await report.group(() => checkJournalKey(machine, facts, report));
   await report.group(() => checkGate(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);

@@ -19,7 +19,8 @@ export interface Configuration {
   signingKey?: string;
   signingKeys?: string[];
   remotes?: { name: string; url: string }[];
-  sources?: { vm: string; keysVm: string }[];
+  journalKey?: string | null;
+  sources?: { vm: string; keysVm: string; journalKey?: string | null }[];
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
   commands?: { people?: { fingerprint: string }[] };
   apt?: { upload: string };

@@ -2,10 +2,8 @@
 // Attacks on the APT repository.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import tap from 'tap';
-import { attack, good, keys } from './attack.js';
-import { Farm, sha256 } from './farm.js';
-import { verdict } from './run-audit.js';
+import { attack, keys } from './attack.js';
+import { sha256, type Farm } from './farm.js';
 
 const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
 const deb = 'pool/main/h/hello/hello_2.10-3_amd64.deb';
@@ -49,10 +47,3 @@ attack('an index in which a package has two file names', ['apt-files BAD_INDEX']
 }, { path: `dists/bookworm/${indexPath}` });
 attack('a Release with two lists of hashes', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: Buffer.from('Package: other\n') }, `SHA256:\n ${sha256(indexOf(farm))} ${indexOf(farm).length} ${indexPath}\n`), { path: 'dists/bookworm/Release' });
 attack('a Release of two paragraphs', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: indexOf(farm) }, '\nSuite: bookworm\nSHA256:\n'), { path: 'dists/bookworm/Release' });
-
-void tap.test('a signature in the journal of another keys VM does not count when one is named', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
-  t.same((await verdict(farm, ['--keys-vm', 'keys-debian'])).codes, []);
-  t.same((await verdict(farm, ['--keys-vm', 'keys-fedora'])).codes, ['apt-signatures SIGNATURE_NOT_IN_JOURNAL']);
-});

@@ -2,12 +2,13 @@
 // A small farm's published repositories, made with real gpg and git exactly as docs/formats.md says, one commit at a time, so that a
 // test can do one thing wrong.
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentFormat, isPublishedPayload, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
 import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 
@@ -46,6 +47,13 @@ export class Keys {
   }
 }
 
+/** A journal key from 32 fixed bytes, and its public half as it is pinned. */
+export function journalKeyOf(seed: string): { secret: KeyObject; public: string } {
+  const secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(seed).digest()]), format: 'der', type: 'pkcs8' });
+  return { secret, public: Buffer.from(createPublicKey(secret).export({ format: 'jwk' }).x as string, 'base64url').toString('hex') };
+}
+export const journalKey = journalKeyOf('keys-debian');
+
 const environment = { PATH: process.env['PATH'], GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', HOME: '/' };
 
 export interface CommitOptions {
@@ -74,6 +82,11 @@ export class LogsRepository {
   head: string | undefined;
   seq = 0;
   #journal: string[] = [];
+  #heads: string[] = [];
+  #boot = 'b0075a1d-0000-4000-8000-000000000000';
+  /** what heads are signed with from now on, and whose journal it is */
+  headKey = journalKey.secret;
+  keysVm = 'keys-debian';
   #clock = Date.parse('2026-11-21T21:00:00.000Z');
 
   /** @param from a repository to copy, instead of an empty one */
@@ -87,6 +100,8 @@ export class LogsRepository {
       this.head = from.head;
       this.seq = from.seq;
       this.#journal = [...from.#journal];
+      this.#heads = [...from.#heads];
+      this.#boot = from.#boot;
       this.#clock = from.#clock;
       return;
     }
@@ -166,11 +181,48 @@ export class LogsRepository {
         time: new Date(this.#clock).toISOString(), ...blank, ...note,
       } as JournalEntry);
       this.#journal.push(line);
-      const path = journalPath('keys-debian', this.#journal.length);
+      if (note.event === 'start') this.#boot = note.result ?? '';
+      const path = journalPath(this.keysVm, this.#journal.length);
       const first = Math.floor((this.#journal.length - 1) / 256) * 256;
       changed[path] = this.#journal.slice(first, first + 256).map((one) => `${one}\n`).join('');
     }
-    return changed;
+    return { ...changed, ...this.journalHead() };
+  }
+
+  /** A head for the last entry, in its file. */
+  journalHead(change: Partial<JournalHead> = {}): Record<string, string> {
+    const line = this.#journal.at(-1) as string;
+    const { seq } = JSON.parse(line) as JournalEntry;
+    const head = {
+      format: journalHeadFormat, keysVm: this.keysVm, seq, entry: journalLineHash(line), commit: this.head ?? null, boot: this.#boot, time: this.lastTime, ...change,
+    } as const;
+    const path = journalHeadPath(this.keysVm, head.seq);
+    this.#heads.push(journalHeadLine(signJournalHead(head, this.headKey)));
+    return { [path]: this.#heads.filter((one) => journalHeadPath(this.keysVm, (JSON.parse(one) as JournalHead).seq) === path).map((one) => `${one}\n`).join('') };
+  }
+
+  /** Takes back the newest head, for another in its place. */
+  takeBackHead(): void {
+    this.#heads.pop();
+  }
+
+  /** One more entry, whose head says that it is tomorrow. */
+  journalHeadInFuture(): Record<string, string> {
+    const files = this.journal(['refused', 'NO_GRANT']);
+    this.takeBackHead();
+    return { ...files, ...this.journalHead({ time: new Date(this.#clock + 86_400_000).toISOString() }) };
+  }
+
+  /** Begins another journal, as somebody would who makes one up. */
+  forgetJournal(): void {
+    this.#journal = [];
+    this.#heads = [];
+  }
+
+  /** Takes back the last entries, and their heads. */
+  takeBack(entries: number): void {
+    this.#journal = this.#journal.slice(0, -entries);
+    this.#heads = this.#heads.filter((line) => (JSON.parse(line) as JournalHead).seq <= this.#journal.length);
   }
 
   /** Of the next entries. */

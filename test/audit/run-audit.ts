@@ -8,7 +8,7 @@ import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
 import type { Unseen } from '../../agents/audit/signed-metadata.js';
-import type { Farm } from './farm.js';
+import { journalKey, type Farm } from './farm.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
 
@@ -35,7 +35,7 @@ export function runAudit(args: readonly string[]): Promise<Ran> {
 }
 
 export function argumentsFor(farm: Farm, logs: readonly string[] = [farm.logs.path]): string[] {
-  return ['--logs', ...logs, '--logs-key', join(farm.top, 'logs.asc'), '--apt', farm.apt, '--signing-key', join(farm.top, 'signing.asc')];
+  return ['--logs', ...logs, '--logs-key', join(farm.top, 'logs.asc'), '--apt', farm.apt, '--signing-key', join(farm.top, 'signing.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
 }
 
 export interface Verdict {

@@ -140,6 +140,10 @@ export class Rig {
     return join(this.root, 'run/build-infra/qubesbuilder.BuildLog.sock');
   }
 
+  stateFile(name: string): string {
+    return readFileSync(join(this.state, name), 'utf8');
+  }
+
   remote(name: string): string {
     return join(this.folder, `${name}.git`);
   }
@@ -161,7 +165,7 @@ export class Rig {
       vm: 'build-logs',
       logsKey: this.logsKey,
       remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
-      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey] })),
+      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null })),
       publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs, intentsPerDay, intentBytesPerDay,
       ...change,
     }));

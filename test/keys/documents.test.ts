@@ -16,7 +16,7 @@ const intent = {
 };
 const config = {
   format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: key, requiredRemotes: ['mirror', 'origin'],
-  signingKeys: [key], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+  signingKeys: [key], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 268435456,
 };
 const receipt = {
   format: 'build-infra/receipt@1', source: 'build-debian', commit: 'ab'.repeat(20), remotes: ['origin'],

@@ -105,7 +105,7 @@ export class KeysMachine {
     writeFileSync(`${settings}/public-keys/${this.signingKey}.asc`, this.keysHome.exported(this.signingKey));
     this.config = {
       format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: this.logsKey,
-      requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
+      requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
     };
     this.configure({});
     writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey, publication: null }));
@@ -137,6 +137,11 @@ export class KeysMachine {
       });
       agent.on('exit', () => reject(new Error(`the agent ended: ${this.agentErrors}`)));
     });
+  }
+
+  /** Another start of its program, with arguments. @returns what it printed */
+  run(...argv: string[]): string {
+    return execFileSync(process.execPath, [`${agents}/keys/main.js`, ...argv], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root } });
   }
 
   get agentPid(): number {

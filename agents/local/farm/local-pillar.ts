@@ -19,14 +19,16 @@ export interface MadeKeys {
   /** null as long as the VM has not made it */
   logs: MadeKey | null;
   signing: Partial<Record<LocalEnv, MadeKey>>;
+  /** what the keys VMs sign the ends of their journals with */
+  journals: Partial<Record<LocalEnv, string>>;
   /** ssh keys that may upload packages */
   uploads: Partial<Record<LocalEnv, string>>;
 }
 
 /** keys.json; the first versions of the farm had one environment and wrote its key alone. */
-export function readMadeKeys(bytes: Buffer): Pick<MadeKeys, 'logs' | 'signing' | 'uploads'> {
-  const { logs, signing, uploads } = JSON.parse(bytes.toString()) as { logs: MadeKey | null; signing: MadeKeys['signing'] | MadeKey | null; uploads?: MadeKeys['uploads'] };
-  return { logs, uploads: uploads ?? {}, signing: signing !== null && 'fingerprint' in signing ? { debian: signing } : signing ?? {} };
+export function readMadeKeys(bytes: Buffer): Pick<MadeKeys, 'logs' | 'signing' | 'journals' | 'uploads'> {
+  const { logs, signing, journals, uploads } = JSON.parse(bytes.toString()) as { logs: MadeKey | null; signing: MadeKeys['signing'] | MadeKey | null; uploads?: MadeKeys['uploads']; journals?: MadeKeys['journals'] };
+  return { logs, uploads: uploads ?? {}, journals: journals ?? {}, signing: signing !== null && 'fingerprint' in signing ? { debian: signing } : signing ?? {} };
 }
 
 /** APT repositories of the environment, as an outsider reaches them: one for each distribution below it. */
@@ -97,7 +99,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     },
     'build-envs': {
       debian: {
-        ...each, key: keys.signing.debian?.fingerprint ?? null,
+        ...each, key: keys.signing.debian?.fingerprint ?? null, 'journal-key': keys.journals.debian ?? null,
         distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
@@ -106,7 +108,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
       },
       ...(rpmComponents.length === 0 ? {} : {
         rpm: {
-          ...each, key: keys.signing.rpm?.fingerprint ?? null,
+          ...each, key: keys.signing.rpm?.fingerprint ?? null, 'journal-key': keys.journals.rpm ?? null,
           distributions: { [rpmDist(settings)]: { engine: 'rpm', options: { suite: settings.dists[0] as string, packages: ['bc'], distTag: `.${settings.dists[0]}` } } },
           dnf: { upload: `ssh://user@${forgeHost}${webFolder}/rpm`, url: dnfUrl(settings) },
           components: Object.fromEntries(rpmComponents.map((name) => [name, {}])),

@@ -3,6 +3,7 @@
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
 import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
+import { journalKeyPattern } from '../../shared/formats/journal-head.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { packageSets, repositoryNamePattern } from '../../shared/formats/notification.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
@@ -128,6 +129,7 @@ const buildEnv = shape({
   netvm: vmName,
   key: keyOrNotYet,
   anchor: { anyOf: [text(objectIdPattern, 'a commit id'), { type: 'null' }], title: 'a full commit id of the logs repository, or null for its root commit' },
+  'journal-key': { anyOf: [text(journalKeyPattern, 'a journal key'), { type: 'null' }], title: 'a journal key of 64 lower-case hexadecimal digits, or null until it is made' },
   distributions: named(plainNamePattern, plain, distribution),
   templates: named('^[a-z0-9][a-z0-9.+-]{0,47}$', 'a template: a lower-case letter or digit, then at most 47 of a-z 0-9 . + -', builtTemplate),
   apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),

@@ -80,6 +80,7 @@ export interface BuildEnv {
   netvm: string;
   key: string | null;
   anchor?: string | null;
+  'journal-key'?: string | null;
   distributions: Record<string, Distribution>;
   templates?: Record<string, Template>;
   apt?: { upload: string; url: string; origin?: string; label?: string };

@@ -2,6 +2,7 @@
 // docs/formats.md, "Journal head": the keys VM's own signed word about where its journal ends. Whoever carries the journal can withhold
 // entries; with the heads published beside them it cannot make any up.
 import { createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
+import { objectIdPattern, sha256Pattern, vmNamePattern } from './names.js';
 
 export const journalHeadFormat = 'build-infra/journal-head@1';
 
@@ -24,6 +25,22 @@ export interface JournalHead {
 
 /** An Ed25519 public key as it is pinned and published: its 32 bytes in lower case hex. */
 export const journalKeyPattern = '^[0-9a-f]{64}$';
+
+export const journalHeadSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['format', 'keysVm', 'seq', 'entry', 'commit', 'boot', 'time', 'signature'],
+  properties: {
+    format: { const: journalHeadFormat },
+    keysVm: { type: 'string', pattern: vmNamePattern },
+    seq: { type: 'integer', minimum: 1 },
+    entry: { type: 'string', pattern: sha256Pattern },
+    commit: { anyOf: [{ type: 'null' }, { type: 'string', pattern: objectIdPattern }] },
+    boot: { type: 'string', pattern: '^[ -~]{1,300}$' },
+    time: { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$' },
+    signature: { type: 'string', pattern: '^[A-Za-z0-9+/]{86}==$' },
+  },
+} as const;
 
 type Unsigned = Omit<JournalHead, 'signature'>;
 
