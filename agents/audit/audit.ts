@@ -4,10 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
+import { printable } from '../shared/refusal.js';
 import { AptAudit } from './apt-repository.js';
+import { Budget } from './budget.js';
+import { BudgetedFiles } from './budgeted-files.js';
 import { DnfAudit } from './dnf-repository.js';
 import { Findings } from './findings.js';
-import { checkRemembered, chooseHead, readHistory } from './history.js';
+import { chooseHistory, PublishedHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
 import { PublishedJournals } from './journal.js';
 import type { AuditOptions } from './options.js';
@@ -15,6 +18,7 @@ import { findKey, type KeyPlace } from './public-keys.js';
 import { pathKind, PublishedContent } from './published-content.js';
 import { openPublished } from './published-files.js';
 import { PublishedGit } from './published-git.js';
+import { TreeWalk } from './tree-walk.js';
 
 export interface AuditResult {
   head: string;
@@ -27,41 +31,57 @@ const keyLimitBytes = 1024 * 1024;
 /** @throws Unreadable: nothing can be said */
 export async function audit(options: AuditOptions): Promise<AuditResult> {
   const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
-  const git = new PublishedGit(scratch);
+  const budget = new Budget(options.limits);
+  const git = new PublishedGit(scratch, budget);
   try {
-    return await auditWith(git, options);
+    return await budget.within(async () => {
+      const result = await auditWith(git, options);
+      await git.close();
+      return result;
+    });
   } finally {
-    git.close();
     rmSync(scratch, { recursive: true, force: true });
   }
 }
 
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: openPublished(one.source) }));
-  const heads = await git.fetch(options.logs);
-  const head = await chooseHead(git, options.logs, heads, findings);
-  await checkRemembered(git, options.contains, head, findings);
+  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(openPublished(one.source), git.budget) }));
+  const { budget } = git;
+  const ids = await chooseHistory(git, options.logs, options.contains, findings);
+  const head = ids.at(-1) as string;
 
-  const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
+  const places: KeyPlace[] = [(path) => git.file(head, path, keyLimitBytes)];
   for (const { files } of repositories) places.push((path) => files.read(path, keyLimitBytes));
   const logsKey = await findKey(options.logsKey, '--logs-key', places);
   const signingKeys = new Map<string, PublicKey>();
   for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', places));
 
-  const history = await readHistory(git, head, logsKey, findings);
-  const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
-  const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
-  for (const [i, commit] of history.entries()) {
-    const news = await content.apply(commit, changes.get(commit.id) ?? []);
-    for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
-    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
+  const journals = new PublishedJournals(new Map(ids.map((id, i) => [id, i])), intents, findings);
+  const trees = new TreeWalk(git);
+  let place = 0;
+  let treeBefore: string | undefined;
+  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows()) {
+    budget.doing = `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+    const walked = await Promise.all(window.map(async (commit, i) => {
+      const before = window.slice(0, i).findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
+      return { commit, changes: commit.tree === undefined ? { changes: [], bad: [] } : await trees.changes(before, commit.tree, commit.message?.files.length ?? 0) };
+    }));
+    treeBefore = window.findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
+    const bodies = await content.readAhead(walked);
+    for (const { commit, changes } of walked) {
+      const news = await content.apply(commit, changes, bodies);
+      for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, place, file);
+      for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
+      place += 1;
+    }
   }
 
   const signatures = new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm));
   for (const { kind, source, signingKey: given, files } of repositories) {
+    budget.doing = `${printable(source)} was not checked to its end, nor any repository after it`;
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
     const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
@@ -73,5 +93,5 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
     }, findings).run();
   }
-  return { head, commits: history.length, findings };
+  return { head, commits: ids.length, findings };
 }

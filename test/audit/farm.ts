@@ -61,6 +61,10 @@ export interface CommitOptions {
   parents?: string[];
   mode?: string;
   message?: string;
+  /** of author and committer, s since 1970 */
+  time?: number;
+  /** the tree, made by hand */
+  tree?: string;
 }
 
 type Use = Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
@@ -131,12 +135,12 @@ export class LogsRepository {
       this.tree.set(path, { mode: options.mode ?? '100644', blob: this.object('blob', data) });
       this.content.set(path, Buffer.from(data));
     }
-    const tree = this.#writeTree('');
+    const tree = options.tree ?? this.#writeTree('');
     this.seq = options.seq ?? this.seq + 1;
     const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
     const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
     const parents = options.parents ?? (this.head === undefined ? [] : [this.head]);
-    const who = 'build-logs <build-logs@farm.example> 1795296600 +0000';
+    const who = `build-logs <build-logs@build-infra.invalid> ${options.time ?? Math.floor(Date.now() / 1000)} +0000`;
     const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
     let signature = '';
     if (options.signer !== null) {
