@@ -48,11 +48,15 @@ export class PublishedGit {
   readonly #environment: NodeJS.ProcessEnv;
   #reader: ChildProcessWithoutNullStreams | undefined;
   readonly #questions: Question[] = [];
+  #unwritten = '';
   readonly #trees = new Map<string, Promise<Buffer | undefined>>();
   #treesBytes = 0;
 
-  /** @param scratch an empty folder of ours */
-  constructor(scratch: string, budget: Budget) {
+  readonly #program: string;
+
+  /** @param scratch an empty folder of ours @param program a git that a test wants to end badly */
+  constructor(scratch: string, budget: Budget, program = 'git') {
+    this.#program = program;
     this.scratch = scratch;
     this.budget = budget;
     this.folder = join(scratch, 'logs.git');
@@ -69,7 +73,7 @@ export class PublishedGit {
   /** The kernel keeps to the limits: no file of git's is larger, and no git takes more memory. */
   #command(args: readonly string[]): [string, string[]] {
     const { memoryMiB, downloadMiB } = this.budget.limits;
-    return ['prlimit', [`--as=${memoryMiB * mib}`, `--fsize=${downloadMiB * mib}`, '--core=0', '--', 'git', '--git-dir', this.folder, ...args]];
+    return ['prlimit', [`--as=${memoryMiB * mib}`, `--fsize=${downloadMiB * mib}`, '--core=0', '--', this.#program, '--git-dir', this.folder, ...args]];
   }
 
   /** Standard output of one git call. @throws Unreadable with git's last words */
@@ -120,12 +124,19 @@ export class PublishedGit {
     return lines;
   }
 
+  #write(): void {
+    if (this.#unwritten !== '') this.#reader?.stdin.write(this.#unwritten);
+    this.#unwritten = '';
+  }
+
   #ask(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk']): Promise<boolean> {
     return new Promise((resolveThere, reject) => {
       const question = { name, onHeader, onChunk, resolve: resolveThere, reject };
       this.#questions.push(question);
-      if (this.#reader === undefined) this.#start();
-      else this.#reader.stdin.write(`${name}\n`);
+      if (this.#reader === undefined) return this.#start();
+      // What is asked in one go goes to git in one go.
+      if (this.#unwritten === '') process.nextTick(() => this.#write());
+      this.#unwritten += `${name}\n`;
     });
   }
 
@@ -189,6 +200,7 @@ export class PublishedGit {
 
   /** @throws Unreadable where the reading git did not end well */
   async close(): Promise<void> {
+    this.#write();
     const reader = this.#reader;
     if (reader === undefined) return;
     const ended = new Promise<[number | null, string | null]>((resolveEnd) => reader.once('close', (status, signal) => resolveEnd([status, signal])));
@@ -201,6 +213,8 @@ export class PublishedGit {
     const [program, words] = this.#command(['cat-file', '--batch']);
     const child = spawn(program, words, { env: this.#environment, stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' });
     this.#reader = child;
+    // All that were asked and not answered are asked below.
+    this.#unwritten = '';
     let header = '';
     /** bytes of the body that are still to come, and the newline after it; -1 in a header */
     let left = -1;

@@ -67,6 +67,20 @@ function order(one: Buffer, oneAt: number, oneEnd: number, other: Buffer, otherA
   return next(one, a + common, aEnd, one[oneAt] === 0x34) - next(other, b + common, bEnd, other[otherAt] === 0x34);
 }
 
+/** For so many names the tree is searched; for more, a list of all is made once. */
+const few = 8;
+
+/** Every "<mode> <name>". */
+function namesOf(tree: Buffer): Set<string> {
+  const names = new Set<string>();
+  for (let at = 0; at < tree.length;) {
+    const end = entryEnd(tree, at);
+    names.add(tree.toString('latin1', at, end - idBytes - 1));
+    at = end;
+  }
+  return names;
+}
+
 /**
  * What a folder has become, in order of names; entries that are the same bytes in both cost next to nothing.
  * @param before an empty buffer where there was none
@@ -77,6 +91,7 @@ export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
   let old = 0;
   let previous = -1;
   let wasSame = false;
+  let names: Set<string> | undefined;
   for (let at = 0; at < after.length;) {
     const end = entryEnd(after, at);
     const length = end - at;
@@ -91,7 +106,9 @@ export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
     }
     const entry = entryAt(after, previous, end);
     // Not side by side in git's order, and yet the same name.
-    if (after.indexOf(`${entry.isFolder ? fileMode : folderMode} ${entry.name}\0`, 0, 'latin1') >= 0) throw new BadTree('BAD_TREE', 'one name for a file and a folder', entry.name);
+    if (found.length > few) names ??= namesOf(after);
+    const other = `${entry.isFolder ? fileMode : folderMode} ${entry.name}`;
+    if (names?.has(other) ?? after.includes(`${other}\0`, 0, 'latin1')) throw new BadTree('BAD_TREE', 'one name for a file and a folder', entry.name);
     let replaced: TreeEntry | undefined;
     while (old < before.length) {
       const oldEnd = entryEnd(before, old);

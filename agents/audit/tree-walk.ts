@@ -33,12 +33,10 @@ interface Walked extends TreeChanges {
 
 /** Folders below the top, as deep as this farm makes them (payloads/<vm>/<day>/<intent>). */
 const depthLimit = 4;
-const treeLimitBytes = 64 * 1024 * 1024;
+const treeLimitBytes = 16 * 1024 * 1024;
 /** Changes beyond those that the commit tells of, before nobody looks any further. */
 const untoldLimit = 1000;
 const folderPattern = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$/;
-
-class Enough extends Error {}
 
 export class TreeWalk {
   readonly #git: PublishedGit;
@@ -53,11 +51,7 @@ export class TreeWalk {
    */
   async changes(before: string | undefined, after: string, told: number): Promise<TreeChanges> {
     const walked: Walked = { changes: [], bad: [], left: told * (depthLimit + 1) + untoldLimit };
-    try {
-      await this.#walk(before, after, '', 0, walked);
-    } catch (error) {
-      if (!(error instanceof Enough)) throw error;
-    }
+    await this.#walk(before, after, '', 0, walked);
     walked.changes.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
     return walked;
   }
@@ -66,6 +60,7 @@ export class TreeWalk {
     const bad = (code: FindingCode, path: string, expected: string, found: string): void => {
       walked.bad.push({ code, path: printable(path), expected, found });
     };
+    if (walked.left < 0) return;
     const [old, now] = await Promise.all([before, after].map((id) => (id === undefined ? Buffer.alloc(0) : this.#git.tree(id, treeLimitBytes))));
     if (now === undefined) return bad('BAD_TREE', prefix, `a folder of at most ${treeLimitBytes} bytes`, `object ${after}`);
     if (after !== undefined && now.length === 0) return bad('BAD_TREE', prefix, 'a folder with something in it', 'an empty one');
@@ -79,7 +74,7 @@ export class TreeWalk {
     const below: Promise<void>[] = [];
     for (const { before: was, after: is } of differences) {
       if (walked.left-- === 0) bad('TOO_MANY_CHANGES', prefix, 'the changes that the message tells of', `over ${untoldLimit} more; nothing beyond is looked at`);
-      if (walked.left < 0) throw new Enough();
+      if (walked.left < 0) break;
       const path = `${prefix}${(is ?? was)?.name ?? ''}`;
       const [folderWas, folderIs] = [was, is].map((entry) => (entry?.isFolder === true ? entry.id : undefined));
       if (was?.isFolder === false && is?.isFolder !== false) walked.changes.push({ path, after: undefined });

@@ -21,7 +21,8 @@ export class Keys {
 
   constructor() {
     for (const name of ['logs', 'signing', 'stranger'] as const) {
-      this.gpg(['--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
+      // Made yesterday, so that a signature of today may tell of earlier.
+      this.gpg(['--faked-system-time', String(Math.floor(Date.now() / 1000) - 86_400), '--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
       const listed = this.gpg(['--with-colons', '--list-keys', `${name}@farm.example`]).toString();
       this.fingerprint[name] = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] as string;
     }
@@ -61,6 +62,8 @@ export interface CommitOptions {
   parents?: string[];
   mode?: string;
   message?: string;
+  /** more options of gpg */
+  more?: string[];
   /** of author and committer, s since 1970 */
   time?: number;
   /** the tree, made by hand */
@@ -144,7 +147,7 @@ export class LogsRepository {
     const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
     let signature = '';
     if (options.signer !== null) {
-      const more = options.alsoBy === undefined ? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
+      const more = options.alsoBy === undefined ? options.more ?? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
       const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more).toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }
