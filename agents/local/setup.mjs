@@ -24,6 +24,7 @@ const packages = {
   rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },
   salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
+  fuzz: {},
   package: { rpm: '/usr/bin/rpmbuild', make: '/usr/bin/make' },
 };
 
