@@ -2,7 +2,7 @@
 // Commit signatures by the thousand: the one shape of signature packet that gpg writes for this farm's commits, verified by node:crypto. It only
 // ever says yes; whatever it does not know goes to the judge of all other signatures, public-keys.ts. RFC 9580, section 5.2.3.
 import { createHash, createPublicKey, verify, type KeyObject } from 'node:crypto';
-import { enums, PublicKeyPacket, readSignature, SignaturePacket, type PublicKey } from 'openpgp';
+import { enums, readSignature, SignaturePacket, type PublicKey, type PublicKeyPacket } from 'openpgp';
 import { judgeDetached, type BadSignature } from './public-keys.js';
 
 const hashNames = new Map([[8, 'sha256'], [9, 'sha384'], [10, 'sha512']]);

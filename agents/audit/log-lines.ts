@@ -59,7 +59,7 @@ export class LogLines {
   }
 
   #wrong(expected: string, line: string): void {
-    this.bad ??= { expected, found: printable(line.slice(0, 120)) };
+    this.bad ??= { expected, found: printable(line.slice(0, 120)) || 'a blank line' };
   }
 
   #line(line: string): void {

@@ -30,8 +30,17 @@ export interface NewBytes {
 
 export type PathKind = 'log' | 'intent' | 'journal' | 'key';
 
+let lastRealDay = '';
+
 /** YYYY-MM-DD of a day that there is. */
 export function isRealDay(text: string): boolean {
+  if (text === lastRealDay) return true;
+  const isReal = isDay(text);
+  if (isReal) lastRealDay = text;
+  return isReal;
+}
+
+function isDay(text: string): boolean {
   const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;
   return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
 }
