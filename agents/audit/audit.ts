@@ -40,7 +40,8 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
       return result;
     });
   } finally {
-    rmSync(scratch, { recursive: true, force: true });
+    // A git that was just ended may still be writing.
+    rmSync(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
