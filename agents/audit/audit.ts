@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
@@ -41,7 +42,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
     });
   } finally {
     // A git that was just ended may still be writing.
-    rmSync(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    await rm(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
