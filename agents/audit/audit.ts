@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
 import { printable } from '../shared/refusal.js';
 import { judgeUse } from './announced-purpose.js';
 import { AptAudit } from './apt-repository.js';
+import { Budget } from './budget.js';
+import { BudgetedFiles } from './budgeted-files.js';
 import { DnfAudit, placeOf } from './dnf-repository.js';
 import { signaturesOfGenerations } from './earlier-generations.js';
 import { Findings } from './findings.js';
-import { checkRemembered, chooseHead, readHistory } from './history.js';
+import { chooseHistory, PublishedHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
 import { PublishedJournals, type Signature } from './journal.js';
 import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
-import { pathKind, PublishedContent } from './published-content.js';
+import { pathKind, PublishedContent, type PathKind } from './published-content.js';
 import { openPublished } from './published-files.js';
 import { PublishedGit } from './published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
 import { SignedMetadata, type Served, type Unseen } from './signed-metadata.js';
+import { TreeWalk } from './tree-walk.js';
 
 export interface AuditResult {
   head: string;
@@ -36,44 +40,60 @@ const keyLimitBytes = 1024 * 1024;
 /** @throws Unreadable: nothing can be said */
 export async function audit(options: AuditOptions): Promise<AuditResult> {
   const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
-  const git = new PublishedGit(scratch);
+  const budget = new Budget(options.limits);
+  const git = new PublishedGit(scratch, budget);
   try {
-    return await auditWith(git, options);
+    return await budget.within(async () => {
+      const result = await auditWith(git, options);
+      await git.close();
+      return result;
+    });
   } finally {
-    git.close();
-    rmSync(scratch, { recursive: true, force: true });
+    // A git that was just ended may still be writing.
+    await rm(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: openPublished(one.source) }));
-  const remoteHeads = await git.fetch(options.logs);
-  const head = await chooseHead(git, options.logs, remoteHeads, findings);
-  await checkRemembered(git, options.contains, head, findings);
+  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(openPublished(one.source), git.budget) }));
+  const { budget } = git;
+  const ids = await chooseHistory(git, options.logs, options.contains, findings);
+  const head = ids.at(-1) as string;
 
-  const keyPlaces: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
+  const keyPlaces: KeyPlace[] = [(path) => git.file(head, path, keyLimitBytes)];
   for (const { files } of repositories) keyPlaces.push((path) => files.read(path, keyLimitBytes));
   const logsKey = await findKey(options.logsKey, '--logs-key', keyPlaces);
   const signingKeys = new Map<string, PublicKey>();
   for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', keyPlaces));
 
-  const history = await readHistory(git, head, logsKey, findings);
-  const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
   const payloads = new PublishedPayloads(intents, findings);
-  const places = new Map(history.map((commit, i) => [commit.id, i]));
+  const places = new Map(ids.map((id, i) => [id, i]));
   const heads = new JournalHeads(places, options.journalKeys, findings);
   const journals = new PublishedJournals(places, intents, heads, findings);
-  for (const [i, commit] of history.entries()) {
-    const news = await content.apply(commit, changes.get(commit.id) ?? []);
-    for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
-    const ofKind = (kind: string): typeof news => news.filter(({ path }) => pathKind(path) === kind);
-    payloads.add(commit.id, i, ofKind('intent'), ofKind('payload'), content.files);
-    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
-    for (const file of news) if (pathKind(file.path) === 'journal-heads') heads.add(commit.id, i, file);
-    heads.endCommit(commit.id);
+  const trees = new TreeWalk(git);
+  let place = 0;
+  let treeBefore: string | undefined;
+  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows()) {
+    budget.doing = `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+    const walked = await Promise.all(window.map(async (commit, i) => {
+      const before = window.slice(0, i).findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
+      return { commit, changes: commit.tree === undefined ? { changes: [], bad: [] } : await trees.changes(before, commit.tree, commit.message?.files.length ?? 0) };
+    }));
+    treeBefore = window.findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
+    const bodies = await content.readAhead(walked);
+    for (const { commit, changes } of walked) {
+      const news = await content.apply(commit, changes, bodies);
+      const ofKind = (kind: PathKind): typeof news => news.filter(({ path }) => pathKind(path) === kind);
+      for (const file of ofKind('intent')) intents.add(commit.id, place, file);
+      payloads.add(commit.id, place, ofKind('intent'), ofKind('payload'), content.files);
+      for (const file of ofKind('journal')) journals.add(commit.id, file);
+      for (const file of ofKind('journal-heads')) heads.add(commit.id, place, file);
+      heads.endCommit(commit.id);
+      place += 1;
+    }
   }
 
   const { signatures } = journals;
@@ -81,6 +101,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   const seen = new Set<Signature>();
   const looked = new Set<string>();
   for (const { kind, source, signingKey: given, files } of repositories) {
+    budget.doing = `${printable(source)} was not checked to its end, nor any repository after it`;
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
     const place = repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '';
@@ -107,5 +128,5 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings);
   metadata.judge(served);
-  return { head, commits: history.length, findings, journals: heads.summary(), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
+  return { head, commits: ids.length, findings, journals: heads.summary(), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
 }

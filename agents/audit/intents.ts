@@ -29,7 +29,7 @@ export class PublishedIntents {
   }
 
   add(commit: string, commitIndex: number, file: NewBytes): void {
-    const wrong = (code: 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED', expected: string, found: string): void => {
+    const wrong = (code: 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED' | 'INTENT_TWICE', expected: string, found: string): void => {
       this.#findings.wrong('intents', { code, commit, path: file.path, expected, found });
     };
     this.#findings.looked('intents');
@@ -48,7 +48,11 @@ export class PublishedIntents {
       if (!log.startsWith(`${source}/`) || !this.#content.hasLog(log)) wrong('LOG_NOT_PUBLISHED', `${log}, published by ${source} with the intent or before`, 'it is not there');
     }
     const known = this.#bySha256.get(sha256) ?? [];
-    this.#bySha256.set(sha256, [...known, { source, intents, commitIndex }]);
+    // A grant names the document and its VM; of one document for two VMs nobody could say who asked.
+    const other = known.find((one) => one.source !== source);
+    if (other !== undefined) wrong('INTENT_TWICE', `an intent of ${other.source} alone`, `one of ${source} too`);
+    // Logs and artifacts were looked at; a long history must not fill the memory with them.
+    this.#bySha256.set(sha256, [...known, { source, intents: intents.map((intent) => ({ ...intent, logs: [], artifacts: [] })), commitIndex }]);
   }
 
   /** Each publication of this document, oldest first. */

@@ -52,7 +52,8 @@ const strongHashes = new Set<number>([enums.hash.sha256, enums.hash.sha384, enum
 
 type Verified = Awaited<ReturnType<typeof verify>>['signatures'];
 
-async function judge(signatures: Verified, key: PublicKey): Promise<BadSignature | undefined> {
+/** @param due the class of signature that may stand here: one over a text is over other spellings of it too, and can be taken out of its message */
+async function judge(signatures: Verified, key: PublicKey, due: enums.signature): Promise<BadSignature | undefined> {
   if (signatures.length !== 1) return { code: 'BAD_SIGNATURE', found: `${signatures.length} signatures` };
   const [one] = signatures as [Verified[number]];
   if (!key.getKeys().some((candidate) => candidate.getKeyID().equals(one.keyID))) return { code: 'WRONG_KEY', found: `signed by key ${one.keyID.toHex().toUpperCase()}` };
@@ -66,7 +67,8 @@ async function judge(signatures: Verified, key: PublicKey): Promise<BadSignature
   if (issuer !== null && issuer !== undefined && !key.getKeys().some((candidate) => candidate.getFingerprint() === Buffer.from(issuer).toString('hex'))) {
     return { code: 'WRONG_KEY', found: `signed by ${Buffer.from(issuer).toString('hex').toUpperCase()}` };
   }
-  if (packet === undefined || !strongHashes.has(packet.hashAlgorithm ?? 0)) return { code: 'BAD_SIGNATURE', found: 'a weak hash algorithm' };
+  if (packet?.signatureType !== due) return { code: 'BAD_SIGNATURE', found: `a signature of class ${packet?.signatureType}, not ${due}` };
+  if (!strongHashes.has(packet.hashAlgorithm ?? 0)) return { code: 'BAD_SIGNATURE', found: 'a weak hash algorithm' };
   return undefined;
 }
 
@@ -76,7 +78,7 @@ export async function judgeDetached(data: Uint8Array, signature: Buffer, key: Pu
     const text = signature.toString('latin1');
     const parsed = text.includes('-----BEGIN PGP SIGNATURE') ? await readSignature({ armoredSignature: text }) : await readSignature({ binarySignature: signature });
     const { signatures } = await verify({ message: await createMessage({ binary: data }), signature: parsed, verificationKeys: key });
-    return await judge(signatures, key);
+    return await judge(signatures, key, enums.signature.binary);
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }
@@ -89,7 +91,7 @@ export async function judgeCleartext(message: string, text: string, key: PublicK
     const trimmed = (one: string): string => one.split('\n').map((line) => line.replace(/[ \t\r]+$/, '')).join('\n');
     if (trimmed(cleartext.getText()) !== trimmed(text)) return { code: 'BAD_SIGNATURE', found: 'two readers of the message see two texts' };
     const { signatures } = await verify({ message: cleartext, verificationKeys: key });
-    return await judge(signatures as Verified, key);
+    return await judge(signatures as Verified, key, enums.signature.text);
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }

@@ -24,6 +24,7 @@ const packages = {
   rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },
   salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
+  fuzz: {},
   package: { rpm: '/usr/bin/rpmbuild', make: '/usr/bin/make' },
 };
 
@@ -128,7 +129,7 @@ function start(program, args) {
 
 const [command, ...args] = process.argv.slice(2);
 checkNode();
-if (!['local', 'test', 'bench', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|package [arguments]');
+if (!['local', 'test', 'bench', 'fuzz', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|fuzz|package [arguments]');
 const withRpm = command === 'test' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
 debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
@@ -144,4 +145,5 @@ mkdirSync(join(top, '.local'), { recursive: true });
 if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);
 if (command === 'bench') start('out/test/bench/main.js', args);
+if (command === 'fuzz') start('out/test/fuzz/main.js', args);
 if (command === 'package') start('packaging/make-rpm.mjs', args);

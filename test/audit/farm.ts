@@ -22,7 +22,8 @@ export class Keys {
 
   constructor() {
     for (const name of ['logs', 'signing', 'stranger'] as const) {
-      this.gpg(['--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
+      // Made yesterday, so that a signature of today may tell of earlier.
+      this.gpg(['--faked-system-time', String(Math.floor(Date.now() / 1000) - 86_400), '--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
       const listed = this.gpg(['--with-colons', '--list-keys', `${name}@farm.example`]).toString();
       this.fingerprint[name] = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] as string;
     }
@@ -69,6 +70,12 @@ export interface CommitOptions {
   parents?: string[];
   mode?: string;
   message?: string;
+  /** more options of gpg */
+  more?: string[];
+  /** of author and committer, s since 1970 */
+  time?: number;
+  /** the tree, made by hand */
+  tree?: string;
 }
 
 type Use = Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
@@ -146,16 +153,16 @@ export class LogsRepository {
       this.tree.set(path, { mode: options.mode ?? '100644', blob: this.object('blob', data) });
       this.content.set(path, Buffer.from(data));
     }
-    const tree = this.#writeTree('');
+    const tree = options.tree ?? this.#writeTree('');
     this.seq = options.seq ?? this.seq + 1;
     const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
     const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
     const parents = options.parents ?? (this.head === undefined ? [] : [this.head]);
-    const who = 'build-logs <build-logs@farm.example> 1795296600 +0000';
+    const who = `build-logs <build-logs@build-infra.invalid> ${options.time ?? Math.floor(Date.now() / 1000)} +0000`;
     const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
     let signature = '';
     if (options.signer !== null) {
-      const more = options.alsoBy === undefined ? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
+      const more = options.alsoBy === undefined ? options.more ?? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
       const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more).toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }

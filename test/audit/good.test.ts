@@ -64,9 +64,10 @@ void tap.test('a log may become its .xz, and that may grow', async (t) => {
   const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
   const plain = own.grow();
   const packed = xz(plain);
+  const more = '2026-11-21 21:00:01.000000 +0000 build-debian: more\n';
   own.logs.commit({ remove: [log], put: { [`${log}.xz`]: packed } });
-  own.logs.commit({ put: { [`${log}.xz`]: Buffer.concat([packed, xz('more\n')]) } });
-  own.logs.commit({ put: { [`${log}.xz`]: xz(Buffer.concat([plain, Buffer.from('more\nand more\n')])) } });
+  own.logs.commit({ put: { [`${log}.xz`]: Buffer.concat([packed, xz(more)]) } });
+  own.logs.commit({ put: { [`${log}.xz`]: xz(Buffer.concat([plain, Buffer.from(`${more}${more}`)])) } });
   t.same((await verdict(own)).codes, []);
 });
 

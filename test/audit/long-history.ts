@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A history of any length, as a farm would have published it, made in seconds: one pack, whose objects are deltas on the version before as git
+// itself would pack them, and commits signed by a real OpenPGP key without an OpenPGP program for each.
+import { spawn, execFileSync } from 'node:child_process';
+import { createHash, createPrivateKey, sign, type Hash } from 'node:crypto';
+import { createWriteStream, mkdirSync, openSync, closeSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import { generateKey, type SecretKeyPacket } from 'openpgp';
+import { intentFormat } from '../../agents/shared/formats/intent.js';
+import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+
+const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
+const types = { commit: 1, tree: 2, blob: 3 } as const;
+const offsetDelta = 6;
+/** As git's own default. */
+const deltaDepth = 50;
+
+function sizeVarint(size: number): number[] {
+  const bytes: number[] = [];
+  for (; size >= 0x80; size = Math.floor(size / 128)) bytes.push((size & 0x7f) | 0x80);
+  return [...bytes, size];
+}
+
+function entryHeader(type: number, size: number): Buffer {
+  const rest = Math.floor(size / 16);
+  return Buffer.from([(rest > 0 ? 0x80 : 0) | (type << 4) | (size & 15), ...(rest > 0 ? sizeVarint(rest) : [])]);
+}
+
+function offsetVarint(offset: number): Buffer {
+  const bytes = [offset & 0x7f];
+  for (let rest = Math.floor(offset / 128); rest > 0; rest = Math.floor(rest / 128)) bytes.unshift(0x80 | (--rest & 0x7f));
+  return Buffer.from(bytes);
+}
+
+/** How many bytes are the same, from the beginning. */
+function common(one: Buffer, other: Buffer): number {
+  let [low, high] = [0, Math.min(one.length, other.length)];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (one.compare(other, low, middle, low, middle) === 0) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** git's delta: what stands before and behind is copied, what is new in between is given. */
+function delta(base: Buffer, target: Buffer): Buffer {
+  const head = common(base, target);
+  let tail = 0;
+  const most = Math.min(base.length, target.length) - head;
+  while (tail < most && base[base.length - 1 - tail] === target[target.length - 1 - tail]) tail++;
+  const parts: Buffer[] = [Buffer.from([...sizeVarint(base.length), ...sizeVarint(target.length)])];
+  const copy = (offset: number, size: number): void => {
+    for (let at = 0; at < size; at += 0xffff) {
+      const op = Buffer.alloc(7);
+      op[0] = 0xbf;
+      op.writeUInt32LE(offset + at, 1);
+      op.writeUInt16LE(Math.min(0xffff, size - at), 5);
+      parts.push(op);
+    }
+  };
+  copy(0, head);
+  for (let at = head; at < target.length - tail; at += 127) {
+    const part = target.subarray(at, Math.min(at + 127, target.length - tail));
+    parts.push(Buffer.from([part.length]), part);
+  }
+  copy(base.length - tail, tail);
+  return Buffer.concat(parts);
+}
+
+interface Version {
+  body: Buffer;
+  offset: number;
+  depth: number;
+}
+
+class Pack {
+  readonly #fd: number;
+  readonly #hash: Hash = createHash('sha1');
+  readonly #versions = new Map<string, Version>();
+  #buffered: Buffer[] = [];
+  #bufferedBytes = 0;
+  #offset = 0;
+  objects = 0;
+
+  constructor(path: string, objects: number) {
+    this.#fd = openSync(path, 'w');
+    const header = Buffer.from('PACK\0\0\0\x02\0\0\0\0', 'latin1');
+    header.writeUInt32BE(objects, 8);
+    this.#write(header);
+  }
+
+  /** @param place what this is a new version of @returns its id */
+  put(type: keyof typeof types, body: Buffer, place?: string): string {
+    this.objects += 1;
+    const before = place === undefined ? undefined : this.#versions.get(place);
+    const offset = this.#offset;
+    if (before !== undefined && before.depth < deltaDepth) {
+      const change = delta(before.body, body);
+      this.#write(entryHeader(offsetDelta, change.length), offsetVarint(offset - before.offset), deflateSync(change, { level: 1 }));
+      this.#versions.set(place as string, { body, offset, depth: before.depth + 1 });
+    } else {
+      this.#write(entryHeader(types[type], body.length), deflateSync(body, { level: 1 }));
+      if (place !== undefined) this.#versions.set(place, { body, offset, depth: 0 });
+    }
+    return createHash('sha1').update(`${type} ${body.length}\0`).update(body).digest('hex');
+  }
+
+  forget(place: string): void {
+    this.#versions.delete(place);
+  }
+
+  #write(...parts: Buffer[]): void {
+    for (const part of parts) {
+      this.#offset += part.length;
+      this.#hash.update(part);
+      this.#buffered.push(part);
+      this.#bufferedBytes += part.length;
+    }
+    if (this.#bufferedBytes > 1 << 20) this.#flush();
+  }
+
+  #flush(): void {
+    writeSync(this.#fd, Buffer.concat(this.#buffered));
+    this.#buffered = [];
+    this.#bufferedBytes = 0;
+  }
+
+  end(): void {
+    this.#flush();
+    writeSync(this.#fd, this.#hash.digest());
+    closeSync(this.#fd);
+  }
+}
+
+function crc24(data: Buffer): Buffer {
+  let crc = 0xb704ce;
+  for (const byte of data) {
+    crc ^= byte << 16;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 0x800000 ? (crc << 1) ^ 0x1864cfb : crc << 1;
+  }
+  return Buffer.from([(crc >> 16) & 0xff, (crc >> 8) & 0xff, crc & 0xff]);
+}
+
+/** Signs as gpg does, with an Ed25519 key whose secret is at hand. */
+export async function fastSigner(made: Date): Promise<{ publicKey: string; fingerprint: string; sign(data: string, seconds: number): string }> {
+  const { privateKey } = await generateKey({ curve: 'ed25519Legacy', userIDs: [{ name: 'logs' }], format: 'object', date: made, config: { nonDeterministicSignaturesViaNotation: false } });
+  const packet = privateKey.keyPacket as SecretKeyPacket;
+  const { seed } = packet.privateParams as { seed: Uint8Array };
+  const { Q } = packet.publicParams as { Q: Uint8Array };
+  const key = createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d: Buffer.from(seed).toString('base64url'), x: Buffer.from(Q.subarray(1)).toString('base64url') }, format: 'jwk' });
+  const fingerprint = Buffer.from(privateKey.getFingerprint(), 'hex');
+  const mpi = (bytes: Buffer): Buffer => {
+    const from = bytes.findIndex((byte) => byte !== 0);
+    const plain = bytes.subarray(from);
+    const bits = 8 * (plain.length - 1) + 32 - Math.clz32(plain[0] as number);
+    return Buffer.concat([Buffer.from([bits >> 8, bits & 0xff]), plain]);
+  };
+  return {
+    publicKey: privateKey.toPublic().armor(), fingerprint: fingerprint.toString('hex').toUpperCase(),
+    sign: (data, seconds) => {
+      const time = Buffer.alloc(4);
+      time.writeUInt32BE(seconds);
+      const hashed = Buffer.concat([Buffer.from([22, 33, 4]), fingerprint, Buffer.from([5, 2]), time]);
+      const head = Buffer.concat([Buffer.from([4, 0, 22, 10, 0, hashed.length]), hashed]);
+      const digest = createHash('sha512').update(data).update(head).update(Buffer.from([4, 0xff, 0, 0, head.length >> 8, head.length & 0xff])).digest();
+      const signature = sign(null, digest, key);
+      const body = Buffer.concat([head, Buffer.from([0, 10, 9, 16]), fingerprint.subarray(12), digest.subarray(0, 2), mpi(signature.subarray(0, 32)), mpi(signature.subarray(32))]);
+      const whole = Buffer.concat([Buffer.from([0x88, body.length]), body]);
+      const lines = whole.toString('base64').replace(/.{64}/g, '$&\n').trimEnd();
+      return `-----BEGIN PGP SIGNATURE-----\n\n${lines}\n=${crc24(whole).toString('base64')}\n-----END PGP SIGNATURE-----\n`;
+    },
+  };
+}
+
+/** A folder whose entries come in any order. */
+class Folder {
+  readonly #entries = new Map<string, Folder | string>();
+
+  at(path: readonly string[], blob: string): void {
+    const [name, ...more] = path as [string, ...string[]];
+    if (more.length === 0) return void this.#entries.set(name, blob);
+    let below = this.#entries.get(name);
+    if (!(below instanceof Folder)) this.#entries.set(name, below = new Folder());
+    below.at(more, blob);
+    below.#id = undefined;
+  }
+
+  #id: string | undefined;
+
+  write(pack: Pack, path: string): string {
+    if (this.#id !== undefined) return this.#id;
+    const sorted = [...this.#entries].map(([name, entry]) => ({ name, entry, key: entry instanceof Folder ? `${name}/` : name })).sort((a, b) => (a.key < b.key ? -1 : 1));
+    const body = Buffer.concat(sorted.flatMap(({ name, entry }) => [Buffer.from(`${entry instanceof Folder ? '40000' : '100644'} ${name}\0`), Buffer.from(entry instanceof Folder ? entry.write(pack, `${path}/${name}`) : entry, 'hex')]));
+    return this.#id = pack.put('tree', body, `tree ${path}`);
+  }
+
+  changed(): void {
+    this.#id = undefined;
+  }
+}
+
+/** So many publications a day: days and files of a day are both some hundreds. */
+const perDay = 200;
+/** Publications of one log. */
+const perLog = 10;
+
+/** @param folder gets the repository @returns where it is, and the key */
+export async function makeHistory(folder: string, count: number): Promise<{ repository: string; publicKey: string; fingerprint: string }> {
+  const end = Math.floor(Date.now() / 1000) - 60;
+  const start = end - Math.ceil(count / perDay) * 86_400;
+  const signer = await fastSigner(new Date((start - 86_400) * 1000));
+  const repository = join(folder, 'logs.git');
+  execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', repository]);
+  const path = join(folder, 'history.pack');
+  const pack = new Pack(path, 0);
+  const top = new Folder();
+  const signingKey = 'A'.repeat(40);
+  const journal: string[] = [];
+  let last = noEntry;
+  let seq = 0;
+  let parent: string | undefined;
+  let log = { path: '', body: Buffer.alloc(0) };
+  const day = (seconds: number): string => new Date(seconds * 1000).toISOString();
+  for (let n = 1; n <= count; n++) {
+    const seconds = start + Math.floor((n - 1) * 86_400 / perDay);
+    const time = day(seconds);
+    const files: PublishedFile[] = [];
+    const put = (name: string, body: Buffer, isNew = false): void => {
+      files.push({ path: name, size: body.length, sha256: sha256(body) });
+      top.at(name.split('/'), pack.put('blob', body, isNew ? undefined : `blob ${name}`));
+    };
+    if (n === 1) put(`keys/${signer.fingerprint}.asc`, Buffer.from(signer.publicKey), true);
+    if ((n - 1) % perLog === 0) {
+      pack.forget(`blob ${log.path}`);
+      log = { path: `build-debian/${time.slice(0, 10)}/log_${time.slice(0, 10)}_${time.slice(11, 19).replaceAll(':', '-')}`, body: Buffer.alloc(0) };
+    }
+    const stamp = `${time.slice(0, 10)} ${time.slice(11, 19)}.000000 +0000 build-debian: `;
+    log.body = Buffer.concat([log.body, Buffer.from(Array.from({ length: 20 }, (_, i) => `${stamp}line ${n}.${i} of what a build says\n`).join(''))]);
+    put(log.path, log.body);
+    // The journal tells of the publication before.
+    if (parent !== undefined) {
+      const intent = lastIntent;
+      const use = { source: 'build-debian', sha256: intent.payload, key: signingKey, mode: 'detach', commit: parent, intent: intent.sha256 } as const;
+      const changed = new Set<string>();
+      for (const [event, result] of [['granted', day(seconds + 900)], ['claimed', ''], ['signed', `sha256:${sha256(`signature ${n}`)}`]] as const) {
+        const line = journalLine({ format: journalFormat, seq: ++seq, prev: last, time, event, ...use, result } as JournalEntry);
+        last = journalLineHash(line);
+        if (journal.length === 256) journal.length = 0;
+        journal.push(line);
+        const name = journalPath('keys-debian', seq);
+        if (journal.length === 1 || !changed.has(name)) changed.add(name);
+        if (journal.length === 256) put(name, Buffer.from(journal.map((one) => `${one}\n`).join('')));
+      }
+      const name = journalPath('keys-debian', seq);
+      if (journal.length < 256) put(name, Buffer.from(journal.map((one) => `${one}\n`).join('')));
+    } else {
+      const line = journalLine({ format: journalFormat, seq: ++seq, prev: last, time, event: 'start', source: null, sha256: null, key: null, mode: null, commit: null, intent: null, result: 'b0075a1d-0000-4000-8000-000000000000' } as JournalEntry);
+      last = journalLineHash(line);
+      journal.push(line);
+      put(journalPath('keys-debian', 1), Buffer.from(`${line}\n`));
+    }
+    const payload = sha256(`payload ${n}`);
+    const document = JSON.stringify({
+      format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: 'rpm-header', key: signingKey, mode: 'detach',
+      payload: { name: 'hello_2.10-3.rpm', size: 1000, sha256: payload }, logs: [log.path], artifacts: [{ name: 'hello_2.10-3.rpm', size: 1000, sha256: payload }],
+    });
+    lastIntent = { sha256: sha256(document), payload };
+    put(intentPath('build-debian', time.slice(0, 10), lastIntent.sha256), Buffer.from(document), true);
+    top.changed();
+    const who = `build-logs <build-logs@build-infra.invalid> ${seconds} +0000`;
+    const head = [`tree ${top.write(pack, '')}`, ...(parent === undefined ? [] : [`parent ${parent}`]), `author ${who}`, `committer ${who}`].join('\n');
+    const message = `\n\n${writePublicationMessage({ subject: `Publish ${files.length} files, 1 intent`, files, seq: n })}`;
+    const signature = signer.sign(head + message, seconds);
+    parent = pack.put('commit', Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`));
+  }
+  pack.end();
+  await index(repository, path, pack.objects);
+  execFileSync('git', ['--git-dir', repository, 'update-ref', 'refs/heads/main', parent as string]);
+  return { repository, publicKey: signer.publicKey, fingerprint: signer.fingerprint };
+}
+
+let lastIntent = { sha256: '', payload: '' };
+
+/** The number of objects stands in a pack's head, and its own hash at its end: both are only known now. */
+async function index(repository: string, path: string, objects: number): Promise<void> {
+  const { createReadStream, statSync } = await import('node:fs');
+  const target = join(repository, 'objects/pack/pack-history.pack');
+  mkdirSync(join(repository, 'objects/pack'), { recursive: true });
+  const hash = createHash('sha1');
+  const out = createWriteStream(target);
+  const header = Buffer.from('PACK\0\0\0\x02\0\0\0\0', 'latin1');
+  header.writeUInt32BE(objects, 8);
+  hash.update(header);
+  out.write(header);
+  for await (const chunk of createReadStream(path, { start: 12, end: statSync(path).size - 21, highWaterMark: 1 << 20 })) {
+    hash.update(chunk as Buffer);
+    if (!out.write(chunk)) await once(out, 'drain');
+  }
+  out.end(hash.digest());
+  await once(out, 'close');
+  const child = spawn('git', ['index-pack', target], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const [status] = await once(child, 'close') as [number];
+  if (status !== 0) throw new Error(`git index-pack ended with ${status}`);
+}
