@@ -158,7 +158,7 @@ export class AptAudit {
       let there = 0;
       for (const file of files) {
         const path = at(file.path);
-        const bytes = await this.#index(path, file, release.about.has('Acquire-By-Hash'));
+        const bytes = await this.#index(path, file);
         if (bytes === undefined) continue;
         there += 1;
         const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes);
@@ -175,12 +175,13 @@ export class AptAudit {
   }
 
   /** One form of an index, and the copy of it under its hash. undefined where neither is there, 'wrong' where one is another than the listed one. */
-  async #index(path: string, file: ListedFile, byHash: boolean): Promise<Buffer | 'wrong' | undefined> {
+  async #index(path: string, file: ListedFile): Promise<Buffer | 'wrong' | undefined> {
     const copy = `${path.slice(0, path.lastIndexOf('/'))}/by-hash/SHA256/${file.hashes.sha256}`;
     for (const one of [path, copy]) this.#named.add(one);
     let good: Buffer | undefined;
     let wrong = false;
-    for (const one of byHash ? [path, copy] : [path]) {
+    // A client can be told to ask by hash where Release does not say so.
+    for (const one of [path, copy]) {
       const found = await this.#files.hash(one, file.size);
       if (found === undefined) continue;
       if (this.#compare(one, file, found)) good ??= await this.#files.read(one, indexLimitBytes);

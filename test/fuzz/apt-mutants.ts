@@ -84,8 +84,9 @@ export function aptMutant(random: Random, name: string, deb: Buffer, evil: Buffe
     case 4: { // the same without the announced plain text
       const form = random.one(Object.keys(packers));
       const indices: [string, Buffer][] = [[`${index}.gz`, gzipSync(goodIndex)], [`${index}.${form === 'gz' ? 'bz2' : form}`, (packers[form === 'gz' ? 'bz2' : form] as (data: Buffer) => Buffer)(badIndex)]];
-      publish(indices);
-      return { kind: 'only packed forms', release: signed(indices), files };
+      publish(indices.slice(random.one([0, 1])));
+      // apt takes no packed form without the hash of the text in it; the text itself need not be there.
+      return { kind: 'only packed forms', release: signed([[index, random.one([goodIndex, badIndex, badIndex])], ...indices]), files };
     }
     case 5: { // copies by hash
       publish(both);
@@ -119,7 +120,7 @@ export function aptMutant(random: Random, name: string, deb: Buffer, evil: Buffe
     }
     case 10: { // gzip of several members, or with something behind it
       const packed = Buffer.concat(random.one([[gzipSync(goodIndex), gzipSync(badIndex)], [gzipSync(badIndex), goodIndex], [gzipSync(goodIndex), Buffer.from('\0\0\0\0')], [gzipSync(Buffer.alloc(0)), gzipSync(badIndex)]]));
-      const indices: [string, Buffer][] = random.next() < 0.5 ? [[`${index}.gz`, packed]] : [[index, goodIndex], [`${index}.gz`, packed]];
+      const indices: [string, Buffer][] = [[index, random.one([goodIndex, badIndex, Buffer.concat([goodIndex, badIndex])])], [`${index}.gz`, packed]];
       publish(indices.slice(-1));
       return { kind: 'gzip members', release: signed(indices), files };
     }
