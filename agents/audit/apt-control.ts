@@ -5,7 +5,7 @@
 /** Field name, as written → value; continuation lines follow it after a newline each, without their first blank. */
 export type Stanza = ReadonlyMap<string, string>;
 
-const fieldPattern = /^([A-Za-z][A-Za-z0-9-]{0,100}):(?: (.*))?$/;
+const fieldPattern = /^([A-Za-z][A-Za-z0-9-]{0,100}):(?: (\S(?:.*\S)?)?)?$/;
 // eslint-disable-next-line no-control-regex
 const controls = /[\0-\x08\x0b-\x1f\x7f]/;
 
@@ -34,7 +34,7 @@ export function readStanzas(text: string): Stanza[] | undefined {
       }
       if (names.has(name.toLowerCase())) return undefined;
       names.add(name.toLowerCase());
-      current.set(field = name, (value ?? '').trim());
+      current.set(field = name, value ?? '');
     }
   }
   return stanzas;

@@ -115,7 +115,7 @@ export function aptMutant(random: Random, name: string, deb: Buffer, evil: Buffe
       return inPackages('hashes of a package', `${random.next() < 0.3 ? good.replace(/^SHA256: .*\n/m, '') : good}${more}\n`);
     }
     case 9: { // where a package lies
-      const path = random.one([`./${evilPath}`, `/${evilPath}`, `../${evilPath}`, `pool//main/${name}_1_all.evil.deb`, evilPath, `pool/main/../main/${name}_1_all.evil.deb`, `pool/main/${encodeURIComponent(`${name}_1_all`)}%2eevil.deb`]);
+      const path = random.one([`./${evilPath}`, `/${evilPath}`, `../${evilPath}`, `pool//main/${name}_1_all.evil.deb`, `pool/main/../main/${name}_1_all.evil.deb`, `pool/main/${encodeURIComponent(`${name}_1_all`)}%2eevil.deb`]);
       return inPackages('place of a package', `${random.next() < 0.5 ? `${good}\n` : ''}${stanza(name, path, evil).replace(/Version: 1/, `Version: ${random.one(['1', '2', ' 1'])}`).replace(hash('sha256', evil), random.one([hash('sha256', evil), hash('sha256', deb)]))}\n`);
     }
     case 10: { // gzip of several members, or with something behind it
