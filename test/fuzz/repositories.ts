@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Mutated repositories handed to real clients: what a client takes and no announced list names unambiguously must not be called good by the audit.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, normalize } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 import { readOptions } from '../../agents/audit/options.js';
 import { audit } from '../../agents/audit/audit.js';
-import { Farm, type Keys } from '../audit/farm.js';
+import { Farm, sha256, type Keys } from '../audit/farm.js';
+import { buildDnf, buildPackage, rpmsign } from '../audit/rpm-farm.js';
 import { aptDownloads, suiteRoot } from './apt-client.js';
 import { aptMutant, type AptMutant } from './apt-mutants.js';
+import { dnfMutant, type DnfParts } from './dnf-mutants.js';
 import { Random } from './random.js';
 
 export interface Tally {
@@ -107,4 +113,76 @@ function write(folder: string, mutant: AptMutant, [inRelease, detached]: [Buffer
   put(folder, 'dists/bookworm/Release.gpg', detached);
   const text = mutant.inRelease === undefined ? inRelease.toString('latin1') : mutant.inRelease(inRelease.toString('latin1'));
   if (text !== undefined) put(folder, 'dists/bookworm/InRelease', Buffer.from(text, 'latin1'));
+}
+
+const pythonClient = join(dirname(fileURLToPath(import.meta.url)), '../../../test/fuzz/dnf-client.py');
+
+/** What dnf took of each repository: the package's SHA-256, or undefined. */
+async function dnfDownloads(urls: readonly string[], key: string, root: string): Promise<(string | undefined)[]> {
+  const answers: (string | undefined)[] = [];
+  let crashed = 0;
+  while (answers.length < urls.length) {
+    const asked = urls.slice(answers.length);
+    const child = spawn('/usr/bin/python3', [pythonClient], { stdio: ['pipe', 'pipe', 'ignore'], env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', HOME: root } });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(asked.map((url, i) => `${JSON.stringify({ name: 'moon', url, key, root: join(root, String(answers.length + i)) })}\n`).join(''));
+    const before = answers.length;
+    // dnf prints what it imports: only our own lines are JSON.
+    for await (const line of createInterface({ input: child.stdout })) if (line.startsWith('{')) answers.push((JSON.parse(line) as { sha256?: string }).sha256);
+    if (answers.length === before && before === crashed) throw new Error('dnf does not start');
+    // A mutant on which it crashes is taken by nobody.
+    if (answers.length < urls.length) crashed = answers.push(undefined);
+  }
+  return answers;
+}
+
+/** The same for dnf, with signatures of metadata and packages demanded. */
+export async function fuzzDnf(keys: Keys, seed: number, wanted: number): Promise<Tally> {
+  const tally = emptyTally();
+  const random = new Random(seed);
+  const top = mkdtempSync(join(tmpdir(), 'fuzz-'));
+  const { url, server } = await serve(top);
+  const farm = new Farm(keys);
+  try {
+    farm.build();
+    await buildDnf(farm, ['moon']);
+    const folder = join(farm.dnf, 'current-testing');
+    const text = (type: string): string => gunzipSync(readFileSync(join(folder, 'repodata', readdirSync(join(folder, 'repodata')).find((name) => name.endsWith(`-${type}.xml.gz`)) as string))).toString();
+    const goodName = 'moon-1-1.noarch.rpm';
+    // Signed by the right key in secret: dnf has nothing against it.
+    const evil = buildPackage('moon', join(farm.top, 'secret'));
+    rpmsign(farm, evil);
+    const parts: DnfParts = {
+      primary: text('primary'), filelists: text('filelists'), other: text('other'), codename: 'fc41-current-testing', goodName, good: readFileSync(join(folder, 'packages', goodName)), evilName: 'moon-1-1.evil.noarch.rpm', evil: readFileSync(evil),
+    };
+    if (parts.good.equals(parts.evil)) throw new Error('both packages are the same');
+    const key = join(farm.top, 'signing.asc');
+    for (let from = 0; from < wanted; from += batch) {
+      const mutants = Array.from({ length: Math.min(batch, wanted - from) }, (_, i) => ({ at: `${from + i}/fc41/current-testing`, mutant: dnfMutant(random, parts) }));
+      const signatures = farm.signAll(mutants.map(({ mutant }) => ({ purpose: 'rpm-repomd' as const, name: 'repomd.xml', mode: 'detach' as const, payload: Buffer.from(mutant.repomd) })), undefined, 'fc41');
+      for (const [i, { at, mutant }] of mutants.entries()) {
+        for (const [path, data] of mutant.files) put(join(top, at), path, data);
+        put(join(top, at), 'repodata/repomd.xml', mutant.served ?? mutant.repomd);
+        put(join(top, at), 'repodata/repomd.xml.asc', signatures[i] as Buffer);
+      }
+      const urls = mutants.map(({ at }) => `${url}/${at}`);
+      const good = await goodOnes(farm, 'dnf', urls);
+      const answers = await dnfDownloads(urls, key, join(top, 'roots'));
+      for (const [i, { at, mutant }] of mutants.entries()) {
+        const isGood = good.has(urls[i] as string);
+        const isEvil = answers[i] !== undefined && answers[i] !== sha256(parts.good);
+        count(tally, `dnf: ${mutant.kind}`, { taken: answers[i] !== undefined, evil: isEvil, good: isGood });
+        if (isEvil && isGood) tally.missed.push(`${at} of seed ${seed}: ${mutant.kind}\n${mutant.served ?? mutant.repomd}`);
+        if (isGood && answers[i] === undefined) tally.goodAndRefused.push(`${at} of seed ${seed}: ${mutant.kind}`);
+        rmSync(join(top, at), { recursive: true, force: true });
+      }
+      rmSync(join(top, 'roots'), { recursive: true, force: true });
+    }
+  } finally {
+    farm.remove();
+    server.close();
+    server.closeAllConnections();
+    rmSync(top, { recursive: true, force: true });
+  }
+  return tally;
 }
