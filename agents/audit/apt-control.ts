@@ -6,7 +6,6 @@
 export type Stanza = ReadonlyMap<string, string>;
 
 const fieldPattern = /^([A-Za-z][A-Za-z0-9-]{0,100}):(?: (\S(?:.*\S)?)?)?$/;
-// eslint-disable-next-line no-control-regex
 const controls = /[\0-\x08\x0b-\x1f\x7f]/;
 
 /** undefined for any other spelling than: fields, one empty line between two stanzas, perhaps one at the end. */
