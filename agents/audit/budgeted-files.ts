@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A package repository's files, whose bytes count against the budget as they come.
 import type { Budget } from './budget.js';
-import type { PublishedFiles } from './published-files.js';
+import type { HashedBytes, PublishedFiles } from './published-files.js';
 
 export class BudgetedFiles implements PublishedFiles {
   readonly #files: PublishedFiles;
@@ -22,8 +22,8 @@ export class BudgetedFiles implements PublishedFiles {
     return found;
   }
 
-  async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
-    const found = await this.#files.hash(path);
+  async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
+    const found = await this.#files.hash(path, limitBytes);
     this.#budget.spend('bytes', found?.size ?? 0);
     return found;
   }

@@ -7,12 +7,20 @@ import { join, resolve, sep } from 'node:path';
 import { printable } from '../shared/refusal.js';
 import { Unreadable } from './findings.js';
 
+export interface HashedBytes {
+  size: number;
+  sha256: string;
+  sha1: string;
+  md5: string;
+}
+
 export interface PublishedFiles {
   readonly name: string;
   /** undefined where there is none. @throws Unreadable: too large, or the server fails */
   read(path: string, limitBytes: number): Promise<Buffer | undefined>;
-  hash(path: string): Promise<{ size: number; sha256: string } | undefined>;
-  /** all of it, piece by piece */
+  /** @param limitBytes more than that is not read: `size` is then larger than it, and the hashes are of a part */
+  hash(path: string, limitBytes: number): Promise<HashedBytes | undefined>;
+  /** all of it, piece by piece. @throws Unreadable while it is read */
   open(path: string): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
   list(folder: string): Promise<string[] | undefined>;
@@ -34,14 +42,16 @@ async function collect(chunks: AsyncIterable<Uint8Array>, limitBytes: number, wh
   return Buffer.concat(kept);
 }
 
-async function hashOf(chunks: AsyncIterable<Uint8Array>): Promise<{ size: number; sha256: string }> {
-  const hash = createHash('sha256');
+/** The weak ones are compared where a list names them: a client may go by them. */
+export async function hashOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, limitBytes = Infinity): Promise<HashedBytes> {
+  const [sha256, sha1, md5] = [createHash('sha256'), createHash('sha1'), createHash('md5')];
   let size = 0;
   for await (const chunk of chunks) {
-    hash.update(chunk);
+    for (const hash of [sha256, sha1, md5]) hash.update(chunk);
     size += chunk.length;
+    if (size > limitBytes) break;
   }
-  return { size, sha256: hash.digest('hex') };
+  return { size, sha256: sha256.digest('hex'), sha1: sha1.digest('hex'), md5: md5.digest('hex') };
 }
 
 class Folder implements PublishedFiles {
@@ -65,9 +75,9 @@ class Folder implements PublishedFiles {
     return file === undefined ? undefined : collect(createReadStream(file), limitBytes, printable(path));
   }
 
-  async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
+  async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
     const file = this.#file(path);
-    return file === undefined ? undefined : hashOf(createReadStream(file, { highWaterMark: 1 << 20 }));
+    return file === undefined ? undefined : hashOf(createReadStream(file, { highWaterMark: 1 << 20 }), limitBytes);
   }
 
   async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -83,6 +93,28 @@ class Folder implements PublishedFiles {
   }
 }
 
+/** One file's whole transfer, in ms. */
+const requestMs = 600_000;
+
+function broken(url: string, error: unknown): Unreadable {
+  return new Unreadable(`${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`);
+}
+
+/** @throws Unreadable where the connection breaks, is too slow, or ends before the length that was told */
+async function* wholeBody(url: string, response: Response): AsyncGenerator<Uint8Array> {
+  const told = response.headers.get('content-length');
+  let size = 0;
+  try {
+    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      yield chunk;
+    }
+  } catch (error) {
+    throw broken(url, error);
+  }
+  if (told !== null && Number(told) !== size) throw new Unreadable(`${printable(url)}: ${size} bytes of ${printable(told)}`);
+}
+
 class Website implements PublishedFiles {
   readonly name: string;
   constructor(url: string) {
@@ -94,16 +126,19 @@ class Website implements PublishedFiles {
     const url = `${this.name}/${path.split('/').map(encodeURIComponent).join('/')}`;
     let response: Response;
     try {
-      response = await fetch(url, { signal: AbortSignal.timeout(600_000) });
+      response = await fetch(url, { signal: AbortSignal.timeout(requestMs), headers: { 'accept-encoding': 'identity' } });
     } catch (error) {
-      throw new Unreadable(`${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`);
+      throw broken(url, error);
     }
     if (response.status === 404 || response.status === 410) {
       await response.body?.cancel();
       return undefined;
     }
-    if (!response.ok) throw new Unreadable(`${printable(url)}: HTTP ${response.status}`);
-    return (response.body ?? []) as AsyncIterable<Uint8Array>;
+    const encoding = response.headers.get('content-encoding') ?? 'identity';
+    if (response.status === 200 && encoding === 'identity') return wholeBody(url, response);
+    await response.body?.cancel();
+    // fetch() would unpack it, apt and dnf do not: they would read other bytes.
+    throw new Unreadable(`${printable(url)}: ${response.status === 200 ? `an answer packed with ${printable(encoding)}` : `HTTP ${response.status}`}`);
   }
 
   async read(path: string, limitBytes: number): Promise<Buffer | undefined> {
@@ -111,9 +146,9 @@ class Website implements PublishedFiles {
     return body === undefined ? undefined : collect(body, limitBytes, printable(path));
   }
 
-  async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
+  async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
     const body = await this.#get(path);
-    return body === undefined ? undefined : hashOf(body);
+    return body === undefined ? undefined : hashOf(body, limitBytes);
   }
 
   open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {

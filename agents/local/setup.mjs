@@ -130,7 +130,7 @@ function start(program, args) {
 const [command, ...args] = process.argv.slice(2);
 checkNode();
 if (!['local', 'test', 'bench', 'fuzz', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|fuzz|package [arguments]');
-const withRpm = command === 'test' || (command === 'local' && args.includes('demo-rpm'));
+const withRpm = command === 'test' || command === 'fuzz' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
 debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
 npmPackages();

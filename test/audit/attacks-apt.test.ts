@@ -29,7 +29,9 @@ attack('a Release that is not what was signed', ['apt-signatures BAD_SIGNATURE',
 });
 attack('a Release without Release.gpg', ['apt-signatures NOT_SIGNED'], (farm) => rmSync(join(farm.apt, 'dists/bookworm/Release.gpg')), { path: 'dists/bookworm/Release.gpg' });
 attack('a suite that was announced and is gone', ['apt-signatures FILE_MISSING'], (farm) => rmSync(join(farm.apt, 'dists/bookworm'), { recursive: true }), { path: 'dists/bookworm/InRelease' });
-attack('a .changes in the pool that was signed in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => farm.put('pool/main/h/hello/hello_2.10-3_amd64.changes', keys.sign('signing', 'clearsign', 'Format: 1.8\n')));
+attack('a .changes in the pool that was signed in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+  farm.put('pool/main/h/hello/hello_2.10-3_amd64.changes', keys.sign('signing', 'clearsign', `Format: 1.8\nChecksums-Sha256:\n ${sha256('the package')} 11 hello_2.10-3_amd64.deb\n`));
+});
 attack('a .dsc without its signature', ['apt-files WRONG_SIZE', 'apt-signatures NOT_SIGNED'], (farm) => farm.put(dsc, 'Format: 3.0 (native)\nSource: hello\n'), { path: dsc });
 attack('a package changed in the pool', ['apt-files WRONG_SHA256'], (farm) => farm.put(deb, 'the pAckage'), { path: deb });
 attack('a package that is gone from the pool', ['apt-files FILE_MISSING'], (farm) => rmSync(join(farm.apt, deb)), { path: deb });

@@ -110,7 +110,7 @@ void tap.test('templates of a release lie in four repositories, and none of them
   t.same((await verdict(farm, ['--dnf', folder])).codes, []);
   t.same((await verdict(farm, ['--dnf', join(folder, 'templates-itl-testing')])).codes, []);
   renameSync(join(folder, 'templates-itl-testing'), join(folder, 'x'));
-  t.same((await verdict(farm, ['--dnf', folder])).codes, ['dnf-signatures FILE_MISSING']);
+  t.same((await verdict(farm, ['--dnf', folder])).codes, ['dnf-files UNLISTED_FILE', 'dnf-signatures FILE_MISSING']);
   rmSync(join(folder, 'templates-itl'), { recursive: true });
   renameSync(join(folder, 'x'), join(folder, 'templates-itl'));
   t.same((await verdict(farm, ['--dnf', join(folder, 'templates-itl')])).codes, ['dnf-signatures RELEASE_DIFFERS'], 'testing is not stable');
@@ -170,6 +170,52 @@ attack('metadata on another server', ['dnf-files BAD_INDEX'], (farm) => {
   change(repomd(farm), (text) => text.replace('<location href=', '<location xml:base="http://elsewhere.example/" href='));
   signMetadata(farm);
 }, 'current-testing/repodata/repomd.xml');
+/** After a repomd.xml that cannot be read nothing names the files beside it whose names are no hashes; those here are. */
+const unread = ['dnf-files BAD_INDEX'];
+for (const [what, edit] of Object.entries<(text: string) => string>({
+  'another list of packages, for zchunk': (text) => text.replace(/<data type="filelists">[\s\S]*?<\/data>/, (all) => `${all}${all.replace('filelists', 'primary_zck')}`),
+  'a list of updates': (text) => text.replace(/<data type="filelists">[\s\S]*?<\/data>/, (all) => `${all}${all.replace('filelists', 'updateinfo')}`),
+  'a weak hash': (text) => text.replace('checksum type="sha256"', 'checksum type="sha"'),
+  'a second place': (text) => text.replace(/<location [^>]*>/, (all) => `${all}${all}`),
+  'a place that climbs': (text) => text.replace('href="repodata/', 'href="repodata/../repodata/'),
+  'a place at an address': (text) => text.replace('href="repodata/', 'href="http://elsewhere.example/repodata/'),
+  'a header of zchunk': (text) => text.replace('<timestamp>', '<header-size>1</header-size><timestamp>'),
+  'a tag for distributions': (text) => text.replace('</content>', '</content><distro>x</distro>'),
+  'an attribute': (text) => text.replace('<data type', '<data x="y" type'),
+  'an element under another namespace': (text) => text.replace('xmlns="http://linux.duke.edu/metadata/repo"', 'xmlns="http://elsewhere.example/"'),
+})) {
+  attack(`a repomd.xml with ${what}`, unread, (farm) => {
+    change(repomd(farm), edit);
+    signMetadata(farm);
+  }, 'current-testing/repodata/repomd.xml');
+}
+for (const [what, edit] of Object.entries<(text: string) => string>({
+  'a package twice': (text) => text.replace('packages="2"', 'packages="3"').replace(/<package [\s\S]*?<\/package>/, (all) => `${all}${all}`),
+  'more packages than it says': (text) => text.replace('packages="2"', 'packages="1"'),
+  'a place that climbs': (text) => text.replace('href="packages/moon', 'href="packages/../packages/moon'),
+  'a name twice': (text) => text.replace('<name>moon</name>', '<name>glibc</name><name>moon</name>'),
+  'a hash of another kind': (text) => text.replace('checksum type="sha256"', 'checksum type="sha512"'),
+  'an unknown element': (text) => text.replace('<name>moon', '<mirror>x</mirror><name>moon'),
+  'text between its elements': (text) => text.replace('<name>moon', 'x<name>moon'),
+})) attack(`an index with ${what}`, ['dnf-files BAD_INDEX'], (farm) => changePrimary(farm, edit));
+
+/** One of the other two lists anew, with everything above it signed and announced. */
+function changeList(farm: Farm, type: 'filelists' | 'other', edit: (text: string) => string): void {
+  const folder = join(farm.dnf, testing, 'repodata');
+  const name = readdirSync(folder).find((one) => one.endsWith(`-${type}.xml.gz`)) as string;
+  const before = gunzipSync(readFileSync(join(folder, name))).toString();
+  if (edit(before) === before) throw new Error('the list did not change');
+  const text = Buffer.from(edit(before));
+  const packed = gzipSync(text);
+  rmSync(join(folder, name));
+  writeFileSync(join(folder, `${sha256(packed)}-${type}.xml.gz`), packed);
+  change(repomd(farm), (all) => all.replace(new RegExp(`<data type="${type}">[\\s\\S]*?</data>`), `<data type="${type}"><checksum type="sha256">${sha256(packed)}</checksum><open-checksum type="sha256">${sha256(text)}</open-checksum><location href="repodata/${sha256(packed)}-${type}.xml.gz"/><timestamp>1</timestamp><size>${packed.length}</size><open-size>${text.length}</open-size></data>`));
+  signMetadata(farm);
+}
+attack('a list of files about another package', ['dnf-files BAD_INDEX'], (farm) => changeList(farm, 'filelists', (text) => text.replace(/pkgid="[0-9a-f]{64}"/, `pkgid="${'0'.repeat(64)}"`)));
+attack('changes of a package by another name', ['dnf-files BAD_INDEX'], (farm) => changeList(farm, 'other', (text) => text.replace('name="moon"', 'name="glibc"')));
+for (const path of ['repodata/repomd.xml.zck', 'mirrorlist', 'repodata/primary.sqlite.bz2', 'x.repo']) attack(`a file that nothing names: ${path}`, ['dnf-files UNLISTED_FILE'], (farm) => writeFileSync(join(farm.dnf, testing, path), 'x'), `current-testing/${path}`);
+attack('metadata of before under a hash that they do not have', ['dnf-files WRONG_SHA256'], (farm) => writeFileSync(join(farm.dnf, testing, 'repodata', `${'0'.repeat(64)}-primary.xml.gz`), 'x'));
 attack('the metadata of one suite served as those of another', ['dnf-signatures RELEASE_DIFFERS'], (farm) => {
   for (const folder of ['packages', 'repodata']) {
     rmSync(join(farm.dnf, 'current', folder), { recursive: true, force: true });
