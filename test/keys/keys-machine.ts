@@ -121,9 +121,11 @@ export class KeysMachine {
     });
   }
 
-  async start(): Promise<void> {
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     // As its unit starts it.
-    const agent = spawn(process.execPath, ['--jitless', '--no-expose-wasm', `${agents}/keys/main.js`], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const [command, ...args] = [...how.under ?? [], process.execPath, '--jitless', '--no-expose-wasm', how.program ?? `${agents}/keys/main.js`];
+    const agent = spawn(command as string, args, { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#agent = agent;
     this.agentErrors = '';
     await new Promise<void>((resolve, reject) => {
