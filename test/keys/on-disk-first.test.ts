@@ -23,6 +23,14 @@ const answers = (calls: readonly SystemCall[]): SystemCall[] => calls.filter((on
 if (skip === false) await machine.start({ under: recordingTo(record), program: bundle });
 t.teardown(() => machine.close());
 
+await t.test('a refusal is on disk before it is said, with the name of the file that it is the first line of', { skip }, async (t) => {
+  t.equal(refusalCode(await callGpg(machine, ['-b', '-u', machine.signingKey], 'nobody\n')), 'NO_GRANT');
+  const said = toCaller('qubes.Gpg', /refused NO_GRANT/);
+  const calls = await recorded(record, said);
+  const [, answer] = inOrder(calls, [writing(journal, entry('refused', 'nobody\n')), onlyThen(said)]);
+  t.strictSame(notOnDisk(calls, state, answer as SystemCall, notKept), []);
+});
+
 await t.test('a receipt is on disk, whole and under its name, before its grants are, and both before the reply', { skip }, async () => {
   const wish = machine.document([machine.intent('granted\n')]);
   const { commit } = machine.publish([machine.file(wish)]);
@@ -37,7 +45,7 @@ await t.test('a receipt is on disk, whole and under its name, before its grants 
 
 await t.test('the claim is on disk before gpg is started, the signature\'s hash before the first byte of the answer', { skip }, async (t) => {
   t.equal((await callGpg(machine, ['-b', '-u', machine.signingKey], 'granted\n')).status, 0);
-  const answered = onlyThen(toCaller('qubes.Gpg'));
+  const answered = onlyThen(toCaller('qubes.Gpg', /^(?!.*refused)/s));
   inOrder(await recorded(record, answered), [
     writing(journal, entry('claimed', 'granted\n')), syncing(journal), onlyThen(starting(/--detach-sign/)),
     onlyThen(writing(journal, entry('signed', 'granted\n'))), syncing(journal), answered,
@@ -59,6 +67,6 @@ await t.test('without a grant gpg is not started', { skip }, async (t) => {
 await t.test('nothing was answered while anything that was written could still be undone', { skip }, async (t) => {
   const calls = await recorded(record, writing(journal, entry('signed', 'the last\n')));
   const said = answers(calls);
-  t.ok(said.length >= 6, `${said.length} answers`);
+  t.ok(said.length >= 8, `${said.length} answers`);
   for (const answer of said) t.strictSame(notOnDisk(calls, state, answer, notKept), [], answer.text.slice(0, 60));
 });

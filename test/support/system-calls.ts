@@ -120,10 +120,10 @@ export function notOnDisk(calls: readonly SystemCall[], folder: string, at: Syst
     if (one.name.startsWith('rename')) {
       const [from = '', to = ''] = one.text.split('\n');
       const since = changed.get(from);
-      if (since !== undefined) {
-        changed.delete(from);
-        changed.set(to, since);
-      }
+      // What had the name before is gone, written or not.
+      changed.delete(to);
+      changed.delete(from);
+      if (since !== undefined) changed.set(to, since);
       known.add(to);
       change(dirname(to), one.end);
     }
