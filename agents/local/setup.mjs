@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What "npm run local", "npm test", "npm run bench" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
+// What "npm run local", "npm test", "npm run bench", "npm run mutate" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
 // is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -128,20 +128,21 @@ function start(program, args) {
 
 const [command, ...args] = process.argv.slice(2);
 checkNode();
-if (!['local', 'test', 'bench', 'package'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|package [arguments]');
+if (!['local', 'test', 'bench', 'package', 'mutate'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|package|mutate [arguments]');
 const withRpm = command === 'test' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
-debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
+debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command === 'mutate' ? 'test' : command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
 npmPackages();
 if (withSalt) {
   const missing = installSalt(say);
   // The tests go on and count what they skip (test/run.mjs); a farm that Salt should set up does not start.
   if (missing !== undefined && command === 'local') fail(`set-up failed: Salt is not here: ${missing}`);
 }
-if (command === 'test') testRunner();
+if (command === 'test' || command === 'mutate') testRunner();
 bundles();
 mkdirSync(join(top, '.local'), { recursive: true });
 if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);
 if (command === 'bench') start('out/test/bench/main.js', args);
+if (command === 'mutate') start('test/mutation/mutate.mjs', args);
 if (command === 'package') start('packaging/make-rpm.mjs', args);
