@@ -131,7 +131,7 @@ export function notOnDisk(calls: readonly SystemCall[], folder: string, at: Syst
   return [...changed.keys()].sort();
 }
 
-const traced = ['openat', 'write', 'writev', 'pwrite64', 'pwritev', 'sendto', 'sendmsg', 'fsync', 'fdatasync', 'ftruncate', 'rename', 'renameat', 'renameat2', 'execve'];
+const traced = ['openat', 'write', 'writev', 'pwrite64', 'pwritev', 'sendto', 'sendmsg', 'fsync', 'fdatasync', 'ftruncate', 'rename', 'renameat', 'renameat2', 'unlink', 'unlinkat', 'execve'];
 
 /** What to put before a command line, so that its calls and those of its children are recorded in `file`. The process itself keeps its number. */
 export const recordingTo = (file: string): string[] => ['strace', '-D', '-f', '--seccomp-bpf', '-yy', '-s', '65536', '-e', `trace=${traced.join()}`, '-e', 'signal=none', '-o', file, '--'];
