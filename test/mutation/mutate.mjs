@@ -23,7 +23,7 @@ function run({ folder, files, tests, analysis }) {
   const config = {
     mutate: files.map((file) => `out/agents/${folder}/${file}.js`),
     testRunner: 'tap',
-    tap: { testFiles: tests.map((test) => `out/test/${test}.test.js`), forceBail: true },
+    tap: { testFiles: tests.map((test) => `out/test/${test}.test.js`), forceBail: true, nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'] },
     plugins: ['@stryker-mutator/tap-runner', join(top, 'test/mutation/messages.mjs')],
     ignorers: ['messages'],
     coverageAnalysis: analysis,
