@@ -60,6 +60,8 @@ const status = await new Promise((resolve) => {
 });
 if (status !== 0 && counts.fail === 0) counts.fail++;
 const skipped = counts.skip + counts.todo;
+const noRecord = skipped > 0 ? spawnSync('strace', ['-D', '-f', '--seccomp-bpf', '-o', '/dev/null', '--', 'true'], { encoding: 'utf8' }) : undefined;
+if (noRecord !== undefined && noRecord.status !== 0) process.stdout.write(`No process may be traced here, the tests of what is on disk first were skipped: ${noRecord.error?.message ?? noRecord.stderr.trim()}\n`);
 const noSalt = skipped > 0 ? saltMissing() : undefined;
 if (noSalt !== undefined) process.stdout.write(`Salt is not here, the tests with it were skipped: ${noSalt}\n`);
 process.stdout.write(`${all.length} test files\n${counts.pass} passed, ${counts.fail} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);

@@ -58,6 +58,51 @@ void t.test('a required remote that hangs refuses the intent in time, and others
   rig.checkHistory('mirror');
 });
 
+/** Git's real receive-pack says ok to every push, and then the ref is what it was before. */
+function dropsRefs(rig: Rig, remote: string): void {
+  const hook = join(rig.remote(remote), 'hooks/post-receive');
+  writeFileSync(hook, `#!/bin/sh\nwhile read old new ref; do case $old in *[!0]*) git update-ref "$ref" "$old";; *) git update-ref -d "$ref";; esac; done\necho taken >> '${rig.folder}/taken'\n`);
+  chmodSync(hook, 0o755);
+}
+
+void t.test('a required remote that answers ok to every push and drops the ref confirms nothing, from the first publication or later', async (t) => {
+  for (const before of [0, 1]) {
+    const rig = await started(t, { intentSeconds: 3 });
+    for (let i = 0; i < before; i++) t.equal((await rig.ask(rig.intent())).result, 'published');
+    dropsRefs(rig, 'mirror');
+    const grants = (): number => rig.keys.get('build-debian')?.receipts.flatMap((receipt) => receipt.grants).length ?? -1;
+    const granted = grants();
+    t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED', detail: /mirror/ });
+    await until('its receive-pack took the push', () => existsSync(join(rig.folder, 'taken')));
+    t.match((await rig.call().end('raw\n')).at(-1), /^refused NOT_PUBLISHED/, 'nor is a log called published');
+    t.equal(grants(), granted, 'no grant was asked for');
+    t.match(rig.report, /remote mirror: took the push but shows/);
+    rmSync(join(rig.remote('mirror'), 'hooks/post-receive'));
+    await until('it is published', () => count(rig, 'mirror') > before);
+    t.equal((await rig.ask(rig.intent())).result, 'published', 'an honest remote is believed again');
+    rig.checkHistory('mirror');
+  }
+});
+
+void t.test('a remote that fails is asked again after pauses that grow, and after the first one again once it has worked', async (t) => {
+  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'away', required: false }] });
+  const away = `${rig.remote('away')}.away`;
+  const pauses = (): number[] => [...rig.report.matchAll(/remote away: .*; again in ([0-9.]+) s$/gm)].map(([, seconds]) => Number(seconds));
+  renameSync(rig.remote('away'), away);
+  const begun = Date.now();
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  await until('four failures', () => pauses().length >= 4);
+  t.ok(Date.now() - begun >= 3500, 'the pauses were made');
+  t.strictSame(pauses().slice(0, 4), [0.5, 1, 2, 4]);
+  renameSync(away, rig.remote('away'));
+  await until('it is published there', () => rig.report.includes('remote away: published again'));
+  renameSync(rig.remote('away'), away);
+  const failed = pauses().length;
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  await until('another failure', () => pauses().length > failed);
+  t.equal(pauses()[failed], 0.5);
+});
+
 void t.test('a remote that is not required may hang or fail without holding anybody up', async (t) => {
   const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'slow', required: false }, { name: 'gone', required: false }] });
   hangs(rig, 'slow');

@@ -171,8 +171,10 @@ export class Rig {
     }));
   }
 
-  async start(): Promise<this> {
-    const agent = spawn(process.execPath, [agentProgram], { env: { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'inherit', 'pipe'] });
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<this> {
+    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentProgram];
+    const agent = spawn(command as string, args, { env: { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root, __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] }, stdio: ['ignore', 'inherit', 'pipe'] });
     this.agent = agent;
     const from = this.report.length;
     agent.stderr?.on('data', (chunk: Buffer) => {

@@ -14,6 +14,8 @@ import { receiptFormat, type Receipt, type ReceiptReply } from '../../agents/sha
 import type { JournalEntry } from '../../agents/shared/formats/journal.js';
 
 export const agents = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'agents');
+/** Which change of the agent is on, in a run of test/mutation. */
+const mutant = { __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] };
 export const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 export interface Answer {
@@ -125,9 +127,11 @@ export class KeysMachine {
     });
   }
 
-  async start(): Promise<void> {
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     // As its unit starts it.
-    const agent = spawn(process.execPath, ['--jitless', '--no-expose-wasm', `${agents}/keys/main.js`], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const [command, ...args] = [...how.under ?? [], process.execPath, '--jitless', '--no-expose-wasm', how.program ?? `${agents}/keys/main.js`];
+    const agent = spawn(command as string, args, { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root, ...mutant }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#agent = agent;
     this.agentErrors = '';
     await new Promise<void>((resolve, reject) => {

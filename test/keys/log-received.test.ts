@@ -134,6 +134,22 @@ await t.test('a signed commit in front hides no bad one behind it', async (t) =>
   t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(good, bad), intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
 });
 
+await t.test('a signed commit behind hides no bad one, wherever it stands before it', async (t) => {
+  for (const bad of [0, 1, 2]) {
+    const wish = document(`in front ${bad}\n`);
+    const chain: Published[] = [];
+    for (let at = 0; at < 4; at++) {
+      const parents = at === 0 ? {} : { parents: [(chain[at - 1] as Published).commit] };
+      chain.push(machine.makeCommit(at === bad ? [machine.file(wish)] : [], { ...parents, seq: machine.history.length + 1 + at, ...(at === bad ? { signWith: machine.otherKey } : {}) }));
+    }
+    const before = granted();
+    const head = machine.history.at(-1)?.commit;
+    const { reply } = await machine.send(machine.receipt([wish], { commit: chain[3]?.commit as string, proof: { commits: encoded(...chain), intents: [Buffer.from(wish).toString('base64')] } }));
+    t.match(reply, { result: 'refused', code: 'BAD_SIGNATURE', head, detail: new RegExp(chain[bad]?.commit as string) }, `the commit ${bad} of 4`);
+    t.equal(granted(), before);
+  }
+});
+
 for (const [what, code, changes] of [['skips a number', 'BAD_SEQ', { seq: 3 }], ['has another parent', 'NOT_A_CHAIN', { seq: 2, other: true }]] as const) {
   await t.test(`nothing is believed when the second commit of a proof ${what}`, async (t) => {
     const count = machine.history.length;
