@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The logs key: signs what a publication's commit says, and tells whether an older commit was signed by it.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { printable } from '../shared/refusal.js';
+const outputLimitBytes = 64 * 1024;
+const timeoutMs = 60_000;
+export function gpgSigner(home, key) {
+    const gpg = (argv, input) => new Promise((resolve, reject) => {
+        const child = spawn('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment, timeout: timeoutMs, killSignal: 'SIGKILL' });
+        let output = '';
+        let complaint = '';
+        child.stdout.on('data', (chunk) => {
+            if (output.length < outputLimitBytes)
+                output += chunk.toString('latin1');
+        });
+        child.stderr.on('data', (chunk) => {
+            if (complaint.length < 2000)
+                complaint += chunk.toString('latin1');
+        });
+        child.stdin.on('error', () => undefined);
+        child.on('error', reject).on('close', (status) => resolve({ status, output, complaint }));
+        child.stdin.end(input);
+    });
+    return {
+        async sign(bytes) {
+            const { status, output, complaint } = await gpg(['--local-user', key, '--detach-sign', '--armor', '--output', '-'], bytes);
+            if (status !== 0 || !output.startsWith('-----BEGIN PGP SIGNATURE-----\n'))
+                throw new Error(`gpg did not sign: ${printable(complaint)}`);
+            return output;
+        },
+        async publicKey() {
+            const { status, output, complaint } = await gpg(['--armor', '--export-options', 'export-minimal', '--export', key], Buffer.alloc(0));
+            if (status !== 0 || !output.startsWith('-----BEGIN PGP PUBLIC KEY BLOCK-----\n'))
+                throw new Error(`gpg has no key ${key}: ${printable(complaint)}`);
+            return output;
+        },
+        async verifies(bytes, signature) {
+            const folder = mkdtempSync(join(tmpdir(), 'bl-'));
+            try {
+                writeFileSync(join(folder, 'signature'), signature);
+                const { status, output } = await gpg(['--status-fd', '1', '--verify', join(folder, 'signature'), '-'], bytes);
+                const words = output.split('\n').find((line) => line.startsWith('[GNUPG:] VALIDSIG '))?.split(' ') ?? [];
+                // VALIDSIG fingerprint date time expires version reserved public-key-algorithm hash-algorithm class primary-fingerprint
+                return status === 0 && words[10] === '00' && (words[2] === key || words[11] === key);
+            }
+            finally {
+                rmSync(folder, { recursive: true, force: true });
+            }
+        },
+    };
+}
