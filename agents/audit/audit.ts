@@ -53,7 +53,8 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
-  const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
+  const commits = new Map(history.map((commit, i) => [commit.id, i]));
+  const journals = new PublishedJournals(commits, intents, findings);
   for (const [i, commit] of history.entries()) {
     const news = await content.apply(commit, changes.get(commit.id) ?? []);
     for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
@@ -64,7 +65,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   for (const { kind, source, signingKey: given, files } of repositories) {
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
-    const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
+    const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures, commits };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();
       continue;
