@@ -252,7 +252,7 @@ export class Farm {
 
   /** The first half of the way for some payloads: intent, publication, grants, claims. */
   claimAll(wanted: readonly Wanted[], dist = 'bookworm'): Claimed {
-    const intent = this.intent(wanted, { dist });
+    const intent = this.intent(wanted, { dist, nonce: String(this.logs.seq).padStart(16, '0') });
     const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
     const put = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
     const origins = wanted.map((one): SignatureOrigin => {

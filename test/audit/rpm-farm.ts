@@ -43,10 +43,10 @@ async function headOf(path: string): Promise<RpmPackage> {
 }
 
 /** The whole way for a package, which is signed in place. */
-export async function signPackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm)): Promise<void> {
+export async function signPackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm), sign = (origin: SignatureOrigin): void => rpmsign(farm, path, origin)): Promise<void> {
   const { header } = await headOf(path);
   const claimed = farm.claimAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], dist);
-  rpmsign(farm, path, claimed.origins[0]);
+  sign(claimed.origins[0] as SignatureOrigin);
   farm.publishSigned(claimed, (await headOf(path)).signatures);
 }
 
