@@ -116,9 +116,8 @@ export class AptAudit {
       this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'one clear-signed message and nothing else', `${bytes.length} bytes sha256:${sha256(bytes)}`);
       return undefined;
     }
-    this.#signatures.judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
-    // The newline before the signature may or may not belong to what was handed in (RFC 9580, section 7.1).
-    this.#signatures.inJournal(path, bytes, [sha256(`${cleartext.text}\n`), sha256(cleartext.text)], 'clearsign');
+    // A keys VM signs no text without its last newline, which stands before the signature and is not signed (RFC 9580, section 7.1).
+    await this.#signatures.judge(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey), bytes, sha256(`${cleartext.text}\n`), 'clearsign');
     this.#signedChecked.set(path, cleartext.text);
     return cleartext.text;
   }
@@ -140,8 +139,7 @@ export class AptAudit {
     this.#findings.looked('apt-signatures');
     if (signature === undefined) return this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'a signature of Release', 'nothing');
     if (data === undefined) return this.#wrong('apt-signatures', 'FILE_MISSING', path.replace(/\.gpg$/, ''), 'what Release.gpg signs', 'nothing');
-    this.#signatures.judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
-    this.#signatures.inJournal(path, signature, [sha256(data)], 'detach');
+    await this.#signatures.judge(path, await judgeDetached(data, signature, this.#expected.signingKey), signature, sha256(data), 'detach');
   }
 
   /** Everything that Release lists and is there has the listed hashes, also by-hash; all forms of an index are the same text, and one at least is there. */

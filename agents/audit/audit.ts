@@ -117,7 +117,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       if (suite !== undefined) served.push({ kind, place, suite, path, signature });
     };
     for (const signature of await signaturesOfGenerations(source, signatures)) seen.add(signature);
-    const expected = { place, signingKey, signatures, met };
+    const expected = { place, signingKey, signatures, commits: places, met };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();
       continue;

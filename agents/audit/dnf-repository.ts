@@ -110,8 +110,7 @@ export class DnfAudit {
     if (data === undefined) return wrong('FILE_MISSING', path.replace(/\.asc$/, ''), 'what is signed', 'nothing');
     if (signatures.length > 1) wrong('BAD_SIGNATURE', path, 'one signature', `${signatures.length} signatures`);
     for (const signature of signatures) {
-      this.#signatures.judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
-      const known = this.#signatures.inJournal(path, signature, [sha256(data)], 'detach');
+      const known = await this.#signatures.judge(path, await judgeDetached(data, signature, this.#expected.signingKey), signature, sha256(data), 'detach');
       if (known === undefined) continue;
       const { intent, sha256: payload } = known.entry;
       const purposes = this.#intents.named(intent).flatMap(({ intents }) => intents).filter((one) => one.payload.sha256 === payload).map((one) => one.purpose);

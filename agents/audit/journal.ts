@@ -19,9 +19,20 @@ const clockStepMs = 60_000;
 /** An entry about one use of a key: none of its names is null. */
 type UseEntry = JournalEntry & Record<'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent', string>;
 
+export interface Claim {
+  seq: number;
+  /** SHA-256 of the entry's line */
+  line: string;
+  commit: string;
+  /** SHA-256 of the one that names it, once it was met */
+  signature?: string;
+}
+
 export interface Signature {
   keysVm: string;
   entry: UseEntry;
+  /** every claim of the same grant's name: which of them led to it, the signature itself says */
+  claims: readonly Claim[];
 }
 
 interface Chain {
@@ -31,7 +42,7 @@ interface Chain {
   boot: string;
   live: { entry: UseEntry; boot: string; until: number }[];
   claimed: UseEntry[];
-  granted: Map<string, number>;
+  granted: Map<string, { times: number; claims: Claim[] }>;
   /** place of the newest publication that granted something, -1 before any */
   granting: number;
 }
@@ -112,7 +123,7 @@ export class PublishedJournals {
       else chain.claimed.splice(at, 1);
       const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
       if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
-      this.signatures.set(signature, { keysVm, entry });
+      this.signatures.set(signature, { keysVm, entry, claims: chain.granted.get(name)?.claims ?? [] });
       return;
     }
     const at = chain.live.findIndex((live) => same(live.entry));
@@ -122,17 +133,19 @@ export class PublishedJournals {
       return;
     }
     if (grant === undefined) {
-      wrong((chain.granted.get(name) ?? 0) > 0 ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', (chain.granted.get(name) ?? 0) > 0 ? 'the grant was used or ended before' : 'nothing was granted');
+      wrong(chain.granted.has(name) ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', chain.granted.has(name) ? 'the grant was used or ended before' : 'nothing was granted');
     } else if (grant.boot !== chain.boot || Date.parse(entry.time) > grant.until) {
       wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
     }
     chain.claimed.push(entry);
+    chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: entry.commit });
   }
 
   #granted(chain: Chain, entry: UseEntry, wrong: (code: FindingCode, expected: string, found: string) => void): void {
     const name = nameOf(entry);
-    const times = (chain.granted.get(name) ?? 0) + 1;
-    chain.granted.set(name, times);
+    const before = chain.granted.get(name);
+    const times = (before?.times ?? 0) + 1;
+    chain.granted.set(name, { times, claims: before?.claims ?? [] });
     chain.live.push({ entry, boot: chain.boot, until: Date.parse(entry.result) });
     if (Number.isNaN(Date.parse(entry.result))) wrong('BAD_ENTRY', 'when the grant ends', entry.result);
     // It is older than the entry's own publication: nobody can name a commit that is still to be made.

@@ -2,9 +2,10 @@
 // The two pinned keys. A fingerprint is what the auditor trusts; where the key's bytes come from does not matter, so they are
 // taken from wherever they are published. An OpenPGP signature counts if that primary key, or a signing subkey of it, made it.
 import { existsSync, readFileSync } from 'node:fs';
-import { createMessage, enums, readCleartextMessage, readKeys, readSignature, verify, type PublicKey } from 'openpgp';
+import { createMessage, enums, readCleartextMessage, readKeys, readSignature, verify, type PublicKey, type Signature, type SignaturePacket } from 'openpgp';
 import { printable } from '../shared/refusal.js';
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
+import { originNotation } from '../shared/formats/signature-origin.js';
 import { Unreadable, type FindingCode } from './findings.js';
 
 /** One published file by name, or undefined where there is none. */
@@ -95,4 +96,17 @@ export async function judgeCleartext(message: string, text: string, key: PublicK
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }
+}
+
+async function packetsOf(signed: Buffer): Promise<readonly SignaturePacket[]> {
+  const text = signed.toString('latin1');
+  // It has its signature, and openpgp's types do not say so.
+  if (text.startsWith('-----BEGIN PGP SIGNED MESSAGE')) return (await readCleartextMessage({ cleartextMessage: text }) as unknown as { signature: Signature }).signature.packets;
+  return (text.includes('-----BEGIN PGP SIGNATURE') ? await readSignature({ armoredSignature: text }) : await readSignature({ binarySignature: signed })).packets;
+}
+
+/** Where a signature, detached or with its text, says that it comes from: every such notation in its hashed part. @param signed one that was judged good */
+export async function originsOf(signed: Buffer): Promise<string[]> {
+  // openpgp gives the notations of the hashed part only.
+  return (await packetsOf(signed)).flatMap(({ rawNotations }) => rawNotations).filter(({ name }) => name === originNotation).map(({ value }) => Buffer.from(value).toString('latin1'));
 }

@@ -174,11 +174,11 @@ export class Ledger {
     return until;
   }
 
-  /** Uses up one grant: from here on it is gone, whatever happens next. @throws Refusal as GrantBook.find */
-  claim(source: string, sha256: string, key: string, mode: SigningMode): Grant {
+  /** Uses up one grant: from here on it is gone, whatever happens next. @returns it, and where its `claimed` entry stands. @throws Refusal as GrantBook.find */
+  claim(source: string, sha256: string, key: string, mode: SigningMode): { grant: Grant; claim: JournalPosition } {
     const grant = this.#book.find(source, sha256, key, mode);
     this.#write([{ event: 'claimed', ...publicPart(grant), result: '' }]);
-    return grant;
+    return { grant, claim: this.position };
   }
 
   /** @param signatureSha256 of the bytes that will be handed out, and must not be before this returns */

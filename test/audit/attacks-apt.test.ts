@@ -8,10 +8,10 @@ import { sha256, type Farm } from './farm.js';
 const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
 const deb = 'pool/main/h/hello/hello_2.10-3_amd64.deb';
 
-attack('an InRelease that is signed by the right key in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+attack('an InRelease that is signed by the right key in secret', ['apt-signatures NO_ORIGIN', 'apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
   farm.put('dists/bookworm/InRelease', keys.sign('signing', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release')), ['--digest-algo', 'SHA384']));
 }, { path: 'dists/bookworm/InRelease' });
-attack('a suite that nobody announced', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+attack('a suite that nobody announced', ['apt-signatures NO_ORIGIN', 'apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
   farm.put('dists/backdoor/InRelease', keys.sign('signing', 'clearsign', readFileSync(join(farm.apt, 'dists/bookworm/Release')).toString().replace('Suite: bookworm', 'Suite: backdoor')));
   cpSync(join(farm.apt, 'dists/bookworm/main'), join(farm.apt, 'dists/backdoor/main'), { recursive: true });
 }, { path: 'dists/backdoor/InRelease' });
@@ -29,7 +29,7 @@ attack('a Release that is not what was signed', ['apt-signatures BAD_SIGNATURE',
 });
 attack('a Release without Release.gpg', ['apt-signatures NOT_SIGNED'], (farm) => rmSync(join(farm.apt, 'dists/bookworm/Release.gpg')), { path: 'dists/bookworm/Release.gpg' });
 attack('a suite that was announced and is gone', ['apt-signatures FILE_MISSING'], (farm) => rmSync(join(farm.apt, 'dists/bookworm'), { recursive: true }), { path: 'dists/bookworm/InRelease' });
-attack('a .changes in the pool that was signed in secret', ['apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
+attack('a .changes in the pool that was signed in secret', ['apt-signatures NO_ORIGIN', 'apt-signatures SIGNATURE_NOT_IN_JOURNAL'], (farm) => {
   farm.put('pool/main/h/hello/hello_2.10-3_amd64.changes', keys.sign('signing', 'clearsign', `Format: 1.8\nChecksums-Sha256:\n ${sha256('the package')} 11 hello_2.10-3_amd64.deb\n`));
 });
 attack('a .dsc without its signature', ['apt-files WRONG_SIZE', 'apt-signatures NOT_SIGNED'], (farm) => farm.put(dsc, 'Format: 3.0 (native)\nSource: hello\n'), { path: dsc });

@@ -54,7 +54,7 @@ attack('one payload with two sizes', ['payloads PAYLOAD_DIFFERS'], (farm) => {
 /** The repository's Release once more, with one line of difference, signed; served as it was. @returns the signatures */
 function newRelease(farm: Farm, more: string, change: Partial<Wanted> = {}, dist = 'bookworm'): { payload: Buffer; inRelease: Buffer; detached: Buffer } {
   const payload = Buffer.from(readFileSync(join(farm.apt, 'dists/bookworm/Release'), 'utf8').replace(/^Origin: .*$/m, `Origin: ${more}`));
-  const [inRelease, detached] = farm.signAll([{ purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload, ...change }, { purpose: 'apt-release', name: 'Release', mode: 'detach', payload, ...change, ...(change.mode === undefined ? {} : { mode: 'detach' as const }) }], undefined, dist) as [Buffer, Buffer];
+  const [inRelease, detached] = farm.signAll([{ purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload, ...change }, { purpose: 'apt-release', name: 'Release', mode: 'detach', payload, ...change, ...(change.mode === undefined ? {} : { mode: 'detach' as const }) }], dist) as [Buffer, Buffer];
   return { payload, inRelease, detached };
 }
 function serve(farm: Farm, { payload, inRelease, detached }: ReturnType<typeof newRelease>): void {
@@ -130,7 +130,7 @@ told('one that is padded until it need not be public is told of', (farm) => {
   farm.signAll([{ purpose: 'other', name: 'notes', mode: 'detach', payload: Buffer.concat([asWas(farm).payload, Buffer.alloc(publishedPayloadLimitBytes, '\n')]) }]);
 }, [{ kind: 'unknown', state: 'not-public', names: [], path: null, purposes: ['other'], payloadNames: ['notes'] }]);
 told('repomd.xml of a distribution that is not looked at is told of', (farm) => {
-  farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: Buffer.from('<repomd xmlns="x"><tags><content>fc99-current</content></tags></repomd>') }], undefined, 'fc99');
+  farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: Buffer.from('<repomd xmlns="x"><tags><content>fc99-current</content></tags></repomd>') }], 'fc99');
 }, [{ kind: 'dnf', state: 'nowhere', names: ['fc99-current'], dists: ['fc99'] }]);
 told('signatures of other things are nobody\'s metadata', (farm) => {
   farm.signAll([{ purpose: 'other', name: 'git-tag', mode: 'detach', payload: Buffer.from('object 1\ntype commit\n\nv1\n') }]);

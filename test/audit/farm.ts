@@ -11,8 +11,12 @@ import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type
 import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentFormat, isPublishedPayload, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
 import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
 
 export const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
+
+/** Words for gpg that have a signature say where it comes from. */
+export const withOrigin = (origin: SignatureOrigin): string[] => ['--sig-notation', `${originNotation}=${writeSignatureOrigin(origin)}`];
 
 export type Signer = 'logs' | 'signing' | 'stranger';
 
@@ -237,6 +241,11 @@ export class LogsRepository {
     this.#clock = ms;
   }
 
+  /** The newest entry of the journal, as a signature names it. */
+  get lastEntry(): { seq: number; claim: string } {
+    return { seq: this.#journal.length, claim: journalLineHash(this.#journal.at(-1) as string) };
+  }
+
   get lastTime(): string {
     return new Date(this.#clock).toISOString();
   }
@@ -252,6 +261,15 @@ export interface Wanted {
   name: string;
   mode: SigningMode;
   payload: Buffer;
+}
+
+/** What has a grant and its claims. */
+export interface Claimed {
+  uses: Use[];
+  /** the journal's files, which belong into the next commit */
+  put: Record<string, string>;
+  /** what each signature has to name */
+  origins: SignatureOrigin[];
 }
 
 export const log = 'build-debian/hello/log_2026-11-21_21-00-00';
@@ -304,18 +322,30 @@ export class Farm {
     return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
   }
 
-  /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. @param made signatures that a tool had made already */
-  signAll(wanted: readonly Wanted[], made?: readonly Buffer[], dist = 'bookworm'): Buffer[] {
-    const intent = this.intent(wanted, { dist });
+  /** The first half of the way for some payloads: intent, publication, grants, claims. */
+  claimAll(wanted: readonly Wanted[], dist = 'bookworm'): Claimed {
+    const intent = this.intent(wanted, { dist, nonce: String(this.logs.seq).padStart(16, '0') });
     const commit = this.logs.commit({ put: { ...intent.put, [log]: this.grow() } });
-    const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
-    const signatures = made ?? wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
-    const signed = this.logs.journal(...wanted.flatMap((one, i): [JournalEntry['event'], string, Use][] => [
-      ['claimed', '', this.use(one, intent.sha256, commit)],
-      ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, this.use(one, intent.sha256, commit)],
-    ]));
-    this.logs.commit({ put: { ...granted, ...signed } });
-    return [...signatures];
+    const put = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
+    const origins = wanted.map((one): SignatureOrigin => {
+      Object.assign(put, this.logs.journal(['claimed', '', this.use(one, intent.sha256, commit)]));
+      return { commit, ...this.logs.lastEntry };
+    });
+    return { uses: wanted.map((one) => this.use(one, intent.sha256, commit)), put, origins };
+  }
+
+  /** The second half: what was signed, and publication of the entries. */
+  publishSigned({ uses, put }: Claimed, signatures: readonly Buffer[]): void {
+    const signed = this.logs.journal(...uses.map((use, i): [JournalEntry['event'], string, Use] => ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, use]));
+    this.logs.commit({ put: { ...put, ...signed } });
+  }
+
+  /** The whole way, with signatures by gpg. Returns them. */
+  signAll(wanted: readonly Wanted[], dist?: string): Buffer[] {
+    const claimed = this.claimAll(wanted, dist);
+    const signatures = wanted.map((one, i) => this.keys.sign('signing', one.mode, one.payload, withOrigin(claimed.origins[i] as SignatureOrigin)));
+    this.publishSigned(claimed, signatures);
+    return signatures;
   }
 
   /** The log with one line more. */

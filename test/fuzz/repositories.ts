@@ -159,7 +159,7 @@ export async function fuzzDnf(keys: Keys, seed: number, wanted: number): Promise
     const key = join(farm.top, 'signing.asc');
     for (let from = 0; from < wanted; from += batch) {
       const mutants = Array.from({ length: Math.min(batch, wanted - from) }, (_, i) => ({ at: `${from + i}/fc41/current-testing`, mutant: dnfMutant(random, parts) }));
-      const signatures = farm.signAll(mutants.map(({ mutant }) => ({ purpose: 'rpm-repomd' as const, name: 'repomd.xml', mode: 'detach' as const, payload: Buffer.from(mutant.repomd) })), undefined, 'fc41');
+      const signatures = farm.signAll(mutants.map(({ mutant }) => ({ purpose: 'rpm-repomd' as const, name: 'repomd.xml', mode: 'detach' as const, payload: Buffer.from(mutant.repomd) })), 'fc41');
       for (const [i, { at, mutant }] of mutants.entries()) {
         for (const [path, data] of mutant.files) put(join(top, at), path, data);
         put(join(top, at), 'repodata/repomd.xml', mutant.served ?? mutant.repomd);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From bytes to signature: intent, publication, a look at it in public, grant, gate.
 import { Refusal } from '../../shared/refusal.js';
+import { cleartextFault } from '../../shared/formats/cleartext.js';
+import type { SigningMode } from '../../shared/formats/intent.js';
 import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import type { SigningCommand } from './command-line.js';
@@ -36,6 +38,12 @@ function gateArguments(key: string, mode: SigningCommand['mode'], armor: boolean
   return ['--status-fd=3', ...(digest === undefined ? [] : [`--digest-algo=${digest}`]), ...(armor ? ['--armor'] : []), '--local-user', key, mode === 'detach' ? '--detach-sign' : '--clearsign', '--', '-'];
 }
 
+/** The keys VM would refuse it too, when everybody has read the intent already. @throws Refusal NOT_CANONICAL */
+function refuseUncarried(name: string, mode: SigningMode, bytes: Buffer): void {
+  const fault = mode === 'clearsign' ? cleartextFault(bytes) : undefined;
+  if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `${name}: line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
+}
+
 /** @throws Refusal: the keys VM's own line where there is one */
 function checked(answer: GateAnswer): GateAnswer {
   if (answer.status === 0 && answer.stdout.length > 0) return answer;
@@ -58,6 +66,7 @@ export async function signForCaller(command: SigningCommand, settings: Settings,
     const bytes = await caller.read(command.input);
     const key = await resolveKey(command.user, settings);
     const { name, purpose } = describePayload(command.input, bytes);
+    refuseUncarried(name, command.mode, bytes);
     const wish: Wish = { purpose, key, mode: command.mode, payload: hashedPayload(name, bytes) };
     const job = await jobOf(caller);
     const asked = caller.elapsedMs();
@@ -88,6 +97,7 @@ export async function signForReprepro([release, inRelease = '', releaseGpg = '']
   const payload = hashedPayload('Release', bytes);
   const wanted = [{ mode: 'clearsign' as const, file: inRelease }, { mode: 'detach' as const, file: releaseGpg }].filter(({ file }) => file !== '');
   if (wanted.length === 0) throw new Refusal('NO_SUCH_FILE', 'reprepro asked for no signature');
+  for (const { mode } of wanted) refuseUncarried(payload.name, mode, bytes);
   const job = await jobOf(caller);
   const asked = caller.elapsedMs();
   await announce(job, wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })), bytes, settings, readBack);
