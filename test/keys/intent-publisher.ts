@@ -40,7 +40,10 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
     handle: async ({ stream }) => {
       const document = (await readAll(stream, 256 * 1024)).toString('utf8');
       // Whoever called was killed before it had said anything.
-      if (document === '') return;
+      if (document === '') {
+        stream.end();
+        return;
+      }
       publisher.documents.push(document);
       if (publisher.refuseWith !== undefined) {
         stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code: publisher.refuseWith, detail: 'for a test' })}\n`);
