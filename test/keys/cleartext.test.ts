@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import t from 'tap';
-import { CleartextCheck, cleartextFault, cleartextLineLimitBytes } from '../../agents/shared/formats/cleartext.js';
+import { CleartextCheck, cleartextLineLimitBytes, type CleartextFault } from '../../agents/shared/formats/cleartext.js';
 import { GpgHome } from './keys-machine.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'ct-'));
@@ -26,6 +26,12 @@ const run = (program: string, args: string[], input: Buffer): Promise<Buffer> =>
   const child = execFile(program, args, { encoding: 'buffer', maxBuffer: 1 << 26, env: { PATH: '/usr/bin:/bin', GNUPGHOME: home.folder } }, (_error, stdout) => resolve(stdout));
   child.stdin?.on('error', () => undefined).end(input);
 });
+
+function cleartextFault(text: Buffer): CleartextFault | undefined {
+  const check = new CleartextCheck();
+  check.add(text);
+  return check.end();
+}
 
 /** The bytes that RFC 9580, section 7.1, has for a text whose lines are exactly these: CRLF between them, and no last newline. */
 const canonical = (text: Buffer): Buffer => Buffer.from(text.toString('latin1').replace(/\n$/, '').replaceAll('\n', '\r\n'), 'latin1');

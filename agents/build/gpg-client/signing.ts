@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From bytes to signature: intent, publication, a look at it in public, grant, gate.
 import { Refusal } from '../../shared/refusal.js';
-import { cleartextFault } from '../../shared/formats/cleartext.js';
+import { CleartextCheck } from '../../shared/formats/cleartext.js';
 import type { SigningMode } from '../../shared/formats/intent.js';
 import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
@@ -40,7 +40,10 @@ function gateArguments(key: string, mode: SigningCommand['mode'], armor: boolean
 
 /** The keys VM would refuse it too, when everybody has read the intent already. @throws Refusal NOT_CANONICAL */
 function refuseUncarried(name: string, mode: SigningMode, bytes: Buffer): void {
-  const fault = mode === 'clearsign' ? cleartextFault(bytes) : undefined;
+  if (mode !== 'clearsign') return;
+  const check = new CleartextCheck();
+  check.add(bytes);
+  const fault = check.end();
   if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `${name}: line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
 }
 

@@ -12,54 +12,39 @@ export interface CleartextFault {
   why: string;
 }
 
+const tooLong = `is longer than ${cleartextLineLimitBytes} bytes`;
 const faulty: readonly (readonly [string, string])[] = [['\0', 'holds a NUL'], ['\r', 'holds a carriage return'], [' \n', 'ends in a blank'], ['\t\n', 'ends in a tab']];
 
-/** Reads a text in pieces of any size and keeps none of them. */
+/** Reads a text in pieces of any size; keeps its unfinished line. */
 export class CleartextCheck {
-  /** newlines so far, and bytes since the last one */
   #lines = 0;
-  #open = 0;
-  #lastByte: number | undefined;
+  #rest: Buffer = Buffer.alloc(0);
   #fault: CleartextFault | undefined;
 
   add(piece: Buffer): void {
-    if (this.#fault !== undefined || piece.length === 0) return;
-    const at = this.#firstFault(piece);
-    this.#lines += newlines(at === undefined ? piece : piece.subarray(0, Math.max(at[0], 0)));
-    if (at !== undefined) this.#fault = { line: this.#lines + 1, why: at[1] };
-    const newline = piece.lastIndexOf(10);
-    this.#open = newline < 0 ? this.#open + piece.length : piece.length - 1 - newline;
-    this.#lastByte = piece.at(-1);
+    if (this.#fault !== undefined) return;
+    const text = Buffer.concat([this.#rest, piece]);
+    const end = text.lastIndexOf(10) + 1;
+    this.#look(text.subarray(0, end));
+    this.#rest = text.subarray(end);
+    if (this.#rest.length > cleartextLineLimitBytes) this.#fault ??= { line: this.#lines + 1, why: tooLong };
   }
 
-  #firstFault(piece: Buffer): [number, string] | undefined {
-    const found = faulty.map(([bytes, why]): [number, string] => [piece.indexOf(bytes, 0, 'latin1'), why]).filter(([at]) => at >= 0);
-    if (piece[0] === 10 && (this.#lastByte === 32 || this.#lastByte === 9)) found.push([0, `ends in a ${this.#lastByte === 9 ? 'tab' : 'blank'}`]);
-    for (let start = -this.#open; piece.length - start > cleartextLineLimitBytes;) {
-      const end = piece.lastIndexOf(10, start + cleartextLineLimitBytes);
-      if (end < Math.max(start, 0)) {
-        found.push([start, `is longer than ${cleartextLineLimitBytes} bytes`]);
-        break;
-      }
-      start = end + 1;
+  #look(lines: Buffer): void {
+    const found = faulty.map(([bytes, why]): [number, string] => [lines.indexOf(bytes, 0, 'latin1'), why]).filter(([at]) => at >= 0);
+    for (let start = 0; lines.length - start > cleartextLineLimitBytes;) {
+      const end = lines.lastIndexOf(10, start + cleartextLineLimitBytes);
+      if (end < start) found.push([start, tooLong]);
+      start = end < start ? lines.length : end + 1;
     }
-    return found.sort(([a], [b]) => a - b)[0];
+    const [at, why] = found.sort(([a], [b]) => a - b)[0] ?? [lines.length, undefined];
+    this.#lines += lines.toString('latin1', 0, at).split('\n').length - 1;
+    if (why !== undefined) this.#fault = { line: this.#lines + 1, why };
   }
 
-  /** After the last piece: what is wrong first, or undefined. */
+  /** After the last piece: what is wrong first, or undefined: a clear signature carries exactly these bytes. */
   end(): CleartextFault | undefined {
-    if (this.#fault !== undefined || this.#lastByte === 10) return this.#fault;
-    return { line: this.#lines + 1, why: this.#lastByte === undefined ? 'is missing: there is no text' : 'has no newline at its end' };
+    const why = this.#rest.length > 0 ? 'has no newline at its end' : this.#lines === 0 ? 'is missing: there is no text' : undefined;
+    return this.#fault ?? (why === undefined ? undefined : { line: this.#lines + 1, why });
   }
-}
-
-/** undefined: a clear signature carries exactly these bytes. */
-export function cleartextFault(text: Buffer): CleartextFault | undefined {
-  const check = new CleartextCheck();
-  check.add(text);
-  return check.end();
-}
-
-function newlines(bytes: Buffer): number {
-  return bytes.toString('latin1').split('\n').length - 1;
 }
