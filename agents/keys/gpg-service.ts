@@ -68,8 +68,8 @@ export function gpgService(options: GpgServiceOptions): Service {
       const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload: { fd: payload.fd, size: payload.size, sha256 }, origin });
       if ('failed' in made) {
         report(`qubes.Gpg: ${printable(made.why)}`);
-        ledger.failed(grant, made.failed);
-        return call.deny(new Refusal(made.failed, 'gpg did not make the signature that was ordered; the grant is used up').line());
+        ledger.failed(grant, made.failed.code);
+        return call.deny(made.failed.line());
       }
       ledger.signed(grant, createHash('sha256').update(made.bytes).digest('hex'));
       call.answer(made.bytes, made.statusText);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
 import type { SigningMode } from '../shared/formats/intent.js';
+import { Refusal } from '../shared/refusal.js';
 import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../shared/formats/signature-origin.js';
 import { runProcess } from './bounded-process.js';
 import type { Digest } from './gpg-request.js';
@@ -43,7 +44,7 @@ function commandLine(order: SigningOrder): string[] {
  * where that is not so when looked at.
  * A clear signature holds the payload and may be up to twice its size (lines that begin with a dash).
  */
-export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | { failed: 'SIGNING_FAILED' | 'WRONG_SIGNATURE'; why: string }> {
+export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | { failed: Refusal; why: string }> {
   const end = await runProcess({
     program: gpg.program,
     args: commandLine(order),
@@ -57,11 +58,11 @@ export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | {
   const [, , type, , hash, signatureClass, , fingerprint] = made[0] ?? [];
   const asOrdered = made.length === 1 && fingerprint === order.key && hash === hashNumbers[order.digest] &&
     (order.mode === 'detach' ? type === 'D' && signatureClass === '00' : type === 'C' && signatureClass === '01');
-  if (end.status !== 0 || !asOrdered || end.stdout.length === 0) return { failed: 'SIGNING_FAILED', why: `gpg ended with ${end.status}: ${end.stderr.trim()}` };
+  if (end.status !== 0 || !asOrdered || end.stdout.length === 0) return { failed: new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up'), why: `gpg ended with ${end.status}: ${end.stderr.trim()}` };
   try {
     checkMadeSignature(end.stdout, order);
   } catch (error) {
-    return { failed: 'WRONG_SIGNATURE', why: `gpg's signature is refused: ${(error as Error).message}` };
+    return { failed: new Refusal('WRONG_SIGNATURE', 'gpg made another signature than was ordered; the grant is used up'), why: `gpg's signature is refused: ${(error as Error).message}` };
   }
   return { bytes: end.stdout, statusText: end.statusText };
 }
