@@ -42,10 +42,10 @@ attack('a changed index', ['apt-files WRONG_SHA256'], (farm) => {
 /** Of a signed and announced upload: nobody signs this by mistake, but the one who announced it may want two readers to see two things. */
 const indexPath = 'main/binary-amd64/Packages';
 const indexOf = (farm: Farm): Buffer => readFileSync(join(farm.apt, 'dists/bookworm', indexPath));
-attack('an index in which a package has two file names', ['apt-files BAD_INDEX'], (farm) => {
+attack('an index in which a package has two file names', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => {
   const index = Buffer.from(indexOf(farm).toString().replace('Filename:', 'Filename: pool/main/h/hello/other_1_amd64.deb\nfilename:'));
   farm.put(`dists/bookworm/${indexPath}`, index);
   farm.publishRelease('bookworm', { [indexPath]: index });
 }, { path: `dists/bookworm/${indexPath}` });
-attack('a Release with two lists of hashes', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: Buffer.from('Package: other\n') }, `SHA256:\n ${sha256(indexOf(farm))} ${indexOf(farm).length} ${indexPath}\n`), { path: 'dists/bookworm/Release' });
-attack('a Release of two paragraphs', ['apt-files BAD_INDEX'], (farm) => farm.publishRelease('bookworm', { [indexPath]: indexOf(farm) }, '\nSuite: bookworm\nSHA256:\n'), { path: 'dists/bookworm/Release' });
+attack('a Release with two lists of hashes', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => farm.publishRelease('bookworm', { [indexPath]: Buffer.from('Package: other\n') }, `SHA256:\n ${sha256(indexOf(farm))} ${indexOf(farm).length} ${indexPath}\n`), { path: 'dists/bookworm/Release' });
+attack('a Release of two paragraphs', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => farm.publishRelease('bookworm', { [indexPath]: indexOf(farm) }, '\nSuite: bookworm\nSHA256:\n'), { path: 'dists/bookworm/Release' });

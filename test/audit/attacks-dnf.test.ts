@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import tap from 'tap';
 import { attack as attackFarm, good, keys } from './attack.js';
-import { Farm, sha256 } from './farm.js';
+import { Farm, sha256, journalKey } from './farm.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
 import { runAudit, verdict } from './run-audit.js';
 
@@ -72,14 +72,14 @@ void tap.test('a good DNF repository passes beside an APT repository, and from a
   t.teardown(() => web.close());
   execFileSync('git', ['--git-dir', good.logs.path, 'update-server-info']);
   const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
-  const { status, out, err } = await runAudit(['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc'), '--dnf', `${url}/fc41`, '--signing-key', keys.fingerprint.signing]);
+  const { status, out, err } = await runAudit(['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`, '--dnf', `${url}/fc41`, '--signing-key', keys.fingerprint.signing]);
   t.equal(status, 0, out + err);
   t.match(out, /skipped +every signature in the APT/);
   t.match(out, /ok +every signature in the DNF repository is in a journal +5 signatures/);
 });
 
 void tap.test('each of two keys belongs to the repositories before it', async (t) => {
-  const common = ['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc')];
+  const common = ['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
   const signing = join(good.top, 'signing.asc');
   const stranger = join(good.top, 'stranger.asc');
   writeFileSync(stranger, keys.export('stranger'));

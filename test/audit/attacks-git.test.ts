@@ -7,7 +7,7 @@ import tap from 'tap';
 import { Budget, defaultLimits } from '../../agents/audit/budget.js';
 import { PublishedGit } from '../../agents/audit/published-git.js';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
-import { intentPath } from '../../agents/shared/formats/publication.js';
+import { intentPath, payloadPath } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
 import { Farm, log, sha256, type LogsRepository } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
@@ -85,7 +85,7 @@ attack('an intent of a day that is none', ['file-lines BAD_PATH'], (farm) => {
 }, { commit: 'head' });
 attack('one intent of two VMs', ['intents INTENT_TWICE'], ({ logs }) => {
   const document = JSON.stringify({ format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: 'deb-dsc', key: keys.fingerprint.signing, mode: 'clearsign', payload: { name: 'x.dsc', size: 1, sha256: sha256('x') }, logs: [], artifacts: [] });
-  for (const vm of ['build-debian', 'build-fedora']) logs.commit({ put: { [intentPath(vm, '2026-11-21', sha256(document))]: document } });
+  for (const vm of ['build-debian', 'build-fedora']) logs.commit({ put: { [intentPath(vm, '2026-11-21', sha256(document))]: document, [payloadPath(vm, '2026-11-21', sha256(document), sha256('x'))]: 'x' } });
 }, { commit: 'head' });
 attack('an empty journal', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { 'journal/keys-other/00000000.jsonl': '' } }), { commit: 'head' });
 attack('an empty key', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { [`keys/${keys.fingerprint.logs}.asc`]: '' } }), { commit: 'head' });
