@@ -93,7 +93,9 @@ attack('a Release that was announced under another name', ['apt-signatures WRONG
 /** The .dsc and .buildinfo of the good farm, announced as something else. */
 function signPoolFile(farm: Farm, name: string, change: Partial<Wanted>): void {
   const path = `pool/main/h/hello/${name}`;
-  const payload = Buffer.from(`Format: 1.0\nSource: hello\nVersion: ${JSON.stringify(change).length}\n`);
+  const source = readFileSync(join(farm.apt, 'pool/main/h/hello/hello_2.10-3.tar.xz'));
+  // A .dsc and a .changes have to name files.
+  const payload = Buffer.from(`Format: 1.0\nSource: hello\nVersion: ${JSON.stringify(change).length}\nChecksums-Sha256:\n ${sha256(source)} ${source.length} hello_2.10-3.tar.xz\n`);
   const [signed] = farm.signAll([{ purpose: 'other', name, mode: 'clearsign', payload, ...change }]) as [Buffer];
   farm.put(path, signed);
 }
