@@ -35,7 +35,7 @@ await t.test('an intent, its commit and the branch are on disk before the push, 
   const document = JSON.stringify(rig.intent());
   const reply = await rig.ask(document);
   if (reply.result !== 'published') throw new Error(reply.code);
-  const answered = onlyThen(toCaller(new RegExp(`"result":"published".*${sha256(document)}`)));
+  const answered = onlyThen(toCaller(new RegExp(`"result":"published".*${sha256(`${document}\n`)}`)));
   const calls = await recorded(record, answered);
   const object = `${repository}/objects/${reply.commit.slice(0, 2)}/${reply.commit.slice(2)}`;
   const temporary = calls.find(renaming(/^/, object).is)?.text.split('\n')[0] ?? '';

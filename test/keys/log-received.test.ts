@@ -213,7 +213,7 @@ await t.test('an intent that was granted once is not granted again when it is pu
   const wish = document('once\n');
   machine.publish([machine.file(wish)]);
   t.equal(await codeOf(machine.receipt([wish])), 'accepted');
-  const second = machine.makeCommit([{ ...machine.file(wish), path: machine.file(wish).path.replace('2026-11-21', '2026-11-22') }]);
+  const second = machine.makeCommit([machine.file(wish, 'build-debian', '2026-11-22')]);
   t.equal(await codeOf(machine.receipt([wish], { commit: second.commit, proof: { commits: encoded(second), intents: [Buffer.from(wish).toString('base64')] } })), 'ALREADY_GRANTED');
 });
 
