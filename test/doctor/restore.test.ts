@@ -52,7 +52,8 @@ async function announce(count: number): Promise<void> {
   if (!stdout.includes('"result":"published"')) throw new Error(stdout);
 }
 const audit = (...more: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', farm.pillar['logs-vms']['build-logs']?.key as string, ...more];
+  const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', farm.pillar['logs-vms']['build-logs']?.key as string,
+    '--journal-key', `${keys.name}=${farm.pillar['build-envs']['debian']?.['journal-key'] as string}`, ...more];
   const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), ...args], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
 });
 
@@ -77,9 +78,10 @@ await t.test('a keys VM from an old backup signs nothing, and the doctor says th
   t.match(await doctor(keys), /^GATE_STOPPED the last receipts were refused: JOURNAL_FORK at /);
 });
 
-await t.test('with the logs VM\'s copy of its journal, and the head that was acknowledged, it signs again', async (t) => {
+await t.test('with its journal key, the logs VM\'s copy of its journal, and the head that was acknowledged, it signs again', async (t) => {
   await farm.dom0.stopVm(keys.name);
   empty(stateOf(keys));
+  cpSync(join(old, 'journal-key.pem'), join(stateOf(keys), 'journal-key.pem'));
   const made = await logs.run(['sh', '-ec', script('keys-head')], { user: 'user' });
   t.equal(made.status, 0, made.stderr);
   cpSync(join(stateOf(logs), 'journal/keys-debian.jsonl'), join(stateOf(keys), 'journal.jsonl'));

@@ -2,7 +2,7 @@
 // A VM's tree in which nothing is missing: what the provisioner lays, keys made by make-keys, and of the running system what the doctor looks at.
 // Each test breaks one thing in a copy.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -59,6 +59,8 @@ export function makeKeys(root: string, role: Role): { fingerprint: string | unde
     execFileSync('chown', ['-R', '1000:1000', home]);
     for (const name of ['ssh_key', 'webhook-secret']) execFileSync('sh', ['-c', 'test ! -e "$1" || chown 1000:1000 "$1"', 'sh', join(root, 'rw/config/build-infra', name)]);
   }
+  // The clock of machineOf stands before today's.
+  if (journalKey !== undefined) execFileSync('sed', ['-i', 's/"time":"[^"]*"/"time":"2026-11-21T00:00:00.000Z"/', join(root, 'var/lib/build-infra/journal.jsonl')]);
   if (journalKey !== undefined) execFileSync('chown', ['-R', '1000:1000', join(root, 'var/lib/build-infra')]);
   return { fingerprint, publicKey, journalKey };
 }
@@ -121,11 +123,13 @@ export interface Healthy {
   fingerprint: string | undefined;
 }
 
-/** @param dist stand-ins of bundles do */
+/** Stand-ins of the bundles do, but for the keys agent's. */
 export async function healthyVm(work: string, role: Role, change: (pillar: Pillar) => void = () => undefined, enabled: readonly Option[] = options): Promise<Healthy> {
   const dist = join(work, 'dist');
   mkdirSync(dist, { recursive: true });
   for (const manifest of manifests) for (const { source } of manifest.template.files) if (source?.startsWith('dist/') === true) writeFileSync(join(work, source), `// ${source}\n`);
+  // make-keys has it make the journal key.
+  copyFileSync(join(top, 'dist/keys-agent.mjs'), join(dist, 'keys-agent.mjs'));
   const root = join(work, role);
   const apply = (pillar: Pillar): unknown => provision({ pillar, vm: vmNames[role], root, dist, enabled });
   apply(await checkPillar(examplePillar()));
