@@ -18,7 +18,7 @@ const lines = (farm: Farm, path: string): string[] => (farm.logs.content.get(pat
 /** Signs with the farm's key behind a history of its own, as the two VMs could do together, and then publishes entries for it. */
 function madeUpUse(farm: Farm): Record<string, string> {
   const intent = farm.intent([one]);
-  const published = farm.logs.commit({ put: { [intent.path]: intent.document } });
+  const published = farm.logs.commit({ put: { ...intent.put } });
   const use = farm.use(one, intent.sha256, published);
   return farm.logs.journal(['granted', farm.logs.until, use], ['claimed', '', use], ['signed', `sha256:${sha256('a signature from a private history')}`, use]);
 }
