@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // make-keys: secrets come to be inside the VM that uses them, once.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type Test } from 'tap';
@@ -46,6 +46,19 @@ await test('a key that gpg cannot list for the moment is not replaced by another
   Object.assign(env, { GPG_TRIES: '2' });
   t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: .*agent/ });
   rmSync(conf);
+  t.equal(run('keys').stdout, first.stdout);
+});
+
+await test('a public key whose secret half gpg does not list is not joined by another key', async (t) => {
+  const { home, env, run } = vm(t);
+  const first = run('keys');
+  spawnSync('gpgconf', ['--kill', 'all'], { env });
+  const secrets = join(home, '.gnupg/private-keys-v1.d');
+  renameSync(secrets, `${secrets}.away`);
+  Object.assign(env, { GPG_TRIES: '2' });
+  t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: the public key [0-9A-F]{40} is here/ });
+  rmSync(secrets, { recursive: true, force: true });
+  renameSync(`${secrets}.away`, secrets);
   t.equal(run('keys').stdout, first.stdout);
 });
 
