@@ -54,8 +54,9 @@ export class Remote {
   #remembering: NodeJS.Timeout | undefined;
   /** in the attempt that is under way */
   #setBack = false;
-  /** whose head it showed last that is not in our history */
-  #stranger: { head: string; signer: HeadSigner } | undefined;
+  /** whose head that is which it showed last and we did not have */
+  #looked: { head: string; signer: HeadSigner } | undefined;
+  #diverged = false;
   /** why it is not confirmed, for people */
   trouble = '';
 
@@ -68,9 +69,9 @@ export class Remote {
     if (matches(objectIdPattern, before)) this.#heldBefore = before;
   }
 
-  /** Whether it shows a second history that the logs key signed. */
+  /** Whether it answered a push with a second history that the logs key signed. */
   get diverged(): boolean {
-    return this.#stranger?.signer === 'the logs key';
+    return this.#diverged;
   }
 
   get confirmedSeq(): number {
@@ -111,11 +112,11 @@ export class Remote {
 
   /** Whose head that is; looked at once for each that it shows. */
   async signerOf(head: string): Promise<HeadSigner> {
-    if (this.#stranger?.head !== head || this.#stranger.signer === 'unknown') {
+    if (this.#looked?.head !== head || this.#looked.signer === 'unknown') {
       const { signer, sshCommand, timeoutMs } = this.#options;
-      this.#stranger = { head, signer: await signerOfHead(head, { url: this.#url, signer, sshCommand, timeoutMs }) };
+      this.#looked = { head, signer: await signerOfHead(head, { url: this.#url, signer, sshCommand, timeoutMs }) };
     }
-    return this.#stranger.signer;
+    return this.#looked.signer;
   }
 
   /** What the remote's branch is at; null where there is none. @throws what git says, or after the timeout */
@@ -166,7 +167,7 @@ export class Remote {
       if (this.#failures > 0) this.#options.report(`remote ${this.name}: published again`);
       this.#failures = 0;
       this.trouble = '';
-      this.#stranger = undefined;
+      this.#diverged = false;
       this.#confirmed = target;
       this.#heldBefore = target.commit;
       this.#remembering ??= setTimeout(() => this.#remember(), rememberMs);
@@ -195,14 +196,16 @@ export class Remote {
     const shown = await this.head();
     if (shown === target.commit) return undefined;
     if (shown !== null && !await this.#options.repository.isAncestor(shown, target.commit)) return await this.#strangeHead(shown);
-    this.#stranger = undefined;
+    this.#diverged = false;
     await this.#lookWhetherSetBack(shown);
     if (pushError !== undefined) throw pushError;
     return `took the push but shows ${shown ?? 'nothing'}`;
   }
 
   async #strangeHead(shown: string): Promise<string> {
-    switch (await this.signerOf(shown)) {
+    const signer = await this.signerOf(shown);
+    this.#diverged = signer === 'the logs key';
+    switch (signer) {
       case 'the logs key': {
         const what = `holds commit ${shown}, which the logs key signed and which is not in our history: a second history${this.required ? '; nothing is granted' : ''}`;
         this.alarm(what);

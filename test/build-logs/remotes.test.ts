@@ -3,6 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { Alarms } from '../../agents/build-logs/alarms.js';
+import { GitRepository } from '../../agents/build-logs/git-repository.js';
+import { findHistory } from '../../agents/build-logs/history.js';
+import { Remote } from '../../agents/build-logs/remote.js';
 import { gpgSigner } from '../../agents/build-logs/signer.js';
 import { until } from '../support/until.js';
 import { makeRepository } from './many-logs.js';
@@ -207,6 +211,23 @@ void t.test('a restored VM takes over the history of its remotes instead of begi
   t.equal((await rig.ask(rig.intent({ logs: [path] }))).result, 'published', 'and knows the logs in it');
   t.equal(rig.checkHistory(), 3);
   t.match(rig.report, /took over the history of remote origin/);
+});
+
+void t.test('a history that was just taken over is ours: an intent that comes before the first push is not refused as if there were two', async (t) => {
+  const rig = await started(t);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  await rig.kill('SIGTERM');
+  const repository = await GitRepository.open(join(rig.folder, 'restored.git'));
+  t.teardown(() => repository.stop());
+  const signer = gpgSigner(rig.gnupg, rig.logsKey);
+  const reported: string[] = [];
+  const report = (line: string): void => void reported.push(line);
+  const alarms = new Alarms({ file: join(rig.folder, 'alarms.jsonl'), report, publish: () => Promise.resolve() });
+  const remotes = rig.remotes.map(({ name, required }) => new Remote({ name, required, url: rig.remote(name) }, {
+    repository, signer, alarms, report, memory: join(rig.folder, `${name}.held`), timeoutMs: 20_000, sshCommand: 'ssh', changed: () => undefined,
+  }));
+  t.equal(await findHistory(repository, remotes, signer, report), rig.git(rig.remote('origin'), 'rev-parse', 'main').trim());
+  t.strictSame(remotes.map((remote) => remote.diverged), [false, false], reported.join('\n'));
 });
 
 void t.test('a history that another key signed is not taken over', async (t) => {
