@@ -14,6 +14,7 @@ import type { SandboxedMachine } from '../../agents/local/farm/sandboxed-machine
 import { dist, standFarm, top } from '../attacks/standing-farm.js';
 
 const { farm, state, build, keys, logs, signingKey } = await standFarm(t);
+const logsKey = farm.pillar['logs-vms']['build-logs']?.key as string;
 const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
 
 /** The commands of the page that stand below this mark. */
@@ -52,7 +53,7 @@ async function announce(count: number): Promise<void> {
   if (!stdout.includes('"result":"published"')) throw new Error(stdout);
 }
 const audit = (...more: string[]): Promise<{ status: number; out: string }> => new Promise((resolve) => {
-  const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', farm.pillar['logs-vms']['build-logs']?.key as string,
+  const args = ['audit', '--logs', gitUrl('build-logs', farm.settings.ports), '--logs', gitUrl('build-logs-mirror', farm.settings.ports), '--logs-key', logsKey,
     '--journal-key', `${keys.name}=${farm.pillar['build-envs']['debian']?.['journal-key'] as string}`, ...more];
   const child = execFile(process.execPath, [join(dist, 'build-infra.mjs'), ...args], (_error, stdout, stderr) => resolve({ status: child.exitCode ?? 255, out: stdout + stderr }));
 });
@@ -133,21 +134,25 @@ await t.test('an alarm stops every grant until a person has cleared it', async (
   t.match(await doctor(logs), /nothing is missing/);
 });
 
-await t.test('a remote that somebody pushed to stops every grant, the doctor shows it online, and its owner mends it', async (t) => {
+await t.test('a remote with a second history by the logs key stops every grant, the doctor shows it online, and its owner mends it', async (t) => {
   const forge = farm.machine('forge');
-  const git = async (...args: string[]): Promise<string> => {
-    const { status, stdout, stderr } = await forge.run(['git', '-c', 'user.name=x', '-c', 'user.email=x@x', '-C', (await forge.run(['sh', '-c', 'find / -name build-logs-mirror.git -maxdepth 5 2>/dev/null | head -n 1'])).stdout.trim(), ...args]);
+  const mirror = (await forge.run(['sh', '-c', 'find / -name build-logs-mirror.git -maxdepth 5 2>/dev/null | head -n 1'])).stdout.trim();
+  const demand = ({ status, stdout, stderr }: { status: number | null; stdout: string; stderr: string }): string => {
     if (status !== 0) throw new Error(stderr);
     return stdout.trim();
   };
-  const ours = await git('rev-parse', 'main');
-  const foreign = await git('commit-tree', '-m', 'not ours', '-p', ours, `${ours}^{tree}`);
-  await git('update-ref', 'refs/heads/main', foreign);
+  const ours = demand(await forge.run(['git', '-C', mirror, 'rev-parse', 'main']));
+  // Whoever has the logs key makes it; here the logs VM does, and its agent knows nothing of it.
+  const second = demand(await logs.run(['sh', '-ec', `cd /tmp && rm -rf second && git clone --quiet --bare /var/lib/build-infra/repository.git second && cd second
+    id=$(git -c user.name=x -c user.email=x@x -c user.signingkey=${logsKey} commit-tree -S -m 'not ours' -p ${ours} '${ours}^{tree}')
+    git update-ref refs/heads/second "$id" && git bundle create --quiet - ^${ours} refs/heads/second | base64 -w0`], { user: 'user' }));
+  const foreign = demand(await forge.run(['sh', '-ec', `base64 -d > /tmp/second && git -C '${mirror}' fetch --quiet /tmp/second second && git -C '${mirror}' rev-parse FETCH_HEAD`], { input: second }));
+  demand(await forge.run(['git', '-C', mirror, 'update-ref', 'refs/heads/main', foreign]));
   t.equal(await sign(), 'HISTORY_DIVERGED');
   const { stdout } = await logs.run(['build-infra', 'doctor', '--online'], { user: 'root' });
-  t.match(stdout, new RegExp(`^REMOTE_FORKED remote mirror shows commit ${foreign}, .*\\n$`));
+  t.match(stdout, new RegExp(`^REMOTE_FORKED remote mirror shows commit ${foreign}, `, 'm'));
   t.equal((await audit()).status, 1);
-  await git('update-ref', 'refs/heads/main', ours);
+  demand(await forge.run(['git', '-C', mirror, 'update-ref', 'refs/heads/main', ours]));
   let answer = 'not asked';
   for (let tries = 0; tries < 40 && answer !== ''; tries++) {
     if (tries > 0) await sleep(2000);
