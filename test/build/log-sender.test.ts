@@ -156,7 +156,7 @@ void t.test('a process that left its program and holds its log is not waited for
   const log = await LogSender.open(options);
   const folder = mkdtempSync(join(tmpdir(), 'bi-held-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
-  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
+  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ] || [ ! -d ${folder} ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
   writeFileSync(join(folder, 'over'), '');
   await log.end(0);
   t.strictSame(receiver.logs[0]?.lines.slice(-2), ['last', '> end status=0']);
