@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
+// `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
@@ -19,6 +20,7 @@ import { NewestTags } from './jobs/newest-tags.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import { Outbox } from './outbox/outbox.js';
 import { pathsUnder } from './paths.js';
+import { readBackWords, runReadBack } from './publication/read-back-command.js';
 import { runEngine as runBuilderEngine } from './qubesbuilder-engine/engine.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
@@ -140,9 +142,11 @@ if (engine !== undefined && document !== undefined) {
 } else if (mode === 'rebuild' && name !== '') {
   const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
   process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
+} else if (mode === 'read-back' && process.argv.length === 3 + readBackWords) {
+  process.exitCode = await runReadBack(process.argv.slice(3), process.env['BUILD_INFRA_ROOT'] ?? '');
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...]]');
+  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...] | read-back URL LOGS-KEY VM COMMIT SIZE SHA256]');
   process.exitCode = 2;
 }

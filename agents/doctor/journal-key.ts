@@ -18,6 +18,16 @@ function publicHalf(pem: string | undefined): string | undefined {
   }
 }
 
+/** Whether it ever acknowledged a publication. */
+function hasBegun(machine: Machine, keysVm: string): boolean {
+  try {
+    return typeof (JSON.parse(readText(machine, `${stateFolder}/keys/${keysVm}.json`) ?? '{}') as { head?: unknown }).head === 'string';
+  } catch {
+    // KEYS_VM_ALARM says that it is no JSON.
+    return true;
+  }
+}
+
 export function checkJournalKey(machine: Machine, { role, config }: VmFacts, report: Report): void {
   if (config === undefined) return;
   if (role === 'keys') {
@@ -34,7 +44,11 @@ export function checkJournalKey(machine: Machine, { role, config }: VmFacts, rep
   if (role !== 'build-logs') return;
   const published = list(machine, `${stateFolder}/repository.git/refs/heads`).length > 0 || readText(machine, `${stateFolder}/repository.git/packed-refs`) !== undefined;
   for (const { keysVm, journalKey } of config.sources ?? []) {
-    report.check(!published || journalKey !== null, 'JOURNAL_KEY_NOT_PINNED', `the logs repository is not empty, and no journal key of ${keysVm} is pinned`,
+    const pinned = report.check(!published || journalKey !== null, 'JOURNAL_KEY_NOT_PINNED', `the logs repository is not empty, and no journal key of ${keysVm} is pinned`,
       `in ${keysVm} as user: /usr/lib/build-infra/make-keys keys, and put the journal-key that it prints into farm.yaml`);
+    // The pillar cannot see that the repository is not empty, and here nobody knows the anchor: it is asked for as long as that VM believes nothing.
+    if (published && pinned && !hasBegun(machine, keysVm)) {
+      report.note('BEGINS_LATE', `${keysVm} believes no publication yet, and the logs repository is not empty`, `name a commit that you audited in farm.yaml (build-envs: ${keysVm.replace(/^keys-/, '')}: anchor), if it names none`);
+    }
   }
 }

@@ -2,7 +2,7 @@
 // Keeps the protocol of LogReceived as a keys VM does (chain of commits, intents named in them, a hash-chained journal), without keys.
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import { journalHeadFormat, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
@@ -26,12 +26,15 @@ export class FakeKeysVm {
   /** what else it must wait for before it answers */
   before: () => Promise<void> = () => Promise.resolve();
   readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
 
   constructor(source: string, path: string) {
     this.source = source;
     this.path = path;
     this.#server = createServer({ allowHalfOpen: true }, (stream) => {
       const chunks: Buffer[] = [];
+      this.#sockets.add(stream);
+      stream.on('close', () => this.#sockets.delete(stream));
       stream.on('error', () => undefined);
       stream.on('data', (chunk) => chunks.push(chunk));
       stream.on('end', () => void this.before().then(() => {
@@ -48,7 +51,9 @@ export class FakeKeysVm {
     return new Promise((resolve) => this.#server.listen(this.path, resolve));
   }
 
+  /** Also where a caller said nothing to its end: half-open calls would hold the server for ever. */
   close(): Promise<void> {
+    for (const stream of this.#sockets) stream.destroy();
     return new Promise((resolve) => this.#server.close(() => {
       rmSync(this.path, { force: true });
       resolve();

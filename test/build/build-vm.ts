@@ -167,10 +167,12 @@ exec ${gpg} "$@"
     return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').filter((line) => !line.includes('--version')) : [];
   }
 
-  async start(): Promise<void> {
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     this.receiver ??= await TestReceiver.listen(join(this.root, 'log.sock'));
     this.output = '';
-    this.#agent = spawn(process.execPath, [agentMain], { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentMain];
+    this.#agent = spawn(command as string, args, { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
     this.#agent.stderr?.on('data', (chunk: Buffer) => {
       this.output += chunk.toString();
     });

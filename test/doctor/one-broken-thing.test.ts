@@ -95,7 +95,9 @@ const cases: Broken[] = [
   { role: 'keys', name: 'the last receipt was a fork', spoil: (root) => write(root, '/var/lib/build-infra/journal.jsonl', entry(1, 'granted', 'x') + entry(2, 'refused', 'FORK', `"${'c'.repeat(40)}"`), 'user', 0o600), code: 'GATE_STOPPED', says: /FORK at 2026-11-21T00:00:00\.000Z \(commit c{40}\).*docs\/deploy\.md/ },
   { role: 'build-logs', name: 'the logs key is lost', spoil: both(remove('/home/user/.gnupg'), (root) => { mkdirSync(join(root, '/home/user/.gnupg'), { mode: 0o700 }); chownSync(join(root, '/home/user/.gnupg'), 1000, 1000); }), code: 'NO_LOGS_KEY', says: /restore it from its backup/ },
   { role: 'build-logs', name: 'the logs key is made and not in the pillar', spoil: remove(`${settings}/build-logs.json`), code: 'LOGS_KEY_NOT_CONFIGURED', says: /logs-vms: build-logs: key/ },
-  { role: 'build-logs', name: 'something is published and no journal key is pinned', spoil: (root) => write(root, '/var/lib/build-infra/repository.git/packed-refs', '', 'user'), code: 'JOURNAL_KEY_NOT_PINNED', says: /no journal key of keys-debian is pinned; in keys-debian as user: / },
+  { role: 'build-logs', name: 'something is published and no journal key is pinned', spoil: both(edit(`${settings}/build-logs.json`, /"journalKey": "[0-9a-f]{64}"/, '"journalKey": null'), (root) => write(root, '/var/lib/build-infra/repository.git/packed-refs', '', 'user')), code: 'JOURNAL_KEY_NOT_PINNED', says: /no journal key of keys-debian is pinned; in keys-debian as user: / },
+  { role: 'build-logs', name: 'something is published and a keys VM has not begun', spoil: (root) => write(root, '/var/lib/build-infra/repository.git/packed-refs', '', 'user'), code: 'BEGINS_LATE', says: /^note: .*keys-debian believes no publication yet.*build-envs: debian: anchor/ },
+  { role: 'build-logs', name: 'something is published and a keys VM has believed none of it', spoil: both((root) => write(root, '/var/lib/build-infra/repository.git/refs/heads/main', '', 'user'), (root) => write(root, '/var/lib/build-infra/keys/keys-debian.json', '{"head":null,"owed":true,"alarm":null}', 'user')), code: 'BEGINS_LATE', says: /believes no publication yet/ },
   { role: 'build-logs', name: 'there is no ssh key', spoil: remove(`${settings}/ssh_key`), code: 'NO_SSH_KEY', says: /as user here: \/usr\/lib\/build-infra\/make-keys build-logs/ },
   { role: 'build-logs', name: 'the ssh key is open', spoil: (root) => chmodSync(join(root, settings, 'ssh_key'), 0o644), code: 'OPEN_SSH_KEY', says: /mode 0644/ },
   { role: 'build-logs', name: 'the ssh key is root\'s', spoil: (root) => chownSync(join(root, settings, 'ssh_key'), 0, 0), code: 'OPEN_SSH_KEY', says: /belongs to root/ },
@@ -126,6 +128,20 @@ for (const role of roles) {
     const before = snapshot(root);
     t.strictSame((await examineTree(root, role)).lines, []);
     t.strictSame(snapshot(root), before);
+  });
+}
+
+/** What is the case in a farm that works, and looks like something that is said. */
+const silent: { role: Role; name: string; spoil: (root: string) => void }[] = [
+  { role: 'build-logs', name: 'something is published and the keys VM believes it', spoil: both((root) => write(root, '/var/lib/build-infra/repository.git/refs/heads/main', '', 'user'), (root) => write(root, '/var/lib/build-infra/keys/keys-debian.json', `{"head":"${'c'.repeat(40)}","owed":false,"alarm":null}`, 'user')) },
+  { role: 'build-logs', name: 'no journal key is pinned and nothing is published', spoil: edit(`${settings}/build-logs.json`, /"journalKey": "[0-9a-f]{64}"/, '"journalKey": null') },
+  { role: 'build', name: 'publications are read back somewhere else', spoil: edit(`${settings}/build.json`, /("publication": \{\s*"url": )"[^"]*"/, '$1"https://elsewhere.example/logs.git"') },
+];
+for (const { role, name, spoil } of silent) {
+  await t.test(`${role}: nothing is said where ${name}`, async (t) => {
+    const root = copyOf(healthy.get(role) as Healthy, work);
+    spoil(root);
+    t.strictSame((await examineTree(root, role)).lines, []);
   });
 }
 

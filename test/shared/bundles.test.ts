@@ -23,10 +23,7 @@ const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross
 const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
-  'gpg-client': {
-    folders: ['build', 'shared'], packages: [...execa, 'openpgp'],
-    builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8'],
-  },
+  'gpg-client': { folders: ['build', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-doctor': { folders: ['doctor', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },

@@ -2,9 +2,9 @@
 // A "gpg" for tools in the build VM: debsign -p, dpkg-buildpackage -p, git config gpg.program, gpgme, and, with --reprepro-sign, reprepro.
 // It holds no secret: it can only ask. This is the program for where no build agent runs that could do it (../gpg-door/).
 import { basename } from 'node:path';
-import { readBackOnce } from '../publication/read-back.js';
 import { answerCall } from './answer.js';
+import { askedReadBack } from './asked-read-back.js';
 import { ownCaller } from './own-caller.js';
 
 const root = process.env['BUILD_INFRA_ROOT'] ?? '';
-process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), root, ownCaller, readBackOnce(root)));
+process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), root, ownCaller, askedReadBack(root)));

@@ -65,6 +65,7 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   const place = `build-envs.${env}`;
   if (!Object.hasOwn(pillar['logs-vms'], settings.logs)) throw new Refusal('UNKNOWN_LOGS_VM', `${settings.logs} is not one of logs-vms`, `${place}.logs`);
   needPublicKey(pillar, settings.key, `${place}.key`);
+  checkBeginning(settings, place);
   const people = Object.entries(settings.maintainers);
   for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
   if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
@@ -82,6 +83,12 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   }
   checkCommands(settings, pillar, `${place}.commands`);
   checkNotify(settings, place);
+}
+
+/** What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key. */
+function checkBeginning({ key, anchor = null, 'journal-key': journalKey = null }: BuildEnv, place: string): void {
+  if (key === null || journalKey !== null || anchor !== null) return;
+  throw new Refusal('MISSING_FIELD', 'missing: without it, and without an anchor, a keys VM that lost its memory would believe any history; make-keys keys prints it', `${place}.journal-key`);
 }
 
 /** What is built can be said, and with a link to its log. */

@@ -81,6 +81,7 @@ def check_env(farm, env, settings):
     if settings['logs'] not in farm['logs-vms']:
         raise Refusal('UNKNOWN_LOGS_VM', f'{settings["logs"]} is not one of logs-vms', f'{place}.logs')
     need_public_key(farm, settings['key'], f'{place}.key')
+    check_beginning(settings, place)
     people = settings['maintainers']
     for name, fingerprint in people.items():
         need_public_key(farm, fingerprint, f'{place}.maintainers.{name}')
@@ -103,6 +104,12 @@ def check_env(farm, env, settings):
         check_commands(farm, settings, f'{place}.commands')
     if 'notify' in settings:
         check_notify(settings, place)
+
+
+def check_beginning(settings, place):
+    """What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key."""
+    if settings['key'] is not None and settings.get('journal-key') is None and settings.get('anchor') is None:
+        raise Refusal('MISSING_FIELD', 'missing: without it, and without an anchor, a keys VM that lost its memory would believe any history; make-keys keys prints it', f'{place}.journal-key')
 
 
 def check_notify(settings, place):
