@@ -45,10 +45,10 @@ function shift(generation: Generation, date: number, validUntil: number | undefi
 interface Farm { vm: BuildVm; url: string; generations(): Generations; served(suite?: string): string }
 
 /** A build VM that has published its suites, for so many days, so long ago. */
-async function farm(name: string, validDays: number | undefined, agoMs: number, configured = validDays): Promise<Farm> {
+async function farm(name: string, validDays: number | undefined, agoMs: number, configured: number | null | undefined = validDays): Promise<Farm> {
   const { apt: server } = outside;
   const upload = `ssh://127.0.0.1:${server.sshPort}${server.folder}/${name}`;
-  const apt = (days: number | undefined): PublicationOptions['apt'] => ({ upload, url: `http://127.0.0.1:${server.httpPort}/${name}`, origin: 'build-infra', label: 'debian', ...(days === undefined ? {} : { validDays: days }) });
+  const apt = (days: number | null | undefined): PublicationOptions['apt'] => ({ upload, url: `http://127.0.0.1:${server.httpPort}/${name}`, origin: 'build-infra', label: 'debian', ...(days === undefined || days === null ? {} : { validDays: days }) });
   const vm = new BuildVm(outside, name, { apt: apt(configured) });
   vms.push(vm);
   const home = join(vm.root, '/var/lib/build-infra/apt/debian/bookworm');
@@ -68,7 +68,7 @@ function aptUpdate(url: string, keep = mkdtempSync(join(place, 'apt-'))): Promis
   for (const sub of ['etc', 'state/lists/partial', 'cache/archives/partial']) mkdirSync(join(keep, sub), { recursive: true });
   for (const [name, text] of [['status', ''], ['key.asc', outside.signer.armored], ['etc/sources.list', suites.map((suite) => `deb [signed-by=${keep}/key.asc] ${url} ${suite} main\n`).join('')]] as const) writeFileSync(join(keep, name), text);
   const options = [`Dir=${keep}/`, 'Dir::Etc=etc/', 'Dir::Etc::SourceList=sources.list', 'Dir::Etc::SourceParts=-', 'Dir::Etc::Main=none', 'Dir::Etc::Parts=-', 'Dir::Etc::Trusted=none', 'Dir::Etc::TrustedParts=-', 'Dir::State=state/', `Dir::State::status=${keep}/status`,
-    'Dir::Cache=cache/', 'APT::Sandbox::User=root', 'Acquire::Languages=none'].flatMap((option) => ['-o', option]);
+    'Dir::Cache=cache/', 'APT::Sandbox::User=root', 'Acquire::Languages=none', 'Acquire::Check-Valid-Until=true', 'Acquire::Check-Date=true'].flatMap((option) => ['-o', option]);
   // Not at once: the web server is in this process.
   return new Promise((resolve) => execFile('sh', ['-c', 'exec apt-get "$@" 2>&1', 'sh', ...options, 'update', '--error-on=any'], { env: { PATH: process.env['PATH'], LC_ALL: 'C' }, timeout: 60_000 }, (error, stdout) => {
     resolve({ status: error === null ? 0 : Number(error.code ?? 255), words: stdout, folder: keep });
@@ -139,7 +139,7 @@ void t.test('last week\'s Release, served again, is refused by apt', async (t) =
 void t.test('without the setting nothing has an end, and where it is taken away the end goes', async (t) => {
   const plain = await farm('plain', undefined, 400 * day);
   await plain.vm.start();
-  const taken = await farm('taken', 30, 60_000, undefined);
+  const taken = await farm('taken', 30, 60_000, null);
   await taken.vm.start();
   t.match(await renewed(taken.vm), { state: 'done' }, taken.vm.output);
   for (const suite of suites) t.equal(validityOf(taken.served(suite)).validUntil, undefined, suite);

@@ -27,7 +27,7 @@ function aptOptions(folder: string): string[] {
   return [
     `Dir=${folder}/`, 'Dir::Etc=etc/', 'Dir::Etc::SourceList=sources.list', 'Dir::Etc::SourceParts=-', 'Dir::Etc::Main=none', 'Dir::Etc::Parts=-', 'Dir::Etc::Trusted=none', 'Dir::Etc::TrustedParts=-',
     'Dir::State=state/', 'Dir::State::status=status', 'Dir::Cache=cache/', 'Dir::Log=log/', 'APT::Sandbox::User=root', 'Acquire::Languages=none', 'Acquire::Retries=2',
-    'Acquire::http::No-Cache=true', 'APT::Get::AllowUnauthenticated=false',
+    'Acquire::http::No-Cache=true', 'Acquire::Check-Valid-Until=true', 'Acquire::Check-Date=true', 'APT::Get::AllowUnauthenticated=false',
   ].flatMap((option) => ['-o', option]);
 }
 
