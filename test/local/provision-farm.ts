@@ -71,6 +71,7 @@ export function threeEnvironments(): Pillar {
     account: 'other-bot[bot]', repository: 'Other-Org/status', release: 'r4.2', distributions: { noble: { set: 'vm', family: 'ubuntu' }, jammy: { set: 'vm', family: 'ubuntu', name: 'jammy-2' } },
     'issues-repository': 'Other-Org/issues', 'comment-in': ['Other-Org/*', 'example/hello'], 'base-url': 'https://code.example.org/api/v3', 'web-url': 'https://code.example.org', templates: '/rw/config/build-infra/messages', 'dry-run': true,
   };
+  (debian.apt as { 'valid-days'?: number | null })['valid-days'] = null;
   pillar['build-envs']['fedora'] = {
     ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
     distributions: {
