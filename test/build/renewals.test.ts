@@ -156,8 +156,8 @@ void t.test('where the gate says no it is said, tried again, and done when the g
     const { queue } = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/status.json'), 'utf8')) as { queue: { component: string; waiting: { code: string; dist: string }[] }[] };
     return queue.find(({ component, waiting: why }) => component === 'apt-repository' && why.length > 0)?.waiting;
   }, 60);
-  t.match(waiting, [{ dist: 'bookworm', code: /^(?:GATE_UNREACHABLE|PUBLISH_FAILED)$/ }]);
-  t.match(vm.output, /renewal-bookworm-.* renew bookworm: (?:GATE_UNREACHABLE|PUBLISH_FAILED)/);
+  t.match(waiting, [{ dist: 'bookworm', code: 'GATE_UNREACHABLE' }]);
+  t.match(vm.output, /renewal-bookworm-.* renew bookworm: refused GATE_UNREACHABLE/);
   t.equal(served(), old, 'what is served stays');
   vm.beforeSigning(':\n');
   t.match(await renewed(vm), { state: 'done' }, vm.output);
