@@ -91,6 +91,11 @@ void t.test('a renewal is made when one of the suites is due, once, and what is 
   generations().switched(generations().all().at(-1) as never);
   t.strictSame(look(made + 6 * day + 60_000), []);
   t.strictSame(look(made + 6 * day + 60_000, 9, again()), [], 'after a restart too');
+  make(release(9));
+  t.equal(look(made + 6 * day + 60_000).length, 1, 'nobody knows whether the server switched to one that is due');
+  queue.all().forEach((job) => ended(job, 'done', made));
+  generations().switched(generations().all().at(-2) as never);
+  t.strictSame(look(made + 6 * day + 60_000), []);
   t.equal(look(made + 7 * day, null).length, 1, 'the setting is gone, and with it the end goes');
   t.end();
 });
