@@ -23,7 +23,7 @@ import { pathKind, PublishedContent, type PathKind } from './published-content.j
 import { openPublished } from './published-files.js';
 import { PublishedGit } from './published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
-import { SignedMetadata, type Served, type Unseen } from './signed-metadata.js';
+import { SignedMetadata, type Ending, type Served, type Unseen } from './signed-metadata.js';
 import { TreeWalk } from './tree-walk.js';
 
 export interface AuditResult {
@@ -33,18 +33,20 @@ export interface AuditResult {
   /** what was signed and is served nowhere that was looked at, in the order of the journals */
   unseen: Unseen[];
   journals: ReturnType<JournalHeads['summary']>;
+  /** of each InRelease and Release.gpg that is served, where there is something to say */
+  endings: Ending[];
 }
 
 const keyLimitBytes = 1024 * 1024;
 
 /** @throws Unreadable: nothing can be said */
-export async function audit(options: AuditOptions): Promise<AuditResult> {
+export async function audit(options: AuditOptions, now = Date.now()): Promise<AuditResult> {
   const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
   const budget = new Budget(options.limits);
   const git = new PublishedGit(scratch, budget);
   try {
     return await budget.within(async () => {
-      const result = await auditWith(git, options);
+      const result = await auditWith(git, options, now);
       await git.close();
       return result;
     });
@@ -54,7 +56,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
   }
 }
 
-async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
+async function auditWith(git: PublishedGit, options: AuditOptions, now: number): Promise<AuditResult> {
   const findings = new Findings();
   const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(openPublished(one.source), git.budget) }));
   const { budget } = git;
@@ -126,7 +128,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
     }, findings).run();
   }
-  const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings);
+  const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);
   metadata.judge(served);
-  return { head, commits: ids.length, findings, journals: heads.summary(), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
+  return { head, commits: ids.length, findings, journals: heads.summary(), endings: metadata.endings(served), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import type { AuditResult } from './audit.js';
 import { type CheckName, type Finding, type Row } from './findings.js';
-import type { Unseen } from './signed-metadata.js';
+import type { Ending, Unseen } from './signed-metadata.js';
 
 const titles: Record<CheckName, string> = {
   'mirrors': 'all remotes hold the same history',
@@ -62,11 +62,21 @@ export function asTable(result: AuditResult, kinds: Kinds, now = Date.now()): st
     for (const finding of row.findings.slice(0, shown)) lines.push(evidence(finding));
     if (row.wrong > shown) lines.push(`    and ${row.wrong - shown} more`);
   }
-  lines.push(...unseen(result.unseen));
+  lines.push(...endings(result.endings, now), ...unseen(result.unseen));
   if (result.journals.length > 0) lines.push('', ...journalLines(result, now));
   const signed = result.findings.rows.find((row) => row.name === 'journal-grants')?.count ?? 0;
   lines.push('', result.findings.ok ? `Good.${signed === 0 ? ' Nothing has been signed yet.' : ''}` : 'SOMETHING IS WRONG. The lines above are the evidence: keep copies of the repositories.', '');
   return lines.join('\n');
+}
+
+/** Until when apt takes what is served; that one has no end which earlier ones had may be a setting, or an attack. */
+function endings(all: readonly Ending[], now: number): string[] {
+  const words = ({ path, validUntil, earlier }: Ending): string => {
+    if (validUntil === null) return `  ${path}: no Valid-Until, though an earlier one had it (${earlier ?? ''})`;
+    const left = Math.floor((Date.parse(validUntil) - now) / 1000);
+    return `  ${path}: valid until ${validUntil}, ${left > 0 ? `for ${inWords(left)}` : 'which is over'}`;
+  };
+  return all.length === 0 ? [] : ['', ...all.map(words)];
 }
 
 /** What a victim may have been shown alone: no proof that something is wrong, and so no finding. */
@@ -82,11 +92,11 @@ function unseen(all: readonly Unseen[]): string[] {
   ];
 }
 
-/** For machines: {format, ok, head, commits, journals: [{keysVm, entries, head: null or {seq, time, ageSeconds, commit}}], checks: [{name, ok, count, unit, wrong, findings}], unseen: [signed-metadata.ts, Unseen]} */
+/** For machines: {format, ok, head, commits, journals: [{keysVm, entries, head: null or {seq, time, ageSeconds, commit}}], checks: [{name, ok, count, unit, wrong, findings}], unseen: [signed-metadata.ts, Unseen], endings: [the same, Ending]} */
 export function asJson(result: AuditResult, now = Date.now()): string {
   const { head, commits, findings, unseen: notServed } = result;
   const journals = result.journals.map(({ keysVm, entries, head: newest }) => ({
     keysVm, entries, head: newest === undefined ? null : { seq: newest.seq, time: newest.time, ageSeconds: ageOf(newest.time, now), commit: newest.commit },
   }));
-  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, journals, checks: findings.rows, unseen: notServed }, null, 1)}\n`;
+  return `${JSON.stringify({ format: 'build-infra/audit@1', ok: findings.ok, head, commits, journals, checks: findings.rows, unseen: notServed, endings: result.endings }, null, 1)}\n`;
 }

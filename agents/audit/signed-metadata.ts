@@ -12,6 +12,8 @@ export interface Metadata {
   kind: 'apt' | 'dnf';
   /** what they say they are: Codename and Suite, or <content> */
   names: readonly string[];
+  /** of a Release: its Valid-Until, as written; DNF's metadata have none */
+  validUntil?: string;
 }
 
 /** In any spelling that a client may accept: what is missed here could be served unseen, what is too much is only listed. */
@@ -19,7 +21,10 @@ export function readMetadata(bytes: Buffer): Metadata | undefined {
   const text = bytes.toString('latin1');
   const all = (pattern: RegExp): string[] => [...new Set([...text.matchAll(pattern)].map((found) => (found[1] ?? '').trim()))].slice(0, 10);
   if (/<(?:[\w.-]+:)?repomd[\s>]/.test(text)) return { kind: 'dnf', names: all(/<(?:[\w.-]+:)?content(?:\s[^>]*)?>([^<]*)</g) };
-  if (/^(?:MD5Sum|SHA1|SHA256|SHA512)[ \t]*:/im.test(text)) return { kind: 'apt', names: all(/^(?:Codename|Suite)[ \t]*:[ \t]*(.*)$/gim) };
+  if (/^(?:MD5Sum|SHA1|SHA256|SHA512)[ \t]*:/im.test(text)) {
+    const [validUntil] = all(/^Valid-Until[ \t]*:[ \t]*(.*)$/gim);
+    return { kind: 'apt', names: all(/^(?:Codename|Suite)[ \t]*:[ \t]*(.*)$/gim), ...(validUntil === undefined ? {} : { validUntil }) };
+  }
   return undefined;
 }
 
@@ -32,6 +37,15 @@ export interface Served {
   suite: string;
   path: string;
   signature: Signature;
+}
+
+/** A Release that is served, where it has an end, or an earlier one of its suite had one. */
+export interface Ending {
+  path: string;
+  /** its Valid-Until, as written; null: it never ends, and holds a client at what is in it for as long as somebody serves it */
+  validUntil: string | null;
+  /** of the newest before it that had one */
+  earlier: string | null;
 }
 
 /** A signed payload that no repository shows. */
@@ -122,6 +136,27 @@ export class SignedMetadata {
         this.#findings.wrong(`${kind}-signatures`, { code: 'OLD_RELEASE', path: printable(`${one.place}${one.path}`), expected: `the newest that was signed of ${printable(suite)}: ${words(newest)}`, found: words(shown) });
       }
     }
+  }
+
+  /** apt refuses a Release after its end: whoever serves one then keeps clients from what is newer. */
+  endings(served: readonly Served[]): Ending[] {
+    const found: Ending[] = [];
+    for (const { kind, place, suite, path, signature: { entry } } of served) {
+      const shown = this.#signed.get(`${entry.key} ${entry.sha256}`) as Signed;
+      const validUntil = this.#payloads.get(shown.payload)?.metadata?.validUntil ?? null;
+      const before = [...this.#signed.values()].filter((one) => {
+        const metadata = this.#payloads.get(one.payload)?.metadata;
+        return one.key === entry.key && metadata?.kind === kind && metadata.validUntil !== undefined && metadata.names.includes(suite) && isBefore(one.first, shown.first);
+      });
+      const earlier = before.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
+      const at = printable(`${place}${path}`);
+      if (validUntil !== null || earlier !== undefined) found.push({ path: at, validUntil: validUntil === null ? null : printable(validUntil), earlier: earlier === undefined ? null : printable(this.#payloads.get(earlier.payload)?.metadata?.validUntil ?? '') });
+      // What is no time is over.
+      if (validUntil !== null && !(Date.parse(validUntil) > this.#now)) {
+        this.#findings.wrong('apt-signatures', { code: 'EXPIRED_RELEASE', path: at, expected: `a Valid-Until after ${new Date(this.#now).toISOString()}`, found: `${printable(validUntil)}; ${words(shown)}` });
+      }
+    }
+    return found;
   }
 
   /** What was signed and is served nowhere. @param served of all repositories @param keys whose repositories were looked at, and of which kind */

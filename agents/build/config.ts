@@ -63,6 +63,8 @@ export interface AptRepository {
   url: string;
   origin: string;
   label: string;
+  /** so long a Release is valid, and made anew before; absent: for ever */
+  validDays?: number;
 }
 
 export interface DnfRepository {
@@ -200,6 +202,7 @@ const schema = {
         url: { type: 'string', pattern: httpUrlPattern },
         origin: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
         label: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
+        validDays: { type: 'integer', minimum: 1, maximum: 365 },
       },
     },
     dnf: {

@@ -23,7 +23,8 @@ export interface Configuration {
   sources?: { vm: string; keysVm: string; journalKey?: string | null }[];
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
   commands?: { people?: { fingerprint: string }[] };
-  apt?: { upload: string };
+  apt?: { upload: string; validDays?: number };
+  distributions?: { name: string }[];
   publication?: { url: string; logsKey: string } | null;
   webhook?: object;
   sshHosts?: object[];

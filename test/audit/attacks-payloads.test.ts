@@ -167,3 +167,58 @@ void tap.test('an upload may take an hour, and then a Release that is not served
   newRelease(both, 'on its way');
   t.same((await verdict(both)).codes, ['apt-signatures OLD_RELEASE']);
 });
+
+/** A Release of this end; undefined: without. */
+const ending = (farm: Farm, more: string, until?: string): ReturnType<typeof newRelease> => newRelease(farm, until === undefined ? more : `${more}\nDate: Sun, 22 Nov 2026 00:00:00 UTC\nValid-Until: ${until}`);
+const until = 'Sun, 29 Nov 2026 00:00:00 UTC';
+const end = Date.parse(until);
+const at = (farm: Farm, now: number): ReturnType<typeof verdict> => verdict(farm, [], undefined, now);
+
+void tap.test('a Release that is served after its end is a finding, to the second', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  serve(farm, ending(farm, 'x', until));
+  const fresh = await at(farm, end - 1000);
+  t.same(fresh.codes, []);
+  t.same(fresh.endings, ['InRelease', 'Release.gpg'].map((name) => ({ path: `dists/bookworm/${name}`, validUntil: until, earlier: null })));
+  const over = await at(farm, end);
+  t.same(over.codes, ['apt-signatures EXPIRED_RELEASE']);
+  t.match(over.checks.find(({ name }) => name === 'apt-signatures')?.findings, [{ path: 'dists/bookworm/InRelease', expected: 'a Valid-Until after 2026-11-29T00:00:00.000Z', found: /^Sun, 29 Nov 2026 00:00:00 UTC; sha256:/ }, { path: 'dists/bookworm/Release.gpg' }]);
+});
+
+void tap.test('after a renewal it is the new one that counts, and the old one served again is found by both', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const old = ending(farm, 'x', until);
+  serve(farm, ending(farm, 'x', 'Sun, 06 Dec 2026 00:00:00 UTC'));
+  const renewed = await at(farm, end + 1000);
+  t.same(renewed.codes, []);
+  t.match(renewed.endings, [{ validUntil: 'Sun, 06 Dec 2026 00:00:00 UTC', earlier: until }, {}]);
+  serve(farm, old);
+  t.same((await at(farm, end + 1000)).codes, ['apt-signatures EXPIRED_RELEASE', 'apt-signatures OLD_RELEASE']);
+  t.same((await at(farm, end - 1000)).codes, ['apt-signatures OLD_RELEASE'], 'also before its end');
+});
+
+void tap.test('that a Release has no end though earlier ones had one is said, and no finding', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const plain = await verdict(farm);
+  t.same(plain.endings, [], 'of a farm without the setting nothing is said');
+  ending(farm, 'x', until);
+  serve(farm, ending(farm, 'without'));
+  const taken = await verdict(farm);
+  t.same(taken.codes, []);
+  t.match(taken.endings, [{ path: 'dists/bookworm/InRelease', validUntil: null, earlier: until }, { path: 'dists/bookworm/Release.gpg' }]);
+  t.match((await runAudit(argumentsFor(farm))).out, `dists/bookworm/InRelease: no Valid-Until, though an earlier one had it (${until})`);
+  t.match(JSON.parse((await runAudit([...argumentsFor(farm), '--json'])).out), { ok: true, endings: taken.endings });
+  serve(farm, ending(farm, 'far', 'Sun, 29 Nov 2126 00:00:00 UTC'));
+  t.match((await runAudit(argumentsFor(farm))).out, /dists\/bookworm\/InRelease: valid until Sun, 29 Nov 2126 00:00:00 UTC, for [0-9]+ days/);
+});
+for (const [what, text] of [['no time', 'never'], ['one in another spelling', '2126-11-29']] as const) {
+  void tap.test(`a Release whose Valid-Until is ${what} is none of this farm's`, async (t) => {
+    const farm = new Farm(keys, good);
+    t.teardown(() => farm.remove());
+    serve(farm, ending(farm, 'x', text));
+    t.ok((await verdict(farm)).codes.includes('apt-files BAD_INDEX'));
+  });
+}

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
-import type { Unseen } from '../../agents/audit/signed-metadata.js';
+import type { Ending, Unseen } from '../../agents/audit/signed-metadata.js';
 import { journalKey, type Farm } from './farm.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
@@ -45,13 +45,14 @@ export interface Verdict {
   /** "check CODE" of every finding, once each, sorted */
   codes: string[];
   unseen: readonly Unseen[];
+  endings: readonly Ending[];
 }
 
 /** The audit inside this process, which saves each case the start of one. */
-export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[]): Promise<Verdict> {
+export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[], now?: number): Promise<Verdict> {
   const options = readOptions([...argumentsFor(farm, logs), ...extra]);
   if (options === 'help') throw new Error('not a command line');
-  const { commits, findings, unseen } = await audit(options);
+  const { commits, findings, unseen, endings } = await audit(options, now);
   const codes = findings.rows.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`));
-  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort(), unseen };
+  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort(), unseen, endings };
 }

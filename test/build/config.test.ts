@@ -30,6 +30,11 @@ void t.test('the example of docs/formats.md is read', async (t) => {
   t.same(readDestination(good.apt.upload), { login: 'git@forge.example', port: '', path: '/srv/apt/debian' });
 });
 
+void t.test('a Release may have an end, in whole days of a year at most', async (t) => {
+  t.match(read({ ...good, apt: { ...good.apt, validDays: 30 } }), { apt: { validDays: 30 } });
+  for (const validDays of [0, 366, 1.5, '7', null]) t.throws(() => read({ ...good, apt: { ...good.apt, validDays } }), { code: 'BAD_DOCUMENT' }, String(validDays));
+});
+
 void t.test('a status page and the address of logs may be there', async (t) => {
   t.match(read({ ...good, logsUrl: 'https://forge.example/example/build-logs/blob/{commit}/{path}?plain=1', statusPage: { upload: 'ssh://web@www.example/srv/www/status', url: 'https://www.example/status' } }), { statusPage: { url: 'https://www.example/status' } });
 });

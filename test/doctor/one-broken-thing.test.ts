@@ -47,6 +47,13 @@ const runningSince2001 = (program: string) => (root: string): void => {
   write(root, '/proc/77/cmdline', `/usr/bin/node\0/usr/lib/build-infra/${program}\0`);
 };
 
+/** The configuration and a public Release of these times. */
+const ending = (date: string, until: string) => both(
+  edit(`${settings}/build.json`, /("apt": \{[^}]*?)\}/, '$1, "validDays": 9 }'),
+  (root) => write(root, '/var/lib/build-infra/apt/debian/bookworm/public.json', '{"switched":"000001-aaaaaaaaaaaa","switching":null}'),
+  (root) => write(root, '/var/lib/build-infra/apt/debian/bookworm/generations/000001-aaaaaaaaaaaa/dists/bookworm-current/InRelease', `Codename: x\nDate: ${date}\nValid-Until: ${until}\nMD5Sum:\n`),
+);
+
 const cases: Broken[] = [
   { role: 'keys', name: 'the feature is not on', spoil: remove('/run/qubes-service/build-infra-keys'), code: 'NO_ROLE', says: /in dom0: qvm-features keys-debian service\.build-infra-keys 1/ },
   { role: 'keys', name: 'custom-persist is on', spoil: (root) => write(root, '/run/qubes-service/custom-persist', ''), code: 'CUSTOM_PERSIST', says: /in dom0: qvm-features --unset keys-debian service\.custom-persist/ },
@@ -109,6 +116,8 @@ const cases: Broken[] = [
   { role: 'build', name: 'the signing key is not made yet', spoil: remove(`${settings}/build.json`), code: 'WAITS_FOR_KEY', says: /build-envs: debian: key \(made in keys-debian/ },
   { role: 'build', name: 'a maintainer\'s public key is missing', spoil: (root) => unlinkSync(join(root, settings, 'public-keys/4EB33A111CD74D5673DBD2C4B1BC2F1EA81517C6.asc')), code: 'NO_PUBLIC_KEY', says: /4EB33A111CD74D5673DBD2C4B1BC2F1EA81517C6/ },
   { role: 'build', name: 'it reads no publication back', spoil: edit(`${settings}/build.json`, /"publication": \{[^}]*\}/, '"publication": null'), code: 'PUBLICATION_NOT_READ', says: /does not look itself.*build-envs: publication/ },
+  { role: 'build', name: 'a Release is nearly over', spoil: both(ending('Sun, 15 Nov 2026 00:00:00 UTC', 'Tue, 24 Nov 2026 00:00:00 UTC'), (root) => write(root, '/var/lib/build-infra/status.json', JSON.stringify({ queue: [{ component: 'apt-repository', waiting: [{ dist: 'bookworm', code: 'UPLOAD_FAILED', detail: 'no route' }] }] }))), code: 'RELEASE_NOT_RENEWED', says: /bookworm-current ends 2026-11-24T00:00:00\.000Z and is not renewed: its renewal says UPLOAD_FAILED no route; see build-infra status/ },
+  { role: 'build', name: 'a Release is over and its renewals were given up', spoil: both(ending('Sun, 01 Nov 2026 00:00:00 UTC', 'Tue, 10 Nov 2026 00:00:00 UTC'), (root) => write(root, '/var/lib/build-infra/status.json', JSON.stringify({ recent: [{ component: 'apt-repository', job: 'renewal-bookworm-x', reasons: [{ dist: 'bookworm', code: 'REPOSITORY_LOST', detail: 'gone' }] }] }))), code: 'RELEASE_NOT_RENEWED', says: /ends 2026-11-10T.*REPOSITORY_LOST gone/ },
   { role: 'build', name: 'a secret key lies in the build VM', spoil: (root) => write(root, '/home/user/.gnupg/private-keys-v1.d/ABC.key', 'x', 'user', 0o600), code: 'KEY_IN_BUILD_VM', says: /a build could read/ },
   { role: 'build', name: 'there is no ssh key', spoil: remove(`${settings}/ssh_key`), code: 'NO_SSH_KEY', says: /as root here: .*right to upload/ },
   { role: 'sys-net', name: 'there is no webhook secret', spoil: remove(`${settings}/webhook-secret`), code: 'NO_WEBHOOK_SECRET', says: /as user here: .*make-keys sys-net/ },
@@ -121,6 +130,12 @@ const examineTree = async (root: string, role: Role, told: Partial<Machine> = {}
   const { report } = await examine(machineOf(root, role, told), manifests, false);
   return { codes: report.findings.map(({ code }) => code), lines: report.lines() };
 };
+
+await t.test('nothing is said of a Release that is due and will be renewed', async (t) => {
+  const root = copyOf(healthy.get('build') as Healthy, work);
+  ending('Sun, 15 Nov 2026 18:00:00 UTC', 'Tue, 24 Nov 2026 18:00:00 UTC')(root);
+  t.strictSame((await examineTree(root, 'build')).lines, []);
+});
 
 for (const role of roles) {
   await t.test(`nothing is said of a ${role} VM in which nothing is missing, and nothing in it changes`, async (t) => {

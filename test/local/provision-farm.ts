@@ -54,7 +54,7 @@ export function threeEnvironments(): Pillar {
   pillar['build-envs']['ubuntu'] = {
     ...structuredClone(debian), key: ubuntuKey, logs: 'zz-logs', anchor: 'ab'.repeat(20), netvm: 'sys-firewall', 'required-signatures': 2,
     distributions: { noble: { engine: 'debian' }, jammy: { engine: 'debian' } },
-    apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+' },
+    apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+', 'valid-days': 14 },
     maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
     commands: { releases: ['r4.2', 'r4.1', 'rdevel'], 'window-seconds': 3600, 'distribution-words': { 'vm-noble': 'noble', 'vm-jammy-2': 'jammy' }, people: { carol: { key: carol, verbs: ['Build-template'], templates: ['debian-13', 'debian-13-minimal'] }, eve: { key: debian.maintainers['alice'] as string } } },
     dnf: { upload: 'ssh://code.example.org/srv/rpm', url: 'https://code.example.org/rpm' },
@@ -71,6 +71,7 @@ export function threeEnvironments(): Pillar {
     account: 'other-bot[bot]', repository: 'Other-Org/status', release: 'r4.2', distributions: { noble: { set: 'vm', family: 'ubuntu' }, jammy: { set: 'vm', family: 'ubuntu', name: 'jammy-2' } },
     'issues-repository': 'Other-Org/issues', 'comment-in': ['Other-Org/*', 'example/hello'], 'base-url': 'https://code.example.org/api/v3', 'web-url': 'https://code.example.org', templates: '/rw/config/build-infra/messages', 'dry-run': true,
   };
+  (debian.apt as { 'valid-days'?: number | null })['valid-days'] = null;
   pillar['build-envs']['fedora'] = {
     ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
     distributions: {

@@ -132,7 +132,7 @@ const buildEnv = shape({
   'journal-key': { anyOf: [text(journalKeyPattern, 'a journal key'), { type: 'null' }], title: 'a journal key of 64 lower-case hexadecimal digits, or null until it is made' },
   distributions: named(plainNamePattern, plain, distribution),
   templates: named('^[a-z0-9][a-z0-9.+-]{0,47}$', 'a template: a lower-case letter or digit, then at most 47 of a-z 0-9 . + -', builtTemplate),
-  apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
+  apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label, 'valid-days': { anyOf: [whole(1, 365), { type: 'null' }], title: 'a whole number from 1 to 365, or null' } }, ['upload', 'url']),
   dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'status-page': shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'logs-url': text(logsUrlPattern, 'an http:// or https:// address that holds {path} once, and {commit} at most once'),

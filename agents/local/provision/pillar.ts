@@ -83,7 +83,8 @@ export interface BuildEnv {
   'journal-key'?: string | null;
   distributions: Record<string, Distribution>;
   templates?: Record<string, Template>;
-  apt?: { upload: string; url: string; origin?: string; label?: string };
+  /** `valid-days`: so long a Release is valid; left out or null: for ever */
+  apt?: { upload: string; url: string; origin?: string; label?: string; 'valid-days'?: number | null };
   dnf?: { upload: string; url: string };
   /** where the published logs are read, of a required remote; left out or null: nowhere */
   publication?: { url: string } | null;
