@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Published intents: valid, named by their own hash, never changed, and with every log that they name published by then.
-import { createHash } from 'node:crypto';
 import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
 import { codenameOf, suites } from '../shared/formats/suites.js';
 import { readPublicDocument } from '../shared/json-document.js';
@@ -35,7 +34,7 @@ export class PublishedIntents {
     this.#findings.looked('intents');
     if (!file.isNew) return wrong('BAD_INTENT', 'an intent never changes', 'bytes were appended');
     const [, source = '', , name = ''] = file.path.split('/');
-    const sha256 = createHash('sha256').update(file.bytes).digest('hex');
+    const { sha256 } = file;
     if (name !== `${sha256}.json`) return wrong('INTENT_NAME', `${sha256}.json`, name);
     let intents: Intent[];
     try {

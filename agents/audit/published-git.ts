@@ -36,6 +36,7 @@ interface Question {
   reject(error: Error): void;
 }
 
+const nothing = Buffer.alloc(0);
 /** Recently read folders, bytes: the next commit's differ from them in an entry or two. */
 const treesKeptBytes = 32 * mib;
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
@@ -150,18 +151,26 @@ export class PublishedGit {
     if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
   }
 
-  /** The whole of a small object; its size is known before anything is read. @returns its size alone where that is beyond the limit. @throws Unreadable */
-  async readWhole(id: string, type: ObjectType, limitBytes: number): Promise<Buffer | number> {
-    const chunks: Buffer[] = [];
+  /**
+   * The whole of a small object; its size is known before anything is read.
+   * @param place gives the memory for so many bytes
+   * @returns its size alone where that is beyond the limit
+   * @throws Unreadable
+   */
+  async readWhole(id: string, type: ObjectType, limitBytes: number, place: (bytes: number) => Buffer = Buffer.allocUnsafe): Promise<Buffer | number> {
+    let whole: Buffer = nothing;
     let size = 0;
+    let at = 0;
     let found: string = 'missing';
     await this.#ask(id, (is, bytes) => {
       found = is;
       size = bytes;
-      return is === type && bytes <= limitBytes;
-    }, (chunk) => void chunks.push(chunk));
+      if (is !== type || bytes > limitBytes) return false;
+      whole = place(bytes);
+      return true;
+    }, (chunk) => void (at += chunk.copy(whole, at)));
     if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
-    return size > limitBytes ? size : chunks.length === 1 ? Buffer.from(chunks[0] as Buffer) : Buffer.concat(chunks);
+    return size > limitBytes ? size : whole;
   }
 
   /** A published file of that commit, or undefined where there is none of at most `limitBytes`. */

@@ -45,11 +45,10 @@ export class PublishedPayloads {
         if (first !== undefined && first.size !== payload.size) wrong('PAYLOAD_DIFFERS', path, `one size of sha256:${payload.sha256}`, `${first.size} and ${payload.size} bytes`);
       }
     }
-    for (const { path, bytes, isNew } of payloads) {
+    for (const { path, bytes, isNew, sha256 } of payloads) {
       if (!isNew) wrong('PAYLOAD_DIFFERS', path, 'a payload never changes', 'bytes were appended');
       else if (!demanded.has(path)) wrong('PAYLOAD_WITHOUT_INTENT', path, 'an intent of the same commit that names it', 'none');
-      const sha256 = files.get(path)?.sha256;
-      if (sha256 !== undefined && bytes.length <= publishedPayloadLimitBytes && !this.known.has(sha256)) this.known.set(sha256, { path, metadata: readMetadata(bytes) });
+      if (bytes.length <= publishedPayloadLimitBytes && !this.known.has(sha256)) this.known.set(sha256, { path, metadata: readMetadata(bytes) });
     }
   }
 }
