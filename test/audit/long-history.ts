@@ -47,12 +47,10 @@ function common(one: Buffer, other: Buffer): number {
   return low;
 }
 
-/** git's delta: what stands before and behind is copied, what is new in between is given. */
+const blockBytes = 64;
+
+/** git's delta: what is the same is copied, what is new in between is given. */
 function delta(base: Buffer, target: Buffer): Buffer {
-  const head = common(base, target);
-  let tail = 0;
-  const most = Math.min(base.length, target.length) - head;
-  while (tail < most && base[base.length - 1 - tail] === target[target.length - 1 - tail]) tail++;
   const parts: Buffer[] = [Buffer.from([...sizeVarint(base.length), ...sizeVarint(target.length)])];
   const copy = (offset: number, size: number): void => {
     for (let at = 0; at < size; at += 0xffff) {
@@ -63,11 +61,29 @@ function delta(base: Buffer, target: Buffer): Buffer {
       parts.push(op);
     }
   };
-  copy(0, head);
-  for (let at = head; at < target.length - tail; at += 127) {
-    const part = target.subarray(at, Math.min(at + 127, target.length - tail));
-    parts.push(Buffer.from([part.length]), part);
+  const give = (from: number, to: number): void => {
+    for (let at = from; at < to; at += 127) {
+      const part = target.subarray(at, Math.min(at + 127, to));
+      parts.push(Buffer.from([part.length]), part);
+    }
+  };
+  if (base.length === target.length) {
+    for (let at = 0; at < target.length;) {
+      const same = common(base.subarray(at), target.subarray(at));
+      copy(at, same);
+      at += same;
+      const end = Math.min(at + blockBytes, target.length);
+      give(at, end);
+      at = end;
+    }
+    return Buffer.concat(parts);
   }
+  const head = common(base, target);
+  let tail = 0;
+  const most = Math.min(base.length, target.length) - head;
+  while (tail < most && base[base.length - 1 - tail] === target[target.length - 1 - tail]) tail++;
+  copy(0, head);
+  give(head, target.length - tail);
   copy(base.length - tail, tail);
   return Buffer.concat(parts);
 }
@@ -179,23 +195,29 @@ export async function fastSigner(made: Date): Promise<{ publicKey: string; finge
 
 /** A folder whose entries come in any order. */
 class Folder {
-  readonly #entries = new Map<string, Folder | string>();
+  readonly #entries = new Map<string, { folder: Folder | undefined; bytes: Buffer }>();
+  /** of the entries, as git sorts them */
+  #sorted: Buffer[] | undefined;
 
   at(path: readonly string[], blob: string): void {
     const [name, ...more] = path as [string, ...string[]];
     this.#id = undefined;
-    if (more.length === 0) return void this.#entries.set(name, blob);
-    let below = this.#entries.get(name);
-    if (!(below instanceof Folder)) this.#entries.set(name, below = new Folder());
-    below.at(more, blob);
+    let entry = this.#entries.get(name);
+    if (entry === undefined) {
+      const folder = more.length === 0 ? undefined : new Folder();
+      this.#entries.set(name, entry = { folder, bytes: Buffer.concat([Buffer.from(`${folder === undefined ? '100644' : '40000'} ${name}\0`), Buffer.alloc(20)]) });
+      this.#sorted = undefined;
+    }
+    if (entry.folder === undefined) entry.bytes.write(blob, entry.bytes.length - 20, 'hex');
+    else entry.folder.at(more, blob);
   }
 
   #id: string | undefined;
 
   write(pack: Pack, path: string): string {
     if (this.#id !== undefined) return this.#id;
-    const sorted = [...this.#entries].map(([name, entry]) => ({ name, entry, key: entry instanceof Folder ? `${name}/` : name })).sort((a, b) => (a.key < b.key ? -1 : 1));
-    const body = Buffer.concat(sorted.flatMap(({ name, entry }) => [Buffer.from(`${entry instanceof Folder ? '40000' : '100644'} ${name}\0`), Buffer.from(entry instanceof Folder ? entry.write(pack, `${path}/${name}`) : entry, 'hex')]));
+    for (const [name, { folder, bytes }] of this.#entries) if (folder !== undefined && folder.#id === undefined) bytes.write(folder.write(pack, `${path}/${name}`), bytes.length - 20, 'hex');
+    const body = Buffer.concat(this.#sorted ??= [...this.#entries].map(([name, { folder, bytes }]) => ({ bytes, key: folder === undefined ? name : `${name}/` })).sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ bytes }) => bytes));
     return this.#id = pack.put('tree', body, `tree ${path}`);
   }
 }
