@@ -75,8 +75,10 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
   const heads = new JournalHeads(places, options.journalKeys, findings);
   const journals = new PublishedJournals(places, intents, heads, findings);
   let place = 0;
+  const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+  budget.doing = rest();
   for await (const { commits, bodies } of new ReadAhead(git, heads).windows(new PublishedHistory(git, ids, logsKey, findings).windows())) {
-    budget.doing = `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+    budget.doing = rest();
     for (const { commit, changes } of commits) {
       const news = await content.apply(commit, changes, bodies);
       const ofKind = (wanted: PathKind): typeof news => news.filter(({ kind }) => kind === wanted);

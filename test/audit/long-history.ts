@@ -3,7 +3,7 @@
 // itself would pack them, and commits signed by a real OpenPGP key without an OpenPGP program for each.
 import { spawn, execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey, sign, type Hash } from 'node:crypto';
-import { createWriteStream, mkdirSync, openSync, closeSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, createWriteStream, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
@@ -94,7 +94,7 @@ interface Version {
   depth: number;
 }
 
-class Pack {
+export class Pack {
   readonly #fd: number;
   readonly #hash: Hash = createHash('sha1');
   readonly #versions = new Map<string, Version>();
@@ -330,7 +330,6 @@ export async function makeHistory(folder: string, count: number): Promise<LongHi
 
 /** The number of objects stands in a pack's head, and its own hash at its end: both are only known now. */
 async function index(repository: string, path: string, objects: number): Promise<void> {
-  const { createReadStream, statSync } = await import('node:fs');
   const target = join(repository, 'objects/pack/pack-history.pack');
   mkdirSync(join(repository, 'objects/pack'), { recursive: true });
   const hash = createHash('sha1');
