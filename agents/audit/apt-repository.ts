@@ -2,6 +2,7 @@
 // The APT repository: every signature in it stands in a published journal, over these very bytes; and what is signed fixes, hash by
 // hash, every file that apt would install.
 import { printable } from '../shared/refusal.js';
+import type { SignedNames } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { readClearSigned } from './apt-control.js';
 import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from './apt-lists.js';
@@ -22,7 +23,7 @@ export interface AptExpectations extends Announcements {
   /** suites that audited intents speak of, looked for where the place cannot be listed: an upload may have failed, but not all of them */
   announced: ReadonlySet<string>;
   /** names of signed .changes and .buildinfo to look for beside the .dsc */
-  signedNames: ReadonlySet<string>;
+  signedNames: SignedNames;
 }
 
 export class AptAudit {
@@ -216,8 +217,7 @@ export class AptAudit {
     for (const file of files) {
       await this.#poolFile(file);
       if (!file.path.endsWith('.dsc')) continue;
-      const folder = file.path.slice(0, file.path.lastIndexOf('/') + 1);
-      for (const path of [file.path, ...[...this.#expected.signedNames].map((name) => `${folder}${name}`)]) await this.#signedList(path);
+      for (const path of [file.path, ...this.#expected.signedNames.besides(file.path)]) await this.#signedList(path);
     }
   }
 }

@@ -120,7 +120,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       continue;
     }
     await new AptAudit(files, {
-      ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
+      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint), signedNames: intents.names.lists(fingerprint),
     }, findings).run();
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings);

@@ -80,7 +80,7 @@ export class DnfAudit {
       }
     }
     // Nothing there, and nothing was ever announced: a repository before its first package. All suites are there from the first upload on.
-    if (there.length > 0 || this.#intents.isAnnounced(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
+    if (there.length > 0 || this.#intents.names.has(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
       for (const { folder } of suites.filter((suite) => !there.includes(suite.folder))) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', join(folder, repomdPath), 'a signed repomd.xml', 'nothing');
     }
     if (there.length > 0) for (const path of (await this.#files.list('')) ?? []) if (!listed.has(path)) await this.#unlisted(path);
@@ -113,7 +113,7 @@ export class DnfAudit {
       const known = await this.#signatures.judge(path, await judgeDetached(data, signature, this.#expected.signingKey), signature, sha256(data), 'detach');
       if (known === undefined) continue;
       const { intent, sha256: payload } = known.entry;
-      const purposes = this.#intents.named(intent).flatMap(({ intents }) => intents).filter((one) => one.payload.sha256 === payload).map((one) => one.purpose);
+      const purposes = this.#intents.announced(intent).filter((one) => one.payload.sha256 === payload).map((one) => one.purpose);
       if (!purposes.includes(purpose)) wrong('WRONG_PURPOSE', path, `an intent with purpose ${purpose}`, `intent ${intent}: ${[...new Set(purposes)].join(', ') || 'nothing about these bytes'}`);
     }
   }
