@@ -6,10 +6,11 @@ import type { SignedNames } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { readClearSigned } from './apt-control.js';
 import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from './apt-lists.js';
+import type { BudgetedFiles } from './budgeted-files.js';
 import type { FindingCode, Findings } from './findings.js';
 import { indexLimitBytes, indexText } from './index-text.js';
 import { judgeCleartext, judgeDetached } from './public-keys.js';
-import { hashOf, type HashedBytes, type PublishedFiles } from './published-files.js';
+import { hashOf, type HashedBytes } from './published-files.js';
 
 const releaseLimitBytes = 16 * 1024 * 1024;
 const detachedLimitBytes = 64 * 1024;
@@ -27,7 +28,7 @@ export interface AptExpectations extends Announcements {
 }
 
 export class AptAudit {
-  readonly #files: PublishedFiles;
+  readonly #files: BudgetedFiles;
   readonly #expected: AptExpectations;
   readonly #findings: Findings;
   readonly #signatures: AnnouncedSignatures;
@@ -36,7 +37,7 @@ export class AptAudit {
   /** every path that something signed names */
   readonly #named = new Set<string>();
 
-  constructor(files: PublishedFiles, expected: AptExpectations, findings: Findings) {
+  constructor(files: BudgetedFiles, expected: AptExpectations, findings: Findings) {
     this.#files = files;
     this.#expected = expected;
     this.#findings = findings;
@@ -160,7 +161,7 @@ export class AptAudit {
         const bytes = await this.#index(path, file);
         if (bytes === undefined) continue;
         there += 1;
-        const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes);
+        const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes, this.#files.budget);
         if (typeof bytes !== 'string' && unpacked === undefined) this.#wrong('apt-files', 'BAD_INDEX', path, 'one gzip member', 'something else');
         if (unpacked === undefined) continue;
         const same = text?.equals(unpacked) ?? (plain === undefined || this.#differs(plain, await hashOf([unpacked])) === undefined);

@@ -21,7 +21,6 @@ import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
 import { PublishedContent, type PathKind } from './published-content.js';
-import { openPublished } from './published-files.js';
 import { PublishedGit } from './published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
 import { ReadAhead } from './read-ahead.js';
@@ -57,7 +56,7 @@ export async function audit(options: AuditOptions): Promise<AuditResult> {
 
 async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(openPublished(one.source), git.budget) }));
+  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(one.source, git.budget) }));
   const { budget } = git;
   const ids = await chooseHistory(git, options.logs, options.contains, findings);
   const head = ids.at(-1) as string;
@@ -113,7 +112,7 @@ async function auditWith(git: PublishedGit, options: AuditOptions): Promise<Audi
       const suite = kind === 'apt' ? folder : suites.find((one) => one.folder === folder)?.codename;
       if (suite !== undefined) served.push({ kind, place, suite, path, signature });
     };
-    for (const signature of await signaturesOfGenerations(source, signatures)) seen.add(signature);
+    for (const signature of await signaturesOfGenerations(source, signatures, budget)) seen.add(signature);
     const expected = { place, signingKey, signatures, commits: places, met };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();

@@ -42,6 +42,14 @@ const treesKeptBytes = 32 * mib;
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
 const skipLimitBytes = mib;
 
+function endGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
+}
+
 export class PublishedGit {
   readonly folder: string;
   readonly scratch: string;
@@ -81,15 +89,22 @@ export class PublishedGit {
   /** Standard output of one git call. @throws Unreadable with git's last words */
   async git(args: readonly string[], timeoutMs = 600_000): Promise<string> {
     const [program, words] = this.#command(args);
+    // git's helper for HTTP outlives it, and holds our pipes: a group of their own is ended as one.
+    const child = execa(program, words, {
+      env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal, detached: true,
+    });
+    const end = (): void => endGroup(child.pid);
+    this.budget.signal.addEventListener('abort', end, { once: true });
+    process.once('exit', end);
     try {
-      const { stdout } = await execa(program, words, {
-        env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal,
-      });
-      return stdout;
+      return (await child).stdout;
     } catch (error) {
       this.budget.look();
       const said = error instanceof ExecaError ? String(error.stderr || error.shortMessage).trim().split('\n').at(-1) ?? '' : String(error);
       throw new Unreadable(`git ${args[0] ?? ''}: ${printable(said)}`);
+    } finally {
+      this.budget.signal.removeEventListener('abort', end);
+      process.removeListener('exit', end);
     }
   }
 
