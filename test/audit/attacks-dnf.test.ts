@@ -240,3 +240,10 @@ void tap.test('a package that was announced as something else', async (t) => {
   t.same(result.codes, ['dnf-signatures WRONG_PURPOSE']);
   t.equal(result.checks.find((row) => row.name === 'dnf-signatures')?.findings[0]?.path?.endsWith('current-testing/packages/misnamed-1-1.noarch.rpm'), true);
 });
+
+void tap.test('what comes out of a packed index counts against the budget', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  changePrimary(farm, (text) => `${text}${'\n'.repeat(100 * 1024 * 1024)}`);
+  await t.rejects(verdict(farm, [...withDnf(farm), '--max-read', '50']), { name: 'Unreadable', message: /--max-read of 50 MiB is met: .*\/fc41 was not checked to its end/ });
+});
