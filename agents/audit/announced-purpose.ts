@@ -37,7 +37,7 @@ function useInDnf(path: string, place: string): Use | undefined {
 export function judgeUse(path: string, dist: string | undefined, { entry }: Signature, intents: PublishedIntents): { code: FindingCode; expected: string; found: string } | undefined {
   const use = dist === undefined ? useInApt(path) : useInDnf(path, dist);
   if (use === undefined) return undefined;
-  const announced = intents.named(entry.intent).flatMap((published) => published.intents).filter((one) => one.payload.sha256 === entry.sha256 && one.mode === entry.mode && one.key === entry.key);
+  const announced = intents.announced(entry.intent).filter((one) => one.payload.sha256 === entry.sha256 && one.mode === entry.mode && one.key === entry.key);
   const found = `intent ${entry.intent}: ${announced.map(describe).join('; ') || 'nothing about these bytes'}`;
   // Without an intent there is a finding already, in the journal.
   if (announced.length === 0) return undefined;

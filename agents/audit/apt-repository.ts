@@ -2,13 +2,15 @@
 // The APT repository: every signature in it stands in a published journal, over these very bytes; and what is signed fixes, hash by
 // hash, every file that apt would install.
 import { printable } from '../shared/refusal.js';
+import type { SignedNames } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { readClearSigned } from './apt-control.js';
 import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from './apt-lists.js';
+import type { BudgetedFiles } from './budgeted-files.js';
 import type { FindingCode, Findings } from './findings.js';
 import { indexLimitBytes, indexText } from './index-text.js';
 import { judgeCleartext, judgeDetached } from './public-keys.js';
-import { hashOf, type HashedBytes, type PublishedFiles } from './published-files.js';
+import { hashOf, type HashedBytes } from './published-files.js';
 
 const releaseLimitBytes = 16 * 1024 * 1024;
 const detachedLimitBytes = 64 * 1024;
@@ -22,11 +24,11 @@ export interface AptExpectations extends Announcements {
   /** suites that audited intents speak of, looked for where the place cannot be listed: an upload may have failed, but not all of them */
   announced: ReadonlySet<string>;
   /** names of signed .changes and .buildinfo to look for beside the .dsc */
-  signedNames: ReadonlySet<string>;
+  signedNames: SignedNames;
 }
 
 export class AptAudit {
-  readonly #files: PublishedFiles;
+  readonly #files: BudgetedFiles;
   readonly #expected: AptExpectations;
   readonly #findings: Findings;
   readonly #signatures: AnnouncedSignatures;
@@ -35,7 +37,7 @@ export class AptAudit {
   /** every path that something signed names */
   readonly #named = new Set<string>();
 
-  constructor(files: PublishedFiles, expected: AptExpectations, findings: Findings) {
+  constructor(files: BudgetedFiles, expected: AptExpectations, findings: Findings) {
     this.#files = files;
     this.#expected = expected;
     this.#findings = findings;
@@ -159,7 +161,7 @@ export class AptAudit {
         const bytes = await this.#index(path, file);
         if (bytes === undefined) continue;
         there += 1;
-        const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes);
+        const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes, this.#files.budget);
         if (typeof bytes !== 'string' && unpacked === undefined) this.#wrong('apt-files', 'BAD_INDEX', path, 'one gzip member', 'something else');
         if (unpacked === undefined) continue;
         const same = text?.equals(unpacked) ?? (plain === undefined || this.#differs(plain, await hashOf([unpacked])) === undefined);
@@ -216,8 +218,7 @@ export class AptAudit {
     for (const file of files) {
       await this.#poolFile(file);
       if (!file.path.endsWith('.dsc')) continue;
-      const folder = file.path.slice(0, file.path.lastIndexOf('/') + 1);
-      for (const path of [file.path, ...[...this.#expected.signedNames].map((name) => `${folder}${name}`)]) await this.#signedList(path);
+      for (const path of [file.path, ...this.#expected.signedNames.besides(file.path)]) await this.#signedList(path);
     }
   }
 }

@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { PublicKey } from 'openpgp';
 import { printable } from '../shared/refusal.js';
 import { judgeUse } from './announced-purpose.js';
@@ -19,12 +20,11 @@ import { PublishedJournals, type Signature } from './journal.js';
 import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
-import { pathKind, PublishedContent, type PathKind } from './published-content.js';
-import { openPublished } from './published-files.js';
+import { PublishedContent, type PathKind } from './published-content.js';
 import { PublishedGit } from './published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
+import { ReadAhead } from './read-ahead.js';
 import { SignedMetadata, type Ending, type Served, type Unseen } from './signed-metadata.js';
-import { TreeWalk } from './tree-walk.js';
 
 export interface AuditResult {
   head: string;
@@ -58,7 +58,7 @@ export async function audit(options: AuditOptions, now = Date.now()): Promise<Au
 
 async function auditWith(git: PublishedGit, options: AuditOptions, now: number): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(openPublished(one.source), git.budget) }));
+  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(one.source, git.budget) }));
   const { budget } = git;
   const ids = await chooseHistory(git, options.logs, options.contains, findings);
   const head = ids.at(-1) as string;
@@ -75,26 +75,22 @@ async function auditWith(git: PublishedGit, options: AuditOptions, now: number):
   const places = new Map(ids.map((id, i) => [id, i]));
   const heads = new JournalHeads(places, options.journalKeys, findings);
   const journals = new PublishedJournals(places, intents, heads, findings);
-  const trees = new TreeWalk(git);
   let place = 0;
-  let treeBefore: string | undefined;
-  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows()) {
-    budget.doing = `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
-    const walked = await Promise.all(window.map(async (commit, i) => {
-      const before = window.slice(0, i).findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
-      return { commit, changes: commit.tree === undefined ? { changes: [], bad: [] } : await trees.changes(before, commit.tree, commit.message?.files.length ?? 0) };
-    }));
-    treeBefore = window.findLast(({ tree }) => tree !== undefined)?.tree ?? treeBefore;
-    const bodies = await content.readAhead(walked);
-    for (const { commit, changes } of walked) {
+  const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+  budget.doing = rest();
+  for await (const { commits, bodies } of new ReadAhead(git, heads).windows(new PublishedHistory(git, ids, logsKey, findings).windows())) {
+    budget.doing = rest();
+    for (const { commit, changes } of commits) {
       const news = await content.apply(commit, changes, bodies);
-      const ofKind = (kind: PathKind): typeof news => news.filter(({ path }) => pathKind(path) === kind);
+      const ofKind = (wanted: PathKind): typeof news => news.filter(({ kind }) => kind === wanted);
       for (const file of ofKind('intent')) intents.add(commit.id, place, file);
       payloads.add(commit.id, place, ofKind('intent'), ofKind('payload'), content.files);
       for (const file of ofKind('journal')) journals.add(commit.id, file);
       for (const file of ofKind('journal-heads')) heads.add(commit.id, place, file);
       heads.endCommit(commit.id);
       place += 1;
+      // What git and the threads have for us is taken while there is more to do.
+      await setImmediate();
     }
   }
 
@@ -118,14 +114,14 @@ async function auditWith(git: PublishedGit, options: AuditOptions, now: number):
       const suite = kind === 'apt' ? folder : suites.find((one) => one.folder === folder)?.codename;
       if (suite !== undefined) served.push({ kind, place, suite, path, signature });
     };
-    for (const signature of await signaturesOfGenerations(source, signatures)) seen.add(signature);
+    for (const signature of await signaturesOfGenerations(source, signatures, budget)) seen.add(signature);
     const expected = { place, signingKey, signatures, commits: places, met };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();
       continue;
     }
     await new AptAudit(files, {
-      ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
+      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint), signedNames: intents.names.lists(fingerprint),
     }, findings).run();
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);

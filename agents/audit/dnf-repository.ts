@@ -7,11 +7,11 @@ import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { isAbout, metadataPath, metadataTypes, readPrimary, readRepomd, type Listed, type ListedPackage, type MetadataFile } from './dnf-metadata.js';
+import type { BudgetedFiles } from './budgeted-files.js';
 import type { Findings } from './findings.js';
 import { indexLimitBytes, indexText } from './index-text.js';
 import type { PublishedIntents } from './intents.js';
 import { judgeDetached } from './public-keys.js';
-import type { PublishedFiles } from './published-files.js';
 import { readPackage, type RpmPackage } from './rpm-package.js';
 
 const repomdLimitBytes = 16 * 1024 * 1024;
@@ -42,7 +42,7 @@ async function* limited(chunks: AsyncIterable<Uint8Array>, limitBytes: number): 
 }
 
 export class DnfAudit {
-  readonly #files: PublishedFiles;
+  readonly #files: BudgetedFiles;
   readonly #intents: PublishedIntents;
   readonly #expected: Announcements;
   readonly #findings: Findings;
@@ -53,7 +53,7 @@ export class DnfAudit {
   readonly #place: ReturnType<typeof placeOf>;
 
   /** @param source as the auditor gave it: its last names are the distribution's, and perhaps the suite's */
-  constructor(source: string, files: PublishedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
+  constructor(source: string, files: BudgetedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
     this.#place = placeOf(source);
     this.#files = files;
     this.#intents = intents;
@@ -80,7 +80,7 @@ export class DnfAudit {
       }
     }
     // Nothing there, and nothing was ever announced: a repository before its first package. All suites are there from the first upload on.
-    if (there.length > 0 || this.#intents.isAnnounced(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
+    if (there.length > 0 || this.#intents.names.has(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
       for (const { folder } of suites.filter((suite) => !there.includes(suite.folder))) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', join(folder, repomdPath), 'a signed repomd.xml', 'nothing');
     }
     if (there.length > 0) for (const path of (await this.#files.list('')) ?? []) if (!listed.has(path)) await this.#unlisted(path);
@@ -113,7 +113,7 @@ export class DnfAudit {
       const known = await this.#signatures.judge(path, await judgeDetached(data, signature, this.#expected.signingKey), signature, sha256(data), 'detach');
       if (known === undefined) continue;
       const { intent, sha256: payload } = known.entry;
-      const purposes = this.#intents.named(intent).flatMap(({ intents }) => intents).filter((one) => one.payload.sha256 === payload).map((one) => one.purpose);
+      const purposes = this.#intents.announced(intent).filter((one) => one.payload.sha256 === payload).map((one) => one.purpose);
       if (!purposes.includes(purpose)) wrong('WRONG_PURPOSE', path, `an intent with purpose ${purpose}`, `intent ${intent}: ${[...new Set(purposes)].join(', ') || 'nothing about these bytes'}`);
     }
   }
@@ -144,7 +144,7 @@ export class DnfAudit {
   async #index(file: MetadataFile): Promise<string | undefined> {
     if (!this.#compare(file, await this.#files.hash(file.path, file.size))) return undefined;
     const bytes = await this.#files.read(file.path, indexLimitBytes);
-    const text = bytes === undefined ? undefined : indexText(file.path, bytes);
+    const text = bytes === undefined ? undefined : indexText(file.path, bytes, this.#files.budget);
     if (text !== undefined && text.length === file.open.size && sha256(text) === file.open.sha256) return text.toString('utf8');
     this.#signatures.wrong('dnf-files', 'BAD_INDEX', file.path, `one gzip member: ${file.open.size} bytes sha256:${file.open.sha256}`, 'something else');
     return undefined;

@@ -5,19 +5,20 @@ import { readdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { sha256 } from './announced-signature.js';
+import type { Budget } from './budget.js';
+import { BudgetedFiles } from './budgeted-files.js';
 import type { Signature } from './journal.js';
-import { openPublished } from './published-files.js';
 
 const signatureLimitBytes = 64 * 1024 * 1024;
 const isMetadataSignature = (path: string): boolean => /(?:^|\/)dists\/.+\/(?:InRelease|Release\.gpg)$|(?:^|\/)repodata\/repomd\.xml\.asc$/.test(path);
 
 /** @param source as the auditor gave it @returns those of the signatures that earlier generations hold; none where these cannot be seen */
-export async function signaturesOfGenerations(source: string, signatures: ReadonlyMap<string, Signature>): Promise<Signature[]> {
+export async function signaturesOfGenerations(source: string, signatures: ReadonlyMap<string, Signature>, budget: Budget): Promise<Signature[]> {
   const folder = `${resolve(source.replace(/\/+$/, ''))}.releases`;
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(source) || !existsSync(folder)) return [];
   const found: Signature[] = [];
   for (const release of (await readdir(folder)).sort()) {
-    const files = openPublished(`${folder}/${release}`);
+    const files = new BudgetedFiles(`${folder}/${release}`, budget);
     for (const path of await files.list('') ?? []) {
       if (!isMetadataSignature(path)) continue;
       const bytes = await files.read(path, signatureLimitBytes);

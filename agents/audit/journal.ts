@@ -40,8 +40,10 @@ interface Chain {
   last: string;
   time: number;
   boot: string;
-  live: { entry: UseEntry; boot: string; until: number }[];
-  claimed: UseEntry[];
+  /** by name and commit */
+  live: Map<string, { boot: string; until: number }[]>;
+  /** how many of that name and commit are not used yet */
+  claimed: Map<string, number>;
   granted: Map<string, { times: number; claims: Claim[] }>;
   /** place of the newest publication that granted something, -1 before any */
   granting: number;
@@ -69,7 +71,7 @@ export class PublishedJournals {
   add(commit: string, file: NewBytes): void {
     const [, keysVm = ''] = file.path.split('/');
     let chain = this.#chains.get(keysVm);
-    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map(), granting: -1 });
+    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: new Map(), claimed: new Map(), granted: new Map(), granting: -1 });
     chain.time = Math.max(chain.time, this.#heads.timeOf(keysVm));
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
@@ -111,23 +113,25 @@ export class PublishedJournals {
     }
     const entry = untold as UseEntry;
     const name = nameOf(entry);
-    const same = (other: UseEntry): boolean => nameOf(other) === name && other.commit === entry.commit;
+    const place = `${name} ${entry.commit}`;
     if (entry.event === 'granted') {
       this.#granted(chain, entry, wrong);
       return;
     }
     if (entry.event === 'signed') {
       this.#findings.looked('journal-grants');
-      const at = chain.claimed.findIndex(same);
-      if (at < 0) wrong('NO_CLAIM', 'a claim before it', 'there is none, or it was used');
-      else chain.claimed.splice(at, 1);
+      const claims = chain.claimed.get(place) ?? 0;
+      if (claims === 0) wrong('NO_CLAIM', 'a claim before it', 'there is none, or it was used');
+      else if (claims === 1) chain.claimed.delete(place);
+      else chain.claimed.set(place, claims - 1);
       const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
       if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
       this.signatures.set(signature, { keysVm, entry, claims: chain.granted.get(name)?.claims ?? [] });
       return;
     }
-    const at = chain.live.findIndex((live) => same(live.entry));
-    const grant = at < 0 ? undefined : chain.live.splice(at, 1)[0];
+    const grants = chain.live.get(place);
+    const grant = grants?.shift();
+    if (grants?.length === 0) chain.live.delete(place);
     if (entry.event === 'expired') {
       if (grant === undefined) wrong('NO_GRANT', 'a grant that can end', 'there is none');
       return;
@@ -137,7 +141,7 @@ export class PublishedJournals {
     } else if (grant.boot !== chain.boot || Date.parse(entry.time) > grant.until) {
       wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
     }
-    chain.claimed.push(entry);
+    chain.claimed.set(place, (chain.claimed.get(place) ?? 0) + 1);
     chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: entry.commit });
   }
 
@@ -146,17 +150,19 @@ export class PublishedJournals {
     const before = chain.granted.get(name);
     const times = (before?.times ?? 0) + 1;
     chain.granted.set(name, { times, claims: before?.claims ?? [] });
-    chain.live.push({ entry, boot: chain.boot, until: Date.parse(entry.result) });
+    const live = chain.live.get(`${name} ${entry.commit}`);
+    const grant = { boot: chain.boot, until: Date.parse(entry.result) };
+    if (live === undefined) chain.live.set(`${name} ${entry.commit}`, [grant]);
+    else live.push(grant);
     if (Number.isNaN(Date.parse(entry.result))) wrong('BAD_ENTRY', 'when the grant ends', entry.result);
     // It is older than the entry's own publication: nobody can name a commit that is still to be made.
     const granting = this.#commits.get(entry.commit);
     if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
     chain.granting = Math.max(chain.granting, granting);
-    const published = this.#intents.named(entry.intent).filter((one) => one.source === entry.source);
-    if (published.length === 0) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
-    const first = published[0] as (typeof published)[number];
-    if (first.commitIndex > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${first.commitIndex - granting} commits later`);
-    const allowed = first.intents.filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
+    const published = this.#intents.published(entry.intent, entry.source);
+    if (published === undefined) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
+    if (published.first > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${published.first - granting} commits later`);
+    const allowed = this.#intents.announced(entry.intent).filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
     if (allowed === 0) wrong('NO_INTENT', `intent ${entry.intent} to name sha256:${entry.sha256}, ${entry.key}, ${entry.mode}`, 'it names other bytes, another key or mode');
     else if (times > allowed) wrong('GRANTED_TWICE', `${allowed} grants for intent ${entry.intent}`, `the ${times}th`);
   }

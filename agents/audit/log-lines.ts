@@ -20,12 +20,19 @@ const textLimitBytes = 64 * 1024;
 const setBack = '> clock set back from ';
 const stampPattern = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \+0000 $/;
 
+let lastSeconds = '';
+let lastTime = 0;
+
 /** ms since 1970 of a stamp, or NaN for what is none or no real time. */
 export function stampTime(stamp: string): number {
   if (!stampPattern.test(stamp)) return Number.NaN;
-  const seconds = `${stamp.slice(0, 10)}T${stamp.slice(11, 19)}`;
-  const time = Date.parse(`${seconds}.${stamp.slice(20, 23)}Z`);
-  return Number.isNaN(time) || new Date(time).toISOString().slice(0, 19) !== seconds ? Number.NaN : time;
+  const seconds = stamp.slice(0, 19);
+  if (seconds !== lastSeconds) {
+    const time = Date.parse(`${seconds.replace(' ', 'T')}Z`);
+    if (Number.isNaN(time) || new Date(time).toISOString().slice(0, 19).replace('T', ' ') !== seconds) return Number.NaN;
+    [lastSeconds, lastTime] = [seconds, time];
+  }
+  return lastTime + Number(stamp.slice(20, 23));
 }
 
 export class LogLines {

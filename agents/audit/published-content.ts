@@ -5,6 +5,7 @@ import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNa
 import type { PublishedFile } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
+import { GrowingFiles } from './growing-file.js';
 import type { PublishedCommit } from './history.js';
 import { LogLines, type LogPosition } from './log-lines.js';
 import type { PublishedGit } from './published-git.js';
@@ -23,9 +24,19 @@ export interface FileVersion {
 /** What is new in one commit, for those who read the documents; in order of paths. */
 export interface NewBytes {
   path: string;
+  kind: PathKind;
+  /** of the whole version */
+  sha256: string;
   /** the bytes after the earlier version; of a new file, all of them. Empty for logs, which nobody reads here. */
   bytes: Buffer;
   isNew: boolean;
+}
+
+interface HashedVersion {
+  size: number;
+  sha256: string;
+  /** SHA-256 of the bytes up to where the version before ended */
+  prefix: string | undefined;
 }
 
 export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'journal-heads' | 'key';
@@ -72,12 +83,10 @@ export function pathKind(path: string): PathKind | undefined {
 const documentLimitBytes = 4 * 1024 * 1024;
 /** A line's stamp may be later than its commit by so much: clocks are set. */
 const clockStepMs = 3_600_000;
-/** Files of this size are read ahead, for some commits together; larger ones when it is their turn. */
-const aheadLimitBytes = 256 * 1024;
-const aheadBytes = 64 * 1024 * 1024;
 
 export class PublishedContent {
   readonly files = new Map<string, FileVersion>();
+  readonly #growing = new GrowingFiles();
   readonly #git: PublishedGit;
   readonly #findings: Findings;
 
@@ -89,22 +98,6 @@ export class PublishedContent {
   /** Whether this log has been published, plain or packed. */
   hasLog(path: string): boolean {
     return this.files.has(path) || this.files.has(`${path}.xz`);
-  }
-
-  /** What `apply` will want of these commits, by object; few at once, and their sizes as the messages tell them. */
-  async readAhead(commits: readonly { commit: PublishedCommit; changes: TreeChanges }[]): Promise<Map<string, Buffer>> {
-    const bodies = new Map<string, Buffer>();
-    let left = aheadBytes;
-    await Promise.all(commits.flatMap(({ commit, changes }) => {
-      const sizes = new Map((commit.message?.files ?? []).map((file) => [file.path, file.size]));
-      return changes.changes.map(async ({ path, after }) => {
-        const size = sizes.get(path);
-        if (after === undefined || size === undefined || size > aheadLimitBytes || (left -= size) < 0) return;
-        const body = await this.#git.readWhole(after, 'blob', aheadLimitBytes);
-        if (typeof body !== 'number') bodies.set(after, body);
-      });
-    }));
-    return bodies;
   }
 
   /** Judges the commit and takes over its files. Returns the new bytes of intents, payloads and journals. */
@@ -121,8 +114,9 @@ export class PublishedContent {
       }
       changed.add(path);
       findings.looked('file-lines');
-      if (pathKind(path) === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path: printable(path), expected: 'a log, intent, payload, journal or key', found: 'another file' });
-      const news = await this.#read(commit, { path, after }, lines.get(path), bodies.get(after));
+      const kind = pathKind(path);
+      if (kind === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path: printable(path), expected: 'a log, intent, payload, journal or key', found: 'another file' });
+      const news = await this.#read(commit, { path, after, kind }, lines.get(path), bodies.get(after));
       if (news !== undefined) added.push(news);
     }
     for (const line of lines.values()) {
@@ -138,35 +132,22 @@ export class PublishedContent {
     return added;
   }
 
-  async #read(commit: PublishedCommit, { path: untrustedPath, after }: { path: string; after: string }, line: PublishedFile | undefined, body: Buffer | undefined): Promise<NewBytes | undefined> {
+  async #read(commit: PublishedCommit, { path: untrustedPath, after, kind }: { path: string; after: string; kind: PathKind | undefined }, line: PublishedFile | undefined, body: Buffer | undefined): Promise<NewBytes | undefined> {
     const findings = this.#findings;
     const path = printable(untrustedPath);
     const before = this.files.get(untrustedPath);
-    const kind = pathKind(untrustedPath);
     const isDocument = kind !== undefined && kind !== 'log' && kind !== 'key';
     const isPacked = kind === 'log' && untrustedPath.endsWith('.xz');
     const logLines = kind === 'log' && !isPacked ? this.#linesOf(commit, untrustedPath, before) : undefined;
-    const hash = createHash('sha256');
-    let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
-    let size = 0;
     let kept = 0;
     const news: Buffer[] = [];
-    const onChunk = (chunk: Buffer): void => {
-      const end = (before?.size ?? 0) - size;
-      prefix = hashUpTo(hash, chunk, end) ?? prefix;
-      if (end < chunk.length) {
-        const part = chunk.subarray(Math.max(0, end));
-        logLines?.add(part);
-        if (isDocument && kept <= documentLimitBytes) {
-          kept += part.length;
-          news.push(Buffer.from(part));
-        }
-      }
-      size += chunk.length;
+    const onNews = (part: Buffer): void => {
+      logLines?.add(part);
+      if (!isDocument || kept > documentLimitBytes) return;
+      kept += part.length;
+      news.push(part);
     };
-    if (body === undefined) await this.#git.read(after, 'blob', onChunk);
-    else onChunk(body);
-    const sha256 = hash.digest('hex');
+    const { size, sha256, prefix } = (body === undefined || isPacked ? undefined : this.#grown(untrustedPath, kind, before, body, onNews)) ?? await this.#hashed(after, before, body, onNews);
     const version: FileVersion = { size, sha256, blob: after, log: undefined };
     this.files.set(untrustedPath, version);
     if (line === undefined) {
@@ -189,7 +170,31 @@ export class PublishedContent {
     }
     if (kind === 'log' && this.files.has(`${untrustedPath}.xz`)) findings.wrong('files-grow', { code: 'LOG_TWICE', commit: commit.id, path, expected: 'nothing: this log was packed', found: 'it stands beside its .xz' });
     version.log = this.#judgeLines(commit, path, logLines);
-    return isDocument ? { path: untrustedPath, bytes: Buffer.concat(news), isNew: before === undefined } : undefined;
+    return isDocument ? { path: untrustedPath, kind, sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined } : undefined;
+  }
+
+  /** Of a file that is known from its version before, only what is new is hashed. */
+  #grown(path: string, kind: PathKind | undefined, before: FileVersion | undefined, body: Buffer, onNews: (part: Buffer) => void): HashedVersion | undefined {
+    if (kind !== 'log' && kind !== 'journal' && kind !== 'journal-heads') return undefined;
+    const sha256 = this.#growing.grow(path, body, before?.sha256);
+    if (sha256 === undefined) return undefined;
+    onNews(body.subarray(before?.size ?? 0));
+    return { size: body.length, sha256, prefix: before?.sha256 };
+  }
+
+  async #hashed(blob: string, before: FileVersion | undefined, body: Buffer | undefined, onNews: (part: Buffer) => void): Promise<HashedVersion> {
+    const hash = createHash('sha256');
+    let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
+    let size = 0;
+    const onChunk = (chunk: Buffer): void => {
+      const end = (before?.size ?? 0) - size;
+      prefix = hashUpTo(hash, chunk, end) ?? prefix;
+      if (end < chunk.length) onNews(chunk.subarray(Math.max(0, end)));
+      size += chunk.length;
+    };
+    if (body === undefined) await this.#git.read(blob, 'blob', onChunk);
+    else onChunk(body);
+    return { size, sha256: hash.digest('hex'), prefix };
   }
 
   #linesOf(commit: PublishedCommit, path: string, before: FileVersion | undefined): LogLines {

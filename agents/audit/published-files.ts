@@ -14,13 +14,8 @@ export interface HashedBytes {
   md5: string;
 }
 
-export interface PublishedFiles {
-  readonly name: string;
-  /** undefined where there is none. @throws Unreadable: too large, or the server fails */
-  read(path: string, limitBytes: number): Promise<Buffer | undefined>;
-  /** @param limitBytes more than that is not read: `size` is then larger than it, and the hashes are of a part */
-  hash(path: string, limitBytes: number): Promise<HashedBytes | undefined>;
-  /** all of it, piece by piece. @throws Unreadable while it is read */
+export interface FilePlace {
+  /** all of it, piece by piece; undefined where there is none. @throws Unreadable: the server fails, also while it is read */
   open(path: string): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
   list(folder: string): Promise<string[] | undefined>;
@@ -29,17 +24,6 @@ export interface PublishedFiles {
 /** A relative path of plain names; what is not one does not exist. */
 function isPlain(path: string): boolean {
   return /^[\x21-\x7e]{1,500}$/.test(path) && path.split('/').every((name) => name !== '' && name !== '.' && name !== '..' && !/[\\?#]/.test(name));
-}
-
-async function collect(chunks: AsyncIterable<Uint8Array>, limitBytes: number, what: string): Promise<Buffer> {
-  const kept: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of chunks) {
-    size += chunk.length;
-    if (size > limitBytes) throw new Unreadable(`${what} is larger than ${limitBytes} bytes`);
-    kept.push(chunk);
-  }
-  return Buffer.concat(kept);
 }
 
 /** The weak ones are compared where a list names them: a client may go by them. */
@@ -54,9 +38,9 @@ export async function hashOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8A
   return { size, sha256: sha256.digest('hex'), sha1: sha1.digest('hex'), md5: md5.digest('hex') };
 }
 
-class Folder implements PublishedFiles {
+class Folder implements FilePlace {
   readonly #top: string;
-  constructor(readonly name: string) {
+  constructor(name: string) {
     if (!existsSync(name)) throw new Unreadable(`${printable(name)} is not there`);
     this.#top = realpathSync(name);
   }
@@ -68,16 +52,6 @@ class Folder implements PublishedFiles {
     if (!existsSync(at)) return undefined;
     const real = realpathSync(at);
     return real.startsWith(`${this.#top}${sep}`) && statSync(real).isFile() ? real : undefined;
-  }
-
-  async read(path: string, limitBytes: number): Promise<Buffer | undefined> {
-    const file = this.#file(path);
-    return file === undefined ? undefined : collect(createReadStream(file), limitBytes, printable(path));
-  }
-
-  async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
-    const file = this.#file(path);
-    return file === undefined ? undefined : hashOf(createReadStream(file, { highWaterMark: 1 << 20 }), limitBytes);
   }
 
   async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -115,18 +89,22 @@ async function* wholeBody(url: string, response: Response): AsyncGenerator<Uint8
   if (told !== null && Number(told) !== size) throw new Unreadable(`${printable(url)}: ${size} bytes of ${printable(told)}`);
 }
 
-class Website implements PublishedFiles {
-  readonly name: string;
-  constructor(url: string) {
-    this.name = url.replace(/\/+$/, '');
+class Website implements FilePlace {
+  readonly #url: string;
+  readonly #signal: AbortSignal;
+
+  /** @param signal ends every transfer */
+  constructor(url: string, signal: AbortSignal) {
+    this.#url = url.replace(/\/+$/, '');
+    this.#signal = signal;
   }
 
-  async #get(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+  async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
     if (!isPlain(path)) return undefined;
-    const url = `${this.name}/${path.split('/').map(encodeURIComponent).join('/')}`;
+    const url = `${this.#url}/${path.split('/').map(encodeURIComponent).join('/')}`;
     let response: Response;
     try {
-      response = await fetch(url, { signal: AbortSignal.timeout(requestMs), headers: { 'accept-encoding': 'identity' } });
+      response = await fetch(url, { signal: AbortSignal.any([this.#signal, AbortSignal.timeout(requestMs)]), headers: { 'accept-encoding': 'identity' } });
     } catch (error) {
       throw broken(url, error);
     }
@@ -141,29 +119,15 @@ class Website implements PublishedFiles {
     throw new Unreadable(`${printable(url)}: ${response.status === 200 ? `an answer packed with ${printable(encoding)}` : `HTTP ${response.status}`}`);
   }
 
-  async read(path: string, limitBytes: number): Promise<Buffer | undefined> {
-    const body = await this.#get(path);
-    return body === undefined ? undefined : collect(body, limitBytes, printable(path));
-  }
-
-  async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
-    const body = await this.#get(path);
-    return body === undefined ? undefined : hashOf(body, limitBytes);
-  }
-
-  open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
-    return this.#get(path);
-  }
-
   async list(): Promise<undefined> {
     return undefined;
   }
 }
 
-/** @throws Unreadable for another kind of URL, or a folder that is not there */
-export function openPublished(untrusted: string): PublishedFiles {
+/** @param signal ends what is read over HTTP @throws Unreadable for another kind of URL, or a folder that is not there */
+export function openPublished(untrusted: string, signal: AbortSignal): FilePlace {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(untrusted)?.[1];
-  if (scheme === 'http' || scheme === 'https') return new Website(untrusted);
+  if (scheme === 'http' || scheme === 'https') return new Website(untrusted, signal);
   if (scheme === 'file') return new Folder(resolve(decodeURIComponent(new URL(untrusted).pathname)));
   if (scheme !== undefined) throw new Unreadable(`${printable(untrusted)}: only a path, file://, http:// and https://`);
   return new Folder(resolve(untrusted));

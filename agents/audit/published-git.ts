@@ -36,10 +36,19 @@ interface Question {
   reject(error: Error): void;
 }
 
+const nothing = Buffer.alloc(0);
 /** Recently read folders, bytes: the next commit's differ from them in an entry or two. */
 const treesKeptBytes = 32 * mib;
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
 const skipLimitBytes = mib;
+
+function endGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
+}
 
 export class PublishedGit {
   readonly folder: string;
@@ -49,7 +58,8 @@ export class PublishedGit {
   #reader: ChildProcessWithoutNullStreams | undefined;
   readonly #questions: Question[] = [];
   #unwritten = '';
-  readonly #trees = new Map<string, Promise<Buffer | undefined>>();
+  /** undefined is one that is too large */
+  readonly #trees = new Map<string, Buffer | Promise<Buffer | undefined>>();
   #treesBytes = 0;
 
   readonly #program: string;
@@ -79,15 +89,22 @@ export class PublishedGit {
   /** Standard output of one git call. @throws Unreadable with git's last words */
   async git(args: readonly string[], timeoutMs = 600_000): Promise<string> {
     const [program, words] = this.#command(args);
+    // git's helper for HTTP outlives it, and holds our pipes: a group of their own is ended as one.
+    const child = execa(program, words, {
+      env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal, detached: true,
+    });
+    const end = (): void => endGroup(child.pid);
+    this.budget.signal.addEventListener('abort', end, { once: true });
+    process.once('exit', end);
     try {
-      const { stdout } = await execa(program, words, {
-        env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal,
-      });
-      return stdout;
+      return (await child).stdout;
     } catch (error) {
       this.budget.look();
       const said = error instanceof ExecaError ? String(error.stderr || error.shortMessage).trim().split('\n').at(-1) ?? '' : String(error);
       throw new Unreadable(`git ${args[0] ?? ''}: ${printable(said)}`);
+    } finally {
+      this.budget.signal.removeEventListener('abort', end);
+      process.removeListener('exit', end);
     }
   }
 
@@ -129,9 +146,16 @@ export class PublishedGit {
     this.#unwritten = '';
   }
 
-  #ask(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk']): Promise<boolean> {
-    return new Promise((resolveThere, reject) => {
-      const question = { name, onHeader, onChunk, resolve: resolveThere, reject };
+  /** @param answer what comes of it, once all is read */
+  #ask<T>(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk'], answer: (isThere: boolean) => T): Promise<T> {
+    return new Promise((resolveAnswer, reject) => {
+      const question = { name, onHeader, onChunk, reject, resolve: (isThere: boolean): void => {
+        try {
+          resolveAnswer(answer(isThere));
+        } catch (error) {
+          reject(error as Error);
+        }
+      } };
       this.#questions.push(question);
       if (this.#reader === undefined) return this.#start();
       // What is asked in one go goes to git in one go.
@@ -144,36 +168,45 @@ export class PublishedGit {
    * Streams an object's bytes to `onChunk`.
    * @throws Unreadable where there is none of this type, or the budget does not hold it
    */
-  async read(id: string, type: ObjectType, onChunk: (chunk: Buffer) => void): Promise<void> {
+  read(id: string, type: ObjectType, onChunk: (chunk: Buffer) => void): Promise<void> {
     let found: string = 'missing';
-    await this.#ask(id, (is) => (found = is) === type, onChunk);
-    if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
+    return this.#ask(id, (is) => (found = is) === type, onChunk, () => {
+      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
+    });
   }
 
-  /** The whole of a small object; its size is known before anything is read. @returns its size alone where that is beyond the limit. @throws Unreadable */
-  async readWhole(id: string, type: ObjectType, limitBytes: number): Promise<Buffer | number> {
-    const chunks: Buffer[] = [];
+  /**
+   * The whole of a small object; its size is known before anything is read.
+   * @param place gives the memory for so many bytes
+   * @returns its size alone where that is beyond the limit
+   * @throws Unreadable
+   */
+  readWhole(id: string, type: ObjectType, limitBytes: number, place: (bytes: number) => Buffer = Buffer.allocUnsafe): Promise<Buffer | number> {
+    let whole: Buffer = nothing;
     let size = 0;
+    let at = 0;
     let found: string = 'missing';
-    await this.#ask(id, (is, bytes) => {
+    return this.#ask(id, (is, bytes) => {
       found = is;
       size = bytes;
-      return is === type && bytes <= limitBytes;
-    }, (chunk) => void chunks.push(chunk));
-    if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
-    return size > limitBytes ? size : chunks.length === 1 ? Buffer.from(chunks[0] as Buffer) : Buffer.concat(chunks);
+      if (is !== type || bytes > limitBytes) return false;
+      whole = place(bytes);
+      return true;
+    }, (chunk) => void (at += chunk.copy(whole, at)), () => {
+      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
+      return size > limitBytes ? size : whole;
+    });
   }
 
   /** A published file of that commit, or undefined where there is none of at most `limitBytes`. */
-  async file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
+  file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
     const chunks: Buffer[] = [];
     let wanted = false;
-    const isThere = await this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)));
-    return isThere && wanted ? Buffer.concat(chunks) : undefined;
+    return this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)), (isThere) => (isThere && wanted ? Buffer.concat(chunks) : undefined));
   }
 
   /** A raw tree, or undefined where it is larger; read once for as long as it is in use. */
-  tree(id: string, limitBytes: number): Promise<Buffer | undefined> {
+  tree(id: string, limitBytes: number): Buffer | Promise<Buffer | undefined> {
     const known = this.#trees.get(id);
     if (known !== undefined) {
       this.#trees.delete(id);
@@ -182,19 +215,21 @@ export class PublishedGit {
     }
     const read = this.readWhole(id, 'tree', limitBytes).then((found) => {
       if (typeof found === 'number') return undefined;
+      this.#trees.set(id, found);
       this.#treesBytes += found.length;
       return found;
     });
     this.#trees.set(id, read);
-    if (this.#treesBytes > treesKeptBytes) void this.#forgetTrees();
+    if (this.#treesBytes > treesKeptBytes) this.#forgetTrees();
     return read;
   }
 
-  async #forgetTrees(): Promise<void> {
+  #forgetTrees(): void {
     for (const [id, tree] of this.#trees) {
       if (this.#treesBytes <= treesKeptBytes / 2) return;
+      if (tree instanceof Promise) continue;
       this.#trees.delete(id);
-      this.#treesBytes -= (await tree.catch(() => undefined))?.length ?? 0;
+      this.#treesBytes -= tree.length;
     }
   }
 

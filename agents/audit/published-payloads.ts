@@ -29,8 +29,9 @@ export class PublishedPayloads {
     for (const { path } of intents) {
       const [, source = '', day = '', name = ''] = path.split('/');
       const intent = name.slice(0, 64);
-      const published = this.#intents.named(intent).find((one) => one.source === source && one.commitIndex === commitIndex);
-      for (const { sha256, size } of publishedPayloads(published?.intents ?? [])) {
+      const announced = this.#intents.published(intent, source)?.newest === commitIndex ? this.#intents.announced(intent) : [];
+      const published = new Map(publishedPayloads(announced).map((one) => [one.sha256, one]));
+      for (const { sha256, size } of published.values()) {
         const at = payloadPath(source, day, intent, sha256);
         demanded.add(at);
         this.#findings.looked('payloads');
@@ -40,16 +41,15 @@ export class PublishedPayloads {
         else if (size > publishedPayloadLimitBytes) wrong('PAYLOAD_TOO_LARGE', at, `at most ${publishedPayloadLimitBytes} bytes`, `${size} bytes`);
         else if (file.size !== size || file.sha256 !== sha256) wrong('PAYLOAD_DIFFERS', at, expected, `${file.size} bytes sha256:${file.sha256}`);
       }
-      for (const { payload } of published?.intents ?? []) {
-        const first = publishedPayloads(published?.intents ?? []).find(({ sha256 }) => sha256 === payload.sha256);
+      for (const { payload } of announced) {
+        const first = published.get(payload.sha256);
         if (first !== undefined && first.size !== payload.size) wrong('PAYLOAD_DIFFERS', path, `one size of sha256:${payload.sha256}`, `${first.size} and ${payload.size} bytes`);
       }
     }
-    for (const { path, bytes, isNew } of payloads) {
+    for (const { path, bytes, isNew, sha256 } of payloads) {
       if (!isNew) wrong('PAYLOAD_DIFFERS', path, 'a payload never changes', 'bytes were appended');
       else if (!demanded.has(path)) wrong('PAYLOAD_WITHOUT_INTENT', path, 'an intent of the same commit that names it', 'none');
-      const sha256 = files.get(path)?.sha256;
-      if (sha256 !== undefined && bytes.length <= publishedPayloadLimitBytes && !this.known.has(sha256)) this.known.set(sha256, { path, metadata: readMetadata(bytes) });
+      if (bytes.length <= publishedPayloadLimitBytes && !this.known.has(sha256)) this.known.set(sha256, { path, metadata: readMetadata(bytes) });
     }
   }
 }

@@ -81,6 +81,22 @@ function namesOf(tree: Buffer): Set<string> {
   return names;
 }
 
+/** Of a large tree, where some of its entries begin, ascending: up to there two trees are compared in one go. */
+const marks = new WeakMap<Buffer, number[]>();
+const markEachBytes = 1024;
+
+/** The last mark whose entry, too, is the same in both; 0 where there is none. */
+function sameUpTo(before: Buffer, after: Buffer, known: readonly number[]): number {
+  let [low, high] = [-1, known.length - 1];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    const [from, end] = [known[low] ?? 0, known[middle] as number];
+    if (end <= after.length && before.compare(after, from, end, from, end) === 0) low = middle;
+    else high = middle - 1;
+  }
+  return known[low - 1] ?? 0;
+}
+
 /**
  * What a folder has become, in order of names; entries that are the same bytes in both cost next to nothing.
  * @param before an empty buffer where there was none
@@ -88,22 +104,32 @@ function namesOf(tree: Buffer): Set<string> {
  */
 export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
   const found: TreeDifference[] = [];
-  let old = 0;
+  const known = marks.get(before) ?? [];
+  const start = sameUpTo(before, after, known);
+  const mine = known.filter((mark) => mark < start);
+  if (after.length > 2 * markEachBytes) marks.set(after, mine);
+  let old = start;
   let previous = -1;
-  let wasSame = false;
+  let wasSame = start > 0;
   let names: Set<string> | undefined;
-  for (let at = 0; at < after.length;) {
+  for (let at = start; at < after.length;) {
+    if (at - (mine.at(-1) ?? 0) >= markEachBytes) mine.push(at);
     const end = entryEnd(after, at);
     const length = end - at;
     const isSame = old + length <= before.length && after.compare(before, old, old + length, at, end) === 0;
     if (!(isSame && wasSame) && previous >= 0 && order(after, previous, at, after, at, end) >= 0) throw new BadTree('BAD_TREE', 'names out of order, or one twice', after.toString('latin1', nameStart(after, at), end - idBytes - 1));
     previous = at;
-    wasSame = isSame;
     at = end;
     if (isSame) {
       old += length;
-      continue;
+      // All that comes is as it was, and was judged.
+      const isEnd = !wasSame && after.length - at === before.length - old && after.compare(before, old, before.length, at) === 0;
+      wasSame = true;
+      if (!isEnd) continue;
+      for (const mark of known) if (mark > old) mine.push(mark - old + at);
+      return found;
     }
+    wasSame = false;
     const entry = entryAt(after, previous, end);
     // Not side by side in git's order, and yet the same name.
     if (found.length > few) names ??= namesOf(after);

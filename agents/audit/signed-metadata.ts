@@ -168,7 +168,7 @@ export class SignedMetadata {
       if (shown.has(name)) continue;
       const { entry, keysVm } = one.first;
       const known = this.#payloads.get(one.payload);
-      const intents = one.signatures.flatMap(({ entry: { intent } }) => this.#intents.named(intent).flatMap((published) => published.intents)).filter(({ payload }) => payload.sha256 === one.payload);
+      const intents = one.signatures.flatMap(({ entry: { intent } }) => this.#intents.announced(intent)).filter(({ payload }) => payload.sha256 === one.payload);
       // Every public payload that is no metadata can be looked at by whoever wants to.
       if (known !== undefined && known.metadata === undefined) continue;
       if (known === undefined && intents.every(({ purpose }) => purpose === 'rpm-header') && !keys.has(`dnf ${one.key}`)) continue;

@@ -36,6 +36,7 @@ const depthLimit = 4;
 const treeLimitBytes = 16 * 1024 * 1024;
 /** Changes beyond those that the commit tells of, before nobody looks any further. */
 const untoldLimit = 1000;
+const nothing = Buffer.alloc(0);
 const folderPattern = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$/;
 
 export class TreeWalk {
@@ -56,22 +57,27 @@ export class TreeWalk {
     return walked;
   }
 
+  #tree(id: string | undefined): Buffer | Promise<Buffer | undefined> {
+    return id === undefined ? nothing : this.#git.tree(id, treeLimitBytes);
+  }
+
   async #walk(before: string | undefined, after: string | undefined, prefix: string, depth: number, walked: Walked): Promise<void> {
     const bad = (code: FindingCode, path: string, expected: string, found: string): void => {
       walked.bad.push({ code, path: printable(path), expected, found });
     };
     if (walked.left < 0) return;
-    const [old, now] = await Promise.all([before, after].map((id) => (id === undefined ? Buffer.alloc(0) : this.#git.tree(id, treeLimitBytes))));
+    const asked = [this.#tree(before), this.#tree(after)] as const;
+    const [old, now] = await Promise.all(asked);
     if (now === undefined) return bad('BAD_TREE', prefix, `a folder of at most ${treeLimitBytes} bytes`, `object ${after}`);
     if (after !== undefined && now.length === 0) return bad('BAD_TREE', prefix, 'a folder with something in it', 'an empty one');
     let differences: TreeDifference[];
     try {
-      differences = compareTrees(old ?? Buffer.alloc(0), now);
+      differences = compareTrees(old ?? nothing, now);
     } catch (error) {
       if (!(error instanceof BadTree)) throw error;
       return bad(error.code, `${prefix}${error.entry}`, error.code === 'BAD_FILE_MODE' ? '100644, or a folder' : 'entries as git sorts them, each once', error.message);
     }
-    const below: Promise<void>[] = [];
+    let below: Promise<void>[] | undefined;
     for (const { before: was, after: is } of differences) {
       if (walked.left-- === 0) bad('TOO_MANY_CHANGES', prefix, 'the changes that the message tells of', `over ${untoldLimit} more; nothing beyond is looked at`);
       if (walked.left < 0) break;
@@ -82,8 +88,8 @@ export class TreeWalk {
       if (folderWas === undefined && folderIs === undefined) continue;
       if (folderIs !== undefined && depth >= depthLimit) bad('BAD_TREE', path, `at most ${depthLimit} folders deep`, 'another folder');
       else if (folderIs !== undefined && !folderPattern.test((is as { name: string }).name)) bad('BAD_PATH', path, 'a folder of logs, intents, journals or keys', 'another folder');
-      else if (depth < depthLimit) below.push(this.#walk(folderWas, folderIs, `${path}/`, depth + 1, walked));
+      else if (depth < depthLimit) (below ??= []).push(this.#walk(folderWas, folderIs, `${path}/`, depth + 1, walked));
     }
-    await Promise.all(below);
+    if (below !== undefined) await Promise.all(below);
   }
 }

@@ -2,8 +2,11 @@
 // Attacks on the APT repository.
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { attack, keys } from './attack.js';
-import { sha256, type Farm } from './farm.js';
+import { gzipSync } from 'node:zlib';
+import tap from 'tap';
+import { attack, good, keys } from './attack.js';
+import { Farm, sha256 } from './farm.js';
+import { verdict } from './run-audit.js';
 
 const dsc = 'pool/main/h/hello/hello_2.10-3.dsc';
 const deb = 'pool/main/h/hello/hello_2.10-3_amd64.deb';
@@ -49,3 +52,20 @@ attack('an index in which a package has two file names', ['apt-files BAD_INDEX',
 }, { path: `dists/bookworm/${indexPath}` });
 attack('a Release with two lists of hashes', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => farm.publishRelease('bookworm', { [indexPath]: Buffer.from('Package: other\n') }, `SHA256:\n ${sha256(indexOf(farm))} ${indexOf(farm).length} ${indexPath}\n`), { path: 'dists/bookworm/Release' });
 attack('a Release of two paragraphs', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => farm.publishRelease('bookworm', { [indexPath]: indexOf(farm) }, '\nSuite: bookworm\nSHA256:\n'), { path: 'dists/bookworm/Release' });
+
+/** Packages.gz alone, of this text, in a signed and announced upload. @param told what its end says of its size */
+function packed(farm: Farm, text: Buffer, told = text.length): void {
+  const bytes = gzipSync(text);
+  bytes.writeUInt32LE(told, bytes.length - 4);
+  rmSync(join(farm.apt, `dists/bookworm/${indexPath}`));
+  farm.put(`dists/bookworm/${indexPath}.gz`, bytes);
+  farm.publishRelease('bookworm', { [`${indexPath}.gz`]: bytes });
+}
+const bomb = Buffer.concat([Buffer.from('Package: x\n'), Buffer.alloc(100 * 1024 * 1024)]);
+attack('an index of 100 MiB that says it is small', ['apt-files BAD_INDEX', 'apt-files UNLISTED_FILE'], (farm) => packed(farm, bomb, 100), { path: `dists/bookworm/${indexPath}.gz` }, () => ['--max-read', '50']);
+void tap.test('what comes out of a packed index counts against the budget', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  packed(farm, bomb);
+  await t.rejects(verdict(farm, ['--max-read', '50']), { name: 'Unreadable', message: /--max-read of 50 MiB is met: .*\/apt was not checked to its end/ });
+});

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import tap from 'tap';
+import { readOptions } from '../../agents/audit/options.js';
 import { attack as attackFarm, good, keys } from './attack.js';
 import { Farm, sha256, journalKey } from './farm.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
@@ -89,7 +90,7 @@ void tap.test('each of two keys belongs to the repositories before it', async (t
   t.match(swapped.out, /ok +every signature in the APT/);
   t.match(swapped.out, /FAILED +every signature in the DNF[\s\S]*WRONG_KEY/);
   for (const wrong of [['--apt', good.apt, '--signing-key', signing, '--dnf', good.dnf, '--signing-key', signing, '--dnf', good.dnf], ['--signing-key', signing, '--dnf', good.dnf, '--signing-key', signing], ['--dnf', good.dnf], ['--signing-key', signing]]) {
-    t.match(await runAudit([...common, ...wrong]), { status: 2, err: /--signing-key/ });
+    t.throws(() => readOptions([...common, ...wrong]), { name: 'Misuse', message: /--signing-key/ });
   }
 });
 
@@ -239,4 +240,11 @@ void tap.test('a package that was announced as something else', async (t) => {
   const result = await verdict(farm, withDnf(farm));
   t.same(result.codes, ['dnf-signatures WRONG_PURPOSE']);
   t.equal(result.checks.find((row) => row.name === 'dnf-signatures')?.findings[0]?.path?.endsWith('current-testing/packages/misnamed-1-1.noarch.rpm'), true);
+});
+
+void tap.test('what comes out of a packed index counts against the budget', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  changePrimary(farm, (text) => `${text}${'\n'.repeat(100 * 1024 * 1024)}`);
+  await t.rejects(verdict(farm, [...withDnf(farm), '--max-read', '50']), { name: 'Unreadable', message: /--max-read of 50 MiB is met: .*\/fc41 was not checked to its end/ });
 });

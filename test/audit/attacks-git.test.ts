@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Attacks that git itself goes along with, or breaks on: trees, commits, logs and packed logs of another shape than this farm writes.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import tap from 'tap';
 import { Budget, defaultLimits } from '../../agents/audit/budget.js';
+import { readOptions } from '../../agents/audit/options.js';
 import { PublishedGit } from '../../agents/audit/published-git.js';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { intentPath, payloadPath } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
 import { Farm, log, sha256, type LogsRepository } from './farm.js';
+import { Pack } from './long-history.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 tap.setTimeout(600_000);
@@ -30,8 +32,15 @@ function withFolder(logs: LogsRepository, change: (entries: Entry[]) => Entry[])
   return tree(logs, entriesOf(logs, 'HEAD').map(([mode, name, id]) => [mode, name, name === 'build-debian' ? vm : id]));
 }
 function deep(logs: LogsRepository, folders: number): string {
-  let id = tree(logs, [['100644', 'f', logs.object('blob', 'x')]]);
-  for (let i = 0; i < folders; i++) id = tree(logs, [['40000', 'd', id]]);
+  // One pack, where a file for each of 20,000 objects takes minutes.
+  const path = join(logs.path, `objects/pack/pack-${String(folders).padStart(40, '0')}.pack`);
+  mkdirSync(dirname(path), { recursive: true });
+  const pack = new Pack(path, folders + 2);
+  const entry = (mode: string, name: string, id: string): Buffer => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]);
+  let id = pack.put('tree', entry('100644', 'f', pack.put('blob', Buffer.from('x'))));
+  for (let i = 0; i < folders; i++) id = pack.put('tree', entry('40000', 'd', id));
+  pack.end();
+  execFileSync('git', ['index-pack', path], { stdio: 'ignore' });
   return id;
 }
 const other = log.replace('21-00-00', '22-00-00');
@@ -62,6 +71,8 @@ for (const [what, width, levels] of [['wide', 40_000, 1], ['deep', 1000, 4]] as 
 }
 
 attack('forty commits whose messages are 15 MB each', ['commits-signed BAD_COMMIT'], ({ logs }) => {
+  // Whoever serves them need not look for deltas between them.
+  execFileSync('git', ['--git-dir', logs.path, 'config', 'core.bigFileThreshold', '1m']);
   const same = execFileSync('git', ['--git-dir', logs.path, 'rev-parse', 'HEAD^{tree}']).toString().trim();
   for (let i = 0; i < 40; i++) logs.commit({ tree: same, signer: null, message: `Publish\n\n${String(i).padStart(15_000_000, 'x')}\n` });
 });
@@ -182,5 +193,8 @@ void tap.test('each limit ends the audit with 2 and says what was not checked', 
 });
 
 void tap.test('bad values of limits', async (t) => {
-  for (const value of ['0', '-1', '1.5', 'x', '']) t.match((await runAudit(['--logs', 'x', '--logs-key', 'y', `--max-objects=${value}`])).err, /--max-objects is not a number/, value);
+  for (const value of ['0', '-1', '1.5', 'x', '']) t.throws(() => readOptions(['--logs', 'x', '--logs-key', 'y', `--max-objects=${value}`]), { name: 'Misuse', message: /--max-objects is not a number/ }, value);
+  const { status, err } = await runAudit(['--logs', 'x', '--logs-key', 'y', '--max-objects=0']);
+  t.equal(status, 2);
+  t.match(err, /^build-infra audit: --max-objects is not a number\n/);
 });

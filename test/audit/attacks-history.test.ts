@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
+import { writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
 import { Farm, log, sha256 } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
@@ -29,6 +29,14 @@ attack('a number left out', ['one-line SEQ_GAP'], (farm) => void farm.logs.commi
 attack('a message of another shape', ['file-lines BAD_PUBLICATION', 'file-lines CHANGE_WITHOUT_LINE'], (farm) => void farm.logs.commit({ message: 'Update log\n', put: { [log]: farm.grow() } }), { commit: 'head' });
 
 attack('a file rewritten, with a true line', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ put: { [log]: Buffer.concat([Buffer.from('X'), (logs.content.get(log) as Buffer).subarray(1), Buffer.from('more\n')]) } }), { commit: 'head', path: log });
+// What the audit remembers of a file to save work is of the version before, or worth nothing.
+for (const [what, untold] of [['untold', { lines: (): [] => [] }], ['with a line of another size', { lines: (all: readonly PublishedFile[]): PublishedFile[] => all.map((one) => ({ ...one, size: 1 })) }]] as const) {
+  attack(`a file that grew ${what}, and without that went on`, [`file-lines ${what === 'untold' ? 'CHANGE_WITHOUT_LINE' : 'WRONG_SIZE'}`, 'files-grow FILE_REWRITTEN'], (farm) => {
+    const first = farm.logs.content.get(log) as Buffer;
+    farm.logs.commit({ put: { [log]: farm.grow() }, ...untold });
+    farm.logs.commit({ put: { [log]: Buffer.concat([first, Buffer.from(`2026-11-21 21:00:09.000000 +0000 build-debian: ${'x'.repeat(200)}\n`)]) } });
+  }, { path: log });
+}
 attack('a file cut short', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ put: { [log]: (logs.content.get(log) as Buffer).subarray(0, -1) } }), { commit: 'head', path: log });
 attack('a file removed', ['files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ remove: [log], put: {} }), { commit: 'head', path: log });
 attack('a log packed, but changed by it', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ remove: [log], put: { [`${log}.xz`]: execFileSync('xz', ['-c'], { input: 'another log\n'.repeat(100) }) } }), { commit: 'head', path: `${log}.xz` });

@@ -2,15 +2,16 @@
 // A history of any length, as a farm would have published it, made in seconds: one pack, whose objects are deltas on the version before as git
 // itself would pack them, and commits signed by a real OpenPGP key without an OpenPGP program for each.
 import { spawn, execFileSync } from 'node:child_process';
-import { createHash, createPrivateKey, sign, type Hash } from 'node:crypto';
-import { createWriteStream, mkdirSync, openSync, closeSync, writeSync } from 'node:fs';
+import { createHash, createPrivateKey, createPublicKey, sign, type Hash } from 'node:crypto';
+import { closeSync, createReadStream, createWriteStream, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { generateKey, type SecretKeyPacket } from 'openpgp';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
-import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead } from '../../agents/shared/formats/journal-head.js';
+import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 
 const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 const types = { commit: 1, tree: 2, blob: 3 } as const;
@@ -46,12 +47,10 @@ function common(one: Buffer, other: Buffer): number {
   return low;
 }
 
-/** git's delta: what stands before and behind is copied, what is new in between is given. */
+const blockBytes = 64;
+
+/** git's delta: what is the same is copied, what is new in between is given. */
 function delta(base: Buffer, target: Buffer): Buffer {
-  const head = common(base, target);
-  let tail = 0;
-  const most = Math.min(base.length, target.length) - head;
-  while (tail < most && base[base.length - 1 - tail] === target[target.length - 1 - tail]) tail++;
   const parts: Buffer[] = [Buffer.from([...sizeVarint(base.length), ...sizeVarint(target.length)])];
   const copy = (offset: number, size: number): void => {
     for (let at = 0; at < size; at += 0xffff) {
@@ -62,11 +61,29 @@ function delta(base: Buffer, target: Buffer): Buffer {
       parts.push(op);
     }
   };
-  copy(0, head);
-  for (let at = head; at < target.length - tail; at += 127) {
-    const part = target.subarray(at, Math.min(at + 127, target.length - tail));
-    parts.push(Buffer.from([part.length]), part);
+  const give = (from: number, to: number): void => {
+    for (let at = from; at < to; at += 127) {
+      const part = target.subarray(at, Math.min(at + 127, to));
+      parts.push(Buffer.from([part.length]), part);
+    }
+  };
+  if (base.length === target.length) {
+    for (let at = 0; at < target.length;) {
+      const same = common(base.subarray(at), target.subarray(at));
+      copy(at, same);
+      at += same;
+      const end = Math.min(at + blockBytes, target.length);
+      give(at, end);
+      at = end;
+    }
+    return Buffer.concat(parts);
   }
+  const head = common(base, target);
+  let tail = 0;
+  const most = Math.min(base.length, target.length) - head;
+  while (tail < most && base[base.length - 1 - tail] === target[target.length - 1 - tail]) tail++;
+  copy(0, head);
+  give(head, target.length - tail);
   copy(base.length - tail, tail);
   return Buffer.concat(parts);
 }
@@ -77,7 +94,7 @@ interface Version {
   depth: number;
 }
 
-class Pack {
+export class Pack {
   readonly #fd: number;
   readonly #hash: Hash = createHash('sha1');
   readonly #versions = new Map<string, Version>();
@@ -178,28 +195,30 @@ export async function fastSigner(made: Date): Promise<{ publicKey: string; finge
 
 /** A folder whose entries come in any order. */
 class Folder {
-  readonly #entries = new Map<string, Folder | string>();
+  readonly #entries = new Map<string, { folder: Folder | undefined; bytes: Buffer }>();
+  /** of the entries, as git sorts them */
+  #sorted: Buffer[] | undefined;
 
   at(path: readonly string[], blob: string): void {
     const [name, ...more] = path as [string, ...string[]];
-    if (more.length === 0) return void this.#entries.set(name, blob);
-    let below = this.#entries.get(name);
-    if (!(below instanceof Folder)) this.#entries.set(name, below = new Folder());
-    below.at(more, blob);
-    below.#id = undefined;
+    this.#id = undefined;
+    let entry = this.#entries.get(name);
+    if (entry === undefined) {
+      const folder = more.length === 0 ? undefined : new Folder();
+      this.#entries.set(name, entry = { folder, bytes: Buffer.concat([Buffer.from(`${folder === undefined ? '100644' : '40000'} ${name}\0`), Buffer.alloc(20)]) });
+      this.#sorted = undefined;
+    }
+    if (entry.folder === undefined) entry.bytes.write(blob, entry.bytes.length - 20, 'hex');
+    else entry.folder.at(more, blob);
   }
 
   #id: string | undefined;
 
   write(pack: Pack, path: string): string {
     if (this.#id !== undefined) return this.#id;
-    const sorted = [...this.#entries].map(([name, entry]) => ({ name, entry, key: entry instanceof Folder ? `${name}/` : name })).sort((a, b) => (a.key < b.key ? -1 : 1));
-    const body = Buffer.concat(sorted.flatMap(({ name, entry }) => [Buffer.from(`${entry instanceof Folder ? '40000' : '100644'} ${name}\0`), Buffer.from(entry instanceof Folder ? entry.write(pack, `${path}/${name}`) : entry, 'hex')]));
+    for (const [name, { folder, bytes }] of this.#entries) if (folder !== undefined && folder.#id === undefined) bytes.write(folder.write(pack, `${path}/${name}`), bytes.length - 20, 'hex');
+    const body = Buffer.concat(this.#sorted ??= [...this.#entries].map(([name, { folder, bytes }]) => ({ bytes, key: folder === undefined ? name : `${name}/` })).sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ bytes }) => bytes));
     return this.#id = pack.put('tree', body, `tree ${path}`);
-  }
-
-  changed(): void {
-    this.#id = undefined;
   }
 }
 
@@ -207,9 +226,53 @@ class Folder {
 const perDay = 200;
 /** Publications of one log. */
 const perLog = 10;
+const keysVm = 'keys-debian';
+const boot = 'b0075a1d-0000-4000-8000-000000000000';
 
-/** @param folder gets the repository @returns where it is, and the key */
-export async function makeHistory(folder: string, count: number): Promise<{ repository: string; publicKey: string; fingerprint: string }> {
+/** A keys VM's journal and the heads that it signs, as they grow. */
+class Journal {
+  readonly #secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(keysVm).digest()]), format: 'der', type: 'pkcs8' });
+  readonly #files = new Map<string, Buffer>();
+  #last = noEntry;
+  #seq = 0;
+
+  /** as it is pinned */
+  get key(): string {
+    return Buffer.from(createPublicKey(this.#secret).export({ format: 'jwk' }).x as string, 'base64url').toString('hex');
+  }
+
+  #append(path: string, line: string): string {
+    this.#files.set(path, Buffer.concat([this.#files.get(path) ?? Buffer.alloc(0), Buffer.from(`${line}\n`)]));
+    return path;
+  }
+
+  /** @param remembered the newest publication that the keys VM knows @returns the files that changed, whole; one that is full is forgotten */
+  add(time: string, remembered: string | null, notes: readonly Partial<JournalEntry>[]): Map<string, Buffer> {
+    const blank = { source: null, sha256: null, key: null, mode: null, commit: null, intent: null };
+    const changed = new Set<string>();
+    for (const note of notes) {
+      const line = journalLine({ format: journalFormat, seq: ++this.#seq, prev: this.#last, time, ...blank, ...note } as JournalEntry);
+      this.#last = journalLineHash(line);
+      changed.add(this.#append(journalPath(keysVm, this.#seq), line));
+    }
+    const head = { format: journalHeadFormat, keysVm, seq: this.#seq, entry: this.#last, commit: remembered, boot, time } as const;
+    changed.add(this.#append(journalHeadPath(keysVm, this.#seq), journalHeadLine(signJournalHead(head, this.#secret))));
+    const files = new Map([...changed].map((path) => [path, this.#files.get(path) as Buffer]));
+    for (const path of this.#files.keys()) if (!changed.has(path)) this.#files.delete(path);
+    return files;
+  }
+}
+
+export interface LongHistory {
+  repository: string;
+  publicKey: string;
+  fingerprint: string;
+  /** VM=HEX, as the audit wants it */
+  journalKey: string;
+}
+
+/** Publications as a farm makes them: a log that grows, an intent with its payload beside it, and the journal's entries about the publication before, with a head. @param folder gets the repository */
+export async function makeHistory(folder: string, count: number): Promise<LongHistory> {
   const end = Math.floor(Date.now() / 1000) - 60;
   const start = end - Math.ceil(count / perDay) * 86_400;
   const signer = await fastSigner(new Date((start - 86_400) * 1000));
@@ -219,15 +282,14 @@ export async function makeHistory(folder: string, count: number): Promise<{ repo
   const pack = new Pack(path, 0);
   const top = new Folder();
   const signingKey = 'A'.repeat(40);
-  const journal: string[] = [];
-  let last = noEntry;
-  let seq = 0;
-  let parent: string | undefined;
+  const journal = new Journal();
+  let before: { commit: string; intent: string; payload: string } | undefined;
   let log = { path: '', body: Buffer.alloc(0) };
   const day = (seconds: number): string => new Date(seconds * 1000).toISOString();
   for (let n = 1; n <= count; n++) {
     const seconds = start + Math.floor((n - 1) * 86_400 / perDay);
     const time = day(seconds);
+    const date = time.slice(0, 10);
     const files: PublishedFile[] = [];
     const put = (name: string, body: Buffer, isNew = false): void => {
       files.push({ path: name, size: body.length, sha256: sha256(body) });
@@ -236,58 +298,38 @@ export async function makeHistory(folder: string, count: number): Promise<{ repo
     if (n === 1) put(`keys/${signer.fingerprint}.asc`, Buffer.from(signer.publicKey), true);
     if ((n - 1) % perLog === 0) {
       pack.forget(`blob ${log.path}`);
-      log = { path: `build-debian/${time.slice(0, 10)}/log_${time.slice(0, 10)}_${time.slice(11, 19).replaceAll(':', '-')}`, body: Buffer.alloc(0) };
+      log = { path: `build-debian/${date}/log_${date}_${time.slice(11, 19).replaceAll(':', '-')}`, body: Buffer.alloc(0) };
     }
-    const stamp = `${time.slice(0, 10)} ${time.slice(11, 19)}.000000 +0000 build-debian: `;
+    const stamp = `${date} ${time.slice(11, 19)}.000000 +0000 build-debian: `;
     log.body = Buffer.concat([log.body, Buffer.from(Array.from({ length: 20 }, (_, i) => `${stamp}line ${n}.${i} of what a build says\n`).join(''))]);
     put(log.path, log.body);
-    // The journal tells of the publication before.
-    if (parent !== undefined) {
-      const intent = lastIntent;
-      const use = { source: 'build-debian', sha256: intent.payload, key: signingKey, mode: 'detach', commit: parent, intent: intent.sha256 } as const;
-      const changed = new Set<string>();
-      for (const [event, result] of [['granted', day(seconds + 900)], ['claimed', ''], ['signed', `sha256:${sha256(`signature ${n}`)}`]] as const) {
-        const line = journalLine({ format: journalFormat, seq: ++seq, prev: last, time, event, ...use, result } as JournalEntry);
-        last = journalLineHash(line);
-        if (journal.length === 256) journal.length = 0;
-        journal.push(line);
-        const name = journalPath('keys-debian', seq);
-        if (journal.length === 1 || !changed.has(name)) changed.add(name);
-        if (journal.length === 256) put(name, Buffer.from(journal.map((one) => `${one}\n`).join('')));
-      }
-      const name = journalPath('keys-debian', seq);
-      if (journal.length < 256) put(name, Buffer.from(journal.map((one) => `${one}\n`).join('')));
-    } else {
-      const line = journalLine({ format: journalFormat, seq: ++seq, prev: last, time, event: 'start', source: null, sha256: null, key: null, mode: null, commit: null, intent: null, result: 'b0075a1d-0000-4000-8000-000000000000' } as JournalEntry);
-      last = journalLineHash(line);
-      journal.push(line);
-      put(journalPath('keys-debian', 1), Buffer.from(`${line}\n`));
-    }
-    const payload = sha256(`payload ${n}`);
+    const use = before === undefined ? undefined : { source: 'build-debian', sha256: before.payload, key: signingKey, mode: 'clearsign', commit: before.commit, intent: before.intent } as const;
+    const entries: Partial<JournalEntry>[] = use === undefined ? [{ event: 'start', result: boot }]
+      : [{ event: 'granted', ...use, result: day(seconds + 900) }, { event: 'claimed', ...use, result: '' }, { event: 'signed', ...use, result: `sha256:${sha256(`signature ${n}`)}` }];
+    for (const [name, body] of journal.add(time, before?.commit ?? null, entries)) put(name, body);
+    const payload = Buffer.from(`Format: 3.0 (quilt)\nSource: hello\nVersion: 2.10-${n}\nChecksums-Sha256:\n${Array.from({ length: 4 }, (_, i) => ` ${sha256(`${n}.${i}`)} 1000 hello_2.10-${n}.part${i}.tar.xz\n`).join('')}Description: ${'what hello is about '.repeat(60)}\n`);
+    const name = `hello_2.10-${n}.dsc`;
+    const hashed = { name, size: payload.length, sha256: sha256(payload) };
     const document = JSON.stringify({
-      format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: 'rpm-header', key: signingKey, mode: 'detach',
-      payload: { name: 'hello_2.10-3.rpm', size: 1000, sha256: payload }, logs: [log.path], artifacts: [{ name: 'hello_2.10-3.rpm', size: 1000, sha256: payload }],
+      format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: `2.10-${n}`, dist: 'bookworm', purpose: 'deb-dsc', key: signingKey, mode: 'clearsign', payload: hashed, logs: [log.path], artifacts: [hashed],
     });
-    lastIntent = { sha256: sha256(document), payload };
-    put(intentPath('build-debian', time.slice(0, 10), lastIntent.sha256), Buffer.from(document), true);
-    top.changed();
+    const intent = sha256(document);
+    put(intentPath('build-debian', date, intent), Buffer.from(document), true);
+    put(payloadPath('build-debian', date, intent, hashed.sha256), payload, true);
     const who = `build-logs <build-logs@build-infra.invalid> ${seconds} +0000`;
-    const head = [`tree ${top.write(pack, '')}`, ...(parent === undefined ? [] : [`parent ${parent}`]), `author ${who}`, `committer ${who}`].join('\n');
+    const head = [`tree ${top.write(pack, '')}`, ...(before === undefined ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
     const message = `\n\n${writePublicationMessage({ subject: `Publish ${files.length} files, 1 intent`, files, seq: n })}`;
     const signature = signer.sign(head + message, seconds);
-    parent = pack.put('commit', Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`));
+    before = { commit: pack.put('commit', Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`)), intent, payload: hashed.sha256 };
   }
   pack.end();
   await index(repository, path, pack.objects);
-  execFileSync('git', ['--git-dir', repository, 'update-ref', 'refs/heads/main', parent as string]);
-  return { repository, publicKey: signer.publicKey, fingerprint: signer.fingerprint };
+  execFileSync('git', ['--git-dir', repository, 'update-ref', 'refs/heads/main', before?.commit as string]);
+  return { repository, publicKey: signer.publicKey, fingerprint: signer.fingerprint, journalKey: `${keysVm}=${journal.key}` };
 }
-
-let lastIntent = { sha256: '', payload: '' };
 
 /** The number of objects stands in a pack's head, and its own hash at its end: both are only known now. */
 async function index(repository: string, path: string, objects: number): Promise<void> {
-  const { createReadStream, statSync } = await import('node:fs');
   const target = join(repository, 'objects/pack/pack-history.pack');
   mkdirSync(join(repository, 'objects/pack'), { recursive: true });
   const hash = createHash('sha1');

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
+import { asJson, asTable } from '../../agents/audit/report.js';
 import type { Ending, Unseen } from '../../agents/audit/signed-metadata.js';
 import { journalKey, type Farm } from './farm.js';
 
@@ -46,13 +47,17 @@ export interface Verdict {
   codes: string[];
   unseen: readonly Unseen[];
   endings: readonly Ending[];
+  /** what a person is shown, and what a program */
+  table: string;
+  json: string;
 }
 
 /** The audit inside this process, which saves each case the start of one. */
 export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[], now?: number): Promise<Verdict> {
   const options = readOptions([...argumentsFor(farm, logs), ...extra]);
   if (options === 'help') throw new Error('not a command line');
-  const { commits, findings, unseen, endings } = await audit(options, now);
+  const result = await audit(options, now);
+  const { commits, findings, unseen, endings } = result;
   const codes = findings.rows.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`));
-  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort(), unseen, endings };
+  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort(), unseen, endings, table: asTable(result, new Set(options.repositories.map(({ kind }) => kind))), json: asJson(result) };
 }
