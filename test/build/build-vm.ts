@@ -9,13 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Job } from '../../agents/build/jobs/job-document.js';
+import { chrootCache } from '../support/clean-chroots.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
 
-/** Clean chroots are costly: made once for all tests on this machine, refreshed by the engine itself. */
-export const chrootCache = join('/var/tmp', `build-infra-test-cache-${process.env['BUILD_INFRA_TEST_UID'] ?? process.getuid?.() ?? 0}`);
 const agentMain = fileURLToPath(new URL('../../agents/build/main.js', import.meta.url));
 
 export function freePort(): Promise<number> {
