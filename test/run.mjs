@@ -27,7 +27,9 @@ if (wanted.length === 0) {
 }
 
 // The longest files first, so that the last one does not run alone for minutes.
-const long = ['qubesbuilder-bad-days', 'second-environment', 'whole-farm', 'build/promotion', 'build/templates', 'main-job-by-salt', 'build/pipeline', 'build/two-chains', 'build/resume', 'notifier/killed', 'notifier/bad-days', 'build-logs/kill', 'build-logs/log-stream', 'audit/attacks', 'package/by-salt', 'salt/apply', 'salt/transport'];
+const long = ['attacks/whole-farm', 'qubesbuilder-bad-days', 'fuzz/repositories', 'audit/attacks-git', 'audit/mutated-histories', 'build/suite-bad-days', 'main-job-by-salt', 'attacks/release-team', 'attacks/second-environment',
+  'package/by-salt', 'build/promotion', 'build/templates', 'build/two-chains', 'keys/gpg-client', 'package/rpm', 'build-logs/kill', 'audit/attacks', 'build/renewals', 'build-logs/remotes', 'salt/transport', 'notifier/killed', 'build/pipeline',
+  'build/resume', 'notifier/bad-days', 'notifier/tls', 'build-logs/log-stream', 'salt/apply', 'salt/pillar', 'package/render'];
 const weight = (path) => long.findIndex((name) => path.includes(name)) + 1 || 100;
 const all = testsBelow(join(top, 'out/test')).filter((path) => wanted.length === 0 || wanted.some((word) => path.includes(word))).sort((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1));
 if (all.length === 0) {
@@ -60,6 +62,8 @@ const status = await new Promise((resolve) => {
 });
 if (status !== 0 && counts.fail === 0) counts.fail++;
 const skipped = counts.skip + counts.todo;
+const noRecord = skipped > 0 ? spawnSync('strace', ['-D', '-f', '--seccomp-bpf', '-o', '/dev/null', '--', 'true'], { encoding: 'utf8' }) : undefined;
+if (noRecord !== undefined && noRecord.status !== 0) process.stdout.write(`No process may be traced here, the tests of what is on disk first were skipped: ${noRecord.error?.message ?? noRecord.stderr.trim()}\n`);
 const noSalt = skipped > 0 ? saltMissing() : undefined;
 if (noSalt !== undefined) process.stdout.write(`Salt is not here, the tests with it were skipped: ${noSalt}\n`);
 process.stdout.write(`${all.length} test files\n${counts.pass} passed, ${counts.fail} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);

@@ -1,69 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// deb822 (deb822(5)) and the hash lists of Release and Sources, as apt reads them. Pure.
+// deb822 (deb822(5)) and clear-signed messages, as this farm's tools write them. Each reader of other spellings (a blank before the colon, a line of
+// blanks, a comment, a field twice) has its own opinion of them, so they are not read at all. Pure.
 
-/** Field name in lower case → value; continuation lines joined with newlines. */
-export type Stanza = Map<string, string>;
+/** Field name, as written → value; continuation lines follow it after a newline each, without their first blank. */
+export type Stanza = ReadonlyMap<string, string>;
 
-/** No field's name, and there where a field stands twice: which of the two counts, each reader decides for itself. */
-const repeated = ' repeated';
-export const isAmbiguous = (stanza: Stanza): boolean => stanza.has(repeated);
+const fieldPattern = /^([A-Za-z][A-Za-z0-9-]{0,100}):(?: (\S(?:.*\S)?)?)?$/;
+const controls = /[\0-\x08\x0b-\x1f\x7f]/;
 
-export function readStanzas(text: string): Stanza[] {
-  const stanzas: Stanza[] = [];
-  let current: Stanza | undefined;
+/** undefined for any other spelling than: fields, one empty line between two stanzas, perhaps one at the end. */
+export function readStanzas(text: string): Stanza[] | undefined {
+  if (controls.test(text) || text.includes('\ufffd')) return undefined;
+  const stanzas: Map<string, string>[] = [];
+  let current: Map<string, string> | undefined;
+  let names = new Set<string>();
   let field: string | undefined;
-  for (const line of text.split('\n')) {
-    if (/^[ \t]*$/.test(line)) {
+  const lines = text.split('\n');
+  if (lines.at(-1) === '') lines.pop();
+  for (const line of lines) {
+    if (line === '') {
+      if (current === undefined) return undefined;
       current = field = undefined;
-    } else if (/^[ \t]/.test(line)) {
-      if (current !== undefined && field !== undefined) current.set(field, `${current.get(field) ?? ''}\n${line.trim()}`);
-    } else if (!line.startsWith('#')) {
-      const colon = line.indexOf(':');
-      if (colon < 1) continue;
-      if (current === undefined) stanzas.push(current = new Map());
-      field = line.slice(0, colon).toLowerCase();
-      if (current.has(field)) current.set(repeated, field);
-      current.set(field, line.slice(colon + 1).trim());
+    } else if (line.startsWith(' ') || line.startsWith('\t')) {
+      if (current === undefined || field === undefined || line.trim() === '') return undefined;
+      current.set(field, `${current.get(field) as string}\n${line.slice(1)}`);
+    } else {
+      const [, name, value] = fieldPattern.exec(line) ?? [];
+      if (name === undefined) return undefined;
+      if (current === undefined) {
+        stanzas.push(current = new Map());
+        names = new Set();
+      }
+      if (names.has(name.toLowerCase())) return undefined;
+      names.add(name.toLowerCase());
+      current.set(field = name, value ?? '');
     }
   }
   return stanzas;
-}
-
-export interface ListedFile {
-  path: string;
-  size: number;
-  sha256: string;
-}
-
-/** Lines of "<sha256> <size> <path>". undefined if one of them is something else. */
-export function readHashList(value: string | undefined): ListedFile[] | undefined {
-  const files: ListedFile[] = [];
-  for (const line of (value ?? '').split('\n')) {
-    if (line === '') continue;
-    const [, sha256, size, path] = /^([0-9a-f]{64})\s+([0-9]{1,15})\s+(\S+)$/.exec(line) ?? [];
-    if (sha256 === undefined || size === undefined || path === undefined) return undefined;
-    files.push({ path, size: Number(size), sha256 });
-  }
-  return files;
-}
-
-/** The pool files that a Packages or Sources index names, relative to the repository. undefined if a stanza cannot be read. */
-export function filesOfIndex(kind: 'Packages' | 'Sources', text: string): ListedFile[] | undefined {
-  const files: ListedFile[] = [];
-  for (const stanza of readStanzas(text)) {
-    if (isAmbiguous(stanza)) return undefined;
-    if (kind === 'Packages') {
-      const one = readHashList(`${stanza.get('sha256') ?? ''} ${stanza.get('size') ?? ''} ${stanza.get('filename') ?? ''}`);
-      if (one === undefined) return undefined;
-      files.push(...one);
-    } else {
-      const folder = stanza.get('directory');
-      const listed = readHashList(stanza.get('checksums-sha256'));
-      if (folder === undefined || listed === undefined || listed.length === 0) return undefined;
-      files.push(...listed.map((file) => ({ ...file, path: `${folder}/${file.path}` })));
-    }
-  }
-  return files;
 }
 
 export interface ClearSigned {
@@ -71,11 +44,21 @@ export interface ClearSigned {
   text: string;
 }
 
-/** One clear-signed message and nothing before or after it (RFC 9580, section 7). undefined for anything else. */
+const begin = '-----BEGIN PGP SIGNED MESSAGE-----\n';
+const signature = '\n-----BEGIN PGP SIGNATURE-----\n';
+const hashHeader = /^Hash: SHA(?:256|384|512)\n\n/;
+/** No armor headers: gpg writes none, and everything before the empty line is one. */
+const armor = /^\n(?:[A-Za-z0-9+/]{1,76}={0,2}\n){1,200}(?:=[A-Za-z0-9+/]{4}\n)?-----END PGP SIGNATURE-----\n$/;
+const armorLimit = 16_384;
+
+/** One clear-signed message as gpg writes it, and nothing before or after it (RFC 9580, section 7). undefined for anything else; linear in its length. */
 export function readClearSigned(message: string): ClearSigned | undefined {
-  const found = /^-----BEGIN PGP SIGNED MESSAGE-----\r?\n(?:Hash: [A-Za-z0-9, -]+\r?\n)*\r?\n([\s\S]*)\n-----BEGIN PGP SIGNATURE-----\r?\n[A-Za-z0-9+/=:. \r\n()-]*\n-----END PGP SIGNATURE-----\r?\n?$/.exec(message);
-  if (found === null) return undefined;
-  const lines = (found[1] as string).split('\n');
-  if (lines.some((line) => line.startsWith('-') && !line.startsWith('- '))) return undefined;
+  const header = hashHeader.exec(message.slice(begin.length, begin.length + 16));
+  if (!message.startsWith(begin) || header === null) return undefined;
+  const from = begin.length + header[0].length;
+  const end = message.indexOf(signature, from - 1);
+  if (end < from || message.length - end > armorLimit || !armor.test(message.slice(end + signature.length))) return undefined;
+  const lines = message.slice(from, end).split('\n');
+  if (lines.some((line) => (line.startsWith('-') && !line.startsWith('- ')) || line.includes('\r'))) return undefined;
   return { text: lines.map((line) => (line.startsWith('- ') ? line.slice(2) : line)).join('\n') };
 }

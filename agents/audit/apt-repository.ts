@@ -2,14 +2,21 @@
 // The APT repository: every signature in it stands in a published journal, over these very bytes; and what is signed fixes, hash by
 // hash, every file that apt would install.
 import { printable } from '../shared/refusal.js';
+import type { SignedNames } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
-import { filesOfIndex, isAmbiguous, readClearSigned, readHashList, readStanzas, type ListedFile } from './apt-control.js';
+import { readClearSigned } from './apt-control.js';
+import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from './apt-lists.js';
+import type { BudgetedFiles } from './budgeted-files.js';
 import type { FindingCode, Findings } from './findings.js';
 import { indexLimitBytes, indexText } from './index-text.js';
 import { judgeCleartext, judgeDetached } from './public-keys.js';
-import type { PublishedFiles } from './published-files.js';
+import { hashOf, type HashedBytes } from './published-files.js';
 
-const releaseLimitBytes = 64 * 1024 * 1024;
+const releaseLimitBytes = 16 * 1024 * 1024;
+const detachedLimitBytes = 64 * 1024;
+/** What stands beside dists/ and pool/: the keys, and in the folder of a reprepro its own. Nothing that a client asks for. */
+const besides = /^(?:key\.asc|keys\/[0-9A-F]{40}\.asc|made-by\.json|conf\/(?:distributions|options|sign-hook)|db\/(?:version|[a-z.]+\.db))$/;
+const algorithms: readonly Algorithm[] = ['sha256', 'sha1', 'md5'];
 
 export interface AptExpectations extends Announcements {
   /** suites that the auditor names: each must be there */
@@ -17,18 +24,20 @@ export interface AptExpectations extends Announcements {
   /** suites that audited intents speak of, looked for where the place cannot be listed: an upload may have failed, but not all of them */
   announced: ReadonlySet<string>;
   /** names of signed .changes and .buildinfo to look for beside the .dsc */
-  signedNames: ReadonlySet<string>;
+  signedNames: SignedNames;
 }
 
 export class AptAudit {
-  readonly #files: PublishedFiles;
+  readonly #files: BudgetedFiles;
   readonly #expected: AptExpectations;
   readonly #findings: Findings;
   readonly #signatures: AnnouncedSignatures;
   readonly #poolChecked = new Set<string>();
-  readonly #signedChecked = new Set<string>();
+  readonly #signedChecked = new Map<string, string | undefined>();
+  /** every path that something signed names */
+  readonly #named = new Set<string>();
 
-  constructor(files: PublishedFiles, expected: AptExpectations, findings: Findings) {
+  constructor(files: BudgetedFiles, expected: AptExpectations, findings: Findings) {
     this.#files = files;
     this.#expected = expected;
     this.#findings = findings;
@@ -47,8 +56,20 @@ export class AptAudit {
     const [first] = [...announced].sort();
     if (there === 0 && first !== undefined && !suites.has(first)) this.#missing(first);
     for (const path of (await this.#files.list('pool')) ?? []) {
-      if (/\.(?:dsc|changes|buildinfo)$/.test(path)) await this.#clearSigned(path);
+      if (/\.(?:dsc|changes|buildinfo)$/.test(path)) await this.#signedList(path);
     }
+    if (there > 0) for (const path of (await this.#files.list('')) ?? []) await this.#unlisted(path);
+  }
+
+  /** What nothing signed names can still be handed to somebody by its path. */
+  async #unlisted(path: string): Promise<void> {
+    if (this.#named.has(path) || besides.test(path)) return;
+    const byHash = /^dists\/.+\/by-hash\/SHA256\/([0-9a-f]{64})$/.exec(path)?.[1];
+    if (byHash === undefined) return this.#wrong('apt-files', 'UNLISTED_FILE', path, 'files that something signed names', 'a file that nothing names');
+    // An index of an earlier generation: whoever asks for a hash gets these bytes or none.
+    this.#findings.looked('apt-files');
+    const found = await this.#files.hash(path, indexLimitBytes);
+    if (found?.sha256 !== byHash) this.#wrong('apt-files', 'WRONG_SHA256', path, `sha256:${byHash}`, `sha256:${found?.sha256 ?? ''}`);
   }
 
   #wrong(check: 'apt-signatures' | 'apt-files', code: FindingCode, path: string, expected: string, found: string): void {
@@ -64,27 +85,32 @@ export class AptAudit {
     const at = (name: string): string => `dists/${suite}/${name}`;
     const inRelease = await this.#clearSigned(at('InRelease'));
     const release = await this.#files.read(at('Release'), releaseLimitBytes);
-    const detached = await this.#files.read(at('Release.gpg'), 1024 * 1024);
+    const detached = await this.#files.read(at('Release.gpg'), detachedLimitBytes);
+    for (const name of ['InRelease', 'Release', 'Release.gpg']) this.#named.add(at(name));
     if (release !== undefined || detached !== undefined) await this.#detached(at('Release.gpg'), release, detached);
     const text = inRelease ?? release?.toString('utf8');
     if (text === undefined) return this.#signedChecked.has(at('InRelease')) || detached !== undefined;
-    if (inRelease !== undefined && release !== undefined && inRelease.trimEnd() !== release.toString('utf8').trimEnd()) {
+    if (inRelease !== undefined && release !== undefined && !release.equals(Buffer.from(`${inRelease}\n`)) && !release.equals(Buffer.from(inRelease))) {
       this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), 'the text of InRelease', `sha256:${sha256(release)}`);
     }
-    const [about] = readStanzas(text);
+    const read = readRelease(text);
+    if (read === undefined) {
+      this.#wrong('apt-files', 'BAD_INDEX', at('Release'), 'one stanza of the fields that this farm writes, whose lists of hashes agree', 'something else');
+      return true;
+    }
     // A Release that was announced for one suite is no Release of another.
-    const names = [about?.get('codename'), about?.get('suite')];
+    const names = [read.about.get('Codename'), read.about.get('Suite')];
     if (!names.includes(suite)) this.#wrong('apt-signatures', 'RELEASE_DIFFERS', at('Release'), `Codename or Suite: ${suite}`, names.filter((name) => name !== undefined).map(printable).join(', ') || 'neither');
-    await this.#indices(suite, text);
+    await this.#indices(suite, read);
     return true;
   }
 
   /** The signed text of a file, judged; undefined where there is no such file, or nothing in it is signed. */
   async #clearSigned(path: string): Promise<string | undefined> {
-    if (this.#signedChecked.has(path)) return undefined;
+    if (this.#signedChecked.has(path)) return this.#signedChecked.get(path);
     const bytes = await this.#files.read(path, releaseLimitBytes);
     if (bytes === undefined) return undefined;
-    this.#signedChecked.add(path);
+    this.#signedChecked.set(path, undefined);
     this.#findings.looked('apt-signatures');
     const message = bytes.toString('utf8');
     const cleartext = Buffer.from(message, 'utf8').equals(bytes) ? readClearSigned(message) : undefined;
@@ -92,74 +118,107 @@ export class AptAudit {
       this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'one clear-signed message and nothing else', `${bytes.length} bytes sha256:${sha256(bytes)}`);
       return undefined;
     }
-    this.#signatures.judged(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey));
-    // The newline before the signature may or may not belong to what was handed in (RFC 9580, section 7.1).
-    this.#signatures.inJournal(path, bytes, [sha256(`${cleartext.text}\n`), sha256(cleartext.text)], 'clearsign');
+    // A keys VM signs no text without its last newline, which stands before the signature and is not signed (RFC 9580, section 7.1).
+    await this.#signatures.judge(path, await judgeCleartext(message, cleartext.text, this.#expected.signingKey), bytes, sha256(`${cleartext.text}\n`), 'clearsign');
+    this.#signedChecked.set(path, cleartext.text);
     return cleartext.text;
+  }
+
+  /** A .dsc, .changes or .buildinfo: signed, and what it names beside itself is there. */
+  async #signedList(path: string): Promise<void> {
+    if (this.#signedChecked.has(path)) return;
+    const text = await this.#clearSigned(path);
+    if (text === undefined) return;
+    this.#named.add(path);
+    const kind = /\.(dsc|changes)$/.exec(path)?.[1] as 'dsc' | 'changes' | undefined;
+    if (kind === undefined) return;
+    const listed = filesBeside(kind, text);
+    if (listed === undefined) return this.#wrong('apt-files', 'BAD_INDEX', path, 'one stanza whose lists of hashes agree', 'something else');
+    for (const file of listed) await this.#poolFile({ ...file, path: path.replace(/[^/]+$/, file.path) });
   }
 
   async #detached(path: string, data: Buffer | undefined, signature: Buffer | undefined): Promise<void> {
     this.#findings.looked('apt-signatures');
     if (signature === undefined) return this.#wrong('apt-signatures', 'NOT_SIGNED', path, 'a signature of Release', 'nothing');
     if (data === undefined) return this.#wrong('apt-signatures', 'FILE_MISSING', path.replace(/\.gpg$/, ''), 'what Release.gpg signs', 'nothing');
-    this.#signatures.judged(path, await judgeDetached(data, signature, this.#expected.signingKey));
-    this.#signatures.inJournal(path, signature, [sha256(data)], 'detach');
+    await this.#signatures.judge(path, await judgeDetached(data, signature, this.#expected.signingKey), signature, sha256(data), 'detach');
   }
 
-  /** Everything that Release lists and is there has the listed hash; of each index at least one form is there. */
-  async #indices(suite: string, release: string): Promise<void> {
+  /** Everything that Release lists and is there has the listed hashes, also by-hash; all forms of an index are the same text, and one at least is there. */
+  async #indices(suite: string, release: Release): Promise<void> {
     const at = (name: string): string => `dists/${suite}/${name}`;
-    const [about, ...others] = readStanzas(release);
-    const listed = about === undefined || isAmbiguous(about) || others.length > 0 ? undefined : readHashList(about.get('sha256'));
-    if (listed === undefined || listed.length === 0) return this.#wrong('apt-files', 'BAD_INDEX', at('Release'), 'one stanza with one SHA256 list', 'something else');
     const forms = new Map<string, ListedFile[]>();
-    for (const file of listed) {
-      const stem = file.path.replace(/\.(?:gz|xz|bz2|zst|lz4)$/, '');
+    for (const file of release.files) {
+      const stem = file.path.replace(/\.gz$/, '');
       forms.set(stem, [...forms.get(stem) ?? [], file]);
     }
     for (const [stem, files] of forms) {
-      let readable: { file: ListedFile; path: string } | undefined;
+      const plain = files.find(({ path }) => path === stem);
+      let text: Buffer | undefined;
       let there = 0;
       for (const file of files) {
-        const found = await this.#files.hash(at(file.path));
-        if (found === undefined) continue;
+        const path = at(file.path);
+        const bytes = await this.#index(path, file);
+        if (bytes === undefined) continue;
         there += 1;
-        if (this.#compare(at(file.path), file, found) && /(?:Packages|Sources)(?:\.gz|\.xz)?$/.test(file.path)) readable ??= { file, path: at(file.path) };
+        const unpacked = typeof bytes === 'string' ? undefined : indexText(path, bytes, this.#files.budget);
+        if (typeof bytes !== 'string' && unpacked === undefined) this.#wrong('apt-files', 'BAD_INDEX', path, 'one gzip member', 'something else');
+        if (unpacked === undefined) continue;
+        const same = text?.equals(unpacked) ?? (plain === undefined || this.#differs(plain, await hashOf([unpacked])) === undefined);
+        if (!same) this.#wrong('apt-files', 'INDEX_FORMS_DIFFER', path, `the text that another form of it holds`, `sha256:${sha256(unpacked)}`);
+        text ??= unpacked;
+        if (/(?:Packages|Sources)$/.test(stem) && (text === unpacked || !same)) await this.#pool(path, unpacked);
       }
       // reprepro lists an empty index and may not write it.
-      if (there === 0 && !files.some((file) => file.size === 0)) this.#wrong('apt-files', 'FILE_MISSING', at(stem), `sha256:${(files[0] as ListedFile).sha256}`, 'nothing');
-      if (readable !== undefined) await this.#pool(readable.path);
+      if (there === 0 && !files.some((file) => file.size === 0)) this.#wrong('apt-files', 'FILE_MISSING', at(stem), `sha256:${(files[0] as ListedFile).hashes.sha256}`, 'nothing');
     }
   }
 
-  #compare(path: string, expected: ListedFile, found: { size: number; sha256: string } | undefined): boolean {
+  /** One form of an index, and the copy of it under its hash. undefined where neither is there, 'wrong' where one is another than the listed one. */
+  async #index(path: string, file: ListedFile): Promise<Buffer | 'wrong' | undefined> {
+    const copy = `${path.slice(0, path.lastIndexOf('/'))}/by-hash/SHA256/${file.hashes.sha256}`;
+    for (const one of [path, copy]) this.#named.add(one);
+    let good: Buffer | undefined;
+    let wrong = false;
+    // A client can be told to ask by hash where Release does not say so.
+    for (const one of [path, copy]) {
+      const found = await this.#files.hash(one, file.size);
+      if (found === undefined) continue;
+      if (this.#compare(one, file, found)) good ??= await this.#files.read(one, indexLimitBytes);
+      else wrong = true;
+    }
+    return wrong ? 'wrong' : good;
+  }
+
+  /** In what a file is another than the listed one. */
+  #differs(expected: ListedFile, found: HashedBytes): { code: FindingCode; expected: string; found: string } | undefined {
+    if (found.size !== expected.size) return { code: 'WRONG_SIZE', expected: `${expected.size} bytes`, found: found.size > expected.size ? 'more' : `${found.size} bytes sha256:${found.sha256}` };
+    const algorithm = algorithms.find((one) => (expected.hashes[one] ?? found[one]) !== found[one]);
+    return algorithm === undefined ? undefined : { code: 'WRONG_SHA256', expected: `${algorithm}:${expected.hashes[algorithm]}`, found: `${algorithm}:${found[algorithm]}` };
+  }
+
+  #compare(path: string, expected: ListedFile, found: HashedBytes | undefined): boolean {
     this.#findings.looked('apt-files');
-    if (found === undefined) {
-      this.#wrong('apt-files', 'FILE_MISSING', path, `${expected.size} bytes sha256:${expected.sha256}`, 'nothing');
-    } else if (found.size !== expected.size) {
-      this.#wrong('apt-files', 'WRONG_SIZE', path, `${expected.size} bytes`, `${found.size} bytes sha256:${found.sha256}`);
-    } else if (found.sha256 !== expected.sha256) {
-      this.#wrong('apt-files', 'WRONG_SHA256', path, `sha256:${expected.sha256}`, `sha256:${found.sha256}`);
-    } else {
-      return true;
-    }
-    return false;
+    const differs = found === undefined ? { code: 'FILE_MISSING' as const, expected: `${expected.size} bytes sha256:${expected.hashes.sha256}`, found: 'nothing' } : this.#differs(expected, found);
+    if (differs !== undefined) this.#wrong('apt-files', differs.code, path, differs.expected, differs.found);
+    return differs === undefined;
   }
 
-  async #pool(indexPath: string): Promise<void> {
-    const bytes = await this.#files.read(indexPath, indexLimitBytes) ?? Buffer.alloc(0);
-    const text = await indexText(indexPath, bytes);
-    const files = text === undefined ? undefined : filesOfIndex(/Sources(?:\.gz|\.xz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
-    if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256', 'something else');
+  async #poolFile(file: ListedFile): Promise<void> {
+    const key = JSON.stringify(file);
+    if (this.#poolChecked.has(key)) return;
+    this.#poolChecked.add(key);
+    this.#named.add(file.path);
+    this.#compare(file.path, file, await this.#files.hash(file.path, file.size));
+  }
+
+  async #pool(indexPath: string, text: Buffer): Promise<void> {
+    const files = filesOfIndex(/Sources(?:\.gz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
+    if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256, each package once', 'something else');
     for (const file of files) {
-      const key = `${file.path} ${file.size} ${file.sha256}`;
-      if (this.#poolChecked.has(key)) continue;
-      this.#poolChecked.add(key);
-      this.#compare(file.path, file, await this.#files.hash(file.path));
+      await this.#poolFile(file);
       if (!file.path.endsWith('.dsc')) continue;
-      await this.#clearSigned(file.path);
-      const folder = file.path.slice(0, file.path.lastIndexOf('/') + 1);
-      for (const name of this.#expected.signedNames) await this.#clearSigned(`${folder}${name}`);
+      for (const path of [file.path, ...this.#expected.signedNames.besides(file.path)]) await this.#signedList(path);
     }
   }
 }

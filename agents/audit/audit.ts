@@ -1,77 +1,130 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { PublicKey } from 'openpgp';
+import { printable } from '../shared/refusal.js';
+import { judgeUse } from './announced-purpose.js';
 import { AptAudit } from './apt-repository.js';
-import { DnfAudit } from './dnf-repository.js';
+import { Budget } from './budget.js';
+import { BudgetedFiles } from './budgeted-files.js';
+import { DnfAudit, placeOf } from './dnf-repository.js';
+import { signaturesOfGenerations } from './earlier-generations.js';
 import { Findings } from './findings.js';
-import { checkRemembered, chooseHead, readHistory } from './history.js';
+import { chooseHistory, PublishedHistory } from './history.js';
 import { PublishedIntents } from './intents.js';
-import { PublishedJournals } from './journal.js';
+import { PublishedJournals, type Signature } from './journal.js';
+import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
-import { pathKind, PublishedContent } from './published-content.js';
-import { openPublished } from './published-files.js';
+import { PublishedContent, type PathKind } from './published-content.js';
 import { PublishedGit } from './published-git.js';
+import { PublishedPayloads } from './published-payloads.js';
+import { ReadAhead } from './read-ahead.js';
+import { SignedMetadata, type Ending, type Served, type Unseen } from './signed-metadata.js';
 
 export interface AuditResult {
   head: string;
   commits: number;
   findings: Findings;
+  /** what was signed and is served nowhere that was looked at, in the order of the journals */
+  unseen: Unseen[];
+  journals: ReturnType<JournalHeads['summary']>;
+  /** of each InRelease and Release.gpg that is served, where there is something to say */
+  endings: Ending[];
 }
 
 const keyLimitBytes = 1024 * 1024;
 
 /** @throws Unreadable: nothing can be said */
-export async function audit(options: AuditOptions): Promise<AuditResult> {
+export async function audit(options: AuditOptions, now = Date.now()): Promise<AuditResult> {
   const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
-  const git = new PublishedGit(scratch);
+  const budget = new Budget(options.limits);
+  const git = new PublishedGit(scratch, budget);
   try {
-    return await auditWith(git, options);
+    return await budget.within(async () => {
+      const result = await auditWith(git, options, now);
+      await git.close();
+      return result;
+    });
   } finally {
-    git.close();
-    rmSync(scratch, { recursive: true, force: true });
+    // A git that was just ended may still be writing.
+    await rm(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 }
 
-async function auditWith(git: PublishedGit, options: AuditOptions): Promise<AuditResult> {
+async function auditWith(git: PublishedGit, options: AuditOptions, now: number): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: openPublished(one.source) }));
-  const heads = await git.fetch(options.logs);
-  const head = await chooseHead(git, options.logs, heads, findings);
-  await checkRemembered(git, options.contains, head, findings);
+  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(one.source, git.budget) }));
+  const { budget } = git;
+  const ids = await chooseHistory(git, options.logs, options.contains, findings);
+  const head = ids.at(-1) as string;
 
-  const places: KeyPlace[] = [(path) => git.readWhole(`${head}:${path}`, keyLimitBytes)];
-  for (const { files } of repositories) places.push((path) => files.read(path, keyLimitBytes));
-  const logsKey = await findKey(options.logsKey, '--logs-key', places);
+  const keyPlaces: KeyPlace[] = [(path) => git.file(head, path, keyLimitBytes)];
+  for (const { files } of repositories) keyPlaces.push((path) => files.read(path, keyLimitBytes));
+  const logsKey = await findKey(options.logsKey, '--logs-key', keyPlaces);
   const signingKeys = new Map<string, PublicKey>();
-  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', places));
+  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', keyPlaces));
 
-  const history = await readHistory(git, head, logsKey, findings);
-  const changes = await git.changes(history);
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
-  const journals = new PublishedJournals(new Map(history.map((commit, i) => [commit.id, i])), intents, findings);
-  for (const [i, commit] of history.entries()) {
-    const news = await content.apply(commit, changes.get(commit.id) ?? []);
-    for (const file of news) if (pathKind(file.path) === 'intent') intents.add(commit.id, i, file);
-    for (const file of news) if (pathKind(file.path) === 'journal') journals.add(commit.id, file);
+  const payloads = new PublishedPayloads(intents, findings);
+  const places = new Map(ids.map((id, i) => [id, i]));
+  const heads = new JournalHeads(places, options.journalKeys, findings);
+  const journals = new PublishedJournals(places, intents, heads, findings);
+  let place = 0;
+  const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+  budget.doing = rest();
+  for await (const { commits, bodies } of new ReadAhead(git, heads).windows(new PublishedHistory(git, ids, logsKey, findings).windows())) {
+    budget.doing = rest();
+    for (const { commit, changes } of commits) {
+      const news = await content.apply(commit, changes, bodies);
+      const ofKind = (wanted: PathKind): typeof news => news.filter(({ kind }) => kind === wanted);
+      for (const file of ofKind('intent')) intents.add(commit.id, place, file);
+      payloads.add(commit.id, place, ofKind('intent'), ofKind('payload'), content.files);
+      for (const file of ofKind('journal')) journals.add(commit.id, file);
+      for (const file of ofKind('journal-heads')) heads.add(commit.id, place, file);
+      heads.endCommit(commit.id);
+      place += 1;
+      // What git and the threads have for us is taken while there is more to do.
+      await setImmediate();
+    }
   }
 
-  const signatures = new Map([...journals.signatures].filter(([, signature]) => options.keysVm === undefined || signature.keysVm === options.keysVm));
+  const { signatures } = journals;
+  const served: Served[] = [];
+  const seen = new Set<Signature>();
+  const looked = new Set<string>();
   for (const { kind, source, signingKey: given, files } of repositories) {
+    budget.doing = `${printable(source)} was not checked to its end, nor any repository after it`;
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
-    const expected = { place: repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '', signingKey, signatures };
+    const place = repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '';
+    const { dist, suites } = placeOf(source);
+    looked.add(`${kind} ${fingerprint}`);
+    const met = (path: string, signature: Signature): void => {
+      seen.add(signature);
+      const bad = judgeUse(path, kind === 'dnf' ? dist : undefined, signature, intents);
+      // DnfAudit has said it already.
+      if (bad !== undefined && (kind === 'apt' || bad.code !== 'WRONG_PURPOSE')) findings.wrong(`${kind}-signatures`, { ...bad, path: printable(`${place}${path}`) });
+      const folder = kind === 'apt' ? /^dists\/(.+)\/(?:InRelease|Release\.gpg)$/.exec(path)?.[1] : /^(.*?)\/?repodata\/repomd\.xml\.asc$/.exec(path)?.[1];
+      const suite = kind === 'apt' ? folder : suites.find((one) => one.folder === folder)?.codename;
+      if (suite !== undefined) served.push({ kind, place, suite, path, signature });
+    };
+    for (const signature of await signaturesOfGenerations(source, signatures, budget)) seen.add(signature);
+    const expected = { place, signingKey, signatures, commits: places, met };
     if (kind === 'dnf') {
       await new DnfAudit(source, files, intents, expected, findings).run();
       continue;
     }
     await new AptAudit(files, {
-      ...expected, suites: new Set(options.suites), announced: intents.suites(fingerprint), signedNames: intents.payloadNames(fingerprint, ['deb-changes', 'deb-buildinfo']),
+      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint), signedNames: intents.names.lists(fingerprint),
     }, findings).run();
   }
-  return { head, commits: history.length, findings };
+  const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);
+  metadata.judge(served);
+  return { head, commits: ids.length, findings, journals: heads.summary(), endings: metadata.endings(served), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
 }

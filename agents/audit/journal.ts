@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a grant, no grant without
 // an intent that was public before. The journal comes through the build-logs VM, which is the one who could tamper with it: it can
-// cut the end off (then a signature in the APT repository has no entry) but not change what later entries hash.
+// hold the end back (then a signature in the APT repository has no entry), and make up nothing: journal-heads.ts.
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { FindingCode, Findings } from './findings.js';
+import type { JournalHeads } from './journal-heads.js';
 import type { PublishedIntents } from './intents.js';
 import type { NewBytes } from './published-content.js';
 
@@ -18,9 +19,20 @@ const clockStepMs = 60_000;
 /** An entry about one use of a key: none of its names is null. */
 type UseEntry = JournalEntry & Record<'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent', string>;
 
+export interface Claim {
+  seq: number;
+  /** SHA-256 of the entry's line */
+  line: string;
+  commit: string;
+  /** SHA-256 of the one that names it, once it was met */
+  signature?: string;
+}
+
 export interface Signature {
   keysVm: string;
   entry: UseEntry;
+  /** every claim of the same grant's name: which of them led to it, the signature itself says */
+  claims: readonly Claim[];
 }
 
 interface Chain {
@@ -28,9 +40,13 @@ interface Chain {
   last: string;
   time: number;
   boot: string;
-  live: { entry: UseEntry; boot: string; until: number }[];
-  claimed: UseEntry[];
-  granted: Map<string, number>;
+  /** by name and commit */
+  live: Map<string, { boot: string; until: number }[]>;
+  /** how many of that name and commit are not used yet */
+  claimed: Map<string, number>;
+  granted: Map<string, { times: number; claims: Claim[] }>;
+  /** place of the newest publication that granted something, -1 before any */
+  granting: number;
 }
 
 const nameOf = (entry: UseEntry): string => [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' ');
@@ -41,19 +57,22 @@ export class PublishedJournals {
   readonly #chains = new Map<string, Chain>();
   readonly #commits: ReadonlyMap<string, number>;
   readonly #intents: PublishedIntents;
+  readonly #heads: JournalHeads;
   readonly #findings: Findings;
 
   /** @param commits id → place in the history */
-  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, findings: Findings) {
+  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, heads: JournalHeads, findings: Findings) {
     this.#commits = commits;
     this.#intents = intents;
+    this.#heads = heads;
     this.#findings = findings;
   }
 
   add(commit: string, file: NewBytes): void {
     const [, keysVm = ''] = file.path.split('/');
     let chain = this.#chains.get(keysVm);
-    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: [], claimed: [], granted: new Map() });
+    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: new Map(), claimed: new Map(), granted: new Map(), granting: -1 });
+    chain.time = Math.max(chain.time, this.#heads.timeOf(keysVm));
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
     for (const line of lines) this.#entry(chain, keysVm, line, commit, file.path);
@@ -69,6 +88,7 @@ export class PublishedJournals {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       chain.last = journalLineHash(line);
+      this.#heads.entry(keysVm, commit, path, { seq: chain.seq + 1, sha256: chain.last, time: chain.time, boot: chain.boot, granting: chain.granting });
       return chainWrong('BAD_ENTRY', `entry ${chain.seq + 1}`, `${error.message}: ${printable(line).slice(0, 200)}`);
     }
     if (entry.seq !== chain.seq + 1) chainWrong('JOURNAL_GAP', `entry ${chain.seq + 1}`, `entry ${entry.seq}`);
@@ -81,6 +101,7 @@ export class PublishedJournals {
     chain.time = time;
     if (entry.event === 'start') chain.boot = entry.result;
     else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, path);
+    this.#heads.entry(keysVm, commit, path, { seq: entry.seq, sha256: chain.last, time, boot: chain.boot, granting: chain.granting });
   }
 
   /** granted → claimed → signed, each once; granted → expired. */
@@ -92,49 +113,56 @@ export class PublishedJournals {
     }
     const entry = untold as UseEntry;
     const name = nameOf(entry);
-    const same = (other: UseEntry): boolean => nameOf(other) === name && other.commit === entry.commit;
+    const place = `${name} ${entry.commit}`;
     if (entry.event === 'granted') {
       this.#granted(chain, entry, wrong);
       return;
     }
     if (entry.event === 'signed') {
       this.#findings.looked('journal-grants');
-      const at = chain.claimed.findIndex(same);
-      if (at < 0) wrong('NO_CLAIM', 'a claim before it', 'there is none, or it was used');
-      else chain.claimed.splice(at, 1);
+      const claims = chain.claimed.get(place) ?? 0;
+      if (claims === 0) wrong('NO_CLAIM', 'a claim before it', 'there is none, or it was used');
+      else if (claims === 1) chain.claimed.delete(place);
+      else chain.claimed.set(place, claims - 1);
       const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
       if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
-      this.signatures.set(signature, { keysVm, entry });
+      this.signatures.set(signature, { keysVm, entry, claims: chain.granted.get(name)?.claims ?? [] });
       return;
     }
-    const at = chain.live.findIndex((live) => same(live.entry));
-    const grant = at < 0 ? undefined : chain.live.splice(at, 1)[0];
+    const grants = chain.live.get(place);
+    const grant = grants?.shift();
+    if (grants?.length === 0) chain.live.delete(place);
     if (entry.event === 'expired') {
       if (grant === undefined) wrong('NO_GRANT', 'a grant that can end', 'there is none');
       return;
     }
     if (grant === undefined) {
-      wrong((chain.granted.get(name) ?? 0) > 0 ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', (chain.granted.get(name) ?? 0) > 0 ? 'the grant was used or ended before' : 'nothing was granted');
+      wrong(chain.granted.has(name) ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', chain.granted.has(name) ? 'the grant was used or ended before' : 'nothing was granted');
     } else if (grant.boot !== chain.boot || Date.parse(entry.time) > grant.until) {
       wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
     }
-    chain.claimed.push(entry);
+    chain.claimed.set(place, (chain.claimed.get(place) ?? 0) + 1);
+    chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: entry.commit });
   }
 
   #granted(chain: Chain, entry: UseEntry, wrong: (code: FindingCode, expected: string, found: string) => void): void {
     const name = nameOf(entry);
-    const times = (chain.granted.get(name) ?? 0) + 1;
-    chain.granted.set(name, times);
-    chain.live.push({ entry, boot: chain.boot, until: Date.parse(entry.result) });
+    const before = chain.granted.get(name);
+    const times = (before?.times ?? 0) + 1;
+    chain.granted.set(name, { times, claims: before?.claims ?? [] });
+    const live = chain.live.get(`${name} ${entry.commit}`);
+    const grant = { boot: chain.boot, until: Date.parse(entry.result) };
+    if (live === undefined) chain.live.set(`${name} ${entry.commit}`, [grant]);
+    else live.push(grant);
     if (Number.isNaN(Date.parse(entry.result))) wrong('BAD_ENTRY', 'when the grant ends', entry.result);
     // It is older than the entry's own publication: nobody can name a commit that is still to be made.
     const granting = this.#commits.get(entry.commit);
     if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
-    const published = this.#intents.named(entry.intent).filter((one) => one.source === entry.source);
-    if (published.length === 0) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
-    const first = published[0] as (typeof published)[number];
-    if (first.commitIndex > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${first.commitIndex - granting} commits later`);
-    const allowed = first.intents.filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
+    chain.granting = Math.max(chain.granting, granting);
+    const published = this.#intents.published(entry.intent, entry.source);
+    if (published === undefined) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
+    if (published.first > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${published.first - granting} commits later`);
+    const allowed = this.#intents.announced(entry.intent).filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
     if (allowed === 0) wrong('NO_INTENT', `intent ${entry.intent} to name sha256:${entry.sha256}, ${entry.key}, ${entry.mode}`, 'it names other bytes, another key or mode');
     else if (times > allowed) wrong('GRANTED_TWICE', `${allowed} grants for intent ${entry.intent}`, `the ${times}th`);
   }

@@ -7,6 +7,8 @@ import { Misuse, readOptions, usage } from './options.js';
 import { asJson, asTable } from './report.js';
 
 export async function auditMain(argv: readonly string[]): Promise<number> {
+  // So that what belongs to processes of ours ends with us, in groups that no terminal knows.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(2));
   try {
     const options = readOptions(argv);
     if (options === 'help') {

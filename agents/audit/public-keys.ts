@@ -2,9 +2,10 @@
 // The two pinned keys. A fingerprint is what the auditor trusts; where the key's bytes come from does not matter, so they are
 // taken from wherever they are published. An OpenPGP signature counts if that primary key, or a signing subkey of it, made it.
 import { existsSync, readFileSync } from 'node:fs';
-import { createMessage, enums, readCleartextMessage, readKeys, readSignature, verify, type PublicKey } from 'openpgp';
+import { createMessage, enums, readCleartextMessage, readKeys, readSignature, verify, type PublicKey, type Signature, type SignaturePacket } from 'openpgp';
 import { printable } from '../shared/refusal.js';
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
+import { originNotation } from '../shared/formats/signature-origin.js';
 import { Unreadable, type FindingCode } from './findings.js';
 
 /** One published file by name, or undefined where there is none. */
@@ -52,7 +53,8 @@ const strongHashes = new Set<number>([enums.hash.sha256, enums.hash.sha384, enum
 
 type Verified = Awaited<ReturnType<typeof verify>>['signatures'];
 
-async function judge(signatures: Verified, key: PublicKey): Promise<BadSignature | undefined> {
+/** @param due the class of signature that may stand here: one over a text is over other spellings of it too, and can be taken out of its message */
+async function judge(signatures: Verified, key: PublicKey, due: enums.signature): Promise<BadSignature | undefined> {
   if (signatures.length !== 1) return { code: 'BAD_SIGNATURE', found: `${signatures.length} signatures` };
   const [one] = signatures as [Verified[number]];
   if (!key.getKeys().some((candidate) => candidate.getKeyID().equals(one.keyID))) return { code: 'WRONG_KEY', found: `signed by key ${one.keyID.toHex().toUpperCase()}` };
@@ -66,7 +68,8 @@ async function judge(signatures: Verified, key: PublicKey): Promise<BadSignature
   if (issuer !== null && issuer !== undefined && !key.getKeys().some((candidate) => candidate.getFingerprint() === Buffer.from(issuer).toString('hex'))) {
     return { code: 'WRONG_KEY', found: `signed by ${Buffer.from(issuer).toString('hex').toUpperCase()}` };
   }
-  if (packet === undefined || !strongHashes.has(packet.hashAlgorithm ?? 0)) return { code: 'BAD_SIGNATURE', found: 'a weak hash algorithm' };
+  if (packet?.signatureType !== due) return { code: 'BAD_SIGNATURE', found: `a signature of class ${packet?.signatureType}, not ${due}` };
+  if (!strongHashes.has(packet.hashAlgorithm ?? 0)) return { code: 'BAD_SIGNATURE', found: 'a weak hash algorithm' };
   return undefined;
 }
 
@@ -76,7 +79,7 @@ export async function judgeDetached(data: Uint8Array, signature: Buffer, key: Pu
     const text = signature.toString('latin1');
     const parsed = text.includes('-----BEGIN PGP SIGNATURE') ? await readSignature({ armoredSignature: text }) : await readSignature({ binarySignature: signature });
     const { signatures } = await verify({ message: await createMessage({ binary: data }), signature: parsed, verificationKeys: key });
-    return await judge(signatures, key);
+    return await judge(signatures, key, enums.signature.binary);
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }
@@ -89,8 +92,21 @@ export async function judgeCleartext(message: string, text: string, key: PublicK
     const trimmed = (one: string): string => one.split('\n').map((line) => line.replace(/[ \t\r]+$/, '')).join('\n');
     if (trimmed(cleartext.getText()) !== trimmed(text)) return { code: 'BAD_SIGNATURE', found: 'two readers of the message see two texts' };
     const { signatures } = await verify({ message: cleartext, verificationKeys: key });
-    return await judge(signatures as Verified, key);
+    return await judge(signatures as Verified, key, enums.signature.text);
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }
+}
+
+async function packetsOf(signed: Buffer): Promise<readonly SignaturePacket[]> {
+  const text = signed.toString('latin1');
+  // It has its signature, and openpgp's types do not say so.
+  if (text.startsWith('-----BEGIN PGP SIGNED MESSAGE')) return (await readCleartextMessage({ cleartextMessage: text }) as unknown as { signature: Signature }).signature.packets;
+  return (text.includes('-----BEGIN PGP SIGNATURE') ? await readSignature({ armoredSignature: text }) : await readSignature({ binarySignature: signed })).packets;
+}
+
+/** Where a signature, detached or with its text, says that it comes from: every such notation in its hashed part. @param signed one that was judged good */
+export async function originsOf(signed: Buffer): Promise<string[]> {
+  // openpgp gives the notations of the hashed part only.
+  return (await packetsOf(signed)).flatMap(({ rawNotations }) => rawNotations).filter(({ name }) => name === originNotation).map(({ value }) => Buffer.from(value).toString('latin1'));
 }

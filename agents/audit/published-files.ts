@@ -7,12 +7,15 @@ import { join, resolve, sep } from 'node:path';
 import { printable } from '../shared/refusal.js';
 import { Unreadable } from './findings.js';
 
-export interface PublishedFiles {
-  readonly name: string;
-  /** undefined where there is none. @throws Unreadable: too large, or the server fails */
-  read(path: string, limitBytes: number): Promise<Buffer | undefined>;
-  hash(path: string): Promise<{ size: number; sha256: string } | undefined>;
-  /** all of it, piece by piece */
+export interface HashedBytes {
+  size: number;
+  sha256: string;
+  sha1: string;
+  md5: string;
+}
+
+export interface FilePlace {
+  /** all of it, piece by piece; undefined where there is none. @throws Unreadable: the server fails, also while it is read */
   open(path: string): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
   list(folder: string): Promise<string[] | undefined>;
@@ -23,30 +26,21 @@ function isPlain(path: string): boolean {
   return /^[\x21-\x7e]{1,500}$/.test(path) && path.split('/').every((name) => name !== '' && name !== '.' && name !== '..' && !/[\\?#]/.test(name));
 }
 
-async function collect(chunks: AsyncIterable<Uint8Array>, limitBytes: number, what: string): Promise<Buffer> {
-  const kept: Uint8Array[] = [];
+/** The weak ones are compared where a list names them: a client may go by them. */
+export async function hashOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, limitBytes = Infinity): Promise<HashedBytes> {
+  const [sha256, sha1, md5] = [createHash('sha256'), createHash('sha1'), createHash('md5')];
   let size = 0;
   for await (const chunk of chunks) {
+    for (const hash of [sha256, sha1, md5]) hash.update(chunk);
     size += chunk.length;
-    if (size > limitBytes) throw new Unreadable(`${what} is larger than ${limitBytes} bytes`);
-    kept.push(chunk);
+    if (size > limitBytes) break;
   }
-  return Buffer.concat(kept);
+  return { size, sha256: sha256.digest('hex'), sha1: sha1.digest('hex'), md5: md5.digest('hex') };
 }
 
-async function hashOf(chunks: AsyncIterable<Uint8Array>): Promise<{ size: number; sha256: string }> {
-  const hash = createHash('sha256');
-  let size = 0;
-  for await (const chunk of chunks) {
-    hash.update(chunk);
-    size += chunk.length;
-  }
-  return { size, sha256: hash.digest('hex') };
-}
-
-class Folder implements PublishedFiles {
+class Folder implements FilePlace {
   readonly #top: string;
-  constructor(readonly name: string) {
+  constructor(name: string) {
     if (!existsSync(name)) throw new Unreadable(`${printable(name)} is not there`);
     this.#top = realpathSync(name);
   }
@@ -58,16 +52,6 @@ class Folder implements PublishedFiles {
     if (!existsSync(at)) return undefined;
     const real = realpathSync(at);
     return real.startsWith(`${this.#top}${sep}`) && statSync(real).isFile() ? real : undefined;
-  }
-
-  async read(path: string, limitBytes: number): Promise<Buffer | undefined> {
-    const file = this.#file(path);
-    return file === undefined ? undefined : collect(createReadStream(file), limitBytes, printable(path));
-  }
-
-  async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
-    const file = this.#file(path);
-    return file === undefined ? undefined : hashOf(createReadStream(file, { highWaterMark: 1 << 20 }));
   }
 
   async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
@@ -83,41 +67,56 @@ class Folder implements PublishedFiles {
   }
 }
 
-class Website implements PublishedFiles {
-  readonly name: string;
-  constructor(url: string) {
-    this.name = url.replace(/\/+$/, '');
+/** One file's whole transfer, in ms. */
+const requestMs = 600_000;
+
+function broken(url: string, error: unknown): Unreadable {
+  return new Unreadable(`${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`);
+}
+
+/** @throws Unreadable where the connection breaks, is too slow, or ends before the length that was told */
+async function* wholeBody(url: string, response: Response): AsyncGenerator<Uint8Array> {
+  const told = response.headers.get('content-length');
+  let size = 0;
+  try {
+    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      size += chunk.length;
+      yield chunk;
+    }
+  } catch (error) {
+    throw broken(url, error);
+  }
+  if (told !== null && Number(told) !== size) throw new Unreadable(`${printable(url)}: ${size} bytes of ${printable(told)}`);
+}
+
+class Website implements FilePlace {
+  readonly #url: string;
+  readonly #signal: AbortSignal;
+
+  /** @param signal ends every transfer */
+  constructor(url: string, signal: AbortSignal) {
+    this.#url = url.replace(/\/+$/, '');
+    this.#signal = signal;
   }
 
-  async #get(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
+  async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
     if (!isPlain(path)) return undefined;
-    const url = `${this.name}/${path.split('/').map(encodeURIComponent).join('/')}`;
+    const url = `${this.#url}/${path.split('/').map(encodeURIComponent).join('/')}`;
     let response: Response;
     try {
-      response = await fetch(url, { signal: AbortSignal.timeout(600_000) });
+      response = await fetch(url, { signal: AbortSignal.any([this.#signal, AbortSignal.timeout(requestMs)]), headers: { 'accept-encoding': 'identity' } });
     } catch (error) {
-      throw new Unreadable(`${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`);
+      throw broken(url, error);
     }
     if (response.status === 404 || response.status === 410) {
       await response.body?.cancel();
       return undefined;
     }
-    if (!response.ok) throw new Unreadable(`${printable(url)}: HTTP ${response.status}`);
-    return (response.body ?? []) as AsyncIterable<Uint8Array>;
-  }
-
-  async read(path: string, limitBytes: number): Promise<Buffer | undefined> {
-    const body = await this.#get(path);
-    return body === undefined ? undefined : collect(body, limitBytes, printable(path));
-  }
-
-  async hash(path: string): Promise<{ size: number; sha256: string } | undefined> {
-    const body = await this.#get(path);
-    return body === undefined ? undefined : hashOf(body);
-  }
-
-  open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
-    return this.#get(path);
+    const encoding = response.headers.get('content-encoding') ?? 'identity';
+    if (response.status === 200 && encoding === 'identity') return wholeBody(url, response);
+    await response.body?.cancel();
+    // fetch() would unpack it, apt and dnf do not: they would read other bytes.
+    throw new Unreadable(`${printable(url)}: ${response.status === 200 ? `an answer packed with ${printable(encoding)}` : `HTTP ${response.status}`}`);
   }
 
   async list(): Promise<undefined> {
@@ -125,10 +124,10 @@ class Website implements PublishedFiles {
   }
 }
 
-/** @throws Unreadable for another kind of URL, or a folder that is not there */
-export function openPublished(untrusted: string): PublishedFiles {
+/** @param signal ends what is read over HTTP @throws Unreadable for another kind of URL, or a folder that is not there */
+export function openPublished(untrusted: string, signal: AbortSignal): FilePlace {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(untrusted)?.[1];
-  if (scheme === 'http' || scheme === 'https') return new Website(untrusted);
+  if (scheme === 'http' || scheme === 'https') return new Website(untrusted, signal);
   if (scheme === 'file') return new Folder(resolve(decodeURIComponent(new URL(untrusted).pathname)));
   if (scheme !== undefined) throw new Unreadable(`${printable(untrusted)}: only a path, file://, http:// and https://`);
   return new Folder(resolve(untrusted));

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Reading the logs repositories with git, of which nothing is believed but what our own hashes confirm. Whoever serves them may be the
-// attacker: they go into a new bare repository, with no configuration, hook, submodule or protocol but the four we name.
+// attacker: they go into a new bare repository, with no configuration, hook, submodule or protocol but the four we name. A git is believed
+// at its end only: status 0, no signal, and while it runs one answer for each question.
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { execa, ExecaError } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
+import type { Budget } from './budget.js';
 import { Unreadable } from './findings.js';
 
 const protocols = ['file', 'git', 'http', 'https'];
+const mib = 1024 * 1024;
 
 /** A path, or a URL of a known protocol; anything that git would take for an option, ssh or a helper is refused. */
 export function gitSource(untrusted: string): string {
@@ -21,171 +24,300 @@ export function gitSource(untrusted: string): string {
   return resolve(untrusted);
 }
 
-/** One change of one path between a commit and its parent, as git's raw diff says. */
-export interface Change {
-  path: string;
-  status: string;
-  mode: string;
-  before: string;
-  after: string;
-}
+export type ObjectType = 'blob' | 'tree' | 'commit' | 'tag';
 
 interface Question {
+  /** an object id, or "<id>:<path>" */
+  name: string;
+  /** whether the object's bytes are wanted; called before any of them is there */
+  onHeader(type: ObjectType, size: number): boolean;
   onChunk(chunk: Buffer): void;
-  resolve(size: number | undefined): void;
+  resolve(isThere: boolean): void;
   reject(error: Error): void;
+}
+
+const nothing = Buffer.alloc(0);
+/** Recently read folders, bytes: the next commit's differ from them in an entry or two. */
+const treesKeptBytes = 32 * mib;
+/** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
+const skipLimitBytes = mib;
+
+function endGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
 }
 
 export class PublishedGit {
   readonly folder: string;
+  readonly scratch: string;
+  readonly budget: Budget;
   readonly #environment: NodeJS.ProcessEnv;
   #reader: ChildProcessWithoutNullStreams | undefined;
   readonly #questions: Question[] = [];
+  #unwritten = '';
+  /** undefined is one that is too large */
+  readonly #trees = new Map<string, Buffer | Promise<Buffer | undefined>>();
+  #treesBytes = 0;
 
-  /** @param scratch an empty folder of ours */
-  constructor(scratch: string) {
+  readonly #program: string;
+
+  /** @param scratch an empty folder of ours @param program a git that a test wants to end badly */
+  constructor(scratch: string, budget: Budget, program = 'git') {
+    this.#program = program;
+    this.scratch = scratch;
+    this.budget = budget;
     this.folder = join(scratch, 'logs.git');
+    budget.signal.addEventListener('abort', () => this.#reader?.kill('SIGKILL'), { once: true });
     const config = join(scratch, 'gitconfig');
-    // safe.directory: a published path may belong to whoever publishes it.
-    writeFileSync(config, `[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tbigFileThreshold = 1g\n[gc]\n\tauto = 0\n[protocol]\n\tallow = never\n${protocols.map((name) => `[protocol "${name}"]\n\tallow = always\n`).join('')}[http]\n\tlowSpeedLimit = 1000\n\tlowSpeedTime = 60\n[fetch]\n\tfsckObjects = false\n`);
+    // safe.directory: a published path may belong to whoever publishes it. Large blobs go through in pieces, packs are mapped in small windows.
+    writeFileSync(config, `[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tbigFileThreshold = 32m\n\tpackedGitWindowSize = 32m\n\tpackedGitLimit = 256m\n[pack]\n\tthreads = 2\n[gc]\n\tauto = 0\n[protocol]\n\tallow = never\n${protocols.map((name) => `[protocol "${name}"]\n\tallow = always\n`).join('')}[http]\n\tlowSpeedLimit = 1000\n\tlowSpeedTime = 60\n[fetch]\n\tfsckObjects = false\n`);
     this.#environment = {
       ...cleanEnvironment, HOME: scratch, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: config, GIT_TERMINAL_PROMPT: '0', GIT_ASKPASS: '/bin/false',
       GIT_NO_REPLACE_OBJECTS: '1', GIT_PROTOCOL_FROM_USER: '0',
     };
   }
 
+  /** The kernel keeps to the limits: no file of git's is larger, and no git takes more memory. */
+  #command(args: readonly string[]): [string, string[]] {
+    const { memoryMiB, downloadMiB } = this.budget.limits;
+    return ['prlimit', [`--as=${memoryMiB * mib}`, `--fsize=${downloadMiB * mib}`, '--core=0', '--', this.#program, '--git-dir', this.folder, ...args]];
+  }
+
   /** Standard output of one git call. @throws Unreadable with git's last words */
-  async git(args: readonly string[], timeoutMs = 60_000): Promise<string> {
+  async git(args: readonly string[], timeoutMs = 600_000): Promise<string> {
+    const [program, words] = this.#command(args);
+    // git's helper for HTTP outlives it, and holds our pipes: a group of their own is ended as one.
+    const child = execa(program, words, {
+      env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal, detached: true,
+    });
+    const end = (): void => endGroup(child.pid);
+    this.budget.signal.addEventListener('abort', end, { once: true });
+    process.once('exit', end);
     try {
-      const { stdout } = await execa('git', ['--git-dir', this.folder, ...args], {
-        env: this.#environment, extendEnv: false, timeout: timeoutMs, maxBuffer: 256 * 1024 * 1024, stdin: 'ignore', cwd: '/',
-      });
-      return stdout;
+      return (await child).stdout;
     } catch (error) {
+      this.budget.look();
       const said = error instanceof ExecaError ? String(error.stderr || error.shortMessage).trim().split('\n').at(-1) ?? '' : String(error);
       throw new Unreadable(`git ${args[0] ?? ''}: ${printable(said)}`);
+    } finally {
+      this.budget.signal.removeEventListener('abort', end);
+      process.removeListener('exit', end);
     }
   }
 
-  /** Fetches the main branch of each source and returns the heads, in order. @throws Unreadable */
-  async fetch(sources: readonly string[], timeoutMs = 900_000): Promise<string[]> {
+  /** Fetches the main branch of each source and returns what it is in each, in order. @throws Unreadable */
+  async fetch(sources: readonly string[]): Promise<string[]> {
     await this.git(['init', '--quiet', '--bare', '--template=']);
     for (const [i, source] of sources.entries()) {
+      this.budget.doing = `${printable(source)} was not read, and nothing was checked`;
       try {
-        await this.git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--', gitSource(source), `+refs/heads/main:refs/audit/${i}`], timeoutMs);
+        await this.git(['fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--', gitSource(source), `+refs/heads/main:refs/audit/${i}`], this.budget.leftMs);
       } catch (error) {
         throw new Unreadable(`${printable(source)}: ${(error as Error).message}`);
       }
     }
-    return (await this.git(['rev-parse', ...sources.map((_, i) => `refs/audit/${i}^{commit}`)])).trim().split('\n');
+    return this.#lines(await this.git(['rev-parse', ...sources.map((_, i) => `refs/audit/${i}`)]), sources.length);
+  }
+
+  /** The commit that a name stands for, also behind tags. */
+  async commitOf(id: string): Promise<string> {
+    return this.#lines(await this.git(['rev-parse', '--verify', `${id}^{commit}`]), 1)[0] as string;
   }
 
   /** From the root to `head` by first parents: a merge is found as such, and what it merged is nobody's history. */
   async commits(head: string): Promise<string[]> {
-    return (await this.git(['rev-list', '--first-parent', '--topo-order', '--reverse', head])).split('\n').filter((line) => line !== '');
+    const ids = this.#lines(await this.git(['rev-list', '--first-parent', '--topo-order', '--reverse', head]));
+    if (ids.at(-1) !== head) throw new Unreadable(`git rev-list does not end with ${head}`);
+    return ids;
   }
 
-  async isAncestor(older: string, younger: string): Promise<boolean> {
-    return (await this.git(['merge-base', older, younger]).catch(() => '')).trim() === older;
+  /** @throws Unreadable for anything but full ids, each on a line of its own */
+  #lines(output: string, count?: number): string[] {
+    const lines = output.trimEnd().split('\n');
+    if ((count !== undefined && lines.length !== count) || lines.some((line) => !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(line))) throw new Unreadable('git did not answer with object ids');
+    return lines;
   }
 
-  /** What each commit changed against its first parent (the root: against nothing). Only commits with changes are in the map. */
-  async changes(commits: readonly { id: string; parent: string | undefined }[]): Promise<Map<string, Change[]>> {
-    const child = spawn('git', ['--git-dir', this.folder, 'diff-tree', '--stdin', '-r', '--root', '--raw', '--no-renames', '--no-abbrev', '-z'], { env: this.#environment, stdio: ['pipe', 'pipe', 'ignore'], cwd: '/' });
-    const found = new Map<string, Change[]>();
-    let current: Change[] = [];
-    let raw: string[] | undefined;
-    let rest = '';
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(commits.map(({ id, parent }) => (parent === undefined ? `${id}\n` : `${id} ${parent}\n`)).join(''));
-    // Paths are bytes; latin1 keeps every one distinct, and only plain ASCII ones are allowed later.
-    for await (const chunk of child.stdout.setEncoding('latin1')) {
-      const fields = (rest + String(chunk)).split('\0');
-      rest = fields.pop() ?? '';
-      for (const field of fields) {
-        if (raw !== undefined) {
-          current.push({ path: field, mode: raw[1] as string, before: raw[2] as string, after: raw[3] as string, status: raw[4] as string });
-          raw = undefined;
-        } else if (field.startsWith(':')) {
-          raw = field.split(' ');
-        } else {
-          found.set(field.slice(0, 64), current = []);
+  #write(): void {
+    if (this.#unwritten !== '') this.#reader?.stdin.write(this.#unwritten);
+    this.#unwritten = '';
+  }
+
+  /** @param answer what comes of it, once all is read */
+  #ask<T>(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk'], answer: (isThere: boolean) => T): Promise<T> {
+    return new Promise((resolveAnswer, reject) => {
+      const question = { name, onHeader, onChunk, reject, resolve: (isThere: boolean): void => {
+        try {
+          resolveAnswer(answer(isThere));
+        } catch (error) {
+          reject(error as Error);
         }
-      }
-    }
-    return found;
-  }
-
-  /** Streams an object's bytes to `onChunk`; resolves to its size, or undefined where there is no such object. */
-  read(id: string, onChunk: (chunk: Buffer) => void): Promise<number | undefined> {
-    return new Promise((resolveSize, reject) => {
-      const reader = this.#reader ??= this.#start();
-      this.#questions.push({ onChunk, resolve: resolveSize, reject });
-      reader.stdin.write(`${id}\n`);
+      } };
+      this.#questions.push(question);
+      if (this.#reader === undefined) return this.#start();
+      // What is asked in one go goes to git in one go.
+      if (this.#unwritten === '') process.nextTick(() => this.#write());
+      this.#unwritten += `${name}\n`;
     });
   }
 
-  /** The whole of a small object. @throws Unreadable beyond `limitBytes` */
-  async readWhole(id: string, limitBytes: number): Promise<Buffer | undefined> {
+  /**
+   * Streams an object's bytes to `onChunk`.
+   * @throws Unreadable where there is none of this type, or the budget does not hold it
+   */
+  read(id: string, type: ObjectType, onChunk: (chunk: Buffer) => void): Promise<void> {
+    let found: string = 'missing';
+    return this.#ask(id, (is) => (found = is) === type, onChunk, () => {
+      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
+    });
+  }
+
+  /**
+   * The whole of a small object; its size is known before anything is read.
+   * @param place gives the memory for so many bytes
+   * @returns its size alone where that is beyond the limit
+   * @throws Unreadable
+   */
+  readWhole(id: string, type: ObjectType, limitBytes: number, place: (bytes: number) => Buffer = Buffer.allocUnsafe): Promise<Buffer | number> {
+    let whole: Buffer = nothing;
+    let size = 0;
+    let at = 0;
+    let found: string = 'missing';
+    return this.#ask(id, (is, bytes) => {
+      found = is;
+      size = bytes;
+      if (is !== type || bytes > limitBytes) return false;
+      whole = place(bytes);
+      return true;
+    }, (chunk) => void (at += chunk.copy(whole, at)), () => {
+      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
+      return size > limitBytes ? size : whole;
+    });
+  }
+
+  /** A published file of that commit, or undefined where there is none of at most `limitBytes`. */
+  file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
     const chunks: Buffer[] = [];
-    let size = 0;
-    const found = await this.read(id, (chunk) => {
-      size += chunk.length;
-      if (size <= limitBytes) chunks.push(Buffer.from(chunk));
+    let wanted = false;
+    return this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)), (isThere) => (isThere && wanted ? Buffer.concat(chunks) : undefined));
+  }
+
+  /** A raw tree, or undefined where it is larger; read once for as long as it is in use. */
+  tree(id: string, limitBytes: number): Buffer | Promise<Buffer | undefined> {
+    const known = this.#trees.get(id);
+    if (known !== undefined) {
+      this.#trees.delete(id);
+      this.#trees.set(id, known);
+      return known;
+    }
+    const read = this.readWhole(id, 'tree', limitBytes).then((found) => {
+      if (typeof found === 'number') return undefined;
+      this.#trees.set(id, found);
+      this.#treesBytes += found.length;
+      return found;
     });
-    if (size > limitBytes) throw new Unreadable(`object ${id} is larger than ${limitBytes} bytes`);
-    return found === undefined ? undefined : Buffer.concat(chunks);
+    this.#trees.set(id, read);
+    if (this.#treesBytes > treesKeptBytes) this.#forgetTrees();
+    return read;
   }
 
-  close(): void {
-    this.#reader?.stdin.end();
+  #forgetTrees(): void {
+    for (const [id, tree] of this.#trees) {
+      if (this.#treesBytes <= treesKeptBytes / 2) return;
+      if (tree instanceof Promise) continue;
+      this.#trees.delete(id);
+      this.#treesBytes -= tree.length;
+    }
   }
 
-  #start(): ChildProcessWithoutNullStreams {
-    const child = spawn('git', ['--git-dir', this.folder, 'cat-file', '--batch'], { env: this.#environment, stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' });
+  /** @throws Unreadable where the reading git did not end well */
+  async close(): Promise<void> {
+    this.#write();
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    const ended = new Promise<[number | null, string | null]>((resolveEnd) => reader.once('close', (status, signal) => resolveEnd([status, signal])));
+    reader.stdin.end();
+    const [status, signal] = await ended;
+    if (status !== 0) throw new Unreadable(`git cat-file ended with ${signal ?? status}`);
+  }
+
+  #start(): void {
+    const [program, words] = this.#command(['cat-file', '--batch']);
+    const child = spawn(program, words, { env: this.#environment, stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' });
+    this.#reader = child;
+    // All that were asked and not answered are asked below.
+    this.#unwritten = '';
     let header = '';
-    let size = 0;
     /** bytes of the body that are still to come, and the newline after it; -1 in a header */
     let left = -1;
-    child.stderr.resume();
-    child.stdin.on('error', () => undefined);
-    child.stdout.on('data', (chunk: Buffer) => {
-      for (let at = 0; at < chunk.length;) {
-        const question = this.#questions[0];
+    let isWanted = false;
+    const fail = (error: Error): void => {
+      if (this.#reader !== child) return;
+      this.#reader = undefined;
+      child.kill('SIGKILL');
+      for (const question of this.#questions.splice(0)) question.reject(error);
+    };
+    const onHeader = (): void => {
+      const question = this.#questions[0];
+      const [, name, rest] = /^(\S+) (.*)$/.exec(header) ?? [];
+      const [, type, length] = /^(blob|tree|commit|tag) (\d{1,15})$/.exec(rest ?? '') ?? [];
+      if (question === undefined || (name !== question.name && (type === undefined || !question.name.includes(':')))) throw new Unreadable(`git cat-file answered what nobody asked: ${printable(header)}`);
+      header = '';
+      this.budget.spend('objects', 1);
+      if (type === undefined) {
+        if (rest !== 'missing') throw new Unreadable(`git cat-file answered ${printable(rest ?? '')}`);
+        this.#questions.shift();
+        return question.resolve(false);
+      }
+      const size = Number(length);
+      isWanted = question.onHeader(type as ObjectType, size);
+      if (isWanted) this.budget.spend('bytes', size);
+      left = size + 1;
+      if (isWanted || size <= skipLimitBytes) return;
+      this.#questions.shift();
+      question.resolve(true);
+      this.#reader = undefined;
+      child.kill('SIGKILL');
+      if (this.#questions.length > 0) this.#start();
+    };
+    const onData = (chunk: Buffer): void => {
+      for (let at = 0; at < chunk.length && this.#reader === child;) {
         if (left < 0) {
           const end = chunk.indexOf(10, at);
           header += chunk.toString('latin1', at, end < 0 ? chunk.length : end);
           if (end < 0) return;
           at = end + 1;
-          const [, type, length] = header.split(' ');
-          header = '';
-          if (type === 'missing' || length === undefined) {
-            this.#questions.shift();
-            question?.resolve(undefined);
-          } else {
-            size = Number(length);
-            left = size + 1;
-          }
+          onHeader();
           continue;
         }
         const part = chunk.subarray(at, at + left);
         at += part.length;
         left -= part.length;
+        const question = this.#questions[0] as Question;
         const body = left === 0 ? part.subarray(0, -1) : part;
-        if (body.length > 0) question?.onChunk(body);
+        if (isWanted && body.length > 0) question.onChunk(body);
         if (left > 0) continue;
         left = -1;
         this.#questions.shift();
-        question?.resolve(size);
+        question.resolve(true);
+      }
+    };
+    child.stderr.resume();
+    child.stdin.on('error', () => undefined);
+    child.stdout.on('data', (chunk: Buffer) => {
+      try {
+        onData(chunk);
+      } catch (error) {
+        fail(error as Error);
       }
     });
-    child.on('error', (error) => this.#fail(error));
-    child.on('close', () => this.#fail(new Unreadable('git cat-file ended early')));
-    return child;
-  }
-
-  #fail(error: Error): void {
-    this.#reader = undefined;
-    for (const question of this.#questions.splice(0)) question.reject(error);
+    child.on('error', fail);
+    child.on('close', (status, signal) => {
+      if (this.#questions.length > 0 || status !== 0) fail(new Unreadable(`git cat-file ended early with ${signal ?? status}`));
+    });
+    child.stdin.write(this.#questions.map(({ name }) => `${name}\n`).join(''));
   }
 }

@@ -6,12 +6,13 @@ import { callService } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { serveSockets, type Reporter } from '../shared/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
+import { Alarms } from './alarms.js';
 import { buildLogHandler } from './build-log-service.js';
+import { followingClock } from './clock.js';
 import type { BuildLogsConfig } from './config.js';
 import { GitRepository } from './git-repository.js';
 import { findHistory } from './history.js';
 import { intentHandler } from './intent-service.js';
-import { systemClock } from './line-stamper.js';
 import { LogStore } from './log-store.js';
 import { Publisher } from './publisher.js';
 import { Receipts } from './receipts.js';
@@ -39,19 +40,25 @@ const startRetryMs = 5000;
 export async function startAgent(options: AgentOptions): Promise<{ close(): Promise<void> }> {
   const { config, report, stateFolder } = options;
   makeFolder(stateFolder);
+  const clock = followingClock();
   const repository = await GitRepository.open(join(stateFolder, 'repository.git'));
   const signer = gpgSigner(options.gnupgHome, config.logsKey);
+  makeFolder(join(stateFolder, 'remotes'));
+  const alarms = new Alarms({ file: join(stateFolder, 'alarms.jsonl'), report, publish: (text) => logs.write(config.vm, 'alarms', text) });
   const remotes = config.remotes.map((remote) => new Remote(remote, {
     repository,
+    signer,
+    alarms,
     report,
+    memory: join(stateFolder, 'remotes', remote.name),
     // Short enough that one retry fits into the time of an intent.
     timeoutMs: Math.min(60_000, Math.max(1000, config.intentSeconds * 500)),
     sshCommand: `ssh -F ${options.sshConfig} -o BatchMode=yes`,
     changed: () => publisher.remoteChanged(),
   }));
-  const logs = new LogStore({
+  const logs: LogStore = new LogStore({
     folder: join(stateFolder, 'logs'),
-    clock: systemClock,
+    clock,
     report,
     limitBytes: config.logBytes,
     openLogs: config.openLogs,
@@ -67,7 +74,7 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
     call: (receipt) => callService({ service: `qubesbuilder.LogReceived+${source.vm}`, input: receipt, limitBytes: replyLimitBytes, timeoutMs: receiptTimeoutMs, ...(options.qrexecClient === undefined ? {} : { client: options.qrexecClient }) }),
     journalGrew: () => publisher.journalGrew(),
   })]));
-  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock: systemClock, ...(options.packEvery === undefined ? {} : { packEvery: options.packEvery }) });
+  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock, ...(options.packEvery === undefined ? {} : { packEvery: options.packEvery }) });
 
   logs.recover();
   let stopped = false;

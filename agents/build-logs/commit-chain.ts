@@ -5,7 +5,7 @@ import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage, writePublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { TreeEntry } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
-import type { Clock } from './line-stamper.js';
+import type { Clock } from './clock.js';
 import type { Target } from './remote.js';
 import type { Signer } from './signer.js';
 
@@ -28,6 +28,8 @@ export interface NewCommit {
   blobs: ReadonlyMap<string, string | null>;
   /** for the subject */
   intents: number;
+  /** microseconds: the commit is not earlier than the last line of a log that has ended, though the clock be set back in between */
+  notBefore: number;
 }
 
 /** Nothing was committed: the branch had moved on, and the chain stands where it is now. */
@@ -60,13 +62,13 @@ export class CommitChain {
   }
 
   /** One more commit, signed and on disk, and the branch on it. @throws BranchMoved: make it anew from where the branch is now */
-  async append({ files, blobs, intents }: NewCommit): Promise<Head> {
+  async append({ files, blobs, intents, notBefore }: NewCommit): Promise<Head> {
     const { repository, signer, vm, clock } = this.#options;
     const before = this.#head;
     const tree = await repository.withFiles(before?.tree ?? null, blobs);
     const seq = (before?.seq ?? 0) + 1;
     const subject = `Publish ${files.length} file${files.length === 1 ? '' : 's'}${intents === 0 ? '' : `, ${intents} intent${intents === 1 ? '' : 's'}`}`;
-    const who = `${vm} <${vm}@build-infra.invalid> ${Math.floor(clock() / 1e6)} +0000`;
+    const who = `${vm} <${vm}@build-infra.invalid> ${Math.floor(Math.max(clock(), notBefore) / 1e6)} +0000`;
     const head = [`tree ${tree}`, ...(before === null ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
     const message = `\n\n${writePublicationMessage({ subject, files, seq })}`;
     const signature = await signer.sign(Buffer.from(head + message));

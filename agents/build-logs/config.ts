@@ -2,6 +2,7 @@
 // docs/formats.md, "Configuration": build-logs.json. An unknown field stops the agent.
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 
 export interface RemoteConfig {
@@ -18,6 +19,8 @@ export interface SourceConfig {
   keysVm: string;
   /** the keys that this build VM may name in an intent, full fingerprints */
   keys: string[];
+  /** what the keys VM signs the end of its journal with, or null as long as nobody pinned it */
+  journalKey: string | null;
 }
 
 export interface BuildLogsConfig {
@@ -36,6 +39,10 @@ export interface BuildLogsConfig {
   logBytes: number;
   /** per build VM */
   openLogs: number;
+  /** documents that one build VM may have published in a day, UTC */
+  intentsPerDay: number;
+  /** of them and of what is published with them, bytes */
+  intentBytesPerDay: number;
 }
 
 const seconds = { type: 'integer', minimum: 1, maximum: 86400 };
@@ -43,7 +50,7 @@ const seconds = { type: 'integer', minimum: 1, maximum: 86400 };
 const configSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'logsKey', 'remotes', 'sources', 'publishSeconds', 'intentSeconds', 'reopenSeconds', 'logBytes', 'openLogs'],
+  required: ['format', 'vm', 'logsKey', 'remotes', 'sources', 'publishSeconds', 'intentSeconds', 'reopenSeconds', 'logBytes', 'openLogs', 'intentsPerDay', 'intentBytesPerDay'],
   properties: {
     format: { const: 'build-infra/build-logs-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -71,11 +78,12 @@ const configSchema = {
       items: {
         type: 'object',
         additionalProperties: false,
-        required: ['vm', 'keysVm', 'keys'],
+        required: ['vm', 'keysVm', 'keys', 'journalKey'],
         properties: {
           vm: { type: 'string', pattern: vmNamePattern },
           keysVm: { type: 'string', pattern: vmNamePattern },
           keys: { type: 'array', maxItems: 16, items: { type: 'string', pattern: fingerprintPattern } },
+          journalKey: { anyOf: [{ type: 'null' }, { type: 'string', pattern: journalKeyPattern }] },
         },
       },
     },
@@ -84,6 +92,8 @@ const configSchema = {
     reopenSeconds: seconds,
     logBytes: { type: 'integer', minimum: 65536, maximum: 4 * 1024 ** 3 },
     openLogs: { type: 'integer', minimum: 1, maximum: 1000 },
+    intentsPerDay: { type: 'integer', minimum: 1, maximum: 1_000_000 },
+    intentBytesPerDay: { type: 'integer', minimum: 1024 * 1024, maximum: 1024 ** 4 },
   },
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From a commit to its confirmation: what rides on a commit is answered only once every required remote has shown that it holds it. Here
-// is the one place from which receipts with grants leave; a remote with another history stops them all.
+// is the one place from which receipts with grants leave; a required remote with another history stops them all.
 import { Refusal } from '../shared/refusal.js';
 import type { WaitingIntent } from './intents-to-publish.js';
 import type { KeysJournals } from './keys-journals.js';
@@ -58,9 +58,9 @@ export class Confirmation {
     return this.#options.remotes.filter((remote) => remote.confirmedSeq >= seq).map((remote) => remote.name).sort();
   }
 
-  /** Why nothing is granted at all, if a remote holds another history. */
+  /** Why nothing is granted at all, if a required remote holds another history. Of any other remote that is an alarm and no more. */
   diverged(): Refusal | undefined {
-    const names = this.#options.remotes.filter((remote) => remote.diverged).map((remote) => remote.name);
+    const names = this.#required.filter((remote) => remote.diverged).map((remote) => remote.name);
     return names.length === 0 ? undefined : new Refusal('HISTORY_DIVERGED', `remote ${names.join(', ')} holds another history; nothing is granted`);
   }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A build VM can fill the disk. New lines stop early enough that what is acknowledged can still be published.
+// A build VM can fill the disk. New lines and new intents stop early enough that what is acknowledged can still be published.
 import { statfs } from 'node:fs/promises';
 import { Refusal } from '../shared/refusal.js';
 
@@ -13,8 +13,13 @@ export function isDiskFull(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT' || (error instanceof Refusal && error.code === 'DISK_FULL');
 }
 
+/** Bytes that are free on the file system of `folder` beyond the reserve; below 0 where it is touched. */
+export async function roomIn(folder: string): Promise<number> {
+  const about = await statfs(folder);
+  return about.bavail * about.bsize - Math.min(reserveBytes, (about.blocks * about.bsize) / 20);
+}
+
 /** @throws Refusal DISK_FULL when less than the reserve is free on the file system of `folder` */
 export async function demandRoom(folder: string): Promise<void> {
-  const about = await statfs(folder);
-  if (about.bavail * about.bsize < Math.min(reserveBytes, (about.blocks * about.bsize) / 20)) throw diskFull();
+  if (await roomIn(folder) < 0) throw diskFull();
 }

@@ -2,7 +2,8 @@
 // The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it touches. Git's own long-running
 // plumbing reads objects and moves the ref; only this agent writes here.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
 import { BranchMover } from './branch-mover.js';
 import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
@@ -42,6 +43,8 @@ export class GitRepository {
       await gitIn('/').raw('init', '--quiet', '--bare', '--template=', '--initial-branch=main', path);
     }
     writeDurably(join(path, 'config'), configuration);
+    // Git does not sync it when it makes a repository, and knows none without it.
+    writeDurably(join(path, 'HEAD'), `ref: ${branch}\n`);
     // Left by a power cut. A git that outlived a killed agent has seen the end of its input and is gone by then.
     const lock = join(path, `${branch}.lock`);
     if (existsSync(lock)) await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -100,6 +103,12 @@ export class GitRepository {
     return entry;
   }
 
+  /** Every file below these folders of a commit, with its size in bytes. */
+  async filesBelow(commit: string, folders: readonly string[]): Promise<{ path: string; size: number }[]> {
+    const listing = await this.git('ls-tree', '-r', '-l', '--full-tree', commit, '--', ...folders.map((folder) => `${folder}/`));
+    return [...listing.matchAll(/^\d+ blob [0-9a-f]+ +(\d+)\t(.*)$/gm)].map(([, size, path]) => ({ path: path as string, size: Number(size) }));
+  }
+
   /** Writes `root` with blobs put (or, for null, taken away) at paths; touches only their folders. @returns the new root */
   async withFiles(root: string | null, files: ReadonlyMap<string, string | null>): Promise<string> {
     const here = new Map<string, string | null>();
@@ -130,10 +139,13 @@ export class GitRepository {
     return id;
   }
 
-  /** Moves the branch; a crash leaves it at the one or the other, both complete. @throws if it is not at `from` */
+  /** Moves the branch; a crash leaves it at the one or the other, both complete, and a power cut after it cannot set it back. @throws if it is not at `from` */
   async moveBranch(from: string | null, to: string): Promise<void> {
     await this.objects.sync();
     await this.#mover.move(from, to);
+    // Git syncs the new ref, but not the folder in which it gives it its name: a power cut after the push would leave the branch behind its remotes.
+    const folder = await open(dirname(join(this.path, branch)), 'r');
+    await folder.sync().finally(() => folder.close());
   }
 
   /** Packs what has piled up; the work is in proportion to what is new. */

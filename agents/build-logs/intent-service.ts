@@ -4,9 +4,11 @@ import { createHash } from 'node:crypto';
 import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import { readAll, type Call, type Reporter } from '../shared/socket-service.js';
+import type { Call, Reporter } from '../shared/socket-service.js';
 import { intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
+import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';
+import { PayloadRoom } from './payload-room.js';
 import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
@@ -40,18 +42,31 @@ async function checkIntents(intents: readonly Intent[], source: SourceConfig, lo
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
   const waiting = new Map<string, number>();
   const asked = new Set<string>();
+  const rooms = new Map<string, PayloadRoom>();
+  const roomOf = (vm: string): PayloadRoom => {
+    const room = rooms.get(vm) ?? new PayloadRoom();
+    rooms.set(vm, room);
+    return room;
+  };
 
   async function publish(call: Call, source: SourceConfig, receipts: Receipts): Promise<IntentReply> {
     receipts.demandTrust();
-    const bytes = await readAll(call.stream, intentLimitBytes, readTimeoutMs);
+    // Before anything is read: who has used up its share costs nothing more.
+    options.publisher.demandShare(source.vm, 0);
+    const input = new IntentInput(call.stream, readTimeoutMs);
+    const bytes = await input.document();
     const intents = intentsOf(readPublicDocument(bytes, intentLimitBytes, checkIntent));
+    const wanted = payloadsToPublish(intents);
     await checkIntents(intents, source, options.logExists);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     // A second grant of the same document would make the keys VM refuse the whole receipt.
     if (asked.has(sha256) || await options.publisher.isKnownIntent(source.vm, sha256)) throw new Refusal('INTENT_KNOWN', 'this very document was published already; ask again with another nonce');
     const grants = intents.map((intent) => ({ sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256 }));
     asked.add(sha256);
-    const { commit, grantedUntil } = await options.publisher.publish({ source: source.vm, sha256, bytes, grants }).finally(() => asked.delete(sha256));
+    const publishedBytes = bytes.length + sumOf(wanted);
+    options.publisher.demandShare(source.vm, publishedBytes);
+    const { commit, grantedUntil } = await roomOf(source.vm).hold(sumOf(wanted), async () =>
+      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, payloads: await input.payloads(wanted) })).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 

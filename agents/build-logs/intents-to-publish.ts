@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Intents that wait for a publication, each with the caller who waits for its answer.
+// Intents that wait for a publication, each with the caller who waits for its answer. Build VMs take turns: in each publication everyone who
+// waits has its first one, and one VM's flood goes on in the next.
 import type { Refusal } from '../shared/refusal.js';
+import type { Used } from './intent-shares.js';
 import type { GrantedIntent } from './receipts.js';
 
 export interface PublishedIntent {
@@ -11,22 +13,32 @@ export interface PublishedIntent {
 export interface WaitingIntent extends GrantedIntent {
   /** the build VM that asks */
   source: string;
-  /** where the document goes in the repository */
-  path: string;
+  /** the publication's, YYYY-MM-DD: where document and payloads go in the repository */
+  day: string;
+  /** of the document and of everything else that is published with it, bytes */
+  publishedBytes: number;
   /** the caller has its answer, or waited too long: no grant may follow any more */
   settled: boolean;
   resolve(published: PublishedIntent): void;
   reject(error: Error): void;
 }
 
-/** Raw bytes of intents that go into one publication of one source: what fits into one receipt. */
-const bytesPerPublication = 1_500_000;
+/** Of one source in one publication, beyond its first intent: so much is pushed, shown to a keys VM and answered in a moment, and others wait no longer. */
+const shareBytes = 512 * 1024;
+const shareIntents = 200;
+/** Of all sources in one publication, beyond their first ones, bytes. */
+const roundBytes = 2 * 1024 * 1024;
 
 export class IntentsToPublish {
   #waiting: WaitingIntent[] = [];
 
   add(...intents: WaitingIntent[]): void {
     this.#waiting.push(...intents);
+  }
+
+  /** They are the first ones again. */
+  putBack(intents: readonly WaitingIntent[]): void {
+    this.#waiting.unshift(...intents);
   }
 
   has(source: string, sha256: string): boolean {
@@ -39,18 +51,38 @@ export class IntentsToPublish {
     return new Set(this.#waiting.map((intent) => intent.source));
   }
 
+  /** @param source of all where it is left out */
+  used(source?: string): Used {
+    const theirs = this.#waiting.filter((intent) => !intent.settled && (source === undefined || intent.source === source));
+    return { intents: theirs.length, bytes: theirs.reduce((sum, intent) => sum + intent.publishedBytes, 0) };
+  }
+
   /** @param held build VMs whose intents have to wait on */
   take(held: ReadonlySet<string>): WaitingIntent[] {
-    const used = new Map<string, number>();
-    const taken: WaitingIntent[] = [];
-    this.#waiting = this.#waiting.filter((intent) => {
-      const sum = (used.get(intent.source) ?? 0) + intent.bytes.length;
-      if (intent.settled || sum > bytesPerPublication || held.has(intent.source)) return !intent.settled;
-      used.set(intent.source, sum);
-      taken.push(intent);
-      return false;
-    });
-    return taken;
+    const queues = new Map<string, { intents: WaitingIntent[]; bytes: number }>();
+    for (const intent of this.#waiting) {
+      if (intent.settled || held.has(intent.source)) continue;
+      const queue = queues.get(intent.source) ?? { intents: [], bytes: 0 };
+      queue.intents.push(intent);
+      queues.set(intent.source, queue);
+    }
+    const taken = new Set<WaitingIntent>();
+    let left = roundBytes;
+    for (let turn = 0; queues.size > 0; turn++) {
+      for (const [source, queue] of queues) {
+        const next = queue.intents[turn];
+        queue.bytes += next?.publishedBytes ?? 0;
+        // The first one always goes, however large: whoever waits is never passed over.
+        if (next === undefined || (turn > 0 && (turn >= shareIntents || queue.bytes > shareBytes || next.publishedBytes > left))) {
+          queues.delete(source);
+          continue;
+        }
+        if (turn > 0) left -= next.publishedBytes;
+        taken.add(next);
+      }
+    }
+    this.#waiting = this.#waiting.filter((intent) => !intent.settled && !taken.has(intent));
+    return [...taken];
   }
 
   /** Nobody waits any more: the publication they waited for could not be made. */

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The copy of a keys VM's journal that gets published. The keys VM may not change or drop an entry once it is here: each new line must
-// hash-chain on the last one, or nothing from that VM is believed any more.
-import { AppendOnlyLines } from '../shared/durable-files.js';
+// hash-chain on the last one, or nothing from that VM is believed any more. What the keys VM signed about its end (a journal head) goes out
+// with the entries, and entries that no head covers wait: the audit would take them for made up.
+import { AppendOnlyLines, readIfThere, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
 const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
@@ -15,14 +17,28 @@ export class JournalStore {
   readonly #file: AppendOnlyLines;
   readonly #lines: string[];
   readonly #keysVm: string;
+  readonly #journalKey: string | null;
+  readonly #headFile: string;
+  /** the newest head that came; its entry may still be on its way */
+  #newest: JournalHead | undefined;
+  /** the newest head whose entry is here */
+  #covering: JournalHead | undefined;
   /** entries that a commit of ours names */
   publishedEntries = 0;
+  /** the newest file of heads in the repository */
+  #publishedHeads: { path: string; text: string } = { path: '', text: '' };
 
-  constructor(path: string, keysVm: string) {
+  /** @param journalKey what the heads must be signed with, or null where nobody pinned it */
+  constructor(path: string, keysVm: string, journalKey: string | null) {
     const { file, lines } = AppendOnlyLines.open(path);
     this.#file = file;
     this.#lines = lines;
     this.#keysVm = keysVm;
+    this.#journalKey = journalKey;
+    this.#headFile = path.replace(/\.jsonl$/, '.head.json');
+    const newest = readIfThere(this.#headFile);
+    if (newest !== undefined) this.#newest = JSON.parse(newest.toString('utf8')) as JournalHead;
+    if (this.#newest !== undefined && this.#newest.seq <= lines.length) this.#covering = this.#newest;
   }
 
   get entries(): number {
@@ -57,6 +73,52 @@ export class JournalStore {
     return entries;
   }
 
+  /** Whether a head has come whose entries are not all here. */
+  get hasMore(): boolean {
+    return (this.#newest?.seq ?? 0) > this.#lines.length;
+  }
+
+  /**
+   * Takes the head of an answer whose entries were appended; the newest is on disk then.
+   * @throws Refusal JOURNAL_BROKEN: it is not signed by the pinned key, or the keys VM has gone back behind what it told before
+   */
+  takeHead(head: JournalHead): void {
+    const broken = (why: string): Refusal => new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: its journal head for entry ${head.seq} ${why}`);
+    if (head.keysVm !== this.#keysVm) throw broken(`is that of ${head.keysVm}`);
+    if (this.#journalKey !== null && !verifiesJournalHead(head, this.#journalKey)) throw broken('is not signed by the journal key that is pinned');
+    const before = this.#newest;
+    if (head.seq < Math.max(before?.seq ?? 0, this.#lines.length)) throw broken(`comes after entry ${Math.max(before?.seq ?? 0, this.#lines.length)}: its state was set back`);
+    for (const one of [before, head]) {
+      const line = one === undefined ? undefined : this.#lines[one.seq - 1];
+      if (line !== undefined && journalLineHash(line) !== one?.entry) throw broken('names another entry than the one that is here');
+    }
+    if (head.seq === before?.seq && head.entry !== before.entry) throw broken('names another entry than the head before it');
+    if (head.seq !== before?.seq) {
+      writeDurably(this.#headFile, `${journalHeadLine(head)}\n`);
+      this.#newest = head;
+    }
+    if (head.seq <= this.#lines.length) this.#covering = this.#newest;
+    else if (before !== undefined && before.seq <= this.#lines.length) this.#covering = before;
+  }
+
+  /** What the repository holds: after a start, or when somebody else's commit is on the branch. */
+  tookOver(publishedEntries: number, heads: { path: string; text: string } | undefined): void {
+    this.publishedEntries = publishedEntries;
+    this.#publishedHeads = heads ?? { path: '', text: '' };
+    const line = heads?.text.trimEnd().split('\n').at(-1);
+    if (line === undefined || this.#newest !== undefined) return;
+    this.#newest = JSON.parse(line) as JournalHead;
+    writeDurably(this.#headFile, `${line}\n`);
+  }
+
+  get #coveredEntries(): number {
+    return this.#covering?.seq ?? 0;
+  }
+
+  get hasUnpublished(): boolean {
+    return this.#coveredEntries > this.publishedEntries;
+  }
+
   #check(line: string, seq: number, previous: string): JournalEntry {
     let entry: JournalEntry;
     try {
@@ -81,14 +143,23 @@ export class JournalStore {
     return undefined;
   }
 
-  /** The journal files that hold entries which are not published yet, whole, as they stand now. */
-  unpublishedFiles(): { path: string; body: Buffer }[] {
+  /** The journal files that hold entries which are not published yet, whole, up to the newest head, and the head. */
+  unpublished(): { files: { path: string; body: Buffer }[]; committed(): void } {
     const files: { path: string; body: Buffer }[] = [];
-    const first = Math.floor(this.publishedEntries / perFile) * perFile;
-    if (this.publishedEntries >= this.#lines.length) return files;
-    for (let start = first; start < this.#lines.length; start += perFile) {
-      files.push({ path: journalPath(this.#keysVm, start + 1), body: Buffer.from(this.#lines.slice(start, start + perFile).map((line) => `${line}\n`).join('')) });
+    const head = this.#covering;
+    if (head === undefined || !this.hasUnpublished) return { files, committed: () => undefined };
+    for (let start = Math.floor(this.publishedEntries / perFile) * perFile; start < head.seq; start += perFile) {
+      files.push({ path: journalPath(this.#keysVm, start + 1), body: Buffer.from(this.#lines.slice(start, Math.min(start + perFile, head.seq)).map((line) => `${line}\n`).join('')) });
     }
-    return files;
+    const path = journalHeadPath(this.#keysVm, head.seq);
+    const text = `${path === this.#publishedHeads.path ? this.#publishedHeads.text : ''}${journalHeadLine(head)}\n`;
+    files.push({ path, body: Buffer.from(text) });
+    return {
+      files,
+      committed: () => {
+        this.publishedEntries = head.seq;
+        this.#publishedHeads = { path, text };
+      },
+    };
   }
 }

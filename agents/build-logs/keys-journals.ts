@@ -4,6 +4,7 @@
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import type { CommitChain } from './commit-chain.js';
+import { demandRoom } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
 import type { LogStore } from './log-store.js';
 import type { Receipts } from './receipts.js';
@@ -26,11 +27,9 @@ export interface JournalsInPublication {
   committed(): void;
 }
 
-/** As many entries as a keys VM sends back at once. */
-const entriesAtOnce = 1000;
-
 export class KeysJournals {
   readonly #options: KeysJournalsOptions;
+  /** by performance.now() */
   #due: number | undefined;
   /** build VMs whose keys VM is to be asked for its last entries once all is confirmed */
   readonly #wanted = new Set<string>();
@@ -47,18 +46,25 @@ export class KeysJournals {
   async #recoverOne({ journal, source }: Receipts): Promise<void> {
     const { chain, repository } = this.#options;
     const folder = await chain.find(`journal/${source.keysVm}`);
-    const last = folder === undefined ? undefined : (await repository.tree(folder.id)).at(-1);
-    if (last === undefined) return;
-    const body = await repository.object(last.id, 'blob') as Buffer;
-    const before = Number(last.name.split('.')[0]) * 256;
-    const lines = body.toString('utf8').split('\n').slice(0, -1);
-    if (journal.entries < before + lines.length && journal.entries >= before) journal.append(lines.slice(journal.entries - before));
-    journal.publishedEntries = Math.min(before + lines.length, journal.entries);
-    if (journal.entries > journal.publishedEntries) this.grew();
+    const files = folder === undefined ? [] : await repository.tree(folder.id);
+    const read = async (id: string): Promise<string> => (await repository.object(id, 'blob') as Buffer).toString('utf8');
+    let published = 0;
+    for (const { name, id } of files.filter((file) => /^[0-9]+\.jsonl$/.test(file.name))) {
+      const before = Number(name.split('.')[0]) * 256;
+      // A file that is full and here already need not be read.
+      published = before + 256;
+      if (journal.entries >= published && name !== files.findLast((file) => /^[0-9]/.test(file.name))?.name) continue;
+      const lines = (await read(id)).split('\n').slice(0, -1);
+      published = before + lines.length;
+      if (journal.entries < published) journal.append(lines.slice(journal.entries - before));
+    }
+    const heads = files.findLast(({ name }) => name.startsWith('heads-'));
+    journal.tookOver(published, heads === undefined ? undefined : { path: `journal/${source.keysVm}/${heads.name}`, text: await read(heads.id) });
+    if (journal.hasUnpublished) this.grew();
   }
 
   grew(): void {
-    this.#due ??= Date.now() + this.#options.publishMs;
+    this.#due ??= performance.now() + this.#options.publishMs;
     this.#options.wakeAt(this.#due);
   }
 
@@ -66,16 +72,11 @@ export class KeysJournals {
     return (this.#due ?? Infinity) <= now;
   }
 
-  /** Every entry that no commit holds, for the publication that is being made. */
+  /** Every entry that no commit holds, up to the newest head, for the publication that is being made. */
   take(): JournalsInPublication {
     this.#due = undefined;
-    const journals = [...this.#options.receipts.values()].map(({ journal }) => ({ journal, entries: journal.entries }));
-    return {
-      files: journals.flatMap(({ journal }) => journal.unpublishedFiles()),
-      committed: () => {
-        for (const { journal, entries } of journals) journal.publishedEntries = entries;
-      },
-    };
+    const parts = [...this.#options.receipts.values()].map(({ journal }) => journal.unpublished());
+    return { files: parts.flatMap(({ files }) => files), committed: () => parts.forEach((part) => part.committed()) };
   }
 
   /** If its keys VM gave grants since it was asked last. */
@@ -96,18 +97,18 @@ export class KeysJournals {
     for (const source of this.#wanted) {
       if (logs.of(source).some((log) => !log.ended)) continue;
       this.#wanted.delete(source);
-      this.#ask(source, receipts.get(source) as Receipts, commit, remotes).catch((error: unknown) =>
+      this.#ask(receipts.get(source) as Receipts, commit, remotes).catch((error: unknown) =>
         report(`the last entries of the keys VM of ${source} are missing: ${printable(String((error as Error).message))}`));
     }
   }
 
-  async #ask(source: string, receipts: Receipts, commit: string, remotes: string[]): Promise<void> {
+  async #ask(receipts: Receipts, commit: string, remotes: string[]): Promise<void> {
     const before = receipts.journal.entries;
+    // Entries can wait in the keys VM; what is acknowledged here cannot.
+    await demandRoom(this.#options.repository.path);
     await receipts.send(commit, remotes, []);
     const came = receipts.journal.entries - before;
-    if (came > 0) this.#due = Date.now();
-    // There may be more. The keys VM may know a newer commit by then and must not be shown this one again.
-    if (came >= entriesAtOnce) this.#wanted.add(source);
+    if (came > 0) this.#due = performance.now();
     this.#options.wake();
   }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // design "Log file": every line gets this VM's time and the sender's name; text stays 0x20-0x7e. The bytes come from whatever runs
 // in the build VM, so the work per byte is constant, no state grows, and no byte can look like a line of ours.
+import { clockSetBackMark } from '../shared/formats/log-stream.js';
+import type { Clock } from './clock.js';
 
 /** Text of one line, bytes; what follows goes on in a new line after a mark. */
 export const lineLimitBytes = 64 * 1024;
@@ -10,14 +12,16 @@ export const brokenMark = 'line broken off';
 /** `2026-11-21 21:37:52.123456 +0000 ` */
 export const stampLength = 33;
 
-/** Microseconds since 1970. */
-export type Clock = () => number;
-
-export const systemClock: Clock = () => Math.floor((performance.timeOrigin + performance.now()) * 1000);
-
 export function stamp(microseconds: number): string {
   const iso = new Date(Math.floor(microseconds / 1000)).toISOString();
   return `${iso.slice(0, 10)} ${iso.slice(11, 23)}${String(Math.floor(microseconds) % 1000).padStart(3, '0')} +0000 `;
+}
+
+/** The time of a line of ours, microseconds; 0 where it has none. */
+export function timeOfLine(line: string): number {
+  const [, day, time, micro] = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)\.(\d{6}) \+0000 /.exec(line) ?? [];
+  const seconds = Date.parse(`${day}T${time}Z`);
+  return Number.isNaN(seconds) ? 0 : seconds * 1000 + Number(micro);
 }
 
 /** The receiver's own line: `>` where a sender's line has its VM name and a colon, which can never begin with `>`. */
@@ -37,7 +41,7 @@ enum Escape { none, begun, csi, string, stringEnd }
 /** A string sequence (OSC and its like) that does not end: after that many bytes the rest is text again. */
 const escapeLimitBytes = 4096;
 
-/** Output that one step needs at most beyond a line's bytes: a newline, a mark line and a stamp. */
+/** Output that one step needs at most beyond a line's bytes: a newline, two mark lines and a stamp. */
 const headroom = 256;
 export const smallestOutput = 4096;
 
@@ -48,6 +52,8 @@ export class LineStamper {
   #textBytes = 0;
   #escape = Escape.none;
   #escapeBytes = 0;
+  /** of the last line, microseconds: stamps go back only at a line that says so */
+  #last: number;
   /** lines of the sender that are complete */
   lines = 0;
   /** where in the output of the last stamp() its last complete line ended, or -1 */
@@ -55,10 +61,44 @@ export class LineStamper {
   /** how much of the input the last stamp() used */
   used = 0;
 
-  constructor(vm: string, clock: Clock, lines = 0) {
+  /** @param last the time of the last line that is there already */
+  constructor(vm: string, clock: Clock, lines = 0, last = 0) {
     this.#vm = vm;
     this.#clock = clock;
     this.lines = lines;
+    this.#last = last;
+  }
+
+  get lastStamp(): number {
+    return this.#last;
+  }
+
+  /** A line of the receiver; a line that the sender left unfinished is ended before it and does not count. */
+  mark(text: string): string {
+    const now = this.#clock();
+    const lines = `${this.midLine ? `\n${this.#receiver(now, brokenMark)}` : ''}${this.#receiver(now, text)}`;
+    this.startLine();
+    return lines;
+  }
+
+  /** What to write where the clock was set back after the last line; a line that is not at its end goes on after it. */
+  markSetBack(): string | undefined {
+    const now = this.#clock();
+    if (now >= this.#last) return undefined;
+    const lines = this.midLine ? `\n${this.#receiver(now, splitMark)}` : this.#setBack(now);
+    this.#atLineStart = true;
+    this.#textBytes = 0;
+    return lines;
+  }
+
+  #setBack(now: number): string {
+    const line = now < this.#last ? receiverLine(now, `${clockSetBackMark}${stamp(this.#last).trimEnd()}`) : '';
+    this.#last = now;
+    return line;
+  }
+
+  #receiver(now: number, text: string): string {
+    return `${this.#setBack(now)}${receiverLine(now, text)}`;
   }
 
   get midLine(): boolean {
@@ -104,6 +144,8 @@ export class LineStamper {
         continue;
       }
       if (atLineStart) {
+        if (now < this.#last) completeAt = o += output.write(this.#setBack(now), o, 'latin1');
+        this.#last = now;
         output.set(prefix, o);
         o += prefixLength;
         splitAt = o + lineLimitBytes;
@@ -119,7 +161,7 @@ export class LineStamper {
       }
       if (o >= splitAt) {
         output[o++] = newline;
-        o += output.write(receiverLine(now, splitMark), o, 'latin1');
+        o += output.write(this.#receiver(now, splitMark), o, 'latin1');
         completeAt = o;
         atLineStart = true;
         continue;

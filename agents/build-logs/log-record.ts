@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import type { LogHeader } from '../shared/formats/log-stream.js';
 import type { LogPosition } from './log-writer.js';
-import { brokenMark, splitMark, stampLength } from './line-stamper.js';
+import { brokenMark, splitMark, stampLength, timeOfLine } from './line-stamper.js';
 
 export interface LogRecord {
   /** as BuildLog answered it while the log was open; `published.path` may end in .xz */
@@ -40,9 +40,9 @@ export function readRecord(logFile: string): LogRecord | undefined {
 }
 
 /**
- * Where a log stands after a kill or a power cut, and the beginning of its sender's last line: complete lines of clean text count, the rest was never acknowledged and is cut off.
+ * Where a log stands after a kill or a power cut, the beginning of its sender's last line, and the time of its last line: complete lines of clean text count, the rest was never acknowledged and is cut off.
  */
-export function recoverPosition(logFile: string): LogPosition & { lastWords: string } {
+export function recoverPosition(logFile: string): LogPosition & { lastWords: string; lastStamp: number } {
   const fd = openSync(logFile, 'r+');
   try {
     const chunk = Buffer.allocUnsafe(1024 * 1024);
@@ -50,6 +50,7 @@ export function recoverPosition(logFile: string): LogPosition & { lastWords: str
     let complete = 0;
     let lines = 0;
     let lastWords = '';
+    let lastLine = '';
     // First bytes of the line that is being read, enough to tell whose it is.
     let head = '';
     scan: for (let offset = 0; offset < size;) {
@@ -68,6 +69,7 @@ export function recoverPosition(logFile: string): LogPosition & { lastWords: str
         from = end + 1;
         complete = offset + from;
         const text = head.slice(stampLength);
+        lastLine = head;
         if (!text.startsWith('>')) {
           lines++;
           lastWords = head;
@@ -81,7 +83,7 @@ export function recoverPosition(logFile: string): LogPosition & { lastWords: str
       ftruncateSync(fd, complete);
     }
     fsyncSync(fd);
-    return { bytes: complete, complete, lines, lastWords };
+    return { bytes: complete, complete, lines, lastWords, lastStamp: timeOfLine(lastLine) };
   } finally {
     closeSync(fd);
   }

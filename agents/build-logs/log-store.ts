@@ -94,6 +94,13 @@ export class LogStore {
     return log;
   }
 
+  /** A log of this VM's own, of one line. @throws as open, or the error of the disk */
+  async write(vm: string, subdirectory: string, text: string): Promise<void> {
+    const log = await this.open(vm, subdirectory, null);
+    await log.say(text);
+    log.close(undefined);
+  }
+
   async #name(folder: string, name: string): Promise<string> {
     if (name !== this.#givenSecond) {
       this.#givenSecond = name;

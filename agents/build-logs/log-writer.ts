@@ -2,7 +2,8 @@
 // The byte path: chunks from a sender, stamped, to one file, on disk within 200 ms (design section 4). The event loop only stamps;
 // write and fdatasync run in libuv's threads, and whoever sends faster than the disk is made to wait.
 import { fdatasync, write } from 'node:fs';
-import { brokenMark, LineStamper, receiverLine, smallestOutput, type Clock } from './line-stamper.js';
+import type { Clock } from './clock.js';
+import { LineStamper, smallestOutput } from './line-stamper.js';
 
 const bufferBytes = 256 * 1024;
 const spareBuffers: Buffer[] = [];
@@ -35,6 +36,8 @@ export interface LogWriterOptions {
   clock: Clock;
   /** where the file stands, synced */
   start: LogPosition;
+  /** of its last line, microseconds */
+  lastStamp: number;
   /** of the file, before the mark that cuts it */
   limitBytes: number;
   onSynced(position: LogPosition): void;
@@ -67,7 +70,7 @@ export class LogWriter {
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
-    this.#stamper = new LineStamper(options.vm, options.clock, options.start.lines);
+    this.#stamper = new LineStamper(options.vm, options.clock, options.start.lines, options.lastStamp);
     this.#end = this.#written = this.#synced = { ...options.start };
   }
 
@@ -81,6 +84,10 @@ export class LogWriter {
 
   get midLine(): boolean {
     return this.#stamper.midLine;
+  }
+
+  get lastStamp(): number {
+    return this.#stamper.lastStamp;
   }
 
   /** The end of the file as text, at most 200 characters, buffered bytes included. */
@@ -112,11 +119,18 @@ export class LogWriter {
 
   /** Adds a receiver's line; a line that the sender left unfinished is ended before it and does not count. */
   mark(text: string): void {
-    const now = this.#options.clock();
-    const line = `${this.#stamper.midLine ? `\n${receiverLine(now, brokenMark)}` : ''}${receiverLine(now, text)}`;
+    this.#put(this.#stamper.mark(text));
+  }
+
+  /** Says that the clock was set back, where it was since the last line. */
+  markSetBack(): void {
+    const line = this.#stamper.markSetBack();
+    if (line !== undefined) this.#put(line);
+  }
+
+  #put(line: string): void {
     const target = this.#room(line.length);
     const end = target.length + target.buffer.write(line, target.length, 'latin1');
-    this.#stamper.startLine();
     this.#filled(target, end, end, this.#stamper.lines);
     this.#pump();
   }

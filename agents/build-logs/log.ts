@@ -5,7 +5,8 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
-import { stampLength, type Clock } from './line-stamper.js';
+import type { Clock } from './clock.js';
+import { stampLength } from './line-stamper.js';
 import { LogWriter, type LogPosition } from './log-writer.js';
 import { writeRecord, type LogRecord } from './log-record.js';
 
@@ -40,21 +41,23 @@ export class Log {
   readonly file: string;
   readonly #place: LogPlace;
   #position: LogPosition;
+  #lastStamp: number;
   #writer: LogWriter | undefined;
   #fd: number | undefined;
   #sender: Sender | undefined;
   #waitsForSender: NodeJS.Timeout | undefined;
-  #spaceCheckedAt = 0;
+  #spaceCheckedAt = -Infinity;
   #closing = false;
   /** the sender's last line before this connection, or before this start, was its end line, and nothing came since */
   #endBefore: boolean;
   #settled: Promise<void> = Promise.resolve();
 
-  constructor(file: string, record: LogRecord, position: LogPosition & { lastWords?: string }, place: LogPlace) {
+  constructor(file: string, record: LogRecord, position: LogPosition & { lastWords?: string; lastStamp?: number }, place: LogPlace) {
     this.#endBefore = isEndLine(position.lastWords ?? '', record.vm);
     this.file = file;
     this.record = record;
     this.#position = position;
+    this.#lastStamp = position.lastStamp ?? 0;
     this.#place = place;
   }
 
@@ -65,6 +68,16 @@ export class Log {
 
   get lines(): number {
     return this.#writer?.synced.lines ?? this.#position.lines;
+  }
+
+  /** of the last line, microseconds */
+  get lastStamp(): number {
+    return this.#writer?.lastStamp ?? this.#lastStamp;
+  }
+
+  /** An open log is to say that the clock was set back before it is published: its lines would be later than their commit. */
+  noteClock(): void {
+    if (!this.ended && !this.#closing && this.#place.clock() < this.lastStamp) this.#write().markSetBack();
   }
 
   get ended(): boolean {
@@ -103,6 +116,12 @@ export class Log {
     sender.stopped(new Refusal('LOG_TOO_LARGE', `a log holds at most ${this.#place.limitBytes} bytes; it was cut and is published so`));
     this.close(undefined);
     return 'wait';
+  }
+
+  /** A line of the receiver; on disk then. */
+  async say(text: string): Promise<void> {
+    this.#write().mark(text);
+    await this.flush();
   }
 
   /** Whether the last line that came is the sender's own end of the log. */
@@ -177,6 +196,7 @@ export class Log {
       vm: this.record.vm,
       clock: this.#place.clock,
       start: this.#position,
+      lastStamp: this.#lastStamp,
       limitBytes: this.#place.limitBytes,
       onSynced: (position) => {
         this.#sender?.synced(position.lines);
@@ -192,7 +212,7 @@ export class Log {
   }
 
   #checkSpace(): void {
-    const now = Date.now();
+    const now = performance.now();
     if (now - this.#spaceCheckedAt < spaceCheckMs) return;
     this.#spaceCheckedAt = now;
     demandRoom(this.file.slice(0, this.file.lastIndexOf('/'))).catch((error: Error) => {
@@ -224,6 +244,7 @@ export class Log {
   async #release(): Promise<void> {
     const fd = this.#fd;
     const writer = this.#writer;
+    this.#lastStamp = this.lastStamp;
     this.#writer = undefined;
     this.#fd = undefined;
     await writer?.stop();

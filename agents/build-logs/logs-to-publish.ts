@@ -31,7 +31,7 @@ interface Progress {
   publishedBytes: number;
   /** its last published form was found again after a start and is a prefix of the file */
   compared: boolean;
-  /** ms; when its new lines are to be published at the latest */
+  /** by performance.now(), which nobody sets: when its new lines are to be published at the latest */
   due: number | undefined;
   /** at its end in a commit that is not confirmed yet */
   inBatch: boolean;
@@ -48,7 +48,7 @@ export interface LogsToPublishOptions {
   report: Reporter;
   /** of an open log, after a new line */
   publishMs: number;
-  /** there will be something to do at this time, ms */
+  /** there will be something to do at this time, by performance.now() */
   wakeAt(time: number): void;
   /** there is something to do now */
   wake(): void;
@@ -77,7 +77,7 @@ export class LogsToPublish {
     const progress = this.#of(log);
     if (log.ended) return this.#options.wake();
     if (log.readyBytes <= progress.publishedBytes || progress.due !== undefined) return;
-    progress.due = Date.now() + this.#options.publishMs;
+    progress.due = performance.now() + this.#options.publishMs;
     this.#options.wakeAt(progress.due);
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One publication: the logs that are due, the intents, the new journal entries, in one signed commit. An intent goes into the same commit
 // as every line that its build VM had said by then, or into a later one, never into an earlier one.
-import type { PublishedFile } from '../shared/formats/publication.js';
+import { intentPath, payloadPath, type PublishedFile } from '../shared/formats/publication.js';
 import type { CommitChain } from './commit-chain.js';
 import type { Batch } from './confirmation.js';
 import type { GitRepository } from './git-repository.js';
@@ -49,13 +49,19 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
   const files = new CommitFiles(options.wrote);
   const logs = await putLogs(intents, files, options);
   const write = (path: string, body: Buffer): void => files.put(path, repository.objects.write('blob', body));
-  for (const intent of intents) if (!files.blobs.has(intent.path)) write(intent.path, intent.bytes);
+  for (const { source, day, sha256, bytes, payloads } of intents) {
+    const path = intentPath(source, day, sha256);
+    if (files.blobs.has(path)) continue;
+    write(path, bytes);
+    for (const payload of payloads) write(payloadPath(source, day, sha256, payload.sha256), payload.bytes);
+  }
   const entries = journals.take();
   for (const { path, body } of entries.files) write(path, body);
   // An outsider who knows the fingerprint finds the key where the history begins.
   if (chain.head === null && files.listed.length > 0) write(`keys/${options.logsKey}.asc`, Buffer.from(await signer.publicKey()));
 
-  const head = files.listed.length > 0 ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length }) : chain.head;
+  const notBefore = Math.max(0, ...logs.filter(({ ended }) => ended).map(({ log }) => log.lastStamp));
+  const head = files.listed.length > 0 ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length, notBefore }) : chain.head;
   if (head === null) return undefined;
   entries.committed();
   options.logs.committed(logs);
@@ -63,7 +69,8 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
 }
 
 async function putLogs(intents: readonly WaitingIntent[], files: CommitFiles, { repository, chain, logs }: RoundOptions): Promise<LogInPublication[]> {
-  const chosen = logs.choose(Date.now(), intents.map((intent) => intent.source));
+  const chosen = logs.choose(performance.now(), intents.map((intent) => intent.source));
+  for (const log of chosen) log.noteClock();
   await Promise.all([...chosen].map((log) => log.flush().catch(() => undefined)));
   const put: LogInPublication[] = [];
   for (const log of chosen) {

@@ -6,14 +6,16 @@
 import { intentPath } from '../shared/formats/publication.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
+import type { Clock } from './clock.js';
 import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';
 import { Confirmation } from './confirmation.js';
-import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
+import { demandRoom, diskFull, isDiskFull, roomIn } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';
+import { IntentShares } from './intent-shares.js';
 import { IntentsToPublish, type PublishedIntent, type WaitingIntent } from './intents-to-publish.js';
 import { KeysJournals } from './keys-journals.js';
-import { stamp, type Clock } from './line-stamper.js';
+import { stamp } from './line-stamper.js';
 import type { Log } from './log.js';
 import type { LogStore } from './log-store.js';
 import { LogsToPublish, type PublishedLog } from './logs-to-publish.js';
@@ -39,11 +41,14 @@ export interface PublisherOptions {
 /** Intents that come so close together share a commit. */
 const gatherMs = 3;
 const failureRetryMs = 2000;
+/** Of one build VM, waiting in memory, bytes. */
+const waitingBytes = 64 * 1024 * 1024;
 
 export class Publisher {
   readonly #options: PublisherOptions;
   readonly #chain: CommitChain;
   readonly #intents = new IntentsToPublish();
+  readonly #shares: IntentShares;
   readonly #logs: LogsToPublish;
   readonly #journals: KeysJournals;
   readonly #confirmation: Confirmation;
@@ -58,6 +63,13 @@ export class Publisher {
   constructor(options: PublisherOptions) {
     this.#options = options;
     const { config, repository, signer, clock, report, receipts, remotes } = options;
+    this.#shares = new IntentShares({
+      perDay: config.intentsPerDay,
+      bytesPerDay: config.intentBytesPerDay,
+      today: () => this.#today(),
+      sources: [...receipts.keys()],
+      published: (source, day) => this.#publishedOn(source, day),
+    });
     const wakes = { wakeAt: (time: number) => this.#wakeAt(time), wake: () => this.#work(), publishMs: config.publishSeconds * 1000 };
     const chain = this.#chain = new CommitChain({ repository, signer, clock, vm: config.vm });
     const logs = this.#logs = new LogsToPublish({ store: options.logs, repository, report, ...wakes });
@@ -79,6 +91,7 @@ export class Publisher {
     if (commit !== null) {
       const head = await this.#chain.open(commit);
       await this.#journals.recover();
+      await this.#shares.start();
       this.#confirmation.push(head);
     }
     this.#started = true;
@@ -116,11 +129,25 @@ export class Publisher {
     });
   }
 
-  /** Publishes an intent that has been checked, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or the keys VM's */
-  publish(intent: GrantedIntent & { source: string }): Promise<PublishedIntent> {
+  /**
+   * Whether this build VM may have so many bytes more published today.
+   * @throws Refusal TOO_MANY_INTENTS, DAY_SHARE_USED
+   */
+  demandShare(source: string, bytes: number): void {
+    const waiting = this.#intents.used(source);
+    if (waiting.bytes + bytes > waitingBytes) throw new Refusal('TOO_MANY_INTENTS', `${waiting.bytes} bytes of ${source} wait already`);
+    this.#shares.demand(source, bytes, waiting);
+  }
+
+  /** Publishes an intent that has been checked, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's */
+  async publish(intent: GrantedIntent & { source: string; publishedBytes: number }): Promise<PublishedIntent> {
+    const room = await roomIn(this.#options.repository.path);
+    // Nothing is waited for from here on: of many at once each is counted for the next.
+    this.demandShare(intent.source, intent.publishedBytes);
+    if (this.#intents.used().bytes + intent.publishedBytes > room) throw diskFull();
     let waiting: WaitingIntent | undefined;
     return this.#inTime<PublishedIntent>((resolve, reject) => {
-      waiting = { ...intent, path: this.#pathToday(intent.source, intent.sha256), settled: false, resolve, reject };
+      waiting = { ...intent, day: this.#today(), settled: false, resolve, reject };
       const diverged = this.#confirmation.diverged();
       if (diverged !== undefined) return reject(diverged);
       this.#intents.add(waiting);
@@ -132,11 +159,23 @@ export class Publisher {
 
   /** Whether this very document waits or was published today. The keys VM counts over all time; this only answers sooner. */
   async isKnownIntent(source: string, sha256: string): Promise<boolean> {
-    return this.#intents.has(source, sha256) || await this.isPublished(this.#pathToday(source, sha256));
+    return this.#intents.has(source, sha256) || await this.isPublished(intentPath(source, this.#today(), sha256));
   }
 
-  #pathToday(source: string, sha256: string): string {
-    return intentPath(source, stamp(this.#options.clock()).slice(0, 10), sha256);
+  #today(): string {
+    return stamp(this.#options.clock()).slice(0, 10);
+  }
+
+  async #publishedOn(source: string, day: string): Promise<{ intents: number; bytes: number }> {
+    const { head } = this.#chain;
+    const folders = ['intents', 'payloads'].map((top) => `${top}/${source}/${day}`);
+    const files = head === null ? [] : await this.#options.repository.filesBelow(head.commit, folders);
+    return { intents: files.filter(({ path }) => path.startsWith('intents/')).length, bytes: files.reduce((sum, { size }) => sum + size, 0) };
+  }
+
+  /** @param sign -1: what was taken did not get into a commit */
+  #charge(intents: readonly WaitingIntent[], sign: 1 | -1): void {
+    for (const { source, publishedBytes } of intents) this.#shares.add(source, sign, sign * publishedBytes);
   }
 
   #inTime<T>(begin: (resolve: (value: T) => void, reject: (error: Error) => void) => void): Promise<T> {
@@ -161,7 +200,7 @@ export class Publisher {
     this.#timer = setTimeout(() => {
       this.#timerAt = Infinity;
       this.#work();
-    }, Math.max(0, Math.min(time - Date.now(), 2 ** 30)));
+    }, Math.max(0, Math.min(time - performance.now(), 2 ** 30)));
   }
 
   /** Settles what is confirmed, then commits what waits, one at a time. Cheap where there is nothing to do. */
@@ -194,7 +233,7 @@ export class Publisher {
   }
 
   #hasWork(): boolean {
-    const now = Date.now();
+    const now = performance.now();
     const sources = this.#intents.sources();
     return this.#logs.behind(sources).size < sources.size || this.#journals.isDue(now) || this.#logs.due(now).length > 0;
   }
@@ -202,6 +241,7 @@ export class Publisher {
   async #publishWaiting(): Promise<void> {
     const { repository, signer, config, report } = this.#options;
     const intents = this.#intents.take(this.#logs.behind(this.#intents.sources()));
+    this.#charge(intents, 1);
     try {
       const batch = await publishRound(intents, { repository, chain: this.#chain, logs: this.#logs, journals: this.#journals, signer, logsKey: config.logsKey, wrote: (bytes) => this.#packing.wrote(bytes) });
       if (batch === undefined) return;
@@ -210,7 +250,8 @@ export class Publisher {
       this.#settle();
       this.#packing.published();
     } catch (error) {
-      this.#intents.add(...intents);
+      this.#intents.putBack(intents);
+      this.#charge(intents, -1);
       await repository.objects.sync().catch(() => undefined);
       // What was taken for this commit is due again, though nothing new may come.
       for (const log of this.#options.logs.all()) this.changed(log);

@@ -10,6 +10,7 @@ import type { Reporter } from '../shared/socket-service.js';
 import { receiptFormat, receiptLimitBytes, receiptReplySchema, type GrantRequest, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
 import { gitObjectId } from '../shared/formats/git-commit.js';
 import type { SourceConfig } from './config.js';
+import type { Payload } from './intent-input.js';
 import { JournalStore } from './journal-store.js';
 
 export interface ReceiptsOptions {
@@ -37,6 +38,8 @@ interface KeysVmState {
 export interface GrantedIntent {
   sha256: string;
   bytes: Buffer;
+  /** what is published beside it */
+  payloads: readonly Payload[];
   grants: GrantRequest[];
 }
 
@@ -45,6 +48,8 @@ const checkReply = checkWith<ReceiptReply>(receiptReplySchema);
 const proofBytes = receiptLimitBytes - 256 * 1024;
 const commitsPerReceipt = 4000;
 const attempts = 6;
+/** Two accounts of one journal: it was set back, lost, or rewritten on its way. A person has to look, whatever the next answer says. */
+const contradictions = new Set(['JOURNAL_FORK', 'JOURNAL_ALTERED', 'STATE_LOST']);
 const base64Length = (bytes: Buffer): number => Math.ceil(bytes.length / 3) * 4 + 3;
 
 export class Receipts {
@@ -61,7 +66,7 @@ export class Receipts {
     for (const folder of ['keys', 'journal']) makeFolder(join(options.stateFolder, folder));
     this.#stateFile = join(options.stateFolder, 'keys', `${options.source.keysVm}.json`);
     this.#state = JSON.parse(readIfThere(this.#stateFile)?.toString('utf8') ?? '{"head":null,"owed":false,"alarm":null}') as KeysVmState;
-    this.journal = new JournalStore(join(options.stateFolder, 'journal', `${options.source.keysVm}.jsonl`), options.source.keysVm);
+    this.journal = new JournalStore(join(options.stateFolder, 'journal', `${options.source.keysVm}.jsonl`), options.source.keysVm, options.source.journalKey);
   }
 
   /** @throws Refusal KEYS_VM_ALARM */
@@ -96,6 +101,25 @@ export class Receipts {
   }
 
   async #send(commit: string, remotes: string[], intents: GrantedIntent[]): Promise<string> {
+    const until = await this.#sendWhole(commit, remotes, intents);
+    await this.#fetchRest(commit, remotes);
+    return until;
+  }
+
+  /** An answer brings so many entries; the head in it says how many there are. What is missing comes with the next receipt. */
+  async #fetchRest(commit: string, remotes: string[]): Promise<void> {
+    try {
+      for (let before = -1; this.journal.hasMore && this.journal.entries > before;) {
+        before = this.journal.entries;
+        await this.#call({ format: receiptFormat, source: this.source.vm, commit, remotes, grants: [], journal: this.journal.last, proof: { commits: [], intents: [] } });
+      }
+    } catch (error) {
+      if (error instanceof Refusal && error.code === 'JOURNAL_BROKEN') throw this.#alarm(error.detail);
+      this.#options.report(`${this.source.keysVm}: entries up to its journal head are missing: ${printable(String((error as Error).message))}`);
+    }
+  }
+
+  async #sendWhole(commit: string, remotes: string[], intents: GrantedIntent[]): Promise<string> {
     this.demandTrust();
     if (intents.length > 0 && !this.#state.owed) this.#remember({ owed: true });
     let failure: unknown;
@@ -134,6 +158,7 @@ export class Receipts {
         if (commits.length === 0 && intents.length > 0) return this.#grantedEarlier(intents);
         return reply.until;
       }
+      if (contradictions.has(reply.code)) throw this.#alarm(`it refused a receipt: ${reply.code} ${printable(reply.detail)}`);
       const anchor = reply.head === null && reply.code === 'NOT_FROM_ANCHOR' ? /\b[0-9a-f]{40,64}\b/.exec(reply.detail)?.[0] : undefined;
       const head = anchor ?? reply.head;
       if (head === this.#state.head) throw new Refusal(reply.code, `${this.source.keysVm}: ${reply.detail}`);
@@ -172,10 +197,11 @@ export class Receipts {
     if (lines.pop() !== '') throw new Error('the answer to the receipt has no end');
     if (lines[0]?.startsWith('refused ')) throw new Refusal('CALL_REFUSED', printable(lines[0]));
     const reply = readDocument(Buffer.from(lines.shift() ?? ''), 64 * 1024, checkReply);
-    if (lines.length > 0) {
-      this.journal.append(lines);
-      this.#options.journalGrew();
-    }
+    // A keys VM that was set back says so by its code: that alarm says more than one about its head.
+    if (reply.result === 'refused' && contradictions.has(reply.code)) return reply;
+    this.journal.append(lines);
+    this.journal.takeHead(reply.journalHead);
+    if (this.journal.hasUnpublished) this.#options.journalGrew();
     return reply;
   }
 }

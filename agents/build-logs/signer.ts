@@ -50,7 +50,8 @@ export function gpgSigner(home: string, key: string): Signer {
         writeFileSync(join(folder, 'signature'), signature);
         const { status, output } = await gpg(['--status-fd', '1', '--verify', join(folder, 'signature'), '-'], bytes);
         const words = output.split('\n').find((line) => line.startsWith('[GNUPG:] VALIDSIG '))?.split(' ') ?? [];
-        return status === 0 && (words[2] === key || words.at(-1) === key);
+        // VALIDSIG fingerprint date time expires version reserved public-key-algorithm hash-algorithm class primary-fingerprint
+        return status === 0 && words[10] === '00' && (words[2] === key || words[11] === key);
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }

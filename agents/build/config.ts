@@ -9,6 +9,7 @@ import { distWordPattern, templateRepositories, type TemplateRepository } from '
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { isTemplatesDist } from '../shared/formats/suites.js';
 import { checkCommandsConfig, commandsSchema, personNamePattern, type CommandsConfig } from './github-command/commands-config.js';
+import type { Publication } from './publication/read-back.js';
 import { splitTagPattern } from './source/version-tag.js';
 
 export interface Maintainer {
@@ -62,6 +63,8 @@ export interface AptRepository {
   url: string;
   origin: string;
   label: string;
+  /** so long a Release is valid, and made anew before; absent: for ever */
+  validDays?: number;
 }
 
 export interface DnfRepository {
@@ -71,12 +74,8 @@ export interface DnfRepository {
   url: string;
 }
 
-/** Where the public record is, which says how long something was in testing. */
+/** What was in testing long enough, by the published logs. */
 export interface PromotionConfig {
-  /** address of the published logs */
-  record: string;
-  /** fingerprint; its public half is in public-keys */
-  logsKey: string;
   /** before something goes from current-testing to current */
   minAgeDays: number;
 }
@@ -98,6 +97,8 @@ export interface Config {
   /** there if a distribution has packages of that kind */
   apt?: AptRepository;
   dnf?: DnfRepository;
+  /** where the published logs are read: before each signature, and for promotions; null: nowhere */
+  publication: Publication | null;
   promotion?: PromotionConfig;
   pollSeconds: number;
   buildSeconds: number;
@@ -125,7 +126,7 @@ export const templateReleasePattern = '^r[0-9]{1,2}\\.[0-9]{1,2}$';
 const schema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'env', 'signingKey', 'components', 'distributions', 'pollSeconds', 'buildSeconds'],
+  required: ['format', 'vm', 'env', 'signingKey', 'publication', 'components', 'distributions', 'pollSeconds', 'buildSeconds'],
   properties: {
     format: { const: 'build-infra/build-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -201,6 +202,7 @@ const schema = {
         url: { type: 'string', pattern: httpUrlPattern },
         origin: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
         label: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$' },
+        validDays: { type: 'integer', minimum: 1, maximum: 365 },
       },
     },
     dnf: {
@@ -209,11 +211,22 @@ const schema = {
       required: ['upload', 'url'],
       properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
     },
+    publication: {
+      anyOf: [
+        { type: 'null' },
+        {
+          type: 'object',
+          additionalProperties: false,
+          required: ['url', 'logsKey'],
+          properties: { url: { type: 'string', pattern: repositoryUrlPattern }, logsKey: { type: 'string', pattern: fingerprintPattern } },
+        },
+      ],
+    },
     promotion: {
       type: 'object',
       additionalProperties: false,
-      required: ['record', 'logsKey', 'minAgeDays'],
-      properties: { record: { type: 'string', pattern: repositoryUrlPattern }, logsKey: { type: 'string', pattern: fingerprintPattern }, minAgeDays: { type: 'integer', minimum: 0, maximum: 365 } },
+      required: ['minAgeDays'],
+      properties: { minAgeDays: { type: 'integer', minimum: 0, maximum: 365 } },
     },
     pollSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
     buildSeconds: { type: 'integer', minimum: 1, maximum: 604_800 },
@@ -261,6 +274,7 @@ export function readConfig(path: string): Config {
   const templates = (config.templates ?? []).map((template) => template.name);
   if (new Set(templates).size !== templates.length) throw new Refusal('BAD_CONFIG', 'two templates have one name', 'templates');
   if (templates.length > 0 && config.dnf === undefined) throw new Refusal('BAD_CONFIG', 'there are templates, which are rpm packages, and there is no dnf repository', 'dnf');
+  if (config.promotion !== undefined && config.publication === null) throw new Refusal('BAD_CONFIG', 'promotion goes by the published logs, and there is no publication', 'promotion');
   if (config.commands !== undefined) checkCommandsConfig(config.commands, dists);
   return config;
 }

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
+// `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { startOrSay } from '../shared/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/socket-service.js';
+import { startRenewals } from './apt-repository/renewals.js';
 import { watchCommands } from './jobs/command-spool.js';
 import { readConfig } from './config.js';
 import { runEngine as runDebianEngine } from './debian-engine/engine.js';
 import { listRemoteTags } from './source/git.js';
 import { commandService } from './github-command/service.js';
 import { openGpgDoor } from './gpg-door/door.js';
+import { isAboutPackages } from './jobs/job-document.js';
 import { JobQueue } from './jobs/job-queue.js';
 import { LogSender } from './logs/log-sender.js';
 import { LogTails } from './logs/log-tails.js';
@@ -19,6 +22,7 @@ import { NewestTags } from './jobs/newest-tags.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import { Outbox } from './outbox/outbox.js';
 import { pathsUnder } from './paths.js';
+import { readBackWords, runReadBack } from './publication/read-back-command.js';
 import { runEngine as runBuilderEngine } from './qubesbuilder-engine/engine.js';
 import { runEngine as runRpmEngine } from './rpm-engine/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
@@ -61,10 +65,11 @@ async function serve(): Promise<void> {
   const started = new Date();
   const queue = new JobQueue(paths.jobs, paths.highest);
   pruneOldJobs(queue);
+  const told = () => queue.all().filter(isAboutPackages);
   const newestTags = new NewestTags({ folder: paths.newestTags, report });
   const page = new StatusPage({
     folder: paths.statusPage, report,
-    state: () => ({ config, jobs: queue.all(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
+    state: () => ({ config, jobs: told(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
     upload: config.statusPage && ((generation) => uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
   });
   const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
@@ -92,18 +97,18 @@ async function serve(): Promise<void> {
   };
   queue.onChange(() => {
     tellStatus();
-    outbox.consider(queue.all());
+    outbox.consider(told());
     worker.wake();
     page.changed();
   });
   newestTags.onChange(() => page.changed());
   tellStatus();
   outbox.prune();
-  outbox.consider(queue.all());
+  outbox.consider(told());
   // What could not be written is made good also when no job changes.
   setInterval(() => {
     outbox.prune();
-    outbox.consider(queue.all());
+    outbox.consider(told());
   }, outboxAgainMs).unref();
 
   const triggerBuild: Service = {
@@ -127,6 +132,7 @@ async function serve(): Promise<void> {
   }, report);
   await commands.ready;
   startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
+  startRenewals({ config, queue, repositories: `${paths.apt}/${config.env}`, report });
   worker.start();
   page.changed();
   report(`build-infra agent of ${config.vm}: ready`);
@@ -140,9 +146,11 @@ if (engine !== undefined && document !== undefined) {
 } else if (mode === 'rebuild' && name !== '') {
   const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
   process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
+} else if (mode === 'read-back' && process.argv.length === 3 + readBackWords) {
+  process.exitCode = await runReadBack(process.argv.slice(3), process.env['BUILD_INFRA_ROOT'] ?? '');
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {
-  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...]]');
+  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...] | read-back URL LOGS-KEY VM COMMIT SIZE SHA256]');
   process.exitCode = 2;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Exactly one good signature by one key, whatever it is over. Made a moment ago by another VM or person, whose clock is not this VM's: so far
+// Exactly one good signature by one key, of the class that is due where it stands (RFC 9580, section 5.2.1): over bytes, or in a clear-signed message over its text. Made a moment ago by another VM or person, whose clock is not this VM's: so far
 // ahead as told here it counts as made now. Behind there is no bound: a signature may be old, and whether its key may still sign is its caller's question.
 import * as openpgp from 'openpgp';
 
@@ -21,8 +21,11 @@ export async function verifyOneSignature(signed: Signed, key: openpgp.Key, now =
   const clear = 'clear' in signed ? await openpgp.readCleartextMessage({ cleartextMessage: signed.clear }) : undefined;
   // It has its signature, and openpgp's types do not say so.
   const { packets } = 'clear' in signed ? (clear as unknown as { signature: openpgp.Signature }).signature : signed.signature;
-  const created = packets[0]?.created;
+  const [packet] = packets;
+  const created = packet?.created;
   if (packets.length !== 1 || created === null || created === undefined) throw new Error('not exactly one signature');
+  // Over a text it is over every other spelling of its line ends and trailing blanks too, and can be taken out of any clear-signed message.
+  if (packet?.signatureType !== openpgp.enums.signature['clear' in signed ? 'text' : 'binary']) throw new Error(`the signature is of class ${packet?.signatureType}, which is not the one that is due`);
   if (created.getTime() > now.getTime() + clockToleranceMs) throw new Error(`the signature is from the future: ${created.toISOString()}`);
   const date = new Date(Math.max(now.getTime(), created.getTime()));
   const { signatures } = 'clear' in signed

@@ -84,6 +84,16 @@ export class Generations {
     return found;
   }
 
+  /** What readers may see: two where nobody knows whether the server switched. @throws Refusal REPOSITORY_LOST */
+  perhapsPublic(): Generation[] {
+    const { switched, switching } = this.#read();
+    return [switched, switching].filter((release) => release !== null).map((release) => {
+      const found = this.#find(release);
+      if (found === undefined) throw new Refusal('REPOSITORY_LOST', `${release}, which may be public, is not on this disk any more`);
+      return found;
+    });
+  }
+
   /** What this job made, where it still fits: it may be public, or nothing went public since, and the key that is published beside it is today's. */
   ofJob(job: string, publicKey: string): Generation | undefined {
     const { switched, switching } = this.#read();

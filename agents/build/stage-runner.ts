@@ -9,6 +9,7 @@ import type { HashedFile } from '../shared/formats/intent.js';
 import { buildFor } from './engines/build-stage.js';
 import { closingCommits, commitBefore } from './source/closing-history.js';
 import type { AptRepository, Component, Config, Distribution, DnfRepository } from './config.js';
+import { renewReleasesFor } from './apt-repository/renew-releases.js';
 import { publishUploadFor } from './apt-repository/publish-upload.js';
 import { signUploadFor } from './apt-repository/sign-upload.js';
 import { refuseWithdrawn } from './promotion/suite-jobs.js';
@@ -69,7 +70,7 @@ function packagesOf(config: Config): Set<Distribution['packages']> {
  * @throws Refusal CONFIG_CHANGED, DIST_RETIRED, UNKNOWN_TEMPLATE
  */
 function refuseChangedConfiguration(job: Job, step: Step, config: Config, component: Component | undefined): void {
-  if (job.kind === 'withdrawal') return;
+  if (job.kind === 'withdrawal' || job.kind === 'renewal') return;
   if (job.template !== undefined) return refuseChangedTemplate(job, job.template, config);
   if (job.kind === 'build' && job.configuration !== null) refuseOtherConfiguration(job.configuration, config, component, job.dists, step.dist);
   else if (job.kind === 'build' && component !== undefined && jobIdentity(config, component, job.tag, job.tagObject, job.version) !== job.job) {
@@ -151,6 +152,12 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       job.uploaded = [...job.uploaded.filter((other) => other.dist !== uploaded.dist), uploaded];
       log.say(`uploaded ${job.component} ${job.version} to ${uploaded.url} ${uploaded.suite}, release ${uploaded.release}`);
       return;
+    }
+    case 'renew': {
+      if (config.apt === undefined) throw new Refusal('CONFIG_CHANGED', 'there is no APT repository any more');
+      const { name: dist } = distributionOf(job, step, config);
+      const { gpg, sshConfig, work } = paths;
+      return await renewReleasesFor(job, { folder: join(paths.apt, config.env, dist), apt: config.apt, dist, gpg, publicKey: publicKey(options).path, jobFolder: folder, work, sshConfig }, log);
     }
     case 'withdraw': return await withdrawFor(job, distributionOf(job, step, config), log, suiteOptions(job, options));
   }

@@ -3,6 +3,7 @@
 import type { VmManifest } from '../shared/formats/manifest.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
+import { checkJournalKey } from './journal-key.js';
 import { checkNoNetwork, noteEasyRoot } from './isolation.js';
 import { checkKeys, checkPublicKeys } from './keys.js';
 import { checkLaidFiles, checkNothingBefore } from './laid-files.js';
@@ -10,6 +11,7 @@ import type { Machine } from './machine.js';
 import { checkOnline } from './online.js';
 import { checkClock, checkPersistence, checkSpace, checkStateFolder } from './private-volume.js';
 import { checkPrograms } from './programs.js';
+import { checkReleases } from './releases.js';
 import { checkSsh } from './ssh-settings.js';
 import { checkNotStale, checkUnits } from './units.js';
 import { factsOf, likelyRole, rolesHere, type VmFacts } from './vm-facts.js';
@@ -38,7 +40,9 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkWebhook(machine, facts, report));
   await report.group(() => checkUnits(machine, facts, report));
   await report.group(() => checkNotStale(machine, facts, report));
+  await report.group(() => checkJournalKey(machine, facts, report));
   await report.group(() => checkGate(machine, facts, report));
+  await report.group(() => checkReleases(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);
     await noteEasyRoot(machine, report);

@@ -21,6 +21,21 @@ function checkAlarms(machine: Machine, report: Report): void {
   }
 }
 
+/** What the publisher saw on a remote; a person takes the file away after looking. The newest of each remote. */
+function checkRemoteAlarms(machine: Machine, report: Report): void {
+  const path = `${stateFolder}/alarms.jsonl`;
+  const newest = new Map<string, string>();
+  for (const line of (readText(machine, path) ?? '').split('\n').filter((one) => one !== '')) {
+    try {
+      const { time, remote, what } = JSON.parse(line) as { time: string; remote: string; what: string };
+      newest.set(remote, `${what} (${time})`);
+    } catch {
+      newest.set('?', `${path} is not lines of JSON`);
+    }
+  }
+  report.check(newest.size === 0, 'REMOTE_ALARM', [...newest].map(([remote, what]) => `remote ${remote}: ${what}`).join('; '), `find out why, then remove ${path}: ${handbook}`);
+}
+
 /** A grave refusal that no grant followed. */
 function checkJournal(machine: Machine, report: Report): void {
   const text = readText(machine, `${stateFolder}/journal.jsonl`);
@@ -35,7 +50,17 @@ function checkJournal(machine: Machine, report: Report): void {
   report.check(stopped === undefined, 'GATE_STOPPED', `the last receipts were refused: ${stopped}`, handbook);
 }
 
+/** Without it the logs VM alone is believed about what is public. */
+function noteUnread(facts: VmFacts, report: Report): void {
+  if (facts.config?.publication !== null) return;
+  report.note('PUBLICATION_NOT_READ', 'this VM does not look itself whether an intent is public before it asks for a signature', 'name a required remote in farm.yaml (build-envs: publication), if this VM can read one');
+}
+
 export function checkGate(machine: Machine, facts: VmFacts, report: Report): void {
-  if (facts.role === 'build-logs') checkAlarms(machine, report);
+  if (facts.role === 'build-logs') {
+    checkAlarms(machine, report);
+    checkRemoteAlarms(machine, report);
+  }
+  if (facts.role === 'build') noteUnread(facts, report);
   if (facts.role === 'keys') checkJournal(machine, report);
 }

@@ -104,6 +104,7 @@ const commandLines = (head: string, { line, signer, signed, sha256 }: Command): 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
 function originLines({ template, tag, tagObject, evidence }: Job): string[] {
   if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
+  if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
   return [`tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
     `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
     `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,

@@ -74,7 +74,7 @@ export async function checkKeys(machine: Machine, facts: VmFacts, report: Report
 export function checkPublicKeys(machine: Machine, facts: VmFacts, report: Report): void {
   const { config, role } = facts;
   if ((facts.manifest.vm['public-keys'] ?? []).length === 0) return;
-  const named = role === 'build' ? [config?.signingKey, ...(config?.components ?? []).flatMap(({ maintainers }) => maintainers.map(({ fingerprint }) => fingerprint)), ...(config?.commands?.people ?? []).map(({ fingerprint }) => fingerprint)] : [config?.logsKey];
+  const named = role === 'build' ? [config?.signingKey, config?.publication?.logsKey, ...(config?.components ?? []).flatMap(({ maintainers }) => maintainers.map(({ fingerprint }) => fingerprint)), ...(config?.commands?.people ?? []).map(({ fingerprint }) => fingerprint)] : [config?.logsKey];
   for (const fingerprint of new Set(named)) {
     if (fingerprint === undefined) continue;
     report.check(look(machine, `${publicKeys}/${fingerprint}.asc`) !== undefined, 'NO_PUBLIC_KEY', `${publicKeys}/${fingerprint}.asc is missing, which the configuration names`, applyHere(machine));

@@ -32,6 +32,7 @@ export async function checkOnline(machine: Machine, facts: VmFacts, report: Repo
     if (reached(`remote ${name}`, url, ran)) await checkSameHistory(machine, name, ran.stdout, account, report);
   }
   for (const { name, url } of config?.components ?? []) reached(`component ${name}`, url, await lsRemote(url));
+  if (config?.publication) reached('publication', config.publication.url, await lsRemote(config.publication.url));
   if (config?.apt === undefined) return;
   const { username, hostname } = new URL(config.apt.upload);
   const ran = await machine.run([...ssh, username === '' ? hostname : `${username}@${hostname}`, 'true'], { account, timeoutMs });

@@ -19,10 +19,13 @@ export interface Configuration {
   signingKey?: string;
   signingKeys?: string[];
   remotes?: { name: string; url: string }[];
-  sources?: { vm: string; keysVm: string }[];
+  journalKey?: string | null;
+  sources?: { vm: string; keysVm: string; journalKey?: string | null }[];
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
   commands?: { people?: { fingerprint: string }[] };
-  apt?: { upload: string };
+  apt?: { upload: string; validDays?: number };
+  distributions?: { name: string }[];
+  publication?: { url: string; logsKey: string } | null;
   webhook?: object;
   sshHosts?: object[];
 }

@@ -3,6 +3,7 @@
 import type { Check } from '../shared/json-document.js';
 import { fileNamePattern, fingerprintPattern, jobIdPattern, logPathPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern, vmNamePattern } from '../shared/formats/names.js';
 import { intentFormat, intentLimitEntries, noncePattern, payloadLimitBytes, purposes, signingModes, type HashedFile, type Intent, type IntentDocument } from '../shared/formats/intent.js';
+import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { receiptFormat, type GrantRequest, type Receipt } from '../shared/formats/receipt.js';
 import { anyText, list, oneOf, orNull, record, text, whole, type Reader } from './strict-reader.js';
 
@@ -22,6 +23,8 @@ export interface KeysConfig {
   signingKeys: string[];
   /** a commit of the logs repository from which this VM starts to believe, or null: from the root */
   anchor: string | null;
+  /** what this VM signs the end of its journal with, or null as long as nobody pinned it */
+  journalKey: string | null;
   grantSeconds: number;
   /** the largest payload that is signed, in bytes */
   payloadBytes: number;
@@ -31,7 +34,7 @@ export interface KeysConfig {
 export const keysConfigSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'source', 'logsVm', 'logsKey', 'requiredRemotes', 'signingKeys', 'anchor', 'grantSeconds', 'payloadBytes'],
+  required: ['format', 'vm', 'source', 'logsVm', 'logsKey', 'requiredRemotes', 'signingKeys', 'anchor', 'journalKey', 'grantSeconds', 'payloadBytes'],
   properties: {
     format: { const: 'build-infra/keys-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -41,6 +44,7 @@ export const keysConfigSchema = {
     requiredRemotes: { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', pattern: plainNamePattern } },
     signingKeys: { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', pattern: fingerprintPattern } },
     anchor: { anyOf: [{ type: 'null' }, { type: 'string', pattern: objectIdPattern }] },
+    journalKey: { anyOf: [{ type: 'null' }, { type: 'string', pattern: journalKeyPattern }] },
     grantSeconds: { type: 'integer', minimum: 1, maximum: 900 },
     payloadBytes: { type: 'integer', minimum: 1, maximum: payloadLimitBytes },
   },
@@ -55,6 +59,7 @@ const keysConfig = record<KeysConfig>({
   requiredRemotes: list(text(plainNamePattern), 1, 16),
   signingKeys: list(fingerprint, 1, 16),
   anchor: orNull(text(objectIdPattern)),
+  journalKey: orNull(text(journalKeyPattern)),
   grantSeconds: whole(1, 900),
   payloadBytes: whole(1, payloadLimitBytes),
 });

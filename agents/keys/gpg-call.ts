@@ -14,12 +14,15 @@ export interface CallLimits {
   payloadMs: number;
 }
 
+const moreThanPayload = (): Refusal => new Refusal('BAD_FRAME', 'something follows the end of the payload');
+
 type Sink = (bytes: Buffer) => void;
 
 export class GpgCall {
   readonly #stream: Socket;
   readonly #frames = new FrameReader(1);
   #early = Buffer.alloc(0);
+  #more = false;
   #streams: AnswerStreams = { count: 2, status: undefined };
 
   constructor(stream: Socket) {
@@ -67,19 +70,28 @@ export class GpgCall {
     return untrustedArgs;
   }
 
-  /** Gives the payload to `sink` until the caller says that it ends. @throws Refusal BAD_FRAME, TOO_SLOW, what `sink` throws; CallerGone */
+  /** Gives the payload to `sink` until the caller says that it ends; after that nothing may come. @throws Refusal BAD_FRAME, TOO_SLOW, what `sink` throws; CallerGone */
   async readPayload(sink: Sink, timeoutMs: number): Promise<void> {
+    let ended = false;
     const take = (chunk: Buffer): boolean => {
       for (const frame of this.#frames.push(chunk)) {
         if (frame.kind === 'exit') throw new CallerGone('the caller ended the call');
-        if (frame.kind === 'end') return true;
-        sink(frame.data);
+        if (ended) throw moreThanPayload();
+        if (frame.kind === 'end') ended = true;
+        else sink(frame.data);
       }
-      return false;
+      if (ended && !this.#frames.complete) throw moreThanPayload();
+      return ended;
     };
     const early = this.#early;
     this.#early = Buffer.alloc(0);
     if (!take(early)) await this.#receive(take, timeoutMs);
+    this.#stream.on('data', () => (this.#more = true)).resume();
+  }
+
+  /** What came since the payload's end. @throws Refusal BAD_FRAME */
+  refuseMore(): void {
+    if (this.#more) throw moreThanPayload();
   }
 
   get callerIsThere(): boolean {

@@ -4,15 +4,18 @@
 //  1. the caller is the configured build VM;
 //  2. its command line asks for a detached or clear signature and for nothing else (gpg-request.ts);
 //  3. the bytes are hashed while they are put aside (spool.ts);
-//  4. there is a live grant for that SHA-256, key and mode, from a published intent;
-//  5. the claim is in the journal, on disk: from here on the grant is used up, even if the power fails;
-//  6. gpg signs the bytes that were put aside, by a command line of ours (signer.ts);
-//  7. the hash of the signature is in the journal, on disk;
-//  8. the signature is sent.
+//  4. a clear signature would carry them unchanged (cleartext.ts), and nothing follows them;
+//  5. there is a live grant for that SHA-256, key and mode, from a published intent;
+//  6. the claim is in the journal, on disk: from here on the grant is used up, even if the power fails;
+//  7. gpg signs the bytes that were put aside, by a command line of ours that names the claim (signer.ts), and what it made is what was ordered
+//     (made-signature.ts);
+//  8. the hash of the signature is in the journal, on disk;
+//  9. the signature is sent.
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { Call, Reporter, Service } from '../shared/socket-service.js';
 import { printable, Refusal } from '../shared/refusal.js';
+import { CleartextCheck } from '../shared/formats/cleartext.js';
 import { Turnstile } from './bounded-process.js';
 import type { KeysConfig } from './documents.js';
 import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
@@ -48,17 +51,25 @@ export function gpgService(options: GpgServiceOptions): Service {
   let openCalls = 0;
 
   async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload, about: About): Promise<void> {
-    await call.readPayload((bytes) => payload.add(bytes), limits.payloadMs);
+    const text = request.mode === 'clearsign' ? new CleartextCheck() : undefined;
+    await call.readPayload((bytes) => {
+      payload.add(bytes);
+      text?.add(bytes);
+    }, limits.payloadMs);
     const sha256 = about.sha256 = payload.sha256();
     if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
+    const fault = text?.end();
+    if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
     await turnstile.pass(async () => {
       if (!call.callerIsThere) throw new CallerGone('the caller went away');
-      const grant = ledger.claim(config.source, sha256, key, request.mode);
-      const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload });
+      call.refuseMore();
+      const { grant, claim } = ledger.claim(config.source, sha256, key, request.mode);
+      const origin = { commit: grant.commit, seq: claim.seq, claim: claim.sha256 };
+      const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload: { fd: payload.fd, size: payload.size, sha256 }, origin });
       if ('failed' in made) {
-        report(`qubes.Gpg: ${printable(made.failed)}`);
-        ledger.failed(grant, 'SIGNING_FAILED');
-        return call.deny(new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up').line());
+        report(`qubes.Gpg: ${printable(made.why)}`);
+        ledger.failed(grant, made.failed.code);
+        return call.deny(made.failed.line());
       }
       ledger.signed(grant, createHash('sha256').update(made.bytes).digest('hex'));
       call.answer(made.bytes, made.statusText);

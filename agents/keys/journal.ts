@@ -51,6 +51,12 @@ export class Journal {
     return journal;
   }
 
+  /** @throws Error after a failure: what is remembered here may not be on disk */
+  get end(): JournalPosition {
+    if (this.#stopped) throw new Error('the journal could not be written earlier');
+    return this.position;
+  }
+
   get position(): JournalPosition {
     return { seq: this.#starts.length, sha256: this.#last };
   }
@@ -168,6 +174,14 @@ export class Journal {
       done += got;
     }
     return bytes;
+  }
+
+  /** How many entries the journal has had up to `size` bytes after the start of entry `first`. */
+  entriesUpTo(first: number, size: number): number {
+    const end = (this.#starts[first - 1] ?? 0) + size;
+    let entries = first - 1;
+    while ((this.#starts[entries + 1] ?? this.#size) <= end && entries < this.#starts.length) entries++;
+    return entries;
   }
 
   /** SHA-256 of the first `size` bytes of the lines from entry `first` on; undefined if there are not so many before entry `end`. */

@@ -2,23 +2,28 @@
 // All that the keys VM remembers, and the order in which it is written:
 //   journal.jsonl  every grant, claim, signature and refusal; the only state of grants
 //   head.json      the last publication believed, and the journal lines of the receipt that brought it
+//   journal-key.pem  what the end of the journal is signed with (journal-key.ts)
 // A receipt is one atomic step: head.json is replaced first, with the journal lines in it, then they are appended. After a kill in
 // between, the next start appends what is missing. Nothing is told to anyone before both are on disk.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import { objectIdPattern, sha256Pattern } from '../shared/formats/names.js';
 import type { SigningMode } from '../shared/formats/intent.js';
+import { journalHeadFormat, journalHeadPath, signJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalFileEntries, journalLineHash } from '../shared/formats/journal.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest } from '../shared/formats/receipt.js';
 import { GrantBook, type Clock, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
+import { heldJournalKey, makeJournalKey, type JournalKey } from './journal-key.js';
 import { anyText, list, oneOf, record, text, whole } from './strict-reader.js';
 
 export interface Head {
   commit: string;
   /** the `seq:` of that publication */
   seq: number;
+  /** so many entries of this VM's journal have been seen published; left out by an earlier release */
+  published?: number;
 }
 
 const headFormat = 'build-infra/keys-head@1';
@@ -28,13 +33,13 @@ interface HeadFile extends Head {
   journal: JournalPosition;
   lines: string[];
 }
-const readHeadFile = record<HeadFile>({
+const readHeadFile = record<Omit<HeadFile, 'published'>, { published: number }>({
   format: oneOf([headFormat]),
   commit: text(objectIdPattern),
   seq: whole(1, Number.MAX_SAFE_INTEGER),
   journal: record<JournalPosition>({ seq: whole(0, Number.MAX_SAFE_INTEGER), sha256: text(sha256Pattern) }),
   lines: list(anyText, 0, 10_000),
-});
+}, { published: whole(0, Number.MAX_SAFE_INTEGER) });
 
 /** A caller can be refused without end, the disk has one: 100 refusals are listed at once and then one each 5 minutes, the others counted. */
 const refusalBurst = 100;
@@ -46,12 +51,15 @@ export interface LedgerOptions {
   bootId: string;
   grantSeconds: number;
   clock: Clock;
+  /** what the configuration pins */
+  journalKey?: string | null;
 }
 
 export class Ledger {
   readonly #journal: Journal;
   readonly #book: GrantBook;
   readonly #options: LedgerOptions;
+  #journalKey!: JournalKey;
   #head: Head | null;
   #refusalsLeft = refusalBurst;
   #refusalsCountedAt: number;
@@ -76,9 +84,11 @@ export class Ledger {
     const headBytes = readIfThere(`${options.stateFolder}/head.json`);
     if (headBytes === undefined && grantsSeen) throw new Error(`${options.stateFolder}/head.json is lost although there were grants; nothing will be signed`);
     const file = headBytes === undefined ? null : readHeadFile(JSON.parse(headBytes.toString('utf8')), '');
-    const ledger = new Ledger(options, journal, book, file === null ? null : { commit: file.commit, seq: file.seq });
+    const key = heldJournalKey(options.stateFolder, options.journalKey ?? null, journal.position.seq > 0);
+    const ledger = new Ledger(options, journal, book, file === null ? null : { commit: file.commit, seq: file.seq, published: file.published ?? 0 });
     if (file !== null) ledger.#finishReceipt(file);
     ledger.#write([{ event: 'start', result: options.bootId }]);
+    ledger.#journalKey = key ?? makeJournalKey(options.stateFolder);
     ledger.expire();
     return ledger;
   }
@@ -113,6 +123,16 @@ export class Ledger {
     return this.#journal.position;
   }
 
+  get journalKey(): string {
+    return this.#journalKey.public;
+  }
+
+  /** Where the journal on disk ends now. @throws Error after a failed write */
+  journalHead(keysVm: string): JournalHead {
+    const { seq, sha256: entry } = this.#journal.end;
+    return signJournalHead({ format: journalHeadFormat, keysVm, seq, entry, commit: this.#head?.commit ?? null, boot: this.#options.bootId, time: this.#time() }, this.#journalKey.secret);
+  }
+
   /**
    * Believes a checked receipt: all of its grants, or none.
    * @param allowed how often each grant's entry stands in its intent document
@@ -133,7 +153,7 @@ export class Ledger {
       grants.map(({ sha256, key, mode, intent }) => ({ event: 'granted', source, sha256, key, mode, commit: head.commit, intent, result: until })),
       this.#time(),
     );
-    const file: HeadFile = { format: headFormat, commit: head.commit, seq: head.seq, journal: this.position, lines };
+    const file: HeadFile = { format: headFormat, ...head, journal: this.position, lines };
     try {
       writeDurably(`${this.#options.stateFolder}/head.json`, `${JSON.stringify(file)}\n`, 0o600);
     } catch (error) {
@@ -154,11 +174,11 @@ export class Ledger {
     return until;
   }
 
-  /** Uses up one grant: from here on it is gone, whatever happens next. @throws Refusal as GrantBook.find */
-  claim(source: string, sha256: string, key: string, mode: SigningMode): Grant {
+  /** Uses up one grant: from here on it is gone, whatever happens next. @returns it, and where its `claimed` entry stands. @throws Refusal as GrantBook.find */
+  claim(source: string, sha256: string, key: string, mode: SigningMode): { grant: Grant; claim: JournalPosition } {
     const grant = this.#book.find(source, sha256, key, mode);
     this.#write([{ event: 'claimed', ...publicPart(grant), result: '' }]);
-    return grant;
+    return { grant, claim: this.position };
   }
 
   /** @param signatureSha256 of the bytes that will be handed out, and must not be before this returns */
@@ -199,10 +219,16 @@ export class Ledger {
     return this.#journal.linesAfter(known?.seq ?? 0, limit);
   }
 
-  /** Whether a file that is published as part of `keysVm`'s journal, which is this one, holds what this journal holds, from a file's first entry on. */
-  publishedTruly(keysVm: string, file: PublishedFile): boolean {
+  /**
+   * How many entries a file publishes up to its end, as part of `keysVm`'s journal, which is this one; undefined where it does not hold what
+   * this journal holds. The files of its heads count as 0: their lines are signed, and whoever audits reads them.
+   */
+  entriesPublished(keysVm: string, file: PublishedFile): number | undefined {
+    const ofHeads = journalFileEntries(keysVm, file.path.replace('/heads-', '/'));
+    if (ofHeads !== undefined && file.path === journalHeadPath(keysVm, ofHeads.first)) return ofHeads.first <= this.position.seq ? 0 : undefined;
     const entries = journalFileEntries(keysVm, file.path);
-    return entries !== undefined && this.#journal.prefixHash(entries.first, entries.end, file.size) === file.sha256;
+    if (entries === undefined || this.#journal.prefixHash(entries.first, entries.end, file.size) !== file.sha256) return undefined;
+    return this.#journal.entriesUpTo(entries.first, file.size);
   }
 
   close(): void {

@@ -4,7 +4,7 @@ import { readAll, type Call, type Reporter, type Service } from '../shared/socke
 import { readDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { vmNamePattern } from '../shared/formats/names.js';
-import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
+import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
 import { Turnstile } from './bounded-process.js';
 import { readReceipt, type KeysConfig } from './documents.js';
 import type { Ledger } from './ledger.js';
@@ -30,18 +30,23 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
   const turnstile = new Turnstile(1);
   let open = 0;
 
-  async function take(receipt: Receipt): Promise<ReceiptReply> {
-    const proven = await checkReceipt(receipt, config, ledger.head, verify, (file) => ledger.publishedTruly(config.vm, file));
+  async function take(receipt: Receipt): Promise<ReceiptResult> {
+    const proven = await checkReceipt(receipt, config, ledger.head, verify, (file) => ledger.entriesPublished(config.vm, file));
     const until = ledger.accept(proven.head, receipt.source, proven.grants, proven.timesAsked);
     return { format: receiptReplyFormat, result: 'accepted', head: proven.head.commit, granted: proven.grants.length, until };
   }
 
-  function refuse(refusal: Refusal, receipt?: Receipt): ReceiptReply {
+  function refuse(refusal: Refusal, receipt?: Receipt): ReceiptResult {
     report(`qubesbuilder.LogReceived: ${refusal.line()}`);
     // Two histories signed by one key are worth knowing by name.
     const commit = refusal.code === 'FORK' || refusal.code === 'JOURNAL_ALTERED' ? receipt?.commit ?? null : null;
     if (!outOfStep.has(refusal.code)) ledger.refused({ source: config.source, commit, result: refusal.code });
     return { format: receiptReplyFormat, result: 'refused', head: ledger.head?.commit ?? null, code: refusal.code, detail: refusal.message.slice(refusal.code.length + 2) };
+  }
+
+  /** The journal as it is on disk at this moment, with what the receipt itself brought into it. */
+  function say(result: ReceiptResult): string {
+    return JSON.stringify({ ...result, journalHead: ledger.journalHead(config.vm) } satisfies ReceiptReply);
   }
 
   async function answer(call: Call, untrustedBytes: Buffer): Promise<string[]> {
@@ -54,13 +59,13 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
       ledger.linesAfter(known, 0);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      return [JSON.stringify(refuse(error))];
+      return [say(refuse(error))];
     }
     const reply = await take(receipt).catch((error: unknown) => {
       if (error instanceof Refusal) return refuse(error, receipt);
       throw error;
     });
-    return [JSON.stringify(reply), ...ledger.linesAfter(known, repliedEntries)];
+    return [say(reply), ...ledger.linesAfter(known, repliedEntries)];
   }
 
   return {

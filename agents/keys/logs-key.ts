@@ -17,10 +17,10 @@ export interface LogsKeyOptions {
   gpgv?: string;
 }
 
-/** One ASCII-armored public key block to bytes. @throws Error if it is not one; the file is the admin's, so this is a fault */
-export function dearmor(armored: string): Buffer {
-  const block = /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----\s*$/.exec(armored.trimStart());
-  if (block === null) throw new Error('the logs key file is not one armored public key block');
+/** One ASCII-armored block to bytes. @throws Error if it is not one: our own gpg or the admin made it, so this is a fault */
+export function dearmor(armored: string, kind: 'PUBLIC KEY BLOCK' | 'SIGNATURE' = 'PUBLIC KEY BLOCK'): Buffer {
+  const block = new RegExp(`^-----BEGIN PGP ${kind}-----\\r?\\n(?:[^\\r\\n]+\\r?\\n)*\\r?\\n((?:[A-Za-z0-9+/=]+\\r?\\n)+)-----END PGP ${kind}-----\\s*$`).exec(armored.trimStart());
+  if (block === null) throw new Error(`not one armored ${kind.toLowerCase()}`);
   const lines = (block[1] as string).split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('='));
   return Buffer.from(lines.join(''), 'base64');
 }

@@ -8,6 +8,7 @@ import { printable } from '../shared/refusal.js';
 import { reportToStderr, serveSockets } from '../shared/socket-service.js';
 import { readKeysConfig } from './documents.js';
 import { gpgService } from './gpg-service.js';
+import { readJournalKey } from './journal-key.js';
 import { Ledger } from './ledger.js';
 import { logReceived } from './log-received.js';
 import { logsKeyVerifier } from './logs-key.js';
@@ -22,15 +23,23 @@ const report = reportToStderr;
 async function start(): Promise<void> {
   process.umask(0o077);
   makeFolder(stateFolder, 0o700);
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const clock = { wall: () => Date.now(), monotonic: () => performance.now() };
+  // For make-keys, before there is a configuration: makes the journal key, and the journal that has to be there before it.
+  if (process.argv[2] === '--journal-key') {
+    process.stdout.write(`journal-key ${readJournalKey(stateFolder)?.public ?? Ledger.open({ stateFolder, bootId, grantSeconds: 1, clock }).journalKey}\n`);
+    return;
+  }
   const config = readDocument(readFileSync(`${settings}/keys.json`), 64 * 1024, readKeysConfig);
   const gpg = { program: '/usr/bin/gpg', home: `${root}/home/user/.gnupg` };
   const keys = await SigningKeys.load(gpg, config.signingKeys);
   const verify = logsKeyVerifier({ fingerprint: config.logsKey, publicKeyFile: readFileSync(`${settings}/public-keys/${config.logsKey}.asc`), stateFolder });
   const ledger = Ledger.open({
     stateFolder,
-    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    bootId,
     grantSeconds: config.grantSeconds,
-    clock: { wall: () => Date.now(), monotonic: () => performance.now() },
+    clock,
+    journalKey: config.journalKey,
   });
   const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });
   setInterval(() => {
@@ -43,7 +52,7 @@ async function start(): Promise<void> {
 
   process.umask(0o007);
   await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra` });
-  report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}`);
+  report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}, journal key ${ledger.journalKey}${config.journalKey === null ? ', which nobody has pinned' : ''}`);
 }
 
 startOrSay('keys agent', start);

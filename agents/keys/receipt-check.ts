@@ -10,10 +10,13 @@
 //                (seq 1, no parent), or the configured anchor or its child. Anything else is a fork, a gap, or old.
 //  4. signatures gpgv finds on each commit exactly one good signature, by the pinned logs key (logs-key.ts).
 //  5. journal    what a commit publishes as this VM's journal is, byte for byte, a beginning of it: whoever carries the journal
-//                cannot leave out or rewrite an entry and then get another signature.
+//                cannot leave out or rewrite an entry and then get another signature. The receipt holds at least as many entries as
+//                were ever published to this VM's knowledge. A VM without memory whose journal is published has lost its state.
 //  6. end        the last commit is the one that the receipt names.
 //  7. intents    the SHA-256 and size of each intent document stand in a line `file intents/<source>/<day>/<sha256>.json` of one of
 //                THESE commits, and the document is one that we can read to its last field.
+//     payloads   each payload that has to be public (`isPublishedPayload`) stands, with its size, in a line
+//                `file payloads/<source>/<day>/<intent>/<sha256>` of the very commit of its intent.
 //  8. grants     each has the sha256, size, key and mode of an intent in the document it names; its key is one of ours.
 //  9. once       no entry of an intent document is granted more often than it stands in it, counted over all time (ledger.ts).
 import { createHash } from 'node:crypto';
@@ -21,8 +24,8 @@ import { availableParallelism } from 'node:os';
 import { readPublicDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
-import { intentLimitBytes, intentsOf, type Intent } from '../shared/formats/intent.js';
-import { readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
+import { intentLimitBytes, intentsOf, isPublishedPayload, type Intent } from '../shared/formats/intent.js';
+import { payloadPath, readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest, Receipt } from '../shared/formats/receipt.js';
 import { Turnstile } from './bounded-process.js';
 import { readIntent, type KeysConfig } from './documents.js';
@@ -101,20 +104,34 @@ async function checkSignatures(chain: readonly Publication[], verify: VerifyComm
   if (refusal !== undefined) throw refusal;
 }
 
+function demandPosition(receipt: Receipt, published: number): void {
+  const held = receipt.journal?.seq ?? 0;
+  if (held < published) throw new Refusal('JOURNAL_BEHIND', `${published} entries of this VM's journal are published, and the receipt holds ${held}`);
+}
+
 function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<string, Intent[]> {
-  const published = new Map(chain.flatMap(({ files }) => files).map((file) => [file.path, file]));
   const folder = `intents/${receipt.source}/`;
-  const named = new Map<string, PublishedFile>();
-  for (const file of published.values()) {
-    const parts = file.path.startsWith(folder) ? /^[0-9]{4}-[0-9]{2}-[0-9]{2}\/([0-9a-f]{64})\.json$/.exec(file.path.slice(folder.length)) : null;
-    if (parts !== null && parts[1] === file.sha256) named.set(file.sha256, file);
+  const named = new Map<string, { size: number; day: string; files: PublishedFile[] }>();
+  for (const { files } of chain) {
+    for (const file of files) {
+      const parts = file.path.startsWith(folder) ? /^([0-9]{4}-[0-9]{2}-[0-9]{2})\/([0-9a-f]{64})\.json$/.exec(file.path.slice(folder.length)) : null;
+      if (parts !== null && parts[2] === file.sha256) named.set(file.sha256, { size: file.size, day: parts[1] as string, files });
+    }
   }
   const intents = new Map<string, Intent[]>();
   for (const encoded of receipt.proof.intents) {
     const bytes = fromBase64(encoded);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
-    if (named.get(sha256)?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
-    intents.set(sha256, intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent)));
+    const place = named.get(sha256);
+    if (place?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
+    const wanted = intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent));
+    const payloads = new Map(place.files.filter(({ path }) => path.startsWith('payloads/')).map((file) => [file.path, file]));
+    const hidden = wanted.find((intent) => {
+      const file = payloads.get(payloadPath(receipt.source, place.day, sha256, intent.payload.sha256));
+      return isPublishedPayload(intent) && (file?.size !== intent.payload.size || file.sha256 !== intent.payload.sha256);
+    });
+    if (hidden !== undefined) throw new Refusal('PAYLOAD_NOT_PUBLISHED', `payload ${hidden.payload.sha256} is not named by the commit of intent ${sha256}`);
+    intents.set(sha256, wanted);
   }
   return intents;
 }
@@ -123,10 +140,10 @@ function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<strin
  * Checks 1 to 8 of the list above; nothing is written.
  * @param receipt already read by the strict reader
  * @param head what this VM remembers, or null before its first receipt
- * @param isOwnJournal whether a file under `journal/<this VM>/` holds what this VM's journal holds
+ * @param ownEntries how many entries of this VM's journal a file under `journal/<this VM>/` publishes; undefined where it holds anything else
  * @throws Refusal with the codes above, and BAD_DOCUMENT, BAD_COMMIT, NOT_SIGNED, BAD_PUBLICATION, BAD_SIGNATURE
  */
-export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: Head | null, verify: VerifyCommit, isOwnJournal: (file: PublishedFile) => boolean): Promise<ProvenReceipt> {
+export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: Head | null, verify: VerifyCommit, ownEntries: (file: PublishedFile) => number | undefined): Promise<ProvenReceipt> {
   const missing = config.requiredRemotes.filter((remote) => !receipt.remotes.includes(remote));
   if (missing.length > 0) throw new Refusal('REMOTE_MISSING', `not confirmed on ${missing.join(', ')}`);
 
@@ -134,15 +151,25 @@ export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: H
   if (chain.length === 0) {
     // No news: how the build-logs VM asks for journal entries alone.
     if (head === null || receipt.commit !== head.commit || receipt.grants.length > 0 || receipt.proof.intents.length > 0) throw new Refusal('EMPTY_PROOF', 'the proof holds no commits');
+    demandPosition(receipt, head.published ?? 0);
     return { head, grants: [], timesAsked: () => 0 };
   }
   if (head === null) checkStart(chain, config.anchor);
   else checkContinues(chain, head);
   await checkSignatures(chain, verify);
+  let published = head?.published ?? 0;
   for (const { commit, files } of chain) {
-    const altered = files.find((file) => file.path.startsWith(`journal/${config.vm}/`) && !isOwnJournal(file));
-    if (altered !== undefined) throw new Refusal('JOURNAL_ALTERED', `commit ${commit.id} publishes ${altered.path}, which is not what this VM wrote`);
+    for (const file of files.filter(({ path }) => path.startsWith(`journal/${config.vm}/`))) {
+      const entries = ownEntries(file);
+      if (entries === undefined) {
+        const why = `commit ${commit.id} publishes ${file.path}, which is not what this VM wrote`;
+        if (head === null) throw new Refusal('STATE_LOST', why);
+        throw new Refusal('JOURNAL_ALTERED', why);
+      }
+      published = Math.max(published, entries);
+    }
   }
+  demandPosition(receipt, published);
   const last = chain.at(-1) as Publication;
   if (last.commit.id !== receipt.commit) throw new Refusal('WRONG_COMMIT', `the proof ends at ${last.commit.id}`);
 
@@ -153,5 +180,5 @@ export async function checkReceipt(receipt: Receipt, config: KeysConfig, head: H
     if (timesAsked(grant) === 0) throw new Refusal('NOT_IN_INTENT', `intent ${grant.intent} does not ask for ${grant.sha256} with this size, key and mode`);
     if (!config.signingKeys.includes(grant.key)) throw new Refusal('FOREIGN_KEY', `${grant.key} is not a key of this VM`);
   }
-  return { head: { commit: last.commit.id, seq: last.seq }, grants: receipt.grants, timesAsked };
+  return { head: { commit: last.commit.id, seq: last.seq, published }, grants: receipt.grants, timesAsked };
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
 import type { SigningMode } from '../shared/formats/intent.js';
+import { Refusal } from '../shared/refusal.js';
+import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../shared/formats/signature-origin.js';
 import { runProcess } from './bounded-process.js';
 import type { Digest } from './gpg-request.js';
+import { checkMadeSignature } from './made-signature.js';
 import type { Gpg } from './signing-keys.js';
 
 export interface SigningOrder {
@@ -12,7 +15,9 @@ export interface SigningOrder {
   armor: boolean;
   digest: Digest;
   /** descriptor of the spooled payload, at its start */
-  payload: { fd: number; size: number };
+  payload: { fd: number; size: number; sha256: string };
+  /** what the signature says of itself: docs/formats.md, "Where a signature comes from" */
+  origin: SignatureOrigin;
 }
 
 export interface Signature {
@@ -22,21 +27,24 @@ export interface Signature {
 }
 
 const signatureLimitBytes = 64 * 1024;
-const hashNumbers: Record<Digest, string> = { SHA256: '8', SHA512: '10' };
+/** RFC 9580, section 9.5 */
+export const hashNumbers: Record<Digest, string> = { SHA256: '8', SHA512: '10' };
 
 function commandLine(order: SigningOrder): string[] {
   return [
     '--no-options', '--batch', '--no-tty', '--no-greeting', '--no-auto-check-trustdb', '--trust-model', 'always', '--pinentry-mode', 'error',
     '--status-fd', '3', '--digest-algo', order.digest, order.armor ? '--armor' : '--no-armor', '--local-user', `${order.key}!`,
+    '--sig-notation', `${originNotation}=${writeSignatureOrigin(order.origin)}`,
     '--output', '-', order.mode === 'detach' ? '--detach-sign' : '--clearsign', '--', '-',
   ];
 }
 
 /**
- * @returns undefined unless gpg ended with 0 and says that it made one signature: of this mode, by this key, with this digest.
+ * @returns SIGNING_FAILED unless gpg ended with 0 and says that it made one signature, of this mode, by this key, with this digest; WRONG_SIGNATURE
+ * where that is not so when looked at.
  * A clear signature holds the payload and may be up to twice its size (lines that begin with a dash).
  */
-export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | { failed: string }> {
+export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | { failed: Refusal; why: string }> {
   const end = await runProcess({
     program: gpg.program,
     args: commandLine(order),
@@ -50,6 +58,11 @@ export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | {
   const [, , type, , hash, signatureClass, , fingerprint] = made[0] ?? [];
   const asOrdered = made.length === 1 && fingerprint === order.key && hash === hashNumbers[order.digest] &&
     (order.mode === 'detach' ? type === 'D' && signatureClass === '00' : type === 'C' && signatureClass === '01');
-  if (end.status !== 0 || !asOrdered || end.stdout.length === 0) return { failed: `gpg ended with ${end.status}: ${end.stderr.trim()}` };
+  if (end.status !== 0 || !asOrdered || end.stdout.length === 0) return { failed: new Refusal('SIGNING_FAILED', 'gpg made no signature; the grant is used up'), why: `gpg ended with ${end.status}: ${end.stderr.trim()}` };
+  try {
+    checkMadeSignature(end.stdout, order);
+  } catch (error) {
+    return { failed: new Refusal('WRONG_SIGNATURE', 'gpg made another signature than was ordered; the grant is used up'), why: `gpg's signature is refused: ${(error as Error).message}` };
+  }
   return { bytes: end.stdout, statusText: end.statusText };
 }

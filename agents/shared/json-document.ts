@@ -5,22 +5,26 @@ import { Refusal } from './refusal.js';
 /** Narrows an untrusted value or throws a Refusal. Compiled from a JSON Schema (json-schema.ts), or written by hand in the keys VM. */
 export type Check<T> = (untrusted: unknown) => T;
 
-/** @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, or what `check` throws. */
-export function readDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, check: Check<T>): T {
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function parse(untrustedBytes: Uint8Array, limitBytes: number): { text: string; untrustedValue: unknown } {
   if (untrustedBytes.length > limitBytes) throw new Refusal('TOO_LARGE', `the document is larger than ${limitBytes} bytes`);
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(untrustedBytes);
+    text = utf8.decode(untrustedBytes);
   } catch {
     throw new Refusal('NOT_UTF8', 'the document is not UTF-8');
   }
-  let untrustedValue: unknown;
   try {
-    untrustedValue = JSON.parse(text);
+    return { text, untrustedValue: JSON.parse(text) };
   } catch {
     throw new Refusal('NOT_JSON', 'the document is not JSON');
   }
-  return check(untrustedValue);
+}
+
+/** @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, or what `check` throws. */
+export function readDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, check: Check<T>): T {
+  return check(parse(untrustedBytes, limitBytes).untrustedValue);
 }
 
 /**
@@ -29,9 +33,11 @@ export function readDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, 
  * @throws Refusal AMBIGUOUS_JSON, and as readDocument
  */
 export function readPublicDocument<T>(untrustedBytes: Uint8Array, limitBytes: number, check: Check<T>): T {
-  const document = readDocument(untrustedBytes, limitBytes, check);
-  const text = Buffer.from(untrustedBytes).toString('utf8');
+  const { text, untrustedValue } = parse(untrustedBytes, limitBytes);
+  const spelled = JSON.stringify(untrustedValue);
+  const document = check(untrustedValue);
+  if (text === spelled) return document;
   const withoutBlanks = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|[\t\n\r ]+/g, (token) => (token.startsWith('"') ? token : ''));
-  if (withoutBlanks !== JSON.stringify(JSON.parse(text))) throw new Refusal('AMBIGUOUS_JSON', 'a field stands twice, or a value is spelled in an unusual way');
+  if (withoutBlanks !== spelled) throw new Refusal('AMBIGUOUS_JSON', 'a field stands twice, or a value is spelled in an unusual way');
   return document;
 }

@@ -20,8 +20,7 @@ attack('an intent under another name', ['intents INTENT_NAME'], (farm) => {
   farm.logs.commit({ put: { [path.replace(/[0-9a-f]{64}/, sha256('x'))]: document } });
 }, { commit: 'head' });
 attack('an intent that names a log which is not published', ['intents LOG_NOT_PUBLISHED'], (farm) => {
-  const { path, document } = farm.intent([one], { logs: ['build-debian/log_2026-11-21_23-00-00'] });
-  farm.logs.commit({ put: { [path]: document } });
+  farm.logs.commit({ put: farm.intent([one], { logs: ['build-debian/log_2026-11-21_23-00-00'] }).put });
 }, { commit: 'head' });
 
 attack('a gap in the journal', ['journal-chain JOURNAL_GAP'], ({ logs }) => void logs.commit({ put: logs.journalLines([{ event: 'refused', result: 'NO_GRANT', seq: 99 }]) }), { commit: 'head' });
@@ -36,7 +35,7 @@ attack('an entry with an unknown event', ['journal-chain BAD_ENTRY'], ({ logs })
 /** Grants, claims and signs `one` with an intent that was published before, but for `change`. */
 function sign(farm: Farm, events: ('granted' | 'claimed' | 'signed')[], change: Record<string, string> = {}, commit?: string): void {
   const intent = farm.intent([one]);
-  const published = farm.logs.commit({ put: { [intent.path]: intent.document } });
+  const published = farm.logs.commit({ put: intent.put });
   const use = { ...farm.use(one, intent.sha256, commit ?? published), ...change };
   const result = { granted: farm.logs.until, claimed: '', signed: `sha256:${sha256('a signature')}` };
   farm.logs.commit({ put: farm.logs.journalLines(events.map((event) => ({ event, result: result[event], ...use }))) });
@@ -51,7 +50,7 @@ attack('a grant by a commit that is not in the history', ['journal-grants UNKNOW
 attack('an intent published after the commit that granted it', ['journal-grants INTENT_LATER'], (farm) => sign(farm, all, {}, farm.logs.head), { commit: 'head' });
 attack('an entry published with the very commit that it names as its proof', ['journal-grants UNKNOWN_COMMIT'], (farm) => {
   const intent = farm.intent([one]);
-  farm.logs.commit({ put: { [intent.path]: intent.document, ...farm.logs.journal(['granted', farm.logs.until, farm.use(one, intent.sha256, 'e'.repeat(40))]) } });
+  farm.logs.commit({ put: { ...intent.put, ...farm.logs.journal(['granted', farm.logs.until, farm.use(one, intent.sha256, 'e'.repeat(40))]) } });
 }, { commit: 'head' });
 attack('a signature that was not claimed', ['journal-grants NO_CLAIM'], (farm) => sign(farm, ['granted', 'signed']), { commit: 'head' });
 attack('a signature without a grant', ['journal-grants NO_GRANT'], (farm) => sign(farm, ['claimed', 'signed']), { commit: 'head' });
@@ -60,11 +59,11 @@ attack('one claim, two signatures', ['journal-grants NO_CLAIM'], (farm) => sign(
 attack('two grants for one intent', ['journal-grants GRANTED_TWICE'], (farm) => sign(farm, ['granted', 'claimed', 'signed', 'granted']), { commit: 'head' });
 attack('a claim after the grant ended', ['journal-grants CLAIMED_LATE'], (farm) => {
   const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: { [intent.path]: intent.document } }));
+  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
   farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.lastTime, use], ['claimed', '', use]) });
 }, { commit: 'head' });
 attack('a claim after a reboot', ['journal-grants CLAIMED_LATE'], (farm) => {
   const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: { [intent.path]: intent.document } }));
+  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
   farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.until, use], ['start', 'another-boot'], ['claimed', '', use]) });
 }, { commit: 'head' });

@@ -2,16 +2,21 @@
 // A small farm's published repositories, made with real gpg and git exactly as docs/formats.md says, one commit at a time, so that a
 // test can do one thing wrong.
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
-import { intentFormat, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
-import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
+import { intentFormat, isPublishedPayload, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
+import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
 
 export const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
+
+/** Words for gpg that have a signature say where it comes from. */
+export const withOrigin = (origin: SignatureOrigin): string[] => ['--sig-notation', `${originNotation}=${writeSignatureOrigin(origin)}`];
 
 export type Signer = 'logs' | 'signing' | 'stranger';
 
@@ -21,7 +26,8 @@ export class Keys {
 
   constructor() {
     for (const name of ['logs', 'signing', 'stranger'] as const) {
-      this.gpg(['--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
+      // Made yesterday, so that a signature of today may tell of earlier.
+      this.gpg(['--faked-system-time', String(Math.floor(Date.now() / 1000) - 86_400), '--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
       const listed = this.gpg(['--with-colons', '--list-keys', `${name}@farm.example`]).toString();
       this.fingerprint[name] = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] as string;
     }
@@ -46,6 +52,13 @@ export class Keys {
   }
 }
 
+/** A journal key from 32 fixed bytes, and its public half as it is pinned. */
+export function journalKeyOf(seed: string): { secret: KeyObject; public: string } {
+  const secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(seed).digest()]), format: 'der', type: 'pkcs8' });
+  return { secret, public: Buffer.from(createPublicKey(secret).export({ format: 'jwk' }).x as string, 'base64url').toString('hex') };
+}
+export const journalKey = journalKeyOf('keys-debian');
+
 const environment = { PATH: process.env['PATH'], GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', HOME: '/' };
 
 export interface CommitOptions {
@@ -61,6 +74,12 @@ export interface CommitOptions {
   parents?: string[];
   mode?: string;
   message?: string;
+  /** more options of gpg */
+  more?: string[];
+  /** of author and committer, s since 1970 */
+  time?: number;
+  /** the tree, made by hand */
+  tree?: string;
 }
 
 type Use = Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
@@ -74,6 +93,11 @@ export class LogsRepository {
   head: string | undefined;
   seq = 0;
   #journal: string[] = [];
+  #heads: string[] = [];
+  #boot = 'b0075a1d-0000-4000-8000-000000000000';
+  /** what heads are signed with from now on, and whose journal it is */
+  headKey = journalKey.secret;
+  keysVm = 'keys-debian';
   #clock = Date.parse('2026-11-21T21:00:00.000Z');
 
   /** @param from a repository to copy, instead of an empty one */
@@ -87,6 +111,8 @@ export class LogsRepository {
       this.head = from.head;
       this.seq = from.seq;
       this.#journal = [...from.#journal];
+      this.#heads = [...from.#heads];
+      this.#boot = from.#boot;
       this.#clock = from.#clock;
       return;
     }
@@ -131,16 +157,16 @@ export class LogsRepository {
       this.tree.set(path, { mode: options.mode ?? '100644', blob: this.object('blob', data) });
       this.content.set(path, Buffer.from(data));
     }
-    const tree = this.#writeTree('');
+    const tree = options.tree ?? this.#writeTree('');
     this.seq = options.seq ?? this.seq + 1;
     const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
     const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
     const parents = options.parents ?? (this.head === undefined ? [] : [this.head]);
-    const who = 'build-logs <build-logs@farm.example> 1795296600 +0000';
+    const who = `build-logs <build-logs@build-infra.invalid> ${options.time ?? Math.floor(Date.now() / 1000)} +0000`;
     const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
     let signature = '';
     if (options.signer !== null) {
-      const more = options.alsoBy === undefined ? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
+      const more = options.alsoBy === undefined ? options.more ?? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
       const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more).toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }
@@ -166,11 +192,58 @@ export class LogsRepository {
         time: new Date(this.#clock).toISOString(), ...blank, ...note,
       } as JournalEntry);
       this.#journal.push(line);
-      const path = journalPath('keys-debian', this.#journal.length);
+      if (note.event === 'start') this.#boot = note.result ?? '';
+      const path = journalPath(this.keysVm, this.#journal.length);
       const first = Math.floor((this.#journal.length - 1) / 256) * 256;
       changed[path] = this.#journal.slice(first, first + 256).map((one) => `${one}\n`).join('');
     }
-    return changed;
+    return { ...changed, ...this.journalHead() };
+  }
+
+  /** A head for the last entry, in its file. */
+  journalHead(change: Partial<JournalHead> = {}): Record<string, string> {
+    const line = this.#journal.at(-1) as string;
+    const { seq } = JSON.parse(line) as JournalEntry;
+    const head = {
+      format: journalHeadFormat, keysVm: this.keysVm, seq, entry: journalLineHash(line), commit: this.head ?? null, boot: this.#boot, time: this.lastTime, ...change,
+    } as const;
+    const path = journalHeadPath(this.keysVm, head.seq);
+    this.#heads.push(journalHeadLine(signJournalHead(head, this.headKey)));
+    return { [path]: this.#heads.filter((one) => journalHeadPath(this.keysVm, (JSON.parse(one) as JournalHead).seq) === path).map((one) => `${one}\n`).join('') };
+  }
+
+  /** Takes back the newest head, for another in its place. */
+  takeBackHead(): void {
+    this.#heads.pop();
+  }
+
+  /** One more entry, whose head says that it is tomorrow. */
+  journalHeadInFuture(): Record<string, string> {
+    const files = this.journal(['refused', 'NO_GRANT']);
+    this.takeBackHead();
+    return { ...files, ...this.journalHead({ time: new Date(this.#clock + 86_400_000).toISOString() }) };
+  }
+
+  /** Begins another journal, as somebody would who makes one up. */
+  forgetJournal(): void {
+    this.#journal = [];
+    this.#heads = [];
+  }
+
+  /** Takes back the last entries, and their heads. */
+  takeBack(entries: number): void {
+    this.#journal = this.#journal.slice(0, -entries);
+    this.#heads = this.#heads.filter((line) => (JSON.parse(line) as JournalHead).seq <= this.#journal.length);
+  }
+
+  /** Of the next entries. */
+  setClock(ms: number): void {
+    this.#clock = ms;
+  }
+
+  /** The newest entry of the journal, as a signature names it. */
+  get lastEntry(): { seq: number; claim: string } {
+    return { seq: this.#journal.length, claim: journalLineHash(this.#journal.at(-1) as string) };
   }
 
   get lastTime(): string {
@@ -188,6 +261,15 @@ export interface Wanted {
   name: string;
   mode: SigningMode;
   payload: Buffer;
+}
+
+/** What has a grant and its claims. */
+export interface Claimed {
+  uses: Use[];
+  /** the journal's files, which belong into the next commit */
+  put: Record<string, string>;
+  /** what each signature has to name */
+  origins: SignatureOrigin[];
 }
 
 export const log = 'build-debian/hello/log_2026-11-21_21-00-00';
@@ -219,31 +301,51 @@ export class Farm {
     writeFileSync(join(this.apt, path), data);
   }
 
-  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string } {
+  /** Beside the repository, as on the server. */
+  putBeside(path: string, data: Buffer): void {
+    mkdirSync(dirname(join(this.top, path)), { recursive: true });
+    writeFileSync(join(this.top, path), data);
+  }
+
+  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string; put: Record<string, Buffer | string> } {
     const intents = wanted.map((one): Intent => ({
       job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: one.purpose, key: this.keys.fingerprint.signing,
       mode: one.mode, payload: { name: one.name, size: one.payload.length, sha256: sha256(one.payload) }, logs: [log], artifacts: [], ...change,
     }));
     const document = JSON.stringify({ format: intentFormat, intents });
-    return { document, path: intentPath('build-debian', '2026-11-21', sha256(document)), sha256: sha256(document) };
+    const path = intentPath('build-debian', '2026-11-21', sha256(document));
+    const payloads = intents.flatMap((one, i) => (isPublishedPayload(one) ? [[payloadPath('build-debian', '2026-11-21', sha256(document), one.payload.sha256), (wanted[i] as Wanted).payload]] : []));
+    return { document, path, sha256: sha256(document), put: { [path]: document, ...Object.fromEntries(payloads) as Record<string, Buffer> } };
   }
 
   use(one: Wanted, intent: string, commit: string): Use {
     return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
   }
 
-  /** The whole way for some payloads: intent, publication, grants, claims, signatures, publication of the entries. Returns the signatures. @param made signatures that a tool had made already */
-  signAll(wanted: readonly Wanted[], made?: readonly Buffer[], dist = 'bookworm'): Buffer[] {
-    const intent = this.intent(wanted, { dist });
-    const commit = this.logs.commit({ put: { [intent.path]: intent.document, [log]: this.grow() } });
-    const granted = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
-    const signatures = made ?? wanted.map((one) => this.keys.sign('signing', one.mode, one.payload));
-    const signed = this.logs.journal(...wanted.flatMap((one, i): [JournalEntry['event'], string, Use][] => [
-      ['claimed', '', this.use(one, intent.sha256, commit)],
-      ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, this.use(one, intent.sha256, commit)],
-    ]));
-    this.logs.commit({ put: { ...granted, ...signed } });
-    return [...signatures];
+  /** The first half of the way for some payloads: intent, publication, grants, claims. */
+  claimAll(wanted: readonly Wanted[], dist = 'bookworm'): Claimed {
+    const intent = this.intent(wanted, { dist, nonce: String(this.logs.seq).padStart(16, '0') });
+    const commit = this.logs.commit({ put: { ...intent.put, [log]: this.grow() } });
+    const put = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
+    const origins = wanted.map((one): SignatureOrigin => {
+      Object.assign(put, this.logs.journal(['claimed', '', this.use(one, intent.sha256, commit)]));
+      return { commit, ...this.logs.lastEntry };
+    });
+    return { uses: wanted.map((one) => this.use(one, intent.sha256, commit)), put, origins };
+  }
+
+  /** The second half: what was signed, and publication of the entries. */
+  publishSigned({ uses, put }: Claimed, signatures: readonly Buffer[]): void {
+    const signed = this.logs.journal(...uses.map((use, i): [JournalEntry['event'], string, Use] => ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, use]));
+    this.logs.commit({ put: { ...put, ...signed } });
+  }
+
+  /** The whole way, with signatures by gpg. Returns them. */
+  signAll(wanted: readonly Wanted[], dist?: string): Buffer[] {
+    const claimed = this.claimAll(wanted, dist);
+    const signatures = wanted.map((one, i) => this.keys.sign('signing', one.mode, one.payload, withOrigin(claimed.origins[i] as SignatureOrigin)));
+    this.publishSigned(claimed, signatures);
+    return signatures;
   }
 
   /** The log with one line more. */

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import tap from 'tap';
-import { Farm, Keys, log } from './farm.js';
+import { Farm, journalKey, Keys, log } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 const keys = new Keys();
@@ -40,7 +40,7 @@ void tap.test('two fingerprints and two URLs are enough: the keys come with the 
   t.teardown(() => web.close());
   execFileSync('git', ['--git-dir', farm.logs.path, 'update-server-info']);
   const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
-  const { status, out, err } = await runAudit(['--logs', `${url}/logs.git`, '--logs-key', keys.fingerprint.logs, '--apt', `${url}/apt`, '--signing-key', keys.fingerprint.signing, '--json']);
+  const { status, out, err } = await runAudit(['--logs', `${url}/logs.git`, '--logs-key', keys.fingerprint.logs, '--apt', `${url}/apt`, '--signing-key', keys.fingerprint.signing, '--journal-key', `keys-debian=${journalKey.public}`, '--json']);
   t.equal(err, '');
   t.equal(status, 0, out);
   const { checks } = JSON.parse(out) as { checks: { name: string; count: number }[] };
@@ -64,9 +64,10 @@ void tap.test('a log may become its .xz, and that may grow', async (t) => {
   const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
   const plain = own.grow();
   const packed = xz(plain);
+  const more = '2026-11-21 21:00:01.000000 +0000 build-debian: more\n';
   own.logs.commit({ remove: [log], put: { [`${log}.xz`]: packed } });
-  own.logs.commit({ put: { [`${log}.xz`]: Buffer.concat([packed, xz('more\n')]) } });
-  own.logs.commit({ put: { [`${log}.xz`]: xz(Buffer.concat([plain, Buffer.from('more\nand more\n')])) } });
+  own.logs.commit({ put: { [`${log}.xz`]: Buffer.concat([packed, xz(more)]) } });
+  own.logs.commit({ put: { [`${log}.xz`]: xz(Buffer.concat([plain, Buffer.from(`${more}${more}`)])) } });
   t.same((await verdict(own)).codes, []);
 });
 
@@ -80,7 +81,7 @@ void tap.test('a farm that has signed nothing yet passes and says so', async (t)
 });
 
 void tap.test('without an APT repository its rows are skipped', async (t) => {
-  const { status, out } = await runAudit(['--logs', farm.logs.path, '--logs-key', join(farm.top, 'logs.asc')]);
+  const { status, out } = await runAudit(['--logs', farm.logs.path, '--logs-key', join(farm.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`]);
   t.equal(status, 0, out);
   t.match(out, /skipped +every signature in the APT/);
 });

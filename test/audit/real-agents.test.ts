@@ -96,15 +96,16 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   const signingKey = makeKey('keys');
   const remotes = ['mirror', 'origin'].map((name) => ({ name, url: join(top, `${name}.git`), required: true }));
   for (const { url } of remotes) execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', url]);
+  const journalKey = /^journal-key (.*)$/m.exec(execFileSync(process.execPath, [join(agents, 'keys/main.js'), '--journal-key'], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: at('keys') } }))?.[1] as string;
   writeFileSync(at('logs', settings, 'build-logs.json'), JSON.stringify({
-    format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey, remotes, sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey] }],
-    publishSeconds: 1, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64,
+    format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey, remotes, sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey], journalKey }],
+    publishSeconds: 1, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64, intentsPerDay: 20_000, intentBytesPerDay: 536_870_912,
   }));
   writeFileSync(at('keys', settings, 'keys.json'), JSON.stringify({
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey, requiredRemotes: ['mirror', 'origin'],
-    signingKeys: [signingKey], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+    signingKeys: [signingKey], anchor: null, journalKey, grantSeconds: 900, payloadBytes: 268435456,
   }));
-  writeFileSync(at('b', settings, 'build.json'), JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey }));
+  writeFileSync(at('b', settings, 'build.json'), JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey, publication: null }));
   await startAgent('keys', 'keys/main.js');
   await startAgent('logs', 'build-logs/main.js');
 
@@ -130,7 +131,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   writeFileSync(join(apt, 'key.asc'), readFileSync(at('b', settings, 'public-keys', `${signingKey}.asc`)));
   t.match(await log.end(), /^published /m);
 
-  const args = ['--logs', ...remotes.map(({ url }) => url), '--logs-key', logsKey, '--apt', apt, '--signing-key', signingKey, '--keys-vm', 'keys-debian'];
+  const args = ['--logs', ...remotes.map(({ url }) => url), '--logs-key', logsKey, '--apt', apt, '--signing-key', signingKey, '--journal-key', `keys-debian=${journalKey}`];
   let ran = await runAudit(args);
   // The journal's last entries are published shortly after the log's end.
   for (let i = 0; ran.status !== 0 && i < 20; i++) ran = await runAudit(args);

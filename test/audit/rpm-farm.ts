@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { readPackage, type RpmPackage } from '../../agents/audit/rpm-package.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 import { codenameOf, suitesOf, type AnySuite } from '../../agents/shared/formats/suites.js';
-import type { Farm } from './farm.js';
+import { withOrigin, type Farm } from './farm.js';
+import type { SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
 
 /** A distribution's repositories, or those of a release's templates. */
 export interface RpmPlace {
@@ -30,8 +31,9 @@ export function buildPackage(name: string, into: string): string {
 }
 
 /** Signs in place, with the key of the farm's keys VM. */
-export function rpmsign(farm: Farm, path: string): void {
-  execFileSync('rpmsign', ['--addsign', '--define', '__gpg /usr/bin/gpg', '--define', `_gpg_path ${farm.keys.home}`, '--define', `_gpg_name ${farm.keys.fingerprint.signing}`, path], { stdio: 'pipe', env: { ...process.env, HOME: farm.keys.home } });
+export function rpmsign(farm: Farm, path: string, origin?: SignatureOrigin): void {
+  const words = origin === undefined ? [] : ['--define', `_gpg_sign_cmd_extra_args ${withOrigin(origin).join(' ')}`];
+  execFileSync('rpmsign', ['--addsign', ...words, '--define', '__gpg /usr/bin/gpg', '--define', `_gpg_path ${farm.keys.home}`, '--define', `_gpg_name ${farm.keys.fingerprint.signing}`, path], { stdio: 'pipe', env: { ...process.env, HOME: farm.keys.home } });
 }
 
 async function headOf(path: string): Promise<RpmPackage> {
@@ -40,10 +42,12 @@ async function headOf(path: string): Promise<RpmPackage> {
   return found;
 }
 
-/** Intent, publication, grant and journal for a package that is signed already. */
-export async function announcePackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm)): Promise<void> {
-  const { header, signatures } = await headOf(path);
-  farm.signAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], signatures, dist);
+/** The whole way for a package, which is signed in place. */
+export async function signPackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm), sign = (origin: SignatureOrigin): void => rpmsign(farm, path, origin)): Promise<void> {
+  const { header } = await headOf(path);
+  const claimed = farm.claimAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], dist);
+  sign(claimed.origins[0] as SignatureOrigin);
+  farm.publishSigned(claimed, (await headOf(path)).signatures);
 }
 
 /** The suite with packages in it. */
@@ -58,7 +62,7 @@ export function makeMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc
 /** Signs repomd.xml as it stands, announced. */
 export function signMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc41(farm)): void {
   const repomd = join(place.folder, suite, 'repodata/repomd.xml');
-  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], undefined, place.dist);
+  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], place.dist);
   writeFileSync(`${repomd}.asc`, signature as Buffer);
 }
 
@@ -67,8 +71,7 @@ export async function buildDnf(farm: Farm, names = ['moon', 'sun'], place = ofFc
   const suites = suitesOf(place.dist);
   for (const name of names) {
     const path = buildPackage(name, join(place.folder, suites[0] as string, 'packages'));
-    rpmsign(farm, path);
-    await announcePackage(farm, path, 'rpm-header', place);
+    await signPackage(farm, path, 'rpm-header', place);
   }
   for (const suite of suites) {
     mkdirSync(join(place.folder, suite), { recursive: true });

@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
-import type { Farm } from './farm.js';
+import { asJson, asTable } from '../../agents/audit/report.js';
+import type { Ending, Unseen } from '../../agents/audit/signed-metadata.js';
+import { journalKey, type Farm } from './farm.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
 
@@ -34,7 +36,7 @@ export function runAudit(args: readonly string[]): Promise<Ran> {
 }
 
 export function argumentsFor(farm: Farm, logs: readonly string[] = [farm.logs.path]): string[] {
-  return ['--logs', ...logs, '--logs-key', join(farm.top, 'logs.asc'), '--apt', farm.apt, '--signing-key', join(farm.top, 'signing.asc')];
+  return ['--logs', ...logs, '--logs-key', join(farm.top, 'logs.asc'), '--apt', farm.apt, '--signing-key', join(farm.top, 'signing.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
 }
 
 export interface Verdict {
@@ -43,13 +45,19 @@ export interface Verdict {
   checks: readonly Row[];
   /** "check CODE" of every finding, once each, sorted */
   codes: string[];
+  unseen: readonly Unseen[];
+  endings: readonly Ending[];
+  /** what a person is shown, and what a program */
+  table: string;
+  json: string;
 }
 
 /** The audit inside this process, which saves each case the start of one. */
-export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[]): Promise<Verdict> {
+export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[], now?: number): Promise<Verdict> {
   const options = readOptions([...argumentsFor(farm, logs), ...extra]);
   if (options === 'help') throw new Error('not a command line');
-  const { commits, findings } = await audit(options);
+  const result = await audit(options, now);
+  const { commits, findings, unseen, endings } = result;
   const codes = findings.rows.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`));
-  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort() };
+  return { ok: findings.ok, commits, checks: findings.rows, codes: [...new Set(codes)].sort(), unseen, endings, table: asTable(result, new Set(options.repositories.map(({ kind }) => kind))), json: asJson(result) };
 }

@@ -8,6 +8,7 @@ import { addComponent, raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { dist, farmOf, type StandingFarm } from '../attacks/standing-farm.js';
 import { benchPublication } from '../build-logs/bench-publication.js';
+import { benchAudit } from './audit-history.js';
 import { benchLogStream } from './log-stream.js';
 import { benchSignatures } from './signatures.js';
 import { benchWarmJob, warmComponent } from './warm-job.js';
@@ -48,6 +49,7 @@ const benches: Record<string, () => Promise<void>> = {
   'signatures': () => withFarm(benchSignatures),
   'log-stream': () => withFarm(benchLogStream),
   'publication': async () => void await benchPublication(),
+  'audit': () => benchAudit(dist),
   'main-job': async () => mainJob(),
   'warm-job': () => withFarm(benchWarmJob, warmComponent),
 };

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Keeps the protocol of LogReceived as a keys VM does (chain of commits, intents named in them, a hash-chained journal), without keys.
-import { createHash } from 'node:crypto';
+import { createHash, generateKeyPairSync } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { journalHeadFormat, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import { receiptReplyFormat, type Receipt, type ReceiptReply } from '../../agents/shared/formats/receipt.js';
+import { receiptReplyFormat, type Receipt, type ReceiptResult } from '../../agents/shared/formats/receipt.js';
 
 export class FakeKeysVm {
   readonly source: string;
@@ -15,17 +16,25 @@ export class FakeKeysVm {
   seq = 0;
   readonly journal: string[] = [];
   readonly receipts: Receipt[] = [];
+  readonly #key = generateKeyPairSync('ed25519');
+  /** as it is pinned */
+  readonly journalKey = Buffer.from(this.#key.publicKey.export({ format: 'jwk' }).x as string, 'base64url').toString('hex');
+  /** of the entries that one answer brings */
+  entriesAtOnce = 1000;
   /** changes the answer's lines, or says nothing at all when it returns undefined */
   answering: (lines: string[]) => string[] | undefined = (lines) => lines;
   /** what else it must wait for before it answers */
   before: () => Promise<void> = () => Promise.resolve();
   readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
 
   constructor(source: string, path: string) {
     this.source = source;
     this.path = path;
     this.#server = createServer({ allowHalfOpen: true }, (stream) => {
       const chunks: Buffer[] = [];
+      this.#sockets.add(stream);
+      stream.on('close', () => this.#sockets.delete(stream));
       stream.on('error', () => undefined);
       stream.on('data', (chunk) => chunks.push(chunk));
       stream.on('end', () => void this.before().then(() => {
@@ -42,7 +51,9 @@ export class FakeKeysVm {
     return new Promise((resolve) => this.#server.listen(this.path, resolve));
   }
 
+  /** Also where a caller said nothing to its end: half-open calls would hold the server for ever. */
   close(): Promise<void> {
+    for (const stream of this.#sockets) stream.destroy();
     return new Promise((resolve) => this.#server.close(() => {
       rmSync(this.path, { force: true });
       resolve();
@@ -60,12 +71,24 @@ export class FakeKeysVm {
   #take(receipt: Receipt): string[] {
     this.receipts.push(receipt);
     const known = receipt.journal?.seq ?? 0;
-    const reply = this.#judge(receipt);
-    return [JSON.stringify(reply), ...this.journal.slice(known)];
+    const result = this.#judge(receipt);
+    if (this.journal.length === 0) this.enter('start', { source: null, result: 'b0075a1d-0000-4000-8000-000000000000' });
+    return [JSON.stringify({ ...result, journalHead: this.journalHead() }), ...this.journal.slice(known, known + this.entriesAtOnce)];
   }
 
-  #judge(receipt: Receipt): ReceiptReply {
-    const refuse = (code: string): ReceiptReply => ({ format: receiptReplyFormat, result: 'refused', head: this.head, code, detail: code });
+  /** For the same end as in another's answer, signed by this one's key. */
+  headLike(lines: readonly string[]): JournalHead {
+    const { journalHead } = JSON.parse(lines[0] as string) as { journalHead: JournalHead };
+    return signJournalHead(journalHead, this.#key.privateKey);
+  }
+
+  journalHead(seq = this.journal.length): JournalHead {
+    const entry = journalLineHash(this.journal[seq - 1] as string);
+    return signJournalHead({ format: journalHeadFormat, keysVm: `keys-${this.source.replace(/^build-/, '')}`, seq, entry, commit: this.head, boot: 'b0075a1d-0000-4000-8000-000000000000', time: new Date().toISOString() }, this.#key.privateKey);
+  }
+
+  #judge(receipt: Receipt): ReceiptResult {
+    const refuse = (code: string): ReceiptResult => ({ format: receiptReplyFormat, result: 'refused', head: this.head, code, detail: code });
     const until = new Date(Date.now() + 900_000).toISOString();
     const commits = receipt.proof.commits.map((encoded) => readGitCommit(Buffer.from(encoded, 'base64')));
     if (commits.length === 0) {

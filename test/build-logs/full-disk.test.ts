@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { until } from '../support/until.js';
 import { Rig, sleep, textOf } from './rig.js';
-
-/** Only root may mount; where a container forbids it too there is nothing to test with. */
-function smallDisk(megabytes: number): string | undefined {
-  const folder = mkdtempSync(join(tmpdir(), 'bl-disk-'));
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', folder], { stdio: 'ignore' });
-    return folder;
-  } catch {
-    rmSync(folder, { recursive: true });
-    return undefined;
-  }
-}
+import { smallDisk } from './small-disk.js';
 
 const disk = smallDisk(24);
 void t.test('a full disk', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, async (t) => {

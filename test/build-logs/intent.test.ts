@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
-import type { IntentReply } from '../../agents/shared/formats/intent.js';
+import { publishedPayloadLimitBytes, publishedPurposes, type HashedFile, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { Rig, sha256, textOf } from './rig.js';
 
 const rig = await (await Rig.make({ sources: ['build-debian', 'build-fedora'] })).start();
@@ -19,10 +19,10 @@ void t.test('an intent is published with what its VM has logged, and granted', a
   const document = JSON.stringify(rig.intent({ logs: [path] }));
   const reply = await rig.ask(document);
   if (reply.result !== 'published') throw new Error(JSON.stringify(reply));
-  t.equal(reply.intent, sha256(document));
+  t.equal(reply.intent, sha256(`${document}\n`), 'the newline belongs to it');
   for (const remote of ['origin', 'mirror']) {
     t.strictSame(textOf(rig.file(path, remote, reply.commit)), ['hello', 'world']);
-    t.equal(rig.file(`intents/build-debian/${new Date().toISOString().slice(0, 10)}/${reply.intent}.json`, remote, reply.commit).toString(), document);
+    t.equal(rig.file(`intents/build-debian/${new Date().toISOString().slice(0, 10)}/${reply.intent}.json`, remote, reply.commit).toString(), `${document}\n`);
   }
   const keysVm = rig.keys.get('build-debian');
   t.equal(keysVm?.head, reply.commit);
@@ -86,6 +86,77 @@ void t.test('the same document a second time is refused: whoever wants the bytes
   t.equal((await rig.ask(document)).result, 'published');
   t.equal(code(await rig.ask(document)), 'INTENT_KNOWN');
   t.equal((await rig.ask({ ...document, nonce: '0'.repeat(32) })).result, 'published');
+});
+
+void t.test('payloads that have to be public are published in the commit of their intent', async (t) => {
+  const day = new Date().toISOString().slice(0, 10);
+  const [one, two, header] = [Buffer.from('Package: one\n'), Buffer.alloc(0), Buffer.from('a header')];
+  const of = (purpose: string, payload: HashedFile): object => {
+    const { format: _format, ...intent } = rig.intent({ purpose: purpose as 'other', payload });
+    return intent;
+  };
+  const a = rig.payload(one);
+  const b = rig.payload(two);
+  const h = rig.payload(header);
+  const document = { format: 'build-infra/intent@1', intents: [of('rpm-header', h), of('deb-dsc', a), of('apt-release', b), of('deb-dsc', a)] };
+  const { line } = rig.input(document);
+  const reply = await rig.send(Buffer.concat([Buffer.from(line), one, two]));
+  if (reply.result !== 'published') throw new Error(JSON.stringify(reply));
+  const folder = `payloads/build-debian/${day}/${reply.intent}`;
+  t.same(rig.git(rig.remote('mirror'), 'diff-tree', '-r', '--no-commit-id', '--name-only', reply.commit, '--', 'payloads', 'intents').trim().split('\n').sort(), [
+    `intents/build-debian/${day}/${reply.intent}.json`, `${folder}/${a.sha256}`, `${folder}/${b.sha256}`,
+  ].sort());
+  t.same(rig.file(`${folder}/${a.sha256}`, 'mirror', reply.commit), one);
+  t.same(rig.file(`${folder}/${b.sha256}`, 'mirror', reply.commit), two);
+});
+
+void t.test('anything but these payloads, in this order, is refused before anything is published:', async (t) => {
+  const commits = (): number => Number(rig.git(rig.remote('origin'), 'rev-list', '--count', 'main'));
+  const before = commits();
+  const [a, b] = [Buffer.from('the first payload\n'), Buffer.from('the second one, which is longer\n')];
+  const document = (): { line: string; payloads: Buffer } => {
+    const intents = [a, b, a].map((bytes) => {
+      const { format: _format, ...intent } = rig.intent({ purpose: 'deb-changes', payload: rig.payload(bytes) });
+      return intent;
+    });
+    return rig.input({ format: 'build-infra/intent@1', intents });
+  };
+  const { line, payloads } = document();
+  t.same(payloads, Buffer.concat([a, b]));
+  const whole = Buffer.concat([Buffer.from(line), payloads]);
+  for (let cut = line.length - 1; cut < whole.length; cut++) t.equal(code(await rig.send(whole.subarray(0, cut))), 'PAYLOAD_MISSING', `${whole.length - cut} bytes are missing`);
+  for (const cut of [0, 1, 40, line.length - 2]) t.equal(code(await rig.send(whole.subarray(0, cut))), 'NOT_JSON', `the document ends after ${cut} bytes`);
+  t.equal(code(await rig.send(Buffer.concat([whole, Buffer.from('\n')]))), 'TOO_LARGE', 'one byte more');
+  t.equal(code(await rig.send(Buffer.concat([Buffer.from(line), a, a, b]))), 'PAYLOAD_DIFFERS', 'one twice');
+  t.equal(code(await rig.send(Buffer.concat([Buffer.from(line), b, a]))), 'PAYLOAD_DIFFERS', 'another order');
+  t.equal(code(await rig.send(Buffer.concat([Buffer.from(line), a, Buffer.from('\n'), b]))), 'PAYLOAD_DIFFERS', 'a newline between them');
+  for (let at = 0; at < payloads.length; at += 7) {
+    const other = Buffer.from(payloads);
+    other[at] = (other[at] as number) ^ 1;
+    t.equal(code(await rig.send(Buffer.concat([Buffer.from(line), other]))), 'PAYLOAD_DIFFERS', `another byte ${at}`);
+  }
+  const large = Buffer.alloc(publishedPayloadLimitBytes + 1, 'x');
+  for (const purpose of publishedPurposes) t.equal(code(await rig.ask(rig.intent({ purpose, payload: rig.payload(large) }))), 'TOO_LARGE', `${purpose} of ${large.length} bytes`);
+  t.equal(code(await rig.ask(rig.intent({ purpose: 'other', payload: { ...rig.payload(a), size: 0 } }))), 'PAYLOAD_DIFFERS', 'no bytes of a payload that has some');
+  const sizes = [a.length, 5].map((size) => {
+    const { format: _format, ...intent } = rig.intent({ payload: { ...rig.payload(a), size } });
+    return intent;
+  });
+  t.equal(code(await rig.ask({ format: 'build-infra/intent@1', intents: sizes })), 'PAYLOAD_DIFFERS', 'one SHA-256 with two sizes');
+  const many = Array.from({ length: 17 }, (_, i) => {
+    const { format: _format, ...intent } = rig.intent({ purpose: 'apt-release', payload: rig.payload(Buffer.alloc(publishedPayloadLimitBytes, String.fromCharCode(65 + i))) });
+    return intent;
+  });
+  t.equal(code(await rig.ask({ format: 'build-infra/intent@1', intents: many })), 'TOO_LARGE', 'more than one document may bring');
+  t.equal(commits(), before, 'nothing of it was published');
+  t.equal((await rig.send(whole)).result, 'published', 'the same with nothing wrong');
+});
+
+void t.test('payloads of the largest size, from many callers at once, are published one after the other', async (t) => {
+  const replies = await Promise.all(Array.from({ length: 40 }, (_, i) => rig.ask(rig.intent({ purpose: 'apt-release', payload: rig.payload(Buffer.alloc(publishedPayloadLimitBytes, `${i} `)) }))));
+  t.ok(replies.every((reply) => reply.result === 'published'), JSON.stringify(replies[0]));
+  t.equal((await rig.ask(rig.intent({ purpose: 'rpm-header', payload: { name: 'large.rpm', size: 2 ** 31, sha256: sha256('h') } }))).result, 'published', 'and a header needs no bytes');
+  t.equal((await rig.ask(rig.intent({ purpose: 'other', payload: { name: 'image', size: publishedPayloadLimitBytes + 1, sha256: sha256('i') } }))).result, 'published', 'nor what is large and no metadata');
 });
 
 void t.test('the history that came of all this is signed, in line, and true', async (t) => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
+import type { ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import { until } from '../support/until.js';
 import type { FakeKeysVm } from './fake-keys-vm.js';
 import { Rig, sleep, type RigOptions } from './rig.js';
@@ -63,7 +64,7 @@ void t.test('a journal that was changed is an alarm: nothing is granted any more
 
 void t.test("a refusal of the keys VM is the intent's answer", async (t) => {
   const { rig, keysVm } = await started(t);
-  keysVm.answering = () => [JSON.stringify({ format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'FOREIGN_KEY', detail: 'not mine' })];
+  keysVm.answering = ([reply]) => [JSON.stringify({ journalHead: (JSON.parse(reply as string) as ReceiptReply).journalHead, format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'FOREIGN_KEY', detail: 'not mine' })];
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'FOREIGN_KEY', detail: /not mine/ });
 });
 
@@ -132,7 +133,7 @@ void t.test('a journal of many entries is published in files of 256', async (t) 
   for (let i = 0; i < 600; i++) keysVm.enter('expired');
   t.equal((await rig.ask(rig.intent())).result, 'published');
   t.equal((await rig.ask(rig.intent())).result, 'published');
-  t.equal(rig.git(rig.remote('origin'), 'ls-tree', '--name-only', 'main:journal/keys-debian'), '00000000.jsonl\n00000001.jsonl\n00000002.jsonl\n');
+  t.equal(rig.git(rig.remote('origin'), 'ls-tree', '--name-only', 'main:journal/keys-debian'), '00000000.jsonl\n00000001.jsonl\n00000002.jsonl\nheads-00000002.jsonl\n');
   await rig.kill();
   await rig.start();
   for (let i = 0; i < 10; i++) keysVm.enter('expired');

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
-import { intentFormat, type Intent, type IntentReply } from '../../agents/shared/formats/intent.js';
+import { intentFormat, intentsOf, publishedPayloads, type HashedFile, type Intent, type IntentDocument, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
@@ -29,6 +29,8 @@ export interface RigOptions {
   reopenSeconds?: number;
   logBytes?: number;
   openLogs?: number;
+  intentsPerDay?: number;
+  intentBytesPerDay?: number;
   sources?: string[];
   /** where the agent's state is, instead of a folder of the rig */
   root?: string;
@@ -88,6 +90,7 @@ export class Rig {
   readonly options: RigOptions;
   logsKey = '';
   report = '';
+  readonly #payloads = new Map<string, Buffer>();
   agent: ChildProcess | undefined;
 
   private constructor(options: RigOptions) {
@@ -137,6 +140,10 @@ export class Rig {
     return join(this.root, 'run/build-infra/qubesbuilder.BuildLog.sock');
   }
 
+  stateFile(name: string): string {
+    return readFileSync(join(this.state, name), 'utf8');
+  }
+
   remote(name: string): string {
     return join(this.folder, `${name}.git`);
   }
@@ -152,20 +159,22 @@ export class Rig {
   }
 
   writeConfig(change: object = {}): void {
-    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64 } = this.options;
+    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64, intentsPerDay = 20_000, intentBytesPerDay = 536_870_912 } = this.options;
     writeFileSync(join(this.root, 'rw/config/build-infra/build-logs.json'), JSON.stringify({
       format: 'build-infra/build-logs-config@1',
       vm: 'build-logs',
       logsKey: this.logsKey,
       remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
-      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey] })),
-      publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs,
+      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null })),
+      publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs, intentsPerDay, intentBytesPerDay,
       ...change,
     }));
   }
 
-  async start(): Promise<this> {
-    const agent = spawn(process.execPath, [agentProgram], { env: { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'inherit', 'pipe'] });
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<this> {
+    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentProgram];
+    const agent = spawn(command as string, args, { env: { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root, __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] }, stdio: ['ignore', 'inherit', 'pipe'] });
     this.agent = agent;
     const from = this.report.length;
     agent.stderr?.on('data', (chunk: Buffer) => {
@@ -207,15 +216,38 @@ export class Rig {
     return `> build-infra log@1 ${JSON.stringify({ job: 'hello-1.0-abcdef', component: 'hello', stage: 'build', ...more })}\n`;
   }
 
+  /** An intent for new bytes, which ask() sends behind it. */
   intent(change: Partial<Intent> & Record<string, unknown> = {}): Record<string, unknown> {
     return {
       format: intentFormat, job: 'hello-1.0-abcdef', component: 'hello', version: '1.0', dist: 'bookworm', purpose: 'other', key: signingKey, mode: 'detach',
-      payload: { name: 'hello.dsc', size: 5, sha256: sha256(randomBytes(8)) }, logs: [], artifacts: [], nonce: randomBytes(16).toString('hex'), ...change,
+      payload: this.payload(randomBytes(8)), logs: [], artifacts: [], nonce: randomBytes(16).toString('hex'), ...change,
     };
   }
 
+  payload(bytes: Buffer, name = 'hello.dsc'): HashedFile {
+    this.#payloads.set(sha256(bytes), bytes);
+    return { name, size: bytes.length, sha256: sha256(bytes) };
+  }
+
+  /** What follows the document, and these bytes of the document itself. */
+  input(document: unknown): { line: string; payloads: Buffer } {
+    const line = `${typeof document === 'string' ? document : JSON.stringify(document)}\n`;
+    try {
+      const parsed = JSON.parse(line) as IntentDocument;
+      return { line, payloads: Buffer.concat(publishedPayloads(intentsOf(parsed)).map((payload) => this.#payloads.get(payload.sha256) ?? Buffer.alloc(0))) };
+    } catch {
+      return { line, payloads: Buffer.alloc(0) };
+    }
+  }
+
   async ask(document: unknown, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
-    const lines = await this.call('intent', source).end(typeof document === 'string' ? document : JSON.stringify(document), timeoutMs);
+    const { line, payloads } = this.input(document);
+    return this.send(Buffer.concat([Buffer.from(line), payloads]), source, timeoutMs);
+  }
+
+  /** Exactly these bytes. */
+  async send(bytes: Uint8Array, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
+    const lines = await this.call('intent', source).end(bytes, timeoutMs);
     return JSON.parse(lines[0] ?? '{"result":"nothing"}') as IntentReply;
   }
 

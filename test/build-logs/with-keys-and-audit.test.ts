@@ -12,7 +12,7 @@ import { Rig } from './rig.js';
 
 const compiled = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-async function startKeysAgent(rig: Rig, root: string): Promise<{ key: string; stop(): Promise<void> }> {
+async function startKeysAgent(rig: Rig, root: string): Promise<{ key: string; journalKey: string; stop(): Promise<void> }> {
   const gnupg = join(root, 'home/user/.gnupg');
   mkdirSync(gnupg, { recursive: true, mode: 0o700 });
   const gpg = (...argv: string[]): string => execFileSync('gpg', ['--homedir', gnupg, '--batch', '--passphrase', '', ...argv], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
@@ -24,7 +24,7 @@ async function startKeysAgent(rig: Rig, root: string): Promise<{ key: string; st
   writeFileSync(join(settings, 'public-keys', `${rig.logsKey}.asc`), execFileSync('gpg', ['--homedir', rig.gnupg, '--batch', '--armor', '--export', rig.logsKey]));
   writeFileSync(join(settings, 'keys.json'), JSON.stringify({
     format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: rig.logsKey,
-    requiredRemotes: ['mirror', 'origin'], signingKeys: [key], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+    requiredRemotes: ['mirror', 'origin'], signingKeys: [key], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 268435456,
   }));
   const agent = spawn(process.execPath, [join(compiled, 'agents/keys/main.js')], { env: { PATH: process.env['PATH'], HOME: root, BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'inherit', 'pipe'] });
   let report = '';
@@ -35,6 +35,7 @@ async function startKeysAgent(rig: Rig, root: string): Promise<{ key: string; st
   });
   return {
     key,
+    journalKey: / journal key ([0-9a-f]{64})/.exec(report)?.[1] as string,
     stop: async () => {
       const gone = new Promise((resolve) => agent.once('exit', resolve));
       agent.kill('SIGTERM');
@@ -54,7 +55,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
     rmSync(root, { recursive: true, force: true });
   });
   writeDirectClient(join(rig.root, 'usr/bin/qrexec-client-vm.build-debian'), 'build-logs', { 'qubesbuilder.LogReceived': join(root, 'run/build-infra/qubesbuilder.LogReceived.sock') });
-  rig.writeConfig({ sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [keys.key] }] });
+  rig.writeConfig({ sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [keys.key], journalKey: keys.journalKey }] });
   await rig.start();
 
   await rig.call().end('a raw log before the first intent\n');
@@ -85,6 +86,6 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
   const publicKey = join(rig.folder, 'logs.asc');
   writeFileSync(publicKey, execFileSync('gpg', ['--homedir', rig.gnupg, '--batch', '--armor', '--export', rig.logsKey]));
   const script = `import { auditMain } from ${JSON.stringify(join(compiled, 'agents/audit/main.js'))}; process.exitCode = await auditMain(process.argv.slice(1));`;
-  const table = execFileSync(process.execPath, ['--input-type=module', '-e', script, '--', '--logs', rig.remote('origin'), '--logs', rig.remote('mirror'), '--logs-key', publicKey], { encoding: 'utf8' });
+  const table = execFileSync(process.execPath, ['--input-type=module', '-e', script, '--', '--logs', rig.remote('origin'), '--logs', rig.remote('mirror'), '--logs-key', publicKey, '--journal-key', `keys-debian=${keys.journalKey}`], { encoding: 'utf8' });
   t.comment(table);
 });

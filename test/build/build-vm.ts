@@ -9,13 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Job } from '../../agents/build/jobs/job-document.js';
+import { chrootCache } from '../support/clean-chroots.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
 
-/** Clean chroots are costly: made once for all tests on this machine, refreshed by the engine itself. */
-export const chrootCache = join('/var/tmp', `build-infra-test-cache-${process.env['BUILD_INFRA_TEST_UID'] ?? process.getuid?.() ?? 0}`);
 const agentMain = fileURLToPath(new URL('../../agents/build/main.js', import.meta.url));
 
 export function freePort(): Promise<number> {
@@ -118,7 +117,7 @@ export class BuildVm {
     };
     const name = repository.replace(/[^a-z0-9]/g, '');
     put('/rw/config/build-infra/build.json', JSON.stringify({
-      format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint,
+      format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint, publication: null,
       components: [{ name: 'hello-tiny', url: outside.forge.url(repository), tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }], requiredSignatures: 1 }],
       distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
       apt: { upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${name}`, url: `http://127.0.0.1:${outside.apt.httpPort}/${name}`, origin: 'build-infra', label: 'debian' },
@@ -167,10 +166,12 @@ exec ${gpg} "$@"
     return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').filter((line) => !line.includes('--version')) : [];
   }
 
-  async start(): Promise<void> {
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     this.receiver ??= await TestReceiver.listen(join(this.root, 'log.sock'));
     this.output = '';
-    this.#agent = spawn(process.execPath, [agentMain], { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentMain];
+    this.#agent = spawn(command as string, args, { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
     this.#agent.stderr?.on('data', (chunk: Buffer) => {
       this.output += chunk.toString();
     });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { verifyClearSigned } from '../../agents/build/apt-repository/sign-upload.js';
 import { signMetadata } from '../../agents/build/dnf-repository/suite-metadata.js';
-import { PublishedRecord } from '../../agents/build/promotion/published-record.js';
+import { PublishedRecord } from '../../agents/build/publication/published-record.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage, type Keys } from './forge.js';
 import { publishRecord } from './logs-record.js';

@@ -12,7 +12,7 @@ t.teardown(() => rmSync(folder, { recursive: true }));
 const key = 'A'.repeat(40);
 const component = { name: 'hello', url: 'ssh://git@forge.example/hello.git', tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: key }], requiredSignatures: 1 };
 const good = {
-  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
+  format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: key, publication: null, components: [component], distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
   apt: { upload: 'ssh://git@forge.example/srv/apt/debian', url: 'http://forge.example/apt/debian', origin: 'build-infra', label: 'debian' }, pollSeconds: 600, buildSeconds: 3600,
 };
 const person = { name: 'alice', fingerprint: key, verbs: ['Retry'], components: 'all', distributions: ['bookworm'], repositories: ['current'], templates: [] };
@@ -28,6 +28,11 @@ void t.test('the example of docs/formats.md is read', async (t) => {
   t.match(read(commanded({})), { commands });
   t.match(read(commanded({ people: [{ name: 'alice', fingerprint: key }] })), { commands: { people: [{ name: 'alice' }] } });
   t.same(readDestination(good.apt.upload), { login: 'git@forge.example', port: '', path: '/srv/apt/debian' });
+});
+
+void t.test('a Release may have an end, in whole days of a year at most', async (t) => {
+  t.match(read({ ...good, apt: { ...good.apt, validDays: 30 } }), { apt: { validDays: 30 } });
+  for (const validDays of [0, 366, 1.5, '7', null]) t.throws(() => read({ ...good, apt: { ...good.apt, validDays } }), { code: 'BAD_DOCUMENT' }, String(validDays));
 });
 
 void t.test('a status page and the address of logs may be there', async (t) => {

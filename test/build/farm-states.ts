@@ -12,7 +12,7 @@ const hex = (n: number, length: number): string => n.toString(16).padStart(lengt
 
 export const component = (name: string): Component => ({ name, url: `https://forge.example/example/${name}.git`, tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: 'A'.repeat(40) }], requiredSignatures: 1 });
 export const config: Config = {
-  vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), components: [], pollSeconds: 600, buildSeconds: 3600,
+  vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40), publication: null, components: [], pollSeconds: 600, buildSeconds: 3600,
   distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }, { name: 'trixie', engine: 'debian', packages: 'deb' }, { name: 'fc41', engine: 'rpm', packages: 'rpm' }],
   apt: { upload: 'ssh://forge.example/srv/apt', url: 'https://packages.example/apt/debian', origin: 'x', label: 'x' }, dnf: { upload: 'ssh://forge.example/srv/dnf', url: 'https://packages.example/dnf/' },
   logsUrl: 'https://forge.example/example/build-logs/blob/main/{path}',

@@ -64,7 +64,7 @@ await t.test('an intent is one that the schema accepts, and never the same twice
 });
 
 await t.test('whatever is not an explicit yes is a no', async (t) => {
-  const reply = (text: string) => (): void => readIntentReply(Buffer.from(text));
+  const reply = (text: string) => (): string => readIntentReply(Buffer.from(text));
   const yes = { format: 'build-infra/intent-reply@1', result: 'published', intent: 'ab'.repeat(32), commit: 'ab'.repeat(20), grantedUntil: 'x' };
   t.doesNotThrow(reply(`${JSON.stringify(yes)}\n`));
   t.throws(reply('refused SPOOL_FULL no room\n'), { code: 'SPOOL_FULL', detail: 'no room' });

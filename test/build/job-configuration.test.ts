@@ -23,6 +23,7 @@ const [bookworm, trixie] = config.distributions as [Config['distributions'][numb
 const cases: [what: string, now: Config, expected: Record<string, string>][] = [
   ['the same configuration', { ...config }, all('goes on')],
   ['another poll interval or build time', { ...config, pollSeconds: 7, buildSeconds: 8 }, all('goes on')],
+  ['another time for which a Release is valid', { ...config, apt: { upload: '', url: '', origin: '', label: '', validDays: 9 } }, all('goes on')],
   ['a distribution more', configFor(['bookworm', 'trixie', 'sid']), all('goes on')],
   ['a distribution less', configFor(['bookworm']), { fetch: 'goes on', bookworm: 'goes on', trixie: 'DIST_RETIRED' }],
   ['all distributions gone', configFor(['sid']), all('DIST_RETIRED')],

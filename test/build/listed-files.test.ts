@@ -8,7 +8,7 @@ import t from 'tap';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { downloadLimits } from '../../agents/build/source/downloads.js';
 import { alice, endForge, keys, situation, type Situation } from './fetching.js';
-import { chrootCache } from './build-vm.js';
+import { chrootCache } from '../support/clean-chroots.js';
 import { FileServer, type Answer } from './file-server.js';
 import { tinyPackage, type TreeFile } from './forge.js';
 import { engineJob, Lines, makePlace, tinySpec, writeTree } from './rpm-packages.js';

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { toolLine } from '../../agents/build/debian-engine/engine.js';
-import { LogSender } from '../../agents/build/logs/log-sender.js';
+import { LogSender, type SenderClock } from '../../agents/build/logs/log-sender.js';
 import { pieceBytes, pieceMark } from '../../agents/build/logs/tool-line.js';
 import { runLogged } from '../../agents/build/logs/logged-program.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { writeDirectClient } from '../support/direct-client.js';
+import { until } from '../support/until.js';
 import { TestReceiver } from './log-receiver.js';
 
 async function place(test: Test): Promise<{ receiver: TestReceiver; options: Parameters<typeof LogSender.open>[0] }> {
@@ -78,6 +79,69 @@ void t.test('a break that lasts too long fails the stage', async (t) => {
   log.say('here');
   await receiver.close();
   t.equal(await codeOf(log.end(0)), 'NO_LOG_SINK');
+});
+
+/** Goes by the pauses that are made, and by nothing else. */
+class PausesClock implements SenderClock {
+  readonly pauses: number[] = [];
+  #time = 0;
+  now = (): number => this.#time;
+  after = (ms: number, act: () => void): NodeJS.Timeout => {
+    this.pauses.push(ms);
+    return setTimeout(() => {
+      this.#time += ms;
+      act();
+    }, 0);
+  };
+}
+
+/** @returns a switch of the way to the receiver */
+function wayOf(client: string): (open: boolean) => void {
+  renameSync(client, `${client}.open`);
+  const lay = (open: boolean): void => {
+    writeFileSync(`${client}.next`, open ? `#!/bin/sh\nexec '${client}.open' "$@"\n` : '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    renameSync(`${client}.next`, client);
+  };
+  lay(true);
+  return lay;
+}
+
+void t.test('each pause before the receiver is tried again is longer than the last one, and the first one again once it was there', async (t) => {
+  const { receiver, options } = await place(t);
+  const way = wayOf(options.client);
+  const clock = new PausesClock();
+  receiver.breakAt = (_log, line) => line.startsWith('> break');
+  const log = await LogSender.open({ ...options, clock });
+  way(false);
+  log.say('break');
+  await until('six pauses', () => clock.pauses.length >= 6);
+  way(true);
+  await until('the line behind the break', () => {
+    log.say('here');
+    return receiver.logs[0]?.lines.includes('> here');
+  });
+  const first = clock.pauses.splice(0);
+  t.equal(first[0], 200);
+  for (const [index, pause] of first.entries()) if (index > 0) t.ok(pause >= (first[index - 1] as number) * 1.2, `pause ${index}: ${pause} ms`);
+  way(false);
+  log.say('break');
+  await until('a pause', () => clock.pauses.length >= 2);
+  way(true);
+  t.strictSame(clock.pauses.slice(0, 2), first.slice(0, 2));
+  await log.end(0);
+});
+
+void t.test('pauses grow to five seconds, and end with the time that a break may last', async (t) => {
+  const { receiver, options } = await place(t);
+  const way = wayOf(options.client);
+  const clock = new PausesClock();
+  receiver.breakAt = (_log, line) => line.startsWith('> break');
+  const log = await LogSender.open({ ...options, clock, breakMs: 60_000 });
+  way(false);
+  log.say('break');
+  t.match(await log.whenFailed, { code: 'NO_LOG_SINK', detail: /for 6[0-5] s$/ });
+  t.equal(Math.max(...clock.pauses), 5000);
+  t.ok(clock.pauses.length < 30, `${clock.pauses.length} tries in a minute`);
 });
 
 void t.test('a receiver that forgot acknowledged lines is not believed again', async (t) => {
@@ -156,7 +220,7 @@ void t.test('a process that left its program and holds its log is not waited for
   const log = await LogSender.open(options);
   const folder = mkdtempSync(join(tmpdir(), 'bi-held-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
-  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
+  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ] || [ ! -d ${folder} ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
   writeFileSync(join(folder, 'over'), '');
   await log.end(0);
   t.strictSame(receiver.logs[0]?.lines.slice(-2), ['last', '> end status=0']);

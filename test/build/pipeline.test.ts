@@ -6,7 +6,8 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeF
 import { join } from 'node:path';
 import t from 'tap';
 import { until } from '../support/until.js';
-import { BuildVm, chrootCache, endOutside, makeOutside } from './build-vm.js';
+import { chrootCache } from '../support/clean-chroots.js';
+import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage, tinyRules } from './forge.js';
 
 // A first run makes the chroot, on a busy machine in minutes.

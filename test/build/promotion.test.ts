@@ -43,7 +43,7 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   let head: string | undefined;
   const tell = (log: string): string => (head = publish(record, clock++, log, logsKey, head));
   const commands = { releases: ['r4.3'], windowSeconds: 86_400, distributionWords: [], people };
-  const vm = new BuildVm(outside, 'promoted', { commands, promotion: { record: outside.forge.url('record'), logsKey: logsKey.fingerprint, minAgeDays: 5 } });
+  const vm = new BuildVm(outside, 'promoted', { commands, publication: { url: outside.forge.url('record'), logsKey: logsKey.fingerprint }, promotion: { minAgeDays: 5 } });
   writeKeys(join(vm.root, '/rw/config/build-infra/public-keys'), [logsKey]);
   t.teardown(() => vm.end());
   await vm.start();

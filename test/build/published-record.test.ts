@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { PublishedRecord, type RecordOptions } from '../../agents/build/promotion/published-record.js';
+import { PublishedRecord, type RecordOptions } from '../../agents/build/publication/published-record.js';
 import { until } from '../support/until.js';
 import { Forge, Keys, type TestRepository } from './forge.js';
 import { publishRecord as publisher } from './logs-record.js';
@@ -131,7 +131,7 @@ void t.test('a copy that was made anew still knows what the one before had seen'
 void t.test('killed in the middle of two fetches, with the server away and back, it goes on', async (t) => {
   const { repository, record, options } = setUp(t);
   const first = publish(repository, 1_700_000_000, 'build-debian/log_a', logs);
-  const module = fileURLToPath(new URL('../../agents/build/promotion/published-record.js', import.meta.url));
+  const module = fileURLToPath(new URL('../../agents/build/publication/published-record.js', import.meta.url));
   const killed = async (): Promise<void> => {
     forge.pause();
     const script = `const { PublishedRecord } = await import(${JSON.stringify(module)}); const options = ${JSON.stringify(options)}; await Promise.allSettled([1, 2].map(() => new PublishedRecord(options).newest()));`;

@@ -14,7 +14,7 @@ import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
 import { rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
 import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
 import type { HashedFile } from '../../agents/shared/formats/intent.js';
-import { chrootCache } from './build-vm.js';
+import { chrootCache } from '../support/clean-chroots.js';
 import { buildHere, codeOf, engineJob, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' };

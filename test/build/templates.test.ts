@@ -56,7 +56,7 @@ void t.test('a template is built by a signed command, waits in testing, and goes
   let clock = 1_790_000_000;
   let head: string | undefined;
   const tell = (log: string): string => (head = publish(record, clock++, log, logsKey, head));
-  const vm = await startVm('itl', { promotion: { record: outside.forge.url('record'), logsKey: logsKey.fingerprint, minAgeDays: 5 } });
+  const vm = await startVm('itl', { publication: { url: outside.forge.url('record'), logsKey: logsKey.fingerprint }, promotion: { minAgeDays: 5 } });
   t.teardown(() => vm.end());
   vm.receiver.publish = (log) => tell(log.path);
 

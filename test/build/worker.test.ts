@@ -266,6 +266,27 @@ void t.test('what is away for hours costs nobody a retry, whatever it is', async
   }
 });
 
+void t.test('each pause before what is away is tried again is twice the last one, up to some minutes', async (t) => {
+  let time = Date.UTC(2026, 10, 22);
+  const tried: number[] = [];
+  const { worker, queue, over } = stageFor(t, (name) => {
+    if (name.endsWith('publish bookworm') && tried.push(time) <= 9) throw new Refusal('UPLOAD_FAILED', 'away');
+  }, { pauseMs: 5000, now: () => new Date(time) });
+  const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+  queue.add(job);
+  worker.start();
+  while (!isOver(job)) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (job.waiting.length === 0 || job.running.length > 0) continue;
+    time += 2500;
+    worker.wake();
+  }
+  t.match(await over(job), { state: 'done' });
+  const pauses = tried.slice(1).map((at, index) => at - (tried[index] as number));
+  t.equal(pauses.length, 9);
+  [5, 10, 20, 40, 80, 160, 320, 640, 640].forEach((seconds, index) => t.ok((pauses[index] as number) >= seconds * 1000 && (pauses[index] as number) < seconds * 2000, `pause ${index}: ${pauses[index]} ms`));
+});
+
 void t.test('what stays away for longer than a day is given up, and a fault of the tag\'s at once', async (t) => {
   let time = Date.UTC(2026, 10, 22);
   const start = time;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The doctor under the real systemd: it asks it for the units, and says which one failed. Asked for as test/local/provision-boot is, whose script boots the tree.
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -34,6 +34,8 @@ for (const role of ['keys', 'build-logs', 'sys-net', 'build'] as const) {
     writeFileSync(join(out, 'check.sh'), check(role));
     provision({ pillar: await checkPillar(examplePillar()), vm: vmNames[role], root, enabled: options });
     provision({ pillar: await pillarWith(role, makeKeys(root, role), () => undefined), vm: vmNames[role], root, enabled: options });
+    // Where Qubes' bind-dirs keep it.
+    if (existsSync(join(root, 'var/lib/build-infra'))) execFileSync('sh', ['-ec', 'mkdir -p "$1" && cp -a "$0/." "$1"', join(root, 'var/lib/build-infra'), join(root, 'rw/bind-dirs/var/lib/build-infra')]);
     const features = [role, ...(role === 'sys-net' ? options : [])].map((name) => `build-infra-${name}`);
     const boot = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...features], { encoding: 'utf8', timeout: 600_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';

@@ -2,7 +2,7 @@
 // A VM's tree in which nothing is missing: what the provisioner lays, keys made by make-keys, and of the running system what the doctor looks at.
 // Each test breaks one thing in a copy.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -44,29 +44,35 @@ export function write(root: string, path: string, content: string, owner: 'root'
 }
 
 /** What make-keys prints and leaves, owned as if its account had run it. */
-export function makeKeys(root: string, role: Role): { fingerprint: string | undefined; publicKey: string } {
+export function makeKeys(root: string, role: Role): { fingerprint: string | undefined; publicKey: string; journalKey?: string | undefined } {
   const home = join(root, role === 'build' ? 'root' : 'home/user');
   mkdirSync(home, { recursive: true });
   // Not the default home of gpg, whose agent all trees would share where there is a /run/user: one would keep another's key.
   const env = { PATH: '/usr/bin:/bin', HOME: root, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   const run = (...args: string[]): string => execFileSync(join(root, 'usr/lib/build-infra/make-keys'), [role, ...args], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] });
-  const fingerprint = /-key ([0-9A-F]{40})$/m.exec(run())?.[1];
+  const said = run();
+  const fingerprint = /-key ([0-9A-F]{40})$/m.exec(said)?.[1];
+  const journalKey = /^journal-key (.*)$/m.exec(said)?.[1];
   const publicKey = fingerprint === undefined ? '' : run('export');
   if (fingerprint !== undefined) execFileSync('gpgconf', ['--homedir', join(home, '.gnupg'), '--kill', 'all']);
   if (role !== 'build') {
     execFileSync('chown', ['-R', '1000:1000', home]);
     for (const name of ['ssh_key', 'webhook-secret']) execFileSync('sh', ['-c', 'test ! -e "$1" || chown 1000:1000 "$1"', 'sh', join(root, 'rw/config/build-infra', name)]);
   }
-  return { fingerprint, publicKey };
+  // The clock of machineOf stands before today's.
+  if (journalKey !== undefined) execFileSync('sed', ['-i', 's/"time":"[^"]*"/"time":"2026-11-21T00:00:00.000Z"/', join(root, 'var/lib/build-infra/journal.jsonl')]);
+  if (journalKey !== undefined) execFileSync('chown', ['-R', '1000:1000', join(root, 'var/lib/build-infra')]);
+  return { fingerprint, publicKey, journalKey };
 }
 
 /** The pillar with this VM's own key in it. */
-export async function pillarWith(role: Role, made: { fingerprint: string | undefined; publicKey: string }, change: (pillar: Pillar) => void): Promise<Pillar> {
+export async function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, change: (pillar: Pillar) => void): Promise<Pillar> {
   const pillar = examplePillar();
   if (made.fingerprint !== undefined) {
     pillar['public-keys'][made.fingerprint] = made.publicKey;
     if (role === 'keys') (pillar['build-envs']['debian'] as { key: string }).key = made.fingerprint;
-    else (pillar['logs-vms']['build-logs'] as { key: string }).key = made.fingerprint;
+    if (role === 'keys') (pillar['build-envs']['debian'] as { 'journal-key'?: string | null })['journal-key'] = made.journalKey ?? null;
+    if (role !== 'keys') (pillar['logs-vms']['build-logs'] as { key: string }).key = made.fingerprint;
   }
   change(pillar);
   return await checkPillar(pillar);
@@ -117,11 +123,13 @@ export interface Healthy {
   fingerprint: string | undefined;
 }
 
-/** @param dist stand-ins of bundles do */
+/** Stand-ins of the bundles do, but for the keys agent's. */
 export async function healthyVm(work: string, role: Role, change: (pillar: Pillar) => void = () => undefined, enabled: readonly Option[] = options): Promise<Healthy> {
   const dist = join(work, 'dist');
   mkdirSync(dist, { recursive: true });
   for (const manifest of manifests) for (const { source } of manifest.template.files) if (source?.startsWith('dist/') === true) writeFileSync(join(work, source), `// ${source}\n`);
+  // make-keys has it make the journal key.
+  copyFileSync(join(top, 'dist/keys-agent.mjs'), join(dist, 'keys-agent.mjs'));
   const root = join(work, role);
   const apply = (pillar: Pillar): unknown => provision({ pillar, vm: vmNames[role], root, dist, enabled });
   apply(await checkPillar(examplePillar()));

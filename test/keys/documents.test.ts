@@ -16,7 +16,7 @@ const intent = {
 };
 const config = {
   format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: key, requiredRemotes: ['mirror', 'origin'],
-  signingKeys: [key], anchor: null, grantSeconds: 900, payloadBytes: 268435456,
+  signingKeys: [key], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 268435456,
 };
 const receipt = {
   format: 'build-infra/receipt@1', source: 'build-debian', commit: 'ab'.repeat(20), remotes: ['origin'],
@@ -37,7 +37,7 @@ const kinds: { name: string; schema: object; read: Check<unknown>; good: unknown
 
 const strangers: unknown[] = [
   null, true, 0, -1, 1.5, 900, 901, 4294967296, 4294967297, 1e300, '', 'x', 'X', hash, hash.toUpperCase(), `${hash}\n`, key, `${key} `, '2026', '../x', 'é', '\u0000', '__proto__',
-  [], [null], ['x'], [1], [[]], {}, { x: 1 }, Array.from({ length: 17 }, () => 'x'), Array.from({ length: 17 }, () => key), Array.from({ length: 201 }, () => intent), Array.from({ length: 1001 }, () => file),
+  [], [null], ['x'], [1], [[]], {}, { x: 1 }, Array.from({ length: 16 }, () => 'x'), Array.from({ length: 17 }, () => 'x'), Array.from({ length: 17 }, () => key), Array.from({ length: 201 }, () => intent), Array.from({ length: 1001 }, () => file),
   Array.from({ length: 5001 }, () => ''), Array.from({ length: 10001 }, () => receipt.grants[0]), JSON.parse('{"__proto__":{"a":1}}'),
 ];
 

@@ -196,6 +196,31 @@ for (const way of ['by the agent', 'where no agent runs'] as const) await t.test
     t.equal(publisher.documents.length, before);
   });
 
+  await t.test('a file that a clear signature would change is refused before anything is published, with its name and line', async (t) => {
+    const before = publisher.documents.length;
+    writeFileSync(`${work}/bad.dsc`, 'Format: 3.0\nSource: bad \n');
+    t.match(await run(gpg, ['--clearsign', '-o', `${work}/bad.asc`, 'bad.dsc']), { status: 2, stderr: 'build-infra: refused NOT_CANONICAL bad.dsc: line 2 ends in a blank: a clear signature would not be over these bytes\n' });
+    t.notOk(existsSync(`${work}/bad.asc`));
+    t.match(await run(gpg, ['--clearsign', '-'], { input: 'Origin: x\r\n' }), { status: 2, stderr: /^build-infra: refused NOT_CANONICAL stdin: line 1 holds a carriage return: / });
+    t.match(await run(gpg, ['--clearsign', '-'], { input: 'no newline' }), { status: 2, stderr: /refused NOT_CANONICAL / });
+    writeFileSync(`${work}/Release.bad`, 'Origin: x\nLabel: y\t\n');
+    t.match(await run(gpg, ['--reprepro-sign', 'Release.bad', 'InRelease.bad', 'Release.bad.gpg']), { status: 2, stderr: /^build-infra: refused NOT_CANONICAL Release: line 2 ends in a tab: / });
+    t.notOk(existsSync(`${work}/Release.bad.gpg`));
+    t.equal(publisher.documents.length, before);
+    t.match(await run(gpg, ['-b', '-o', '-', 'bad.dsc']), { status: 0 }, 'a detached signature is over any bytes');
+  });
+
+  await t.test('debsign of an upload with such a file says which one, and where', async (t) => {
+    const made = await makePackage('uneven', ['-us', '-uc']);
+    t.equal(made.status, 0, made.stderr);
+    const changes = `${work}/uneven/tiny_1.0_source.changes`;
+    writeFileSync(changes, readFileSync(changes, 'utf8').replace(' * One.', ' * One. '));
+    const line = readFileSync(changes, 'utf8').split('\n').findIndex((one) => one.endsWith('One. ')) + 1;
+    const signed = await run('debsign', ['--no-conf', `-p${gpg}`, `-k${machine.signingKey}`, 'tiny_1.0_source.changes'], { cwd: `${work}/uneven` });
+    t.not(signed.status, 0);
+    t.match(signed.stdout + signed.stderr, new RegExp(`refused NOT_CANONICAL tiny_1\\.0_source\\.changes: line ${line} ends in a blank`));
+  });
+
   await t.test('a denied call is one readable line', async (t) => {
     const client = `${machine.root}/usr/bin/qrexec-client-vm`;
     const good = readFileSync(client);

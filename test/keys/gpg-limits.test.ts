@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Callers that are slow, many, or never end, against the service itself with short limits; and a configuration that is wrong.
+import { writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
 import { serveSockets } from '../../agents/shared/socket-service.js';
@@ -9,7 +10,7 @@ import { Ledger } from '../../agents/keys/ledger.js';
 import { SigningKeys } from '../../agents/keys/signing-keys.js';
 import { Spool } from '../../agents/keys/spool.js';
 import { callGpg, frame, preamble, readAnswer, refusalCode, type GpgAnswer } from './gpg-caller.js';
-import { KeysMachine } from './keys-machine.js';
+import { callSocket, KeysMachine, sha256 } from './keys-machine.js';
 
 const machine = new KeysMachine();
 const config = readKeysConfig(machine.config);
@@ -62,18 +63,47 @@ await t.test('two hundred silent callers do not keep an honest one from its answ
 });
 
 await t.test('gpg that cannot sign uses the grant up, says so, and the journal shows it', async (t) => {
-  const sha256 = 'a'.repeat(64);
   const broken = gpgService({ config, ledger, keys, gpg: { program: '/bin/false', home: gpg.home }, spool, report: () => undefined });
   const folder = `${machine.root}/run`;
   const other = await serveSockets([broken], { folder, report: () => undefined });
   t.teardown(() => other.close());
-  const { createHash } = await import('node:crypto');
-  const hash = createHash('sha256').update('x').digest('hex');
-  ledger.accept({ commit: 'a'.repeat(40), seq: 1 }, config.source, [{ sha256: hash, size: 1, key: machine.signingKey, mode: 'detach', intent: sha256 }], () => 1);
-  const { callSocket } = await import('./keys-machine.js');
+  const hash = sha256('x');
+  ledger.accept({ commit: 'a'.repeat(40), seq: 1 }, config.source, [{ sha256: hash, size: 1, key: machine.signingKey, mode: 'detach', intent: 'a'.repeat(64) }], () => 1);
   const answer = readAnswer(await callSocket(`${folder}/qubes.Gpg.sock`, 'qubes.Gpg+ build-debian', Buffer.concat([preamble(['-b']), frame(0, 'x'), frame(0, '')])));
   t.equal(refusalCode(answer), 'SIGNING_FAILED');
   t.equal(refusalCode(await callGpg(machine, ['-b'], 'x')), 'GRANT_USED');
+});
+
+/** What gpg might do instead of what it was told: a shell program around the real one. */
+const otherwise: [string, 'detach' | 'clearsign', string][] = [
+  ['drops a byte of the text', 'clearsign', '/usr/bin/gpg "$@" | sed "s/^two$/tw/"'],
+  ['adds a line to the text', 'clearsign', '/usr/bin/gpg "$@" | sed "s/^two$/two\\nthree/"'],
+  ['says something before the message', 'clearsign', 'echo hello; /usr/bin/gpg "$@"'],
+  ['says something after it', 'clearsign', '/usr/bin/gpg "$@"; echo hello'],
+  ['signs as text and says that it did not', 'detach', '/usr/bin/gpg --textmode "$@" 3>MADE; sed "s/ 01 / 00 /" MADE >&3'],
+  ['signs with another digest', 'detach', '/usr/bin/gpg "$@" 3>/dev/null >/dev/null; echo "[GNUPG:] SIG_CREATED D 22 10 00 1 KEY" >&3; exec 4<&0; printf "one\\ntwo\\n" | /usr/bin/gpg --no-options --batch --status-fd 5 5>/dev/null -b --digest-algo SHA384 -u KEY'],
+  ['names no origin', 'detach', 'i=0; for a; do shift; case "$a" in --sig-notation) skip=1;; *) if [ "$skip" = 1 ]; then skip=; else set -- "$@" "$a"; fi;; esac; done; exec /usr/bin/gpg "$@"'],
+  ['names another origin', 'detach', 'for a; do shift; case "$a" in origin@*) a="origin@build-infra.invalid=other";; esac; set -- "$@" "$a"; done; exec /usr/bin/gpg "$@"'],
+  ['names two origins', 'detach', 'exec /usr/bin/gpg --sig-notation origin@build-infra.invalid=other "$@"'],
+  ['names a critical one', 'detach', 'for a; do shift; case "$a" in origin@*) a="!$a";; esac; set -- "$@" "$a"; done; exec /usr/bin/gpg "$@"'],
+  ['says something else in the name of the key', 'detach', 'exec /usr/bin/gpg --sig-policy-url http://x "$@"'],
+  ['signs twice', 'detach', '/usr/bin/gpg "$@" > MADE; cat MADE MADE'],
+  ['is cut short', 'detach', '/usr/bin/gpg "$@" | head -c 50'],
+  ['makes an empty packet', 'detach', '/usr/bin/gpg "$@" > /dev/null; printf "\\210\\000"'],
+];
+for (const [how, mode, body] of otherwise) await t.test(`a gpg that ${how} hands nothing out, and the journal shows it`, async (t) => {
+  const payload = 'one\ntwo\n';
+  const program = `${machine.root}/other-gpg`;
+  writeFileSync(program, `#!/bin/sh\n${body.replaceAll('KEY', machine.signingKey).replaceAll('MADE', `${machine.root}/made`)}\n`, { mode: 0o755 });
+  const noted: string[] = [];
+  const folder = `${machine.root}/run`;
+  const other = await serveSockets([gpgService({ config, ledger, keys, gpg: { program, home: gpg.home }, spool, report: (line) => noted.push(line) })], { folder, report: () => undefined });
+  const hash = sha256(payload);
+  ledger.accept({ commit: 'a'.repeat(40), seq: 1 }, config.source, [{ sha256: hash, size: payload.length, key: machine.signingKey, mode, intent: sha256(how) }], () => 1);
+  const answer = readAnswer(await callSocket(`${folder}/qubes.Gpg.sock`, 'qubes.Gpg+ build-debian', Buffer.concat([preamble([mode === 'detach' ? '-b' : '--clearsign']), frame(0, payload), frame(0, '')])));
+  await other.close();
+  t.equal(refusalCode(answer), 'WRONG_SIGNATURE', noted.join('\n'));
+  t.match(ledger.linesAfter(null, 10_000).slice(-2).map((line) => JSON.parse(line) as object), [{ event: 'claimed', sha256: hash }, { event: 'refused', result: 'WRONG_SIGNATURE', sha256: hash, intent: sha256(how) }]);
 });
 
 await t.test('a configuration with an unknown field, or a key that is not there, stops the agent with one line', async (t) => {

@@ -11,6 +11,7 @@ export function layGpgProgram(root: string): string {
   mkdirSync(folder, { recursive: true });
   copyFileSync(join(agents, '../../salt/build-infra/files/gpg'), join(folder, 'gpg'));
   symlinkSync(join(agents, 'build/gpg-client/main.js'), join(folder, 'gpg-client.mjs'));
+  symlinkSync(join(agents, 'build/main.js'), join(folder, 'build-agent.mjs'));
   chmodSync(join(folder, 'gpg'), 0o755);
   return join(folder, 'gpg');
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // BuildLog+intent for tests: publishes what waits in one real signed commit, sends the receipt to the real keys agent, answers.
 import { readAll, serveSockets } from '../../agents/shared/socket-service.js';
-import { intentReplyFormat } from '../../agents/shared/formats/intent.js';
+import { intentReplyFormat, intentsOf, publishedPayloads, type IntentDocument } from '../../agents/shared/formats/intent.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { sha256, type KeysMachine } from './keys-machine.js';
 
@@ -10,6 +10,8 @@ export interface IntentPublisher {
   documents: string[];
   /** answer all further intents with this refusal instead */
   refuseWith: string | undefined;
+  /** what is answered for the commit that was made, and what else is done with it */
+  answers: (commit: string) => string;
   close(): Promise<void>;
 }
 
@@ -27,26 +29,32 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
       const { reply } = await machine.send(machine.receipt(batch.map(({ document }) => document)));
       for (const { document, answer } of batch) {
         answer(JSON.stringify(reply.result === 'accepted'
-          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit, grantedUntil: reply.until }
+          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit: publisher.answers(commit), grantedUntil: reply.until }
           : { format: intentReplyFormat, result: 'refused', code: reply.code, detail: reply.detail }));
       }
     }
     working = false;
   };
-  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, close: async () => undefined };
+  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, answers: (commit) => commit, close: async () => undefined };
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',
     argument: '^intent$',
     handle: async ({ stream }) => {
-      const document = (await readAll(stream, 256 * 1024)).toString('utf8');
+      const all = await readAll(stream, 17 * 1024 * 1024);
+      const end = all.indexOf(10) + 1 || all.length;
+      const document = all.toString('utf8', 0, end);
       // Whoever called was killed before it had said anything.
       if (document === '') {
         stream.end();
         return;
       }
       publisher.documents.push(document);
-      if (publisher.refuseWith !== undefined) {
-        stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code: publisher.refuseWith, detail: 'for a test' })}\n`);
+      // As the build-logs VM, which publishes them.
+      let at = end;
+      const wrong = publishedPayloads(intentsOf(JSON.parse(document) as IntentDocument)).some(({ size, sha256: hash }) => sha256(all.subarray(at, at += size)) !== hash) || at !== all.length;
+      const code = wrong ? 'PAYLOAD_DIFFERS' : publisher.refuseWith;
+      if (code !== undefined) {
+        stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code, detail: 'for a test' })}\n`);
         return;
       }
       waiting.push({ document, answer: (line) => stream.end(`${line}\n`) });

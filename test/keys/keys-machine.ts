@@ -8,12 +8,14 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { intentFormat, intentsOf, type Intent, type IntentDocument } from '../../agents/shared/formats/intent.js';
-import { intentPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { intentFormat, intentsOf, publishedPayloads, type Intent, type IntentDocument } from '../../agents/shared/formats/intent.js';
+import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { receiptFormat, type Receipt, type ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import type { JournalEntry } from '../../agents/shared/formats/journal.js';
 
 export const agents = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'agents');
+/** Which change of the agent is on, in a run of test/mutation. */
+const mutant = { __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] };
 export const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 export interface Answer {
@@ -69,6 +71,8 @@ export interface Published {
 }
 
 export interface CommitOptions {
+  /** what the message says of payloads, in place of the truth */
+  payloads?: (lines: PublishedFile[]) => PublishedFile[];
   seq?: number;
   parents?: string[];
   /** undefined: the logs key; null: unsigned */
@@ -86,6 +90,8 @@ export class KeysMachine {
   config: Record<string, unknown>;
   /** commits so far, oldest first */
   readonly history: Published[] = [];
+  /** of each document that file() was asked about, by the path that it names */
+  readonly #payloads = new Map<string, PublishedFile[]>();
   /** the newest commit that the agent accepted */
   believed = 0;
   #agent: ChildProcess | undefined;
@@ -101,10 +107,10 @@ export class KeysMachine {
     writeFileSync(`${settings}/public-keys/${this.signingKey}.asc`, this.keysHome.exported(this.signingKey));
     this.config = {
       format: 'build-infra/keys-config@1', vm: 'keys-debian', source: 'build-debian', logsVm: 'build-logs', logsKey: this.logsKey,
-      requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
+      requiredRemotes: ['mirror', 'origin'], signingKeys: [this.signingKey], anchor: null, journalKey: null, grantSeconds: 900, payloadBytes: 1024 * 1024, ...config,
     };
     this.configure({});
-    writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey }));
+    writeFileSync(`${settings}/build.json`, JSON.stringify({ format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: this.signingKey, publication: null }));
     this.#git(['init', '-q', '--bare', '.']);
   }
 
@@ -121,9 +127,11 @@ export class KeysMachine {
     });
   }
 
-  async start(): Promise<void> {
+  /** @param how what stands before the command line, and another program than the compiled agent */
+  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     // As its unit starts it.
-    const agent = spawn(process.execPath, ['--jitless', '--no-expose-wasm', `${agents}/keys/main.js`], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const [command, ...args] = [...how.under ?? [], process.execPath, '--jitless', '--no-expose-wasm', how.program ?? `${agents}/keys/main.js`];
+    const agent = spawn(command as string, args, { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root, ...mutant }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#agent = agent;
     this.agentErrors = '';
     await new Promise<void>((resolve, reject) => {
@@ -133,6 +141,11 @@ export class KeysMachine {
       });
       agent.on('exit', () => reject(new Error(`the agent ended: ${this.agentErrors}`)));
     });
+  }
+
+  /** Another start of its program, with arguments. @returns what it printed */
+  run(...argv: string[]): string {
+    return execFileSync(process.execPath, [`${agents}/keys/main.js`, ...argv], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root } });
   }
 
   get agentPid(): number {
@@ -164,7 +177,9 @@ export class KeysMachine {
   makeCommit(files: readonly PublishedFile[], options: CommitOptions = {}): Published {
     const seq = options.seq ?? this.history.length + 1;
     const parents = options.parents ?? (this.history.length === 0 ? [] : [(this.history.at(-1) as Published).commit]);
-    const message = options.message ?? writePublicationMessage({ subject: `publication ${seq}`, files: [...files], seq });
+    const known = files.flatMap(({ path }) => this.#payloads.get(path) ?? []);
+    const payloads = options.payloads?.(known) ?? known;
+    const message = options.message ?? writePublicationMessage({ subject: `publication ${seq}`, files: [...files, ...payloads], seq });
     const tree = this.#git(['hash-object', '-t', 'tree', '-w', '--stdin']).toString().trim();
     const signature = options.signWith === null ? [] : [`-S${options.signWith ?? this.logsKey}`];
     const commit = this.#git(['commit-tree', ...signature, ...parents.flatMap((parent) => ['-p', parent]), tree], message).toString().trim();
@@ -184,8 +199,13 @@ export class KeysMachine {
     };
   }
 
-  file(document: string, source = 'build-debian'): PublishedFile {
-    return { path: intentPath(source, '2026-11-21', sha256(document)), size: Buffer.byteLength(document), sha256: sha256(document) };
+  file(document: string, source = 'build-debian', day = '2026-11-21'): PublishedFile {
+    const intent = sha256(document);
+    const path = intentPath(source, day, intent);
+    const { intents, ...one } = JSON.parse(document) as { intents?: Intent[] };
+    const payloads = publishedPayloads(intents ?? [one as unknown as Intent]);
+    this.#payloads.set(path, payloads.map((payload) => ({ path: payloadPath(source, day, intent, payload.sha256), size: payload.size, sha256: payload.sha256 })));
+    return { path, size: Buffer.byteLength(document), sha256: intent };
   }
 
   document(intents: readonly Intent[]): string {

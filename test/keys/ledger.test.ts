@@ -113,7 +113,7 @@ await t.test('killed between head.json and the journal, the receipt is finished 
     writeFileSync(`${machine.folder}/journal.jsonl`, before + added.slice(0, kept).map((line) => `${line}\n`).join(''));
     machine.open();
     t.ok(readFileSync(`${machine.folder}/journal.jsonl`, 'utf8').startsWith(whole));
-    t.same(machine.ledger.head, { commit: commit('2'), seq: 2 });
+    t.same(machine.ledger.head, { commit: commit('2'), seq: 2, published: 0 });
   }
   t.same([machine.claim('2'), machine.claim('2'), machine.claim('2'), machine.claim('2')], ['claimed', 'claimed', 'claimed', 'GRANT_USED']);
 });

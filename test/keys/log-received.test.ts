@@ -2,6 +2,7 @@
 // Receipts: what the build-logs VM, or somebody in its place, can and cannot make the keys VM believe.
 import t from 'tap';
 import { journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import type { PublishedFile } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
 import { KeysMachine, sha256, type Published } from './keys-machine.js';
 
@@ -22,7 +23,7 @@ await t.test('the first receipt must begin at the root commit', async (t) => {
   const second = machine.publish([]);
   const before = granted();
   t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(second), intents: [] } })), 'NOT_FROM_ROOT');
-  t.same((await machine.send(machine.receipt([], { proof: { commits: encoded(second), intents: [] } }))).reply, {
+  t.match((await machine.send(machine.receipt([], { proof: { commits: encoded(second), intents: [] } }))).reply, {
     format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'NOT_FROM_ROOT', detail: 'the first receipt must begin with the root commit',
   });
   t.equal(granted(), before);
@@ -133,6 +134,22 @@ await t.test('a signed commit in front hides no bad one behind it', async (t) =>
   t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(good, bad), intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
 });
 
+await t.test('a signed commit behind hides no bad one, wherever it stands before it', async (t) => {
+  for (const bad of [0, 1, 2]) {
+    const wish = document(`in front ${bad}\n`);
+    const chain: Published[] = [];
+    for (let at = 0; at < 4; at++) {
+      const parents = at === 0 ? {} : { parents: [(chain[at - 1] as Published).commit] };
+      chain.push(machine.makeCommit(at === bad ? [machine.file(wish)] : [], { ...parents, seq: machine.history.length + 1 + at, ...(at === bad ? { signWith: machine.otherKey } : {}) }));
+    }
+    const before = granted();
+    const head = machine.history.at(-1)?.commit;
+    const { reply } = await machine.send(machine.receipt([wish], { commit: chain[3]?.commit as string, proof: { commits: encoded(...chain), intents: [Buffer.from(wish).toString('base64')] } }));
+    t.match(reply, { result: 'refused', code: 'BAD_SIGNATURE', head, detail: new RegExp(chain[bad]?.commit as string) }, `the commit ${bad} of 4`);
+    t.equal(granted(), before);
+  }
+});
+
 for (const [what, code, changes] of [['skips a number', 'BAD_SEQ', { seq: 3 }], ['has another parent', 'NOT_A_CHAIN', { seq: 2, other: true }]] as const) {
   await t.test(`nothing is believed when the second commit of a proof ${what}`, async (t) => {
     const count = machine.history.length;
@@ -154,6 +171,32 @@ await t.test('two good signatures on one commit are one too many', async (t) => 
   t.equal(await codeOf(machine.receipt([wish], { commit: gitObjectId('commit', raw), proof: { commits: [raw.toString('base64')], intents: [Buffer.from(wish).toString('base64')] } })), 'BAD_SIGNATURE');
 });
 
+await t.test('grants nothing where a payload that has to be public is not in the commit of its intent:', async (t) => {
+  const payload = 'Origin: farm\n';
+  const cases: [string, (lines: PublishedFile[]) => PublishedFile[]][] = [
+    ['no line', () => []],
+    ['another size', (lines) => lines.map((line) => ({ ...line, size: line.size + 1 }))],
+    ['other bytes', (lines) => lines.map((line) => ({ ...line, sha256: sha256('other') }))],
+    ['another day', (lines) => lines.map((line) => ({ ...line, path: line.path.replace('2026-11-21', '2026-11-22') }))],
+    ['another VM', (lines) => lines.map((line) => ({ ...line, path: line.path.replace('build-debian', 'build-fedora') }))],
+    ['another intent', (lines) => lines.map((line) => ({ ...line, path: line.path.replace(/[0-9a-f]{64}/, sha256('x')) }))],
+    ['the first of two only', (lines) => lines.slice(0, 1)],
+  ];
+  const wish = machine.document([machine.intent(payload, { purpose: 'apt-release' }), machine.intent('two\n', { purpose: 'rpm-repomd' }), machine.intent('h', { purpose: 'rpm-header' })]);
+  for (const [what, payloads] of cases) {
+    const bad = machine.makeCommit([machine.file(wish)], { payloads });
+    t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), 'PAYLOAD_NOT_PUBLISHED', what);
+  }
+  // Named by the next commit of the same receipt: then the intent was public before its payload.
+  const file = machine.file(wish);
+  let lines: PublishedFile[] = [];
+  const first = machine.makeCommit([file], { payloads: (all) => ((lines = all), []) });
+  const second = machine.makeCommit(lines, { seq: machine.history.length + 2, parents: [first.commit] });
+  t.equal(await codeOf(machine.receipt([wish], { commit: second.commit, proof: { commits: encoded(first, second), intents: [Buffer.from(wish).toString('base64')] } })), 'PAYLOAD_NOT_PUBLISHED', 'a later commit');
+  machine.publish([machine.file(wish)]);
+  t.equal(await codeOf(machine.receipt([wish])), 'accepted', 'the same with nothing wrong');
+});
+
 await t.test('an intent with an unknown field grants nothing, though it is published', async (t) => {
   const wish = `${JSON.stringify({ format: 'build-infra/intent@1', ...machine.intent('field\n'), urgent: true })}\n`;
   const bad = machine.makeCommit([machine.file(wish)]);
@@ -170,7 +213,7 @@ await t.test('an intent that was granted once is not granted again when it is pu
   const wish = document('once\n');
   machine.publish([machine.file(wish)]);
   t.equal(await codeOf(machine.receipt([wish])), 'accepted');
-  const second = machine.makeCommit([{ ...machine.file(wish), path: machine.file(wish).path.replace('2026-11-21', '2026-11-22') }]);
+  const second = machine.makeCommit([machine.file(wish, 'build-debian', '2026-11-22')]);
   t.equal(await codeOf(machine.receipt([wish], { commit: second.commit, proof: { commits: encoded(second), intents: [Buffer.from(wish).toString('base64')] } })), 'ALREADY_GRANTED');
 });
 
@@ -209,9 +252,13 @@ await t.test('a journal that was rewritten on its way into the repository ends a
     const body = entries.map(line).join('');
     return { path, size: Buffer.byteLength(body), sha256: sha256(body) };
   };
+  const position = (): Receipt['journal'] => {
+    const last = machine.journal().at(-1) as JournalEntry;
+    return { seq: last.seq, sha256: journalLineHash(journalLine(last)) };
+  };
   const tried = async (files: Parameters<typeof machine.publish>[0]): Promise<string> => {
     machine.publish(files);
-    const code = await codeOf(machine.receipt([]));
+    const code = await codeOf(machine.receipt([], { journal: position() }));
     if (code !== 'accepted') machine.history.pop();
     return code;
   };

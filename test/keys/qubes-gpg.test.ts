@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubes.Gpg against promise P2: no signature in secret, once per intent.
 import { writeFileSync } from 'node:fs';
+import * as openpgp from 'openpgp';
 import t from 'tap';
+import { journalLine, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import { originNotation } from '../../agents/shared/formats/signature-origin.js';
 import { callGpg, callGpgRaw, frame, input, preamble, refusalCode } from './gpg-caller.js';
 import { KeysMachine, sha256 } from './keys-machine.js';
 
@@ -37,6 +40,49 @@ await t.test('a clear signature is made of an intent for one', async (t) => {
   t.equal(answer.status, 0);
   t.match(machine.keysHome.gpg(['--verify', '--status-fd', '1'], answer.streams[0] as Buffer).toString(), /VALIDSIG/);
   t.match(answer.streams[0]?.toString(), /^-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: x\n- - dashes\n/);
+});
+
+await t.test('a signature names in its hashed part the publication and the claim that it comes from', async (t) => {
+  for (const mode of ['detach', 'clearsign'] as const) {
+    const text = `origin of ${mode}\n`;
+    await machine.grant(text, { mode });
+    const answer = await callGpg(machine, ['-u', machine.signingKey, mode === 'detach' ? '-b' : '--clearsign', '--armor'], text);
+    t.equal(answer.status, 0);
+    const made = answer.streams[0]?.toString() as string;
+    const { packets } = mode === 'detach' ? await openpgp.readSignature({ armoredSignature: made }) : (await openpgp.readCleartextMessage({ cleartextMessage: made }) as unknown as { signature: openpgp.Signature }).signature;
+    const [claimed, signed] = machine.journal().slice(-2) as [JournalEntry, JournalEntry];
+    t.equal(claimed.event, 'claimed');
+    t.same(packets.length, 1);
+    // openpgp tells of the hashed ones only.
+    t.same(packets[0]?.rawNotations.map(({ name, critical, value }) => [name, critical, Buffer.from(value).toString()]), [[originNotation, false, `${machine.history.at(-1)?.commit}:${claimed.seq}:${sha256(journalLine(claimed))}`]]);
+    t.equal(signed.result, `sha256:${sha256(made)}`);
+  }
+});
+
+await t.test('a clear signature over bytes that OpenPGP would change is refused with the line, and uses nothing up', async (t) => {
+  const bad: [string, string][] = [
+    ['Package: evil \t\nHash: x   \n', 'line 1 ends in a tab'], ['a\nb', 'line 2 has no newline at its end'], ['a\r\nb\r\n', 'line 1 holds a carriage return'],
+    [`a\n\n${'x'.repeat(30_000)}\n`, 'line 3 is longer than 19990 bytes'], ['a\0\n', 'line 1 holds a NUL'], ['', 'line 1 is missing'], [`${'a line\n'.repeat(5000)}b \n`, 'line 5001 ends in a blank'],
+  ];
+  for (const [text, why] of bad) {
+    await machine.grant(text, { mode: 'clearsign' });
+    const answer = await callGpg(machine, ['-u', machine.signingKey, '--clearsign'], text);
+    t.equal(refusalCode(answer), 'NOT_CANONICAL');
+    t.match(answer.streams[1]?.toString(), why);
+    t.match(machine.journal().slice(-2), [{ event: 'granted' }, { event: 'refused', result: 'NOT_CANONICAL', sha256: sha256(text) }]);
+    await machine.grant(text);
+    t.equal(await sign(text), 'not a refusal: 0 ', 'a detached signature is over any bytes');
+  }
+});
+
+await t.test('what follows the end of the payload is refused, and uses nothing up', async (t) => {
+  await machine.grant('end\n');
+  const good = Buffer.concat([preamble(['-b', '-u', machine.signingKey]), input('end\n')]);
+  for (const more of [frame(0, 'x'), frame(0, ''), Buffer.from([0]), Buffer.alloc(7)]) {
+    t.equal(refusalCode(await callGpgRaw(machine, Buffer.concat([good, more]))), 'BAD_FRAME');
+    t.equal(refusalCode(await callGpgRaw(machine, Buffer.concat([good, more]), { chunk: 1 })), 'BAD_FRAME');
+  }
+  t.equal(await sign('end\n'), 'not a refusal: 0 ');
 });
 
 await t.test('without an intent nothing is signed', async (t) => {

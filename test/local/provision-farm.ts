@@ -49,12 +49,12 @@ export function threeEnvironments(): Pillar {
   pillar.components['zlib'] = { url: 'ssh://git@code.example.org/zlib.git', 'full-name': 'Other-Org/zlib.deb', tag: 'zlib-{version}' };
   pillar['logs-vms']['zz-logs'] = {
     netvm: 'sys-firewall', key: logsKey, remotes: { origin: { url: 'ssh://git@code.example.org/logs.git', required: true }, spare: { url: 'ssh://git@forge.example/spare.git', required: false } },
-    'publish-seconds': 30, 'intent-seconds': 100, 'reopen-seconds': 20, 'log-bytes': 1_048_576, 'open-logs': 8,
+    'publish-seconds': 30, 'intent-seconds': 100, 'reopen-seconds': 20, 'log-bytes': 1_048_576, 'open-logs': 8, 'intents-per-day': 500, 'intent-bytes-per-day': 2_097_152,
   };
   pillar['build-envs']['ubuntu'] = {
     ...structuredClone(debian), key: ubuntuKey, logs: 'zz-logs', anchor: 'ab'.repeat(20), netvm: 'sys-firewall', 'required-signatures': 2,
     distributions: { noble: { engine: 'debian' }, jammy: { engine: 'debian' } },
-    apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+' },
+    apt: { upload: 'ssh://code.example.org/srv/apt', url: 'https://code.example.org/apt', origin: 'Other Org', label: 'ubuntu+', 'valid-days': 14 },
     maintainers: { ...debian.maintainers, carol }, components: { zlib: { maintainers: ['carol'], 'required-signatures': 1 }, hello: {} },
     commands: { releases: ['r4.2', 'r4.1', 'rdevel'], 'window-seconds': 3600, 'distribution-words': { 'vm-noble': 'noble', 'vm-jammy-2': 'jammy' }, people: { carol: { key: carol, verbs: ['Build-template'], templates: ['debian-13', 'debian-13-minimal'] }, eve: { key: debian.maintainers['alice'] as string } } },
     dnf: { upload: 'ssh://code.example.org/srv/rpm', url: 'https://code.example.org/rpm' },
@@ -65,11 +65,13 @@ export function threeEnvironments(): Pillar {
     'status-page': { upload: 'ssh://code.example.org/srv/www/status', url: 'https://code.example.org/status' }, 'logs-url': 'https://code.example.org/logs/blob/{commit}/{path}?plain=1',
     'poll-seconds': 60, 'build-seconds': 7200, 'grant-seconds': 60, 'payload-bytes': 1024,
   };
-  pillar['build-envs']['ubuntu'].promotion = { record: 'https://code.example.org/logs.git', 'min-age-days': 7 };
+  pillar['build-envs']['ubuntu'].publication = { url: 'https://code.example.org/logs.git' };
+  pillar['build-envs']['ubuntu'].promotion = { 'min-age-days': 7 };
   pillar['build-envs']['ubuntu'].notify = {
     account: 'other-bot[bot]', repository: 'Other-Org/status', release: 'r4.2', distributions: { noble: { set: 'vm', family: 'ubuntu' }, jammy: { set: 'vm', family: 'ubuntu', name: 'jammy-2' } },
     'issues-repository': 'Other-Org/issues', 'comment-in': ['Other-Org/*', 'example/hello'], 'base-url': 'https://code.example.org/api/v3', 'web-url': 'https://code.example.org', templates: '/rw/config/build-infra/messages', 'dry-run': true,
   };
+  (debian.apt as { 'valid-days'?: number | null })['valid-days'] = null;
   pillar['build-envs']['fedora'] = {
     ...structuredClone(debian), key: null, dnf: { upload: 'ssh://git@forge.example/srv/rpm', url: 'http://forge.example/rpm' },
     distributions: {

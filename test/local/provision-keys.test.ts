@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // make-keys: secrets come to be inside the VM that uses them, once.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type Test } from 'tap';
@@ -17,6 +17,8 @@ function vm(t: Test): { root: string; home: string; folder: string; env: NodeJS.
   mkdirSync(home, { recursive: true });
   mkdirSync(folder, { recursive: true });
   chmodSync(root, 0o700);
+  mkdirSync(join(root, 'usr/lib/build-infra'), { recursive: true });
+  symlinkSync(join(top, 'dist/keys-agent.mjs'), join(root, 'usr/lib/build-infra/keys-agent.mjs'));
   const env = { PATH: '/usr/bin:/bin', HOME: home, BUILD_INFRA_ROOT: root };
   t.teardown(() => {
     if (existsSync(join(home, '.gnupg'))) execFileSync('gpgconf', ['--homedir', join(home, '.gnupg'), '--kill', 'all']);
@@ -30,7 +32,7 @@ const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 await test('a keys VM makes one signing key, and says the same the second time', async (t) => {
   const { home, run } = vm(t);
   const first = run('keys');
-  t.match(first, { status: 0, stdout: /^signing-key [0-9A-F]{40}\n$/ });
+  t.match(first, { status: 0, stdout: /^signing-key [0-9A-F]{40}\njournal-key [0-9a-f]{64}\n$/ });
   t.equal(run('keys').stdout, first.stdout);
   t.equal(modeOf(join(home, '.gnupg')), 0o700);
 });
@@ -47,9 +49,22 @@ await test('a key that gpg cannot list for the moment is not replaced by another
   t.equal(run('keys').stdout, first.stdout);
 });
 
+await test('a public key whose secret half gpg does not list is not joined by another key', async (t) => {
+  const { home, env, run } = vm(t);
+  const first = run('keys');
+  spawnSync('gpgconf', ['--kill', 'all'], { env });
+  const secrets = join(home, '.gnupg/private-keys-v1.d');
+  renameSync(secrets, `${secrets}.away`);
+  Object.assign(env, { GPG_TRIES: '2' });
+  t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: the public key [0-9A-F]{40} is here/ });
+  rmSync(secrets, { recursive: true, force: true });
+  renameSync(`${secrets}.away`, secrets);
+  t.equal(run('keys').stdout, first.stdout);
+});
+
 await test('what export prints goes into the pillar as it is', async (t) => {
   const { run } = vm(t);
-  const fingerprint = run('keys').stdout.trim().split(' ')[1] as string;
+  const fingerprint = run('keys').stdout.split(/\s/)[1] as string;
   const { stdout: armored } = run('keys', 'export');
   const pillar = example();
   pillar['public-keys'][fingerprint] = armored;
@@ -107,7 +122,7 @@ await test('two secret keys in one home are refused: nobody could say which one 
 await test('asked for an RSA key it makes one', async (t) => {
   const { home, env, run } = vm(t);
   const done = spawnSync('sh', [program, 'keys'], { encoding: 'utf8', env: { ...env, ALGORITHM: 'rsa4096' }, timeout: 100_000 });
-  t.match(done, { status: 0, stdout: /^signing-key [0-9A-F]{40}\n$/ });
+  t.match(done, { status: 0, stdout: /^signing-key [0-9A-F]{40}\njournal-key [0-9a-f]{64}\n$/ });
   t.equal(run('keys').stdout, done.stdout);
   t.match(execFileSync('gpg', ['--homedir', join(home, '.gnupg'), '--batch', '--with-colons', '--list-secret-keys'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }), /^sec:u:4096:1:/m);
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'tap';
 import type { Option } from '../../agents/shared/formats/manifest.js';
 import { Refusal } from '../../agents/shared/refusal.js';
-import { checkPillar, readPillar, type Pillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar, readPillar, type BuildEnv, type Pillar } from '../../agents/local/provision/pillar.js';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { alice, badPillars, debian, logs } from './bad-pillars.js';
@@ -20,9 +20,18 @@ await test('the example pillar is accepted, and so is one of three environments'
 
 await test('a farm whose VMs have not made their keys is accepted', async (t) => {
   const pillar = example();
-  debian(pillar).key = null;
+  Object.assign(debian(pillar), { key: null, 'journal-key': null });
   logs(pillar).key = null;
   await t.resolves(checkPillar(pillar));
+});
+
+await test('what a keys VM knows of its beginning is the journal key, an anchor, or that it does not sign yet', async (t) => {
+  const begins: Partial<BuildEnv>[] = [{ anchor: 'ab'.repeat(20), 'journal-key': null }, { anchor: null, 'journal-key': 'cd'.repeat(32) }, { anchor: 'ab'.repeat(20), 'journal-key': 'cd'.repeat(32) }, { key: null, anchor: null, 'journal-key': null }, { key: null, 'journal-key': 'cd'.repeat(32) }];
+  for (const settings of begins) {
+    const pillar = example();
+    Object.assign(debian(pillar), settings);
+    await t.resolves(checkPillar(pillar), JSON.stringify(settings));
+  }
 });
 
 for (const [what, spoil, code, field, words] of badPillars) {

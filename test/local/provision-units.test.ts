@@ -151,8 +151,9 @@ await test('each agent accepts the configuration made for it, at its plainest an
         t.match(vm.name, /fedora/);
         continue;
       }
-      const config = await readers[vm.role]?.(join(root, `rw/config/build-infra/${vm.role}.json`)) as { vm: string };
+      const config = await readers[vm.role]?.(join(root, `rw/config/build-infra/${vm.role}.json`)) as { vm: string; apt?: { validDays?: number } };
       t.equal(config.vm, vm.name, `${name}: ${vm.name}`);
+      if (vm.role === 'build') t.equal(config.apt?.validDays, pillar['build-envs'][vm.env ?? '']?.apt?.['valid-days'] ?? undefined, `${name}: until when a Release of ${vm.name} is good`);
       const notify = join(root, 'rw/config/build-infra/notify.json');
       t.equal(existsSync(notify), pillar['build-envs'][vm.env ?? '']?.notify !== undefined && vm.role === 'build', `${name}: ${vm.name} has a notifier or not`);
       if (!existsSync(notify)) continue;

@@ -2,6 +2,7 @@
 // The main job as `npm run local -- --provisioner salt` runs it: every VM, and dom0's policy, laid by real Salt from the unpacked RPM.
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
+import { giveChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { salted } from '../salt/rig.js';
 
@@ -19,6 +20,7 @@ await t.test('the main job ends well on a farm that Salt provisioned', salted, a
   const state = new LocalState(folder);
   const settings = await state.settings();
   state.save({ ...settings, dists: settings.dists.slice(0, 1) });
+  giveChroots(state.rootOf('build-debian'));
   const { status, out } = await local('--provisioner', 'salt');
   if (status !== 0) t.comment(out.slice(-5000));
   t.equal(status, 0);

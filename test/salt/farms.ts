@@ -38,7 +38,7 @@ export function noEnvironment(): Pillar {
 /** As on the first day: no VM has made its key. */
 export function noKeys(): Pillar {
   const farm = example();
-  for (const env of Object.values(farm['build-envs'])) env.key = null;
+  for (const env of Object.values(farm['build-envs'])) Object.assign(env, { key: null, 'journal-key': null });
   for (const logs of Object.values(farm['logs-vms'])) logs.key = null;
   return farm;
 }

@@ -24,7 +24,7 @@ const logsKey = 'CF254E7E8366684FFEB6F61A1BB7256955FE5C7D';
 const signingKey = 'FDE11DC49D11B1C7649A97F6EB3EDB405F822A05';
 const people = '4EB33A111CD74D5673DBD2C4B1BC2F1EA81517C6 7719638AD6F8642E51E64B30AF7D060E5319D1A3';
 const ofEveryVm = 'this.{enabled env family keys.logs-key keys.maintainers keys.signing-key name needs-missing role}';
-const ofBuild = 'build-envs.debian.{anchor apt.upload apt.url components.hello distributions.bookworm.engine key logs maintainers.alice maintainers.bob required-signatures commands.releases commands.distribution-words.vm-bookworm commands.people.alice.components commands.people.alice.distributions commands.people.alice.key commands.people.alice.repositories commands.people.alice.verbs commands.people.bob.components commands.people.bob.key commands.people.bob.verbs}';
+const ofBuild = 'build-envs.debian.{anchor journal-key publication.url apt.upload apt.url components.hello distributions.bookworm.engine key logs maintainers.alice maintainers.bob required-signatures commands.releases commands.distribution-words.vm-bookworm commands.people.alice.components commands.people.alice.distributions commands.people.alice.key commands.people.alice.repositories commands.people.alice.verbs commands.people.bob.components commands.people.bob.key commands.people.bob.verbs}';
 
 const table: Record<string, string[]> = {
   dom0: [
@@ -33,9 +33,9 @@ const table: Record<string, string[]> = {
     'ssh-hosts.forge.example.{address host-keys port}', 'template', 'template-vms', 'templates.debian-13-build-infra.{family source}', 'vms', 'webhook.{address comments port tls}', 'this.{enabled env name role}',
   ],
   'build-debian': [ofBuild, 'components.hello.{full-name tag url}', `public-keys.{${people} ${logsKey} ${signingKey}}`, 'logs-vms.build-logs.key', 'ssh-hosts.forge.example.{address host-keys port}', ofEveryVm],
-  'keys-debian': ['build-envs.debian.{anchor key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.origin.required}', `public-keys.${logsKey}`, ofEveryVm],
+  'keys-debian': ['build-envs.debian.{anchor journal-key key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.origin.required}', `public-keys.${logsKey}`, ofEveryVm],
   'build-logs': [
-    'build-envs.debian.{key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.mirror.url remotes.origin.required remotes.origin.url}', `public-keys.${logsKey}`,
+    'build-envs.debian.{journal-key key logs}', 'logs-vms.build-logs.{key remotes.mirror.required remotes.mirror.url remotes.origin.required remotes.origin.url}', `public-keys.${logsKey}`,
     'ssh-hosts.forge.example.{address host-keys port}', ofEveryVm,
   ],
   'sys-net': ['build-envs.debian.commands', 'components.hello.{full-name tag}', 'ssh-hosts.forge.example.{address port}', 'webhook.{address comments port tls}', ofEveryVm],

@@ -64,8 +64,9 @@ export interface Agent {
 }
 
 /** Resolves once it says that it is ready; rejects with its log where it ends before. */
-export function startAgent(root: string): Promise<Agent> {
-  const child = spawn(process.execPath, [entry], { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'ignore', 'pipe'] });
+export function startAgent(root: string, how: { under?: readonly string[]; program?: string } = {}): Promise<Agent> {
+  const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? entry];
+  const child = spawn(command as string, args, { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   return new Promise((resolve, reject) => {

@@ -15,6 +15,7 @@ import { hashFile } from '../frozen-files.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { rootEnvironment, runProgram } from '../program.js';
 import { Generations, keptGenerations, publicKeyName, type Generation, type MadeBy } from '../repository-generations.js';
+import { dueSuites } from './release-renewal.js';
 
 export interface PublicationOptions {
   /** holds `generations/` */
@@ -63,7 +64,7 @@ async function writeConfiguration(part: string, options: PublicationOptions): Pr
   const architecture = (await runProgram(['dpkg', '--print-architecture'], { timeoutMs: 10_000 })).toString('utf8').trim();
   const paragraphs = suites.map((suite) => [
     `Origin: ${options.apt.origin}`, `Label: ${options.apt.label}`, `Suite: ${suite}`, `Codename: ${codenameOf(options.dist, suite)}`, `Architectures: ${architecture} source`, 'Components: main',
-    `Description: ${options.apt.label} for ${options.dist}`, 'Tracking: minimal includechanges includebuildinfos', 'SignWith: !sign-hook', '',
+    `Description: ${options.apt.label} for ${options.dist}`, ...(options.apt.validDays === undefined ? [] : [`ValidFor: ${options.apt.validDays}d`]), 'Tracking: minimal includechanges includebuildinfos', 'SignWith: !sign-hook', '',
   ].join('\n'));
   makeFolder(join(part, 'conf'));
   writeFileSync(join(part, 'conf/distributions'), paragraphs.join('\n'));
@@ -118,12 +119,15 @@ export type AptChange =
   /** everything of a source package's version that another suite has */
   | { kind: 'copy'; from: Suite; source: string; version: string }
   /** from every suite */
-  | { kind: 'remove'; source: string; version: string };
+  | { kind: 'remove'; source: string; version: string }
+  /** nothing but the Release of every suite */
+  | { kind: 'renew' };
 
 function reproCommands(change: AptChange, codename: string, dist: string): string[][] {
   switch (change.kind) {
     case 'include': return [['include', codename, change.changes]];
     case 'copy': return [['copysrc', codename, codenameOf(dist, change.from), change.source, change.version]];
+    case 'renew': return [];
     case 'remove': return suites.map((suite) => ['removesrc', codenameOf(dist, suite), change.source, change.version]);
   }
 }
@@ -160,9 +164,10 @@ export async function makeGeneration(made: { job: string }, change: AptChange, g
   for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
   // reprepro takes the folder away with the last package in it.
   makeFolder(join(part, 'pool'));
-  // Whoever follows a suite that nothing was published to yet finds it empty, not missing; and none stays signed by a key that is no longer beside it.
+  // Whoever follows a suite that nothing was published to yet finds it empty, not missing; none stays signed by a key that is no longer beside it; and
+  // what is due would be made anew soon anyway.
   const isOtherKey = last !== undefined && !readFileSync(join(last.folder, publicKeyName)).equals(readFileSync(options.publicKey));
-  const unsigned = suites.map((suite) => codenameOf(options.dist, suite)).filter((name) => isOtherKey || !existsSync(join(part, 'dists', name, 'InRelease')));
+  const unsigned = isOtherKey || change.kind === 'renew' ? suites.map((suite) => codenameOf(options.dist, suite)) : dueSuites(part, options.dist, options.apt.validDays, Date.now());
   if (unsigned.length > 0) await reprepro('export', ...unsigned);
   for (const suite of suites) {
     for (const name of ['InRelease', 'Release.gpg', 'Release']) {

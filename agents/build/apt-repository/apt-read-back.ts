@@ -27,7 +27,7 @@ function aptOptions(folder: string): string[] {
   return [
     `Dir=${folder}/`, 'Dir::Etc=etc/', 'Dir::Etc::SourceList=sources.list', 'Dir::Etc::SourceParts=-', 'Dir::Etc::Main=none', 'Dir::Etc::Parts=-', 'Dir::Etc::Trusted=none', 'Dir::Etc::TrustedParts=-',
     'Dir::State=state/', 'Dir::State::status=status', 'Dir::Cache=cache/', 'Dir::Log=log/', 'APT::Sandbox::User=root', 'Acquire::Languages=none', 'Acquire::Retries=2',
-    'Acquire::http::No-Cache=true', 'APT::Get::AllowUnauthenticated=false',
+    'Acquire::http::No-Cache=true', 'Acquire::Check-Valid-Until=true', 'Acquire::Check-Date=true', 'APT::Get::AllowUnauthenticated=false',
   ].flatMap((option) => ['-o', option]);
 }
 
@@ -98,22 +98,36 @@ function refuseOtherMetadata(lists: string, generation: string, codenames: reado
   }
 }
 
-/**
- * That no suite offers this source package's version any more.
- * @param options `generation`: folder of the one that was uploaded
- * @throws Refusal READ_BACK_FAILED
- */
-export async function readBackAbsence(source: { name: string; version: string }, options: Omit<ReadBackOptions, 'codename'> & { dist: string; generation: string }, log: LineSink): Promise<void> {
-  const { folder, dist, generation, limitMs = transferMs([]) } = options;
+interface WholeRepository extends Omit<ReadBackOptions, 'codename'> {
+  dist: string;
+  /** folder of the generation that was uploaded last */
+  generation: string;
+}
+
+/** apt reads every suite, as the last generation has it; `then` goes on with what it read. @throws Refusal READ_BACK_FAILED */
+async function readBackMetadata({ dist, generation, ...options }: WholeRepository, log: LineSink, then: (limitMs: number) => Promise<void>): Promise<void> {
+  const { folder, limitMs = transferMs([]) } = options;
   const codenames = suites.map((suite) => codenameOf(dist, suite));
   const { apt } = makeApt(options, codenames, log, limitMs);
   try {
     await apt('update', '--error-on=any');
     refuseOtherMetadata(join(folder, 'state/lists'), generation, codenames, options.url);
-    const offered = await offeredSources(runProgram(['apt-cache', ...aptOptions(folder), 'showsrc', '--only-source', source.name], { timeoutMs: limitMs }));
-    if (offered.split('\n').includes(`Version: ${source.version}`)) throw new Refusal('READ_BACK_FAILED', `${source.name} ${source.version} is still offered by ${options.url}`);
-    log.say(`read back ${options.url}: ${source.name} ${source.version} is offered by no suite`);
+    await then(limitMs);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** That no suite offers this source package's version any more. @throws Refusal READ_BACK_FAILED */
+export async function readBackAbsence(source: { name: string; version: string }, options: WholeRepository, log: LineSink): Promise<void> {
+  await readBackMetadata(options, log, async (limitMs) => {
+    const offered = await offeredSources(runProgram(['apt-cache', ...aptOptions(options.folder), 'showsrc', '--only-source', source.name], { timeoutMs: limitMs }));
+    if (offered.split('\n').includes(`Version: ${source.version}`)) throw new Refusal('READ_BACK_FAILED', `${source.name} ${source.version} is still offered by ${options.url}`);
+    log.say(`read back ${options.url}: ${source.name} ${source.version} is offered by no suite`);
+  });
+}
+
+/** That apt takes the Release of every suite, and that these are the last ones. @throws Refusal READ_BACK_FAILED */
+export async function readBackReleases(options: WholeRepository, log: LineSink): Promise<void> {
+  await readBackMetadata(options, log, async () => log.say(`read back ${options.url}: the Release of every suite is the new one`));
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Runs an engine for one distribution and freezes what it made. The engine is believed to jail the build, not to be right about it.
-import { renameSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, syncFolder } from '../../shared/durable-files.js';
+import { makeFolder, renameDurably, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
 import type { Job } from '../jobs/job-document.js';
@@ -30,8 +29,9 @@ export async function buildFor(job: Job, dist: string, options: BuildOptions, lo
     const timeoutMs = (options.buildSeconds + (options.preparationSeconds ?? preparationSeconds)) * 1000;
     return await callEngine(job, dist, { stage: 'build' }, options, { timeoutMs }, log, (output, { artifacts }) => {
       const files = freezeAnnounced(output, `${frozen}.part`, artifacts);
-      renameSync(`${frozen}.part`, frozen);
-      syncFolder(join(frozen, '..'));
+      // Each file is on disk already; this is for their names.
+      syncFolder(`${frozen}.part`);
+      renameDurably(`${frozen}.part`, frozen);
       for (const file of files) log.say(`frozen sha256:${file.sha256} ${file.size} ${file.name}`);
       return files;
     });

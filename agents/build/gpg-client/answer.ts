@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One call of "gpg", from its words to its exit status.
 import { printable, Refusal } from '../../shared/refusal.js';
+import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import { readCommand } from './command-line.js';
 import { readSettings } from './settings.js';
@@ -17,10 +18,10 @@ There is NO WARRANTY, to the extent permitted by law.
 Signatures by build-infra's keys VM; everything else by /usr/bin/gpg.
 `;
 
-async function answer(program: string, args: readonly string[], root: string, caller: Caller): Promise<number> {
-  if (args[0] === '--reprepro-sign') return signForReprepro(args.slice(1), readSettings(root), caller);
+async function answer(program: string, args: readonly string[], root: string, caller: Caller, readBack: ReadBack): Promise<number> {
+  if (args[0] === '--reprepro-sign') return signForReprepro(args.slice(1), readSettings(root), caller, readBack);
   // reprepro's "SignWith: !program" takes no arguments of ours: a symbolic link of this name will do.
-  if (program === 'reprepro-sign') return signForReprepro(args, readSettings(root), caller);
+  if (program === 'reprepro-sign') return signForReprepro(args, readSettings(root), caller, readBack);
   const command = readCommand(args);
   switch (command.kind) {
     case 'version':
@@ -28,18 +29,19 @@ async function answer(program: string, args: readonly string[], root: string, ca
       return 0;
     case 'local': return caller.runLocalGpg(args, command.inheritedFds);
     case 'list-secret-keys': return listSecretKeys(command.users, readSettings(root), caller);
-    case 'sign': return signForCaller(command, readSettings(root), caller);
+    case 'sign': return signForCaller(command, readSettings(root), caller, readBack);
   }
 }
 
 /**
  * @param program the name it was called by, without a folder
  * @param root prefix of all paths of ours; '' on a real VM
+ * @param readBack how publications are looked for
  * @returns the exit status; 2 is a refusal or a fault, and the caller was told why in one line
  */
-export async function answerCall(program: string, args: readonly string[], root: string, caller: Caller): Promise<number> {
+export async function answerCall(program: string, args: readonly string[], root: string, caller: Caller, readBack: ReadBack): Promise<number> {
   try {
-    return await answer(program, args, root, caller);
+    return await answer(program, args, root, caller, readBack);
   } catch (error) {
     await caller.complain(error instanceof Refusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
     return 2;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Saying in public what shall be signed, before it is asked for.
 import { createHash, randomBytes } from 'node:crypto';
+import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { callService } from '../../shared/qrexec-call.js';
 import { Refusal } from '../../shared/refusal.js';
-import { intentFormat, intentReplyFormat, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
+import { intentFormat, intentReplyFormat, isPublishedPayload, publishedPayloadLimitBytes, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
+import type { Announced } from '../publication/read-back.js';
 import type { JobContext } from './settings.js';
 
 export interface Wish {
@@ -27,8 +29,8 @@ export function writeIntent(job: JobContext, wishes: readonly Wish[]): string {
   return `${JSON.stringify(document)}\n`;
 }
 
-/** @throws Refusal with the code of the answer, or NO_ANSWER for whatever is not an explicit yes */
-export function readIntentReply(untrustedAnswer: Buffer): void {
+/** @returns the commit that published it @throws Refusal with the code of the answer, or NO_ANSWER for whatever is not an explicit yes */
+export function readIntentReply(untrustedAnswer: Buffer): string {
   const line = untrustedAnswer.toString('utf8').trim();
   const refused = /^refused ([A-Z][A-Z0-9_]{0,63})(?: (.*))?$/.exec(line);
   if (refused !== null) throw new Refusal(refused[1] as string, refused[2] ?? '');
@@ -38,13 +40,24 @@ export function readIntentReply(untrustedAnswer: Buffer): void {
   } catch {
     throw new Refusal('NO_ANSWER', `build-logs gave no answer that says yes: ${line}`);
   }
-  if (reply?.['format'] === intentReplyFormat && reply['result'] === 'published') return;
+  const commit = reply?.['commit'];
+  if (reply?.['format'] === intentReplyFormat && reply['result'] === 'published' && matches(objectIdPattern, commit)) return commit;
   const { code, detail } = reply ?? {};
   if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)) throw new Refusal(code, typeof detail === 'string' ? detail : '');
   throw new Refusal('NO_ANSWER', 'build-logs gave no answer that says yes');
 }
 
-/** Returns once the intent is published on every required remote and the keys VM has it. @throws Refusal */
-export async function publishIntent(client: string, document: string): Promise<void> {
-  readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input: document, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
+/**
+ * Returns once the logs VM says that the intent is published on every required remote, and the keys VM has it.
+ * @param wishes all for one payload, whose bytes these are: they are published too where that is demanded
+ * @throws Refusal
+ */
+export async function publishIntent(client: string, job: JobContext, wishes: readonly Wish[], payload: Uint8Array): Promise<Pick<Announced, 'commit' | 'size' | 'sha256'>> {
+  const document = Buffer.from(writeIntent(job, wishes));
+  const published = wishes.find(isPublishedPayload);
+  if (published !== undefined && payload.length > publishedPayloadLimitBytes) throw new Refusal('TOO_LARGE', `${published.payload.name}: what is signed as ${published.purpose} is published, so it has at most ${publishedPayloadLimitBytes} bytes`);
+  const input = published === undefined ? document : Buffer.concat([document, payload]);
+  const commit = readIntentReply(await callService({ client, service: 'qubesbuilder.BuildLog+intent', input, limitBytes: 64 * 1024, timeoutMs: 180_000 }));
+  const { size, sha256 } = hashedPayload('intent', document);
+  return { commit, size, sha256 };
 }

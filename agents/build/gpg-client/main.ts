@@ -3,6 +3,8 @@
 // It holds no secret: it can only ask. This is the program for where no build agent runs that could do it (../gpg-door/).
 import { basename } from 'node:path';
 import { answerCall } from './answer.js';
+import { askedReadBack } from './asked-read-back.js';
 import { ownCaller } from './own-caller.js';
 
-process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), process.env['BUILD_INFRA_ROOT'] ?? '', ownCaller));
+const root = process.env['BUILD_INFRA_ROOT'] ?? '';
+process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), root, ownCaller, askedReadBack(root)));

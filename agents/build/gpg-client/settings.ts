@@ -2,10 +2,15 @@
 // What the gpg client needs to know of this VM: which key its environment signs with, and for which job it is asked.
 import { readFileSync } from 'node:fs';
 import { Refusal } from '../../shared/refusal.js';
-import { fingerprintPattern, matches } from '../../shared/formats/names.js';
+import { fingerprintPattern, matches, vmNamePattern } from '../../shared/formats/names.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
+import type { Publication } from '../publication/read-back.js';
 
 export interface Settings {
+  /** this VM, as others know it */
+  vm: string;
+  /** where its intents are looked for before a key is used; null: nowhere */
+  publication: Publication | null;
   /** full fingerprint of the environment's key; its public part is in publicKeyFile */
   signingKey: string;
   publicKeyFile: string;
@@ -17,14 +22,24 @@ export interface Settings {
 /** Only what is used here is read: the build agent checks the whole document. @throws Refusal NO_CONFIGURATION */
 export function readSettings(root: string): Settings {
   const folder = `${root}/rw/config/build-infra`;
-  let signingKey: unknown;
+  let config: Record<string, unknown>;
   try {
-    signingKey = (JSON.parse(readFileSync(`${folder}/build.json`, 'utf8')) as Record<string, unknown>)['signingKey'];
+    config = JSON.parse(readFileSync(`${folder}/build.json`, 'utf8')) as Record<string, unknown>;
   } catch {
     throw new Refusal('NO_CONFIGURATION', `${folder}/build.json cannot be read`);
   }
+  const { vm, signingKey, publication } = config;
   if (!matches(fingerprintPattern, signingKey)) throw new Refusal('NO_CONFIGURATION', `${folder}/build.json names no signingKey`);
-  return { signingKey, publicKeyFile: `${folder}/public-keys/${signingKey}.asc`, qrexecClient: `${root}/usr/bin/qrexec-client-vm`, localGpg: '/usr/bin/gpg' };
+  if (!matches(vmNamePattern, vm)) throw new Refusal('NO_CONFIGURATION', `${folder}/build.json names no vm`);
+  return { vm, publication: publicationOf(publication, folder), signingKey, publicKeyFile: `${folder}/public-keys/${signingKey}.asc`, qrexecClient: `${root}/usr/bin/qrexec-client-vm`, localGpg: '/usr/bin/gpg' };
+}
+
+/** What is not said plainly is not taken for "nowhere". */
+function publicationOf(value: unknown, folder: string): Publication | null {
+  if (value === null) return null;
+  const { url, logsKey } = (value ?? {}) as Record<string, unknown>;
+  if (typeof url !== 'string' || !matches(fingerprintPattern, logsKey)) throw new Refusal('NO_CONFIGURATION', `${folder}/build.json does not say where publications are read back (publication)`);
+  return { url, logsKey };
 }
 
 /** Why something is signed: written by the build agent into the file that the environment variable BUILD_INFRA_JOB names. */

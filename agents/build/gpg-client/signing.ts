@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From bytes to signature: intent, publication, grant, gate.
+// From bytes to signature: intent, publication, a look at it in public, grant, gate.
 import { Refusal } from '../../shared/refusal.js';
+import { CleartextCheck } from '../../shared/formats/cleartext.js';
+import type { SigningMode } from '../../shared/formats/intent.js';
+import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import type { SigningCommand } from './command-line.js';
 import { callGate, type GateAnswer } from './gate-call.js';
-import { hashedPayload, publishIntent, writeIntent, type Wish } from './intent-call.js';
+import { hashedPayload, publishIntent, type Wish } from './intent-call.js';
 import { resolveKey } from './key-names.js';
 import { describePayload } from './purpose.js';
 import { readJobContext, type JobContext, type Settings } from './settings.js';
@@ -35,6 +38,15 @@ function gateArguments(key: string, mode: SigningCommand['mode'], armor: boolean
   return ['--status-fd=3', ...(digest === undefined ? [] : [`--digest-algo=${digest}`]), ...(armor ? ['--armor'] : []), '--local-user', key, mode === 'detach' ? '--detach-sign' : '--clearsign', '--', '-'];
 }
 
+/** The keys VM would refuse it too, when everybody has read the intent already. @throws Refusal NOT_CANONICAL */
+function refuseUncarried(name: string, mode: SigningMode, bytes: Buffer): void {
+  if (mode !== 'clearsign') return;
+  const check = new CleartextCheck();
+  check.add(bytes);
+  const fault = check.end();
+  if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `${name}: line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
+}
+
 /** @throws Refusal: the keys VM's own line where there is one */
 function checked(answer: GateAnswer): GateAnswer {
   if (answer.status === 0 && answer.stdout.length > 0) return answer;
@@ -43,18 +55,25 @@ function checked(answer: GateAnswer): GateAnswer {
   throw new Refusal('NO_SIGNATURE', answer.stderr.trim() || `the keys VM answered with status ${answer.status} and no signature`);
 }
 
+/** Publishes the intent, and looks for it where everybody else would. @throws Refusal */
+async function announce(job: JobContext, wishes: readonly Wish[], payload: Uint8Array, { qrexecClient, vm, publication }: Settings, readBack: ReadBack): Promise<void> {
+  const announced = await publishIntent(qrexecClient, job, wishes, payload);
+  if (publication !== null) await readBack.demand(publication, { ...announced, source: vm });
+}
+
 /** A signing call of any tool. @returns the exit status; @throws Refusal */
-export async function signForCaller(command: SigningCommand, settings: Settings, caller: Caller): Promise<number> {
+export async function signForCaller(command: SigningCommand, settings: Settings, caller: Caller, readBack: ReadBack): Promise<number> {
   const { statusFd } = command;
   if (statusFd !== undefined && !await caller.isOpen(statusFd)) throw new Refusal('BAD_OPTION', `descriptor ${statusFd} of --status-fd is not open`);
   try {
     const bytes = await caller.read(command.input);
     const key = await resolveKey(command.user, settings);
     const { name, purpose } = describePayload(command.input, bytes);
+    refuseUncarried(name, command.mode, bytes);
     const wish: Wish = { purpose, key, mode: command.mode, payload: hashedPayload(name, bytes) };
-    const document = writeIntent(await jobOf(caller), [wish]);
+    const job = await jobOf(caller);
     const asked = caller.elapsedMs();
-    await publishIntent(settings.qrexecClient, document);
+    await announce(job, [wish], bytes, settings, readBack);
     const published = caller.elapsedMs();
     await caller.stillThere();
     const answer = checked(await callGate(settings.qrexecClient, gateArguments(key, command.mode, command.armor, command.digest), bytes));
@@ -74,16 +93,17 @@ export async function signForCaller(command: SigningCommand, settings: Settings,
  * reprepro's `SignWith: !script` contract: Release.new to be signed, then where InRelease and Release.gpg go, either possibly empty.
  * Both signatures are over the same bytes and are asked for in one intent.
  */
-export async function signForReprepro([release, inRelease = '', releaseGpg = '']: readonly string[], settings: Settings, caller: Caller): Promise<number> {
+export async function signForReprepro([release, inRelease = '', releaseGpg = '']: readonly string[], settings: Settings, caller: Caller, readBack: ReadBack): Promise<number> {
   if (release === undefined || release === '') throw new Refusal('NO_SUCH_FILE', 'reprepro named no file to sign');
   const bytes = await caller.read(release);
   const key = settings.signingKey;
   const payload = hashedPayload('Release', bytes);
   const wanted = [{ mode: 'clearsign' as const, file: inRelease }, { mode: 'detach' as const, file: releaseGpg }].filter(({ file }) => file !== '');
   if (wanted.length === 0) throw new Refusal('NO_SUCH_FILE', 'reprepro asked for no signature');
-  const document = writeIntent(await jobOf(caller), wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })));
+  for (const { mode } of wanted) refuseUncarried(payload.name, mode, bytes);
+  const job = await jobOf(caller);
   const asked = caller.elapsedMs();
-  await publishIntent(settings.qrexecClient, document);
+  await announce(job, wanted.map(({ mode }): Wish => ({ purpose: 'apt-release', key, mode, payload })), bytes, settings, readBack);
   const published = caller.elapsedMs();
   await caller.stillThere();
   const answers = await Promise.all(wanted.map(({ mode }) => callGate(settings.qrexecClient, gateArguments(key, mode, true, undefined), bytes).then(checked)));

@@ -8,6 +8,7 @@ import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
 import { farmCallBegins } from '../jobs/command-clock.js';
 import { answerCall } from '../gpg-client/answer.js';
+import { KeptReadBack, type ReadBack } from '../publication/read-back.js';
 import { payloadMemoryBytes } from '../gpg-client/caller.js';
 import { DistantCaller } from './distant-caller.js';
 import { CallerGone, Messages } from './messages.js';
@@ -43,7 +44,7 @@ function readAsk(untrustedBody: Buffer): Ask | undefined {
   };
 }
 
-async function serve(socket: Socket, room: Room, root: string): Promise<void> {
+async function serve(socket: Socket, room: Room, root: string, readBack: ReadBack): Promise<void> {
   const messages = new Messages(socket);
   socket.setTimeout(askTimeoutMs, () => socket.destroy());
   const { verb, body } = await messages.next(askLimitBytes);
@@ -54,7 +55,7 @@ async function serve(socket: Socket, room: Room, root: string): Promise<void> {
   const answered = farmCallBegins(ask.jobFile);
   const caller = new DistantCaller(messages, room, ask.jobFile, ask.startedMs);
   try {
-    const status = await answerCall(ask.program, ask.args, root, caller);
+    const status = await answerCall(ask.program, ask.args, root, caller, readBack);
     messages.send('exit', status);
   } finally {
     caller.leave();
@@ -69,8 +70,9 @@ export async function openGpgDoor(root: string, report: Reporter): Promise<Serve
   const path = `${folder}/door.sock`;
   rmSync(path, { force: true });
   const room = new Room(payloadMemoryBytes);
+  const readBack = new KeptReadBack(root);
   const server = createServer((socket) => {
-    serve(socket, room, root).catch((error: unknown) => {
+    serve(socket, room, root, readBack).catch((error: unknown) => {
       if (!(error instanceof CallerGone)) report(`gpg door: fault: ${printable(String(error))}`);
     }).finally(() => socket.end());
   });

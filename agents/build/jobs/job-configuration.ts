@@ -16,9 +16,16 @@ function digest(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }
 
+/** How long its Release is valid concerns no job that waits. */
+export function placeOf({ apt }: Config): object | undefined {
+  if (apt === undefined) return undefined;
+  const { validDays: _, ...place } = apt;
+  return place;
+}
+
 export function configurationDigests(config: Config, component: Component): ConfigurationDigests {
   return {
-    common: digest([component, config.env, config.signingKey, config.apt, config.dnf]),
+    common: digest([component, config.env, config.signingKey, placeOf(config), config.dnf]),
     dists: Object.fromEntries(config.distributions.map((distribution) => [distribution.name, digest(distribution)])),
   };
 }

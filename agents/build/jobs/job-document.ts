@@ -7,13 +7,13 @@ import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../config.js';
-import { configurationDigests, type ConfigurationDigests } from './job-configuration.js';
+import { configurationDigests, placeOf, type ConfigurationDigests } from './job-configuration.js';
 import type { Signer } from '../source/tag-verification.js';
 
 export const jobFormat = 'build-infra/job@2';
 
 export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'refused';
-export const stages = ['fetch', 'build', 'sign', 'publish', 'promote', 'withdraw'] as const;
+export const stages = ['fetch', 'build', 'sign', 'publish', 'promote', 'withdraw', 'renew'] as const;
 export type Stage = (typeof stages)[number];
 
 /** A stage of a job; all but fetch are for one distribution. */
@@ -96,9 +96,9 @@ export interface ChainReason extends Step {
 export interface Job {
   format: typeof jobFormat;
   job: string;
-  /** a build makes packages of a tag, a template's is made by command; the others move what was made, and have its tag, version and evidence */
-  kind: 'build' | 'template' | 'promotion' | 'withdrawal';
-  /** of a template and of what moves it: `tag`, `tagObject` and `url` are '' then, and `evidence` is null */
+  /** a build makes packages of a tag, a template's is made by command; a promotion or withdrawal moves what was made, and has its tag, version and evidence; a renewal is of a repository, not of packages */
+  kind: 'build' | 'template' | 'promotion' | 'withdrawal' | 'renewal';
+  /** of a template and of what moves it: `tag`, `tagObject` and `url` are '' then, as of a renewal, and `evidence` is null */
   template?: TemplateOrder;
   /** null for a build */
   change: SuiteChange | null;
@@ -141,7 +141,7 @@ export interface Job {
 
 /** The same tag with the same configuration is the same job. */
 export function configDigest(config: Config, component: Component): string {
-  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, config.apt, config.dnf])).digest('hex');
+  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, placeOf(config), config.dnf])).digest('hex');
 }
 
 /** `<component>-<version>-<12 hex>`: the version's colon becomes `_`, which no version holds. */
@@ -185,7 +185,7 @@ export function newJob(config: Config, component: Component, found: { tag: strin
   };
 }
 
-const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], template: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'] };
+const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], template: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'], renewal: ['renew'] };
 
 function isFinished(job: Job, step: Step): boolean {
   return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
@@ -210,9 +210,14 @@ export function isChainDone(job: Job, dist: string): boolean {
   return isFinished(job, { stage: chains[job.kind].at(-1) as Stage, dist });
 }
 
-/** The others move what such a job made. */
+/** The others move what such a job made, or only sign it anew. */
 export function makesPackages(job: Job): boolean {
-  return job.kind !== 'promotion' && job.kind !== 'withdrawal';
+  return job.kind === 'build' || job.kind === 'template';
+}
+
+/** What people follow: packages, where they are and how they came there. */
+export function isAboutPackages(job: Job): job is Job & { kind: Exclude<Job['kind'], 'renewal'> } {
+  return job.kind !== 'renewal';
 }
 
 /** Distributions in whose public repository the packages were read back. */

@@ -24,7 +24,8 @@ export function laneOf(step: Step): string {
     case 'sign':
     case 'publish':
     case 'promote':
-    case 'withdraw': return `upload ${step.dist}`;
+    case 'withdraw':
+    case 'renew': return `upload ${step.dist}`;
   }
 }
 
@@ -46,9 +47,9 @@ function overtakes(earlier: Job, step: Step): boolean {
   return next !== undefined && (step.stage !== 'build' || next.stage === 'fetch' || next.stage === 'build');
 }
 
-/** What is taken back waits for no version, and none waits for it: neither is in the other's way. */
+/** What is taken back waits for no version, and none waits for it: neither is in the other's way. A renewal is of no version. */
 function standsInLine(job: Job): boolean {
-  return job.kind !== 'withdrawal';
+  return job.kind !== 'withdrawal' && job.kind !== 'renewal';
 }
 
 /** Urgent first, then first come, first served. What an urgent version of the same component has to wait for is as urgent. */

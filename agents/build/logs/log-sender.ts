@@ -18,7 +18,17 @@ export interface LogSenderOptions {
   breakMs?: number;
   /** of lines that are not synced yet, before write() asks to wait */
   spoolBytes?: number;
+  clock?: SenderClock;
 }
+
+export interface SenderClock {
+  /** milliseconds; how long a break lasts is no matter of the day's time, which jumps */
+  now(): number;
+  after(ms: number, act: () => void): NodeJS.Timeout;
+}
+
+const ownClock: SenderClock = { now: () => performance.now(), after: (ms, act) => setTimeout(act, ms) };
+const longestPauseMs = 5000;
 
 export interface PublishedLog {
   /** as opened, or with `.xz` after it: how the logs repository has a large one */
@@ -48,7 +58,7 @@ export class LogSender {
   #fail!: (why: Refusal) => void;
 
   private constructor(options: LogSenderOptions) {
-    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, ...options };
+    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: ownClock, ...options };
     this.#published = new Promise((resolve, reject) => {
       this.#finished = { resolve, reject };
     });
@@ -195,13 +205,14 @@ export class LogSender {
 
   #broke(why: string): void {
     this.#call = undefined;
-    const now = Date.now();
+    const { clock } = this.#options;
+    const now = clock.now();
     this.#brokenSince ??= now;
     const lasted = now - this.#brokenSince;
     if (this.#path === undefined) return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));
     if (lasted > this.#options.breakMs) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path}: ${why}, for ${Math.round(lasted / 1000)} s`));
     this.#options.report(`log ${this.#path}: ${why}; trying again`);
-    this.#retry = setTimeout(() => this.#connect(), Math.min(5000, 200 + lasted / 4));
+    this.#retry = clock.after(Math.min(longestPauseMs, 200 + lasted / 4), () => this.#connect());
   }
 
   #armPublishDeadline(): void {

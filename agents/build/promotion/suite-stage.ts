@@ -3,7 +3,6 @@
 // what lies here under their names; how long they were in testing says the public record, not this VM's clock or notes.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, suites, suitesOf, type AnySuite, type Suite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
@@ -23,7 +22,7 @@ import type { Paths } from '../paths.js';
 import { Generations, type Generation } from '../repository-generations.js';
 import { signedFolder, writeGpgJob } from '../signed-files.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
-import { PublishedRecord } from './published-record.js';
+import { recordOf } from '../publication/read-back.js';
 import { refuseOlderThanSuite, refuseWithdrawn } from './suite-jobs.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
 
@@ -50,14 +49,12 @@ function refuseForeignRepository({ name, publisher }: Distribution): void {
 
 /** @throws Refusal NO_RECORD, TOO_YOUNG, RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD, NOT_PUBLISHED */
 async function refuseTooYoung(built: Job, dist: string, tried: AnySuite, log: LineSink, { config, paths, recordMs }: SuiteStageOptions): Promise<void> {
-  const { promotion } = config;
-  const needed = promotion?.minAgeDays ?? 0;
-  if (promotion === undefined) throw new Refusal('NO_RECORD', 'no published logs are configured here, so nobody knows how long it was in testing');
-  const armored = readIfThere(join(paths.publicKeys, `${promotion.logsKey}.asc`))?.toString('utf8');
-  if (armored === undefined) throw new Refusal('NO_PUBLIC_KEY', `${promotion.logsKey}.asc is not in public-keys`);
+  const { promotion, publication } = config;
+  if (promotion === undefined || publication === null) throw new Refusal('NO_RECORD', 'no published logs are configured here, so nobody knows how long it was in testing');
+  const needed = promotion.minAgeDays;
   const published = built.logs.findLast((one) => one.stage === 'publish' && one.dist === dist && one.commit !== null);
   if (published === undefined || published.commit === null) throw new Refusal('NOT_PUBLISHED', `the upload of ${built.job} to ${dist} is in no published log`);
-  const record = new PublishedRecord({ url: promotion.record, logsKey: { armored, fingerprint: promotion.logsKey }, folder: paths.record, forge: { sshConfig: paths.sshConfig, timeoutMs: recordMs } });
+  const record = recordOf(publication, paths, { folder: paths.record, timeoutMs: recordMs });
   const now = await record.newest();
   const then = await record.published(published.commit, published.path);
   const days = (now.time.getTime() - then.time.getTime()) / dayMs;

@@ -67,9 +67,7 @@ function owns(key: openpgp.Key, keyId: openpgp.KeyID): boolean {
 }
 
 async function verifyOne(tag: TagObject, packet: openpgp.SignaturePacket, owner: MaintainerKey, now: Date): Promise<Signer> {
-  if (packet.signatureType !== openpgp.enums.signature.binary && packet.signatureType !== openpgp.enums.signature.text) {
-    throw new Refusal('BAD_SIGNATURE', 'the signature is not one over a document');
-  }
+  if (packet.signatureType !== openpgp.enums.signature.binary) throw new Refusal('BAD_SIGNATURE', 'the signature is not one over bytes');
   if (packet.created === null || packet.created.getTime() > now.getTime() + clockToleranceMs) throw new Refusal('BAD_SIGNATURE', 'the signature is from the future');
   // The key may be as new as its signature, by the same clock.
   await refuseUnusableKey(owner, packet.issuerKeyID, new Date(Math.max(now.getTime(), packet.created.getTime())));

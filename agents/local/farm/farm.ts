@@ -88,6 +88,13 @@ async function keyOf(machine: SandboxedMachine, role: string, user: 'root' | 'us
   return { fingerprint, publicKey: await must(machine, ['/usr/lib/build-infra/make-keys', role, 'export'], { user }) };
 }
 
+/** What the keys VM signs the end of its journal with. Once pinned it is not asked for again: another one is to be refused, not followed. */
+async function journalKeyOf(machine: SandboxedMachine): Promise<string> {
+  const key = /^journal-key ([0-9a-f]{64})$/m.exec(await must(machine, ['/usr/lib/build-infra/make-keys', 'keys'], { user: 'user' }))?.[1];
+  if (key === undefined) throw new Error(`${machine.name} made no journal key`);
+  return key;
+}
+
 async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 'user'): Promise<string> {
   const made = await must(machine, ['/usr/lib/build-infra/make-keys', role], { user });
   const key = /^ssh-key (.*)$/m.exec(made)?.[1];
@@ -128,7 +135,7 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   tell('forge', `ssh, git:// and HTTP${team === undefined ? '' : ', and a GitHub,'} on this machine`);
   await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
   const maintainer = await makeMaintainer(machine('developer'));
-  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer,
+  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, journals: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer,
     ...(team === undefined ? {} : { packager: await makePersonsKey(machine('developer'), 'Bob Packager', 'bob@developer.example') }) };
 
   let pillar = await localPillar(settings, keys, logsVm);
@@ -152,6 +159,7 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   for (const env of envs) {
     tell(keysVmOf(env), 'its key, made once inside it');
     keys.signing[env] = await keyOf(machine(keysVmOf(env)), 'keys', 'user', 'signing-key');
+    keys.journals[env] ??= await journalKeyOf(machine(keysVmOf(env)));
     keys.uploads[env] = await sshKeyOf(machine(buildVmOf(env)), 'build', 'root');
   }
   writeDurably(join(state.folder, 'keys.json'), JSON.stringify(keys, null, 1));

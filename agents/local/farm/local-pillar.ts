@@ -2,7 +2,7 @@
 // The pillar of the local farm: the example's shape, with this machine's ports and the keys that were made inside the VMs.
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
-import { forgeHost, gitUrl, sshUrl, webFolder } from '../outside/forge.js';
+import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
 import { checkPillar, type BuildEnv, type LogsVm, type Pillar } from '../provision/pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 
@@ -19,14 +19,16 @@ export interface MadeKeys {
   /** null as long as the VM has not made it */
   logs: MadeKey | null;
   signing: Partial<Record<LocalEnv, MadeKey>>;
+  /** what the keys VMs sign the ends of their journals with */
+  journals: Partial<Record<LocalEnv, string>>;
   /** ssh keys that may upload packages */
   uploads: Partial<Record<LocalEnv, string>>;
 }
 
 /** keys.json; the first versions of the farm had one environment and wrote its key alone. */
-export function readMadeKeys(bytes: Buffer): Pick<MadeKeys, 'logs' | 'signing' | 'uploads'> {
-  const { logs, signing, uploads } = JSON.parse(bytes.toString()) as { logs: MadeKey | null; signing: MadeKeys['signing'] | MadeKey | null; uploads?: MadeKeys['uploads'] };
-  return { logs, uploads: uploads ?? {}, signing: signing !== null && 'fingerprint' in signing ? { debian: signing } : signing ?? {} };
+export function readMadeKeys(bytes: Buffer): Pick<MadeKeys, 'logs' | 'signing' | 'journals' | 'uploads'> {
+  const { logs, signing, journals, uploads } = JSON.parse(bytes.toString()) as { logs: MadeKey | null; signing: MadeKeys['signing'] | MadeKey | null; uploads?: MadeKeys['uploads']; journals?: MadeKeys['journals'] };
+  return { logs, uploads: uploads ?? {}, journals: journals ?? {}, signing: signing !== null && 'fingerprint' in signing ? { debian: signing } : signing ?? {} };
 }
 
 /** APT repositories of the environment, as an outsider reaches them: one for each distribution below it. */
@@ -62,7 +64,7 @@ function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['comman
 
 /** From when on a release team is there: packages wait in testing, and a page says where they are. */
 function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
-  const { releaseTeam, ports } = settings;
+  const { releaseTeam } = settings;
   if (releaseTeam === undefined) return {};
   const web = `http://127.0.0.1:${releaseTeam.github.port}`;
   return {
@@ -70,7 +72,7 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
       account: botAccount, repository: statusRepository, release, 'base-url': web, 'web-url': web,
       distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { set: 'vm' as const, family: 'debian' }])),
     },
-    promotion: { record: gitUrl('build-logs', ports), 'min-age-days': releaseTeam.minAgeDays },
+    promotion: { 'min-age-days': releaseTeam.minAgeDays },
     'status-page': { upload: `ssh://user@${forgeHost}${webFolder}/status`, url: statusPageUrl(settings) },
     'logs-url': logsUrl(settings),
   };
@@ -80,7 +82,7 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
 export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
   const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm].filter((key) => key !== null && key !== undefined);
   const rpmComponents = settings.rpmComponents ?? [];
-  const each = { logs: 'build-logs', netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
+  const each = { logs: 'build-logs', publication: { url: sshUrl('build-logs-mirror') }, netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
   return await checkPillar({
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
@@ -97,7 +99,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     },
     'build-envs': {
       debian: {
-        ...each, key: keys.signing.debian?.fingerprint ?? null,
+        ...each, key: keys.signing.debian?.fingerprint ?? null, 'journal-key': keys.journals.debian ?? null,
         distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
         components: Object.fromEntries(settings.components.map((name) => [name, {}])),
@@ -106,7 +108,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
       },
       ...(rpmComponents.length === 0 ? {} : {
         rpm: {
-          ...each, key: keys.signing.rpm?.fingerprint ?? null,
+          ...each, key: keys.signing.rpm?.fingerprint ?? null, 'journal-key': keys.journals.rpm ?? null,
           distributions: { [rpmDist(settings)]: { engine: 'rpm', options: { suite: settings.dists[0] as string, packages: ['bc'], distTag: `.${settings.dists[0]}` } } },
           dnf: { upload: `ssh://user@${forgeHost}${webFolder}/rpm`, url: dnfUrl(settings) },
           components: Object.fromEntries(rpmComponents.map((name) => [name, {}])),

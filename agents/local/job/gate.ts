@@ -43,13 +43,13 @@ export async function askForSignature(dom0: CommandRunner, buildVm: string, key:
   });
 }
 
-/** Has an intent for `bytes` published, and returns the answer. */
+/** Has an intent for `bytes`, and these with it, published, and returns the answer. @param bytes at most 1 MiB */
 export async function publishIntent(build: Machine, key: string, bytes: Buffer, name: string): Promise<IntentReply> {
   const document: IntentDocument = {
     format: intentFormat, job: `gate-${Date.now()}`, component: 'gate', version: '1', dist: 'none', purpose: 'other', key, mode: 'detach',
     payload: { name, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }, logs: [], artifacts: [],
   };
-  const answer = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: JSON.stringify(document) });
+  const answer = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: Buffer.concat([Buffer.from(`${JSON.stringify(document)}\n`), bytes]) });
   const reply = JSON.parse(answer.stdout || '{}') as IntentReply;
   if (reply.format !== intentReplyFormat) throw new Error(`BuildLog+intent answered ${answer.stdout.slice(0, 200) || 'nothing'}`);
   return reply;

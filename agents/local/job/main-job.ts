@@ -12,6 +12,7 @@ import { envsOf, type LocalEnv, type LocalSettings, type LocalState } from '../f
 import { importPackage, type ImportedSource } from '../outside/developer.js';
 import { gitUrl, makeRepository, webFolder } from '../outside/forge.js';
 import { must, type Machine } from '../outside/machine.js';
+import { keysVmOf } from '../provision/vms.js';
 import { installAsVisitor } from '../outside/visitor.js';
 import { codenameOf } from '../../shared/formats/suites.js';
 import { stepLine, untilBuilt } from './build-watch.js';
@@ -40,13 +41,14 @@ export function publishedEnvs(state: LocalState, settings: LocalSettings): Local
   return envsOf(settings).filter((env) => existsSync(join(state.rootOf('forge'), webFolder, env)));
 }
 
-/** What an outsider needs: two URLs and two fingerprints (and the mirror, to see that both say the same); one more of each for a second environment. */
+/** What an outsider needs: two URLs, two fingerprints and a journal key (and the mirror, to see that both say the same); one more of each for a second environment. */
 export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>, envs: readonly LocalEnv[] = ['debian']): string[] {
   const { settings, pillar } = farm;
   const logsKey = pillar['logs-vms']['build-logs']?.key as string;
   const repositories = { debian: aptUrls(settings).flatMap((url) => ['--apt', url]), rpm: dnfUrls(settings).flatMap((url) => ['--dnf', url]) };
   return ['--logs', gitUrl('build-logs', settings.ports), '--logs', gitUrl('build-logs-mirror', settings.ports), '--logs-key', logsKey,
-    ...envs.flatMap((env) => [...repositories[env], '--signing-key', pillar['build-envs'][env]?.key as string])];
+    ...envs.flatMap((env) => [...repositories[env], '--signing-key', pillar['build-envs'][env]?.key as string]),
+    ...Object.entries(pillar['build-envs']).flatMap(([env, { 'journal-key': key }]) => (key === null || key === undefined ? [] : ['--journal-key', `${keysVmOf(env)}=${key}`]))];
 }
 
 async function runAudit(dist: string, farm: Farm, envs: readonly LocalEnv[]): Promise<AuditReport> {

@@ -25,6 +25,7 @@ export async function checkMeaning(pillar: Pillar): Promise<void> {
     if (!Object.values(logs.remotes).some(({ required }) => required)) throw new Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', `logs-vms.${vm}.remotes`);
     for (const [name, { url }] of Object.entries(logs.remotes)) needSshHost(pillar, url, `logs-vms.${vm}.remotes.${name}.url`);
   }
+  for (const [env, settings] of Object.entries(pillar['build-envs'])) checkPublication(pillar, settings, `build-envs.${env}`);
   checkComponents(pillar);
   checkKeyOwners(pillar);
   for (const [host, { 'host-keys': keys }] of Object.entries(pillar['ssh-hosts'])) checkHostKeys(keys, `ssh-hosts.${host}.host-keys`);
@@ -64,6 +65,7 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   const place = `build-envs.${env}`;
   if (!Object.hasOwn(pillar['logs-vms'], settings.logs)) throw new Refusal('UNKNOWN_LOGS_VM', `${settings.logs} is not one of logs-vms`, `${place}.logs`);
   needPublicKey(pillar, settings.key, `${place}.key`);
+  checkBeginning(settings, place);
   const people = Object.entries(settings.maintainers);
   for (const [name, fingerprint] of people) needPublicKey(pillar, fingerprint, `${place}.maintainers.${name}`);
   if (new Set(people.map(([, fingerprint]) => fingerprint)).size !== people.length) throw new Refusal('SAME_KEY_TWICE', 'two maintainers have one key, so they count as one person', `${place}.maintainers`);
@@ -81,6 +83,12 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   }
   checkCommands(settings, pillar, `${place}.commands`);
   checkNotify(settings, place);
+}
+
+/** What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key. */
+function checkBeginning({ key, anchor = null, 'journal-key': journalKey = null }: BuildEnv, place: string): void {
+  if (key === null || journalKey !== null || anchor !== null) return;
+  throw new Refusal('MISSING_FIELD', 'missing: without it, and without an anchor, a keys VM that lost its memory would believe any history; make-keys keys prints it', `${place}.journal-key`);
 }
 
 /** What is built can be said, and with a link to its log. */
@@ -167,6 +175,18 @@ function checkBuiltTemplates(settings: BuildEnv, place: string): void {
 
 const packagesOfEngines = new Map([['debian', 'deb'], ['rpm', 'rpm']]);
 
+/** A publication need not be on a remote that is not required, so it is not looked for there. */
+function checkPublication(pillar: Pillar, { publication, promotion, logs }: BuildEnv, place: string): void {
+  if (publication === undefined || publication === null) {
+    if (promotion !== undefined) throw new Refusal('MISSING_FIELD', 'missing: promotion goes by the published logs', `${place}.publication`);
+    return;
+  }
+  const field = `${place}.publication.url`;
+  if (publication.url.startsWith('ssh://')) needSshHost(pillar, publication.url, field);
+  const optional = Object.entries(pillar['logs-vms'][logs]?.remotes ?? {}).find(([, { url, required }]) => url === publication.url && !required);
+  if (optional !== undefined) throw new Refusal('BAD_VALUE', `is remote ${optional[0]}, which is not required`, field);
+}
+
 /** Each distribution's packages have a repository of their kind to go to. */
 function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): void {
   for (const [name, { engine, packages }] of Object.entries(settings.distributions)) {
@@ -178,7 +198,6 @@ function checkRepositories(pillar: Pillar, settings: BuildEnv, place: string): v
   }
   if (settings.apt !== undefined) needSshHost(pillar, settings.apt.upload, `${place}.apt.upload`);
   if (settings.dnf !== undefined) needSshHost(pillar, settings.dnf.upload, `${place}.dnf.upload`);
-  if (settings.promotion?.record.startsWith('ssh://')) needSshHost(pillar, settings.promotion.record, `${place}.promotion.record`);
 }
 
 function checkComponents(pillar: Pillar): void {

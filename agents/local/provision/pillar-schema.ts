@@ -3,6 +3,7 @@
 // JSON, a policy or an nginx file is confined here to characters that mean nothing there.
 import { commandVerbs, componentRepositories, distWordPattern, releasePattern, templateRepositories } from '../../shared/formats/command.js';
 import { payloadLimitBytes } from '../../shared/formats/intent.js';
+import { journalKeyPattern } from '../../shared/formats/journal-head.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { packageSets, repositoryNamePattern } from '../../shared/formats/notification.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
@@ -128,9 +129,10 @@ const buildEnv = shape({
   netvm: vmName,
   key: keyOrNotYet,
   anchor: { anyOf: [text(objectIdPattern, 'a commit id'), { type: 'null' }], title: 'a full commit id of the logs repository, or null for its root commit' },
+  'journal-key': { anyOf: [text(journalKeyPattern, 'a journal key'), { type: 'null' }], title: 'a journal key of 64 lower-case hexadecimal digits, or null until it is made' },
   distributions: named(plainNamePattern, plain, distribution),
   templates: named('^[a-z0-9][a-z0-9.+-]{0,47}$', 'a template: a lower-case letter or digit, then at most 47 of a-z 0-9 . + -', builtTemplate),
-  apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label }, ['upload', 'url']),
+  apt: shape({ upload: uploadUrl, url: httpUrl, origin: label, label, 'valid-days': { anyOf: [whole(1, 365), { type: 'null' }], title: 'a whole number from 1 to 365, or null' } }, ['upload', 'url']),
   dnf: shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'status-page': shape({ upload: uploadUrl, url: httpUrl }, ['upload', 'url']),
   'logs-url': text(logsUrlPattern, 'an http:// or https:// address that holds {path} once, and {commit} at most once'),
@@ -139,7 +141,8 @@ const buildEnv = shape({
   'required-signatures': whole(1, 16),
   components: named(plainNamePattern, plain, builtComponent),
   commands,
-  promotion: shape({ record: sourceUrl, 'min-age-days': whole(0, 365) }, ['record']),
+  publication: { anyOf: [shape({ url: sourceUrl }, ['url']), { type: 'null' }], title: 'a mapping with the url of a required remote, or null' },
+  promotion: shape({ 'min-age-days': whole(0, 365) }, []),
   'poll-seconds': whole(10, 86_400),
   'build-seconds': whole(60, 86_400),
   'grant-seconds': whole(10, 900),
@@ -156,6 +159,8 @@ const logsVm = shape({
   'reopen-seconds': whole(1, 3_600),
   'log-bytes': whole(1_048_576, 4_294_967_296),
   'open-logs': whole(1, 1000),
+  'intents-per-day': whole(1, 1_000_000),
+  'intent-bytes-per-day': whole(1_048_576, 1_099_511_627_776),
 }, ['netvm', 'key', 'remotes']);
 
 export const pillarSchema = shape({

@@ -45,7 +45,7 @@ export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
       const settings = pillar['build-envs'][env as string] as Pillar['build-envs'][string];
       const { key, remotes } = pillar['logs-vms'][settings.logs] as Pillar['logs-vms'][string];
       return {
-        'build-envs': { [env as string]: only(settings, ['logs', 'key', 'anchor', 'grant-seconds', 'payload-bytes']) },
+        'build-envs': { [env as string]: only(settings, ['logs', 'key', 'anchor', 'journal-key', 'grant-seconds', 'payload-bytes']) },
         'logs-vms': { [settings.logs]: { key, remotes: each(remotes, (remote) => only(remote, ['required'])) } },
         'public-keys': only(pillar['public-keys'], [key ?? '']),
       };
@@ -54,7 +54,7 @@ export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
       const settings = pillar['logs-vms'][vm.name] as Pillar['logs-vms'][string];
       const senders = Object.entries(pillar['build-envs']).filter(([, { logs }]) => logs === vm.name);
       return {
-        'build-envs': each(Object.fromEntries(senders), (sender) => only(sender, ['logs', 'key'])),
+        'build-envs': each(Object.fromEntries(senders), (sender) => only(sender, ['logs', 'key', 'journal-key'])),
         'logs-vms': { [vm.name]: without(settings, ofOurVms) },
         'ssh-hosts': pillar['ssh-hosts'],
         'public-keys': only(pillar['public-keys'], [settings.key ?? '']),

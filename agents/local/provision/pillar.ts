@@ -80,11 +80,15 @@ export interface BuildEnv {
   netvm: string;
   key: string | null;
   anchor?: string | null;
+  'journal-key'?: string | null;
   distributions: Record<string, Distribution>;
   templates?: Record<string, Template>;
-  apt?: { upload: string; url: string; origin?: string; label?: string };
+  /** `valid-days`: so long a Release is valid; left out or null: for ever */
+  apt?: { upload: string; url: string; origin?: string; label?: string; 'valid-days'?: number | null };
   dnf?: { upload: string; url: string };
-  promotion?: { record: string; 'min-age-days'?: number };
+  /** where the published logs are read, of a required remote; left out or null: nowhere */
+  publication?: { url: string } | null;
+  promotion?: { 'min-age-days'?: number };
   'status-page'?: { upload: string; url: string };
   'logs-url'?: string;
   /** what is said on GitHub; left out: nothing */
@@ -109,6 +113,8 @@ export interface LogsVm extends VmSettings {
   'reopen-seconds'?: number;
   'log-bytes'?: number;
   'open-logs'?: number;
+  'intents-per-day'?: number;
+  'intent-bytes-per-day'?: number;
 }
 
 /** What stands under the pillar's top key `build-infra`. */

@@ -42,6 +42,7 @@ class Init:
         for feature in features:
             open(f'/run/qubes-service/{feature}', 'w').close()
         self.make_home()
+        self.own_bind_dirs()
         units, sockets = unit_files.read_all()
         self.services = {name: Service(unit, log) for name, unit in units.items()}
         for unit in sockets:
@@ -55,6 +56,16 @@ class Init:
         os.makedirs('/home/user', mode=0o700, exist_ok=True)
         if os.stat('/home/user').st_uid != 1000:
             os.chown('/home/user', 1000, 1000)
+
+    @staticmethod
+    def own_bind_dirs():
+        """On Qubes bind-dirs mounts the folder below /rw over the one in the template, so who owns that one owns this."""
+        try:
+            about = os.stat('/rw/bind-dirs/var/lib/build-infra')
+        except FileNotFoundError:
+            return
+        os.chown('/var/lib/build-infra', about.st_uid, about.st_gid)
+        os.chmod('/var/lib/build-infra', about.st_mode & 0o7777)
 
     def add_sockets(self, unit):
         name = unit.get('Socket', 'Service', unit.name.removesuffix('.socket') + '.service')

@@ -12,6 +12,27 @@ export const payloadLimitBytes = 4 * 1024 ** 3;
 export const noncePattern = '^[0-9a-f]{16,64}$';
 export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
 export type Purpose = (typeof purposes)[number];
+/** What these sign decides what clients install, so the bytes themselves are published, not only their hash. A package's own header is in the package. */
+export const publishedPurposes: readonly Purpose[] = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-repomd'];
+/** The largest payload that is published, in bytes; a larger one with a purpose of `publishedPurposes` is refused. */
+export const publishedPayloadLimitBytes = 1024 * 1024;
+
+/** All published payloads of one document together, in bytes: beyond that it is refused. */
+export const publishedDocumentLimitBytes = 16 * 1024 * 1024;
+
+/** Whether the payload's bytes go into the commit of the intent: always with those purposes, and with `link` and `other` where they are small. */
+export function isPublishedPayload({ purpose, payload }: Pick<Intent, 'purpose' | 'payload'>): boolean {
+  return publishedPurposes.includes(purpose) || (purpose !== 'rpm-header' && payload.size <= publishedPayloadLimitBytes);
+}
+
+/** What follows a document, and is published beside it: each SHA-256 once, in the order in which the document first names them. */
+export function publishedPayloads(intents: readonly Intent[]): HashedFile[] {
+  const demanded = new Set(intents.filter(isPublishedPayload).map(({ payload }) => payload.sha256));
+  const first = new Map<string, HashedFile>();
+  for (const { payload } of intents) if (demanded.has(payload.sha256) && !first.has(payload.sha256)) first.set(payload.sha256, payload);
+  return [...first.values()];
+}
+
 export const signingModes = ['detach', 'clearsign'] as const;
 export type SigningMode = (typeof signingModes)[number];
 

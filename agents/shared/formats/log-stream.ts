@@ -74,3 +74,6 @@ export function readLogAnswer(line: string): LogAnswer | undefined {
   if (refused !== null) return { kind: 'refused', code: refused[1] as string, detail: refused[2] ?? '' };
   return words.length === 1 && isLog(line) ? { kind: 'path', path: line } : undefined;
 }
+
+/** A receiver's line where this VM's clock was set back: this, and the stamp of the line before. Its own stamp is the new time. */
+export const clockSetBackMark = 'clock set back from ';

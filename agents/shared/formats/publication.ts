@@ -23,6 +23,11 @@ export function intentPath(sourceVm: string, day: string, sha256: string): strin
   return `intents/${sourceVm}/${day}/${sha256}.json`;
 }
 
+/** Where a payload that has to be public (`isPublishedPayload`) lies: in the commit of its intent, whoever else named the same bytes. `day` as the intent's. */
+export function payloadPath(sourceVm: string, day: string, intentSha256: string, payloadSha256: string): string {
+  return `payloads/${sourceVm}/${day}/${intentSha256}/${payloadSha256}`;
+}
+
 export function writePublicationMessage(message: PublicationMessage): string {
   const files = [...message.files].sort((a, b) => (a.path < b.path ? -1 : 1));
   return [message.subject, '', ...files.map((f) => `file ${f.path} ${f.size} sha256:${f.sha256}`), `seq: ${message.seq}`, ''].join('\n');

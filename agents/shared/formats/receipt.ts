@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Receipt": what the build-logs VM tells a keys VM, and the answer.
 import { fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from './names.js';
+import { journalHeadSchema, type JournalHead } from './journal-head.js';
 import { payloadLimitBytes, signingModes, type SigningMode } from './intent.js';
 
 export const receiptFormat = 'build-infra/receipt@1';
@@ -89,34 +90,38 @@ export const receiptReplyFormat = 'build-infra/receipt-reply@1';
  * `head` is the commit that the keys VM remembers after this receipt (null before its first); a refusal names it too, so
  * that the build-logs VM can send the missing commits or see that its last receipt did arrive.
  */
-export type ReceiptReply =
+export type ReceiptResult =
   | { format: typeof receiptReplyFormat; result: 'accepted'; head: string; granted: number; until: string }
   | { format: typeof receiptReplyFormat; result: 'refused'; head: string | null; code: string; detail: string };
+/** `journalHead` says where the journal ends after all of this, also where fewer entries follow. */
+export type ReceiptReply = ReceiptResult & { journalHead: JournalHead };
 
 export const receiptReplySchema = {
   oneOf: [
     {
       type: 'object',
       additionalProperties: false,
-      required: ['format', 'result', 'head', 'granted', 'until'],
+      required: ['format', 'result', 'head', 'granted', 'until', 'journalHead'],
       properties: {
         format: { const: receiptReplyFormat },
         result: { const: 'accepted' },
         head: { type: 'string', pattern: objectIdPattern },
         granted: { type: 'integer', minimum: 0 },
         until: { type: 'string' },
+        journalHead: journalHeadSchema,
       },
     },
     {
       type: 'object',
       additionalProperties: false,
-      required: ['format', 'result', 'head', 'code', 'detail'],
+      required: ['format', 'result', 'head', 'code', 'detail', 'journalHead'],
       properties: {
         format: { const: receiptReplyFormat },
         result: { const: 'refused' },
         head: { anyOf: [{ type: 'null' }, { type: 'string', pattern: objectIdPattern }] },
         code: { type: 'string' },
         detail: { type: 'string' },
+        journalHead: journalHeadSchema,
       },
     },
   ],

@@ -36,6 +36,8 @@ def check_meaning(farm):
             raise Refusal('NO_REQUIRED_REMOTE', 'no remote is required, so nothing would ever be published', f'{place}.remotes')
         for name, remote in logs['remotes'].items():
             need_ssh_host(farm, remote['url'], f'{place}.remotes.{name}.url')
+    for env, settings in farm['build-envs'].items():
+        check_publication(farm, settings, f'build-envs.{env}')
     check_components(farm)
     check_key_owners(farm)
     for host, settings in farm['ssh-hosts'].items():
@@ -79,6 +81,7 @@ def check_env(farm, env, settings):
     if settings['logs'] not in farm['logs-vms']:
         raise Refusal('UNKNOWN_LOGS_VM', f'{settings["logs"]} is not one of logs-vms', f'{place}.logs')
     need_public_key(farm, settings['key'], f'{place}.key')
+    check_beginning(settings, place)
     people = settings['maintainers']
     for name, fingerprint in people.items():
         need_public_key(farm, fingerprint, f'{place}.maintainers.{name}')
@@ -101,6 +104,12 @@ def check_env(farm, env, settings):
         check_commands(farm, settings, f'{place}.commands')
     if 'notify' in settings:
         check_notify(settings, place)
+
+
+def check_beginning(settings, place):
+    """What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key."""
+    if settings['key'] is not None and settings.get('journal-key') is None and settings.get('anchor') is None:
+        raise Refusal('MISSING_FIELD', 'missing: without it, and without an anchor, a keys VM that lost its memory would believe any history; make-keys keys prints it', f'{place}.journal-key')
 
 
 def check_notify(settings, place):
@@ -203,8 +212,21 @@ def check_repositories(farm, settings, place):
     for repository in ('apt', 'dnf', 'status-page'):
         if repository in settings:
             need_ssh_host(farm, settings[repository]['upload'], f'{place}.{repository}.upload')
-    if 'promotion' in settings and settings['promotion']['record'].startswith('ssh://'):
-        need_ssh_host(farm, settings['promotion']['record'], f'{place}.promotion.record')
+
+
+def check_publication(farm, settings, place):
+    """A publication need not be on a remote that is not required, so it is not looked for there."""
+    publication = settings.get('publication')
+    if publication is None:
+        if 'promotion' in settings:
+            raise Refusal('MISSING_FIELD', 'missing: promotion goes by the published logs', f'{place}.publication')
+        return
+    field = f'{place}.publication.url'
+    if publication['url'].startswith('ssh://'):
+        need_ssh_host(farm, publication['url'], field)
+    for name, remote in farm['logs-vms'][settings['logs']]['remotes'].items():
+        if remote['url'] == publication['url'] and not remote['required']:
+            raise Refusal('BAD_VALUE', f'is remote {name}, which is not required', field)
 
 
 def check_components(farm):

@@ -73,7 +73,7 @@ def of_keys(farm, vm):
     settings = farm['build-envs'][vm['env']]
     logs = farm['logs-vms'][settings['logs']]
     return {
-        'build-envs': {vm['env']: only(settings, {'logs', 'key', 'anchor', 'grant-seconds', 'payload-bytes'})},
+        'build-envs': {vm['env']: only(settings, {'logs', 'key', 'anchor', 'journal-key', 'grant-seconds', 'payload-bytes'})},
         'logs-vms': {settings['logs']: {'key': logs['key'], 'remotes': {name: only(remote, {'required'}) for name, remote in logs['remotes'].items()}}},
         'public-keys': only(farm['public-keys'], [logs['key']]),
     }
@@ -82,7 +82,7 @@ def of_keys(farm, vm):
 def of_build_logs(farm, vm):
     settings = farm['logs-vms'][vm['name']]
     return {
-        'build-envs': {env: only(one, {'logs', 'key'}) for env, one in farm['build-envs'].items() if one['logs'] == vm['name']},
+        'build-envs': {env: only(one, {'logs', 'key', 'journal-key'}) for env, one in farm['build-envs'].items() if one['logs'] == vm['name']},
         'logs-vms': {vm['name']: without(settings, OF_OUR_VMS)},
         'ssh-hosts': farm['ssh-hosts'],
         'public-keys': only(farm['public-keys'], [settings['key']]),

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which Release and repomd.xml was ever signed, and when: from the journals and the published payloads. The newest of each suite is what has to be
+// served; one that is found nowhere is told of, for somebody may have been shown it alone.
+import type { Intent } from '../shared/formats/intent.js';
+import { printable } from '../shared/refusal.js';
+import type { Findings } from './findings.js';
+import type { PublishedIntents } from './intents.js';
+import type { Signature } from './journal.js';
+
+/** What a client would take some bytes for. */
+export interface Metadata {
+  kind: 'apt' | 'dnf';
+  /** what they say they are: Codename and Suite, or <content> */
+  names: readonly string[];
+  /** of a Release: its Valid-Until, as written; DNF's metadata have none */
+  validUntil?: string;
+}
+
+/** In any spelling that a client may accept: what is missed here could be served unseen, what is too much is only listed. */
+export function readMetadata(bytes: Buffer): Metadata | undefined {
+  const text = bytes.toString('latin1');
+  const all = (pattern: RegExp): string[] => [...new Set([...text.matchAll(pattern)].map((found) => (found[1] ?? '').trim()))].slice(0, 10);
+  if (/<(?:[\w.-]+:)?repomd[\s>]/.test(text)) return { kind: 'dnf', names: all(/<(?:[\w.-]+:)?content(?:\s[^>]*)?>([^<]*)</g) };
+  if (/^(?:MD5Sum|SHA1|SHA256|SHA512)[ \t]*:/im.test(text)) {
+    const [validUntil] = all(/^Valid-Until[ \t]*:[ \t]*(.*)$/gim);
+    return { kind: 'apt', names: all(/^(?:Codename|Suite)[ \t]*:[ \t]*(.*)$/gim), ...(validUntil === undefined ? {} : { validUntil }) };
+  }
+  return undefined;
+}
+
+/** A signature that was met in a repository. */
+export interface Served {
+  kind: 'apt' | 'dnf';
+  /** the repository before its path, for findings */
+  place: string;
+  /** the suite's folder, or what its <content> has to be */
+  suite: string;
+  path: string;
+  signature: Signature;
+}
+
+/** A Release that is served, where it has an end, or an earlier one of its suite had one. */
+export interface Ending {
+  path: string;
+  /** its Valid-Until, as written; null: it never ends, and holds a client at what is in it for as long as somebody serves it */
+  validUntil: string | null;
+  /** of the newest before it that had one */
+  earlier: string | null;
+}
+
+/** A signed payload that no repository shows. */
+export interface Unseen {
+  kind: 'apt' | 'dnf' | 'unknown';
+  names: readonly string[];
+  /** `earlier`: its suite serves a newer one; `waiting`: signed within the last hour; `nowhere`: neither; `not-public`: nobody can tell what it is */
+  state: 'earlier' | 'waiting' | 'nowhere' | 'not-public';
+  key: string;
+  sha256: string;
+  /** of the payload in the logs repository, null where it is not public */
+  path: string | null;
+  /** of the first signature */
+  time: string;
+  keysVm: string;
+  /** of the publication that granted it */
+  commit: string;
+  purposes: readonly string[];
+  payloadNames: readonly string[];
+  dists: readonly string[];
+}
+
+/** So long an upload may take, from the signature on. */
+export const uploadMs = 3600_000;
+
+interface Signed {
+  key: string;
+  payload: string;
+  first: Signature;
+  signatures: Signature[];
+}
+
+const isBefore = (a: Signature, b: Signature): boolean =>
+  (a.keysVm === b.keysVm ? a.entry.seq < b.entry.seq : Date.parse(a.entry.time) < Date.parse(b.entry.time));
+const words = ({ payload, first }: Signed): string => `sha256:${payload} signed ${first.entry.time} (entry ${first.entry.seq} of ${first.keysVm}, granted by commit ${first.entry.commit})`;
+
+export class SignedMetadata {
+  readonly #signed = new Map<string, Signed>();
+  readonly #payloads: ReadonlyMap<string, { path: string; metadata: Metadata | undefined }>;
+  readonly #intents: PublishedIntents;
+  readonly #findings: Findings;
+  readonly #now: number;
+
+  /** @param signatures of all journals @param payloads what is public, by SHA-256 */
+  constructor(signatures: Iterable<Signature>, payloads: ReadonlyMap<string, { path: string; metadata: Metadata | undefined }>, intents: PublishedIntents, findings: Findings, now = Date.now()) {
+    this.#payloads = payloads;
+    this.#intents = intents;
+    this.#findings = findings;
+    this.#now = now;
+    for (const signature of signatures) {
+      const { key, sha256: payload } = signature.entry;
+      const known = this.#signed.get(`${key} ${payload}`);
+      if (known === undefined) this.#signed.set(`${key} ${payload}`, { key, payload, first: signature, signatures: [signature] });
+      else {
+        known.signatures.push(signature);
+        // Signing old bytes once more does not make them new.
+        if (isBefore(signature, known.first)) known.first = signature;
+      }
+    }
+  }
+
+  /** An upload may be under way: then the one before it is still right. */
+  #isWaiting({ first }: Signed): boolean {
+    const age = this.#now - Date.parse(first.entry.time);
+    return age < uploadMs && age > -uploadMs;
+  }
+
+  /** The newest signed metadata of each suite is the one that is served there. */
+  judge(served: readonly Served[]): void {
+    const suites = new Map<string, Served[]>();
+    for (const one of served) {
+      const name = [one.kind, one.signature.entry.key, one.suite, one.place].join(' ');
+      suites.set(name, [...suites.get(name) ?? [], one]);
+    }
+    for (const group of suites.values()) {
+      const [{ kind, suite, signature: { entry: { key } } }] = group as [Served, ...Served[]];
+      const chain = [...this.#signed.values()].filter((one) => {
+        const metadata = this.#payloads.get(one.payload)?.metadata;
+        return one.key === key && metadata?.kind === kind && metadata.names.includes(suite);
+      });
+      for (const one of group) {
+        const shown = this.#signed.get(`${key} ${one.signature.entry.sha256}`) as Signed;
+        // Another suite's: that is a finding of its own.
+        if (this.#payloads.get(shown.payload)?.metadata?.names.includes(suite) === false) continue;
+        const newer = chain.filter((other) => other !== shown && isBefore(shown.first, other.first) && !this.#isWaiting(other));
+        const newest = newer.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
+        if (newest === undefined) continue;
+        this.#findings.wrong(`${kind}-signatures`, { code: 'OLD_RELEASE', path: printable(`${one.place}${one.path}`), expected: `the newest that was signed of ${printable(suite)}: ${words(newest)}`, found: words(shown) });
+      }
+    }
+  }
+
+  /** apt refuses a Release after its end: whoever serves one then keeps clients from what is newer. */
+  endings(served: readonly Served[]): Ending[] {
+    const found: Ending[] = [];
+    for (const { kind, place, suite, path, signature: { entry } } of served) {
+      const shown = this.#signed.get(`${entry.key} ${entry.sha256}`) as Signed;
+      const validUntil = this.#payloads.get(shown.payload)?.metadata?.validUntil ?? null;
+      const before = [...this.#signed.values()].filter((one) => {
+        const metadata = this.#payloads.get(one.payload)?.metadata;
+        return one.key === entry.key && metadata?.kind === kind && metadata.validUntil !== undefined && metadata.names.includes(suite) && isBefore(one.first, shown.first);
+      });
+      const earlier = before.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
+      const at = printable(`${place}${path}`);
+      if (validUntil !== null || earlier !== undefined) found.push({ path: at, validUntil: validUntil === null ? null : printable(validUntil), earlier: earlier === undefined ? null : printable(this.#payloads.get(earlier.payload)?.metadata?.validUntil ?? '') });
+      // What is no time is over.
+      if (validUntil !== null && !(Date.parse(validUntil) > this.#now)) {
+        this.#findings.wrong('apt-signatures', { code: 'EXPIRED_RELEASE', path: at, expected: `a Valid-Until after ${new Date(this.#now).toISOString()}`, found: `${printable(validUntil)}; ${words(shown)}` });
+      }
+    }
+    return found;
+  }
+
+  /** What was signed and is served nowhere. @param served of all repositories @param keys whose repositories were looked at, and of which kind */
+  unseen(served: readonly Served[], seen: ReadonlySet<Signature>, keys: ReadonlySet<string>): Unseen[] {
+    const shown = new Set([...seen].map(({ entry }) => `${entry.key} ${entry.sha256}`));
+    const suites = new Set(served.map(({ kind, suite, signature }) => [kind, signature.entry.key, suite].join(' ')));
+    const found: Unseen[] = [];
+    for (const [name, one] of this.#signed) {
+      if (shown.has(name)) continue;
+      const { entry, keysVm } = one.first;
+      const known = this.#payloads.get(one.payload);
+      const intents = one.signatures.flatMap(({ entry: { intent } }) => this.#intents.announced(intent)).filter(({ payload }) => payload.sha256 === one.payload);
+      // Every public payload that is no metadata can be looked at by whoever wants to.
+      if (known !== undefined && known.metadata === undefined) continue;
+      if (known === undefined && intents.every(({ purpose }) => purpose === 'rpm-header') && !keys.has(`dnf ${one.key}`)) continue;
+      const { kind = 'unknown', names = [] } = known?.metadata ?? {};
+      const isInUse = names.some((suite) => suites.has([kind, one.key, suite].join(' ')));
+      const isLater = isInUse && !served.some((other) => other.kind === kind && names.includes(other.suite) && isBefore(one.first, other.signature));
+      const state = known === undefined ? 'not-public' : this.#isWaiting(one) && isLater ? 'waiting' : isInUse && !isLater ? 'earlier' : 'nowhere';
+      const each = <T>(of: (intent: Intent) => T): T[] => [...new Set(intents.map(of))];
+      found.push({
+        kind, names: names.map(printable), state, key: one.key, sha256: one.payload, path: known?.path ?? null, time: entry.time, keysVm, commit: entry.commit,
+        purposes: each(({ purpose }) => purpose), payloadNames: each(({ payload }) => payload.name), dists: each(({ dist }) => dist),
+      });
+    }
+    return found;
+  }
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Attacks that git itself goes along with, or breaks on: trees, commits, logs and packed logs of another shape than this farm writes.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import tap from 'tap';
+import { Budget, defaultLimits } from '../../agents/audit/budget.js';
+import { readOptions } from '../../agents/audit/options.js';
+import { PublishedGit } from '../../agents/audit/published-git.js';
+import { intentFormat } from '../../agents/shared/formats/intent.js';
+import { intentPath, payloadPath } from '../../agents/shared/formats/publication.js';
+import { attack, good, keys } from './attack.js';
+import { Farm, log, sha256, type LogsRepository } from './farm.js';
+import { Pack } from './long-history.js';
+import { argumentsFor, runAudit, verdict } from './run-audit.js';
+
+tap.setTimeout(600_000);
+
+type Entry = readonly [mode: string, name: string, id: string];
+const tree = (logs: LogsRepository, entries: readonly Entry[]): string => logs.object('tree', Buffer.concat(entries.map(([mode, name, id]) => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]))));
+const entriesOf = (logs: LogsRepository, name: string): Entry[] => execFileSync('git', ['--git-dir', logs.path, 'ls-tree', '-z', name]).toString().split('\0').filter((line) => line !== '').map((line) => {
+  const [, mode, id, path] = /^(\d+) \w+ ([0-9a-f]+)\t(.*)$/.exec(line) as unknown as [string, string, string, string];
+  return [mode.replace(/^0/, ''), path, id];
+});
+/** The head's tree with more in it; git's order is the caller's matter. */
+const withTop = (logs: LogsRepository, ...more: Entry[]): string => tree(logs, [...entriesOf(logs, 'HEAD'), ...more]);
+const folder = 'build-debian/hello';
+/** The head's tree, with the folder of the log as `change` has it. */
+function withFolder(logs: LogsRepository, change: (entries: Entry[]) => Entry[]): string {
+  const inner = tree(logs, change(entriesOf(logs, `HEAD:${folder}`)));
+  const vm = tree(logs, entriesOf(logs, 'HEAD:build-debian').map(([mode, name, id]) => [mode, name, name === 'hello' ? inner : id]));
+  return tree(logs, entriesOf(logs, 'HEAD').map(([mode, name, id]) => [mode, name, name === 'build-debian' ? vm : id]));
+}
+function deep(logs: LogsRepository, folders: number): string {
+  // One pack, where a file for each of 20,000 objects takes minutes.
+  const path = join(logs.path, `objects/pack/pack-${String(folders).padStart(40, '0')}.pack`);
+  mkdirSync(dirname(path), { recursive: true });
+  const pack = new Pack(path, folders + 2);
+  const entry = (mode: string, name: string, id: string): Buffer => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]);
+  let id = pack.put('tree', entry('100644', 'f', pack.put('blob', Buffer.from('x'))));
+  for (let i = 0; i < folders; i++) id = pack.put('tree', entry('40000', 'd', id));
+  pack.end();
+  execFileSync('git', ['index-pack', path], { stdio: 'ignore' });
+  return id;
+}
+const other = log.replace('21-00-00', '22-00-00');
+const name = other.slice(folder.length + 1);
+const line = (text = 'hello', time = '2026-11-21 21:00:05.000000', vm = 'build-debian: '): string => `${time} +0000 ${vm}${text}\n`;
+
+// A tree so deep that git crashes on it, and a head whose every log is gone.
+attack('a tree 20,000 folders deep, with every log removed', ['file-lines BAD_TREE', 'files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ tree: tree(logs, [...entriesOf(logs, 'HEAD').filter(([, one]) => one !== 'build-debian'), ['40000', 'z', deep(logs, 20_000)]]) }), { commit: 'head' });
+attack('one folder too many', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withTop(logs, ['40000', 'z', deep(logs, 4)]) }), { commit: 'head' });
+attack('a file with the bit that git hides', ['file-lines BAD_FILE_MODE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => all.map(([, one, id]) => ['100664', one, id])) }), { commit: 'head' });
+for (const mode of ['100755', '120000', '160000', '100600', '0100644']) {
+  attack(`an entry of mode ${mode}`, ['file-lines BAD_FILE_MODE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => [...all, [mode, 'zz', logs.object('blob', 'x')]]) }), { commit: 'head' });
+}
+attack('an empty folder', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withTop(logs, ['40000', 'z', tree(logs, [])]) }), { commit: 'head' });
+attack('a name twice in a tree', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => [...all, ['100644', name, logs.object('blob', line())], ['100644', name, logs.object('blob', line('other'))]]) }), { commit: 'head' });
+attack('a file and a folder of one name', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => [...all, ['100644', name, logs.object('blob', line())], ['100644', `${name}.1`, logs.object('blob', line())], ['40000', name, tree(logs, [['100644', 'x', logs.object('blob', '')]])]]) }), { commit: 'head' });
+attack('entries in another order', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => [['100644', name, logs.object('blob', line())], ...all]) }), { commit: 'head' });
+for (const odd of ['.git', '..', '-x', 'a b', 'é']) attack(`a folder that is called ${odd}`, ['file-lines BAD_PATH'], ({ logs }) => {
+  const all: Entry[] = [...entriesOf(logs, 'HEAD'), ['40000', odd, deep(logs, 0)]];
+  logs.commit({ tree: tree(logs, all.sort(([, a], [, b]) => Buffer.compare(Buffer.from(`${a}/`), Buffer.from(`${b}/`)))) });
+}, { commit: 'head' });
+for (const [what, width, levels] of [['wide', 40_000, 1], ['deep', 1000, 4]] as const) {
+  attack(`a tree bomb, ${what}`, ['file-lines TOO_MANY_CHANGES'], ({ logs }) => {
+    let id = tree(logs, [['100644', 'f', logs.object('blob', 'x'.repeat(1000))]]);
+    for (let level = 0; level < levels; level++) id = tree(logs, Array.from({ length: width }, (_, i) => ['40000', `d${String(i).padStart(6, '0')}`, id] as const));
+    logs.commit({ tree: withTop(logs, ['40000', 'z', id]) });
+  });
+}
+
+attack('forty commits whose messages are 15 MB each', ['commits-signed BAD_COMMIT'], ({ logs }) => {
+  // Whoever serves them need not look for deltas between them.
+  execFileSync('git', ['--git-dir', logs.path, 'config', 'core.bigFileThreshold', '1m']);
+  const same = execFileSync('git', ['--git-dir', logs.path, 'rev-parse', 'HEAD^{tree}']).toString().trim();
+  for (let i = 0; i < 40; i++) logs.commit({ tree: same, signer: null, message: `Publish\n\n${String(i).padStart(15_000_000, 'x')}\n` });
+});
+attack('a signature of class 01 on a commit', ['commits-signed BAD_SIGNATURE'], ({ logs }) => void logs.commit({ put: { [other]: line() }, more: ['--textmode'] }), { commit: 'head' });
+attack('a committer of ten years ago', ['one-line COMMIT_TIME', 'files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [other]: line() }, time: 1479762000 }), { commit: 'head' });
+attack('a committer of tomorrow', ['one-line COMMIT_TIME'], ({ logs }) => void logs.commit({ put: { [other]: line() }, time: Math.floor(Date.now() / 1000) + 86_400 }), { commit: 'head' });
+attack('commits that go back, their signatures too', ['one-line COMMIT_TIME'], ({ logs }) => {
+  const later = Math.floor(Date.now() / 1000);
+  logs.commit({ put: { [other]: line() }, time: later });
+  const before = later - 2 * 3600;
+  logs.commit({ put: { [other]: line() + line() }, time: before, more: ['--faked-system-time', `${before}!`] });
+}, { commit: 'head' });
+attack('a signature of a time before its commit, when the key was still good', ['one-line COMMIT_TIME'], ({ logs }) => void logs.commit({ put: { [other]: line() }, more: ['--faked-system-time', `${Math.floor(Date.now() / 1000) - 7200}!`] }), { commit: 'head' });
+
+for (const path of ['build-debian/hello/log_2026-02-31_21-00-00', 'build-debian/hello/log_2026-13-01_21-00-00', 'build-debian/hello/log_2026-11-21_25-00-00', 'build-debian/hello/log_2026-11-21_21-60-00', 'build-debian/hello/log_0000-00-00_00-00-00']) {
+  attack(`a log of a time that is none: ${path.slice(-19)}`, ['file-lines BAD_PATH'], ({ logs }) => void logs.commit({ put: { [path]: line() } }), { commit: 'head', path });
+}
+attack('an intent of a day that is none', ['file-lines BAD_PATH'], (farm) => {
+  const { document, sha256: hash } = farm.intent([{ purpose: 'deb-dsc', name: 'x.dsc', mode: 'clearsign', payload: Buffer.from('x') }]);
+  farm.logs.commit({ put: { [intentPath('build-debian', '2026-02-30', hash)]: document } });
+}, { commit: 'head' });
+attack('one intent of two VMs', ['intents INTENT_TWICE'], ({ logs }) => {
+  const document = JSON.stringify({ format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: 'deb-dsc', key: keys.fingerprint.signing, mode: 'clearsign', payload: { name: 'x.dsc', size: 1, sha256: sha256('x') }, logs: [], artifacts: [] });
+  for (const vm of ['build-debian', 'build-fedora']) logs.commit({ put: { [intentPath(vm, '2026-11-21', sha256(document))]: document, [payloadPath(vm, '2026-11-21', sha256(document), sha256('x'))]: 'x' } });
+}, { commit: 'head' });
+attack('an empty journal', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { 'journal/keys-other/00000000.jsonl': '' } }), { commit: 'head' });
+attack('an empty key', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { [`keys/${keys.fingerprint.logs}.asc`]: '' } }), { commit: 'head' });
+
+const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
+attack('an .xz that is none', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: 'no xz at all' } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz that is empty', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: '' } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz that is cut short', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: xz(line()).subarray(0, -4) } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz with bytes behind its end', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.from('more')]) } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz with padding at its end', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.alloc(4)]) } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz with padding between its streams', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.alloc(4), xz(line())]) } }), { commit: 'head', path: `${other}.xz` });
+attack('an .lzma that is called .xz', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: execFileSync('xz', ['-c', '--format=lzma'], { input: line() }) } }), { commit: 'head', path: `${other}.xz` });
+attack('an .xz to which no stream was appended', ['files-grow BAD_XZ'], ({ logs }) => {
+  logs.commit({ put: { [`${other}.xz`]: xz(line()) } });
+  logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.from('x')]) } });
+}, { commit: 'head', path: `${other}.xz` });
+attack('a log that was packed and begins again under its old name', ['files-grow LOG_TWICE'], ({ logs }) => {
+  logs.commit({ remove: [log], put: { [`${log}.xz`]: xz(logs.content.get(log) as Buffer) } });
+  logs.commit({ put: { [log]: line() } });
+}, { commit: 'head', path: log });
+attack('a log beside its .xz', ['files-grow LOG_TWICE'], ({ logs }) => void logs.commit({ put: { [`${log}.xz`]: xz(logs.content.get(log) as Buffer) } }), { commit: 'head', path: `${log}.xz` });
+
+for (const [what, text] of [
+  ['without a stamp', 'hello\n'], ['with a stamp of another spelling', line('x', '2026-11-21T21:00:05.000000')], ['of a day that is none', line('x', '2026-02-31 21:00:05.000000')],
+  ['of an hour that is none', line('x', '2026-11-21 24:00:05.000000')], ['with a stamp that goes back', line() + line('x', '2026-11-21 21:00:04.999999')], ['that says wrongly how far its clock went back', line() + line('clock set back from 2026-11-21 21:00:09.000000 +0000', '2026-11-21 21:00:01.000000', '> ')],
+  ['of another VM', line('x', undefined, 'build-fedora: ')], ['that a sender wrote for the receiver', line('x', undefined, '>')], ['of after its commit', line('x', '2099-11-21 21:00:05.000000')],
+  ['with a control byte', line('\u001b[31m')], ['with a tab', line('a\tb')], ['with CR', line('a\r')], ['with text that is not ASCII', line('é')], ['over 64 KiB', line('x'.repeat(64 * 1024 + 1))], ['that does not end', line().trimEnd()], ['that is blank', '\n'],
+] as const) {
+  attack(`a log with a line ${what}`, ['files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [other]: line() + text } }), { commit: 'head', path: other });
+  attack(`a packed log with a line ${what}`, ['files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), xz(text)]) } }), { commit: 'head', path: `${other}.xz` });
+}
+
+void tap.test('a line may go back where the receiver says so, and lines may be long', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  farm.logs.commit({ put: { [other]: line() } });
+  farm.logs.commit({ put: { [other]: line() + line('clock set back from 2026-11-21 21:00:05.000000 +0000', '2026-11-21 20:00:01.000000', '> ') + line('x'.repeat(64 * 1024), '2026-11-21 20:00:01.000000') } });
+  t.same((await verdict(farm)).codes, []);
+});
+
+void tap.test('an annotated tag as the head is no head', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const git = (...args: string[]): string => execFileSync('git', ['--git-dir', farm.logs.path, '-c', 'user.name=x', '-c', 'user.email=x@farm.example', ...args]).toString().trim();
+  git('tag', '-a', '-m', 'x', 'cover', 'main');
+  writeFileSync(join(farm.logs.path, 'refs/heads/main'), `${git('rev-parse', 'refs/tags/cover')}\n`);
+  t.same((await verdict(farm)).codes, ['mirrors HEAD_NOT_COMMIT']);
+});
+
+void tap.test('a git that does not end well is not believed', async (t) => {
+  const real = execFileSync('which', ['git']).toString().trim();
+  const cases: readonly [string, string, RegExp][] = [
+    ['that ends early', 'cat-file) head -c 1 >/dev/null; exit 0;;', /git cat-file ended early with 0/],
+    ['that ends with a status', 'cat-file) "$real" "$@"; exit 3;;', /git cat-file ended with 3/],
+    ['that is killed at its end', 'cat-file) "$real" "$@"; kill -9 $$;;', /git cat-file ended with SIGKILL/],
+    ['that answers with another type', 'cat-file) "$real" "$@" | sed -u "s/ commit / tree /";;', /a commit was expected, git has: tree/],
+    ['that answers another question', 'cat-file) sed -u y/abcdef/fedcba/ | "$real" "$@";;', /answered what nobody asked/],
+    ['that does not have it', 'cat-file) while read id; do echo "$id missing"; done;;', /a commit was expected, git has: missing/],
+    ['that leaves the end of the list out', 'rev-list) "$real" "$@" | head -n 2;;', /rev-list does not end with/],
+    ['whose list fails', 'rev-list) "$real" "$@"; exit 1;;', /git rev-list/],
+    ['whose list is no list', 'rev-list) "$real" "$@"; echo warning;;', /did not answer with object ids/],
+  ];
+  for (const [name, words, expected] of cases) {
+    const scratch = mkdtempSync(join(good.top, 'git-'));
+    const program = join(scratch, 'git');
+    writeFileSync(program, `#!/bin/bash\nreal=${real}\ncase "$3" in\n${words}\n*) exec "$real" "$@";;\nesac\n`, { mode: 0o755 });
+    const budget = new Budget(defaultLimits);
+    const git = new PublishedGit(scratch, budget, program);
+    await t.rejects(budget.within(async () => {
+      for (const id of await git.commits((await git.fetch([good.logs.path]))[0] as string)) await git.readWhole(id, 'commit', 1_000_000);
+      await git.close();
+    }), { name: 'Unreadable', message: expected }, `a git ${name}`);
+  }
+});
+
+void tap.test('each limit ends the audit with 2 and says what was not checked', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const with2 = async (option: string, value: string, expected: RegExp): Promise<void> => {
+    const { status, out, err } = await runAudit([...argumentsFor(farm), option, value]);
+    t.equal(status, 2, option);
+    t.equal(out, '');
+    t.match(err, expected, option);
+    t.equal(err.split('\n').length, 2, 'one line');
+  };
+  await with2('--max-objects', '9', /--max-objects of 9 git objects is met: .* was not checked/);
+  await with2('--max-memory', '20', /(--max-memory of 20 MiB is met|cannot be checked): /);
+  const { logs } = farm;
+  logs.commit({ put: { [`${other}.xz`]: xz(Buffer.from(line('x'.repeat(60_000)).repeat(400))) } });
+  await with2('--max-read', '5', /--max-read of 5 MiB is met: what comes after commit \d+ of 7, and no package repository, was not checked/);
+  logs.commit({ put: { [other]: Array.from({ length: 30_000 }, (_, i) => line(sha256(String(i)) + sha256(`${i}x`))).join('') } });
+  await with2('--max-download', '1', /logs\.git: git fetch/);
+  await with2('--max-seconds', '1', /--max-seconds of 1 s is met|cannot be checked/);
+});
+
+void tap.test('bad values of limits', async (t) => {
+  for (const value of ['0', '-1', '1.5', 'x', '']) t.throws(() => readOptions(['--logs', 'x', '--logs-key', 'y', `--max-objects=${value}`]), { name: 'Misuse', message: /--max-objects is not a number/ }, value);
+  const { status, err } = await runAudit(['--logs', 'x', '--logs-key', 'y', '--max-objects=0']);
+  t.equal(status, 2);
+  t.match(err, /^build-infra audit: --max-objects is not a number\n/);
+});

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The quick way to judge a commit's signature says yes only where openpgp and gpgv do: real keys of each kind, and signatures with every bit turned once.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readKey } from 'openpgp';
+import tap from 'tap';
+import { CommitSignatures } from '../../agents/audit/commit-signature.js';
+import { judgeDetached } from '../../agents/audit/public-keys.js';
+import { fastSigner } from './long-history.js';
+
+tap.setTimeout(600_000);
+const home = mkdtempSync(join(tmpdir(), 'cs-'));
+tap.teardown(() => {
+  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all'], { stdio: 'ignore' });
+  rmSync(home, { recursive: true, force: true });
+});
+const gpg = (args: readonly string[], input: Buffer | string = ''): Buffer => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+const data = Buffer.from('tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nPublish\n');
+
+function armored(packet: Buffer): string {
+  const header = '-----BEGIN PGP SIGNATURE-----\n\n';
+  let crc = 0xb704ce;
+  for (const byte of packet) {
+    crc ^= byte << 16;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 0x800000 ? (crc << 1) ^ 0x1864cfb : crc << 1;
+  }
+  const sum = Buffer.from([(crc >> 16) & 0xff, (crc >> 8) & 0xff, crc & 0xff]).toString('base64');
+  return `${header}${packet.toString('base64').replace(/.{64}/g, '$&\n').trimEnd()}\n=${sum}\n-----END PGP SIGNATURE-----\n`;
+}
+
+function gpgvSaysGood(keyring: string, signature: string): boolean {
+  writeFileSync(join(home, 'data'), data);
+  writeFileSync(join(home, 'data.asc'), signature);
+  return spawnSync('gpgv', ['--homedir', home, '--keyring', keyring, join(home, 'data.asc'), join(home, 'data')], { stdio: 'ignore' }).status === 0;
+}
+
+for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp256', true], ['nistp384', false]] as const) {
+  void tap.test(`${kind}: quick where it is good, and never where another says no`, async (t) => {
+    gpg(['--faked-system-time', String(Math.floor(Date.now() / 1000) - 86_400), '--quick-generate-key', kind, kind, 'sign', '3d']);
+    const keyring = join(home, `${kind}.gpg`);
+    writeFileSync(keyring, gpg(['--export', kind]));
+    const key = await readKey({ armoredKey: gpg(['--armor', '--export', kind]).toString() });
+    const judge = new CommitSignatures(key);
+    const sign = (...more: string[]): Buffer => gpg([...more, '--local-user', kind, '--detach-sign', '--output', '-'], data);
+    const good = sign();
+    t.equal((await judge.judge(data, armored(good))).bad, undefined);
+    t.equal(judge.fast, 1, 'the quick way knows what gpg writes');
+    t.equal((await judge.judge(data, gpg(['--local-user', kind, '--armor', '--detach-sign', '--output', '-'], data).toString())).bad, undefined);
+    t.equal(judge.fast, 2);
+    t.ok((await judge.judge(Buffer.concat([data, Buffer.from(' ')]), armored(good))).bad, 'other data');
+    const strange: Record<string, Buffer> = {
+      'of class 01': sign('--textmode'), ...(kind.startsWith('nist') ? {} : { 'with SHA-1': sign('--digest-algo', 'SHA1', '--allow-weak-digest-algos') }), 'with a notation': sign('--set-notation', 'x@farm.example=1'), 'with a critical notation': sign('--set-notation', '!x@farm.example=1'),
+      'that ends': sign('--default-sig-expire', '1d'), 'with bytes behind': Buffer.concat([good, Buffer.from([0])]), 'twice': Buffer.concat([good, good]), 'cut short': good.subarray(0, -1), 'in one piece of unknown length': Buffer.concat([Buffer.from([0x8b]), good.subarray(good[0] === 0x88 ? 2 : 3)]),
+      'from before its key': sign('--ignore-time-conflict', '--ignore-valid-from', '--faked-system-time', `${Math.floor(Date.now() / 1000) - 200_000}!`),
+    };
+    for (const [what, packet] of Object.entries(strange)) {
+      const before = judge.fast;
+      await judge.judge(data, armored(packet));
+      t.equal(judge.fast, before, `one ${what} goes the slow way`);
+    }
+    const wrong: string[] = [];
+    for (let at = 0; at < good.length; at++) {
+      for (let bit = 0; bit < 8; bit += everyBit ? 1 : 5) {
+        const mutant = Buffer.from(good);
+        mutant[at] = (mutant[at] as number) ^ (1 << bit);
+        const text = armored(mutant);
+        const before = judge.fast;
+        const { bad } = await judge.judge(data, text);
+        const isGood = bad === undefined;
+        const quick = judge.fast > before;
+        if (quick && (!gpgvSaysGood(keyring, text) || await judgeDetached(data, Buffer.from(text), key) !== undefined)) wrong.push(`byte ${at} bit ${bit}: quick, and another says no`);
+        if (isGood && (at * 8 + bit) % 7 === 0 && !gpgvSaysGood(keyring, text)) wrong.push(`byte ${at} bit ${bit}: good, and gpgv says no`);
+      }
+    }
+    t.same(wrong, []);
+  });
+}
+
+void tap.test('a key that ended, or that was called back, is not good the quick way either', async (t) => {
+  const now = Math.floor(Date.now() / 1000);
+  const at = (seconds: number): string[] => ['--faked-system-time', `${seconds}!`];
+  gpg([...at(now - 10 * 86_400), '--quick-generate-key', 'ending', 'ed25519', 'sign', '5d']);
+  const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg(['--with-colons', '--list-keys', 'ending']).toString())?.[1] as string;
+  const before = await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() });
+  gpg([...at(now - 6 * 86_400), '--quick-set-expire', fingerprint, '0']);
+  const early = gpg([...at(now - 7 * 86_400), '--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
+  const late = gpg(['--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
+  const judge = new CommitSignatures(before);
+  t.equal((await judge.judge(data, early)).bad, undefined, 'made while the key was good');
+  t.equal(judge.fast, 1);
+  t.ok((await judge.judge(data, late)).bad, 'made after the end of the key');
+  t.equal((await new CommitSignatures(await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() })).judge(data, late)).bad, undefined, 'the key was prolonged');
+});
+
+void tap.test('the signatures of the long history are what gpg makes', async (t) => {
+  const signer = await fastSigner(new Date(Date.now() - 86_400_000));
+  const keyring = join(home, 'fast.gpg');
+  writeFileSync(join(home, 'fast.asc'), signer.publicKey);
+  execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--yes', '--dearmor', '--output', keyring, join(home, 'fast.asc')]);
+  const signature = signer.sign(data.toString(), Math.floor(Date.now() / 1000));
+  t.ok(gpgvSaysGood(keyring, signature));
+  const judge = new CommitSignatures(await readKey({ armoredKey: signer.publicKey }));
+  t.equal((await judge.judge(data, signature)).bad, undefined);
+  t.equal(judge.fast, 1);
+});

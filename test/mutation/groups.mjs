@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Which tests are asked about a mutant of which file. A test that imports the module sees it; of a test that starts an agent as a process
+// the mutant's number goes along in the environment. Tests of bundles see none: a bundle was made before.
+
+const started = { analysis: 'off' };
+const imported = { analysis: 'perTest' };
+
+/** Folder of agents/ → files in it, and tests below test/. `analysis` as Stryker's coverageAnalysis: a process of its own reports no coverage. */
+export const groups = [
+  { folder: 'keys', files: ['strict-reader', 'documents'], tests: ['keys/documents'], ...imported },
+  { folder: 'keys', files: ['grant-book', 'ledger', 'journal'], tests: ['keys/ledger'], ...imported },
+  { folder: 'keys', files: ['gpg-request'], tests: ['keys/gpg-request'], ...imported },
+  { folder: 'keys', files: ['bounded-process'], tests: ['keys/bounded-process'], ...imported },
+  { folder: 'keys', files: ['logs-key'], tests: ['keys/logs-key'], ...imported },
+  { folder: 'keys', files: ['receipt-check', 'log-received'], tests: ['keys/log-received', 'keys/anchor'], ...started },
+  { folder: 'keys', files: ['gpg-service', 'gpg-call', 'signer', 'signing-keys', 'spool'], tests: ['keys/qubes-gpg', 'keys/gpg-limits'], ...started },
+  { folder: 'shared', files: ['durable-files', 'refusal', 'json-document'], tests: ['shared/durable-files', 'keys/documents'], ...imported },
+  { folder: 'shared', files: ['formats/git-commit', 'formats/publication'], tests: ['shared/git-commit'], ...imported },
+  { folder: 'shared', files: ['formats/split-gpg', 'formats/split-gpg-arguments'], tests: ['keys/split-gpg', 'keys/gpg-request'], ...imported },
+  { folder: 'shared', files: ['formats/command'], tests: ['shared/command'], ...imported },
+  { folder: 'shared', files: ['formats/journal'], tests: ['keys/ledger'], ...imported },
+  { folder: 'shared', files: ['socket-service', 'agent-start'], tests: ['shared/socket-service', 'shared/agent-start'], ...imported },
+  { folder: 'build-logs', files: ['line-stamper'], tests: ['build-logs/line-stamper'], ...imported },
+  { folder: 'build-logs', files: ['config'], tests: ['build-logs/config'], ...imported },
+  { folder: 'build-logs', files: ['remote', 'confirmation', 'branch-mover'], tests: ['build-logs/remotes'], ...started },
+  { folder: 'build-logs', files: ['receipts', 'journal-store'], tests: ['build-logs/receipts', 'build-logs/intent'], ...started },
+  { folder: 'audit', files: ['journal', 'history', 'intents', 'public-keys', 'announced-signature'], tests: ['audit/attacks-history', 'audit/attacks-journal'], ...imported },
+];
