@@ -19,5 +19,5 @@ async function oracle(t: Test, wanted: number, fuzz: (keys: Keys) => Promise<Tal
 }
 
 const timeout = 1_200_000;
-void tap.test('no APT repository is called good of which a client takes other bytes than the announced ones', { timeout }, (t) => oracle(t, 120, (keys) => fuzzApt(keys, 20261121, 120, ['trixie'])));
-void tap.test('no DNF repository is called good of which a client takes other bytes than the announced ones', { timeout }, (t) => oracle(t, 130, (keys) => fuzzDnf(keys, 20261121, 130)));
+void tap.test('no APT repository is called good of which a client takes other bytes than the announced ones', { timeout }, (t) => oracle(t, 240, (keys) => fuzzApt(keys, 20261121, 240, ['trixie'])));
+void tap.test('no DNF repository is called good of which a client takes other bytes than the announced ones', { timeout }, (t) => oracle(t, 260, (keys) => fuzzDnf(keys, 20261121, 260)));

@@ -46,5 +46,5 @@ await t.test('the doctor, which runs in the keys VM too, imports no package and 
   const { files, builtins, others } = modules('doctor/main.js');
   t.same(others, []);
   t.same(builtins, ['node:child_process', 'node:crypto', 'node:fs', 'node:os', 'node:path', 'node:timers/promises', 'node:util']);
-  t.same(files.filter((file) => !file.startsWith('doctor/')), ['shared/durable-files.js', 'shared/formats/log-link.js', 'shared/formats/names.js', 'shared/refusal.js']);
+  t.same(files.filter((file) => !file.startsWith('doctor/')), ['shared/durable-files.js', 'shared/formats/apt-release.js', 'shared/formats/log-link.js', 'shared/formats/names.js', 'shared/refusal.js']);
 });

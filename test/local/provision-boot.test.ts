@@ -36,13 +36,14 @@ async function withKeys(root: string, role: string, user: string, pillar: Pillar
   // GNUPGHOME: two default homes would share the agent of a machine that has /run/user.
   const env = { PATH: '/usr/bin:/bin', HOME: home, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   const run = (...args: string[]): string => execFileSync(join(root, 'usr/lib/build-infra/make-keys'), [role, ...args], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] });
-  const fingerprint = /-key ([0-9A-F]{40})$/m.exec(run())?.[1];
+  const said = run();
+  const fingerprint = /-key ([0-9A-F]{40})$/m.exec(said)?.[1];
   if (fingerprint !== undefined) {
     pillar['public-keys'][fingerprint] = run('export');
-    if (role === 'keys') (pillar['build-envs']['debian'] as { key: string }).key = fingerprint;
+    if (role === 'keys') Object.assign(pillar['build-envs']['debian'] as object, { key: fingerprint, 'journal-key': /^journal-key (.*)$/m.exec(said)?.[1] });
     else (pillar['logs-vms']['build-logs'] as { key: string }).key = fingerprint;
     execFileSync('gpgconf', ['--homedir', join(home, '.gnupg'), '--kill', 'all']);
-    execFileSync('chown', ['-R', '1000:1000', home]);
+    execFileSync('chown', ['-R', '1000:1000', home, ...(role === 'keys' ? [join(root, 'var/lib/build-infra')] : [])]);
   }
   if (role === 'sys-net' || role === 'build-logs') execFileSync('sh', ['-c', 'chown -h 1000:1000 "$1"/ssh_key "$1"/webhook-secret 2>/dev/null; true', 'sh', join(root, 'rw/config/build-infra')]);
   return checkPillar(pillar);

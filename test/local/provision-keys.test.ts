@@ -46,7 +46,8 @@ await test('a key that gpg cannot list for the moment is not replaced by another
   Object.assign(env, { GPG_TRIES: '2' });
   t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: .*agent/ });
   rmSync(conf);
-  t.equal(run('keys').stdout, first.stdout);
+  delete env['GPG_TRIES'];
+  t.match(run('keys'), { status: 0, stdout: first.stdout, stderr: '' });
 });
 
 await test('a public key whose secret half gpg does not list is not joined by another key', async (t) => {
@@ -59,7 +60,8 @@ await test('a public key whose secret half gpg does not list is not joined by an
   t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: the public key [0-9A-F]{40} is here/ });
   rmSync(secrets, { recursive: true, force: true });
   renameSync(`${secrets}.away`, secrets);
-  t.equal(run('keys').stdout, first.stdout);
+  delete env['GPG_TRIES'];
+  t.match(run('keys'), { status: 0, stdout: first.stdout, stderr: '' });
 });
 
 await test('what export prints goes into the pillar as it is', async (t) => {
