@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What was to be signed, by what somebody asks for: many names in many intents are gone through once.
 import type { Intent } from '../shared/formats/intent.js';
+import type { AnnouncedIntent } from './intents.js';
 import { codenameOf, suites } from '../shared/formats/suites.js';
 
 /** dpkg's files are called <source>_<version>_…; they lie beside the .dsc of their source. */
@@ -33,7 +34,7 @@ export class AnnouncedNames {
   /** key → names of .changes and .buildinfo */
   readonly #lists = new Map<string, Set<string>>();
 
-  add(intents: readonly Intent[]): void {
+  add(intents: readonly AnnouncedIntent[]): void {
     const put = (into: Map<string, Set<string>>, at: string, value: string): void => {
       const values = into.get(at);
       if (values === undefined) into.set(at, new Set([value]));

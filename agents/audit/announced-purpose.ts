@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Whether what a signature is used for is what its intent announced: purpose, name and distribution. One key signs everything, so that a Release
 // announced for one distribution, or as something else, would be taken for another's by every client.
-import type { Intent, Purpose } from '../shared/formats/intent.js';
+import type { Purpose } from '../shared/formats/intent.js';
 import { printable } from '../shared/refusal.js';
 import type { FindingCode } from './findings.js';
-import type { PublishedIntents } from './intents.js';
+import type { AnnouncedIntent, PublishedIntents } from './intents.js';
 import type { Signature } from './journal.js';
 
 interface Use {
@@ -47,4 +47,4 @@ export function judgeUse(path: string, dist: string | undefined, { entry }: Sign
   return undefined;
 }
 
-const describe = ({ purpose, payload, dist }: Intent): string => `${purpose} ${payload.name} of ${dist}`;
+const describe = ({ purpose, payload, dist }: AnnouncedIntent): string => `${purpose} ${payload.name} of ${dist}`;

@@ -6,19 +6,32 @@ import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { AnnouncedNames } from './announced-names.js';
 import type { Findings } from './findings.js';
+import { OneText } from './one-text.js';
 import type { NewBytes, PublishedContent } from './published-content.js';
 
 const checkIntent = checkWith<IntentDocument>(intentSchema);
 
+/** What is asked for later: a long history must not fill the memory with the rest. */
+export type AnnouncedIntent = Pick<Intent, 'purpose' | 'dist' | 'key' | 'mode' | 'payload'>;
+
+/** One VM's publications of a document: places in the history. */
+interface Publications {
+  readonly first: number;
+  newest: number;
+}
+
 /** A valid document, however often it is published. */
-interface PublishedDocument {
-  intents: readonly Intent[];
-  /** the VM that it is of → places in the history of its first and its newest publication */
-  sources: Map<string, { first: number; newest: number }>;
+interface PublishedDocument extends Publications {
+  readonly sha256: string;
+  readonly intents: readonly AnnouncedIntent[];
+  /** the VM that published it first; others, which have none of their own, by name */
+  readonly source: string;
+  others: Map<string, Publications> | undefined;
 }
 
 export class PublishedIntents {
   readonly names = new AnnouncedNames();
+  readonly #texts = new OneText();
   readonly #bySha256 = new Map<string, PublishedDocument>();
   readonly #content: PublishedContent;
   readonly #findings: Findings;
@@ -47,25 +60,39 @@ export class PublishedIntents {
     for (const log of new Set(intents.flatMap((intent) => intent.logs))) {
       if (!log.startsWith(`${source}/`) || !this.#content.hasLog(log)) wrong('LOG_NOT_PUBLISHED', `${log}, published by ${source} with the intent or before`, 'it is not there');
     }
-    let known = this.#bySha256.get(sha256);
+    const known = this.#bySha256.get(sha256);
     if (known === undefined) {
-      // Logs and artifacts were looked at; a long history must not fill the memory with them.
-      this.#bySha256.set(sha256, known = { intents: intents.map((intent) => ({ ...intent, logs: [], artifacts: [] })), sources: new Map() });
-      this.names.add(known.intents);
+      const kept = intents.map((intent) => this.#kept(intent));
+      this.#bySha256.set(sha256, { sha256, intents: kept, source: this.#texts.of(source), first: commitIndex, newest: commitIndex, others: undefined });
+      this.names.add(kept);
+      return;
     }
     // A grant names the document and its VM; of one document for two VMs nobody could say who asked.
-    const [first] = known.sources.keys();
-    if (first !== undefined && !known.sources.has(source)) wrong('INTENT_TWICE', `an intent of ${first} alone`, `one of ${source} too`);
-    known.sources.set(source, { first: known.sources.get(source)?.first ?? commitIndex, newest: commitIndex });
+    const before = this.published(sha256, source);
+    if (before !== undefined) before.newest = commitIndex;
+    else {
+      wrong('INTENT_TWICE', `an intent of ${known.source} alone`, `one of ${source} too`);
+      (known.others ??= new Map()).set(source, { first: commitIndex, newest: commitIndex });
+    }
+  }
+
+  #kept({ purpose, dist, key, mode, payload: { name, size, sha256 } }: Intent): AnnouncedIntent {
+    return { purpose: this.#texts.of(purpose), dist: this.#texts.of(dist), key: this.#texts.of(key), mode: this.#texts.of(mode), payload: { name, size, sha256 } };
   }
 
   /** What this document announced; nothing where it is not published. */
-  announced(sha256: string): readonly Intent[] {
+  announced(sha256: string): readonly AnnouncedIntent[] {
     return this.#bySha256.get(sha256)?.intents ?? [];
   }
 
   /** Places in the history of this VM's first and newest publication of the document. */
-  published(sha256: string, source: string): { first: number; newest: number } | undefined {
-    return this.#bySha256.get(sha256)?.sources.get(source);
+  published(sha256: string, source: string): Publications | undefined {
+    const document = this.#bySha256.get(sha256);
+    return document?.source === source ? document : document?.others?.get(source);
+  }
+
+  /** The same hash of a document, as the one text that is kept of it. */
+  text(sha256: string): string {
+    return this.#bySha256.get(sha256)?.sha256 ?? sha256;
   }
 }

@@ -2,6 +2,7 @@
 // The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a grant, no grant without
 // an intent that was public before. The journal comes through the build-logs VM, which is the one who could tamper with it: it can
 // hold the end back (then a signature in the APT repository has no entry), and make up nothing: journal-heads.ts.
+import { hash } from 'node:crypto';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
@@ -9,6 +10,7 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { JournalHeads } from './journal-heads.js';
 import type { PublishedIntents } from './intents.js';
+import { detached, OneText } from './one-text.js';
 import type { NewBytes } from './published-content.js';
 
 const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
@@ -25,12 +27,15 @@ export interface Claim {
   line: string;
   commit: string;
   /** SHA-256 of the one that names it, once it was met */
-  signature?: string;
+  signature: string | undefined;
 }
+
+/** What is asked for later of an entry about a signature. */
+export type SignedEntry = Pick<UseEntry, 'seq' | 'time' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>;
 
 export interface Signature {
   keysVm: string;
-  entry: UseEntry;
+  entry: SignedEntry;
   /** every claim of the same grant's name: which of them led to it, the signature itself says */
   claims: readonly Claim[];
 }
@@ -49,13 +54,16 @@ interface Chain {
   granting: number;
 }
 
-const nameOf = (entry: UseEntry): string => [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' ');
+/** Short, for each grant's name is kept. */
+const nameOf = (entry: UseEntry): string => hash('sha256', [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' '), 'latin1' as 'binary');
 
 export class PublishedJournals {
   /** SHA-256 of a signature's bytes → who made it */
   readonly signatures = new Map<string, Signature>();
   readonly #chains = new Map<string, Chain>();
   readonly #commits: ReadonlyMap<string, number>;
+  readonly #ids: readonly string[];
+  readonly #texts = new OneText();
   readonly #intents: PublishedIntents;
   readonly #heads: JournalHeads;
   readonly #findings: Findings;
@@ -63,6 +71,7 @@ export class PublishedJournals {
   /** @param commits id → place in the history */
   constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, heads: JournalHeads, findings: Findings) {
     this.#commits = commits;
+    this.#ids = [...commits.keys()];
     this.#intents = intents;
     this.#heads = heads;
     this.#findings = findings;
@@ -126,7 +135,7 @@ export class PublishedJournals {
       else chain.claimed.set(place, claims - 1);
       const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
       if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
-      this.signatures.set(signature, { keysVm, entry, claims: chain.granted.get(name)?.claims ?? [] });
+      this.signatures.set(detached(signature), { keysVm, entry: this.#kept(entry), claims: chain.granted.get(name)?.claims ?? [] });
       return;
     }
     const grants = chain.live.get(place);
@@ -142,14 +151,25 @@ export class PublishedJournals {
       wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
     }
     chain.claimed.set(place, (chain.claimed.get(place) ?? 0) + 1);
-    chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: entry.commit });
+    chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: this.#idOf(entry.commit), signature: undefined });
+  }
+
+  #kept({ seq, time, sha256, key, mode, commit, intent }: UseEntry): SignedEntry {
+    const payload = this.#intents.announced(intent).find((one) => one.payload.sha256 === sha256)?.payload.sha256 ?? sha256;
+    return { seq, time, sha256: payload, key: this.#texts.of(key), mode: this.#texts.of(mode), commit: this.#idOf(commit), intent: this.#intents.text(intent) };
+  }
+
+  /** The same id, as the one text that is kept of it. */
+  #idOf(commit: string): string {
+    return this.#ids[this.#commits.get(commit) ?? -1] ?? commit;
   }
 
   #granted(chain: Chain, entry: UseEntry, wrong: (code: FindingCode, expected: string, found: string) => void): void {
     const name = nameOf(entry);
     const before = chain.granted.get(name);
     const times = (before?.times ?? 0) + 1;
-    chain.granted.set(name, { times, claims: before?.claims ?? [] });
+    if (before === undefined) chain.granted.set(name, { times, claims: [] });
+    else before.times = times;
     const live = chain.live.get(`${name} ${entry.commit}`);
     const grant = { boot: chain.boot, until: Date.parse(entry.result) };
     if (live === undefined) chain.live.set(`${name} ${entry.commit}`, [grant]);

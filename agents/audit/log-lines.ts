@@ -2,6 +2,7 @@
 // The lines of a log as the build-logs VM writes them: its stamp, the log's own VM or the receiver's mark, plain text, and times that go on.
 // Only what is new in a version is read. docs/formats.md, "Log files".
 import { printable } from '../shared/refusal.js';
+import { detached } from './one-text.js';
 
 /** Where a log stands: the stamp of its last line, as text. */
 export interface LogPosition {
@@ -61,8 +62,7 @@ export class LogLines {
   /** @returns where the log stands now */
   end(): LogPosition {
     if (this.#rest !== '') this.#wrong('complete lines', this.#rest);
-    // A piece of a long text would keep all of it in memory.
-    return { lastStamp: Buffer.from(this.#last, 'latin1').toString('latin1') };
+    return { lastStamp: detached(this.#last) };
   }
 
   #wrong(expected: string, line: string): void {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What each commit changed, against what its signed message says of it, and against what stood there before: files only grow.
-import { createHash } from 'node:crypto';
+import { createHash, hash as hashOnce } from 'node:crypto';
 import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNamePattern } from '../shared/formats/names.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
 import { GrowingFiles } from './growing-file.js';
 import type { PublishedCommit } from './history.js';
+import { KeptFiles } from './kept-files.js';
 import { LogLines, type LogPosition } from './log-lines.js';
 import type { PublishedGit } from './published-git.js';
+import { detached } from './one-text.js';
 import { hashUpTo } from './prefix-hash.js';
 import type { Change, TreeChanges } from './tree-walk.js';
 import { unpack } from './unpacked.js';
@@ -16,7 +18,8 @@ import { unpack } from './unpacked.js';
 export interface FileVersion {
   size: number;
   sha256: string;
-  blob: string;
+  /** of a packed log: its object */
+  packed: string | undefined;
   /** of a log: where its lines stand */
   log: LogPosition | undefined;
 }
@@ -85,7 +88,7 @@ const documentLimitBytes = 4 * 1024 * 1024;
 const clockStepMs = 3_600_000;
 
 export class PublishedContent {
-  readonly files = new Map<string, FileVersion>();
+  readonly files = new KeptFiles();
   readonly #growing = new GrowingFiles();
   readonly #git: PublishedGit;
   readonly #findings: Findings;
@@ -148,7 +151,7 @@ export class PublishedContent {
       news.push(part);
     };
     const { size, sha256, prefix } = (body === undefined || isPacked ? undefined : this.#grown(untrustedPath, kind, before, body, onNews)) ?? await this.#hashed(after, before, body, onNews);
-    const version: FileVersion = { size, sha256, blob: after, log: undefined };
+    const version: FileVersion = { size, sha256, packed: isPacked ? detached(after) : undefined, log: undefined };
     this.files.set(untrustedPath, version);
     if (line === undefined) {
       findings.wrong('file-lines', { code: 'CHANGE_WITHOUT_LINE', commit: commit.id, path, expected: 'no change, or a line in the message', found: `${before === undefined ? 'added' : 'changed'}, ${size} bytes sha256:${sha256}` });
@@ -183,6 +186,11 @@ export class PublishedContent {
   }
 
   async #hashed(blob: string, before: FileVersion | undefined, body: Buffer | undefined, onNews: (part: Buffer) => void): Promise<HashedVersion> {
+    if (body !== undefined && before === undefined) {
+      onNews(body);
+      // Most files: in one call, without an object that is collected later.
+      return { size: body.length, sha256: hashOnce('sha256', body), prefix: undefined };
+    }
     const hash = createHash('sha256');
     let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
     let size = 0;
@@ -222,11 +230,11 @@ export class PublishedContent {
     const isNext = before !== undefined && isGrown;
     let old = plain;
     if (before !== undefined && !isGrown) {
-      const unpackedBefore = await unpack(this.#git, before.blob, {});
+      const unpackedBefore = await unpack(this.#git, before.packed as string, {});
       if (unpackedBefore === undefined) return wrong('FILE_REWRITTEN', `the ${before.size} bytes sha256:${before.sha256}, then more`, 'other bytes');
       old = { ...before, ...unpackedBefore };
     }
-    const unpacked = await unpack(this.#git, version.blob, { skipBytes: isNext ? before.size : 0, prefixBytes: old?.size ?? 0 }, (chunk) => lines.add(chunk));
+    const unpacked = await unpack(this.#git, version.packed as string, { skipBytes: isNext ? before.size : 0, prefixBytes: old?.size ?? 0 }, (chunk) => lines.add(chunk));
     if (unpacked === undefined) return wrong('BAD_XZ', 'complete xz streams and nothing else', 'xz data of another kind, or none');
     if (old !== undefined && unpacked.prefix !== old.sha256) return wrong('FILE_REWRITTEN', `unpacked, the ${old.size} bytes sha256:${old.sha256}, then more`, `${unpacked.size} bytes that do not begin with them`);
     return this.#judgeLines(commit, path, lines);

@@ -5,11 +5,11 @@ import { payloadPath } from '../shared/formats/publication.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { PublishedIntents } from './intents.js';
 import type { FileVersion, NewBytes } from './published-content.js';
-import { readMetadata, type Metadata } from './signed-metadata.js';
+import { readMetadata, type PublishedMetadata } from './signed-metadata.js';
 
 export class PublishedPayloads {
-  /** SHA-256 of a payload → where it was published first, and what it is where a client would take it for a repository's metadata */
-  readonly known = new Map<string, { path: string; metadata: Metadata | undefined }>();
+  /** SHA-256 of a payload → where it was published first, if a client would take it for a repository's metadata */
+  readonly known = new Map<string, PublishedMetadata | undefined>();
   readonly #intents: PublishedIntents;
   readonly #findings: Findings;
 
@@ -22,9 +22,11 @@ export class PublishedPayloads {
    * Judges one commit, whose intents are known already.
    * @param intents its new intents @param payloads its new payloads @param files all files as they stand after it
    */
-  add(commit: string, commitIndex: number, intents: readonly NewBytes[], payloads: readonly NewBytes[], files: ReadonlyMap<string, FileVersion>): void {
+  add(commit: string, commitIndex: number, intents: readonly NewBytes[], payloads: readonly NewBytes[], files: Pick<ReadonlyMap<string, FileVersion>, 'get' | 'has'>): void {
     const wrong = (code: FindingCode, path: string, expected: string, found: string): void => this.#findings.wrong('payloads', { code, commit, path, expected, found });
     const demanded = new Set<string>();
+    /** the text of each hash that its intent keeps already */
+    const named = new Map<string, string>();
     const here = new Map(payloads.map((file) => [file.path, file]));
     for (const { path } of intents) {
       const [, source = '', day = '', name = ''] = path.split('/');
@@ -34,6 +36,7 @@ export class PublishedPayloads {
       for (const { sha256, size } of published.values()) {
         const at = payloadPath(source, day, intent, sha256);
         demanded.add(at);
+        named.set(sha256, sha256);
         this.#findings.looked('payloads');
         const file = here.has(at) ? files.get(at) : undefined;
         const expected = `${size} bytes sha256:${sha256}, in the commit of the intent`;
@@ -49,7 +52,9 @@ export class PublishedPayloads {
     for (const { path, bytes, isNew, sha256 } of payloads) {
       if (!isNew) wrong('PAYLOAD_DIFFERS', path, 'a payload never changes', 'bytes were appended');
       else if (!demanded.has(path)) wrong('PAYLOAD_WITHOUT_INTENT', path, 'an intent of the same commit that names it', 'none');
-      if (bytes.length <= publishedPayloadLimitBytes && !this.known.has(sha256)) this.known.set(sha256, { path, metadata: readMetadata(bytes) });
+      if (bytes.length > publishedPayloadLimitBytes || this.known.has(sha256)) continue;
+      const metadata = readMetadata(bytes);
+      this.known.set(named.get(sha256) ?? sha256, metadata === undefined ? undefined : { path, metadata });
     }
   }
 }

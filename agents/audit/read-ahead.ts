@@ -77,7 +77,7 @@ export class ReadAhead {
         if (part?.length !== version.size || blobId(part) !== version.id) return read(version);
         return bodies.set(version.id, part);
       }));
-      if (pathKind(path) !== 'journal-heads') return;
+      if (!path.startsWith('journal/') || pathKind(path) !== 'journal-heads') return;
       await Promise.all(versions.map(({ id }) => {
         const body = bodies.get(id);
         return body === undefined ? undefined : this.#heads.lookAhead(path, body);

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which Release and repomd.xml was ever signed, and when: from the journals and the published payloads. The newest of each suite is what has to be
 // served; one that is found nowhere is told of, for somebody may have been shown it alone.
-import type { Intent } from '../shared/formats/intent.js';
 import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
-import type { PublishedIntents } from './intents.js';
+import type { AnnouncedIntent, PublishedIntents } from './intents.js';
 import type { Signature } from './journal.js';
 
 /** What a client would take some bytes for. */
@@ -14,6 +13,12 @@ export interface Metadata {
   names: readonly string[];
   /** of a Release: its Valid-Until, as written; DNF's metadata have none */
   validUntil?: string;
+}
+
+/** A public payload that is metadata, and where it was published first. */
+export interface PublishedMetadata {
+  path: string;
+  metadata: Metadata;
 }
 
 /** In any spelling that a client may accept: what is missed here could be served unseen, what is too much is only listed. */
@@ -83,28 +88,48 @@ const isBefore = (a: Signature, b: Signature): boolean =>
 const words = ({ payload, first }: Signed): string => `sha256:${payload} signed ${first.entry.time} (entry ${first.entry.seq} of ${first.keysVm}, granted by commit ${first.entry.commit})`;
 
 export class SignedMetadata {
-  readonly #signed = new Map<string, Signed>();
-  readonly #payloads: ReadonlyMap<string, { path: string; metadata: Metadata | undefined }>;
+  /** in the order of the journals */
+  readonly #all: Signed[] = [];
+  /** by key and payload */
+  readonly #signed = new Map<string, Map<string, Signed>>();
+  readonly #payloads: ReadonlyMap<string, PublishedMetadata | undefined>;
   readonly #intents: PublishedIntents;
   readonly #findings: Findings;
   readonly #now: number;
 
   /** @param signatures of all journals @param payloads what is public, by SHA-256 */
-  constructor(signatures: Iterable<Signature>, payloads: ReadonlyMap<string, { path: string; metadata: Metadata | undefined }>, intents: PublishedIntents, findings: Findings, now = Date.now()) {
+  constructor(signatures: Iterable<Signature>, payloads: ReadonlyMap<string, PublishedMetadata | undefined>, intents: PublishedIntents, findings: Findings, now = Date.now()) {
     this.#payloads = payloads;
     this.#intents = intents;
     this.#findings = findings;
     this.#now = now;
     for (const signature of signatures) {
       const { key, sha256: payload } = signature.entry;
-      const known = this.#signed.get(`${key} ${payload}`);
-      if (known === undefined) this.#signed.set(`${key} ${payload}`, { key, payload, first: signature, signatures: [signature] });
-      else {
+      let ofKey = this.#signed.get(key);
+      if (ofKey === undefined) this.#signed.set(key, ofKey = new Map());
+      const known = ofKey.get(payload);
+      if (known === undefined) {
+        const one = { key, payload, first: signature, signatures: [signature] };
+        ofKey.set(payload, one);
+        this.#all.push(one);
+      } else {
         known.signatures.push(signature);
         // Signing old bytes once more does not make them new.
         if (isBefore(signature, known.first)) known.first = signature;
       }
     }
+  }
+
+  #shown({ signature: { entry } }: Served): Signed {
+    return this.#signed.get(entry.key)?.get(entry.sha256) as Signed;
+  }
+
+  /** What was signed with a key and is public metadata. */
+  #metadataOf(key: string): { one: Signed; metadata: Metadata }[] {
+    return [...this.#signed.get(key)?.values() ?? []].flatMap((one) => {
+      const metadata = this.#payloads.get(one.payload)?.metadata;
+      return metadata === undefined ? [] : [{ one, metadata }];
+    });
   }
 
   /** An upload may be under way: then the one before it is still right. */
@@ -122,12 +147,9 @@ export class SignedMetadata {
     }
     for (const group of suites.values()) {
       const [{ kind, suite, signature: { entry: { key } } }] = group as [Served, ...Served[]];
-      const chain = [...this.#signed.values()].filter((one) => {
-        const metadata = this.#payloads.get(one.payload)?.metadata;
-        return one.key === key && metadata?.kind === kind && metadata.names.includes(suite);
-      });
+      const chain = this.#metadataOf(key).filter(({ metadata }) => metadata.kind === kind && metadata.names.includes(suite)).map(({ one }) => one);
       for (const one of group) {
-        const shown = this.#signed.get(`${key} ${one.signature.entry.sha256}`) as Signed;
+        const shown = this.#shown(one);
         // Another suite's: that is a finding of its own.
         if (this.#payloads.get(shown.payload)?.metadata?.names.includes(suite) === false) continue;
         const newer = chain.filter((other) => other !== shown && isBefore(shown.first, other.first) && !this.#isWaiting(other));
@@ -141,13 +163,11 @@ export class SignedMetadata {
   /** apt refuses a Release after its end: whoever serves one then keeps clients from what is newer. */
   endings(served: readonly Served[]): Ending[] {
     const found: Ending[] = [];
-    for (const { kind, place, suite, path, signature: { entry } } of served) {
-      const shown = this.#signed.get(`${entry.key} ${entry.sha256}`) as Signed;
+    for (const one of served) {
+      const { kind, place, suite, path, signature: { entry: { key } } } = one;
+      const shown = this.#shown(one);
       const validUntil = this.#payloads.get(shown.payload)?.metadata?.validUntil ?? null;
-      const before = [...this.#signed.values()].filter((one) => {
-        const metadata = this.#payloads.get(one.payload)?.metadata;
-        return one.key === entry.key && metadata?.kind === kind && metadata.validUntil !== undefined && metadata.names.includes(suite) && isBefore(one.first, shown.first);
-      });
+      const before = this.#metadataOf(key).filter(({ metadata, one: { first } }) => metadata.kind === kind && metadata.validUntil !== undefined && metadata.names.includes(suite) && isBefore(first, shown.first)).map((other) => other.one);
       const earlier = before.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
       const at = printable(`${place}${path}`);
       if (validUntil !== null || earlier !== undefined) found.push({ path: at, validUntil: validUntil === null ? null : printable(validUntil), earlier: earlier === undefined ? null : printable(this.#payloads.get(earlier.payload)?.metadata?.validUntil ?? '') });
@@ -164,19 +184,19 @@ export class SignedMetadata {
     const shown = new Set([...seen].map(({ entry }) => `${entry.key} ${entry.sha256}`));
     const suites = new Set(served.map(({ kind, suite, signature }) => [kind, signature.entry.key, suite].join(' ')));
     const found: Unseen[] = [];
-    for (const [name, one] of this.#signed) {
-      if (shown.has(name)) continue;
+    for (const one of this.#all) {
+      if (shown.has(`${one.key} ${one.payload}`)) continue;
       const { entry, keysVm } = one.first;
       const known = this.#payloads.get(one.payload);
       const intents = one.signatures.flatMap(({ entry: { intent } }) => this.#intents.announced(intent)).filter(({ payload }) => payload.sha256 === one.payload);
       // Every public payload that is no metadata can be looked at by whoever wants to.
-      if (known !== undefined && known.metadata === undefined) continue;
+      if (known === undefined && this.#payloads.has(one.payload)) continue;
       if (known === undefined && intents.every(({ purpose }) => purpose === 'rpm-header') && !keys.has(`dnf ${one.key}`)) continue;
       const { kind = 'unknown', names = [] } = known?.metadata ?? {};
       const isInUse = names.some((suite) => suites.has([kind, one.key, suite].join(' ')));
       const isLater = isInUse && !served.some((other) => other.kind === kind && names.includes(other.suite) && isBefore(one.first, other.signature));
       const state = known === undefined ? 'not-public' : this.#isWaiting(one) && isLater ? 'waiting' : isInUse && !isLater ? 'earlier' : 'nowhere';
-      const each = <T>(of: (intent: Intent) => T): T[] => [...new Set(intents.map(of))];
+      const each = <T>(of: (intent: AnnouncedIntent) => T): T[] => [...new Set(intents.map(of))];
       found.push({
         kind, names: names.map(printable), state, key: one.key, sha256: one.payload, path: known?.path ?? null, time: entry.time, keysVm, commit: entry.commit,
         purposes: each(({ purpose }) => purpose), payloadNames: each(({ payload }) => payload.name), dists: each(({ dist }) => dist),

@@ -26,7 +26,7 @@ export function isPublishedPayload({ purpose, payload }: Pick<Intent, 'purpose' 
 }
 
 /** What follows a document, and is published beside it: each SHA-256 once, in the order in which the document first names them. */
-export function publishedPayloads(intents: readonly Intent[]): HashedFile[] {
+export function publishedPayloads(intents: readonly Pick<Intent, 'purpose' | 'payload'>[]): HashedFile[] {
   const demanded = new Set(intents.filter(isPublishedPayload).map(({ payload }) => payload.sha256));
   const first = new Map<string, HashedFile>();
   for (const { payload } of intents) if (demanded.has(payload.sha256) && !first.has(payload.sha256)) first.set(payload.sha256, payload);
