@@ -55,7 +55,7 @@ interface Chain {
 }
 
 /** Short, for each grant's name is kept. */
-const nameOf = (entry: UseEntry): string => hash('sha256', [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' '), 'latin1' as 'binary');
+const nameOf = (entry: UseEntry): string => hash('sha256', [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' '), 'binary');
 
 export class PublishedJournals {
   /** SHA-256 of a signature's bytes → who made it */
