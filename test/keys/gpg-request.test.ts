@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which command lines the gate understands, and which it refuses: the callers of reference section 5, and every way around them.
 import t from 'tap';
-import { readGpgRequest } from '../../agents/keys/gpg-request.js';
+import { readAnswerStreams, readGpgRequest } from '../../agents/keys/gpg-request.js';
 
 const K = 'AB'.repeat(20);
 const signing = (mode: string, armor: boolean, digest = 'SHA512', user: string | undefined = K): object => ({ kind: 'sign', mode, armor, digest, user });
@@ -21,6 +21,14 @@ const understood: [string, string[], object][] = [
   ['gpgme looking for a key', ['--batch', '--no-sk-comments', '--status-fd', '8', '--charset', 'utf8', '--with-colons', '--list-secret-keys', '--', K], { kind: 'list', secret: true, users: [K] }],
   ['listing', ['--with-colons', '-k'], { kind: 'list', secret: false, users: [] }],
   ['export', ['--armor', '--export', K], { kind: 'export', armor: true, users: [K] }],
+  ['export of bytes', ['--export', K], { kind: 'export', armor: false, users: [K] }],
+  ['export, the last word counts', ['--no-armor', '--armor', '--armor', '--no-armor', '--export', K], { kind: 'export', armor: false, users: [K] }],
+  ['armor, the last word counts', ['--armor', '--no-armor', '-b', '-u', K], signing('detach', false)],
+  ...['--detach-sign', '--detach', '--detach-sig'].map((word): [string, string[], object] => [word, [word, '-u', K], signing('detach', false)]),
+  ...['--clearsign', '--clear-sign'].map((word): [string, string[], object] => [word, [word, '-u', K], signing('clearsign', false)]),
+  ...['--list-keys', '--list-key', '--list-public-keys'].map((word): [string, string[], object] => [word, [word, '--with-colons'], { kind: 'list', secret: false, users: [] }]),
+  ...['SHA256', 'sha256', '8', 'H8', 'h8'].map((word): [string, string[], object] => [`digest ${word}`, ['-b', '-u', K, '--digest-algo', word], signing('detach', false, 'SHA256')]),
+  ...['SHA512', 'sha512', '10', 'H10'].map((word): [string, string[], object] => [`digest ${word}`, ['-b', '-u', K, '--digest-algo', word], signing('detach', false)]),
 ];
 for (const [who, args, request] of understood) {
   await t.test(`understood: ${who}`, async (t) => t.same(readGpgRequest(args), request));
@@ -40,8 +48,23 @@ const refused: [string, string[]][] = [
   ['FORBIDDEN_OPTION', ['--delete-secret-keys', K]], ['FORBIDDEN_OPTION', ['--gen-key']], ['FORBIDDEN_OPTION', ['--export-ssh-key', K]], ['FORBIDDEN_OPTION', ['-b', '--cert-digest-algo', 'SHA1']],
   ['UNKNOWN_OPTION', ['--detac', '-u', K]], ['UNKNOWN_OPTION', ['-b', '--faked-system-time', '1']], ['UNKNOWN_OPTION', ['-b', '--exec-path', '/tmp']], ['UNKNOWN_OPTION', ['-bz']], ['UNKNOWN_OPTION', ['--sign-key', K]], ['UNKNOWN_OPTION', ['--__proto__']], ['UNKNOWN_OPTION', ['-é']],
   ['BAD_OPTION', ['-b', '-u']], ['BAD_OPTION', ['-b', '--armor=yes']], ['BAD_OPTION', ['-b', '--status-fd', '0']], ['BAD_OPTION', ['-b', '--status-fd', '03']], ['BAD_OPTION', ['-b', '--status-fd', '1024']], ['BAD_OPTION', ['-b', '--status-fd=2', '--status-fd=3']],
+  ['FORBIDDEN_DECRYPT', ['-b', '--try-all-secrets']], ['FORBIDDEN_ENCRYPT', ['--encrypt']], ['FORBIDDEN_ENCRYPT', ['-b', '--recipient', K]], ['FORBIDDEN_ENCRYPT', ['-b', '--hidden-recipient', K]], ['FORBIDDEN_ENCRYPT', ['-b', '--hidden-encrypt-to', K]],
+  ['FORBIDDEN_SYMMETRIC', ['--symmetric']], ['FORBIDDEN_NOTATION', ['-b', '--cert-notation', 'a@b=c']], ['WEAK_DIGEST', ['-b', '--digest-algo', 'H2']], ['WEAK_DIGEST', ['-b', '--digest-algo', 'SHA224']],
+  ...['--detach-sign', '--detach', '--detach-sig', '--clearsign', '--clear-sign', '--sign'].map((word): [string, string[]] => ['TWO_COMMANDS', [word, '--with-colons', '--list-keys']]),
+  ...['--list-keys', '--list-key', '--list-public-keys', '--list-secret-keys'].map((word): [string, string[]] => ['TWO_COMMANDS', [word, '--with-colons', '--version']]),
   ['NO_COMMAND', []], ['NO_COMMAND', ['-']], ['NO_COMMAND', ['--fingerprint']], ['NEEDS_COLONS', ['-K']], ['NEEDS_KEY', ['--export']],
 ];
 for (const [code, args] of refused) {
   await t.test(`refused as ${code}: ${args.join(' ').replace(K, 'KEY')}`, async (t) => t.throws(() => readGpgRequest(args), { code }));
+}
+
+const streams: [string, string[], object][] = [
+  ['stdout and stderr', ['-b'], { count: 2, status: undefined }],
+  ['a status on stderr', ['-b', '--status-fd', '2'], { count: 2, status: 1 }],
+  ['a status and a logger of their own', ['-b', '--status-fd', '8', '--logger-fd', '13'], { count: 4, status: 2 }],
+  ['a logger alone', ['-b', '--logger-fd', '13'], { count: 3, status: undefined }],
+  ['a command line that is none', ['--status-fd'], { count: 2, status: undefined }],
+];
+for (const [what, args, wanted] of streams) {
+  await t.test(`the answer's streams: ${what}`, async (t) => t.same(readAnswerStreams(args), wanted));
 }
