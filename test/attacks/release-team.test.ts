@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
-import { giveChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 
 const { folder, local } = localCommand(t, 'team-');
@@ -20,7 +19,6 @@ function step(out: string, title: string): string {
 }
 
 await t.test('from a signed tag to current by one signed comment, and what nobody gets through', async (t) => {
-  giveChroots(state.rootOf('build-debian'));
   const { status, out } = await local('demo-promotion');
   if (status !== 0) return t.fail(out.slice(-5000));
   const [own] = (await state.settings()).dists as [string];

@@ -7,7 +7,6 @@ import t from 'tap';
 import { raiseFarm } from '../../agents/local/farm/farm.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { publishIntent } from '../../agents/local/job/gate.js';
-import { giveChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { dist } from './standing-farm.js';
 
@@ -31,7 +30,6 @@ await t.test('a state folder of an earlier version, with one environment and its
 });
 
 await t.test('demo-rpm ends with a program that real dnf installed, a rebuild with the same bytes, and a good audit', async (t) => {
-  giveChroots(state.rootOf('build-rpm'));
   const { status, out } = await local('demo-rpm');
   if (status !== 0) t.comment(out.slice(-5000));
   t.equal(status, 0);

@@ -9,7 +9,6 @@ import { LocalState } from '../../agents/local/farm/local-state.js';
 import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
 import { auditArguments } from '../../agents/local/job/main-job.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
-import { keepChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { dist, killAgent } from './standing-farm.js';
 import { pushTiny } from './small-source.js';
@@ -23,7 +22,6 @@ await t.test('the main job ends with a package installed from the signed reposit
   t.match(out, /installed hello=\d/);
   t.match(out, /one byte changed: +build-infra: refused NO_GRANT/);
   t.match(out, /was built, signed, published, installed and audited/);
-  keepChroots(new LocalState(folder).rootOf('build-debian'));
 });
 
 await t.test('the audit passes, and fails when one byte of what was published is changed', async (t) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Clean chroots are costly to make: one for each suite serves all tests on this machine, and the engine itself makes it anew when it is old. A farm of its
-// own gets those that are there before its first build; attacks/whole-farm gets none, and gives what it made.
+// own may be given those that are there before its first build; most get none, as a newcomer's.
 import { copyFileSync, linkSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -29,9 +29,4 @@ const ofVm = (root: string): string => join(root, 'var/lib/build-infra/cache/chr
 export function giveChroots(root: string): void {
   mkdirSync(shared, { recursive: true });
   link(shared, ofVm(root));
-}
-
-/** @param root of a build VM that has built */
-export function keepChroots(root: string): void {
-  link(ofVm(root), shared);
 }
