@@ -37,8 +37,6 @@ interface Question {
 }
 
 const nothing = Buffer.alloc(0);
-/** Recently read folders, bytes: the next commit's differ from them in an entry or two. */
-const treesKeptBytes = 32 * mib;
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
 const skipLimitBytes = mib;
 
@@ -58,10 +56,6 @@ export class PublishedGit {
   #reader: ChildProcessWithoutNullStreams | undefined;
   readonly #questions: Question[] = [];
   #unwritten = '';
-  /** undefined is one that is too large */
-  readonly #trees = new Map<string, Buffer | Promise<Buffer | undefined>>();
-  #treesBytes = 0;
-
   readonly #program: string;
 
   /** @param scratch an empty folder of ours @param program a git that a test wants to end badly */
@@ -203,34 +197,6 @@ export class PublishedGit {
     const chunks: Buffer[] = [];
     let wanted = false;
     return this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)), (isThere) => (isThere && wanted ? Buffer.concat(chunks) : undefined));
-  }
-
-  /** A raw tree, or undefined where it is larger; read once for as long as it is in use. */
-  tree(id: string, limitBytes: number): Buffer | Promise<Buffer | undefined> {
-    const known = this.#trees.get(id);
-    if (known !== undefined) {
-      this.#trees.delete(id);
-      this.#trees.set(id, known);
-      return known;
-    }
-    const read = this.readWhole(id, 'tree', limitBytes).then((found) => {
-      if (typeof found === 'number') return undefined;
-      this.#trees.set(id, found);
-      this.#treesBytes += found.length;
-      return found;
-    });
-    this.#trees.set(id, read);
-    if (this.#treesBytes > treesKeptBytes) this.#forgetTrees();
-    return read;
-  }
-
-  #forgetTrees(): void {
-    for (const [id, tree] of this.#trees) {
-      if (this.#treesBytes <= treesKeptBytes / 2) return;
-      if (tree instanceof Promise) continue;
-      this.#trees.delete(id);
-      this.#treesBytes -= tree.length;
-    }
   }
 
   /** @throws Unreadable where the reading git did not end well */

@@ -4,6 +4,7 @@
 import { printable } from '../shared/refusal.js';
 import type { FindingCode } from './findings.js';
 import type { PublishedGit } from './published-git.js';
+import { RecentTrees } from './recent-trees.js';
 import { BadTree, compareTrees, type TreeDifference } from './raw-tree.js';
 
 /** A file that is new or another, or gone. Paths are bytes, as latin1. */
@@ -40,10 +41,10 @@ const nothing = Buffer.alloc(0);
 const folderPattern = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$/;
 
 export class TreeWalk {
-  readonly #git: PublishedGit;
+  readonly #trees: RecentTrees;
 
   constructor(git: PublishedGit) {
-    this.#git = git;
+    this.#trees = new RecentTrees(git, treeLimitBytes);
   }
 
   /**
@@ -58,7 +59,7 @@ export class TreeWalk {
   }
 
   #tree(id: string | undefined): Buffer | Promise<Buffer | undefined> {
-    return id === undefined ? nothing : this.#git.tree(id, treeLimitBytes);
+    return id === undefined ? nothing : this.#trees.get(id);
   }
 
   async #walk(before: string | undefined, after: string | undefined, prefix: string, depth: number, walked: Walked): Promise<void> {
