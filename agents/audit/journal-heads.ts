@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The heads of the journals: each keys VM's signed word about where its journal ends. Who carries a journal could make one up, for a keys VM
 // that exists or for one that does not; it cannot sign for it. So each commit that makes a journal longer publishes a head for its last entry.
-import { createPublicKey, verify, type KeyObject } from 'node:crypto';
-import { journalHeadLine, journalHeadPath, journalHeadSchema, journalHeadText, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
+import { verify, type KeyObject } from 'node:crypto';
+import { journalHeadLine, journalHeadPath, journalHeadSchema, journalHeadText, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
@@ -43,6 +43,7 @@ export class JournalHeads {
   readonly #findings: Findings;
   /** key and line of heads that are known to be well signed */
   readonly #ahead = new Set<string>();
+  readonly #keys = new Map<string, KeyObject>();
 
   /**
    * @param commits id → place in the history
@@ -73,11 +74,9 @@ export class JournalHeads {
     }
   }
 
-  readonly #keys = new Map<string, KeyObject>();
-
   #keyOf(hex: string): KeyObject {
     let key = this.#keys.get(hex);
-    if (key === undefined) this.#keys.set(hex, key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(hex, 'hex').toString('base64url') }, format: 'jwk' }));
+    if (key === undefined) this.#keys.set(hex, key = journalPublicKey(hex));
     return key;
   }
 

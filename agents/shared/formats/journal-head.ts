@@ -58,11 +58,15 @@ export function signJournalHead(head: Unsigned, key: KeyObject): JournalHead {
   return { ...head, signature: sign(null, Buffer.from(journalHeadText(head)), key).toString('base64') };
 }
 
+/** @param hex 64 digits, as it is pinned */
+export function journalPublicKey(hex: string): KeyObject {
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(hex, 'hex').toString('base64url') }, format: 'jwk' });
+}
+
 /** @param journalKey 64 hex digits */
 export function verifiesJournalHead(head: JournalHead, journalKey: string): boolean {
-  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(journalKey, 'hex').toString('base64url') }, format: 'jwk' });
   const signature = Buffer.from(head.signature, 'base64');
-  return signature.toString('base64') === head.signature && verify(null, Buffer.from(journalHeadText(head)), key, signature);
+  return signature.toString('base64') === head.signature && verify(null, Buffer.from(journalHeadText(head)), journalPublicKey(journalKey), signature);
 }
 
 /** Where a head is published: beside the file that holds its last entry, one line for each `seq`, each higher than the one before. */
