@@ -2,7 +2,7 @@
 // When a suite's Release has to be made anew, by what it says itself: nobody has to remember when that was done. docs/decisions/129
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
-import { renewalAt, validityOf } from '../../shared/formats/apt-release.js';
+import { validityOf } from '../../shared/formats/apt-release.js';
 import { codenameOf, suites } from '../../shared/formats/suites.js';
 import { clockToleranceMs } from '../one-signature.js';
 
@@ -13,11 +13,10 @@ const dayMs = 86_400_000;
  * @param release InRelease @param validDays as configured; undefined: no end
  */
 export function isReleaseDue(release: string, validDays: number | undefined, now: number): boolean {
-  const validity = validityOf(release);
-  const { date, validUntil } = validity;
+  const { date, validUntil } = validityOf(release);
   if (validUntil === undefined || validDays === undefined) return (validUntil === undefined) !== (validDays === undefined);
   // By a clock that was ahead it is not valid yet for anybody.
-  return date > now + clockToleranceMs || now >= renewalAt(validity, Math.min(validUntil - date, validDays * dayMs));
+  return date > now + clockToleranceMs || now >= date + (Math.min(validUntil - date, validDays * dayMs) * 2) / 3;
 }
 
 /** Of a repository's folder: the suites whose Release is due, or not there. */

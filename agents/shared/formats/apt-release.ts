@@ -19,9 +19,3 @@ export function validityOf(release: string): Validity {
   if (date === undefined || Number.isNaN(date) || Number.isNaN(validUntil)) throw new Error('a Release does not say of when it is');
   return { date, validUntil };
 }
-
-/** Made anew when a third of its time is left. */
-export const renewalAt = ({ date }: Validity, ms: number): number => date + (ms * 2) / 3;
-
-/** A quarter is left, so some tries did not work; one that has no end though it shall have one was due a day after it was made, at the latest. */
-export const renewalLateAt = ({ date, validUntil }: Validity): number => (validUntil === undefined ? date + 86_400_000 : date + ((validUntil - date) * 3) / 4);
