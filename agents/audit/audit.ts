@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +44,10 @@ export async function audit(options: AuditOptions, now = Date.now()): Promise<Au
   const scratch = mkdtempSync(join(tmpdir(), 'audit-'));
   const budget = new Budget(options.limits);
   const git = new PublishedGit(scratch, budget);
+  const retries = { maxRetries: 20, retryDelay: 50 };
+  // Ended by a signal; what was fetched may be gigabytes.
+  const atExit = (): void => rmSync(scratch, { recursive: true, force: true, ...retries });
+  process.once('exit', atExit);
   try {
     return await budget.within(async () => {
       const result = await auditWith(git, options, now);
@@ -52,7 +56,8 @@ export async function audit(options: AuditOptions, now = Date.now()): Promise<Au
     });
   } finally {
     // A git that was just ended may still be writing.
-    await rm(scratch, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    await rm(scratch, { recursive: true, force: true, ...retries });
+    process.removeListener('exit', atExit);
   }
 }
 

@@ -89,7 +89,8 @@ export class PublishedGit {
     });
     const end = (): void => endGroup(child.pid);
     this.budget.signal.addEventListener('abort', end, { once: true });
-    process.once('exit', end);
+    // Before what it writes to is removed.
+    process.prependOnceListener('exit', end);
     try {
       return (await child).stdout;
     } catch (error) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -19,12 +19,13 @@ export interface Ran {
   err: string;
 }
 
-/** The audit as a process of its own, as a person runs it. */
-export function runAudit(args: readonly string[]): Promise<Ran> {
+/** The audit as a process of its own, as a person runs it. @param started gets the process */
+export function runAudit(args: readonly string[], env: NodeJS.ProcessEnv = {}, started: (child: ChildProcess) => void = () => undefined): Promise<Ran> {
   const folder = mkdtempSync(join(tmpdir(), 'ra-'));
   const script = join(folder, 'run.mjs');
   writeFileSync(script, `import { auditMain } from ${JSON.stringify(entry)};\nprocess.exitCode = await auditMain(process.argv.slice(2));\n`);
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  started(child);
   let out = '';
   let err = '';
   child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
