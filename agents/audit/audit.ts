@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import type { PublicKey } from 'openpgp';
 import { printable } from '../shared/refusal.js';
 import { judgeUse } from './announced-purpose.js';
@@ -20,10 +19,11 @@ import { PublishedJournals, type Signature } from './journal.js';
 import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
-import { PublishedContent, type PathKind } from './published-content.js';
+import type { PathKind } from './path-kind.js';
+import { PublishedContent } from './published-content.js';
 import { PublishedGit } from './published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
-import { ReadAhead } from './read-ahead.js';
+import { ReadingThread } from './reading/thread.js';
 import { SignedMetadata, type Ending, type Served, type Unseen } from './signed-metadata.js';
 
 export interface AuditResult {
@@ -48,20 +48,23 @@ export async function audit(options: AuditOptions, now = Date.now()): Promise<Au
   // Ended by a signal; what was fetched may be gigabytes.
   const atExit = (): void => rmSync(scratch, { recursive: true, force: true, ...retries });
   process.once('exit', atExit);
+  // It loads while git fetches.
+  const thread = new ReadingThread();
   try {
     return await budget.within(async () => {
-      const result = await auditWith(git, options, now);
+      const result = await auditWith(git, thread, options, now);
       await git.close();
       return result;
     });
   } finally {
+    await thread.end();
     // A git that was just ended may still be writing.
     await rm(scratch, { recursive: true, force: true, ...retries });
     process.removeListener('exit', atExit);
   }
 }
 
-async function auditWith(git: PublishedGit, options: AuditOptions, now: number): Promise<AuditResult> {
+async function auditWith(git: PublishedGit, thread: ReadingThread, options: AuditOptions, now: number): Promise<AuditResult> {
   const findings = new Findings();
   const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(one.source, git.budget) }));
   const { budget } = git;
@@ -83,10 +86,11 @@ async function auditWith(git: PublishedGit, options: AuditOptions, now: number):
   let place = 0;
   const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
   budget.doing = rest();
-  for await (const { commits, bodies } of new ReadAhead(git, heads).windows(new PublishedHistory(git, ids, logsKey, findings).windows())) {
+  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows(thread, options.journalKeys)) {
     budget.doing = rest();
-    for (const { commit, changes } of commits) {
-      const news = await content.apply(commit, changes, bodies);
+    for (const one of window) {
+      const { commit } = one;
+      const news = await content.apply(one);
       const ofKind = (wanted: PathKind): typeof news => news.filter(({ kind }) => kind === wanted);
       for (const file of ofKind('intent')) intents.add(commit.id, place, file);
       payloads.add(commit.id, place, ofKind('intent'), ofKind('payload'), content.files);
@@ -94,8 +98,6 @@ async function auditWith(git: PublishedGit, options: AuditOptions, now: number):
       for (const file of ofKind('journal-heads')) heads.add(commit.id, place, file);
       heads.endCommit(commit.id);
       place += 1;
-      // What git and the threads have for us is taken while there is more to do.
-      await setImmediate();
     }
   }
 

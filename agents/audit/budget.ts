@@ -45,6 +45,11 @@ export class Budget {
     return Math.max(1, this.limits.seconds * 1000 - (performance.now() - this.#start));
   }
 
+  /** What may still be read. */
+  get left(): { objects: number; bytes: number } {
+    return { objects: this.limits.objects - this.#objects, bytes: this.limits.readMiB * mib - this.#bytes };
+  }
+
   /** @throws Unreadable once a limit is met, before the bytes or objects are read */
   spend(what: 'objects' | 'bytes', count: number): void {
     if (what === 'objects' && (this.#objects += count) > this.limits.objects) this.#over('--max-objects', `${this.limits.objects} git objects`);

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The commits themselves: one line, numbered, each signed by the pinned logs key, the same on every mirror.
 import type { PublicKey } from 'openpgp';
-import { printable, Refusal } from '../shared/refusal.js';
-import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
-import { readPublicationMessage, type PublicationMessage } from '../shared/formats/publication.js';
-import { matches, vmNamePattern } from '../shared/formats/names.js';
-import { CommitSignatures, type JudgedCommit } from './commit-signature.js';
-import { type Findings } from './findings.js';
+import type { PublicationMessage } from '../shared/formats/publication.js';
+import { printable } from '../shared/refusal.js';
+import { judgeCommit, quickKeysOf } from './commit-signature.js';
+import { Unreadable, type Findings } from './findings.js';
 import type { PublishedGit } from './published-git.js';
+import type { ReadCommit } from './reading/read-commit.js';
+import { commitLimitBytes, type ReadChange, type Reading, type ReadingThread } from './reading/thread.js';
+import type { BadFolder } from './reading/tree-walk.js';
 
-/** What fits into a receipt, and so the largest commit that a keys VM ever took. */
-const commitLimitBytes = 4 * 1024 * 1024;
-/** Commits read and judged at once; their bodies are forgotten again. */
-const windowCommits = 128;
 /** The commit and its signature are made in the same second, but for a clock that is set in between. */
 const signedWithinMs = 600_000;
 /** A clock may be set back by so much. */
@@ -66,117 +63,76 @@ export async function chooseHistory(git: PublishedGit, remotes: readonly string[
   return ids;
 }
 
-interface RawCommit {
-  tree: string | undefined;
-  parents: string[];
-  commit: GitCommit | undefined;
-  refusal: Refusal | undefined;
-  message: string;
-}
-
-function readRaw(body: Buffer): RawCommit {
-  try {
-    const commit = readGitCommit(body);
-    return { tree: commit.tree, parents: commit.parents, commit, refusal: undefined, message: commit.message };
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    // It is wrong already; what follows is only to go on looking.
-    const text = body.toString('latin1');
-    const head = text.slice(0, Math.max(0, text.indexOf('\n\n')));
-    return {
-      tree: /^tree ([0-9a-f]{40})\n/.exec(head)?.[1], parents: [...head.matchAll(/^parent ([0-9a-f]{40})$/gm)].map((found) => found[1] as string),
-      commit: undefined, refusal: error, message: text.slice(head.length + 2),
-    };
-  }
-}
-
-/** When the commit says that it was made, ms; undefined for author and committer in any other spelling than commit-chain.ts writes. */
-function commitTime({ signedBytes }: GitCommit): number | undefined {
-  const head = signedBytes.toString('latin1', 0, signedBytes.indexOf('\n\n'));
-  const [, author, vm, domain, seconds, committer] = /\nauthor ((\S+) <(\S+)@build-infra\.invalid> (\d{1,11}) \+0000)\ncommitter (.*)$/.exec(head) ?? [];
-  return author === committer && vm === domain && matches(vmNamePattern, vm) ? Number(seconds) * 1000 : undefined;
-}
-
-/** Reads and judges the commits, oldest first, some at a time. */
+/** Judges the commits, oldest first, some at a time, as they are read. */
 export class PublishedHistory {
   readonly #git: PublishedGit;
   readonly #ids: readonly string[];
-  readonly #signatures: CommitSignatures;
+  readonly #logsKey: PublicKey;
   readonly #findings: Findings;
   #latest = 0;
 
   constructor(git: PublishedGit, ids: readonly string[], logsKey: PublicKey, findings: Findings) {
     this.#git = git;
     this.#ids = ids;
-    this.#signatures = new CommitSignatures(logsKey);
+    this.#logsKey = logsKey;
     this.#findings = findings;
-    this.#key = logsKey.getFingerprint().toUpperCase();
   }
 
-  readonly #key: string;
-
-  /** The next ones are read while the caller looks at these. */
-  async* windows(): AsyncGenerator<PublishedCommit[]> {
-    const read = (from: number): Promise<[RawCommit | number, JudgedCommit | undefined][]> => {
-      const all = Promise.all(this.#ids.slice(from, from + windowCommits).map(async (id): Promise<[RawCommit | number, JudgedCommit | undefined]> => {
-        const body = await this.#git.readWhole(id, 'commit', commitLimitBytes);
-        if (typeof body === 'number') return [body, undefined];
-        const raw = readRaw(body);
-        return [raw, raw.commit === undefined ? undefined : await this.#signatures.judge(raw.commit.signedBytes, raw.commit.signature)];
-      }));
-      all.catch(() => undefined);
-      return all;
-    };
-    let next = read(0);
-    for (let from = 0; from < this.#ids.length; from += windowCommits) {
-      const here = await next;
-      next = read(from + windowCommits);
-      yield here.map(([raw, judged], i) => this.#judge(from + i, raw, judged));
+  /**
+   * The next ones are read while the caller looks at these.
+   * @param pinned keys VM → its journal keys
+   * @throws Unreadable
+   */
+  async* windows(thread: ReadingThread, pinned: ReadonlyMap<string, readonly string[]>): AsyncGenerator<{ commit: PublishedCommit; changes: ReadChange[]; bad: BadFolder[] }[]> {
+    const { budget } = this.#git;
+    const { pipes, ended } = await this.#git.answerThread();
+    const reading: Reading = { pipes, ids: this.#ids, keys: await quickKeysOf(this.#logsKey), pinned, limits: budget.left };
+    let place = 0;
+    for await (const { commits, objects, bytes } of thread.windows(reading, async ({ end, why }) => {
+      if (end === 'objects' || end === 'bytes') budget.spend(end, Infinity);
+      if (why !== undefined) throw new Unreadable(printable(why));
+      const how = await ended;
+      if (end === 'git' || how !== 0) throw new Unreadable(`git cat-file ended ${end === 'git' ? 'early ' : ''}with ${how}`);
+    })) {
+      budget.spend('objects', objects);
+      budget.spend('bytes', bytes);
+      const judged: { commit: PublishedCommit; changes: ReadChange[]; bad: BadFolder[] }[] = [];
+      for (const { commit, ...more } of commits) judged.push({ commit: await this.#judge(place++, commit), ...more });
+      yield judged;
     }
   }
 
-  #judge(place: number, raw: RawCommit | number, judged: JudgedCommit | undefined): PublishedCommit {
+  async #judge(place: number, read: ReadCommit): Promise<PublishedCommit> {
     const findings = this.#findings;
     const id = this.#ids[place] as string;
+    const { tooLarge, tree, parents, refusal, unjudged, time, message } = read;
     findings.looked('one-line');
     findings.looked('commits-signed');
-    if (typeof raw === 'number') {
-      findings.wrong('commits-signed', { code: 'BAD_COMMIT', commit: id, expected: `a commit of at most ${commitLimitBytes} bytes`, found: `${raw} bytes, not read` });
+    if (tooLarge !== undefined) {
+      findings.wrong('commits-signed', { code: 'BAD_COMMIT', commit: id, expected: `a commit of at most ${commitLimitBytes} bytes`, found: `${tooLarge} bytes, not read` });
       return { id, tree: undefined, time: undefined, message: undefined };
     }
-    const { tree, parents, commit, refusal, message } = raw;
     if (parents.length > 1) findings.wrong('one-line', { code: 'MERGE', commit: id, expected: 'one parent', found: parents.join(' ') });
-    if (commit === undefined) {
-      findings.wrong('commits-signed', { code: refusal?.code === 'NOT_SIGNED' ? 'NOT_SIGNED' : 'BAD_COMMIT', commit: id, expected: 'a commit signed by the logs key', found: refusal?.detail ?? '' });
-    } else if (judged?.bad !== undefined) {
-      findings.wrong('commits-signed', { code: judged.bad.code, commit: id, expected: `a good signature by ${this.#key}`, found: judged.bad.found });
+    let { signedAt } = read;
+    if (refusal !== undefined) {
+      findings.wrong('commits-signed', { code: refusal.code === 'NOT_SIGNED' ? 'NOT_SIGNED' : 'BAD_COMMIT', commit: id, expected: 'a commit signed by the logs key', found: refusal.detail });
+    } else if (unjudged !== undefined) {
+      const { bad, created } = await judgeCommit(Buffer.from(unjudged.signed, 'latin1'), unjudged.signature, this.#logsKey);
+      if (bad === undefined) signedAt = created;
+      else findings.wrong('commits-signed', { code: bad.code, commit: id, expected: `a good signature by ${this.#logsKey.getFingerprint().toUpperCase()}`, found: bad.found });
     }
-    const time = commit === undefined ? undefined : this.#time(id, commit, judged);
-    return { id, tree, time, message: readMessage(id, message, place + 1, findings) };
+    if (refusal === undefined) this.#time(id, time, signedAt);
+    if (message === undefined) findings.wrong('file-lines', { code: 'BAD_PUBLICATION', commit: id, expected: 'subject, file lines, seq', found: read.badMessage ?? '' });
+    else if (message.seq !== place + 1) findings.wrong('one-line', { code: 'SEQ_GAP', commit: id, expected: `seq: ${place + 1}`, found: `seq: ${message.seq}` });
+    return { id, tree, time, message };
   }
 
-  #time(id: string, commit: GitCommit, judged: JudgedCommit | undefined): number | undefined {
-    const time = commitTime(commit);
-    if (time === undefined) {
-      this.#findings.wrong('one-line', { code: 'BAD_COMMIT', commit: id, expected: 'author and committer as the build-logs VM writes them', found: 'others' });
-      return undefined;
-    }
+  /** @param signedAt of a good signature */
+  #time(id: string, time: number | undefined, signedAt: number | undefined): void {
+    if (time === undefined) return this.#findings.wrong('one-line', { code: 'BAD_COMMIT', commit: id, expected: 'author and committer as the build-logs VM writes them', found: 'others' });
     const wrong = (expected: string): void => this.#findings.wrong('one-line', { code: 'COMMIT_TIME', commit: id, expected, found: new Date(time).toISOString() });
-    if (judged?.bad === undefined && judged?.created !== undefined && Math.abs(judged.created - time) > signedWithinMs) wrong(`the time of its signature, ${new Date(judged.created).toISOString()}`);
+    if (signedAt !== undefined && Math.abs(signedAt - time) > signedWithinMs) wrong(`the time of its signature, ${new Date(signedAt).toISOString()}`);
     else if (time < this.#latest - clockStepMs) wrong(`not before ${new Date(this.#latest - clockStepMs).toISOString()}, as a commit before it says`);
     this.#latest = Math.max(this.#latest, time);
-    return time;
-  }
-}
-
-function readMessage(id: string, untrustedText: string, place: number, findings: Findings): PublicationMessage | undefined {
-  try {
-    const message = readPublicationMessage(untrustedText);
-    if (message.seq !== place) findings.wrong('one-line', { code: 'SEQ_GAP', commit: id, expected: `seq: ${place}`, found: `seq: ${message.seq}` });
-    return message;
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    findings.wrong('file-lines', { code: 'BAD_PUBLICATION', commit: id, expected: 'subject, file lines, seq', found: error.detail });
-    return undefined;
   }
 }

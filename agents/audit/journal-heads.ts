@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The heads of the journals: each keys VM's signed word about where its journal ends. Who carries a journal could make one up, for a keys VM
 // that exists or for one that does not; it cannot sign for it. So each commit that makes a journal longer publishes a head for its last entry.
-import { verify, type KeyObject } from 'node:crypto';
-import { journalHeadLine, journalHeadPath, journalHeadSchema, journalHeadText, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
+import { journalHeadLine, journalHeadPath, journalHeadSchema, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
@@ -26,9 +25,6 @@ export interface HeadedEntry {
   granting: number;
 }
 
-/** Heads whose signatures were looked at before it was their turn. */
-const aheadLimit = 1024;
-
 interface Ends {
   /** entries of the commit that is being read */
   fresh: Map<number, HeadedEntry>;
@@ -41,9 +37,6 @@ export class JournalHeads {
   readonly #commits: ReadonlyMap<string, number>;
   readonly #pinned: ReadonlyMap<string, readonly string[]>;
   readonly #findings: Findings;
-  /** key and line of heads that are known to be well signed */
-  readonly #ahead = new Set<string>();
-  readonly #keys = new Map<string, KeyObject>();
 
   /**
    * @param commits id → place in the history
@@ -53,31 +46,6 @@ export class JournalHeads {
     this.#commits = commits;
     this.#pinned = pinned;
     this.#findings = findings;
-  }
-
-  /** Looks at the signature of the last head in a file that comes later, in threads; it can only save `add` the work. */
-  async lookAhead(path: string, body: Buffer): Promise<void> {
-    const line = body.toString('utf8', body.lastIndexOf(10, -2) + 1, body.length - 1);
-    if (line.length > lineLimitBytes) return;
-    let head: JournalHead;
-    try {
-      head = readDocument(Buffer.from(line), lineLimitBytes, checkHead);
-    } catch {
-      return;
-    }
-    const signature = Buffer.from(head.signature, 'base64');
-    if (signature.toString('base64') !== head.signature) return;
-    for (const key of this.#pinned.get(path.split('/')[1] ?? '') ?? []) {
-      const isGood = await new Promise((resolve) => verify(null, Buffer.from(journalHeadText(head)), this.#keyOf(key), signature, (error, good) => resolve(error === null && good)));
-      if (this.#ahead.size >= aheadLimit) this.#ahead.clear();
-      if (isGood === true) this.#ahead.add(`${key} ${line}`);
-    }
-  }
-
-  #keyOf(hex: string): KeyObject {
-    let key = this.#keys.get(hex);
-    if (key === undefined) this.#keys.set(hex, key = journalPublicKey(hex));
-    return key;
   }
 
   #endsOf(keysVm: string, commit: string, path: string): Ends {
@@ -103,10 +71,10 @@ export class JournalHeads {
     const ends = this.#endsOf(keysVm, commit, file.path);
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-heads', { code: 'BAD_HEAD', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
-    for (const line of lines) this.#head(ends, keysVm, line, commit, place, file.path);
+    for (const [i, line] of lines.entries()) this.#head(ends, keysVm, line, commit, place, file.path, i === lines.length - 1 ? file.headBy : undefined);
   }
 
-  #head(ends: Ends, keysVm: string, line: string, commit: string, place: number, path: string): void {
+  #head(ends: Ends, keysVm: string, line: string, commit: string, place: number, path: string, signedBy: string | undefined): void {
     this.#findings.looked('journal-heads');
     let head: JournalHead;
     try {
@@ -119,7 +87,7 @@ export class JournalHeads {
     const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-heads', { code, commit, path, expected: `head ${head.seq}: ${expected}`, found });
     const keys = this.#pinned.get(keysVm);
     if (head.keysVm !== keysVm || journalHeadPath(keysVm, head.seq) !== path) wrong('BAD_HEAD', `in ${journalHeadPath(head.keysVm, head.seq)}`, path);
-    if (keys !== undefined && !keys.some((key) => this.#ahead.delete(`${key} ${line}`) || verifiesJournalHead(head, key))) {
+    if (keys !== undefined && !keys.some((key) => key === signedBy || verifiesJournalHead(head, key))) {
       wrong('HEAD_SIGNATURE', `signed by ${keys.join(' or ')}`, 'it is not');
       return;
     }

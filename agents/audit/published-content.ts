@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What each commit changed, against what its signed message says of it, and against what stood there before: files only grow.
 import { createHash, hash as hashOnce } from 'node:crypto';
-import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNamePattern } from '../shared/formats/names.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
@@ -12,7 +11,9 @@ import { LogLines, type LogPosition } from './log-lines.js';
 import type { PublishedGit } from './published-git.js';
 import { detached } from './one-text.js';
 import { hashUpTo } from './prefix-hash.js';
-import type { Change, TreeChanges } from './tree-walk.js';
+import { pathKind, type PathKind } from './path-kind.js';
+import type { ReadChange } from './reading/thread.js';
+import type { BadFolder } from './reading/tree-walk.js';
 import { unpack } from './unpacked.js';
 
 export interface FileVersion {
@@ -33,6 +34,15 @@ export interface NewBytes {
   /** the bytes after the earlier version; of a new file, all of them. Empty for logs, which nobody reads here. */
   bytes: Buffer;
   isNew: boolean;
+  /** of journal heads: the pinned key by which the last line is well signed, where that is known already */
+  headBy?: string | undefined;
+}
+
+interface ChangedFile extends Pick<ReadChange, 'body' | 'headBy'> {
+  /** untrusted */
+  path: string;
+  after: string;
+  kind: PathKind | undefined;
 }
 
 interface HashedVersion {
@@ -40,46 +50,6 @@ interface HashedVersion {
   sha256: string;
   /** SHA-256 of the bytes up to where the version before ended */
   prefix: string | undefined;
-}
-
-export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'journal-heads' | 'key';
-
-let lastRealDay = '';
-
-/** YYYY-MM-DD of a day that there is. */
-export function isRealDay(text: string): boolean {
-  if (text === lastRealDay) return true;
-  const isReal = isDay(text);
-  if (isReal) lastRealDay = text;
-  return isReal;
-}
-
-function isDay(text: string): boolean {
-  const time = /^\d{4}-\d\d-\d\d$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : Number.NaN;
-  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
-}
-
-/** Of the path of a log: its name is a time that there is. */
-function isRealTime(path: string): boolean {
-  const [, day, hours, minutes, seconds] = /\/log_(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)[^/]*$/.exec(path) ?? [];
-  return isRealDay(day ?? '') && Number(hours) < 24 && Number(minutes) < 60 && Number(seconds) < 60;
-}
-
-/** The only files that a logs repository may hold. */
-export function pathKind(path: string): PathKind | undefined {
-  const isPlain: boolean = matches(publishedPathPattern, path);
-  const isLog: boolean = matches(logPathPattern, path);
-  if (!isPlain) return undefined;
-  if (isLog) return isRealTime(path) ? 'log' : undefined;
-  const [top, second = '', third = '', fourth = '', ...more] = path.split('/');
-  const [fifth = ''] = more;
-  if (top === 'payloads' && more.length === 1 && matches(vmNamePattern, second) && isRealDay(third) && [fourth, fifth].every((hash) => /^[0-9a-f]{64}$/.test(hash))) return 'payload';
-  if (more.length > 0) return undefined;
-  if (top === 'intents' && matches(vmNamePattern, second) && isRealDay(third) && /^[0-9a-f]{64}\.json$/.test(fourth)) return 'intent';
-  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^\d{8,12}\.jsonl$/.test(third)) return 'journal';
-  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^heads-\d{8,12}\.jsonl$/.test(third)) return 'journal-heads';
-  if (top === 'keys' && third === '' && second.endsWith('.asc') && matches(fingerprintPattern, second.slice(0, -4))) return 'key';
-  return undefined;
 }
 
 /** Documents are read whole; a forged one of any size must not fill the memory. */
@@ -104,13 +74,13 @@ export class PublishedContent {
   }
 
   /** Judges the commit and takes over its files. Returns the new bytes of intents, payloads and journals. */
-  async apply(commit: PublishedCommit, { changes, bad }: TreeChanges, bodies: ReadonlyMap<string, Buffer>): Promise<NewBytes[]> {
+  async apply({ commit, changes, bad }: { commit: PublishedCommit; changes: readonly ReadChange[]; bad: readonly BadFolder[] }): Promise<NewBytes[]> {
     const findings = this.#findings;
     const lines = new Map((commit.message?.files ?? []).map((file) => [file.path, file]));
     const added: NewBytes[] = [];
     const changed = new Set<string>();
     for (const one of bad) findings.wrong('file-lines', { commit: commit.id, ...one });
-    for (const { path, after } of changes) {
+    for (const { path, after, body, headBy } of changes) {
       if (after === undefined) {
         this.#removed(commit, path, changes);
         continue;
@@ -119,7 +89,9 @@ export class PublishedContent {
       findings.looked('file-lines');
       const kind = pathKind(path);
       if (kind === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path: printable(path), expected: 'a log, intent, payload, journal or key', found: 'another file' });
-      const news = await this.#read(commit, { path, after, kind }, lines.get(path), bodies.get(after));
+      // Most are here already: to wait for nothing would cost as much as to judge them.
+      const version = this.#read(commit, { path, after, kind, body, headBy }, lines.get(path));
+      const news = version instanceof Promise ? await version : version;
       if (news !== undefined) added.push(news);
     }
     for (const line of lines.values()) {
@@ -135,13 +107,12 @@ export class PublishedContent {
     return added;
   }
 
-  async #read(commit: PublishedCommit, { path: untrustedPath, after, kind }: { path: string; after: string; kind: PathKind | undefined }, line: PublishedFile | undefined, body: Buffer | undefined): Promise<NewBytes | undefined> {
-    const findings = this.#findings;
-    const path = printable(untrustedPath);
-    const before = this.files.get(untrustedPath);
+  #read(commit: PublishedCommit, change: ChangedFile, line: PublishedFile | undefined): NewBytes | undefined | Promise<NewBytes | undefined> {
+    const { path, after, kind, body } = change;
+    const before = this.files.get(path);
     const isDocument = kind !== undefined && kind !== 'log' && kind !== 'key';
-    const isPacked = kind === 'log' && untrustedPath.endsWith('.xz');
-    const logLines = kind === 'log' && !isPacked ? this.#linesOf(commit, untrustedPath, before) : undefined;
+    const isPacked = kind === 'log' && path.endsWith('.xz');
+    const logLines = kind === 'log' && !isPacked ? this.#linesOf(commit, path, before) : undefined;
     let kept = 0;
     const news: Buffer[] = [];
     const onNews = (part: Buffer): void => {
@@ -150,9 +121,23 @@ export class PublishedContent {
       kept += part.length;
       news.push(part);
     };
-    const { size, sha256, prefix } = (body === undefined || isPacked ? undefined : this.#grown(untrustedPath, kind, before, body, onNews)) ?? await this.#hashed(after, before, body, onNews);
-    const version: FileVersion = { size, sha256, packed: isPacked ? detached(after) : undefined, log: undefined };
-    this.files.set(untrustedPath, version);
+    const judged = (hashed: HashedVersion): NewBytes | undefined | Promise<undefined> => {
+      const version: FileVersion = { size: hashed.size, sha256: hashed.sha256, packed: isPacked ? detached(after) : undefined, log: undefined };
+      this.files.set(path, version);
+      const isGrown = this.#judge(commit, change, line, before, hashed);
+      if (isPacked) return this.#packed(commit, path, before, isGrown, version).then((log) => void (version.log = log));
+      if (!isGrown) return undefined;
+      version.log = this.#judgeLines(commit, printable(path), logLines);
+      return isDocument ? { path, kind, sha256: hashed.sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined, headBy: change.headBy } : undefined;
+    };
+    if (body === undefined) return this.#streamed(after, before, onNews).then(judged);
+    return judged((isPacked ? undefined : this.#grown(path, kind, before, body, onNews)) ?? hashed(before, body, onNews));
+  }
+
+  /** The version against its line, and against what stood there. @returns whether it begins with that */
+  #judge(commit: PublishedCommit, { path: untrustedPath, kind }: ChangedFile, line: PublishedFile | undefined, before: FileVersion | undefined, { size, sha256, prefix }: HashedVersion): boolean {
+    const findings = this.#findings;
+    const path = printable(untrustedPath);
     if (line === undefined) {
       findings.wrong('file-lines', { code: 'CHANGE_WITHOUT_LINE', commit: commit.id, path, expected: 'no change, or a line in the message', found: `${before === undefined ? 'added' : 'changed'}, ${size} bytes sha256:${sha256}` });
     } else if (line.size !== size) {
@@ -162,18 +147,12 @@ export class PublishedContent {
     }
     if (size === 0 && kind !== 'log' && kind !== 'payload' && kind !== undefined) findings.wrong('file-lines', { code: 'EMPTY_FILE', commit: commit.id, path, expected: `a ${kind} with something in it`, found: 'an empty file' });
     findings.looked('files-grow');
-    const isGrown = before === undefined || prefix === before.sha256;
-    if (isPacked) {
-      version.log = await this.#packed(commit, untrustedPath, before, isGrown, version);
-      return undefined;
-    }
-    if (!isGrown) {
-      findings.wrong('files-grow', { code: 'FILE_REWRITTEN', commit: commit.id, path, expected: `the ${before.size} bytes sha256:${before.sha256}, then more`, found: `${size} bytes that do not begin with them` });
-      return undefined;
+    if (before !== undefined && prefix !== before.sha256) {
+      if (!(kind === 'log' && untrustedPath.endsWith('.xz'))) findings.wrong('files-grow', { code: 'FILE_REWRITTEN', commit: commit.id, path, expected: `the ${before.size} bytes sha256:${before.sha256}, then more`, found: `${size} bytes that do not begin with them` });
+      return false;
     }
     if (kind === 'log' && this.files.has(`${untrustedPath}.xz`)) findings.wrong('files-grow', { code: 'LOG_TWICE', commit: commit.id, path, expected: 'nothing: this log was packed', found: 'it stands beside its .xz' });
-    version.log = this.#judgeLines(commit, path, logLines);
-    return isDocument ? { path: untrustedPath, kind, sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined } : undefined;
+    return true;
   }
 
   /** Of a file that is known from its version before, only what is new is hashed. */
@@ -185,24 +164,11 @@ export class PublishedContent {
     return { size: body.length, sha256, prefix: before?.sha256 };
   }
 
-  async #hashed(blob: string, before: FileVersion | undefined, body: Buffer | undefined, onNews: (part: Buffer) => void): Promise<HashedVersion> {
-    if (body !== undefined && before === undefined) {
-      onNews(body);
-      // Most files: in one call, without an object that is collected later.
-      return { size: body.length, sha256: hashOnce('sha256', body), prefix: undefined };
-    }
-    const hash = createHash('sha256');
-    let prefix: string | undefined = before === undefined || before.size > 0 ? undefined : hash.copy().digest('hex');
-    let size = 0;
-    const onChunk = (chunk: Buffer): void => {
-      const end = (before?.size ?? 0) - size;
-      prefix = hashUpTo(hash, chunk, end) ?? prefix;
-      if (end < chunk.length) onNews(chunk.subarray(Math.max(0, end)));
-      size += chunk.length;
-    };
-    if (body === undefined) await this.#git.read(blob, 'blob', onChunk);
-    else onChunk(body);
-    return { size, sha256: hash.digest('hex'), prefix };
+  /** A version that was not read ahead. */
+  async #streamed(blob: string, before: FileVersion | undefined, onNews: (part: Buffer) => void): Promise<HashedVersion> {
+    const parts = new VersionHash(before, onNews);
+    await this.#git.read(blob, 'blob', (chunk) => parts.add(chunk));
+    return parts.end();
   }
 
   #linesOf(commit: PublishedCommit, path: string, before: FileVersion | undefined): LogLines {
@@ -244,7 +210,7 @@ export class PublishedContent {
   #replaced: string | undefined;
 
   /** Nothing goes away, but a plain log may become its .xz in the same commit. */
-  #removed(commit: PublishedCommit, path: string, changes: readonly Change[]): void {
+  #removed(commit: PublishedCommit, path: string, changes: readonly ReadChange[]): void {
     const before = this.files.get(path);
     this.#findings.looked('files-grow');
     if (before !== undefined && pathKind(`${path}.xz`) === 'log' && !path.endsWith('.xz') && !this.files.has(`${path}.xz`) && changes.some((other) => other.path === `${path}.xz` && other.after !== undefined)) {
@@ -253,5 +219,42 @@ export class PublishedContent {
     }
     this.files.delete(path);
     this.#findings.wrong('files-grow', { code: 'FILE_REMOVED', commit: commit.id, path: printable(path), expected: `${before?.size ?? 0} bytes sha256:${before?.sha256 ?? ''}, or more`, found: 'removed' });
+  }
+}
+
+function hashed(before: FileVersion | undefined, body: Buffer, onNews: (part: Buffer) => void): HashedVersion {
+  if (before !== undefined) {
+    const parts = new VersionHash(before, onNews);
+    parts.add(body);
+    return parts.end();
+  }
+  onNews(body);
+  // Most files: in one call, without an object that is collected later.
+  return { size: body.length, sha256: hashOnce('sha256', body), prefix: undefined };
+}
+
+/** Hashes a version that comes in pieces, and its beginning, as long as the version before. */
+class VersionHash {
+  readonly #before: FileVersion | undefined;
+  readonly #onNews: (part: Buffer) => void;
+  readonly #hash = createHash('sha256');
+  #prefix: string | undefined;
+  #size = 0;
+
+  constructor(before: FileVersion | undefined, onNews: (part: Buffer) => void) {
+    this.#before = before;
+    this.#onNews = onNews;
+    if (before?.size === 0) this.#prefix = this.#hash.copy().digest('hex');
+  }
+
+  add(chunk: Buffer): void {
+    const end = (this.#before?.size ?? 0) - this.#size;
+    this.#prefix = hashUpTo(this.#hash, chunk, end) ?? this.#prefix;
+    if (end < chunk.length) this.#onNews(chunk.subarray(Math.max(0, end)));
+    this.#size += chunk.length;
+  }
+
+  end(): HashedVersion {
+    return { size: this.#size, sha256: this.#hash.digest('hex'), prefix: this.#prefix };
   }
 }

@@ -3,13 +3,15 @@
 // attacker: they go into a new bare repository, with no configuration, hook, submodule or protocol but the four we name. A git is believed
 // at its end only: status 0, no signal, and while it runs one answer for each question.
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { execa, ExecaError } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
 import type { Budget } from './budget.js';
 import { Unreadable } from './findings.js';
+import type { ObjectType, Pipes } from './reading/objects.js';
 
 const protocols = ['file', 'git', 'http', 'https'];
 const mib = 1024 * 1024;
@@ -24,8 +26,6 @@ export function gitSource(untrusted: string): string {
   return resolve(untrusted);
 }
 
-export type ObjectType = 'blob' | 'tree' | 'commit' | 'tag';
-
 interface Question {
   /** an object id, or "<id>:<path>" */
   name: string;
@@ -36,7 +36,6 @@ interface Question {
   reject(error: Error): void;
 }
 
-const nothing = Buffer.alloc(0);
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
 const skipLimitBytes = mib;
 
@@ -170,34 +169,33 @@ export class PublishedGit {
     });
   }
 
-  /**
-   * The whole of a small object; its size is known before anything is read.
-   * @param place gives the memory for so many bytes
-   * @returns its size alone where that is beyond the limit
-   * @throws Unreadable
-   */
-  readWhole(id: string, type: ObjectType, limitBytes: number, place: (bytes: number) => Buffer = Buffer.allocUnsafe): Promise<Buffer | number> {
-    let whole: Buffer = nothing;
-    let size = 0;
-    let at = 0;
-    let found: string = 'missing';
-    return this.#ask(id, (is, bytes) => {
-      found = is;
-      size = bytes;
-      if (is !== type || bytes > limitBytes) return false;
-      whole = place(bytes);
-      return true;
-    }, (chunk) => void (at += chunk.copy(whole, at)), () => {
-      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
-      return size > limitBytes ? size : whole;
-    });
-  }
-
   /** A published file of that commit, or undefined where there is none of at most `limitBytes`. */
   file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
     const chunks: Buffer[] = [];
     let wanted = false;
     return this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)), (isThere) => (isThere && wanted ? Buffer.concat(chunks) : undefined));
+  }
+
+  /**
+   * A git of its own for a thread, with pipes that wait: Node's own never do.
+   * @returns how it ended, once it has
+   */
+  async answerThread(): Promise<{ pipes: Pipes; ended: Promise<string | number> }> {
+    const [questions, answers] = ['questions', 'answers'].map((name) => join(this.scratch, name)) as [string, string];
+    await execa('mkfifo', ['--mode=600', questions, answers], { env: cleanEnvironment, extendEnv: false, stdin: 'ignore' });
+    // Opened for both, so that opening does not wait for another side.
+    const both = [questions, answers].map((path) => openSync(path, 'r+'));
+    const ours: Pipes = { questions: openSync(questions, 'w'), answers: openSync(answers, 'r') };
+    const theirs = [openSync(questions, 'r'), openSync(answers, 'w')] as const;
+    const [program, words] = this.#command(['cat-file', '--batch']);
+    const child = spawn(program, words, { env: this.#environment, stdio: [...theirs, 'ignore'], cwd: '/' });
+    for (const fd of [...both, ...theirs]) closeSync(fd);
+    // The thread waits for it, and nothing else ends that.
+    const end = (): void => void child.kill('SIGKILL');
+    this.budget.signal.addEventListener('abort', end, { once: true });
+    process.prependOnceListener('exit', end);
+    const ended = once(child, 'close').then(([status, signal]) => (signal ?? status) as string | number, () => 'an error').finally(() => process.removeListener('exit', end));
+    return { pipes: ours, ended };
   }
 
   /** @throws Unreadable where the reading git did not end well */

@@ -3,10 +3,14 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { readKey } from 'openpgp';
 import tap from 'tap';
 import { Budget, defaultLimits } from '../../agents/audit/budget.js';
 import { readOptions } from '../../agents/audit/options.js';
+import { Findings } from '../../agents/audit/findings.js';
+import { PublishedHistory } from '../../agents/audit/history.js';
 import { PublishedGit } from '../../agents/audit/published-git.js';
+import { ReadingThread } from '../../agents/audit/reading/thread.js';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { intentPath, payloadPath } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
@@ -148,6 +152,7 @@ void tap.test('an annotated tag as the head is no head', async (t) => {
 
 void tap.test('a git that does not end well is not believed', async (t) => {
   const real = execFileSync('which', ['git']).toString().trim();
+  const logsKey = await readKey({ armoredKey: keys.export('logs').toString() });
   const cases: readonly [string, string, RegExp][] = [
     ['that ends early', 'cat-file) head -c 1 >/dev/null; exit 0;;', /git cat-file ended early with 0/],
     ['that ends with a status', 'cat-file) "$real" "$@"; exit 3;;', /git cat-file ended with 3/],
@@ -165,10 +170,16 @@ void tap.test('a git that does not end well is not believed', async (t) => {
     writeFileSync(program, `#!/bin/bash\nreal=${real}\ncase "$3" in\n${words}\n*) exec "$real" "$@";;\nesac\n`, { mode: 0o755 });
     const budget = new Budget(defaultLimits);
     const git = new PublishedGit(scratch, budget, program);
+    const thread = new ReadingThread();
+    let read = 0;
     await t.rejects(budget.within(async () => {
-      for (const id of await git.commits((await git.fetch([good.logs.path]))[0] as string)) await git.readWhole(id, 'commit', 1_000_000);
+      const ids = await git.commits((await git.fetch([good.logs.path]))[0] as string);
+      const history = new PublishedHistory(git, ids, logsKey, new Findings());
+      for await (const window of history.windows(thread, new Map())) read += window.length;
+      t.equal(read, ids.length);
       await git.close();
     }), { name: 'Unreadable', message: expected }, `a git ${name}`);
+    await thread.end();
   }
 });
 

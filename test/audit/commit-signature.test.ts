@@ -4,10 +4,11 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readKey } from 'openpgp';
+import { readKey, type PublicKey } from 'openpgp';
 import tap from 'tap';
-import { CommitSignatures } from '../../agents/audit/commit-signature.js';
+import { judgeCommit, quickKeysOf, type JudgedCommit } from '../../agents/audit/commit-signature.js';
 import { judgeDetached } from '../../agents/audit/public-keys.js';
+import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
 import { fastSigner } from './long-history.js';
 
 tap.setTimeout(600_000);
@@ -18,6 +19,30 @@ tap.teardown(() => {
 });
 const gpg = (args: readonly string[], input: Buffer | string = ''): Buffer => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
 const data = Buffer.from('tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nPublish\n');
+
+/** As the audit does it: the quick way, and openpgp where that does not know. */
+class CommitSignatures {
+  fast = 0;
+  readonly #key: PublicKey;
+  readonly #quick: QuickSignatures;
+
+  private constructor(key: PublicKey, quick: QuickSignatures) {
+    this.#key = key;
+    this.#quick = quick;
+  }
+
+  static async of(key: PublicKey): Promise<CommitSignatures> {
+    // It goes to a thread as plain data.
+    return new CommitSignatures(key, new QuickSignatures(structuredClone(await quickKeysOf(key))));
+  }
+
+  async judge(signed: Buffer, signature: string): Promise<JudgedCommit> {
+    const created = this.#quick.judge(signed, signature);
+    if (created === undefined) return judgeCommit(signed, signature, this.#key);
+    this.fast += 1;
+    return { bad: undefined, created };
+  }
+}
 
 function armored(packet: Buffer): string {
   const header = '-----BEGIN PGP SIGNATURE-----\n\n';
@@ -42,7 +67,7 @@ for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp25
     const keyring = join(home, `${kind}.gpg`);
     writeFileSync(keyring, gpg(['--export', kind]));
     const key = await readKey({ armoredKey: gpg(['--armor', '--export', kind]).toString() });
-    const judge = new CommitSignatures(key);
+    const judge = await CommitSignatures.of(key);
     const sign = (...more: string[]): Buffer => gpg([...more, '--local-user', kind, '--detach-sign', '--output', '-'], data);
     const good = sign();
     t.equal((await judge.judge(data, armored(good))).bad, undefined);
@@ -87,11 +112,11 @@ void tap.test('a key that ended, or that was called back, is not good the quick 
   gpg([...at(now - 6 * 86_400), '--quick-set-expire', fingerprint, '0']);
   const early = gpg([...at(now - 7 * 86_400), '--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
   const late = gpg(['--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
-  const judge = new CommitSignatures(before);
+  const judge = await CommitSignatures.of(before);
   t.equal((await judge.judge(data, early)).bad, undefined, 'made while the key was good');
   t.equal(judge.fast, 1);
   t.ok((await judge.judge(data, late)).bad, 'made after the end of the key');
-  t.equal((await new CommitSignatures(await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() })).judge(data, late)).bad, undefined, 'the key was prolonged');
+  t.equal((await (await CommitSignatures.of(await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() }))).judge(data, late)).bad, undefined, 'the key was prolonged');
 });
 
 void tap.test('the signatures of the long history are what gpg makes', async (t) => {
@@ -101,7 +126,7 @@ void tap.test('the signatures of the long history are what gpg makes', async (t)
   execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--yes', '--dearmor', '--output', keyring, join(home, 'fast.asc')]);
   const signature = signer.sign(data.toString(), Math.floor(Date.now() / 1000));
   t.ok(gpgvSaysGood(keyring, signature));
-  const judge = new CommitSignatures(await readKey({ armoredKey: signer.publicKey }));
+  const judge = await CommitSignatures.of(await readKey({ armoredKey: signer.publicKey }));
   t.equal((await judge.judge(data, signature)).bad, undefined);
   t.equal(judge.fast, 1);
 });
