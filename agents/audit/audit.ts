@@ -86,7 +86,7 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
   let place = 0;
   const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
   budget.doing = rest();
-  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows(thread, options.journalKeys)) {
+  for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows(thread)) {
     budget.doing = rest();
     for (const one of window) {
       const { commit } = one;

@@ -80,13 +80,12 @@ export class PublishedHistory {
 
   /**
    * The next ones are read while the caller looks at these.
-   * @param pinned keys VM → its journal keys
    * @throws Unreadable
    */
-  async* windows(thread: ReadingThread, pinned: ReadonlyMap<string, readonly string[]>): AsyncGenerator<{ commit: PublishedCommit; changes: ReadChange[]; bad: BadFolder[] }[]> {
+  async* windows(thread: ReadingThread): AsyncGenerator<{ commit: PublishedCommit; changes: ReadChange[]; bad: BadFolder[] }[]> {
     const { budget } = this.#git;
     const { pipes, ended } = await this.#git.answerThread();
-    const reading: Reading = { pipes, ids: this.#ids, keys: await quickKeysOf(this.#logsKey), pinned, limits: budget.left };
+    const reading: Reading = { pipes, ids: this.#ids, keys: await quickKeysOf(this.#logsKey), limits: budget.left };
     let place = 0;
     for await (const { commits, objects, bytes } of thread.windows(reading, async ({ end, why }) => {
       if (end === 'objects' || end === 'bytes') budget.spend(end, Infinity);

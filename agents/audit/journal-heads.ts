@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The heads of the journals: each keys VM's signed word about where its journal ends. Who carries a journal could make one up, for a keys VM
 // that exists or for one that does not; it cannot sign for it. So each commit that makes a journal longer publishes a head for its last entry.
-import { journalHeadLine, journalHeadPath, journalHeadSchema, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
+import type { KeyObject } from 'node:crypto';
+import { journalHeadLine, journalHeadPath, journalHeadSchema, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
@@ -37,6 +38,7 @@ export class JournalHeads {
   readonly #commits: ReadonlyMap<string, number>;
   readonly #pinned: ReadonlyMap<string, readonly string[]>;
   readonly #findings: Findings;
+  readonly #keys = new Map<string, KeyObject>();
 
   /**
    * @param commits id → place in the history
@@ -46,6 +48,12 @@ export class JournalHeads {
     this.#commits = commits;
     this.#pinned = pinned;
     this.#findings = findings;
+  }
+
+  #keyOf(hex: string): KeyObject {
+    let key = this.#keys.get(hex);
+    if (key === undefined) this.#keys.set(hex, key = journalPublicKey(hex));
+    return key;
   }
 
   #endsOf(keysVm: string, commit: string, path: string): Ends {
@@ -71,10 +79,10 @@ export class JournalHeads {
     const ends = this.#endsOf(keysVm, commit, file.path);
     const lines = file.bytes.toString('utf8').split('\n');
     if (lines.pop() !== '') this.#findings.wrong('journal-heads', { code: 'BAD_HEAD', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
-    for (const [i, line] of lines.entries()) this.#head(ends, keysVm, line, commit, place, file.path, i === lines.length - 1 ? file.headBy : undefined);
+    for (const line of lines) this.#head(ends, keysVm, line, commit, place, file.path);
   }
 
-  #head(ends: Ends, keysVm: string, line: string, commit: string, place: number, path: string, signedBy: string | undefined): void {
+  #head(ends: Ends, keysVm: string, line: string, commit: string, place: number, path: string): void {
     this.#findings.looked('journal-heads');
     let head: JournalHead;
     try {
@@ -87,7 +95,7 @@ export class JournalHeads {
     const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-heads', { code, commit, path, expected: `head ${head.seq}: ${expected}`, found });
     const keys = this.#pinned.get(keysVm);
     if (head.keysVm !== keysVm || journalHeadPath(keysVm, head.seq) !== path) wrong('BAD_HEAD', `in ${journalHeadPath(head.keysVm, head.seq)}`, path);
-    if (keys !== undefined && !keys.some((key) => key === signedBy || verifiesJournalHead(head, key))) {
+    if (keys !== undefined && !keys.some((key) => verifiesJournalHead(head, this.#keyOf(key)))) {
       wrong('HEAD_SIGNATURE', `signed by ${keys.join(' or ')}`, 'it is not');
       return;
     }

@@ -34,11 +34,9 @@ export interface NewBytes {
   /** the bytes after the earlier version; of a new file, all of them. Empty for logs, which nobody reads here. */
   bytes: Buffer;
   isNew: boolean;
-  /** of journal heads: the pinned key by which the last line is well signed, where that is known already */
-  headBy?: string | undefined;
 }
 
-interface ChangedFile extends Pick<ReadChange, 'body' | 'headBy'> {
+interface ChangedFile extends Pick<ReadChange, 'body'> {
   /** untrusted */
   path: string;
   after: string;
@@ -80,7 +78,7 @@ export class PublishedContent {
     const added: NewBytes[] = [];
     const changed = new Set<string>();
     for (const one of bad) findings.wrong('file-lines', { commit: commit.id, ...one });
-    for (const { path, after, body, headBy } of changes) {
+    for (const { path, after, body } of changes) {
       if (after === undefined) {
         this.#removed(commit, path, changes);
         continue;
@@ -90,7 +88,7 @@ export class PublishedContent {
       const kind = pathKind(path);
       if (kind === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path: printable(path), expected: 'a log, intent, payload, journal or key', found: 'another file' });
       // Most are here already: to wait for nothing would cost as much as to judge them.
-      const version = this.#read(commit, { path, after, kind, body, headBy }, lines.get(path));
+      const version = this.#read(commit, { path, after, kind, body }, lines.get(path));
       const news = version instanceof Promise ? await version : version;
       if (news !== undefined) added.push(news);
     }
@@ -128,7 +126,7 @@ export class PublishedContent {
       if (isPacked) return this.#packed(commit, path, before, isGrown, version).then((log) => void (version.log = log));
       if (!isGrown) return undefined;
       version.log = this.#judgeLines(commit, printable(path), logLines);
-      return isDocument ? { path, kind, sha256: hashed.sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined, headBy: change.headBy } : undefined;
+      return isDocument ? { path, kind, sha256: hashed.sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined } : undefined;
     };
     if (body === undefined) return this.#streamed(after, before, onNews).then(judged);
     return judged((isPacked ? undefined : this.#grown(path, kind, before, body, onNews)) ?? hashed(before, body, onNews));

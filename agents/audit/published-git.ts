@@ -187,7 +187,7 @@ export class PublishedGit {
     const both = [questions, answers].map((path) => openSync(path, 'r+'));
     const ours: Pipes = { questions: openSync(questions, 'w'), answers: openSync(answers, 'r') };
     const theirs = [openSync(questions, 'r'), openSync(answers, 'w')] as const;
-    const [program, words] = this.#command(['cat-file', '--batch']);
+    const [program, words] = this.#command(['cat-file', '--batch-command', '--buffer']);
     const child = spawn(program, words, { env: this.#environment, stdio: [...theirs, 'ignore'], cwd: '/' });
     for (const fd of [...both, ...theirs]) closeSync(fd);
     // The thread waits for it, and nothing else ends that.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The command build-infra: finds the subcommand and hands it the rest of the command line.
+import { isMainThread } from 'node:worker_threads';
 import { explain, explainUsage } from './policy/explain.js';
 
 interface Command {
@@ -31,12 +32,13 @@ const commands: readonly Command[] = [
   },
 ];
 
-const given = process.argv.slice(2);
-const command = commands.find(({ words }) => words.every((word, index) => given[index] === word));
-if (command !== undefined) {
-  process.exitCode = await command.run(given.slice(command.words.length));
-} else {
+async function run(given: readonly string[]): Promise<number> {
+  const command = commands.find(({ words }) => words.every((word, index) => given[index] === word));
+  if (command !== undefined) return command.run(given.slice(command.words.length));
   const help = given[0] === '--help' || given[0] === '-h';
   (help ? process.stdout : process.stderr).write(`usage:\n${commands.map(({ usage }) => `  ${usage}\n`).join('')}`);
-  process.exitCode = help ? 0 : 2;
+  return help ? 0 : 2;
 }
+
+// The audit's thread loads this file too, which is all that there is of it (agents/audit/reading/thread.ts).
+if (isMainThread) process.exitCode = await run(process.argv.slice(2));

@@ -175,7 +175,7 @@ void tap.test('a git that does not end well is not believed', async (t) => {
     await t.rejects(budget.within(async () => {
       const ids = await git.commits((await git.fetch([good.logs.path]))[0] as string);
       const history = new PublishedHistory(git, ids, logsKey, new Findings());
-      for await (const window of history.windows(thread, new Map())) read += window.length;
+      for await (const window of history.windows(thread)) read += window.length;
       t.equal(read, ids.length);
       await git.close();
     }), { name: 'Unreadable', message: expected }, `a git ${name}`);

@@ -26,11 +26,14 @@ export interface Pipes {
 const bufferBytes = 256 * 1024;
 /** Asked at once: their names fit into a pipe, so that git and we never wait for each other. */
 const outstandingLimit = 512;
+/** A name, which git repeats where it has nothing, and a word. */
+const lineLimitBytes = 1024;
 const newline = 10;
 
 export class ObjectReader {
   readonly #pipes: Pipes;
   readonly #spend: (what: 'objects' | 'bytes', count: number) => void;
+  readonly #oneByte = Buffer.alloc(1);
   #buffer: Buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #at = 0;
   #end = 0;
@@ -53,7 +56,7 @@ export class ObjectReader {
       // Half of them are answered before more are asked, so that git always has some.
       if (asked - n <= outstandingLimit / 2 && asked < ids.length) {
         const next = Math.min(ids.length, n + outstandingLimit);
-        this.#write(`${ids.slice(asked, next).join('\n')}\n`);
+        this.#write(`contents ${ids.slice(asked, next).join('\ncontents ')}\nflush\n`);
         asked = next;
       }
       const size = this.#header(ids[n] as string, type);
@@ -68,8 +71,22 @@ export class ObjectReader {
       } else {
         onObject(n, this.#whole(size));
       }
-      if (this.#byte() !== newline) throw new ReadingEnded('git cat-file answered with another size');
+      this.#endBody();
     }
+  }
+
+  /** The object that a name stands for, "<commit>:<path>"; undefined where there is none of that type and size. The bytes are good until the next call. */
+  readNamed(name: string, type: ObjectType, limitBytes: number): { id: string; body: Buffer } | undefined {
+    this.#write(`contents ${name}\nflush\n`);
+    const [id = '', found, bytes = ''] = this.#line().split(' ');
+    if (!/^[0-9a-f]{40}$/.test(id) || !/^\d{1,15}$/.test(bytes)) return undefined;
+    const size = Number(bytes);
+    this.#spend('bytes', size);
+    let body: Buffer | undefined;
+    if (found === type && size <= limitBytes) body = this.#whole(size);
+    else this.#skip(size);
+    this.#endBody();
+    return body === undefined ? undefined : { id, body };
   }
 
   /** After the last question. @throws ReadingEnded if git has more to say */
@@ -106,9 +123,13 @@ export class ObjectReader {
     this.#end += got;
   }
 
-  #byte(): number {
-    while (this.#at === this.#end) this.#fill();
-    return this.#buffer[this.#at++] as number;
+  /** What is here stays where it is: somebody may be looking at it. */
+  #endBody(): void {
+    let byte = this.#buffer[this.#at];
+    if (this.#at < this.#end) this.#at += 1;
+    else if (readSync(this.#pipes.answers, this.#oneByte) === 0) throw new ReadingEnded();
+    else [byte] = this.#oneByte;
+    if (byte !== newline) throw new ReadingEnded('git cat-file answered with another size');
   }
 
   /** Where the first line of what is here ends; -1 where it does not. */
@@ -117,17 +138,22 @@ export class ObjectReader {
     return end < this.#end ? end : -1;
   }
 
-  /** The size that git tells of this object. */
-  #header(id: string, type: ObjectType): number {
+  #line(): string {
     this.#spend('objects', 1);
     let end = this.#newline();
     while (end < 0) {
-      if (this.#end - this.#at > 200) throw new ReadingEnded('git cat-file answered what nobody asked');
+      if (this.#end - this.#at > lineLimitBytes) throw new ReadingEnded('git cat-file answered what nobody asked');
       this.#fill();
       end = this.#newline();
     }
-    const header = this.#buffer.toString('latin1', this.#at, end);
+    const line = this.#buffer.toString('latin1', this.#at, end);
     this.#at = end + 1;
+    return line;
+  }
+
+  /** The size that git tells of this object. */
+  #header(id: string, type: ObjectType): number {
+    const header = this.#line();
     const wanted = `${id} ${type} `;
     if (header.startsWith(wanted) && /^\d{1,15}$/.test(header.slice(wanted.length))) return Number(header.slice(wanted.length));
     if (!header.startsWith(`${id} `)) throw new ReadingEnded(`git cat-file answered what nobody asked: ${header}`);

@@ -43,7 +43,7 @@ function nameStart(tree: Buffer, at: number): number {
 }
 
 /** After the entry at `at`. */
-function entryEnd(tree: Buffer, at: number): number {
+export function entryEnd(tree: Buffer, at: number): number {
   const zero = tree.indexOf(0, at);
   if (zero < 0 || zero + idBytes >= tree.length) throw new BadTree('BAD_TREE', 'an entry that does not end');
   return zero + 1 + idBytes;

@@ -7,15 +7,17 @@ import type { BadFolder } from './tree-walk.js';
 import { ObjectReader, ReadingEnded, type Pipes } from './objects.js';
 import { QuickSignatures, type QuickKeys } from './quick-signatures.js';
 import { readCommit, type ReadCommit } from './read-commit.js';
+import { OtherTree, ToldTrees, type Told } from './told-trees.js';
 import { TreeWalk } from './tree-walk.js';
 import { Versions, type PlacedChange } from './versions.js';
 
 /** What fits into a receipt, and so the largest commit that a keys VM ever took. */
 export const commitLimitBytes = 4 * 1024 * 1024;
-/** Commits read and judged at once: so many, or so many bytes of them and at most `askedAtOnce` more. */
+/** Commits read and judged at once: so many, or those that have so many bytes, and one more. */
 const windowCommits = 128;
 const windowCommitBytes = 8 * 1024 * 1024;
-const askedAtOnce = 16;
+/** Of large ones fewer are asked for: those that do not fit are asked for again. */
+const windowLargeCommits = 8;
 /** Of files in a window. */
 const windowBytes = 24 * 1024 * 1024;
 
@@ -36,7 +38,6 @@ export interface Reading {
   /** oldest first */
   ids: readonly string[];
   keys: QuickKeys;
-  pinned: ReadonlyMap<string, readonly string[]>;
   /** the most that it may read */
   limits: { objects: number; bytes: number };
 }
@@ -103,7 +104,7 @@ export class ReadingThread {
   }
 }
 
-function readWindows({ memory, judged }: Shared, { pipes, ids, keys, pinned, limits }: Reading, say: (said: Said) => void): void {
+function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limits }: Reading, say: (said: Said) => void): void {
   const left = { ...limits };
   const spend = (what: 'objects' | 'bytes', count: number): void => {
     if ((left[what] -= count) < 0) throw new LimitMet(what);
@@ -111,30 +112,24 @@ function readWindows({ memory, judged }: Shared, { pipes, ids, keys, pinned, lim
   const objects = new ObjectReader(pipes, spend);
   try {
     const signatures = new QuickSignatures(keys);
-    const trees = new TreeWalk(objects);
-    const versions = new Versions(objects, pinned);
+    const files = new WindowFiles(objects);
     const memories = memory.map((part) => Buffer.from(part)) as [Buffer, Buffer];
     const done = new Int32Array(judged);
-    let treeBefore: string | undefined;
+    let wanted = windowCommits;
     for (let n = 0, next = 0; next < ids.length; n++) {
       const before = { ...left };
       const commits: ReadWindow['commits'] = [];
       let bytes = 0;
-      while (commits.length < windowCommits && bytes < windowCommitBytes && next < ids.length) {
-        objects.readAll(ids.slice(next, next += askedAtOnce), 'commit', commitLimitBytes, (_, body) => {
-          if (typeof body !== 'number') bytes += body.length;
-          commits.push({ commit: typeof body === 'number' ? { tooLarge: body, parents: [] } : readCommit(body, signatures), changes: [], bad: [] });
-        });
-      }
-      const withTree = commits.filter(({ commit }) => commit.tree !== undefined);
-      const walks = withTree.map(({ commit: { tree, message } }) => {
-        const walk = { before: treeBefore, after: tree as string, told: message?.files.length ?? 0 };
-        treeBefore = tree;
-        return walk;
+      const here = ids.slice(next, next + wanted);
+      objects.readAll(here, 'commit', commitLimitBytes, (_, body) => {
+        if (bytes >= windowCommitBytes) return;
+        if (typeof body !== 'number') bytes += body.length;
+        commits.push({ commit: typeof body === 'number' ? { tooLarge: body, parents: [] } : readCommit(body, signatures), changes: [], bad: [] });
       });
-      for (const [i, { changes, bad }] of trees.changes(walks).entries()) Object.assign(withTree[i] as object, { changes, bad });
+      next += commits.length;
+      wanted = bytes < windowCommitBytes ? windowCommits : windowLargeCommits;
       for (let seen = Atomics.load(done, 0); seen < n - 1; seen = Atomics.load(done, 0)) Atomics.wait(done, 0, seen);
-      versions.read(commits, memories[n % 2] as Buffer);
+      files.read(here, commits, memories[n % 2] as Buffer);
       const window: ReadWindow = { commits, objects: before.objects - left.objects, bytes: before.bytes - left.bytes };
       say({ window: JSON.stringify(window) });
     }
@@ -144,6 +139,61 @@ function readWindows({ memory, judged }: Shared, { pipes, ids, keys, pinned, lim
     if (error instanceof LimitMet) say({ end: error.what });
     else if (error instanceof ReadingEnded) say({ end: 'git', why: error.unreadable });
     else throw error;
+  }
+}
+
+/** What the commits of a window changed. */
+class WindowFiles {
+  readonly #walk: TreeWalk;
+  readonly #told: ToldTrees;
+  readonly #versions: Versions;
+  #treeBefore: string | undefined;
+
+  constructor(objects: ObjectReader) {
+    this.#walk = new TreeWalk(objects);
+    this.#told = new ToldTrees(objects);
+    this.#versions = new Versions(objects);
+  }
+
+  /** @param commits get their changes */
+  read(ids: readonly string[], commits: ReadWindow['commits'], memory: Buffer): void {
+    try {
+      this.#tell(ids, commits, memory);
+    } catch (error) {
+      if (!(error instanceof OtherTree)) throw error;
+      this.#look(commits, memory);
+    }
+    this.#treeBefore = commits.findLast(({ commit }) => commit.tree !== undefined)?.commit.tree ?? this.#treeBefore;
+  }
+
+  /** As the messages tell, which the trees' ids have to confirm. @throws OtherTree where they do not */
+  #tell(ids: readonly string[], commits: ReadWindow['commits'], memory: Buffer): void {
+    const last = commits.at(-1)?.commit.tree;
+    if (last === undefined || commits.some(({ commit }) => commit.tree === undefined || commit.message === undefined)) throw new OtherTree();
+    const told = commits.reduce((sum, { commit }) => sum + (commit.message?.files.length ?? 0), 0);
+    const [all] = this.#walk.changes([{ before: this.#treeBefore, after: last, told }]);
+    if (all === undefined || all.bad.length > 0) throw new OtherTree();
+    const objects = new Map(all.changes.flatMap(({ path, after }) => (after === undefined ? [] : [[path, after]])));
+    const files = this.#versions.tell(ids, commits, objects, memory);
+    this.#told.begin(this.#treeBefore);
+    const found = commits.map(({ commit }, i) => {
+      const here = new Map((files[i] as PlacedChange[]).map((change) => [change.path, change]));
+      return this.#told.next(commit.tree as string, files[i] as Told[]).map((change) => here.get(change.path) ?? change);
+    });
+    for (const [i, one] of commits.entries()) Object.assign(one, { changes: found[i] });
+  }
+
+  /** From the trees themselves. */
+  #look(commits: ReadWindow['commits'], memory: Buffer): void {
+    const withTree = commits.filter(({ commit }) => commit.tree !== undefined);
+    let before = this.#treeBefore;
+    const walks = withTree.map(({ commit: { tree, message } }) => {
+      const walk = { before, after: tree as string, told: message?.files.length ?? 0 };
+      before = tree;
+      return walk;
+    });
+    for (const [i, changes] of this.#walk.changes(walks).entries()) Object.assign(withTree[i] as object, changes);
+    this.#versions.read(commits, memory);
   }
 }
 

@@ -1,120 +1,150 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The new versions of files in some commits, read into memory that both threads see.
-import { hash, verify, type KeyObject } from 'node:crypto';
-import { journalHeadText, journalPublicKey, type JournalHead } from '../../shared/formats/journal-head.js';
+import { hash } from 'node:crypto';
+import type { PublicationMessage } from '../../shared/formats/publication.js';
 import type { ObjectReader } from './objects.js';
 import type { ReadCommit } from './read-commit.js';
+import { OtherTree } from './told-trees.js';
 import type { Change } from './tree-walk.js';
 
 /** Files of this size are read ahead; larger ones when it is their turn. */
 const fileLimitBytes = 256 * 1024;
 /** Before each file, for what git hashes before it. */
 const roomBytes = 32;
-const headsPattern = /^journal\/([^/]+)\/heads-\d{8,12}\.jsonl$/;
-const lineLimitBytes = 4096;
 
 /** Where a version's bytes are. */
 export interface PlacedChange extends Change {
   at?: number;
   size?: number;
-  /** of a file of journal heads: the pinned key of the keys VM by which its last line is well signed */
-  headBy?: string;
 }
 
+/** A new version of a file in one of some commits. */
 interface Version {
+  /** place of the commit among them */
+  place: number;
   change: PlacedChange;
-  /** as the message tells it */
+  /** its size, as the message tells it */
   told: number;
+}
+
+interface CommitChanges {
+  commit: ReadCommit;
+  changes: PlacedChange[];
 }
 
 export class Versions {
   readonly #objects: ObjectReader;
-  readonly #pinned: ReadonlyMap<string, readonly { hex: string; key: KeyObject }[]>;
+  #memory: Buffer = Buffer.alloc(0);
+  #used = 0;
 
-  /** @param pinned keys VM → its journal keys, 64 hex digits each */
-  constructor(objects: ObjectReader, pinned: ReadonlyMap<string, readonly string[]>) {
+  constructor(objects: ObjectReader) {
     this.#objects = objects;
-    this.#pinned = new Map([...pinned].map(([keysVm, keys]) => [keysVm, keys.map((hex) => ({ hex, key: journalPublicKey(hex) }))]));
   }
 
   /**
    * Reads those that the messages tell the size of, as long as there is memory, and says in each change where its bytes are. Of a file that
    * grows, git is asked for the last version only: those before begin it, or their ids would be others.
    */
-  read(commits: readonly { commit: ReadCommit; changes: PlacedChange[] }[], memory: Buffer): void {
-    const byPath = versionsByPath(commits);
-    let used = 0;
-    const readAll = (wanted: readonly Version[]): void => {
-      const fitting = wanted.filter(({ change, told }) => {
-        if (told > fileLimitBytes || used + roomBytes + told > memory.length) return false;
-        change.at = used + roomBytes;
-        used += roomBytes + told;
-        return true;
-      });
-      let limit = 0;
-      const place = (n: number, bytes: number): Buffer => {
-        const { change, told } = fitting[n] as Version;
-        if (bytes > told) return Buffer.allocUnsafe(bytes);
-        change.size = bytes;
-        return memory.subarray(change.at, (change.at as number) + bytes);
-      };
-      for (const { told } of fitting) limit = Math.max(limit, told);
-      this.#objects.readAll(fitting.map(({ change }) => change.after as string), 'blob', limit, () => undefined, place);
-    };
-    readAll([...byPath.values()].map((versions) => versions.at(-1) as Version));
+  read(commits: readonly CommitChanges[], memory: Buffer): void {
+    [this.#memory, this.#used] = [memory, 0];
+    const byPath = new Map<string, Version[]>();
+    for (const [place, { commit, changes }] of commits.entries()) {
+      const sizes = new Map((commit.message?.files ?? []).map((file) => [file.path, file.size]));
+      for (const change of changes) {
+        const told = change.after === undefined ? undefined : sizes.get(change.path);
+        if (told !== undefined) add(byPath, { place, change, told });
+      }
+    }
+    this.#readAll([...byPath.values()].map((versions) => versions.at(-1) as Version));
     const others: Version[] = [];
     for (const versions of byPath.values()) {
-      const { at, size } = (versions.at(-1) as Version).change;
+      const last = versions.at(-1) as Version;
       for (const version of versions.slice(0, -1)) {
-        if (at !== undefined && size !== undefined && version.told <= size && blobId(memory, at, version.told) === version.change.after) Object.assign(version.change, { at, size: version.told });
+        if (this.#beginning(last.change, version.told) === version.change.after) Object.assign(version.change, { at: last.change.at, size: version.told });
         else others.push(version);
       }
     }
-    readAll(others);
+    this.#readAll(others);
+  }
+
+  /**
+   * The same where nobody has looked at the commits' trees, but at the last one's: what each file that a message names is then, if the message is true.
+   * @param last objects of files in the last commit's tree
+   * @throws OtherTree where that cannot be said
+   */
+  tell(ids: readonly string[], commits: readonly CommitChanges[], last: ReadonlyMap<string, string>, memory: Buffer): PlacedChange[][] {
+    [this.#memory, this.#used] = [memory, 0];
+    const byPath = new Map<string, Version[]>();
+    const told = commits.map(({ commit }, place) => (commit.message as PublicationMessage).files.map(({ path, size }) => {
+      const change: PlacedChange = { path, after: undefined };
+      add(byPath, { place, change, told: size });
+      return change;
+    }));
+    const there: Version[] = [];
     for (const [path, versions] of byPath) {
-      const keysVm = headsPattern.exec(path)?.[1];
-      if (keysVm === undefined) continue;
-      for (const { change } of versions) {
-        if (change.size === undefined) continue;
-        const by = this.#signerOf(keysVm, memory.subarray(change.at, (change.at as number) + change.size));
-        if (by !== undefined) change.headBy = by;
+      const newest = versions.at(-1) as Version;
+      newest.change.after = last.get(path);
+      if (newest.change.after !== undefined) there.push(newest);
+      // A log that was packed after its last version.
+      else if (!byPath.has(`${path}.xz`) || !this.#readNamed(ids[newest.place] as string, newest)) throw new OtherTree(path);
+    }
+    this.#readAll(there);
+    for (const [path, versions] of byPath) {
+      const { change: { at, size } } = versions.at(-1) as Version;
+      for (const { change, told: bytes } of versions.slice(0, -1)) {
+        change.after = this.#beginning({ at, size }, bytes);
+        if (change.after === undefined) throw new OtherTree(path);
+        Object.assign(change, { at, size: bytes });
       }
     }
+    return told;
   }
 
-  /** Of the last line; it can only save the judge the work. */
-  #signerOf(keysVm: string, body: Buffer): string | undefined {
-    const line = body.toString('utf8', body.lastIndexOf(10, -2) + 1, body.length - 1);
-    if (line.length > lineLimitBytes) return undefined;
-    try {
-      const head = JSON.parse(line) as JournalHead;
-      const signature = Buffer.from(head.signature, 'base64');
-      const text = Buffer.from(journalHeadText(head));
-      return signature.toString('base64') === head.signature ? this.#pinned.get(keysVm)?.find(({ key }) => verify(null, text, key, signature))?.hex : undefined;
-    } catch {
-      return undefined;
+  #fits(told: number): number | undefined {
+    if (told > fileLimitBytes || this.#used + roomBytes + told > this.#memory.length) return undefined;
+    const at = this.#used + roomBytes;
+    this.#used = at + told;
+    return at;
+  }
+
+  #readAll(wanted: readonly Version[]): void {
+    const fitting: Version[] = [];
+    let limit = 0;
+    for (const version of wanted) {
+      const at = this.#fits(version.told);
+      if (at === undefined) continue;
+      version.change.at = at;
+      limit = Math.max(limit, version.told);
+      fitting.push(version);
     }
+    this.#objects.readAll(fitting.map(({ change }) => change.after as string), 'blob', limit, () => undefined, (n, bytes) => {
+      const { change, told } = fitting[n] as Version;
+      if (bytes > told) return Buffer.allocUnsafe(bytes);
+      change.size = bytes;
+      return this.#memory.subarray(change.at, (change.at as number) + bytes);
+    });
+  }
+
+  #readNamed(commit: string, { change, told }: Version): boolean {
+    const at = this.#fits(told);
+    const found = at === undefined ? undefined : this.#objects.readNamed(`${commit}:${change.path}`, 'blob', told);
+    if (at === undefined || found === undefined) return false;
+    found.body.copy(this.#memory, at);
+    Object.assign(change, { after: found.id, at, size: found.body.length });
+    return true;
+  }
+
+  /** What git calls the first bytes of a version; what it puts before them is put into the room that was left. */
+  #beginning({ at, size }: Pick<PlacedChange, 'at' | 'size'>, bytes: number): string | undefined {
+    if (at === undefined || size === undefined || bytes > size) return undefined;
+    const head = `blob ${bytes}\0`;
+    this.#memory.write(head, at - head.length, 'latin1');
+    return hash('sha1', this.#memory.subarray(at - head.length, at + bytes));
   }
 }
 
-function versionsByPath(commits: readonly { commit: ReadCommit; changes: PlacedChange[] }[]): Map<string, Version[]> {
-  const found = new Map<string, Version[]>();
-  for (const { commit, changes } of commits) {
-    const sizes = new Map((commit.message?.files ?? []).map((file) => [file.path, file.size]));
-    for (const change of changes) {
-      const told = change.after === undefined ? undefined : sizes.get(change.path);
-      if (told === undefined) continue;
-      const versions = found.get(change.path);
-      if (versions === undefined) found.set(change.path, [{ change, told }]);
-      else versions.push({ change, told });
-    }
-  }
-  return found;
-}
-
-/** What git calls a file of these bytes; what it puts before them is put into the room that was left. */
-function blobId(memory: Buffer, at: number, size: number): string {
-  const head = `blob ${size}\0`;
-  memory.write(head, at - head.length, 'latin1');
-  return hash('sha1', memory.subarray(at - head.length, at + size));
+function add(byPath: Map<string, Version[]>, version: Version): void {
+  const versions = byPath.get(version.change.path);
+  if (versions === undefined) byPath.set(version.change.path, [version]);
+  else versions.push(version);
 }

@@ -50,8 +50,8 @@ export function journalHeadText({ format, keysVm, seq, entry, commit, boot, time
 }
 
 /** The line as it is sent and published, without newline. */
-export function journalHeadLine(head: JournalHead): string {
-  return JSON.stringify({ ...JSON.parse(journalHeadText(head)) as Unsigned, signature: head.signature });
+export function journalHeadLine({ format, keysVm, seq, entry, commit, boot, time, signature }: JournalHead): string {
+  return JSON.stringify({ format, keysVm, seq, entry, commit, boot, time, signature });
 }
 
 export function signJournalHead(head: Unsigned, key: KeyObject): JournalHead {
@@ -63,10 +63,11 @@ export function journalPublicKey(hex: string): KeyObject {
   return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(hex, 'hex').toString('base64url') }, format: 'jwk' });
 }
 
-/** @param journalKey 64 hex digits */
-export function verifiesJournalHead(head: JournalHead, journalKey: string): boolean {
+/** @param journalKey 64 hex digits, or what `journalPublicKey` made of them */
+export function verifiesJournalHead(head: JournalHead, journalKey: string | KeyObject): boolean {
   const signature = Buffer.from(head.signature, 'base64');
-  return signature.toString('base64') === head.signature && verify(null, Buffer.from(journalHeadText(head)), journalPublicKey(journalKey), signature);
+  const key = typeof journalKey === 'string' ? journalPublicKey(journalKey) : journalKey;
+  return signature.toString('base64') === head.signature && verify(null, Buffer.from(journalHeadText(head)), key, signature);
 }
 
 /** Where a head is published: beside the file that holds its last entry, one line for each `seq`, each higher than the one before. */
