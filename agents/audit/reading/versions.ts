@@ -85,8 +85,8 @@ export class Versions {
       const newest = versions.at(-1) as Version;
       newest.change.after = last.get(path);
       if (newest.change.after !== undefined) there.push(newest);
-      // A log that was packed after its last version.
-      else if (!byPath.has(`${path}.xz`) || !this.#readNamed(ids[newest.place] as string, newest)) throw new OtherTree(path);
+      // A log that was packed after its last version, or a line that repeats what stood there.
+      else if (!this.#readNamed(ids[newest.place] as string, newest)) throw new OtherTree(path);
     }
     this.#readAll(there);
     for (const [path, versions] of byPath) {

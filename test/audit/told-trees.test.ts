@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Histories made by chance, honest and not: what the messages tell is believed only where it is what the trees say, and an honest farm's history
+// is always told, also where logs are packed. So the quick way can neither be wrong nor die unnoticed.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tap, { type Test } from 'tap';
+import { ObjectReader } from '../../agents/audit/reading/objects.js';
+import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
+import { readCommit } from '../../agents/audit/reading/read-commit.js';
+import { OtherTree } from '../../agents/audit/reading/told-trees.js';
+import { WindowFiles, type CommitFiles } from '../../agents/audit/reading/window-files.js';
+import { keys } from './attack.js';
+import { LogsRepository, sha256 } from './farm.js';
+
+tap.setTimeout(600_000);
+const top = mkdtempSync(join(tmpdir(), 'told-'));
+tap.teardown(() => rmSync(top, { recursive: true }));
+const memory = Buffer.alloc(8 * 1024 * 1024);
+const unsigned = new QuickSignatures({ keys: [], turns: [] });
+
+/** Numbers that look like chance, the same in each run. */
+function chance(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+}
+
+/** git, with pipes that wait. */
+function reader(repository: string): ObjectReader {
+  const [questions, answers] = ['questions', 'answers'].map((name) => join(mkdtempSync(join(top, 'pipe-')), name)) as [string, string];
+  execFileSync('mkfifo', [questions, answers]);
+  const both = [questions, answers].map((path) => openSync(path, 'r+'));
+  const pipes = { questions: openSync(questions, 'w'), answers: openSync(answers, 'r') };
+  const theirs = [openSync(questions, 'r'), openSync(answers, 'w')];
+  spawn('git', ['--git-dir', repository, 'cat-file', '--batch-command', '--buffer'], { stdio: [...theirs, 'inherit'] });
+  for (const fd of [...both, ...theirs]) closeSync(fd);
+  return new ObjectReader(pipes, () => undefined);
+}
+
+type Commit = (logs: LogsRepository, random: (below: number) => number, n: number) => void;
+const openLogs = (logs: LogsRepository): string[] => [...logs.content.keys()].filter((path) => path.includes('/log_') && !path.endsWith('.xz'));
+const grown = (logs: LogsRepository, path: string, n: number): Record<string, string> => ({ [path]: `${logs.content.get(path)?.toString() ?? ''}line ${n}\n` });
+const intent = (n: number, vm = 'build-debian'): Record<string, string> => ({ [`intents/${vm}/2026-11-2${n % 3}/${sha256(`intent ${n}`)}.json`]: `{"n":${n}}` });
+const logPath = (random: (below: number) => number, n: number): string => `build-debian/${['hello', 'linux', '2026-11-21'][random(3)]}/log_2026-11-21_21-0${Math.floor(n / 60)}-${String(n % 60).padStart(2, '0')}`;
+const pack = (logs: LogsRepository, path: string): { put: Record<string, string>; remove: string[] } => ({ put: { [`${path}.xz`]: `packed ${logs.content.get(path)?.toString() ?? ''}` }, remove: [path] });
+
+const honest: Commit[] = [
+  (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n) }),
+  (logs, random, n) => {
+    const open = openLogs(logs);
+    logs.commit({ signer: null, put: { ...(open.length === 0 ? {} : grown(logs, open[random(open.length)] as string, n)), ...intent(n) } });
+  },
+  (logs, _, n) => logs.commit({ signer: null, put: { ...intent(n), ...grown(logs, 'journal/keys-debian/00000000.jsonl', n), ...grown(logs, 'journal/keys-debian/heads-00000000.jsonl', n) } }),
+  (logs, random, n) => {
+    const open = openLogs(logs);
+    if (open.length === 0) logs.commit({ signer: null, put: intent(n) });
+    else logs.commit({ signer: null, ...pack(logs, open[random(open.length)] as string) });
+  },
+  // A line may repeat what stands there.
+  (logs, random, n) => {
+    const paths = [...logs.content.keys()];
+    const path = paths[random(paths.length)];
+    logs.commit({ signer: null, put: { ...intent(n), ...(path === undefined ? {} : { [path]: logs.content.get(path) as Buffer }) } });
+  },
+];
+const dishonest: Commit[] = [
+  (logs, random, n) => logs.commit({ signer: null, put: { ...intent(n), ...grown(logs, logPath(random, n), n) }, lines: (lines) => lines.slice(1) }),
+  (logs, random, n) => {
+    const paths = [...logs.content.keys()];
+    logs.commit({ signer: null, put: intent(n), remove: [paths[random(paths.length)] as string] });
+  },
+  (logs, random, n) => {
+    const paths = [...logs.content.keys()];
+    logs.commit({ signer: null, put: { [paths[random(paths.length)] as string]: `other ${n}` } });
+  },
+  (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => lines.map((line) => ({ ...line, size: line.size + (n % 2 === 0 ? 1 : -1) })) }),
+  (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n), mode: ['100755', '120000', '100664'][n % 3] as string }),
+  (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => [...lines, { path: `intents/build-debian/2026-11-20/${sha256('none')}.json`, size: 3, sha256: sha256('none') }] }),
+  (logs, _, n) => logs.commit({ signer: null, put: intent(n), message: `No publication ${n}\n` }),
+  (logs, _, n) => logs.commit({ signer: null, put: { [`a/b/c/d/e/f${n}`]: 'deep' } }),
+];
+
+function commitsOf(objects: ObjectReader, ids: readonly string[]): CommitFiles[] {
+  const commits: CommitFiles[] = [];
+  objects.readAll(ids, 'commit', 1_000_000, (_, body) => void commits.push({ commit: readCommit(body as Buffer, unsigned), changes: [], bad: [] }));
+  return commits;
+}
+
+const said = (commits: readonly CommitFiles[]): unknown => commits.map(({ changes, bad }) => ({
+  bad, changes: changes.map(({ path, after, at, size }) => ({ path, after, body: size === undefined ? undefined : memory.subarray(at, (at as number) + size).toString() })),
+}));
+
+/** Goes through the history in windows of so many; how many of them were told. */
+function compare(t: Test, logs: LogsRepository, windowCommits: number): { told: number; windows: number } {
+  const ids = execFileSync('git', ['--git-dir', logs.path, 'rev-list', '--reverse', 'main']).toString().trim().split('\n');
+  const objects = reader(logs.path);
+  const [teller, looker] = [new WindowFiles(objects), new WindowFiles(objects)];
+  let told = 0;
+  let windows = 0;
+  for (let from = 0; from < ids.length; from += windowCommits) {
+    const here = ids.slice(from, from + windowCommits);
+    const looked = commitsOf(objects, here);
+    looker.look(looked, memory);
+    const expected = said(looked);
+    const commits = commitsOf(objects, here);
+    windows += 1;
+    try {
+      teller.tell(here, commits, memory);
+      told += 1;
+      t.same(said(commits), expected, `what is told of window ${windows} is what is there`);
+    } catch (error) {
+      if (!(error instanceof OtherTree)) throw error;
+    }
+    for (const files of [teller, looker]) files.treeBefore = looked.findLast(({ commit }) => commit.tree !== undefined)?.commit.tree ?? files.treeBefore;
+  }
+  objects.close();
+  return { told, windows };
+}
+
+for (const seed of [1, 2, 3, 4]) {
+  void tap.test(`an honest history is told, and rightly (seed ${seed})`, async (t) => {
+    const random = chance(seed);
+    const logs = new LogsRepository(join(top, `honest-${seed}.git`), keys);
+    for (let n = 1; n <= 120; n++) (honest[random(honest.length)] as Commit)(logs, random, n);
+    for (const windowCommits of [1, 7, 128]) {
+      const { told, windows } = compare(t, logs, windowCommits);
+      t.equal(told, windows, `all windows of ${windowCommits}`);
+    }
+  });
+  void tap.test(`nothing is told of a history that is not honest but what is there (seed ${seed})`, async (t) => {
+    const random = chance(seed * 1000);
+    const logs = new LogsRepository(join(top, `dishonest-${seed}.git`), keys);
+    for (let n = 1; n <= 120; n++) {
+      const kind = n < 3 || random(4) > 0 ? honest : dishonest;
+      (kind[random(kind.length)] as Commit)(logs, random, n);
+    }
+    for (const windowCommits of [1, 3, 128]) {
+      const { told, windows } = compare(t, logs, windowCommits);
+      if (windowCommits === 1) t.ok(told > 20 && told < windows, `${told} of ${windows} windows are told`);
+    }
+  });
+}
