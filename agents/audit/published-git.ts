@@ -104,6 +104,9 @@ export class PublishedGit {
 
   /** Fetches the main branch of each source and returns what it is in each, in order. @throws Unreadable */
   async fetch(sources: readonly string[]): Promise<string[]> {
+    const version = await this.git(['version']);
+    const [major, minor] = /^git version (\d+)\.(\d+)/.exec(version)?.slice(1).map(Number) ?? [];
+    if (major === undefined || minor === undefined || major < 2 || (major === 2 && minor < 36)) throw new Unreadable(`git 2.36 or later is needed; this is ${printable(version.trim())}`);
     await this.git(['init', '--quiet', '--bare', '--template=']);
     for (const [i, source] of sources.entries()) {
       this.budget.doing = `${printable(source)} was not read, and nothing was checked`;
