@@ -5,6 +5,7 @@ import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { versionOfTag } from '../../agents/build/source/version-tag.js';
 import { listRemoteTags } from '../../agents/build/source/git.js';
 import { writeIntent } from '../../agents/build/gpg-client/intent-call.js';
 import { readJobContext } from '../../agents/build/gpg-client/settings.js';
@@ -73,6 +74,27 @@ void t.test('a tag whose version is not the one in debian/changelog is refused',
   const s = situation(t);
   s.repository.release(keys, [alice], 'v1.0-1', tinyPackage('1.0-2'));
   t.equal(await s.code(), 'VERSION_MISMATCH');
+});
+
+void t.test('a tag of Qubes\' shape stands for the changelog that version and rel make, and for no other', async (t) => {
+  const files = (version: string, rel?: string): { path: string; content: string }[] => [
+    { path: '.qubesbuilder', content: '' }, { path: 'version', content: `${version}\n` }, ...(rel === undefined ? [] : [{ path: 'rel', content: `${rel}\n` }]),
+  ];
+  for (const [what, tag, changelog, extra, code] of [
+    ['no rel', 'v4.4.2', '4.4.2-1', files('4.4.2'), 'none'], ['the revision in the tag', 'v4.4.2-1', '4.4.2-1', files('4.4.2'), 'none'],
+    ['a native package', 'v4.3.19', '4.3.19', files('4.3.19'), 'none'], ['rel', 'v6.6.54-2', '6.6.54-2', files('6.6.54', '2'), 'none'],
+    ['a candidate', 'v4.2.0-rc3', '4.2.0~rc3-1', files('4.2.0-rc3'), 'none'], ['a candidate in dpkg\'s words', 'v4.2.0_rc3', '4.2.0~rc3-1', files('4.2.0~rc3'), 'none'],
+    ['a candidate with rel', 'v6.7-rc1-2', '6.7~rc1-2', files('6.7-rc1', '2'), 'none'], ['no such files', 'v4.4.2', '4.4.2-1', [], 'none'],
+    ['an epoch in the tag', 'v1%4.4.2', '1:4.4.2-1', files('4.4.2'), 'none'],
+    ['an epoch that the tag does not say', 'v4.4.2', '1:4.4.2-1', files('4.4.2'), 'VERSION_MISMATCH'], ['rel that the tag does not say', 'v6.6.54', '6.6.54-2', files('6.6.54', '2'), 'VERSION_MISMATCH'],
+    ['another revision than rel', 'v4.4.2', '4.4.2-1', files('4.4.2', '2'), 'VERSION_MISMATCH'], ['another version file', 'v4.4.2', '4.4.2-1', files('4.4.1'), 'VERSION_MISMATCH'],
+    ['a release under a candidate\'s tag', 'v4.2.0-rc3', '4.2.0-1', files('4.2.0'), 'VERSION_MISMATCH'], ['an upstream version that goes on', 'v4.4.2', '4.4.2+git1-1', [], 'VERSION_MISMATCH'],
+    ['a version file without a version', 'v4.4.2', '4.4.2-1', files(''), 'VERSION_MISMATCH'], ['a file called version in a tree that is not Qubes\'', 'v4.4.2', '4.4.2-1', files('9').slice(1), 'none'],
+  ] as const) {
+    const s = situation(t);
+    s.repository.release(keys, [alice], tag, tinyPackage(changelog, [...extra]));
+    t.equal(await s.code(tag, { version: versionOfTag('v{version}', tag) as string }), code, what);
+  }
 });
 
 void t.test('a signed tag of one component is refused under another one, whose versions it would continue', async (t) => {

@@ -10,7 +10,7 @@ import { readBuilderOptions } from '../../agents/build/qubesbuilder-engine/optio
 import { PublishedFolder, whileLocked } from '../../agents/build/qubesbuilder-engine/published-folder.js';
 import { qbCommand } from '../../agents/build/qubesbuilder-engine/qb.js';
 import { refuseOtherTree } from '../../agents/build/qubesbuilder-engine/same-tree.js';
-import { isDebianVersion } from '../../agents/build/engines/engine-signatures.js';
+import { isBuiltOfTag } from '../../agents/build/source/package-version.js';
 import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { codeOf, engineJob, makePlace, writeTree } from './rpm-packages.js';
 
@@ -84,9 +84,11 @@ void t.test('the command line is the recorded one', async (t) => {
 void t.test('a tag\'s version is the builder\'s, or a first release of it', async (t) => {
   t.equal(await codeOf(() => refuseOtherVersion('1.0-1', '1.0-1')), 'none');
   t.equal(await codeOf(() => refuseOtherVersion('1.0', '1.0-1')), 'none');
+  t.equal(await codeOf(() => refuseOtherVersion('4.2.0~rc1', '4.2.0-rc1-1')), 'none');
   for (const [tag, builder] of [['1.0', '1.0-2'], ['1.0-1', '1.0-1.1'], ['1.0-1', '1.0'], ['1.0', '1.01-1']] as const) t.equal(await codeOf(() => refuseOtherVersion(tag, builder)), 'VERSION_MISMATCH');
-  for (const [deb, tag, fits] of [['1.0-1+deb13u1', '1.0-1', true], ['1.0-1+deb13u1', '1.0', true], ['1.0-1', '1.0-1', true], ['1.0-11', '1.0-1', false], ['1.0-2+deb13u1', '1.0', false], ['1.0+x', '1.0', false], ['1:1.0-1', '1.0-1', false]] as const) {
-    t.equal(isDebianVersion(deb, tag), fits, `${deb} of ${tag}`);
+  for (const [deb, tag, fits] of [['1.0-1+deb13u1', '1.0-1', true], ['1.0-1+deb13u1', '1.0', true], ['1.0-1', '1.0-1', true], ['1.0-11', '1.0-1', false], ['1.0-2+deb13u1', '1.0', false], ['1.0+x', '1.0', false], ['1:1.0-1', '1.0-1', false],
+    ['4.3.19+deb13u1', '4.3.19', true], ['4.3.19+deb13u1', '4.3.1', false], ['4.2.0~rc1-1+deb13u1', '4.2.0~rc1', true], ['4.2.0-1+deb13u1', '4.2.0~rc1', false]] as const) {
+    t.equal(isBuiltOfTag(deb, tag), fits, `${deb} of ${tag}`);
   }
 });
 

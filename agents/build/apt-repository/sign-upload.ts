@@ -15,6 +15,7 @@ import type { Job } from '../jobs/job-document.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { verifyOneSignature } from '../one-signature.js';
 import { rootEnvironment } from '../program.js';
+import { isBuiltOfTag } from '../source/package-version.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 
 const signMs = 1800_000;
@@ -39,7 +40,7 @@ async function verifySigned(folder: string, job: Job, dist: string, options: Sig
     await verifyClearSigned(readPlainFile(folder, name, textLimitBytes).toString('utf8'), name, options.publicKey, options.signingKey);
   }
   const changes = readChanges(readPlainFile(folder, changesName, textLimitBytes).toString('utf8'));
-  if (changes.version !== job.version) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}`);
+  if (!isBuiltOfTag(changes.version, job.version)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}`);
   const frozen = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
   return [...changes.files.map((announced) => {
     const file = hashFile(folder, announced.name);

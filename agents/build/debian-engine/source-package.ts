@@ -7,6 +7,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readChangelog } from '../control-file.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
+import { isOfTag } from '../source/package-version.js';
 import { builderId } from './jail.js';
 
 export interface PreparedSource {
@@ -48,9 +49,10 @@ function readFormat(tree: string): string {
 }
 
 /** @throws Refusal VERSION_MISMATCH, UNKNOWN_SOURCE_FORMAT, NO_SOURCE_PACKAGE */
-export async function prepareSource(tree: string, version: string, chroot: string, log: LineSink): Promise<PreparedSource> {
+export async function prepareSource(tree: string, tagVersion: string, chroot: string, log: LineSink): Promise<PreparedSource> {
   const changelog = readChangelog(tree);
-  if (changelog.version !== version) throw new Refusal('VERSION_MISMATCH', `debian/changelog is of ${changelog.version}`);
+  const { version } = changelog;
+  if (!isOfTag(version, tagVersion)) throw new Refusal('VERSION_MISMATCH', `debian/changelog is of ${version}`);
   const names = sourceNames(changelog.source, version, readFormat(tree));
   const build = join(chroot, 'build');
   makeFolder(build);

@@ -10,6 +10,7 @@ import { verifyPackages } from '../dnf-repository/package-signatures.js';
 import { readRpmFile } from '../dnf-repository/rpm-file.js';
 import { isOfVersion } from '../dnf-repository/sign-packages.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
+import { isBuiltOfTag } from '../source/package-version.js';
 
 export interface SignedCheck {
   /** as announced after `sign` @param frozen as announced after `build`, with `files` */
@@ -42,11 +43,6 @@ async function signedContent(folder: string, name: string, { key }: SignedCheck)
   return (await openpgp.readCleartextMessage({ cleartextMessage: text })).getText();
 }
 
-/** A distribution may add to the revision, and a tag without one means the first. */
-export function isDebianVersion(said: string, version: string): boolean {
-  return [version, ...(version.includes('-') ? [] : [`${version}-1`])].some((one) => said === one || (said.startsWith(`${one}+`) && one.includes('-')));
-}
-
 /** The one .changes of an upload. @throws Refusal NO_CHANGES */
 export function changesOf(files: readonly HashedFile[]): string {
   const [name, ...more] = files.map((file) => file.name).filter((one) => one.endsWith('.changes'));
@@ -66,7 +62,7 @@ async function verifyDebs(check: SignedCheck): Promise<void> {
     }
   }
   const changes = readChanges(textOf(signed, changesName));
-  if (!isDebianVersion(changes.version, version)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}, the tag says ${version}`);
+  if (!isBuiltOfTag(changes.version, version)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}, the tag says ${version}`);
   if (changes.files.length !== files.length - 1) throw new Refusal('BAD_ARTIFACT', 'the .changes lists other files than those that were built');
   for (const { name, sha256 } of changes.files) if (hashFile(signed, name).sha256 !== sha256) throw new Refusal('BAD_ARTIFACT', `${name} is not the file that the signed .changes names`);
 }

@@ -105,11 +105,11 @@ function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string 
   return path;
 }
 
-/** The source package's name as the repository has it. */
-function sourceOf(names: readonly string[]): string {
-  const name = /^([a-z0-9][a-z0-9+.-]+)_[^_]+\.dsc$/.exec(names.find((name) => name.endsWith('.dsc')) ?? '')?.[1];
-  if (name === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
-  return name;
+/** The source package as the repository has it. Its version is not the tag's, where a revision or a distribution's suffix came to it; the epoch, which no file name holds, is. */
+function sourceOf(names: readonly string[], tagVersion: string): { source: string; version: string } {
+  const [, source, plain] = /^([a-z0-9][a-z0-9+.-]+)_([^_]+)\.dsc$/.exec(names.find((name) => name.endsWith('.dsc')) ?? '') ?? [];
+  if (source === undefined || plain === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
+  return { source, version: `${/^[0-9]+:/.exec(tagVersion)?.[0] ?? ''}${plain}` };
 }
 
 async function promoteUpload(job: Job, dist: string, suite: Suite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
@@ -117,27 +117,27 @@ async function promoteUpload(job: Job, dist: string, suite: Suite, files: readon
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite, gpg: paths.gpg, publicKey: options.publicKey };
-  const source = sourceOf(files.map(({ name }) => name));
+  const { source, version } = sourceOf(files.map(({ name }) => name), job.version);
   const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(repository.folder);
   await settle(generations, job.job, options.publicKey, to, log);
   // After a kill there may be one of this job's own, and testing may have gone on meanwhile: then what was copied is there.
   const last = generations.ofJob(job.job, options.publicKey) ?? generations.published();
-  if (last === undefined || ![codenameOf(dist, 'current-testing'), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, job.version))) {
-    throw new Refusal('NOT_IN_SUITE', `${source} ${job.version} is not in current-testing of ${dist} any more`);
+  if (last === undefined || ![codenameOf(dist, 'current-testing'), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, version))) {
+    throw new Refusal('NOT_IN_SUITE', `${source} ${version} is not in current-testing of ${dist} any more`);
   }
   const pool = poolOf(join(last.folder, 'pool'));
   for (const file of files) {
     const folder = pool.get(file.name);
     if (folder === undefined || hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('NOT_IN_SUITE', `${file.name} with its published bytes is not in current-testing`);
   }
-  const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from: 'current-testing', source, version: job.version }, gpgJobOf(job, dist, options), repository, log);
+  const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from: 'current-testing', source, version }, gpgJobOf(job, dist, options), repository, log);
   const url = `${apt.url}/${dist}`;
   const codename = codenameOf(dist, suite);
   const upload = { dist, url, suite: codename, release: generation.release };
   await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files: [...files] }), to, log);
   const made = poolOf(join(generation.folder, 'pool'));
-  const back = await tryAgain(log, () => readBack((name) => join(made.get(name) ?? generation.folder, name), files, { name: source, version: job.version },
+  const back = await tryAgain(log, () => readBack((name) => join(made.get(name) ?? generation.folder, name), files, { name: source, version },
     { url, codename, publicKey: options.publicKey, folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
   return { ...upload, files: back };
 }
@@ -202,8 +202,7 @@ export async function withdrawFor(job: Job, distribution: Distribution, log: Lin
 
 async function withdrawUpload(job: Job, dist: string, made: Made, apt: AptRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, paths, publicKey } = options;
-  const source = sourceOf(made.names);
-  const { version } = job;
+  const { source, version } = sourceOf(made.names, job.version);
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite: 'current-testing' as const, gpg: paths.gpg, publicKey };
   const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(repository.folder);

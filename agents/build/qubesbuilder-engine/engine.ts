@@ -17,6 +17,7 @@ import { makeHome, runQb, type QbOptions } from './qb.js';
 import { refuseOtherTree } from './same-tree.js';
 import { driveTemplate } from './template.js';
 import { listedNames } from '../source/listed-files.js';
+import { isOfTag, withCandidate } from '../source/package-version.js';
 
 const fetchMs = 3600_000;
 const signMs = 3600_000;
@@ -30,7 +31,7 @@ function suiteOf({ distName, repository }: BuilderOptions): string {
 
 /** The tag's version and the builder's VER-REL, made of the files `version` and `rel`. @throws Refusal VERSION_MISMATCH */
 export function refuseOtherVersion(version: string, versionRelease: string): void {
-  if (versionRelease !== version && versionRelease !== `${version}-1`) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, the builder says ${printable(versionRelease)}`);
+  if (!isOfTag(withCandidate(versionRelease), version)) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, the builder says ${printable(versionRelease)}`);
 }
 
 /** What was frozen or checked stands where the builder looks for it, whatever stood there. @throws Refusal NO_BUILD_STATE */

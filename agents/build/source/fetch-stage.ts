@@ -10,7 +10,8 @@ import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from './gi
 import type { Evidence, Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
-import { readListedFiles } from './listed-files.js';
+import { listName, readListedFiles } from './listed-files.js';
+import { readVersionFiles, refuseOtherChangelog } from './package-version.js';
 import { sourceEvidence } from './source-evidence.js';
 import { changedName, type PackageKind, type SourceNames } from './source-names.js';
 import { exportTree, manifestOf, roomOfTrees } from './source-tree.js';
@@ -18,6 +19,7 @@ import { exportSubmodules } from './submodules.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
 import { findSpec } from '../rpm-engine/spec-file.js';
+import { isInTree } from './tree-file.js';
 import { compareVersions, versionOfTag } from './version-tag.js';
 
 export interface FetchOptions {
@@ -54,7 +56,8 @@ function refuseOtherPackage(component: Component, sources: SourceNames, options:
  */
 function sourcePackageOf(tree: string, version: string, packages: ReadonlySet<PackageKind>): { sources: SourceNames; date: number | undefined } {
   const changelog = packages.has('deb') ? readChangelog(tree) : undefined;
-  if (changelog !== undefined && changelog.version !== version) throw new Refusal('VERSION_MISMATCH', `the tag says ${version}, debian/changelog says ${changelog.version}`);
+  // A file called `version` says something in a Qubes tree alone.
+  if (changelog !== undefined) refuseOtherChangelog(changelog.version, version, isInTree(tree, listName) ? readVersionFiles(tree) : undefined);
   const sources: SourceNames = { ...(changelog === undefined ? {} : { deb: changelog.source }), ...(packages.has('rpm') ? { rpm: findSpec(tree).name } : {}) };
   return { sources, date: changelog?.date };
 }

@@ -2,6 +2,7 @@
 // Versions inside tag names, and their order. docs/decisions/040-versions-in-tag-names.md
 import { Refusal } from '../../shared/refusal.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
+import { withCandidate } from './package-version.js';
 
 export { compareVersions } from '../../shared/formats/version-order.js';
 
@@ -22,7 +23,7 @@ export function versionToTag(pattern: string, version: string): string {
   return `${before}${mangled}${after}`;
 }
 
-/** The version in a tag name, or undefined where the name is not exactly what versionToTag makes of a version. */
+/** The version in a tag name, or undefined where the name is not exactly what versionToTag makes of a version. `-rc3` is read as `~rc3`: of two spellings the first is built. */
 export function versionOfTag(pattern: string, untrustedTag: string): string | undefined {
   const { before, after } = splitTagPattern(pattern);
   if (untrustedTag.length > 300 || untrustedTag.length < before.length + after.length) return undefined;
@@ -30,5 +31,5 @@ export function versionOfTag(pattern: string, untrustedTag: string): string | un
   const mangled = untrustedTag.slice(before.length, untrustedTag.length - after.length);
   const untrustedVersion = mangled.replaceAll('%', ':').replaceAll('_', '~').replaceAll('#', '');
   if (!matches(versionPattern, untrustedVersion)) return undefined;
-  return versionToTag(pattern, untrustedVersion) === untrustedTag ? untrustedVersion : undefined;
+  return versionToTag(pattern, untrustedVersion) === untrustedTag ? withCandidate(untrustedVersion) : undefined;
 }
