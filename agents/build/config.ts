@@ -25,6 +25,19 @@ export interface Component {
   tag: string;
   maintainers: Maintainer[];
   requiredSignatures: number;
+  /** absent: all versions are one line */
+  lines?: ReleaseLine[];
+}
+
+/** Versions that never go back among themselves. docs/decisions/161 */
+export interface ReleaseLine {
+  name: string;
+  /** the component's unless told */
+  tag?: string;
+  /** the series of its versions, 6.6; absent: what is of no other line */
+  versions?: string;
+  /** for which it is built, and no other line of the component */
+  distributions: string[];
 }
 
 export interface Distribution {
@@ -123,6 +136,10 @@ export const templateNamePattern = '^[a-z0-9][a-z0-9.+-]{0,47}$';
 /** A template's version is made of it. */
 export const templateReleasePattern = '^r[0-9]{1,2}\\.[0-9]{1,2}$';
 
+const tagPattern = '^[A-Za-z0-9._/-]*\\{version\\}[A-Za-z0-9._-]*$';
+/** The beginning of versions, up to where a part of them ends. */
+export const seriesPattern = '^(?:[0-9]{1,9}:)?[0-9]{1,9}(?:\\.[0-9]{1,9}){0,7}$';
+
 const schema = {
   type: 'object',
   additionalProperties: false,
@@ -142,7 +159,7 @@ const schema = {
         properties: {
           name: { type: 'string', pattern: plainNamePattern },
           url: { type: 'string', pattern: repositoryUrlPattern },
-          tag: { type: 'string', pattern: '^[A-Za-z0-9._/-]*\\{version\\}[A-Za-z0-9._-]*$' },
+          tag: { type: 'string', pattern: tagPattern },
           maintainers: {
             type: 'array',
             minItems: 1,
@@ -155,6 +172,22 @@ const schema = {
             },
           },
           requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },
+          lines: {
+            type: 'array',
+            minItems: 1,
+            maxItems: 20,
+            items: {
+              type: 'object',
+              additionalProperties: false,
+              required: ['name', 'distributions'],
+              properties: {
+                name: { type: 'string', pattern: plainNamePattern },
+                tag: { type: 'string', pattern: tagPattern },
+                versions: { type: 'string', pattern: seriesPattern },
+                distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
+              },
+            },
+          },
         },
       },
     },
@@ -249,6 +282,22 @@ export const isTemplatePackage = (name: string): boolean => name.startsWith(temp
 
 const check = checkWith<Config>(schema);
 
+/** @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
+function checkLines({ name: component, tag, lines = [] }: Component, dists: readonly string[]): void {
+  const bad = (why: string): Refusal => new Refusal('BAD_CONFIG', `${component}: ${why}`, 'components');
+  for (const [index, line] of lines.entries()) {
+    splitTagPattern(line.tag ?? tag);
+    const strange = line.distributions.find((dist) => !dists.includes(dist));
+    if (strange !== undefined) throw bad(`the line ${line.name} is for ${strange}, which is no distribution here`);
+    for (const other of lines.slice(0, index)) {
+      if (other.name === line.name) throw bad(`two lines are called ${line.name}`);
+      if ((other.tag ?? tag) === (line.tag ?? tag) && other.versions === line.versions) throw bad(`the lines ${other.name} and ${line.name} have the same tags`);
+      const shared = line.distributions.find((dist) => other.distributions.includes(dist));
+      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}, whose repository would have the higher one's packages alone`);
+    }
+  }
+}
+
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {
   const bytes = readIfThere(path);
@@ -269,6 +318,7 @@ export function readConfig(path: string): Config {
     const repository = packages === 'deb' ? 'apt' : 'dnf';
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
+  for (const component of config.components) checkLines(component, dists);
   const reserved = dists.find(isTemplatesDist) ?? names.find(isTemplatePackage);
   if (reserved !== undefined) throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
   const templates = (config.templates ?? []).map((template) => template.name);

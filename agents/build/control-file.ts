@@ -77,19 +77,19 @@ export function readChanges(untrustedText: string): Changes {
 
 const changelogLimitBytes = 16 * 1024 * 1024;
 
-/** Of the first entry of debian/changelog. `date` in seconds since 1970, where it can be read. @throws Refusal NOT_A_PACKAGE */
-export function readChangelog(tree: string): { source: string; version: string; date: number | undefined } {
+/** Of the first entry of the changelog. @param folder of the packaging. `date` in seconds since 1970, where it can be read. @throws Refusal NOT_A_PACKAGE */
+export function readChangelog(tree: string, folder = 'debian'): { source: string; version: string; date: number | undefined } {
   let untrustedText: string;
   try {
-    const path = join(tree, 'debian/changelog');
-    if (statSync(path).size > changelogLimitBytes) throw new Refusal('NOT_A_PACKAGE', 'debian/changelog is too large');
+    const path = join(tree, folder, 'changelog');
+    if (statSync(path).size > changelogLimitBytes) throw new Refusal('NOT_A_PACKAGE', `${folder}/changelog is too large`);
     untrustedText = readFileSync(path, 'utf8');
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    throw new Refusal('NOT_A_PACKAGE', 'the tree has no readable debian/changelog');
+    throw new Refusal('NOT_A_PACKAGE', `the tree has no readable ${folder}/changelog`);
   }
   const head = /^\s*(\S+) \(([^()\s]+)\)/.exec(untrustedText);
-  if (head === null || !matches(sourceNamePattern, head[1]) || !matches(versionPattern, head[2])) throw new Refusal('NOT_A_PACKAGE', 'debian/changelog does not begin with a source and version');
+  if (head === null || !matches(sourceNamePattern, head[1]) || !matches(versionPattern, head[2])) throw new Refusal('NOT_A_PACKAGE', `${folder}/changelog does not begin with a source and version`);
   const stamp = /^ -- .*> {1,2}(.+)$/m.exec(untrustedText)?.[1];
   const milliseconds = stamp === undefined ? NaN : Date.parse(stamp);
   return { source: head[1], version: head[2], date: Number.isNaN(milliseconds) || milliseconds < 0 ? undefined : Math.floor(milliseconds / 1000) };

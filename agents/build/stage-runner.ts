@@ -20,7 +20,7 @@ import { signPackagesFor } from './dnf-repository/sign-packages.js';
 import type { EngineOptions } from './engines/engine-call.js';
 import { engineProgram } from './engines/engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
-import { fetchSource } from './source/fetch-stage.js';
+import { fetchSource, fetchTarget, type FetchTarget } from './source/fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
 import { jobIdentity, type Job, type Step, type TemplateOrder } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
@@ -59,9 +59,8 @@ function distributionOf({ kind, template }: Job, step: Step, config: Config): Di
   return found;
 }
 
-/** The kinds that this agent itself publishes: an engine that does that reads its sources in its own way. */
-function packagesOf(config: Config): Set<Distribution['packages']> {
-  return new Set(config.distributions.filter((one) => one.publisher !== 'engine').map((one) => one.packages));
+function targetsOf({ dists }: Job, config: Config): FetchTarget[] {
+  return config.distributions.filter(({ name }) => dists.includes(name)).map(fetchTarget);
 }
 
 /**
@@ -112,13 +111,16 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
     case 'fetch': {
       if (component === undefined) throw new Error(`${job.job} has no source`);
       const found = await fetchSource(job, component, {
-        forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highest(component.name),
-        componentsOf: (kind, source) => queue.componentsOf(kind, source), packages: packagesOf(config), now: new Date(),
+        forge: { sshConfig: paths.sshConfig, timeoutMs: options.fetchMs ?? defaultFetchMs }, publicKeys: paths.publicKeys, folder, highest: queue.highestOf(component, job.line),
+        componentsOf: (kind, source) => queue.componentsOf(kind, source), targets: targetsOf(job, config), now: new Date(),
       }, log);
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
+      if (found.specs.length > 1) job.specs = found.specs;
+      // Their chains are over before they began.
+      job.dists = job.dists.filter((dist) => !found.nothing.includes(dist));
       job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
-      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, sources: found.sources });
+      queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: found.sources }, job.line);
       return;
     }
     case 'build': {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Component, Config } from '../../agents/build/config.js';
 import type { DownloadLimits } from '../../agents/build/source/downloads.js';
-import { fetchSource } from '../../agents/build/source/fetch-stage.js';
+import { fetchSource, fetchTarget, type FetchTarget } from '../../agents/build/source/fetch-stage.js';
 import { listRemoteTags } from '../../agents/build/source/git.js';
 import { newJob, type Evidence } from '../../agents/build/jobs/job-document.js';
 import type { HighestVersion } from '../../agents/build/jobs/job-queue.js';
@@ -33,13 +33,15 @@ export function endForge(): void {
   rmSync(publicKeys, { recursive: true });
 }
 
+const targetsFor = (kinds: readonly ('deb' | 'rpm')[]): FetchTarget[] => kinds.map((packages) => fetchTarget({ name: packages === 'deb' ? 'bookworm' : 'fc41', packages, engine: packages }));
+
 let count = 0;
 export interface Situation {
   repository: TestRepository;
   component: Component;
   /** the job's */
   folder: string;
-  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[] }>;
+  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; targets?: FetchTarget[]; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[]; nothing: string[] }>;
   code(...args: Parameters<Situation['fetch']>): Promise<string>;
 }
 
@@ -55,12 +57,12 @@ export function situation(test: { teardown(handler: () => void): void }, change:
   const config = { env: 'debian', distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }], signingKey: 'F'.repeat(40), apt: {} } as unknown as Config;
   const lines: string[] = [];
   const log: LineSink = { say: (text) => void lines.push(text), tool: (line) => lines.push(line.toString()) > 0, drained: async () => undefined, whenFailed: new Promise(() => undefined) };
-  const options = { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys, folder, packages: new Set(['deb'] as const) };
+  const options = { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys, folder, targets: targetsFor(['deb']) };
   const fetch: Situation['fetch'] = async (tag = 'v1.0-1', change = {}) => {
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());
-    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, packages: change.packages ?? options.packages, highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date(), ...(change.downloads === undefined ? {} : { downloads: change.downloads }) }, log);
-    return { evidence: found.evidence, folder, lines };
+    const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, targets: change.targets ?? (change.packages === undefined ? options.targets : targetsFor([...change.packages])), highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date(), ...(change.downloads === undefined ? {} : { downloads: change.downloads }) }, log);
+    return { evidence: found.evidence, folder, lines, nothing: found.nothing };
   };
   return {
     repository, component, folder, fetch,

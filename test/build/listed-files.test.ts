@@ -29,12 +29,13 @@ const signatureBy = (key: typeof upstream): string => keys.sign([key], bytes.toS
 const signedByShort = signatureBy(short);
 const binarySignature = keys.gpg(['--detach-sign', '--local-user', upstream.fingerprint], bytes);
 server.answers.set('/hello-1.0.tar.gz', bytes);
+server.answers.set('/second-1.0.tar.gz', bytes);
 server.answers.set('/hello-1.0.tar.gz.asc', Buffer.from(signatureBy(upstream)));
 server.answers.set('/hello-1.0.tar.gz.sig', binarySignature);
 
 const good = (): Record<string, unknown> => ({ url: server.url('/hello-1.0.tar.gz'), sha256: hashOf('sha256') });
 const signed = (signature = server.url('/hello-1.0.tar.gz.asc')): Record<string, unknown> => ({ url: server.url('/hello-1.0.tar.gz'), signature, pubkeys: ['keys/upstream.asc'] });
-const list = (...files: unknown[]): TreeFile => ({ path: '.qubesbuilder', content: `vm:\n  rpm:\n    build: [hello.spec]\nsource:\n  files: ${JSON.stringify(files)}\n` });
+const list = (...files: unknown[]): TreeFile => ({ path: '.qubesbuilder', content: `vm:\n  deb:\n    build: [debian]\n  rpm:\n    build: [demo-rpm.spec]\nsource:\n  files: ${JSON.stringify(files)}\n` });
 const keyFile: TreeFile = { path: 'keys/upstream.asc', content: upstream.armored };
 const treeOf = (...extra: TreeFile[]): TreeFile[] => tinyPackage('1.0-1', extra);
 
@@ -52,6 +53,7 @@ for (const [way, files, said] of [
   ['a signature without armor', () => [list(signed(server.url('/hello-1.0.tar.gz.sig'))), keyFile], new RegExp(`of ${upstream.fingerprint}`)],
   ['a signature in the tree', () => [list(signed('pins/hello.asc')), keyFile, { path: 'pins/hello.asc', content: signatureBy(upstream) }], new RegExp(`verified by signature pins/hello.asc of ${upstream.fingerprint}`)],
   ['one of two keys', () => [list({ ...signed(), pubkeys: ['keys/other.asc', 'keys/upstream.asc'] }), keyFile, { path: 'keys/other.asc', content: other.armored }], new RegExp(`of ${upstream.fingerprint}`)],
+  ['one of twelve keys, listed once for two files', () => [{ path: '.qubesbuilder', content: `source:\n  files:\n  - ${JSON.stringify(signed()).slice(0, -1).replace(/,"pubkeys".*/, '')}, "pubkeys": &keys ${JSON.stringify(Array.from({ length: 12 }, (_, index) => `keys/${index}.asc`))}}\n  - {"url": "${server.url('/second-1.0.tar.gz')}", "signature": "${server.url('/hello-1.0.tar.gz.asc')}", "pubkeys": *keys}\n` }, ...Array.from({ length: 12 }, (_, index) => ({ path: `keys/${index}.asc`, content: index === 9 ? upstream.armored : other.armored }))], new RegExp(`of ${upstream.fingerprint}`)],
   ['a version that stands in the tree', () => [list({ ...good(), url: server.url('/hello-@VERSION@.tar.gz') }), { path: 'version', content: '1.0\n' }], /verified by sha256/],
 ] as [string, () => TreeFile[], RegExp][]) {
   void t.test(`a listed file is fetched, and is verified by ${way}`, async (t) => {
@@ -165,13 +167,13 @@ for (const [what, entries, extra] of [
   void t.test(`a list with ${what} is refused before anything is asked`, async (t) => {
     const s = released(t, treeOf(list(...entries()), ...extra));
     const asked = server.asked.length;
-    t.equal(await s.code(), 'BAD_SOURCE_FILES');
+    t.equal(await s.code(), what === 'a version that is none' ? 'VERSION_MISMATCH' : 'BAD_SOURCE_FILES');
     t.equal(server.asked.length, asked);
   });
 }
 
 for (const [what, content] of [
-  ['a key twice', 'source: {}\nsource:\n  files: []\n'], ['aliases', `a: &a ${JSON.stringify(good())}\nsource:\n  files: [*a]\n`], ['a table in the place of the list', 'source:\n  files: {url: x}\n'], ['no YAML', 'source: ["\n'], ['no table', '- source\n'],
+  ['a key twice', 'source: {}\nsource:\n  files: []\n'], ['aliases of aliases', `a: &a [x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b]\nsource:\n  files: []\n`], ['a table in the place of the list', 'source:\n  files: {url: x}\n'], ['no YAML', 'source: ["\n'], ['no table', '- source\n'],
   ['too many bytes', `# ${'x'.repeat(70_000)}\n`],
 ] as const) {
   void t.test(`a list that is ${what} is refused`, async (t) => {

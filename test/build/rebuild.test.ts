@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { buildFor } from '../../agents/build/engines/build-stage.js';
 import type { Config } from '../../agents/build/config.js';
-import { fetchSource } from '../../agents/build/source/fetch-stage.js';
+import { fetchSource, fetchTarget } from '../../agents/build/source/fetch-stage.js';
 import { newJob, type Job } from '../../agents/build/jobs/job-document.js';
 import { pathsUnder } from '../../agents/build/paths.js';
 import { isReproduced, rebuildJob, type Compared } from '../../agents/build/engines/rebuild.js';
@@ -56,7 +56,7 @@ async function standing(test: Test): Promise<Standing> {
   const folder = join(paths.jobs, job.job);
   mkdirSync(folder, { recursive: true });
   const log = new Lines();
-  const found = await fetchSource(job, component, { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys: paths.publicKeys, folder, highest: undefined, packages: new Set(['deb'] as const), componentsOf: () => [], now: new Date() }, log);
+  const found = await fetchSource(job, component, { forge: { sshConfig: '/dev/null', timeoutMs: 30_000 }, publicKeys: paths.publicKeys, folder, highest: undefined, targets: config.distributions.map(fetchTarget), componentsOf: () => [], now: new Date() }, log);
   Object.assign(job, { evidence: found.evidence, sourceDateEpoch: found.sourceDateEpoch });
   for (const dist of job.dists) {
     const files = await buildFor(job, dist, { engine: [join(paths.engines[0] as string, 'small')], folder, work: paths.work, cache: paths.cache, buildSeconds: 60, packages: 'deb', engineOptions: undefined }, log);

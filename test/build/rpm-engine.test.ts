@@ -134,7 +134,7 @@ void t.test('an engine that cannot build says why in a file, and leaves nothing'
 
 void t.test('what a hostile build left in place of a package is not taken', async (t) => {
   const plan: PlannedBuild = {
-    spec: { file: 'demo-rpm.spec', folder: '', name: 'demo-rpm' }, source: { name: 'demo-rpm', epoch: '', version: '1.2', release: '1', arch: 'src', files: [] }, sourcePackage: 'demo-rpm-1.2-1.src.rpm',
+    spec: { file: 'demo-rpm.spec', folder: '', name: 'demo-rpm', text: Buffer.from(''), isListed: false }, source: { name: 'demo-rpm', epoch: '', version: '1.2', release: '1', arch: 'src', files: [] }, sourcePackage: 'demo-rpm-1.2-1.src.rpm',
     packages: [{ name: 'demo-rpm', epoch: '', version: '1.2', release: '1', arch: 'noarch' }], debugPackages: [],
   };
   const source = makePlace();

@@ -107,6 +107,12 @@ for (const [what, change, code] of [
   });
 }
 
+void t.test('several source packages are signed where the tree lists their specs, and no other one beside them', async (t) => {
+  const vm = setUp(t);
+  for (const name of ['second-1.2-1.src.rpm', 'second-1.2-1.noarch.rpm']) copyFileSync(join(built.folder, 'second', name), join(vm.frozen, name));
+  for (const [specs, code] of [[['demo-rpm', 'second'], 'none'], [['demo-rpm'], 'BAD_ARTIFACT'], [['demo-rpm', 'third'], 'BAD_ARTIFACT']] as const) t.equal(await codeOf(() => readJobPackages(rpmJob(vm.folder, { specs: [...specs] }), 'fc41', vm.frozen)), code, specs.join());
+});
+
 void t.test('packages are of the job\'s version', async (t) => {
   const vm = setUp(t);
   for (const version of ['1.2-1', '1.2']) t.equal(await codeOf(() => readJobPackages({ ...vm.job, version }, 'fc41', vm.frozen)), 'none');

@@ -4,20 +4,26 @@ import { join } from 'node:path';
 import type { EngineArtifacts, EngineJob } from '../engines/engine-contract.js';
 import { announce, runEngineOn } from '../engines/engine-run.js';
 import type { LineSink } from '../logs/logged-program.js';
+import { targetOf } from '../qubes-tree/build-file.js';
 import { readAptProxies, readAptSources } from './apt-sources.js';
 import { baseTar, unpackChroot } from './base-chroot.js';
 import { buildPackage, installBuildDependencies, takeArtifacts } from './package-build.js';
-import { prepareSource } from './source-package.js';
+import { readEngineOptions } from './engine-options.js';
+import { packagingOf, prepareSource } from './source-package.js';
 
 export { toolLine } from '../engines/engine-run.js';
 
 export async function buildDebian(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
+  const { suffix } = readEngineOptions(job);
+  const target = targetOf({ name: job.dist, packages: 'deb', options: job.options });
+  // Before a chroot is made for nothing.
+  packagingOf(job.sourceTree, target);
   const sources = await readAptSources(job.dist, job.cache);
   const proxies = await readAptProxies();
   const tar = await baseTar(job.cache, job.dist, sources, proxies, log);
   const chroot = join(job.work, 'chroot');
   await unpackChroot(tar, chroot, sources, proxies, log);
-  const source = await prepareSource(job.sourceTree, job.version, chroot, log);
+  const source = await prepareSource(job.sourceTree, { tagVersion: job.version, target, suffix }, chroot, log);
   await installBuildDependencies(chroot, job.cache, job.dist, source, log);
   await buildPackage(chroot, source, job.sourceDateEpoch, job.buildSeconds, log);
   return announce(takeArtifacts(join(chroot, 'build'), job.output, source), log);

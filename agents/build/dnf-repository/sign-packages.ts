@@ -27,20 +27,28 @@ export function isOfVersion(jobVersion: string, { epoch, version, release }: Rpm
 }
 
 /**
- * What an engine announced as packages: .rpm files, each by its header what its name says, all of the one source package of this job's version.
+ * What an engine announced as packages: .rpm files, each by its header what its name says, all of source packages of this job's version: a tree may have several specs.
  * @throws Refusal BAD_ARTIFACT, VERSION_MISMATCH
  */
 export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
   const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
   const packages = names.map((name) => readRpmFile(folder, name));
   if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
-  const [source, ...more] = packages.filter((one) => one.isSource);
-  if (source === undefined || more.length > 0) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package');
-  if (!isOfVersion(job.version, source)) throw new Refusal('VERSION_MISMATCH', `the source package is of ${source.version}-${source.release}`);
-  const sourceName = `${source.name}-${source.version}-${source.release}.src.rpm`;
-  const strange = packages.find((one) => !one.isSource && one.sourceRpm !== sourceName);
-  if (strange !== undefined) throw new Refusal('BAD_ARTIFACT', `${strange.name} was not built from ${sourceName}`);
+  refuseOtherSources(packages, job.version);
+  const sources = packages.filter((one) => one.isSource);
+  if (sources.length > 1 && sources.some(({ name }) => job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
   return packages;
+}
+
+/** @throws Refusal BAD_ARTIFACT, VERSION_MISMATCH */
+export function refuseOtherSources(packages: readonly RpmFile[], jobVersion: string): void {
+  const sources = packages.filter((one) => one.isSource);
+  if (sources.length === 0) throw new Refusal('BAD_ARTIFACT', 'an upload has a source package');
+  const strange = sources.find((one) => !isOfVersion(jobVersion, one));
+  if (strange !== undefined) throw new Refusal('VERSION_MISMATCH', `a source package is of ${strange.version}-${strange.release}, the tag says ${jobVersion}`);
+  const names = sources.map((one) => `${one.name}-${one.version}-${one.release}.src.rpm`);
+  const orphan = packages.find((one) => !one.isSource && !names.includes(one.sourceRpm));
+  if (orphan !== undefined) throw new Refusal('BAD_ARTIFACT', `${orphan.name} was not built from ${names.join(' or ')}`);
 }
 
 /** The one package that was commanded, by its header what its name says: that is name, version, minute and `noarch`. @throws Refusal BAD_ARTIFACT */

@@ -8,7 +8,7 @@ import { verifyClearSigned } from '../apt-repository/sign-upload.js';
 import { readChanges } from '../control-file.js';
 import { verifyPackages } from '../dnf-repository/package-signatures.js';
 import { readRpmFile } from '../dnf-repository/rpm-file.js';
-import { isOfVersion } from '../dnf-repository/sign-packages.js';
+import { refuseOtherSources } from '../dnf-repository/sign-packages.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
 import { isBuiltOfTag } from '../source/package-version.js';
 
@@ -72,13 +72,7 @@ async function verifyRpms(check: SignedCheck): Promise<void> {
   const { signed, frozen, files, version, key, work } = check;
   const names = files.map((file) => file.name).filter((name) => name.endsWith('.rpm'));
   const packages = names.map((name) => readRpmFile(frozen, name));
-  const sources = packages.filter((one) => one.isSource);
-  if (sources.length === 0) throw new Refusal('BAD_ARTIFACT', 'an upload has a source package');
-  const strange = sources.find((one) => !isOfVersion(version, one));
-  if (strange !== undefined) throw new Refusal('VERSION_MISMATCH', `a source package is of ${strange.version}-${strange.release}, the tag says ${version}`);
-  const sourceNames = sources.map((one) => `${one.name}-${one.version}-${one.release}.src.rpm`);
-  const orphan = packages.find((one) => !one.isSource && !sourceNames.includes(one.sourceRpm));
-  if (orphan !== undefined) throw new Refusal('BAD_ARTIFACT', `${orphan.name} was not built from ${sourceNames.join(' or ')}`);
+  refuseOtherSources(packages, version);
   await verifyPackages(signed, frozen, names, key, work, 2);
   for (const { name, sha256 } of files.filter((file) => !file.name.endsWith('.rpm'))) {
     if (!name.endsWith('.buildinfo')) throw new Refusal('BAD_ARTIFACT', `${name} is no part of an upload of rpm packages`);

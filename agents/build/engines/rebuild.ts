@@ -11,7 +11,7 @@ import { artifactsFolder, buildFor } from './build-stage.js';
 import type { Config } from '../config.js';
 import { engineProgram } from './engine-programs.js';
 import { toStdout } from './engine-run.js';
-import { fetchSource } from '../source/fetch-stage.js';
+import { fetchSource, fetchTarget } from '../source/fetch-stage.js';
 import { jobFormat, type Job } from '../jobs/job-document.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
@@ -84,7 +84,7 @@ export async function rebuildJob(id: string, { config, paths, dists }: RebuildOp
     const found = await fetchSource(job, component, {
       // An older version is built once more as well, and other components were looked at when this one was first.
       forge: { sshConfig: paths.sshConfig, timeoutMs: fetchMs }, publicKeys: paths.publicKeys, folder, highest: undefined, componentsOf: () => [],
-      packages: new Set(distributions.flatMap((one) => (one === undefined || one.publisher === 'engine' ? [] : [one.packages]))), now: new Date(),
+      targets: distributions.flatMap((one) => (one === undefined ? [] : [fetchTarget(one)])), now: new Date(),
     }, log);
     const manifest = job.evidence?.manifest.sha256;
     if (found.evidence.manifest.sha256 !== manifest || found.sourceDateEpoch !== job.sourceDateEpoch) throw new Refusal('TAG_MOVED', `${job.tag} gives another tree than it gave then`);

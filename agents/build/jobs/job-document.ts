@@ -8,6 +8,7 @@ import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../config.js';
 import { configurationDigests, placeOf, type ConfigurationDigests } from './job-configuration.js';
+import { distsOf, meaningOfTag } from '../source/release-lines.js';
 import type { Signer } from '../source/tag-verification.js';
 
 export const jobFormat = 'build-infra/job@2';
@@ -106,6 +107,8 @@ export interface Job {
   number: number;
   component: string;
   version: string;
+  /** of a component that has release lines */
+  line?: string;
   tag: string;
   tagObject: string;
   url: string;
@@ -123,6 +126,8 @@ export interface Job {
   finished: StepResult[];
   logs: JobLog[];
   evidence: Evidence | null;
+  /** names of the source packages that the tree's specs make, where it lists several */
+  specs?: string[];
   /** commits since the version before, for the notifier; not in documents of earlier releases */
   closes?: ClosingCommit[];
   /** seconds since 1970 that builds are to use, from debian/changelog */
@@ -146,14 +151,15 @@ export function configDigest(config: Config, component: Component): string {
 
 /** `<component>-<version>-<12 hex>`: the version's colon becomes `_`, which no version holds. */
 export function jobIdentity(config: Config, component: Component, tag: string, tagObject: string, version: string): string {
-  const identity = [component.url, tag, tagObject, config.env, config.distributions.map((d) => d.name), configDigest(config, component)];
+  const dists = distsOf(component, meaningOfTag(component, tag)?.line, config.distributions.map((d) => d.name));
+  const identity = [component.url, tag, tagObject, config.env, dists, configDigest(config, component)];
   const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 12);
   const id = `${component.name}-${version.replaceAll(':', '_')}-${digest}`;
   if (!matches(jobIdPattern, id)) throw new Refusal('BAD_VERSION', 'component and version make no job name');
   return id;
 }
 
-export function newJob(config: Config, component: Component, found: { tag: string; tagObject: string; version: string }, number: number, now: Date): Job {
+export function newJob(config: Config, component: Component, found: { tag: string; tagObject: string; version: string; line?: string | undefined }, number: number, now: Date): Job {
   return {
     format: jobFormat,
     job: jobIdentity(config, component, found.tag, found.tagObject, found.version),
@@ -162,11 +168,12 @@ export function newJob(config: Config, component: Component, found: { tag: strin
     number,
     component: component.name,
     version: found.version,
+    ...(found.line === undefined ? {} : { line: found.line }),
     tag: found.tag,
     tagObject: found.tagObject,
     url: component.url,
     env: config.env,
-    dists: config.distributions.map((distribution) => distribution.name),
+    dists: distsOf(component, found.line, config.distributions.map((distribution) => distribution.name)),
     created: now.toISOString(),
     state: 'queued',
     priority: 0,

@@ -4,9 +4,11 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
+import type { Component } from '../config.js';
 import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
 import { isOver, jobFormat, type Job } from './job-document.js';
 import { isNamed, namesOf, type PackageKind, type RememberedNames } from '../source/source-names.js';
+import { meaningOfTag } from '../source/release-lines.js';
 import { compareVersions } from '../source/version-tag.js';
 
 /** The highest version that was ever verified for a component, and the tag object it was. */
@@ -14,7 +16,11 @@ export interface HighestVersion extends RememberedNames {
   version: string;
   tagObject: string;
   job: string;
+  /** absent in documents of earlier releases */
+  tag?: string;
 }
+
+const namesIn = ({ sources, source }: RememberedNames): RememberedNames => ({ ...(sources === undefined ? {} : { sources }), ...(source === undefined ? {} : { source }) });
 
 export class JobQueue {
   readonly #folder: string;
@@ -92,24 +98,51 @@ export class JobQueue {
     this.#changed();
   }
 
-  highest(component: string): HighestVersion | undefined {
-    const bytes = readIfThere(join(this.#highest, `${component}.json`));
+  /** @param line as a job has it: by the name that it had then */
+  highest(component: string, line?: string): HighestVersion | undefined {
+    return this.#read(line === undefined ? `${component}.json` : `${component}@${line}.json`);
+  }
+
+  /**
+   * The highest version of one of a component's release lines. Lines are named anew, put together and taken apart: every version that was ever verified is
+   * asked whether it is of this one by today's configuration, so that no line goes back. One whose tag nobody knows any more is of every line.
+   */
+  highestOf(component: Pick<Component, 'name' | 'tag' | 'lines'>, line: string | undefined): HighestVersion | undefined {
+    const { name, lines } = component;
+    if (lines === undefined) return this.highest(name);
+    const files = readdirSync(this.#highest).filter((file) => file === `${name}.json` || (file.startsWith(`${name}@`) && file.endsWith('.json')));
+    const verified = [
+      ...files.map((file) => this.#read(file) as HighestVersion).map((found) => ({ found, tag: found.tag ?? this.get(found.job)?.tag })),
+      ...this.all().filter((job) => job.kind === 'build' && job.component === name && job.evidence !== null).map(({ version, tagObject, job, tag }) => ({ found: { version, tagObject, job } as HighestVersion, tag })),
+    ].filter(({ tag }) => tag === undefined || meaningOfTag(component, tag)?.line === line).map(({ found }) => found);
+    const highest = verified.reduce<HighestVersion | undefined>((before, one) => (before === undefined || compareVersions(one.version, before.version) > 0 ? one : before), undefined);
+    // What the component calls itself is no line's own.
+    return highest === undefined ? undefined : { ...highest, ...namesIn(this.highest(name) ?? highest) };
+  }
+
+  #read(file: string): HighestVersion | undefined {
+    const bytes = readIfThere(join(this.#highest, file));
     return bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8')) as HighestVersion;
   }
 
   /** Components of which a version was verified that is this source package. */
   componentsOf(kind: PackageKind, source: string): string[] {
-    const components = readdirSync(this.#highest).flatMap((name) => (/^[^.].*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
+    const components = readdirSync(this.#highest).flatMap((name) => (/^[^.@][^@]*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
     return components.filter((component) => isNamed(this.highest(component) ?? {}, kind, source));
   }
 
   /** Versions never go back: remembered before anything of this version is built. */
-  rememberHighest(component: string, found: HighestVersion): void {
-    const before = this.highest(component);
+  rememberHighest(component: string, found: HighestVersion, line?: string): void {
+    if (line !== undefined) this.#remember(`${component}@${line}.json`, found);
+    this.#remember(`${component}.json`, found);
+  }
+
+  #remember(file: string, found: HighestVersion): void {
+    const before = this.#read(file);
     if (before !== undefined && compareVersions(found.version, before.version) <= 0) return;
     // Of a kind that nothing is built of just now the name stays known.
     const sources = { ...namesOf(before).names, ...found.sources };
     const names = Object.keys(sources).length > 0 ? { sources } : { source: found.source ?? before?.source };
-    writeDurably(join(this.#highest, `${component}.json`), `${JSON.stringify({ ...found, ...names })}\n`);
+    writeDurably(join(this.#highest, file), `${JSON.stringify({ ...found, ...names })}\n`);
   }
 }

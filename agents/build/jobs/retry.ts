@@ -23,7 +23,7 @@ export function reopen(job: Job, queue: JobQueue): void {
   }
   if (job.reasons.length === 0) throw new Refusal('NOT_OVER', `the job is ${job.state}`);
   // The fetch would find that out; here it is not done again.
-  const highest = queue.highest(job.component);
+  const highest = queue.highest(job.component, job.line);
   if (job.kind === 'build' && highest !== undefined && highest.tagObject !== job.tagObject) throw new Refusal('ROLLBACK', `${highest.version} was verified meanwhile`);
   job.reasons = answered;
 }

@@ -52,9 +52,14 @@ function standsInLine(job: Job): boolean {
   return job.kind !== 'withdrawal' && job.kind !== 'renewal';
 }
 
+/** A version goes before another one where both go the same way: release lines of a component have distributions of their own. */
+function standsBefore(other: Job, job: Job): boolean {
+  return standsInLine(other) && other.component === job.component && isEarlier(other, job) && other.dists.some((dist) => job.dists.includes(dist));
+}
+
 /** Urgent first, then first come, first served. What an urgent version of the same component has to wait for is as urgent. */
 function inOrder(open: readonly Job[]): Job[] {
-  const urgency = new Map(open.map((job) => [job, Math.max(job.priority, ...open.filter((other) => standsInLine(other) && other.component === job.component && !isEarlier(other, job)).map((other) => other.priority))]));
+  const urgency = new Map(open.map((job) => [job, Math.max(job.priority, ...open.filter((other) => other === job || standsBefore(job, other)).map((other) => other.priority))]));
   return [...open].sort((a, b) => (urgency.get(b) ?? 0) - (urgency.get(a) ?? 0) || a.number - b.number);
 }
 
@@ -69,7 +74,7 @@ export function schedule(jobs: readonly Job[], pauses: ReadonlyMap<string, numbe
   const start: Schedule['start'] = [];
   let waitMs: number | undefined;
   for (const job of inOrder(open)) {
-    const earlier = !standsInLine(job) ? [] : open.filter((other) => other !== job && standsInLine(other) && other.component === job.component && isEarlier(other, job));
+    const earlier = !standsInLine(job) ? [] : open.filter((other) => other !== job && standsBefore(other, job));
     const fetch = nextStep(job, null);
     const next = fetch !== undefined ? [fetch] : job.dists.map((dist) => nextStep(job, dist));
     for (const step of next) {

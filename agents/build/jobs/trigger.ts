@@ -7,7 +7,8 @@ import type { RemoteTag } from '../source/git.js';
 import { isOver, jobIdentity, newJob, publicUploads, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { NewestTags } from './newest-tags.js';
-import { compareVersions, versionOfTag } from '../source/version-tag.js';
+import { meaningOfTag } from '../source/release-lines.js';
+import { compareVersions } from '../source/version-tag.js';
 
 export type TriggerAnswer = { kind: 'queued'; job: string } | { kind: 'known'; job: string };
 
@@ -20,31 +21,33 @@ export interface VersionTag {
   tagObject: string;
   version: string;
   annotated: boolean;
+  /** of a component that has release lines */
+  line?: string | undefined;
 }
 
 /** The version tags of a listing, highest first. */
 export function versionTags(component: Component, untrustedTags: readonly RemoteTag[]): VersionTag[] {
   const found: VersionTag[] = [];
   for (const { name, object, annotated } of untrustedTags) {
-    const version = versionOfTag(component.tag, name);
-    if (version !== undefined) found.push({ tag: name, tagObject: object, version, annotated });
+    const meaning = meaningOfTag(component, name);
+    if (meaning !== undefined) found.push({ tag: name, tagObject: object, annotated, version: meaning.version, ...(meaning.line === undefined ? {} : { line: meaning.line }) });
   }
   return found.sort((a, b) => compareVersions(b.version, a.version));
 }
 
 /**
- * What to do about a component, from a listing and from what is known already.
+ * What to do about a component, or one of its release lines, from a listing and from what is known already.
  * Order: a tag that was refused before stands in nobody's way; then the highest; then never back.
  * @throws Refusal NO_VERSION_TAG, NOT_ANNOTATED, ROLLBACK
  */
-export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue): { known: Job } | { fresh: VersionTag } {
-  const tags = versionTags(component, untrustedTags);
-  if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag`);
+export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, line?: string): { known: Job } | { fresh: VersionTag } {
+  const tags = versionTags(component, untrustedTags).filter((tag) => tag.line === line);
+  if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag${line === undefined ? '' : ` of the line ${line}`}`);
   // A job that is not over stays the job of its tag, whatever the configuration says by now: each of its steps looks whether it may go on.
   const open = queue.all().filter((job) => !isOver(job) && job.component === component.name && job.env === config.env && job.url === component.url);
   const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version))
     ?? open.find((job) => job.tag === tag.tag && job.tagObject === tag.tagObject);
-  const highest = queue.highest(component.name);
+  const highest = queue.highestOf(component, line);
   let refusedBefore: Job | undefined;
   let lightweight: VersionTag | undefined;
   for (const tag of tags) {
@@ -80,11 +83,11 @@ const missedLimit = 10;
  * Version tags between what was verified last and what is built now: their webhooks were lost, or they came with one push. Lowest first. Of a component
  * of which nothing was verified yet, the newest version is enough.
  */
-export function missedTags(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, below: string): VersionTag[] {
-  const highest = queue.highest(component.name);
+export function missedTags(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, below: string, line?: string): VersionTag[] {
+  const highest = queue.highestOf(component, line);
   if (highest === undefined) return [];
   const known = new Set(queue.all().filter((job) => job.component === component.name && job.env === config.env).map((job) => `${job.tag} ${job.tagObject}`));
-  const between = versionTags(component, untrustedTags).filter(({ tag, tagObject, version, annotated }) => annotated && !known.has(`${tag} ${tagObject}`)
+  const between = versionTags(component, untrustedTags).filter(({ tag, tagObject, version, annotated, line: its }) => annotated && its === line && !known.has(`${tag} ${tagObject}`)
     && compareVersions(version, highest.version) > 0 && compareVersions(version, below) < 0);
   return between.slice(0, missedLimit).reverse();
 }
@@ -144,20 +147,39 @@ export class Trigger {
   }
 
   async #run(component: Component): Promise<TriggerAnswer> {
-    const { config, queue, newestTags } = this.#options;
+    const { newestTags } = this.#options;
     const untrustedTags = await this.#options.listTags(component.url).catch((error: unknown) => {
       newestTags?.failed(component.name, error);
       throw error;
     });
     newestTags?.listed(component.name, versionTags(component, untrustedTags)[0]);
-    const decision = decide(config, component, untrustedTags, queue);
+    const answers: TriggerAnswer[] = [];
+    const refusals: unknown[] = [];
+    // A line of which nothing is to be done is in no other one's way.
+    for (const line of component.lines?.map(({ name }) => name) ?? [undefined]) {
+      try {
+        answers.push(this.#advance(component, untrustedTags, line));
+      } catch (error) {
+        if (!(error instanceof Refusal)) throw error;
+        refusals.push(error);
+      }
+    }
+    const answer = answers.find(({ kind }) => kind === 'queued') ?? answers[0];
+    if (answer === undefined) throw refusals[0];
+    return answer;
+  }
+
+  /** One release line, or the whole component. */
+  #advance(component: Component, untrustedTags: readonly RemoteTag[], line: string | undefined): TriggerAnswer {
+    const { config, queue } = this.#options;
+    const decision = decide(config, component, untrustedTags, queue, line);
     const add = (tag: VersionTag): string => {
       const job = newJob(config, component, tag, queue.nextNumber(), this.#options.now?.() ?? new Date());
       queue.add(job);
       return job.job;
     };
     const left = tagsLeft(component, queue, this.#options.now?.() ?? new Date());
-    const missed = missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version);
+    const missed = missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version, line);
     for (const tag of missed.slice(0, Math.max(0, 'known' in decision ? left : left - 1))) add(tag);
     if ('fresh' in decision && left <= 0) throw new Refusal('TOO_MANY_TAGS', `${component.name}: ${refusedLimit} tags of the last day were refused, or are not verified yet`);
     return 'known' in decision ? { kind: 'known', job: decision.known.job } : { kind: 'queued', job: add(decision.fresh) };

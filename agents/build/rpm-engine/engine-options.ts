@@ -4,6 +4,7 @@ import { Refusal } from '../../shared/refusal.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
 import type { EngineJob } from '../engines/engine-contract.js';
+import { wordPattern } from '../qubes-tree/build-file.js';
 
 export interface RpmEngineOptions {
   /** name of a mock configuration, such as fedora-41-x86_64; used where this VM has mock */
@@ -14,6 +15,8 @@ export interface RpmEngineOptions {
   packages?: string[];
   /** what %{?dist} stands for, such as .fc41; nothing unless told, and needed with mock */
   distTag?: string;
+  /** in the words of Qubes' builder, vm-fc41: what a tree's .qubesbuilder lists for it is built */
+  distribution?: string;
 }
 
 /** With mock %{?dist} is always told, so that what is planned here and what mock makes have one name. */
@@ -28,6 +31,7 @@ const check = checkWith<RpmEngineOptions>({
     suite: { type: 'string', pattern: plainNamePattern },
     packages: { type: 'array', maxItems: 200, items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]{1,99}$' } },
     distTag: { type: 'string', pattern: '^\\.[A-Za-z0-9_]{1,20}$' },
+    distribution: { type: 'string', pattern: wordPattern },
   },
 });
 

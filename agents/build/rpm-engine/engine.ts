@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The RPM engine: one job document in, packages out, lines on stdout (docs/engines.md).
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
+import type { HashedFile } from '../../shared/formats/intent.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { EngineArtifacts, EngineJob } from '../engines/engine-contract.js';
 import { announce, runEngineOn } from '../engines/engine-run.js';
@@ -9,9 +11,9 @@ import type { LineSink } from '../logs/logged-program.js';
 import { takePackages } from './artifacts.js';
 import { readEngineOptions } from './engine-options.js';
 import { buildInChroot, buildWithMock, makeRpmChroot, usesMock } from './package-build.js';
-import { findSpec, rpmArchitecture } from './spec-file.js';
+import { rpmArchitecture, rpmFileName } from './spec-file.js';
 import { prepareSources } from './source-files.js';
-import { planBuild, type PlannedBuild } from './spec-query.js';
+import { jobSpecs, planBuild, type PlannedBuild } from './spec-query.js';
 
 /** @throws Refusal BAD_SPEC */
 function refuseOtherArchitecture(plan: PlannedBuild): void {
@@ -23,18 +25,26 @@ function refuseOtherArchitecture(plan: PlannedBuild): void {
 export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
   const options = readEngineOptions(job);
   // Before a chroot is made for nothing.
-  findSpec(job.sourceTree);
+  const specs = jobSpecs(job);
   const withMock = usesMock(options);
   const root = withMock ? '/' : await makeRpmChroot(job, options, log);
   const build = withMock ? join(job.work, 'build') : join(root, 'build');
-  makeFolder(build);
-  const plan = await planBuild(job, root, options.distTag);
-  refuseOtherArchitecture(plan);
-  log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
-  await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log);
-  if (withMock) await buildWithMock(options, plan, job, build, log);
-  else await buildInChroot(root, plan, job, options.distTag, log);
-  return announce(await takePackages(build, job.output, plan, root), log);
+  const taken: HashedFile[] = [];
+  for (const spec of specs) {
+    // One after the other, each in an empty folder.
+    rmSync(build, { recursive: true, force: true });
+    makeFolder(build);
+    const plan = await planBuild(job, root, options.distTag, spec);
+    refuseOtherArchitecture(plan);
+    log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
+    await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log);
+    if (withMock) await buildWithMock(options, plan, job, build, log);
+    else await buildInChroot(root, plan, job, options.distTag, log);
+    const twice = [plan.sourcePackage, ...plan.packages.map(rpmFileName)].find((name) => taken.some((file) => file.name === name));
+    if (twice !== undefined) throw new Refusal('BAD_SPEC', `two specs make ${twice}`);
+    taken.push(...await takePackages(build, job.output, plan, root));
+  }
+  return announce(taken, log);
 }
 
 /** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */

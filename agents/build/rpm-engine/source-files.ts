@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The sources that a spec names, taken from the verified tree and from nowhere else (docs/decisions/081); what was downloaded lies in it (116).
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync, existsSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { builderId } from '../debian-engine/jail.js';
 import { freezeFile, openPlainFile } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
+import { isTreeArchived } from '../qubes-tree/build-file.js';
+import { formulaFiles } from '../qubes-tree/formula.js';
+import { isInTree } from '../source/tree-file.js';
 import type { PlannedBuild } from './spec-query.js';
 
 const tarMs = 600_000;
 
-/** The tarball that a spec may name without there being such a file: it is the tree itself. */
-export function treeTarball({ source }: Pick<PlannedBuild, 'source'>): { file: string; folder: string } {
-  const folder = `${source.name}-${source.version}`;
-  return { file: `${folder}.tar.gz`, folder };
+/**
+ * The tarball that a spec may name without there being such a file: it is the tree itself. A spec of several of one tree names it as another one of
+ * them does.
+ */
+export function treeTarball(tree: string, { source, spec }: Pick<PlannedBuild, 'source' | 'spec'>): { file: string; folder: string } | undefined {
+  const own = `${source.name}-${source.version}`;
+  if (!spec.isListed) return { file: `${own}.tar.gz`, folder: own };
+  if (!isTreeArchived(tree)) return undefined;
+  const [file, ...more] = source.files.filter((name) => name.endsWith('.tar.gz') && !isInTree(tree, name));
+  return file === undefined || more.length > 0 ? undefined : { file, folder: file.slice(0, -'.tar.gz'.length) };
 }
 
 /**
@@ -29,8 +38,15 @@ export async function prepareSources(tree: string, plan: PlannedBuild, build: st
     if (status !== 0) throw new Refusal('NO_SOURCE_PACKAGE', `${argv[0]} ended with ${status}`);
   };
   const beside = join(tree, plan.spec.folder);
-  freezeFile(beside, join(build, 'SPECS'), plan.spec.file);
-  const made = treeTarball(plan);
+  writeFileSync(join(build, 'SPECS', plan.spec.file), plan.spec.text);
+  const made = treeTarball(tree, plan);
+  const more = join(build, 'MORE');
+  makeFolder(more);
+  const formula = formulaFiles(tree);
+  for (const [name, content] of formula) {
+    writeFileSync(join(more, name), content);
+    utimesSync(join(more, name), epoch, epoch);
+  }
   for (const file of new Set(plan.source.files)) {
     // A patch beside the spec, or a plain file at the top for a spec in packaging/.
     const folder = [beside, tree].find((candidate) => existsSync(join(candidate, file)));
@@ -38,14 +54,16 @@ export async function prepareSources(tree: string, plan: PlannedBuild, build: st
       closeSync(openPlainFile(folder, file).fd);
       freezeFile(folder, join(build, 'SOURCES'), file);
       log.say(`source ${file}: from the tree`);
-    } else if (file === made.file) {
+    } else if (file === made?.file) {
       log.say(`source ${file}: made of the tree`);
       // gzip of one piece and one thread; -n: neither name nor time.
       await run(['tar', '--create', '--file', join(build, 'SOURCES', file), '--use-compress-program=gzip -n9', '--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0', '--numeric-owner', '--format=gnu',
-        '--mode=u+rwX,go+rX,go-w', '--hard-dereference', `--transform=flags=rSh;s,^\\.,${made.folder},`, '--directory', tree, '--', '.']);
+        '--mode=u+rwX,go+rX,go-w', '--hard-dereference', `--transform=flags=rSh;s,^\\.,${made.folder},`, '--directory', tree, '.', ...(formula.length === 0 ? [] : ['--directory', more, ...formula.map(([name]) => `./${name}`)])]);
+      for (const [name] of formula) log.say(`${name}: made of the tree's FORMULA`);
     } else {
       throw new Refusal('SOURCE_NOT_IN_TREE', `the spec names the source ${file}, which is not in the tree; what its .qubesbuilder lists would be`);
     }
   }
+  rmSync(more, { recursive: true });
   await run(['chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build]);
 }

@@ -2,10 +2,12 @@
 // Which .spec a tree has, and what it says. A spec is a program (%(…) runs a shell): its values come from rpmspec in a jail and are untrusted;
 // only its name is also read here as text, so that the agent knows the source package before anything of the tree was run.
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { fileNamePattern, matches } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readPlainFile } from '../frozen-files.js';
+import { buildsOf, type Target } from '../qubes-tree/build-file.js';
+import { readSpec, type SpecStamp } from '../qubes-tree/spec-template.js';
 
 // Narrower than rpm: no `%`, no `^`, nothing that a file name of ours must not hold.
 export const rpmNamePattern = '^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$';
@@ -24,6 +26,35 @@ export interface SpecPlace {
   name: string;
 }
 
+export interface Spec extends SpecPlace {
+  text: Buffer;
+  /** one that the tree's .qubesbuilder lists: its sources lie at the top of the tree */
+  isListed: boolean;
+}
+
+/**
+ * Those that the tree lists for this distribution, in that order; else the one that it has.
+ * @throws Refusal NO_SPEC, TWO_SPECS, BAD_SPEC, NOTHING_TO_BUILD, and as buildsOf
+ */
+export function specsOf(tree: string, target: Target, stamp: SpecStamp): Spec[] {
+  const listed = buildsOf(tree, target);
+  if (listed === undefined) {
+    const found = findSpec(tree);
+    return [{ ...found, text: readPlainFile(join(tree, found.folder), found.file, specLimitBytes), isListed: false }];
+  }
+  if (listed.length === 0) throw new Refusal('NOTHING_TO_BUILD', `the tree builds nothing for ${target.word}`);
+  return listed.map((path) => readListedSpec(tree, path, stamp));
+}
+
+/** @throws Refusal NO_SPEC, BAD_SPEC */
+export function readListedSpec(tree: string, path: string, stamp: SpecStamp): Spec {
+  const file = posix.basename(path);
+  if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not a file name that is taken`);
+  const text = readSpec(tree, path, stamp);
+  if (text === undefined) throw new Refusal('NO_SPEC', `the tree lists ${path}, and has neither that nor ${path}.in`);
+  return { file, folder: '', name: literalName(file, text), text, isListed: true };
+}
+
 /** The one .spec at the top of the tree, or in packaging/ where the top has none. @throws Refusal NO_SPEC, TWO_SPECS, BAD_SPEC */
 export function findSpec(tree: string): SpecPlace {
   for (const folder of ['', 'packaging']) {
@@ -35,13 +66,13 @@ export function findSpec(tree: string): SpecPlace {
     if (file === undefined) continue;
     if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not a file name that is taken`);
     if (!lstatSync(join(path, file)).isFile()) throw new Refusal('BAD_SPEC', `${file} is no plain file`);
-    return { file, folder, name: literalName(path, file) };
+    return { file, folder, name: literalName(file, readPlainFile(path, file, specLimitBytes)) };
   }
   throw new Refusal('NO_SPEC', 'neither the top of the tree nor packaging/ has a .spec');
 }
 
-function literalName(folder: string, file: string): string {
-  const names = [...readPlainFile(folder, file, specLimitBytes).toString('latin1').matchAll(/^[ \t]*Name[ \t]*:[ \t]*(.*?)[ \t\r]*$/gim)].map((line) => line[1]);
+function literalName(file: string, text: Buffer): string {
+  const names = [...text.toString('latin1').matchAll(/^[ \t]*Name[ \t]*:[ \t]*(.*?)[ \t\r]*$/gim)].map((line) => line[1]);
   const [name] = names;
   if (names.length !== 1 || !matches(rpmNamePattern, name)) throw new Refusal('BAD_SPEC', `${file} has not one line "Name:" with a plain name without macros`);
   return name;

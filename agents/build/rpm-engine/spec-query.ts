@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the spec of a tree will make, asked of rpmspec before anything is built: what is not announced here is not taken afterwards.
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { EngineJob } from '../engines/engine-contract.js';
 import { ProgramFailed } from '../program.js';
+import { targetOf } from '../qubes-tree/build-file.js';
 import { askRpm } from './rpm-jail.js';
-import { findSpec, packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, type SpecPackage, type SpecPlace, type SpecSource } from './spec-file.js';
+import { packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, specsOf, type Spec, type SpecPackage, type SpecSource } from './spec-file.js';
 
 export interface PlannedBuild {
-  spec: SpecPlace;
+  spec: Spec;
   source: SpecSource;
   sourcePackage: string;
   /** each of them must come out of the build */
@@ -24,17 +27,25 @@ export function distMacro(distTag: string | undefined): string[] {
   return ['--define', `dist ${distTag ?? '%{nil}'}`];
 }
 
+/** @throws Refusal as specsOf */
+export function jobSpecs(job: EngineJob): Spec[] {
+  return specsOf(job.sourceTree, targetOf({ name: job.dist, packages: 'rpm', options: job.options }), { time: job.sourceDateEpoch, url: job.source.url });
+}
+
 /**
  * @param root where rpmspec is: '/' or a chroot
  * @throws Refusal NO_SPEC, TWO_SPECS, BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
  */
-export async function planBuild(job: EngineJob, root: string, distTag: string | undefined): Promise<PlannedBuild> {
-  const spec = findSpec(job.sourceTree);
+export async function planBuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec = jobSpecs(job)[0] as Spec): Promise<PlannedBuild> {
   const folder = join(job.sourceTree, spec.folder);
+  const own = join(job.work, 'spec');
+  rmSync(own, { recursive: true, force: true });
+  makeFolder(own);
+  writeFileSync(join(own, spec.file), spec.text);
   const ask = async (...argv: string[]): Promise<string> => {
     try {
       // %{SOURCE0} and the like of %prep are not looked for by a query; _sourcedir is for `%include` and for macros that read a file.
-      return await askRpm(root, folder, ['rpmspec', '--define', '_topdir /mnt', '--define', '_sourcedir /mnt', ...argv, `/mnt/${spec.file}`]);
+      return await askRpm(root, folder, ['rpmspec', '--define', '_topdir /mnt', '--define', '_sourcedir /mnt', ...argv, `/spec/${spec.file}`], own);
     } catch (error) {
       if (error instanceof ProgramFailed) throw new Refusal('BAD_SPEC', `rpmspec cannot read ${spec.file}: ${error.complaint}`);
       throw error;

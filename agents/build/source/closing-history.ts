@@ -14,7 +14,7 @@ import { compareVersions } from './version-tag.js';
 
 /** The commit of the highest version below this one that was verified here; null: there is none. */
 export function commitBefore(job: Job, jobs: readonly Job[]): string | null {
-  const earlier = jobs.filter((one) => one.component === job.component && one.evidence !== null && compareVersions(one.version, job.version) < 0);
+  const earlier = jobs.filter((one) => one.component === job.component && one.line === job.line && one.evidence !== null && compareVersions(one.version, job.version) < 0);
   const before = earlier.reduce<Job | undefined>((highest, one) => (highest === undefined || compareVersions(one.version, highest.version) > 0 ? one : highest), undefined);
   return before?.evidence?.commit ?? null;
 }

@@ -3,24 +3,37 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Component } from '../config.js';
+import type { Component, Distribution } from '../config.js';
 import { readChangelog } from '../control-file.js';
 import { downloadFiles, downloadLimits, type DownloadLimits } from './downloads.js';
 import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from './git.js';
 import type { Evidence, Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
-import { listName, readListedFiles } from './listed-files.js';
+import { readListedFiles } from './listed-files.js';
 import { readVersionFiles, refuseOtherChangelog } from './package-version.js';
+import { buildFileName, buildsOf, targetOf, type Target } from '../qubes-tree/build-file.js';
+import { formulaFiles } from '../qubes-tree/formula.js';
 import { sourceEvidence } from './source-evidence.js';
-import { changedName, type PackageKind, type SourceNames } from './source-names.js';
+import { changedName, nameBy, type PackageKind, type SourceNames } from './source-names.js';
 import { exportTree, manifestOf, roomOfTrees } from './source-tree.js';
 import { exportSubmodules } from './submodules.js';
 import { readTagObject, tagLimitBytes } from './tag-object.js';
 import { readMaintainerKeys, verifyTag } from './tag-verification.js';
-import { findSpec } from '../rpm-engine/spec-file.js';
+import { findSpec, readListedSpec } from '../rpm-engine/spec-file.js';
 import { isInTree } from './tree-file.js';
-import { compareVersions, versionOfTag } from './version-tag.js';
+import { meaningOfTag } from './release-lines.js';
+import { compareVersions } from './version-tag.js';
+
+/** A distribution of this job. */
+export interface FetchTarget extends Target {
+  /** its engine publishes: what it makes of a tree is its own */
+  isForeign: boolean;
+}
+
+export function fetchTarget(distribution: Distribution): FetchTarget {
+  return { ...targetOf(distribution), isForeign: distribution.publisher === 'engine' };
+}
 
 export interface FetchOptions {
   forge: Forge;
@@ -28,8 +41,8 @@ export interface FetchOptions {
   /** the job's folder: `source` is made there */
   folder: string;
   highest: HighestVersion | undefined;
-  /** kinds of packages that are made of the tree: what it has to say its name for */
-  packages: ReadonlySet<PackageKind>;
+  /** what is made of the tree, and for what: it has to say its name for each kind */
+  targets: readonly FetchTarget[];
   /** components that are known to be this source package */
   componentsOf(kind: PackageKind, source: string): string[];
   now: Date;
@@ -41,32 +54,81 @@ export interface FetchOptions {
  * package would come back as a new version of its neighbour. A component stays the source package that it was, by each kind of packaging, and no two are the same.
  * @throws Refusal OTHER_SOURCE_PACKAGE; for a package that was renamed, a person removes highest/<component>.json
  */
-function refuseOtherPackage(component: Component, sources: SourceNames, options: FetchOptions): void {
+function refuseOtherPackage(component: Component, found: FoundNames, options: FetchOptions): SourceNames {
+  const sources = nameBy(options.highest, found);
   const changed = changedName(options.highest, sources);
   if (changed !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${changed.was} and would be ${changed.is} now`);
-  for (const [kind, source] of Object.entries(sources) as [PackageKind, string][]) {
-    const other = options.componentsOf(kind, source).find((name) => name !== component.name);
-    if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
+  for (const [kind, names] of Object.entries(found) as [PackageKind, string[]][]) {
+    for (const source of names) {
+      const other = options.componentsOf(kind, source).find((name) => name !== component.name);
+      if (other !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `the source package ${source} is the component ${other}`);
+    }
   }
+  return sources;
+}
+
+/** What is made of the tree, by each kind of packaging: the folders and specs, over all distributions. */
+type Builds = Map<PackageKind, string[]>;
+
+/**
+ * @returns what is built, and the distributions for which the tree says that nothing is
+ * @throws Refusal BAD_SOURCE_FILES, NOT_DONE_HERE, BAD_FORMULA
+ */
+function buildsOfTree(tree: string, targets: readonly FetchTarget[]): { builds: Builds; nothing: string[] } {
+  const builds: Builds = new Map();
+  const nothing: string[] = [];
+  for (const target of targets) {
+    const found = unlessForeign(target, () => buildsOf(tree, target));
+    if (found?.length === 0) nothing.push(target.dist);
+    // An engine that publishes itself reads its sources, and that list, in its own way.
+    else if (!target.isForeign) builds.set(target.packages, [...new Set([...builds.get(target.packages) ?? [], ...found ?? ['']])]);
+  }
+  if (builds.size > 0) formulaFiles(tree);
+  return { builds, nothing };
+}
+
+/** What its own engine can do nobody here knows: that it builds nothing is all that is looked for. */
+function unlessForeign<T>({ isForeign }: FetchTarget, read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isForeign && error instanceof Refusal) return undefined;
+    throw error;
+  }
+}
+
+/** Several specs have several names. */
+type FoundNames = Partial<Record<PackageKind, string[]>>;
+
+function changelogsOf(tree: string, folders: readonly string[]): ReturnType<typeof readChangelog>[] {
+  return folders.map((folder) => readChangelog(tree, folder === '' ? 'debian' : folder));
+}
+
+function specNamesOf(tree: string, paths: readonly string[]): string[] {
+  return [...new Set(paths.map((path) => (path === '' ? findSpec(tree) : readListedSpec(tree, path, { time: 0, url: '' })).name))];
 }
 
 /**
  * What the tree calls itself, by each kind of packaging that is used of it. A spec's version is a program's answer: the engine looks at it.
  * @throws Refusal NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC
  */
-function sourcePackageOf(tree: string, version: string, packages: ReadonlySet<PackageKind>): { sources: SourceNames; date: number | undefined } {
-  const changelog = packages.has('deb') ? readChangelog(tree) : undefined;
+function sourcePackageOf(tree: string, version: string, builds: Builds): { names: FoundNames; date: number | undefined } {
+  const changelogs = changelogsOf(tree, builds.get('deb') ?? []);
   // A file called `version` says something in a Qubes tree alone.
-  if (changelog !== undefined) refuseOtherChangelog(changelog.version, version, isInTree(tree, listName) ? readVersionFiles(tree) : undefined);
-  const sources: SourceNames = { ...(changelog === undefined ? {} : { deb: changelog.source }), ...(packages.has('rpm') ? { rpm: findSpec(tree).name } : {}) };
-  return { sources, date: changelog?.date };
+  const files = changelogs.length > 0 && isInTree(tree, buildFileName) ? readVersionFiles(tree) : undefined;
+  for (const changelog of changelogs) refuseOtherChangelog(changelog.version, version, files);
+  const specs = builds.get('rpm');
+  return {
+    names: { ...(changelogs.length === 0 ? {} : { deb: [...new Set(changelogs.map(({ source }) => source))] }), ...(specs === undefined ? {} : { rpm: specNamesOf(tree, specs) }) },
+    date: changelogs[0]?.date,
+  };
 }
 
 /** By kinds that nothing is made of: the tree need not have them, but where it does they tell it from its neighbour's as well. */
-function otherNamesOf(tree: string, packages: ReadonlySet<PackageKind>): SourceNames {
-  const found: SourceNames = {};
-  for (const [kind, read] of [['deb', () => readChangelog(tree).source], ['rpm', () => findSpec(tree).name]] as const) {
-    if (packages.has(kind)) continue;
+function otherNamesOf(tree: string, builds: Builds): FoundNames {
+  const found: FoundNames = {};
+  for (const [kind, read] of [['deb', () => changelogsOf(tree, ['']).map(({ source }) => source)], ['rpm', () => specNamesOf(tree, [''])]] as const) {
+    if (builds.has(kind)) continue;
     try {
       found[kind] = read();
     } catch (error) {
@@ -88,9 +150,9 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
 /**
  * Fetches, verifies without network, and exports; then what the verified tree pins elsewhere: submodules by their commits, files by digest or signature.
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
- *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
+ *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC, NOT_DONE_HERE, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number }> {
+export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[] }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);
@@ -101,7 +163,8 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
 
   const tag = readTagObject(await readObject(repository, 'tag', object, tagLimitBytes + 1));
   if (tag.name !== job.tag) throw new Refusal('TAG_NAME_MISMATCH', `the tag under ${job.tag} calls itself ${tag.name}`);
-  if (versionOfTag(component.tag, tag.name) !== job.version) throw new Refusal('TAG_NAME_MISMATCH', `${tag.name} is not the tag of ${job.version}`);
+  const meaning = meaningOfTag(component, tag.name);
+  if (meaning?.version !== job.version || meaning.line !== job.line) throw new Refusal('TAG_NAME_MISMATCH', `${tag.name} is not the tag of ${job.version}${job.line === undefined ? '' : ` in the line ${job.line}`}`);
   const signers = await verifyTag(tag, component, await readMaintainerKeys(options.publicKeys, component.maintainers), options.now);
   log.say(`tag object ${object}, signed by ${signers.map((signer) => `${signer.name} ${signer.fingerprint}`).join(', ')}`);
   refuseRollback(options.highest, job.version, object);
@@ -110,10 +173,12 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   const room = roomOfTrees();
   const exported = await exportTree(repository, treeId, tree, tag.time, room);
   const submodules = await exportSubmodules(repository, exported, component.url, { tree, work: join(options.folder, 'submodules'), time: tag.time, room, forge: options.forge }, log);
-  const { sources, date } = sourcePackageOf(tree, job.version, options.packages);
-  refuseOtherPackage(component, { ...otherNamesOf(tree, options.packages), ...sources }, options);
-  // An engine that publishes itself reads its sources, and that list, in its own way.
-  const listed = options.packages.size === 0 ? [] : await readListedFiles(tree);
+  const { builds, nothing } = buildsOfTree(tree, options.targets);
+  for (const dist of nothing) log.say(`nothing is built for ${dist}: the tree's ${buildFileName} says so`);
+  const { names, date } = sourcePackageOf(tree, job.version, builds);
+  const all = refuseOtherPackage(component, { ...otherNamesOf(tree, builds), ...names }, options);
+  const sources = Object.fromEntries(Object.entries(all).filter(([kind]) => builds.has(kind as PackageKind)));
+  const listed = builds.size === 0 ? [] : await readListedFiles(tree);
   const downloads = await downloadFiles(listed, {
     tree, work: join(options.folder, 'downloads'), time: tag.time, limits: options.downloads ?? downloadLimits(options.forge.timeoutMs), now: options.now,
   }, log);
@@ -128,5 +193,5 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
     manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
   };
   log.say(`evidence ${sourceEvidence(evidence)}`);
-  return { sources, evidence, sourceDateEpoch: date ?? tag.time };
+  return { sources, evidence, sourceDateEpoch: date ?? tag.time, nothing, specs: names.rpm ?? [] };
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The files that a verified tree wants beside it, as its .qubesbuilder lists them (docs/formats.md, "Files that a tree lists"). What pins each one
 // is read from that tree before anything is asked of the network, and so is under the tag's signature.
-import { lstatSync, readFileSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 import * as openpgp from 'openpgp';
-import { parseDocument } from 'yaml';
 import { fileNamePattern, matches, versionPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { readPlainFile } from '../frozen-files.js';
+import { isTable, readBuildFile, tableIn } from '../qubes-tree/build-file.js';
+import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
   /** its file in the tree */
@@ -27,15 +26,12 @@ export interface ListedFile {
   pin: Pin;
 }
 
-export const listName = '.qubesbuilder';
 export const signatureLimitBytes = 64 * 1024;
-const listLimitBytes = 64 * 1024;
 const filesLimit = 30;
-const keysLimit = 10;
+const keysLimit = 30;
 const keyLimitBytes = 1024 * 1024;
 const digestFileLimitBytes = 64 * 1024;
 const urlPattern = '^https://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?/[A-Za-z0-9._~/+%=&,:@-]{1,1000}$';
-const pathPattern = '^(?:[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}/){0,5}[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}$';
 const digits = { sha256: /^[0-9a-f]{64}$/i, sha512: /^[0-9a-f]{128}$/i };
 const known: ReadonlySet<string> = new Set(['url', 'sha256', 'sha512', 'signature', 'pubkeys', 'uncompress']);
 
@@ -43,59 +39,39 @@ const bad = (detail: string): Refusal => new Refusal('BAD_SOURCE_FILES', detail)
 
 /** @param untrustedPath of a plain file in the tree, through no link @throws Refusal BAD_SOURCE_FILES */
 function readInTree(tree: string, untrustedPath: string, limitBytes: number): Buffer {
-  if (!matches(pathPattern, untrustedPath)) throw bad(`${printable(untrustedPath)} is neither a digest nor a path that is taken`);
+  if (!matches(treePathPattern, untrustedPath)) throw bad(`${printable(untrustedPath)} is neither a digest nor a path that is taken`);
+  let bytes: Buffer | undefined;
   try {
-    const parents = untrustedPath.split('/').slice(0, -1);
-    for (const [index] of parents.entries()) if (!lstatSync(join(tree, ...parents.slice(0, index + 1))).isDirectory()) throw bad(`${untrustedPath} leads through a link`);
-    return readPlainFile(join(tree, posix.dirname(untrustedPath)), posix.basename(untrustedPath), limitBytes);
+    bytes = readTreeFile(tree, untrustedPath, limitBytes);
   } catch (error) {
-    if (error instanceof Refusal && error.code === 'BAD_SOURCE_FILES') throw error;
-    throw bad(`${untrustedPath} cannot be read in the tree: ${error instanceof Refusal ? error.detail : (error as NodeJS.ErrnoException).code ?? 'unreadable'}`);
+    throw error instanceof Refusal ? bad(error.detail) : error;
   }
+  if (bytes === undefined) throw bad(`${untrustedPath} cannot be read in the tree: it is not there`);
+  return bytes;
 }
-
-const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 /** The list as plain data; undefined: the tree has none. @throws Refusal BAD_SOURCE_FILES */
 function readList(tree: string): unknown[] | undefined {
-  const about = lstatSync(join(tree, listName), { throwIfNoEntry: false });
-  if (about === undefined) return undefined;
-  if (!about.isFile() || about.size > listLimitBytes) throw bad(`${listName} is not a plain file of at most ${listLimitBytes} bytes`);
-  const untrustedText = readWhole(tree);
-  const document = parseDocument(untrustedText, { version: '1.2', schema: 'core', uniqueKeys: true, merge: false, prettyErrors: false });
-  const [error] = document.errors;
-  if (error !== undefined) throw bad(`${listName} is not YAML: ${error.code}`);
-  let root: unknown;
-  try {
-    root = document.toJS({ maxAliasCount: 0 });
-  } catch {
-    throw bad(`${listName} has an alias`);
-  }
-  const source = isTable(root) ? root['source'] : undefined;
-  if (root !== null && !isTable(root) || source !== undefined && source !== null && !isTable(source)) throw bad(`${listName}, or its source, is no table`);
-  const files = isTable(source) ? source['files'] : undefined;
+  const files = tableIn(readBuildFile(tree) ?? {}, 'source')['files'];
   if (files === undefined || files === null) return undefined;
   if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is no list of at most ${filesLimit}`);
   return files;
 }
 
-function readWhole(tree: string): string {
-  const bytes = readFileSync(join(tree, listName));
-  const text = bytes.toString('utf8');
-  if (!Buffer.from(text, 'utf8').equals(bytes)) throw bad(`${listName} is not UTF-8`);
-  return text;
-}
-
-const isTable = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** `@VERSION@` and `@REL@` stand for what the files `version` and `rel` of the tree say. */
+/** `@VERSION@` and `@REL@` stand for what the files `version` and `rel` of the tree say, `@VERREL@` for both; without `rel` that is 1. */
 function placeholders(tree: string): (text: string) => string {
-  return (text) => text.replace(/@([A-Z_]+)@/g, (_all, word: string) => {
-    const file = new Map([['VERSION', 'version'], ['REL', 'rel']]).get(word);
-    if (file === undefined) throw bad(`@${word}@ stands for nothing here`);
-    const value = readInTree(tree, file, 200).toString('latin1').trim();
+  const first = (file: string): string => {
+    const value = file === 'rel' && !isInTree(tree, file) ? '1' : readInTree(tree, file, 200).toString('latin1').split('\n')[0]?.trim();
     if (!matches(versionPattern, value)) throw bad(`the file ${file} holds no plain version`);
     return value;
+  };
+  return (text) => text.replace(/@([A-Z_]+)@/g, (_all, word: string) => {
+    switch (word) {
+      case 'VERSION': return first('version');
+      case 'REL': return first('rel');
+      case 'VERREL': return `${first('version')}-${first('rel')}`;
+      default: throw bad(`@${word}@ stands for nothing here`);
+    }
   });
 }
 
@@ -172,7 +148,7 @@ export async function readListedFiles(tree: string): Promise<ListedFile[]> {
   for (const entry of readList(tree) ?? []) {
     const file = await readEntry(entry, tree);
     if (files.some((one) => one.name === file.name)) throw bad(`two entries are the file ${file.name}`);
-    if (isThere(join(tree, file.name))) throw bad(`the tree has a ${file.name} already`);
+    if (isInTree(tree, file.name)) throw bad(`the tree has a ${file.name} already`);
     files.push(file);
   }
   return files;

@@ -30,6 +30,12 @@ export function changedName(remembered: RememberedNames | undefined, now: Source
   return ofSomeKind !== undefined && all.length > 0 && !all.includes(ofSomeKind) ? { was: ofSomeKind, is: all.join(' ') } : undefined;
 }
 
+/** One name of each kind: of several specs' the one that is remembered, as long as the tree still has it, else the first. */
+export function nameBy(remembered: RememberedNames | undefined, found: Partial<Record<PackageKind, readonly string[]>>): SourceNames {
+  const { names, ofSomeKind } = namesOf(remembered);
+  return Object.fromEntries(Object.entries(found).map(([kind, all]) => [kind, all.find((name) => name === names[kind as PackageKind] || name === ofSomeKind) ?? all[0]]));
+}
+
 /** Whether this name of this kind is remembered. */
 export function isNamed(remembered: RememberedNames, kind: PackageKind, name: string): boolean {
   const { names, ofSomeKind } = namesOf(remembered);

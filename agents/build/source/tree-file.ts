@@ -6,15 +6,15 @@ import { matches } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readPlainFile } from '../frozen-files.js';
 
-/** Up to six plain names. */
-export const treePathPattern = '^(?:[A-Za-z0-9_.][A-Za-z0-9._+:~-]{0,199}/){0,5}[A-Za-z0-9_.][A-Za-z0-9._+:~-]{0,199}$';
+/** Up to six plain names, none of them hidden. */
+export const treePathPattern = '^(?:[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}/){0,5}[A-Za-z0-9_][A-Za-z0-9._+:~-]{0,199}$';
 
 /** Whether something of that name is there, be it a link. */
 export const isInTree = (tree: string, path: string): boolean => lstatSync(join(tree, path), { throwIfNoEntry: false }) !== undefined;
 
 /** @returns undefined where there is none @throws Refusal BAD_TREE */
 export function readTreeFile(tree: string, path: string, limitBytes: number): Buffer | undefined {
-  if (!matches(treePathPattern, path) || path.split('/').some((part) => part === '.' || part === '..')) throw new Refusal('BAD_TREE', `${printable(path)} is no path that is taken`);
+  if (!matches(treePathPattern, path)) throw new Refusal('BAD_TREE', `${printable(path)} is no path that is taken`);
   const parents = path.split('/').slice(0, -1);
   for (const [index] of parents.entries()) {
     const about = lstatSync(join(tree, ...parents.slice(0, index + 1)), { throwIfNoEntry: false });
