@@ -43,7 +43,7 @@ await t.test('the calls are what the policy allows, no more and no less', (t) =>
 
 interface Shape { properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
 const nameOf: Record<string, string> = {
-  templates: 'NAME', 'ssh-hosts': 'HOST', 'public-keys': 'FPR', components: 'NAME', 'logs-vms': 'VM', remotes: 'NAME', 'build-envs': 'ENV', distributions: 'NAME', options: 'OPTION', maintainers: 'PERSON', people: 'PERSON', 'distribution-words': 'WORD',
+  templates: 'NAME', 'ssh-hosts': 'HOST', 'public-keys': 'FPR', components: 'NAME', 'logs-vms': 'VM', remotes: 'NAME', 'build-envs': 'ENV', distributions: 'NAME', options: 'OPTION', maintainers: 'PERSON', people: 'PERSON', 'distribution-words': 'WORD', lines: 'LINE',
 };
 /** Every field that holds a value, as the page spells it; with whether it must be there. */
 function fields(shape: Shape, path: string[] = [], needed = true): Map<string, boolean> {

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { readKey } from 'openpgp';
 import { Refusal } from '../../shared/refusal.js';
-import type { BuildEnv, Pillar } from './pillar.js';
+import type { BuildEnv, BuiltComponent, Pillar } from './pillar.js';
 import { isTemplatesDist } from '../../shared/formats/suites.js';
 import { vmsOf } from './vms.js';
 
@@ -80,9 +80,27 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
     const needed = component['required-signatures'] ?? settings['required-signatures'];
     if (needed > allowed.length) throw new Refusal('TOO_FEW_MAINTAINERS', `asks for ${needed} signatures, but ${allowed.length} may sign`, field);
     if (!Object.hasOwn(pillar.components, name)) throw new Refusal('UNKNOWN_COMPONENT', `${name} is not one of components`, field);
+    checkLines(settings, pillar.components[name]?.tag ?? '', component.lines ?? {}, `${field}.lines`);
   }
   checkCommands(settings, pillar, `${place}.commands`);
   checkNotify(settings, place);
+}
+
+/** No tag is of two lines, and no repository has the packages of two. */
+function checkLines(settings: BuildEnv, componentTag: string, lines: NonNullable<BuiltComponent['lines']>, place: string): void {
+  const tags = new Map<string, string>();
+  const owners = new Map<string, string>();
+  for (const [name, { tag = componentTag, versions = '', distributions }] of Object.entries(lines).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const same = tags.get(`${tag} ${versions}`);
+    if (same !== undefined) throw new Refusal('BAD_VALUE', `has the same tags as ${same}`, `${place}.${name}`);
+    tags.set(`${tag} ${versions}`, name);
+    for (const dist of distributions) {
+      if (!Object.hasOwn(settings.distributions, dist)) throw new Refusal('UNKNOWN_DISTRIBUTION', `${dist} is not built in this environment`, `${place}.${name}.distributions`);
+      const other = owners.get(dist);
+      if (other !== undefined) throw new Refusal('BAD_VALUE', `${dist} is the line ${other}'s: a repository has one version of a package`, `${place}.${name}.distributions`);
+      owners.set(dist, name);
+    }
+  }
 }
 
 /** What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key. */

@@ -38,8 +38,15 @@ const component = shape({
   tag,
 }, ['url', 'full-name', 'tag']);
 
+const line = shape({
+  tag,
+  versions: text('^(?:[0-9]{1,9}:)?[0-9]{1,9}(?:\\.[0-9]{1,9}){0,7}$', 'the series of a line: numbers with dots, quoted'),
+  distributions: { type: 'array', items: text(plainNamePattern, plain), minItems: 1, uniqueItems: true, title: 'a list of names of distributions' },
+}, ['distributions']);
+
 /** How one environment treats one component; `{}` for as all others. */
 const builtComponent = shape({
+  lines: named(plainNamePattern, plain, line),
   maintainers: { type: 'array', items: text(plainNamePattern, plain), minItems: 1, uniqueItems: true, title: 'a list of names of maintainers' },
   'required-signatures': whole(1, 16),
 }, []);

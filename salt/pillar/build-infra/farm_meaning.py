@@ -100,10 +100,27 @@ def check_env(farm, env, settings):
             raise Refusal('TOO_FEW_MAINTAINERS', f'asks for {needed} signatures, but {len(allowed)} may sign', field)
         if name not in farm['components']:
             raise Refusal('UNKNOWN_COMPONENT', f'{name} is not one of components', field)
+        check_lines(settings, farm['components'][name]['tag'], component.get('lines', {}), f'{field}.lines')
     if 'commands' in settings:
         check_commands(farm, settings, f'{place}.commands')
     if 'notify' in settings:
         check_notify(settings, place)
+
+
+def check_lines(settings, component_tag, lines, place):
+    """No tag is of two lines, and no repository has the packages of two."""
+    tags = {}
+    owners = {}
+    for name, line in sorted(lines.items()):
+        same = tags.setdefault((line.get('tag', component_tag), line.get('versions', '')), name)
+        if same != name:
+            raise Refusal('BAD_VALUE', f'has the same tags as {same}', f'{place}.{name}')
+        for dist in line['distributions']:
+            if dist not in settings['distributions']:
+                raise Refusal('UNKNOWN_DISTRIBUTION', f'{dist} is not built in this environment', f'{place}.{name}.distributions')
+            other = owners.setdefault(dist, name)
+            if other != name:
+                raise Refusal('BAD_VALUE', f"{dist} is the line {other}'s: a repository has one version of a package", f'{place}.{name}.distributions')
 
 
 def check_beginning(settings, place):
