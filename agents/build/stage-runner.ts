@@ -28,6 +28,7 @@ import { commandEvidence, configuredTemplate, templateDistribution, templateUplo
 import type { LineSink } from './logs/logged-program.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import type { Paths } from './paths.js';
+import { Generations } from './repository-generations.js';
 import type { SignOptions } from './signed-files.js';
 
 export interface StageOptions {
@@ -174,8 +175,14 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
   for (const file of files) log.say(`signed upload sha256:${file.sha256} ${file.size} ${file.name}`);
 }
 
+/** Of packages that this agent publishes as debs: an engine's own repository is where that engine puts it. */
+export function publishedOf({ name, packages, publisher }: Distribution, { apt, env, signingKey }: Config, paths: Paths): Pick<EngineOptions, 'published'> {
+  if (packages !== 'deb' || publisher === 'engine' || apt === undefined || new Generations(join(paths.apt, env, name)).published() === undefined) return {};
+  return { published: { url: `${apt.url}/${name}`, publicKey: join(paths.publicKeys, `${signingKey}.asc`) } };
+}
+
 function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
-  return { engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
+  return { ...publishedOf(distribution, config, paths), engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
 }
 
 /** Who commanded it is in the log before anything is built, and what is signed later names that line. */

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { readChangelog, readChanges, readFields } from '../../agents/build/control-file.js';
-import { takeArtifacts } from '../../agents/build/debian-engine/package-build.js';
+import { takeArtifacts, unmetIn } from '../../agents/build/debian-engine/package-build.js';
 import { sourcesFor } from '../../agents/build/debian-engine/apt-sources.js';
 import { sourceNames } from '../../agents/build/debian-engine/source-package.js';
 import { checkLink, checkPath } from '../../agents/build/source/source-tree.js';
@@ -131,6 +131,12 @@ void t.test('the mirror is the one of the VM, for its own suite and for another'
   const targets = [target('http://m/debian/', 'bookworm'), target('http://m/debian/', 'bookworm', 'contrib'), target('http://m/security/', 'bookworm-security'), target('http://other/', 'nodistro')].join('\n\n');
   t.same(sourcesFor('bookworm', targets).map(({ uri, suite, components }) => [uri, suite, components.join()]), [['http://m/debian/', 'bookworm', 'main,contrib'], ['http://m/security/', 'bookworm-security', 'main']]);
   t.throws(() => sourcesFor('bookworm', ''), { code: 'NO_MIRROR' });
+});
+
+void t.test('what apt misses is read from its words', async (t) => {
+  const said = ' builddeps:/build/x : Depends: libown-dev (>= 1.0) but it is not installable\n                     Depends: debhelper (>= 99) but 13.11.4 is to be installed\n                     Depends: libown-dev (>= 1.0) but it is not going to be installed\n                     Depends: a;b but it is not installable\n';
+  t.same(unmetIn(said), ['libown-dev (>= 1.0)', 'debhelper (>= 99)']);
+  t.same(unmetIn('E: Unable to correct problems, you have held broken packages.'), []);
 });
 
 void t.test('source names follow the format', async (t) => {

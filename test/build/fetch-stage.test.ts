@@ -13,6 +13,7 @@ import type { Job } from '../../agents/build/jobs/job-document.js';
 import { JobQueue } from '../../agents/build/jobs/job-queue.js';
 import { writeGpgJob } from '../../agents/build/signed-files.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
+import { fetchTarget, type FetchTarget } from '../../agents/build/source/fetch-stage.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage } from './forge.js';
 
@@ -135,6 +136,45 @@ void t.test('a component stays itself when the farm builds of it for other kinds
   for (const [what, sources, packages] of [
     ['another name of one kind of two', { deb: 'hello-tiny', rpm: 'hello' }, kinds('deb', 'rpm')], ['another name of a kind that is not built any more', { deb: 'hello-large' }, kinds('rpm')],
   ] as const) t.equal(await s.code('v1.0-1', { highest: { ...older, sources }, ...packages }), 'OTHER_SOURCE_PACKAGE', what);
+});
+
+const spec = (name: string): { path: string; content: string } => ({ path: `rpm_spec/${name}.spec.in`, content: `Name: ${name}\nVersion: @VERSION@\nRelease: 1%{?dist}\n` });
+const listed = (content: string): { path: string; content: string } => ({ path: '.qubesbuilder', content });
+const targets = (...all: [name: string, packages: 'deb' | 'rpm', change?: object][]): { targets: FetchTarget[] } => ({ targets: all.map(([name, packages, change]) => fetchTarget({ name, packages, engine: 'x', ...change })) });
+
+void t.test('a tree that builds nothing for a distribution says so, and is fetched for the others', async (t) => {
+  const s = situation(t);
+  s.repository.release(keys, [alice], 'v1.0', [listed('host:\n  rpm:\n    build: [rpm_spec/one.spec]\nvm-fc41:\n  rpm:\n    build: []\n'), spec('one'), { path: 'version', content: '1.0\n' }]);
+  const host = { options: { distribution: 'host-fc42' } };
+  const { nothing, lines } = await s.fetch('v1.0', targets(['bookworm', 'deb'], ['fc41', 'rpm'], ['fc42', 'rpm', host]));
+  t.same(nothing, ['bookworm', 'fc41']);
+  t.match(lines.join('\n'), /nothing is built for bookworm: the tree's \.qubesbuilder says so/);
+  t.same((await s.fetch('v1.0', targets(['bookworm', 'deb', { publisher: 'engine', options: { distribution: 'vm-bookworm' } }]))).nothing, ['bookworm'], 'an engine that publishes itself is not asked either');
+});
+
+void t.test('what is asked for and not done here is refused before anything is built, unless the engine is one that may do it', async (t) => {
+  const s = situation(t);
+  s.repository.release(keys, [alice], 'v1.0', tinyPackage('1.0-1', [listed('vm:\n  deb:\n    build: [debian]\n    source:\n      commands: [sed -i s/a/b/ debian/control]\n')]));
+  t.equal(await s.code('v1.0'), 'NOT_DONE_HERE');
+  t.equal(await s.code('v1.0', targets(['bookworm', 'deb', { publisher: 'engine' }])), 'none');
+  t.equal(await s.code('v1.0', targets(['bookworm', 'deb', { publisher: 'engine' }], ['trixie', 'deb'])), 'NOT_DONE_HERE', 'one beside it is not');
+  const formula = situation(t);
+  formula.repository.release(keys, [alice], 'v1.0', tinyPackage('1.0-1', [{ path: 'FORMULA', content: '- no table\n' }]));
+  t.equal(await formula.code('v1.0'), 'BAD_FORMULA');
+  const missing = situation(t);
+  missing.repository.release(keys, [alice], 'v1.0', tinyPackage('1.0-1', [listed('vm:\n  deb:\n    build: [debian-pkg/debian]\n')]));
+  t.equal(await missing.code('v1.0'), 'NOT_A_PACKAGE', 'packaging that is listed and not there');
+});
+
+void t.test('a component with several specs is known by each of their names', async (t) => {
+  const s = situation(t);
+  s.repository.release(keys, [alice], 'v1.0', [listed('vm:\n  rpm:\n    build: [rpm_spec/one.spec, rpm_spec/two.spec]\n'), spec('one'), spec('two'), { path: 'version', content: '1.0\n' }]);
+  const rpm = targets(['fc41', 'rpm']);
+  const older = { version: '0.9', tagObject: 'f'.repeat(40), job: 'x' };
+  for (const [what, change, code] of [
+    ['new', {}, 'none'], ['its first name', { highest: { ...older, sources: { rpm: 'one' } } }, 'none'], ['its second', { highest: { ...older, sources: { rpm: 'two' } } }, 'none'],
+    ['another name', { highest: { ...older, sources: { rpm: 'three' } } }, 'OTHER_SOURCE_PACKAGE'], ['a name of a neighbour', { componentsOf: ['neighbour'] }, 'OTHER_SOURCE_PACKAGE'],
+  ] as [string, NonNullable<Parameters<typeof s.fetch>[1]>, string][]) t.equal(await s.code('v1.0', { ...rpm, ...change }), code, what);
 });
 
 void t.test('a tree without debian/changelog is refused', async (t) => {

@@ -43,7 +43,9 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   let head: string | undefined;
   const tell = (log: string): string => (head = publish(record, clock++, log, logsKey, head));
   const commands = { releases: ['r4.3'], windowSeconds: 86_400, distributionWords: [], people };
-  const vm = new BuildVm(outside, 'promoted', { commands, publication: { url: outside.forge.url('record'), logsKey: logsKey.fingerprint }, promotion: { minAgeDays: 5 } });
+  const vm = new BuildVm(outside, 'promoted', {
+    // A package's version is not its tag's.
+    distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb', options: { suffix: '+deb12u1' } }], commands, publication: { url: outside.forge.url('record'), logsKey: logsKey.fingerprint }, promotion: { minAgeDays: 5 } });
   writeKeys(join(vm.root, '/rw/config/build-infra/public-keys'), [logsKey]);
   t.teardown(() => vm.end());
   await vm.start();
@@ -61,7 +63,7 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   };
 
   const first = await build('1.0-1');
-  t.same([offered('promoted', 'current-testing'), offered('promoted', 'current')], [['1.0-1'], []]);
+  t.same([offered('promoted', 'current-testing'), offered('promoted', 'current')], [['1.0-1+deb12u1'], []]);
   t.match(await ask(first.upload('current')), { kind: 'promotion', state: 'refused', reason: { code: 'TOO_YOUNG' } });
   t.same(offered('promoted', 'current'), []);
 
@@ -72,7 +74,7 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
     const answer = await vm.command(comment);
     const job = await vm.over(answer.slice('accepted '.length));
     t.match(job, { kind: 'promotion', state: 'done', dists: ['bookworm'], uploaded: [{ suite: 'bookworm-current' }], change: { of: first.job.job, suite: 'current', command: { signer: { name: 'alice' } } } }, vm.receiver.text().slice(-3000));
-    t.same([offered('promoted', 'current-testing'), offered('promoted', 'current'), offered('promoted', 'security-testing')], [['1.0-1'], ['1.0-1'], []]);
+    t.same([offered('promoted', 'current-testing'), offered('promoted', 'current'), offered('promoted', 'security-testing')], [['1.0-1+deb12u1'], ['1.0-1+deb12u1'], []]);
     t.same(job.uploaded[0]?.files, first.job.uploaded[0]?.files, 'the same bytes came back');
     const log = vm.receiver.ofStage('promote').at(-1)?.lines.join('\n') ?? '';
     for (const said of [/command [0-9a-f]{64} of alice [0-9A-F]{40}, signed .*Upload-component/, /in current-testing since 2026-.*: 5\.\d\d days/, /read back \d files/]) t.match(log, said);
@@ -82,7 +84,7 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   const second = await build('1.0-2');
   await t.test('a security fix does not wait', async (t) => {
     t.match(await ask(second.upload('security-testing')), { state: 'done', priority: 10, uploaded: [{ suite: 'bookworm-security-testing' }] });
-    t.same([offered('promoted', 'current'), offered('promoted', 'security-testing')], [['1.0-1'], ['1.0-2']]);
+    t.same([offered('promoted', 'current'), offered('promoted', 'security-testing')], [['1.0-1+deb12u1'], ['1.0-2+deb12u1']]);
   });
 
   await t.test('killed while it signs, it goes on', async (t) => {
@@ -92,11 +94,11 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
     const answer = await vm.command(await clearsign(second.upload('current')));
     await until('reprepro to sign', () => existsSync(join(vm.root, 'once')), 60);
     await vm.kill();
-    t.same(offered('promoted', 'current'), ['1.0-1']);
+    t.same(offered('promoted', 'current'), ['1.0-1+deb12u1']);
     await vm.start();
     vm.receiver.publish = (log) => tell(log.path);
     t.match(await vm.over(answer.slice('accepted '.length)), { state: 'done' });
-    t.same(offered('promoted', 'current'), ['1.0-2']);
+    t.same(offered('promoted', 'current'), ['1.0-2+deb12u1']);
   });
 
   await t.test('an older version does not come back over a newer one', async (t) => {

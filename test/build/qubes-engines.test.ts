@@ -2,7 +2,10 @@
 // Trees of Qubes' shapes, built by our own engines in real clean chroots: by their tags, with the distribution's suffix, of packaging in another
 // folder, of an upstream tarball that is listed, of a formula, and of several specs.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { buildDebian } from '../../agents/build/debian-engine/engine.js';
@@ -10,7 +13,8 @@ import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { hashFile } from '../../agents/build/frozen-files.js';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { chrootCache } from '../support/clean-chroots.js';
-import { tinyPackage, tinyRules } from './forge.js';
+import type { Refusal } from '../../agents/shared/refusal.js';
+import { Keys, tinyPackage, tinyRules } from './forge.js';
 import { codeOf, engineJob, Lines, makePlace, tinySpec, writeTree, type Files } from './rpm-packages.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' };
@@ -67,6 +71,58 @@ void t.test('a formula is installed by its own Makefile, and a rebuild is the sa
   const deb = join(made[0]?.folder as string, 'hello-tiny_1.0-1+deb12u1_all.deb');
   t.equal(control(deb, 'Version'), '1.0-1+deb12u1');
   t.match(contentOf(deb), './srv/salt/hello/init.sls');
+});
+
+void t.test('a package waits for another one of the same distribution, and is built of it when that is published', needsRoot, async (t) => {
+  const keys = new Keys();
+  const [signer, other] = [keys.make('signer'), keys.make('other')];
+  const place = makePlace();
+  t.teardown(() => {
+    place.end();
+    keys.end();
+  });
+  const own = place.make('own');
+  writeTree(own, { 'conf/distributions': `Origin: x\nLabel: x\nSuite: current-testing\nCodename: bookworm-current-testing\nArchitectures: amd64 source\nComponents: main\nSignWith: ${signer.fingerprint}\n`, 'key.asc': signer.armored, 'other.asc': other.armored });
+  const package_ = writeTree(place.make('package'), { 'DEBIAN/control': 'Package: libown-dev\nVersion: 1.0-1+deb12u1\nArchitecture: all\nMaintainer: Alice <alice@example.org>\nSection: misc\nPriority: optional\nDescription: x\n', 'usr/share/own': 'own' });
+  execFileSync('dpkg-deb', ['--root-owner-group', '--build', package_, place.folder], { stdio: 'pipe' });
+  execFileSync('reprepro', ['--basedir', own, '--gnupghome', keys.home, 'includedeb', 'bookworm-current-testing', join(place.folder, 'libown-dev_1.0-1+deb12u1_all.deb')], { stdio: 'pipe' });
+  const server = createServer((request, response) => {
+    const path = join(own, decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
+    if (!existsSync(path)) return void response.writeHead(404).end();
+    response.end(readFileSync(path));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const published = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, publicKey: join(own, 'key.asc') };
+  const files: Files = { ...packaging('1.0-1', 'debian', tinyRules.replace('@echo building as $$(id -u)', 'cat /usr/share/own')), 'hello-tiny.sh': '#!/bin/sh\n' };
+  files['debian/control'] = (files['debian/control'] as string).replace('\n\n', '\nBuild-Depends: libown-dev (>= 1.0)\n\n');
+  const build = async (change: Partial<EngineJob>, options: Record<string, unknown>): Promise<{ code: string; detail: string; text: string; folder: string }> => {
+    const made = job(t, files, { dist: 'bookworm', packages: 'deb', component: 'hello-tiny', version: '1.0-1', options, ...change });
+    const refusal = await buildDebian(made.job, made.log).then(() => undefined, (error: unknown) => error as Refusal);
+    return { code: refusal?.code ?? 'none', detail: refusal?.detail ?? '', text: made.log.text(), folder: made.job.output };
+  };
+  t.match(await build({}, { ownPackages: 'current-testing' }), { code: 'DEP_WAIT', detail: /libown-dev \(>= 1\.0\)/ }, 'nothing was published yet');
+  t.match(await build({ published }, {}), { code: 'NO_BUILD_DEPENDENCIES' }, 'who does not ask for its own packages does not get them');
+  t.match(await build({ published: { ...published, publicKey: join(own, 'other.asc') } }, { ownPackages: 'current-testing' }), { code: 'NO_BUILD_DEPENDENCIES' }, 'signed by another key');
+  const built = await build({ published }, { ownPackages: 'current-testing' });
+  t.equal(built.code, 'none', built.text.slice(-3000));
+  t.match(built.text, `build dependencies from ${published.url} bookworm-current-testing main too`);
+  const buildinfo = readdirSync(built.folder).find((name) => name.endsWith('.buildinfo')) ?? 'none';
+  t.match(readFileSync(join(built.folder, buildinfo), 'utf8'), 'libown-dev (= 1.0-1+deb12u1)', 'what was used is said');
+});
+
+void t.test('packages are looked at by lintian and installed in a clean root, where that is asked for', needsRoot, async (t) => {
+  const look = async (control: (text: string) => string, options: Record<string, unknown>): Promise<{ code: string; text: string }> => {
+    const files: Files = { ...packaging('1.0-1', 'debian'), 'hello-tiny.sh': '#!/bin/sh\n' };
+    files['debian/control'] = control(files['debian/control'] as string);
+    const made = job(t, files, { dist: 'bookworm', packages: 'deb', component: 'hello-tiny', version: '1.0-1', options });
+    return { code: await codeOf(() => buildDebian(made.job, made.log)), text: made.log.text() };
+  };
+  const missing = (text: string): string => text.replace('Architecture: all\n', 'Architecture: all\nDepends: no-such-package\n');
+  t.match(await look(missing, { installTest: 'stop' }), { code: 'INSTALL_FAILED', text: /no-such-package/ });
+  const linted = await look((text) => text, { installTest: 'log', lint: 'stop' });
+  t.match(linted, { code: 'LINT_FAILED', text: /^E: hello-tiny/m }, 'a package without a copyright file');
+  t.match(linted.text, /the installation: well/);
 });
 
 void t.test('a native package has the suffix too', needsRoot, async (t) => {

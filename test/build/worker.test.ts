@@ -318,3 +318,35 @@ void t.test('what was away does not use up the tries of what failed afterwards',
   worker.start();
   t.match(await over(job), { state: 'done' });
 });
+
+void t.test('a distribution for which the fetch found nothing to build is over with it', async (t) => {
+  const { worker, queue, ran, over } = stageFor(t, (name, _step, _log, job) => {
+    if (name.endsWith('fetch')) job.dists = job.version === '1' ? ['trixie'] : [];
+  });
+  const [one, none] = [jobOf(config, 'one', '1', 1), jobOf(config, 'two', '2', 2)];
+  for (const job of [one, none]) queue.add(job);
+  worker.start();
+  for (const job of [one, none]) t.match(await over(job), { state: 'done', reasons: [], reason: null });
+  t.same(ran.sort(), ['one 1 build trixie', 'one 1 fetch', 'one 1 publish trixie', 'one 1 sign trixie', 'two 2 fetch']);
+});
+
+void t.test('what waits for another component\'s packages goes on when something is published for its distribution, and is not tried in vain before', async (t) => {
+  let isThere = false;
+  let release: () => void = () => undefined;
+  const later = new Promise<void>((resolve) => (release = resolve));
+  const { worker, queue, ran, over } = stageFor(t, async (name) => {
+    if (name === 'two 1 build bookworm' && !isThere) throw new Refusal('DEP_WAIT', 'no repository has libone-dev yet');
+    if (name === 'one 1 build bookworm') await later;
+    if (name === 'one 1 publish bookworm') isThere = true;
+  });
+  const [two, one, three] = [jobOf(config, 'two', '1', 1), jobOf(config, 'one', '1', 2), jobOf(config, 'three', '1', 3)];
+  for (const job of [two, one, three]) job.dists = job === three ? ['trixie'] : ['bookworm'];
+  for (const job of [two, one, three]) queue.add(job);
+  worker.start();
+  await until('the wait', () => two.waiting.length > 0 && isOver(three));
+  t.match(two.waiting, [{ dist: 'bookworm', code: 'DEP_WAIT', detail: 'no repository has libone-dev yet' }], 'the page says on what');
+  t.equal(ran.filter((name) => name === 'two 1 build bookworm').length, 1, 'another distribution\'s packages are of no use');
+  release();
+  for (const job of [one, two]) t.match(await over(job), { state: 'done' });
+  t.equal(ran.filter((name) => name === 'two 1 build bookworm').length, 2);
+});

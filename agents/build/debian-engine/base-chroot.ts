@@ -3,13 +3,14 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { appendFileSync, copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { makeFolder } from '../../shared/durable-files.js';
+import { makeFolder, readIfThere } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { becomeDurably } from '../durable-folder.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
 import { layerChroot, unpackTar } from './layered-chroot.js';
 import { sourceLines, type AptSource } from './apt-sources.js';
+import type { ExtraRepository } from './engine-options.js';
 import { builderId } from './jail.js';
 
 export const refreshDays = 7;
@@ -52,6 +53,23 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
   // An empty tar would be an empty chroot, for every build until it is made anew.
   await becomeDurably(part, tar);
   return tar;
+}
+
+/**
+ * Repositories beside the mirror, each with the one key that may have signed it. Which they are is in the log; which of their packages were used, in the .buildinfo.
+ * @throws Refusal NO_BUILD_DEPENDENCIES where a key is not there
+ */
+export function addRepositories(chroot: string, repositories: readonly ExtraRepository[], log: LineSink): void {
+  for (const [index, { url, suite, components, keyring }] of repositories.entries()) {
+    const bytes = readIfThere(keyring);
+    if (bytes === undefined) throw new Refusal('NO_BUILD_DEPENDENCIES', `the key of ${url}, ${keyring}, is not in this VM`);
+    const name = `build-infra-${index}`;
+    const key = `/etc/apt/keyrings/${name}${keyring.slice(-4)}`;
+    makeFolder(join(chroot, 'etc/apt/keyrings'));
+    writeFileSync(join(chroot, key), bytes, { mode: 0o644 });
+    writeFileSync(join(chroot, 'etc/apt/sources.list.d', `${name}.list`), `deb [signed-by=${key}] ${url} ${suite} ${components}\n`);
+    log.say(`build dependencies from ${url} ${suite} ${components} too, signed by a key with sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+  }
 }
 
 /** Unpacks the tar into `chroot` and gives it what a build needs: a user, name resolution, the mirror's keyrings. */

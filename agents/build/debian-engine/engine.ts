@@ -6,15 +6,17 @@ import { announce, runEngineOn } from '../engines/engine-run.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { targetOf } from '../qubes-tree/build-file.js';
 import { readAptProxies, readAptSources } from './apt-sources.js';
-import { baseTar, unpackChroot } from './base-chroot.js';
+import { addRepositories, baseTar, unpackChroot } from './base-chroot.js';
 import { buildPackage, installBuildDependencies, takeArtifacts } from './package-build.js';
-import { readEngineOptions } from './engine-options.js';
+import { extraRepositories, readEngineOptions } from './engine-options.js';
+import { checkPackages } from './package-checks.js';
 import { packagingOf, prepareSource } from './source-package.js';
 
 export { toolLine } from '../engines/engine-run.js';
 
 export async function buildDebian(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
-  const { suffix } = readEngineOptions(job);
+  const options = readEngineOptions(job);
+  const { suffix, ownPackages } = options;
   const target = targetOf({ name: job.dist, packages: 'deb', options: job.options });
   // Before a chroot is made for nothing.
   packagingOf(job.sourceTree, target);
@@ -24,9 +26,21 @@ export async function buildDebian(job: EngineJob, log: LineSink): Promise<Engine
   const chroot = join(job.work, 'chroot');
   await unpackChroot(tar, chroot, sources, proxies, log);
   const source = await prepareSource(job.sourceTree, { tagVersion: job.version, target, suffix }, chroot, log);
-  await installBuildDependencies(chroot, job.cache, job.dist, source, log);
+  const repositories = extraRepositories(job);
+  addRepositories(chroot, repositories, log);
+  await installBuildDependencies(chroot, job.cache, job.dist, source, ownPackages !== undefined || repositories.length > 0, log);
   await buildPackage(chroot, source, job.sourceDateEpoch, job.buildSeconds, log);
-  return announce(takeArtifacts(join(chroot, 'build'), job.output, source), log);
+  const artifacts = takeArtifacts(join(chroot, 'build'), job.output, source);
+  await checkPackages(options, {
+    cache: job.cache, suite: job.dist, output: job.output, artifacts,
+    cleanRoot: async (name, more) => {
+      const root = join(job.work, name);
+      await unpackChroot(await baseTar(job.cache, job.dist, sources, proxies, log, more), root, sources, proxies, log);
+      addRepositories(root, repositories, log);
+      return root;
+    },
+  }, log);
+  return announce(artifacts, log);
 }
 
 /** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */

@@ -9,7 +9,7 @@ import { printable, Refusal } from '../../shared/refusal.js';
 import { readChanges } from '../control-file.js';
 import { freezeFile, readPlainFile } from '../frozen-files.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
-import { proxyEnvironment } from '../program.js';
+import { proxyEnvironment, runProgram } from '../program.js';
 import { pruneDebs, removeUnsorted, unusedDays } from './deb-cache.js';
 import { buildJail, installJail } from './jail.js';
 import type { PreparedSource } from './source-package.js';
@@ -17,8 +17,17 @@ import type { PreparedSource } from './source-package.js';
 const dependenciesMs = 1800_000;
 const changesLimitBytes = 4 * 1024 * 1024;
 
-/** @throws Refusal NO_BUILD_DEPENDENCIES */
-export async function installBuildDependencies(chroot: string, cache: string, suite: string, source: PreparedSource, log: LineSink): Promise<void> {
+/** What apt says of dependencies that no repository has, in an order of its own. */
+export function unmetIn(untrustedOutput: string): string[] {
+  const unmet = [...untrustedOutput.matchAll(/(?:Depends|PreDepends): ([a-z0-9][a-z0-9+.:-]*(?: \([<>=]+ [A-Za-z0-9.+:~-]+\))?) but (?:it is not (?:installable|going to be installed)|[A-Za-z0-9.+:~-]+ is to be installed)/g)].map((line) => line[1] as string);
+  return [...new Set([...unmet, ...[...untrustedOutput.matchAll(/E: Unable to locate package ([a-z0-9][a-z0-9+.-]*)/g)].map((line) => line[1] as string)])].slice(0, 10);
+}
+
+/**
+ * @param mayCome packages that no repository has yet: another component's, that is published later
+ * @throws Refusal NO_BUILD_DEPENDENCIES, DEP_WAIT
+ */
+export async function installBuildDependencies(chroot: string, cache: string, suite: string, source: PreparedSource, mayCome: boolean, log: LineSink): Promise<void> {
   // A folder for each suite: apt locks it, and several suites are built for at the same time.
   const debs = join(cache, 'debs', suite);
   const lists = join(cache, 'lists', suite);
@@ -31,7 +40,13 @@ export async function installBuildDependencies(chroot: string, cache: string, su
     if (status !== 0) throw new Refusal('NO_BUILD_DEPENDENCIES', `apt-get ${argv[0]} ended with ${status}`);
   };
   await apt('update');
-  await apt('build-dep', '--no-install-recommends', source.folder);
+  try {
+    await apt('build-dep', '--no-install-recommends', source.folder);
+  } catch (error) {
+    const unmet = await sayUnmet(chroot, binds, source, log);
+    if (mayCome && unmet.length > 0) throw new Refusal('DEP_WAIT', `no repository has ${unmet.join(', ')} yet`);
+    throw error;
+  }
   try {
     const removed = [...pruneDebs(debs, chroot), ...removeUnsorted(join(cache, 'debs'))];
     if (removed.length > 0) log.say(`packages that left the cache, unused for ${unusedDays} days: ${removed.length}`);
@@ -39,6 +54,14 @@ export async function installBuildDependencies(chroot: string, cache: string, su
     // No reason not to build.
     log.say(`the cache of packages was not cleaned: ${printable(String((error as Error).message))}`);
   }
+}
+
+/** The same once more, without doing it, for apt's words: what was asked to be quiet does not say what it misses. @returns what no repository has */
+async function sayUnmet(chroot: string, binds: readonly [string, string][], source: PreparedSource, log: LineSink): Promise<string[]> {
+  const command = ['sh', '-c', 'apt-get -o APT::Sandbox::User=root --simulate -q build-dep --no-install-recommends "$0" 2>&1; true', source.folder];
+  const untrustedOutput = (await runProgram(installJail(chroot, binds, {}, command), { timeoutMs: 300_000 })).toString('utf8');
+  for (const line of untrustedOutput.split('\n').slice(0, 200)) log.tool(Buffer.from(line));
+  return unmetIn(untrustedOutput);
 }
 
 /** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT */

@@ -26,6 +26,8 @@ export interface EngineOptions {
   buildSeconds: number;
   /** the distribution's own, for the engine */
   engineOptions: Record<string, unknown> | undefined;
+  /** this distribution's own repository, if there is one */
+  published?: EngineCall['published'];
   /** of a template: its word for what is in it */
   distribution?: string;
 }
@@ -80,6 +82,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
   const document: EngineJob | EngineTemplateJob = {
     format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
     ...from, sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
+    ...(fields.stage === 'build' && options.published !== undefined ? { published: options.published } : {}),
     ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),
   };
   const documentPath = join(work, 'engine-job.json');

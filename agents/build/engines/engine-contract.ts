@@ -31,6 +31,8 @@ export interface EngineCall {
   cache: string;
   /** limit for the build itself */
   buildSeconds: number;
+  /** `build`: this distribution's own repository, as the world reads it, once something was published to it: build dependencies may come from there */
+  published?: { url: string; publicKey: string };
   /** what the distribution's configuration tells this engine, which checks it itself */
   options?: Record<string, unknown>;
   /** `sign` and `publish`: folder of what `build` announced, as it was frozen; not to be written to */
@@ -145,6 +147,12 @@ const common = {
   state: { type: 'string', pattern: '^/' },
   cache: { type: 'string', pattern: '^/' },
   buildSeconds: { type: 'integer', minimum: 1 },
+  published: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['url', 'publicKey'],
+    properties: { url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' }, publicKey: { type: 'string', pattern: '^/' } },
+  },
   options: { type: 'object' },
   artifacts: { type: 'string', pattern: '^/' },
   signed: { type: 'string', pattern: '^/' },

@@ -15,6 +15,7 @@ import { fetchSource, fetchTarget } from '../source/fetch-stage.js';
 import { jobFormat, type Job } from '../jobs/job-document.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
+import { publishedOf } from '../stage-runner.js';
 
 const fetchMs = 1800_000;
 
@@ -93,6 +94,7 @@ export async function rebuildJob(id: string, { config, paths, dists }: RebuildOp
       const distribution = distributions[index];
       if (distribution === undefined) throw new Refusal('CONFIG_CHANGED', `${dist} is not a distribution of this VM any more`);
       const made = await buildFor({ ...job, evidence: found.evidence }, dist, {
+        ...publishedOf(distribution, config, paths),
         engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: join(folder, 'work'), cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options,
       }, log);
       compared.push(...compare(dist, files, made, artifactsFolder(then, dist), artifactsFolder(folder, dist)));

@@ -35,9 +35,14 @@ export interface WorkerOptions {
   builds?: number;
 }
 
+const waitsForPackages = 'DEP_WAIT';
+const waitForPackagesMs = 3_600_000;
+
 // The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
 const dayMs = 86_400_000;
 const patienceMs = new Map([
+  // Another component's packages: looked for again when one was published, and each hour.
+  [waitsForPackages, 7 * dayMs],
   ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['DOWNLOAD_FAILED', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
 ]);
 // May be the world's fault: how often a step is tried.
@@ -159,6 +164,7 @@ export class Worker {
       Object.assign(record, await log.end(0));
       job.finished.push({ ...step, started, ended: this.#now().toISOString(), commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000 });
       this.#pauses.delete(pauseKey(job, step.dist));
+      if (step.stage === 'publish' || step.stage === 'promote') this.#lookAgain(step.dist);
     } catch (error) {
       await this.#stepFailed(job, running, log, clock, error);
     }
@@ -169,6 +175,13 @@ export class Worker {
     } catch (error) {
       // A full disk, mostly. What is not written down is done again after a restart; until then the job is what it is here.
       this.#options.report(`${job.job}: its document could not be written: ${printable(String(error))}`);
+    }
+  }
+
+  /** What waits for packages of this distribution may find them now. */
+  #lookAgain(dist: string | null): void {
+    for (const job of this.#options.queue.all()) {
+      if (job.waiting.some((waiting) => waiting.dist === dist && waiting.code === waitsForPackages)) this.#pauses.delete(pauseKey(job, dist));
     }
   }
 
@@ -186,7 +199,7 @@ export class Worker {
     const patience = patienceMs.get(reason.code);
     if (patience === undefined) pause.counted++;
     if (patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience) {
-      pause.until = now + (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1);
+      pause.until = now + (reason.code === waitsForPackages ? waitForPackagesMs : (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1));
       this.#pauses.set(key, pause);
       job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since: new Date(pause.since).toISOString() }];
     } else {
