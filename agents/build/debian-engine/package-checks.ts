@@ -13,10 +13,10 @@ import { buildJail, installJail } from './jail.js';
 
 const checkMs = 1800_000;
 
-/** @throws Refusal with this code where the wish is `stop` */
-function judge(status: number, wish: CheckWish, code: string, what: string, log: LineSink): void {
+/** @throws what `refused` makes, where the wish is `stop` */
+function judge(status: number, wish: CheckWish, what: string, refused: (detail: string) => Refusal, log: LineSink): void {
   if (status === 0) return log.say(`${what}: well`);
-  if (wish === 'stop') throw new Refusal(code, `${what} ended with ${status}; its words are in the log`);
+  if (wish === 'stop') throw refused(`${what} ended with ${status}; its words are in the log`);
   log.say(`${what} ended with ${status}, which stops nothing here`);
 }
 
@@ -45,13 +45,13 @@ export async function checkPackages({ lint, installTest }: DebianEngineOptions, 
     const root = await rootWithArtifacts('install-test', [], place);
     const binds: [string, string][] = [[join(cache, 'debs', suite), '/var/cache/apt/archives'], [join(cache, 'lists', suite), '/var/lib/apt/lists']];
     const command = ['apt-get', '-o', 'APT::Sandbox::User=root', '-o', 'Dpkg::Use-Pty=0', '-q', '-y', 'install', ...debs];
-    judge(await runLogged(installJail(root, binds, proxyEnvironment(), command), log, { timeoutMs: checkMs, label: `in a clean root, with network: ${command.join(' ')}` }), installTest, 'INSTALL_FAILED', 'the installation', log);
+    judge(await runLogged(installJail(root, binds, proxyEnvironment(), command), log, { timeoutMs: checkMs, label: `in a clean root, with network: ${command.join(' ')}` }), installTest, 'the installation', (detail) => new Refusal('INSTALL_FAILED', detail), log);
   }
   const changes = artifacts.find(({ name }) => name.endsWith('.changes'))?.name;
   if (lint !== undefined && changes !== undefined) {
     const root = await rootWithArtifacts('lint', ['lintian'], place);
     // The changelog names the suite that is built for, which need be none of Debian's.
     const command = ['lintian', '--no-cfg', '--fail-on', 'error', '--suppress-tags', 'bad-distribution-in-changes-file', `/build/${changes}`];
-    judge(await runLogged(buildJail(root, '/build', {}, command), log, { timeoutMs: checkMs, label: `in a clean root, without network: ${command.join(' ')}` }), lint, 'LINT_FAILED', 'lintian', log);
+    judge(await runLogged(buildJail(root, '/build', {}, command), log, { timeoutMs: checkMs, label: `in a clean root, without network: ${command.join(' ')}` }), lint, 'lintian', (detail) => new Refusal('LINT_FAILED', detail), log);
   }
 }
