@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createDeflate, deflate } from 'node:zlib';
 
@@ -95,21 +96,19 @@ export class LooseObjects {
     return this.#store(async (target) => {
       const sha1 = createHash('sha1').update(`blob ${size}\0`);
       const sha256 = createHash('sha256');
-      const packer = createDeflate(compression);
-      const drained = (async () => {
-        for await (const packed of packer) await target.writeFile(packed as Buffer);
-      })();
-      drained.catch(() => packer.destroy());
-      packer.write(`blob ${size}\0`);
       let seen = 0;
-      for await (const chunk of createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 })) {
-        seen += (chunk as Buffer).length;
-        sha1.update(chunk as Buffer);
-        sha256.update(chunk as Buffer);
-        if (!packer.write(chunk) && !packer.destroyed) await new Promise<void>((resolve) => packer.once('drain', resolve).once('close', resolve));
-      }
-      packer.end();
-      await drained;
+      const whole = async function* (): AsyncGenerator<Buffer> {
+        yield Buffer.from(`blob ${size}\0`);
+        for await (const chunk of createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+          seen += chunk.length;
+          sha1.update(chunk);
+          sha256.update(chunk);
+          yield chunk;
+        }
+      };
+      await pipeline(whole, createDeflate(compression), async (packed: AsyncIterable<Buffer>) => {
+        for await (const part of packed) await target.writeFile(part);
+      });
       if (seen !== size) throw new Error(`${path} is shorter than ${size} bytes`);
       return { id: sha1.digest('hex'), size, sha256: sha256.digest('hex') };
     });
