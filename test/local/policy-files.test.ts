@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which files make the policy, in which order, and that one mistake anywhere denies everything.
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -66,6 +67,9 @@ test('one mistake in a line denies everything, and says where', async (t) => {
     'allow with default_target=': 's.X * a b allow default_target=c', 'twice': 's.X * a b allow user=a user=b', 'not yes or no': 's.X * a b allow notify=maybe',
     'autostart in capitals': 's.X * a b allow autostart=YES', 'a byte order mark': '\ufeff# comment', 'an unknown directive': '!exclude x', 'two words for !include': '!include a b',
     'a missing include': '!include nosuch', 'a missing include-dir': '!include-dir nosuch', 'too few words for !include-service': '!include-service s.X nosuch',
+    'an empty target=': 's.X * a b allow target=', 'an empty target= of ask': 's.X * a b ask target=', 'an empty default_target=': 's.X * a b ask default_target=',
+    'an included folder': '!include .', 'an included device': '!include /dev/null', 'an included device in the old format': '!include-service s.X * /dev/null',
+    'a glob in the service of an old file': '!include-service s.* * 10-good.policy', 'an argument without + of an old file': '!include-service s.X x 10-good.policy',
     'a word for !compat-4.0': '!compat-4.0 x', 'no folder for !compat-4.0': '!compat-4.0',
   };
   for (const [what, line] of Object.entries(bad)) {
@@ -73,6 +77,17 @@ test('one mistake in a line denies everything, and says where', async (t) => {
     fails(t, [folder], what, /20-bad\.policy/, 3);
   }
   fails(t, [folderOf(t, { '10.policy': Buffer.from([0x23, 0xff, 0x0a]) })], 'not UTF-8', /UTF-8/);
+});
+
+test('what is included is a plain file: of a pipe no end is waited for', async (t) => {
+  for (const [name, line] of [['in this format', '!include pipe'], ['in the old one', '!include-service s.X * pipe']] as const) {
+    const folder = folderOf(t, { '10.policy': `${line}\n` });
+    execFileSync('mkfifo', [join(folder, 'pipe')]);
+    fails(t, [folder], name, /plain file/, 1);
+  }
+  const linked = folderOf(t, { '10.policy': '!include link\n', x: rule('x') });
+  symlinkSync('x', join(linked, 'link'));
+  t.equal(order([linked]), 'x', 'a link to one is followed');
 });
 
 test('blanks are what Python splits at, and lines end as in Python', async (t) => {
@@ -109,6 +124,12 @@ test('!include-service reads the old format', async (t) => {
     [null, null, 'any', 'any', 'deny', null, null],
   ]);
   fails(t, [folderOf(t, { '10.policy': '!include-service * +x old\n', old: 'a b deny\n' })], 'service * with an argument');
+  const old = (line: string): string => folderOf(t, { '10.policy': '!include-service s.X * old\n', old: `${line}\n`, x: 'a b deny\n', '@x': 'a c deny\n' });
+  for (const line of ['$include:x', '$include: x', '$include:  x', '!include\tx', 'a,b,deny', 'a b deny,', 'a b ,deny', ', a b deny']) t.equal(order([old(line)]), 's.X', `${line} is read`);
+  t.equal(loadPolicy([old('$include:$x')])[0]?.target.kind === 'name' && order([old('$include:$x')]), 's.X', '$ is @ in a path too');
+  for (const line of ['$include:', '$include: ', '$include:x y', '$include:x, y', '@include:x', '@include x', '$include x', '!include:x', '!includex', '! include x', ',', 'a $include:x deny']) {
+    fails(t, [old(line)], `${line} is refused`, /./);
+  }
   fails(t, [folderOf(t, { '10.policy': '!include-service s.X * old\n', old: 'a b deny\n!include-dir x\n' })], 'a directive that the old format does not have');
 });
 

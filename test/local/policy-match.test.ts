@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
-import { evaluate, type Verdict } from '../../agents/local/policy/evaluate.js';
+import { chosenTarget, evaluate, type Verdict } from '../../agents/local/policy/evaluate.js';
 import { loadPolicy } from '../../agents/local/policy/policy-files.js';
 import { cleanService, cleanTarget, splitService } from '../../agents/local/policy/request.js';
 import { PolicyError } from '../../agents/local/policy/rule.js';
@@ -15,11 +15,12 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 const uuidOfA = '11111111-1111-1111-1111-11111111111a';
 const uuidOfB = '11111111-1111-1111-1111-11111111111b';
+const uuidOfDvm = '11111111-1111-1111-1111-11111111111d';
 const system = new SystemInfo([
   systemVm({ name: 'a', uuid: uuidOfA, defaultDispvm: 'dvm', running: true, tags: ['ta'] }),
   systemVm({ name: 'b', uuid: uuidOfB, tags: ['tb'] }),
   systemVm({ name: 'c', type: 'TemplateVM', tags: ['tb'], running: true }),
-  systemVm({ name: 'dvm', templateForDispvms: true, tags: ['td'] }),
+  systemVm({ name: 'dvm', uuid: uuidOfDvm, templateForDispvms: true, tags: ['td'] }),
   systemVm({ name: 'dvm2', templateForDispvms: true }),
   systemVm({ name: 'plain' }),
   systemVm({ name: 'hidden', internal: true }),
@@ -102,6 +103,12 @@ test('each TARGET token matches exactly the requests of its row', async (t) => {
   }
 });
 
+test('a template by its uuid matches who asks for it, and no plain @dispvm', async (t) => {
+  const rule = `s.X * a @dispvm:uuid:${uuidOfDvm} allow target=c`;
+  t.equal(target(ask(rule, '@dispvm:dvm')), 'c');
+  t.equal(target(ask(rule, '@dispvm')), 'no rule matches');
+});
+
 test('each SOURCE token matches by the calling VM', async (t) => {
   const rows: [token: string, sources: string][] = [
     ['*', 'a c disp1'], ['@anyvm', 'a c disp1'], ['a', 'a'], [`uuid:${uuidOfA}`, 'a'], ['@tag:ta', 'a'], ['@tag:tb', 'c'], ['@type:TemplateVM', 'c'],
@@ -157,8 +164,9 @@ test('allow: redirects, defaults and dead ends', async (t) => {
   t.match(ask('s.X * a b allow user=no%such', 'b'), { user: 'no%such' });
 });
 
-test('autostart=no lets a call through to a running target only, and tells nobody', async (t) => {
+test('autostart=no lets a call through to a running target only, and tells whom the rule wants told', async (t) => {
   t.match(ask('s.X * a b allow autostart=no', 'b'), { result: 'deny', notify: false });
+  t.match(ask('s.X * a b allow autostart=no notify=yes', 'b'), { result: 'deny', notify: true });
   t.equal(target(ask('s.X * a c allow autostart=no', 'c')), 'c');
   t.equal(target(ask('s.X * a dom0 allow autostart=no', 'dom0')), 'dom0');
   t.equal(result(ask('s.X * a @dispvm allow autostart=no', '@dispvm')), 'deny');
@@ -181,7 +189,33 @@ test('ask offers what any rule would allow, less what a higher rule denies', asy
   t.same(offered('s.X * a @default ask\ns.X * a @adminvm allow'), ['dom0']);
   t.same(offered('s.X * a @default ask\ns.X * a @dispvm:@tag:td allow'), ['@dispvm:dvm']);
   t.match(offered('s.X * a @default ask\ns.X * b c allow'), /no target to choose/);
-  t.match(offered('s.X * a @default ask target=nosuch'), /no target to choose/);
+  t.same(offered('s.X * a @default ask\ns.X * a @dispvm:nosuch deny\ns.X * a b allow'), 'the rule asks, but there is no target to choose from', 'a rule over which the real one stumbles');
+});
+
+test('ask offers its own target= as it is written, and where it leads shows when it is chosen', async (t) => {
+  const rows: [redirect: string, offered: string, leadsTo: string | null][] = [
+    ['b', 'b', 'b'], ['dom0', 'dom0', 'dom0'], ['@adminvm', 'dom0', 'dom0'], [`uuid:${adminUuid}`, 'dom0', 'dom0'], [`uuid:${uuidOfB}`, `uuid:${uuidOfB}`, 'b'], ['@dispvm', '@dispvm', null],
+    ['@dispvm:dvm', '@dispvm:dvm', '@dispvm:dvm'], ['@dispvm:nosuch', '@dispvm:nosuch', null], ['nosuch', 'nosuch', null], ['uuid:nosuch', 'uuid:nosuch', null], ['hidden', 'hidden', 'hidden'], ['a', 'a', null],
+    [`uuid:${uuidOfA}`, `uuid:${uuidOfA}`, 'a'],
+  ];
+  for (const [redirect, offered, leadsTo] of rows) {
+    const verdict = ask(`s.X * a * ask target=${redirect} user=root`, 'c');
+    if (verdict === 'syntax error' || verdict.result !== 'ask') return t.fail(`${redirect}: ${reason(verdict)}`);
+    t.same(verdict.targets, [offered], `target=${redirect}`);
+    const chosen = chosenTarget(verdict, offered, 'a', system);
+    t.equal(chosen?.target ?? null, leadsTo, `target=${redirect}, chosen`);
+    if (chosen !== null) t.match(chosen, { result: 'allow', user: 'root', requested: 'c' });
+    for (const answer of [null, 'plain', '']) t.equal(chosenTarget(verdict, answer, 'a', system), null, `target=${redirect}, answered with ${answer}`);
+  }
+});
+
+test('ask with autostart=no offers what runs', async (t) => {
+  const offered = (rules: string): unknown => (ask(rules, '@default') as { targets?: string[] }).targets ?? reason(ask(rules, '@default'));
+  t.same(offered('s.X * a * ask autostart=no'), ['c', 'disp1', 'dom0'], 'no disposable, none that is halted');
+  t.same(offered('s.X * a @default ask autostart=no\ns.X * a * allow target=b'), 'the rule asks, but there is no target to choose from');
+  for (const redirect of ['b', 'nosuch', '@dispvm', '@dispvm:dvm', `uuid:${uuidOfB}`]) t.match(offered(`s.X * a * ask autostart=no target=${redirect}`), /no target to choose/, `target=${redirect}`);
+  for (const redirect of ['c', 'dom0', `uuid:${uuidOfA}`]) t.same(offered(`s.X * a * ask autostart=no target=${redirect}`), [redirect], `target=${redirect}`);
+  t.match(ask('s.X * a * ask autostart=no default_target=b', '@default'), { defaultTarget: null }, 'what is not offered is not preselected');
 });
 
 test('ask preselects default_target= only if it is offered, and never by uuid', async (t) => {

@@ -5,18 +5,22 @@ import type { Rule } from './rule.js';
 import type { SystemInfo, SystemVm } from './system-info.js';
 import type { Token } from './tokens.js';
 
-/** Sorted; `@dispvm` has become the source's template, `@adminvm` has become `dom0`. */
+/**
+ * Sorted; `@dispvm` has become the source's template, `@adminvm` has become `dom0`. A rule's own `target=` is offered as it is written, whatever it
+ * says: that it names nothing which can be called shows once it is chosen.
+ */
 export function askCandidates(rules: readonly Rule[], asking: Rule, service: string, argument: string, source: SystemVm, system: SystemInfo): string[] {
+  const own = asking.action.redirect;
+  if (own !== null) return [own.token.kind === 'adminvm' ? 'dom0' : own.text];
   const targets = new Set<string>();
-  if (asking.action.redirect !== null) {
-    for (const target of expand(asking.action.redirect.token, system)) targets.add(target);
-  } else {
-    for (const rule of rules.toReversed()) {
-      if (!concerns(rule, service, argument, source, system)) continue;
-      for (const target of expand(rule.action.redirect?.token ?? rule.target, system)) {
-        if (rule.action.kind === 'deny') targets.delete(target);
-        else targets.add(target);
-      }
+  for (const rule of rules.toReversed()) {
+    if (!concerns(rule, service, argument, source, system)) continue;
+    const token = rule.action.redirect?.token ?? rule.target;
+    // The real one stumbles over such a rule, and whatever it stumbles over is a no.
+    if (token.kind === 'dispvm-of' && system.find(token.template) === undefined) return [];
+    for (const target of expand(token, system)) {
+      if (rule.action.kind === 'deny') targets.delete(target);
+      else targets.add(target);
     }
   }
   if (targets.delete('@dispvm') && source.defaultDispvm !== null) targets.add(`@dispvm:${source.defaultDispvm}`);

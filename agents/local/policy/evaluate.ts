@@ -57,14 +57,28 @@ export function evaluate(rules: readonly Rule[], system: SystemInfo, request: Re
   const { user, autostart, notify } = rule.action;
   const answered: Answered = { requested: asked.text, user, autostart, notify, rule: decider };
   if (rule.action.kind === 'ask') {
-    const targets = askCandidates(rules, rule, service, argument, source, system);
+    const targets = askCandidates(rules, rule, service, argument, source, system).filter((text) => autostart || isRunning(text, system));
     if (targets.length === 0) return refuse('the rule asks, but there is no target to choose from', decider);
     return { result: 'ask', targets, defaultTarget: preselected(rule, targets, source), guivm: source.guivm, ...answered };
   }
   const target = finalTarget(rule.action.redirect, asked, source, system);
   if ('reason' in target) return refuse(target.reason, decider);
-  if (!autostart && !target.running) return refuse('the target is not running and the rule says autostart=no', decider, false);
+  if (!autostart && !target.running) return refuse('the target is not running and the rule says autostart=no', decider, notify);
   return { result: 'allow', target: target.name, targetUuid: target.uuid, ...answered };
+}
+
+/** Where the answer to an `ask` goes; null where it is none of what was offered, or cannot be called. It is final: no rule is looked at again. */
+export function chosenTarget(verdict: Verdict & { result: 'ask' }, answer: string | null, source: string, system: SystemInfo): (Verdict & { result: 'allow' }) | null {
+  const { targets, defaultTarget: _, guivm: __, ...answered } = verdict;
+  if (answer === null || !targets.includes(answer) || answer === source) return null;
+  const ofTemplate = answer.startsWith('@dispvm:');
+  const vm = system.find(ofTemplate ? answer.slice('@dispvm:'.length) : answer);
+  if (ofTemplate && vm !== undefined) return { ...answered, result: 'allow', target: `@dispvm:${vm.name}`, targetUuid: null };
+  return vm === undefined ? null : { ...answered, result: 'allow', target: vm.name, targetUuid: vm.name === 'dom0' || vm.uuid === '' ? null : vm.uuid };
+}
+
+function isRunning(text: string, system: SystemInfo): boolean {
+  return system.find(text)?.running === true;
 }
 
 interface FinalTarget {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From policy folders to one list of rules. One mistake anywhere denies every call: there is no half policy.
-import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
-import { basename, isAbsolute, join, resolve } from 'node:path';
-import { PolicyError, readRule, words, type Rule, type RulePlace } from './rule.js';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { checkService, PolicyError, readRule, words, type Rule, type RulePlace } from './rule.js';
 
 /** First listed wins where a base name is in both. */
 export const policyFolders: readonly string[] = ['/run/qubes/policy.d', '/etc/qubes/policy.d'];
@@ -67,6 +67,8 @@ function forEachLine(path: string, from: RulePlace | undefined, reading: Reading
   const fail = (detail: string): never => {
     throw new PolicyError(from?.file ?? path, from?.line, from === undefined ? detail : `${path}: ${detail}`);
   };
+  // Of a pipe the end might never come.
+  if (existsSync(path) && !isRegularFile(path)) fail('is not a plain file');
   let real: string;
   let bytes: Buffer;
   try {
@@ -113,6 +115,9 @@ function directive(fields: readonly string[], at: RulePlace, reading: Reading): 
       return;
     case '!include-service':
       need(3);
+      checkService(rest[0] as string, rest[1] as string, (detail) => {
+        throw new PolicyError(at.file, at.line, detail);
+      });
       return readOldFile(withinBase(rest[2] as string, reading), rest[0] as string, rest[1] as string, at, reading);
     case '!compat-4.0':
       need(0);
@@ -123,22 +128,21 @@ function directive(fields: readonly string[], at: RulePlace, reading: Reading): 
 }
 
 function withinBase(path: string, reading: Reading): string {
-  return isAbsolute(path) ? path : resolve(reading.base, path);
+  return resolve(reading.base, path);
 }
 
-/** The old format: SOURCE TARGET ACTION[,param=value...], with `$` for `@`. */
+/** The old format: SOURCE TARGET ACTION[,param=value...], with `$` for `@`, and `$include:` for `!include `, wherever they stand. */
 function readOldFile(path: string, service: string, argument: string, from: RulePlace, reading: Reading): void {
-  forEachLine(path, from, reading, (fields, text, at) => {
-    const first = fields[0] as string;
-    if (first.startsWith('$include:') || first === '!include') {
-      const named = first === '!include' ? fields.slice(1) : [first.slice('$include:'.length), ...fields.slice(1)];
-      if (named.length !== 1 || named[0] === '') throw new PolicyError(at.file, at.line, `${first} takes one path`);
-      return readOldFile(withinBase(named[0] as string, reading), service, argument, at, reading);
+  forEachLine(path, from, reading, (_, text, at) => {
+    const fields = words(text.replaceAll('$include:', '!include ').replaceAll('$', '@').replaceAll(',', ' '));
+    const [first, ...rest] = fields;
+    if (first === '!include') {
+      if (rest.length !== 1) throw new PolicyError(at.file, at.line, '!include takes one path');
+      return readOldFile(withinBase(rest[0] as string, reading), service, argument, at, reading);
     }
-    if (first.startsWith('!')) throw new PolicyError(at.file, at.line, `no ${first} in the old format`);
-    const modern = words(text.replaceAll('$', '@').replaceAll(',', ' '));
-    if (modern.length < 3) throw new PolicyError(at.file, at.line, 'a rule in the old format has SOURCE TARGET ACTION');
-    reading.rules.push(readRule([service, argument, ...modern], text, at));
+    if (first?.startsWith('!')) throw new PolicyError(at.file, at.line, `no ${first} in the old format`);
+    if (fields.length < 3) throw new PolicyError(at.file, at.line, 'a rule in the old format has SOURCE TARGET ACTION');
+    reading.rules.push(readRule([service, argument, ...fields], text, at));
   });
 }
 

@@ -111,7 +111,8 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
   };
 }
 
-function checkService(service: string, argument: string, fail: (detail: string) => never): void {
+/** Also of a file in the old format, before it is read: it may hold no rule. @throws what `fail` throws */
+export function checkService(service: string, argument: string, fail: (detail: string) => never): void {
   if (service !== '*' && !/^[A-Za-z0-9._-]+$/.test(service)) fail(`service ${service} has characters other than A-Z a-z 0-9 - . _`);
   if (argument === '*') return;
   if (!argument.startsWith('+')) fail(`argument ${argument} does not start with +`);

@@ -44,6 +44,7 @@ const prefixes: readonly (readonly [string, (value: string) => Token])[] = [
 
 /** What is wrong with the word, or the token. A word without `@` is a name, unchecked: a misspelt VM is legal and never matches. */
 export function readToken(word: string, place: Place): Token | string {
+  if (word === '') return 'an empty target';
   const token = exact.get(word) ?? (word.startsWith('@') ? prefixed(word) : { kind: 'name' as const, name: word });
   if (typeof token === 'string') return token;
   return allowedIn[token.kind].includes(place) ? token : `${word} may not stand as ${place === 'redirect' ? 'target= or default_target=' : place}`;
@@ -93,15 +94,14 @@ export function matchesTarget(token: Token, asked: Asked, source: SystemVm, syst
     case 'name': return asked.kind === 'vm' && system.find(token.name)?.name === asked.vm.name;
     case 'tag': return asked.kind === 'vm' && asked.vm.tags.includes(token.value);
     case 'type': return asked.kind === 'vm' && asked.vm.type === token.value;
-    case 'dispvm-of': {
-      const template = askedTemplate(asked, source, system);
-      return template !== undefined && system.find(token.template)?.name === template.name;
-    }
+    case 'dispvm-of':
+      // A plain `@dispvm` means one from the caller's default template, compared as it is written; the reverse does not hold.
+      return asked.kind === 'dispvm' ? token.template === source.defaultDispvm : asked.kind === 'dispvm-of' && system.find(token.template)?.name === asked.template.name;
     case 'dispvm-tag': return askedTemplate(asked, source, system)?.tags.includes(token.value) ?? false;
   }
 }
 
-/** A plain `@dispvm` means one from the caller's default template; the reverse does not hold. */
+/** A plain `@dispvm` means one from the caller's default template. */
 function askedTemplate(asked: Asked, source: SystemVm, system: SystemInfo): SystemVm | undefined {
   if (asked.kind === 'dispvm-of') return asked.template;
   return asked.kind === 'dispvm' && source.defaultDispvm !== null ? system.find(source.defaultDispvm) : undefined;

@@ -2,7 +2,7 @@
 // One call, from the bytes a VM sent to the moment its two ends have met. Here it is decided; the data never passes here.
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { evaluate, type Verdict } from '../policy/evaluate.js';
+import { chosenTarget, evaluate, type Verdict } from '../policy/evaluate.js';
 import { cleanService, cleanTarget, serviceBytes, serviceNameBytes, splitService } from '../policy/request.js';
 import { PolicyError, type Rule } from '../policy/rule.js';
 import type { SystemInfo } from '../policy/system-info.js';
@@ -58,9 +58,8 @@ async function decide(context: CallContext, source: string, target: string, untr
   if (rules instanceof PolicyError) return denied(`the policy cannot be read: ${rules.message}`);
   const verdict = evaluate(rules, context.system(), { source, target, service });
   if (verdict.result !== 'ask') return verdict;
-  const chosen = await context.answer(verdict, source, service);
-  if (chosen === null || !verdict.targets.includes(chosen)) return { ...denied('asked, and nobody said yes'), rule: verdict.rule };
-  return { ...verdict, result: 'allow', target: chosen, targetUuid: null };
+  const chosen = chosenTarget(verdict, await context.answer(verdict, source, service), source, context.system());
+  return chosen ?? { ...denied('asked, and nobody said yes'), rule: verdict.rule };
 }
 
 /** Serves one connection from the VM `source`: the socket it came in on is what says so. */
