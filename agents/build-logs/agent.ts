@@ -107,7 +107,7 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
     name: 'qubesbuilder.BuildLog',
     argument: '^(?:|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$',
     handle: (call) => (call.argument === 'intent' ? intent(call) : buildLog(call)),
-  }], { report, folder: options.socketFolder });
+  }], { report, folder: options.socketFolder, callers: config.sources.length });
   return {
     close: async () => {
       stopped = true;

@@ -25,8 +25,6 @@ export interface BuildLogOptions {
 }
 
 const headerLimitBytes = 8192;
-/** Calls of one VM that have not said a word: they are no open logs yet, and must not take the descriptors of other VMs' calls. */
-export const silentLimit = 64;
 const checkHeader = checkWith<LogHeader>(logHeaderSchema);
 
 /** The sender's first line where it is a header, and what came after. Bytes that are no header are all `rest`. */
@@ -124,49 +122,31 @@ function receive(log: Log, stream: Socket, first: Buffer[], mark: string, answer
 }
 
 export function buildLogHandler(options: BuildLogOptions): (call: Call) => Promise<void> {
-  const silent = new Map<string, number>();
-  async function firstWords(source: string, stream: Socket): ReturnType<typeof readHeader> {
-    const count = silent.get(source) ?? 0;
-    if (count >= silentLimit) throw new Refusal('TOO_MANY_LOGS', `${count} calls of ${source} have not said a word yet`);
-    silent.set(source, count + 1);
-    try {
-      return await readHeader(stream);
-    } finally {
-      silent.set(source, (silent.get(source) ?? 1) - 1);
-    }
-  }
-
   return async ({ source, argument, stream }) => {
     const answer = (line: LogAnswer): void => {
       if (stream.writable) stream.write(writeLogAnswer(line));
     };
-    try {
-      if (!options.sources.has(source)) throw new Refusal('UNKNOWN_SOURCE', 'this VM sends no logs here');
-      const { header, line, rest } = await firstWords(source, stream);
-      const continues = header?.continues;
-      const log = continues === undefined ? await options.store.open(source, argument, header) : await options.store.reopen(source, header as LogHeader);
-      if (continues !== undefined) await log.settled();
-      if (log.ended) {
+    if (!options.sources.has(source)) throw new Refusal('UNKNOWN_SOURCE', 'this VM sends no logs here');
+    const { header, line, rest } = await readHeader(stream);
+    const continues = header?.continues;
+    const log = continues === undefined ? await options.store.open(source, argument, header) : await options.store.reopen(source, header as LogHeader);
+    if (continues !== undefined) await log.settled();
+    if (log.ended) {
+      answer({ kind: 'opened', path: log.record.path, lines: Math.max(0, (log.record.lines ?? 1) - 1) });
+    } else {
+      const mark = continues === undefined ? 'starting log' : `the sender came back, going on after its line ${Math.max(0, log.lines - 1)}`;
+      const first = header === null ? [rest] : continues === undefined ? [line, rest] : [rest];
+      try {
+        if (await receive(log, stream, first, mark, answer, header) === 'gone') return;
+      } catch (error) {
+        if (continues === undefined || !(error instanceof Refusal) || error.code !== 'LOG_ENDED') throw error;
+        await log.settled();
         answer({ kind: 'opened', path: log.record.path, lines: Math.max(0, (log.record.lines ?? 1) - 1) });
-      } else {
-        const mark = continues === undefined ? 'starting log' : `the sender came back, going on after its line ${Math.max(0, log.lines - 1)}`;
-        const first = header === null ? [rest] : continues === undefined ? [line, rest] : [rest];
-        try {
-          if (await receive(log, stream, first, mark, answer, header) === 'gone') return;
-        } catch (error) {
-          if (continues === undefined || !(error instanceof Refusal) || error.code !== 'LOG_ENDED') throw error;
-          await log.settled();
-          answer({ kind: 'opened', path: log.record.path, lines: Math.max(0, (log.record.lines ?? 1) - 1) });
-        }
       }
-      const publication = await options.publication(log);
-      answer({ kind: 'path', path: publication.path });
-      answer({ kind: 'published', commit: publication.commit, sha256: publication.sha256 });
-      stream.end();
-    } catch (error) {
-      // A sender that is being refused may never stop sending: it gets the line, then a closed door.
-      setTimeout(() => stream.destroy(), 2000).unref();
-      throw error;
     }
+    const publication = await options.publication(log);
+    answer({ kind: 'path', path: publication.path });
+    answer({ kind: 'published', commit: publication.commit, sha256: publication.sha256 });
+    stream.end();
   };
 }

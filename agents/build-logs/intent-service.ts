@@ -14,8 +14,6 @@ import type { Receipts } from './receipts.js';
 
 const checkIntent = checkWith<IntentDocument>(intentSchema);
 const readTimeoutMs = 30_000;
-/** Of one build VM, waiting at once. */
-const waitingLimit = 500;
 
 export interface IntentOptions {
   sources: ReadonlyMap<string, SourceConfig>;
@@ -40,7 +38,6 @@ async function checkIntents(intents: readonly Intent[], source: SourceConfig, lo
 }
 
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
-  const waiting = new Map<string, number>();
   const asked = new Set<string>();
   const rooms = new Map<string, PayloadRoom>();
   const roomOf = (vm: string): PayloadRoom => {
@@ -74,21 +71,15 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     const answer = (reply: IntentReply): void => {
       if (call.stream.writable) call.stream.end(`${JSON.stringify(reply)}\n`);
     };
-    const count = waiting.get(call.source) ?? 0;
-    waiting.set(call.source, count + 1);
     try {
       const source = options.sources.get(call.source);
       const receipts = options.receipts.get(call.source);
       if (source === undefined || receipts === undefined) throw new Refusal('UNKNOWN_SOURCE', 'this VM signs nothing here');
-      if (count >= waitingLimit) throw new Refusal('TOO_MANY_INTENTS', `${count} intents wait already`);
       answer(await publish(call, source, receipts));
     } catch (error) {
       const refusal = error instanceof Refusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
       options.report(`intent from ${call.source}: ${error instanceof Refusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
       answer({ format: intentReplyFormat, result: 'refused', code: refusal.code, detail: `${refusal.field === undefined ? '' : `${refusal.field}: `}${refusal.detail}` });
-      setTimeout(() => call.stream.destroy(), 2000).unref();
-    } finally {
-      waiting.set(call.source, (waiting.get(call.source) ?? 1) - 1);
     }
   };
 }

@@ -123,7 +123,7 @@ async function serve(): Promise<void> {
   };
   const githubCommand = commandService({ config, paths, queue, report, promotions: suiteJobs, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
   makeFolder(paths.sockets);
-  await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report });
+  await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report, callers: 1 });
   await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),

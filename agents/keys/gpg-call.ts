@@ -104,8 +104,7 @@ export class GpgCall {
     if (!stream.writable) return;
     stream.end(Buffer.concat([...parts, ...ends, exitFrame(status)]));
     // What the caller still sends is read and dropped: closing over unread bytes could take our answer with it.
-    const timer = setTimeout(() => stream.destroy(), 10_000);
-    stream.on('data', () => undefined).on('close', () => clearTimeout(timer)).resume();
+    stream.on('data', () => undefined).resume();
   }
 
   answer(output: Buffer, statusText = ''): void {

@@ -28,7 +28,6 @@ import type { Spool, SpooledPayload } from './spool.js';
 
 /** A clear signature is held in memory until it is in the journal. */
 const clearsignLimitBytes = 32 * 1024 * 1024;
-const openCallsLimit = 256;
 
 export interface GpgServiceOptions {
   config: KeysConfig;
@@ -48,7 +47,6 @@ export function gpgService(options: GpgServiceOptions): Service {
   const { config, ledger, keys, gpg, spool, report } = options;
   const limits = options.limits ?? { preambleMs: 10_000, payloadMs: 300_000 };
   const turnstile = new Turnstile(availableParallelism() + 1);
-  let openCalls = 0;
 
   async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload, about: About): Promise<void> {
     const text = request.mode === 'clearsign' ? new CleartextCheck() : undefined;
@@ -104,13 +102,11 @@ export function gpgService(options: GpgServiceOptions): Service {
 
   async function handle({ source, stream }: Call): Promise<void> {
     const call = new GpgCall(stream);
-    openCalls++;
     try {
       if (source !== config.source) {
         ledger.refused({ source, result: 'WRONG_SOURCE' });
         throw new Refusal('WRONG_SOURCE', `this VM signs for ${config.source} only`);
       }
-      if (openCalls > openCallsLimit) throw new Refusal('BUSY', 'too many calls at once');
       await serveJournaled(call);
     } catch (error) {
       if (error instanceof CallerGone) {
@@ -122,10 +118,8 @@ export function gpgService(options: GpgServiceOptions): Service {
         report(`qubes.Gpg from ${source}: fault: ${printable(String((error as Error).stack ?? error))}`);
         call.deny('fault');
       }
-    } finally {
-      openCalls--;
     }
   }
 
-  return { name: 'qubes.Gpg', argument: '^$', handle };
+  return { name: 'qubes.Gpg', argument: '^$', handle, deny: (stream, line) => new GpgCall(stream).deny(line) };
 }

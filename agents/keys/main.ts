@@ -51,7 +51,7 @@ async function start(): Promise<void> {
   }, 15_000);
 
   process.umask(0o007);
-  await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra` });
+  await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra`, callers: 2 });
   report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}, journal key ${ledger.journalKey}${config.journalKey === null ? ', which nobody has pinned' : ''}`);
 }
 

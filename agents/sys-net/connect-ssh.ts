@@ -13,8 +13,6 @@ export interface ConnectOptions {
   idleMs?: number;
   /** the same, once one direction has ended: ssh does not half-close, so that side has most likely gone */
   halfOpenIdleMs?: number;
-  /** connections at once, over all callers */
-  limit?: number;
 }
 
 function connect(host: { address: string; port: number }, timeoutMs: number): Promise<Socket> {
@@ -83,24 +81,17 @@ export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: 
 
 export function connectSsh(config: SshConfig, options: ConnectOptions): Service {
   const hosts = new Map(config.sshHosts.map((host) => [host.host, host]));
-  let open = 0;
   return {
     name: 'local.ConnectSSH',
     argument: hostPattern,
     async handle(call: Call): Promise<void> {
       const host = hosts.get(call.argument);
       if (host === undefined) throw new Refusal('UNKNOWN_HOST', 'this host is not configured');
-      if (open >= (options.limit ?? 64)) throw new Refusal('TOO_MANY', 'too many connections are open');
-      open += 1;
       const who = `local.ConnectSSH from ${call.source} to ${host.host}`;
-      try {
-        const remote = await connect(host, options.connectTimeoutMs ?? 30_000);
-        options.report(`${who}: connected`);
-        const why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
-        options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);
-      } finally {
-        open -= 1;
-      }
+      const remote = await connect(host, options.connectTimeoutMs ?? 30_000);
+      options.report(`${who}: connected`);
+      const why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
+      options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);
     },
   };
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { silentLimit } from '../../agents/build-logs/build-log-service.js';
+import { callsPerSource } from '../../agents/shared/socket-service.js';
 import { until } from '../support/until.js';
 import { Rig, sha256, sleep, textOf, type RigOptions } from './rig.js';
 
@@ -205,14 +205,22 @@ void t.test('50 streams at once lose no line', async (t) => {
   t.equal(new Set(streams.map(({ lines }) => lines.at(-2))).size, 50);
 });
 
-void t.test('a VM has only so many calls that say nothing, and another VM is not kept out by them', async (t) => {
-  const rig = await started(t, { sources: ['build-debian', 'build-fedora'] });
-  const silent = Array.from({ length: silentLimit }, () => rig.call());
-  const refused = rig.call();
-  t.match(await refused.line(/./), /^refused TOO_MANY_LOGS/);
-  t.match((await rig.call('', 'build-fedora').end('a line\n')).at(-1), /^published /);
-  t.match((await (silent[0] as typeof refused).end('a line\n')).at(-1), /^published /);
-  t.match((await rig.call().end('a line\n')).at(-1), /^published /);
+void t.test('a VM has only so many calls, of logs, of intents and of silence together, and another VM is not kept out by them', async (t) => {
+  const sources = ['build-debian', 'build-fedora'];
+  const rig = await started(t, { sources });
+  const limit = callsPerSource(sources.length);
+  // The three kinds with which one VM could take all 128 places: open logs, calls that say nothing, intents that never come.
+  const logs = Array.from({ length: 20 }, () => rig.call().send(rig.header()));
+  const idle = Array.from({ length: limit - 22 }, (_, n) => rig.call(n % 2 === 0 ? '' : 'intent'));
+  await Promise.all(logs.map((log) => log.line(/^opened/)));
+  const begun = [rig.call('intent').send('{'), rig.call('intent').send('{')];
+  for (const argument of ['', 'intent', 'some-folder']) t.match(await rig.call(argument).line(/./), /^refused TOO_MANY_CALLS/, `a log or an intent more: ${argument}`);
+  const other = rig.call('', 'build-fedora');
+  t.match((await other.end('a line\n')).at(-1), /^published /, 'another VM sends its log');
+  t.match(await rig.ask(rig.intent({ payload: rig.payload(Buffer.from('x')) }), 'build-fedora'), { result: 'published' }, 'and has its intent published');
+  for (const call of idle) t.match(await call.line(/./), /^refused TOO_SLOW/);
+  t.match((await rig.call().end('a line\n')).at(-1), /^published /, 'what says nothing makes room');
+  for (const call of [...logs, ...begun]) call.socket.destroy();
 });
 
 void t.test('a VM has only so many open logs', async (t) => {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { Refusal } from '../../agents/shared/refusal.js';
-import { readAll, serveSockets, type Call } from '../../agents/shared/socket-service.js';
+import { until } from '../support/until.js';
+import { callsPerSource, readAll, serveSockets, type Call, type Service } from '../../agents/shared/socket-service.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sock-'));
 const reported: string[] = [];
@@ -71,4 +72,88 @@ t.test('what is no call is refused before the handler sees it', async (t) => {
 
 t.test('more input than the limit is refused', async (t) => {
   t.match(await ask(`test.Echo+ build-debian\0${'x'.repeat(1001)}`), /^refused TOO_LARGE/);
+});
+
+/** A call that says `first` and then nothing, and does not end. */
+function stay(path: string, first: string): { socket: Socket; answer: () => string; closed: Promise<void> } {
+  const socket = connect({ path, allowHalfOpen: true });
+  let answer = '';
+  socket.on('data', (chunk) => { answer += chunk.toString(); }).on('error', () => undefined);
+  socket.write(first);
+  return { socket, answer: () => answer, closed: new Promise((resolve) => socket.once('end', () => resolve())) };
+}
+
+t.test('one VM has so many calls open over all services together, and no other is kept out by them', async (t) => {
+  const open: Call[] = [];
+  const other = mkdtempSync(join(tmpdir(), 'sock-'));
+  const hold = (name: string): Service => ({ name, argument: '', handle: async (call) => {
+    open.push(call);
+    const input = await readAll(call.stream, 1000);
+    if (input.length === 0) throw new Refusal('NOTHING', 'nothing was said');
+    call.stream.end('done');
+  } });
+  const server = await serveSockets([hold('test.One'), hold('test.Two')], { folder: other, report: () => undefined, callers: 3 });
+  t.teardown(async () => {
+    await server.close();
+    rmSync(other, { recursive: true });
+  });
+  const limit = callsPerSource(3);
+  const call = (name: string, source: string): ReturnType<typeof stay> => stay(join(other, `${name}.sock`), `${name}+ ${source}\0x`);
+  const held = Array.from({ length: limit }, (_, n) => call(n % 2 === 0 ? 'test.One' : 'test.Two', 'build-a'));
+  await until('all are in', () => open.length === limit);
+  for (const name of ['test.One', 'test.Two']) {
+    const refused = call(name, 'build-a');
+    await refused.closed;
+    t.match(refused.answer(), /^refused TOO_MANY_CALLS \d+ calls of build-a are open already\n$/, name);
+  }
+  const honest = call('test.Two', 'build-b');
+  honest.socket.end();
+  await honest.closed;
+  t.equal(honest.answer(), 'done', 'another VM is served');
+  held[0]?.socket.destroy();
+  await until('its place is free', () => (open[0] as Call).stream.closed);
+  const next = call('test.One', 'build-a');
+  next.socket.end();
+  await next.closed;
+  t.equal(next.answer(), 'done', 'a place that was given back is taken again');
+  for (const { socket } of held) socket.destroy();
+});
+
+t.test('a call is over soon after its answer, whatever its caller does', async (t) => {
+  const calls = [stay(join(folder, 'test.Echo.sock'), 'test.Echo+ABC build-lingers\0'), stay(join(folder, 'test.Echo.sock'), `test.Echo+ build-lingers\0${'x'.repeat(2000)}`)];
+  const before = Date.now();
+  await Promise.all(calls.map(({ closed }) => closed));
+  await until('the sockets are closed at the other end', () => calls.every(({ socket }) => {
+    socket.write('still here');
+    return socket.destroyed;
+  }));
+  t.ok(Date.now() - before < 20_000);
+});
+
+t.test('a caller that says nothing is refused soon, one that begins or ends is not', async (t) => {
+  const other = mkdtempSync(join(tmpdir(), 'sock-'));
+  const server = await serveSockets([service], { folder: other, report: () => undefined, firstByteMs: 100 });
+  t.teardown(async () => {
+    await server.close();
+    rmSync(other, { recursive: true });
+  });
+  const path = join(other, 'test.Echo.sock');
+  const silent = stay(path, 'test.Echo+ build-debian\0');
+  await silent.closed;
+  t.match(silent.answer(), /^refused TOO_SLOW not a byte came/);
+  for (const [first, rest] of [['x', 'y'], ['', '']] as const) {
+    const begun = stay(path, `test.Echo+ build-debian\0${first}`);
+    if (first === '') begun.socket.end();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    begun.socket.end(rest);
+    await begun.closed;
+    t.equal(begun.answer(), `build-debian  ${first}${rest}`);
+  }
+});
+
+t.test('of all places at a VM, its callers together never take more than there are', (t) => {
+  for (let callers = 1; callers <= 7; callers++) t.ok(callers * callsPerSource(callers) <= 120, `${callers} callers`);
+  // As many environments as build-logs can be configured for: two of them that go wrong leave three quarters to the others.
+  for (let callers = 8; callers <= 64; callers++) t.ok(2 * callsPerSource(callers) <= 128 / 4, `${callers} callers`);
+  t.end();
 });

@@ -7,18 +7,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
-import { serveSockets, socketPath } from '../../agents/shared/socket-service.js';
+import { callsPerSource, serveSockets, socketPath } from '../../agents/shared/socket-service.js';
 import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
 import { until } from '../support/until.js';
 import { baseConfig } from './agent.js';
 
 interface Rig {
-  call(argument: string): Socket;
+  call(argument: string, source?: string): Socket;
   lines: string[];
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; limit?: number } = {}): Promise<Rig> {
+async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {}): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -33,7 +33,7 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
   ] }))) as SshConfig;
   const lines: string[] = [];
   const report = (line: string): void => void lines.push(line);
-  const served = await serveSockets([connectSsh(config, { report, ...options })], { report, sockets: new Map(), folder });
+  const served = await serveSockets([connectSsh(config, { report, ...options })], { report, sockets: new Map(), folder, ...(options.firstByteMs === undefined ? {} : { firstByteMs: options.firstByteMs }) });
   t.teardown(async () => {
     for (const socket of open) socket.destroy();
     await served.close();
@@ -42,11 +42,11 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
   });
   return {
     lines,
-    call: (argument) => {
+    call: (argument, source = 'build-debian') => {
       const socket = connect({ path: socketPath('local.ConnectSSH', folder), allowHalfOpen: true });
       socket.on('error', () => undefined);
       open.push(socket);
-      socket.write(`local.ConnectSSH+${argument} build-debian\0`);
+      socket.write(`local.ConnectSSH+${argument} ${source}\0`);
       return socket;
     },
   };
@@ -122,7 +122,7 @@ void tap.test('a connection on which nothing moves is closed', async (t) => {
 });
 
 void tap.test('refusals', async (t) => {
-  const { call } = await rig(t, () => undefined, { limit: 1 });
+  const { call } = await rig(t, () => undefined);
   const refused = async (argument: string): Promise<string> => (await all(call(argument))).toString().split(' ').slice(0, 2).join(' ');
   t.equal(await refused('other.example'), 'refused UNKNOWN_HOST');
   t.equal(await refused('closed.example'), 'refused CANNOT_CONNECT');
@@ -130,7 +130,18 @@ void tap.test('refusals', async (t) => {
   t.equal(await refused('FORGE.example'), 'refused BAD_ARGUMENT');
   t.equal(await refused('forge.example.'), 'refused BAD_ARGUMENT');
   t.equal(await refused('-forge.example'), 'refused BAD_ARGUMENT');
-  call('forge.example');
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  t.equal(await refused('forge.example'), 'refused TOO_MANY');
+});
+
+void tap.test('one VM has so many connections, and build-logs still has its own', async (t) => {
+  const { call, lines } = await rig(t, (socket) => void socket.end('SSH-2.0-far\r\n'));
+  const limit = callsPerSource(5);
+  for (let n = 0; n < limit; n++) call('forge.example').write('SSH-2.0-near\r\n');
+  await until('all are in', () => lines.filter((line) => line.endsWith(': connected')).length === limit);
+  t.match((await all(call('forge.example'))).toString(), /^refused TOO_MANY_CALLS/);
+  t.equal((await all(call('forge.example', 'build-logs'))).toString(), 'SSH-2.0-far\r\n');
+});
+
+void tap.test('who opens a connection and never says hello is cut off', async (t) => {
+  const { call } = await rig(t, () => undefined, { firstByteMs: 100 });
+  t.match((await all(call('forge.example'))).toString(), /^refused TOO_SLOW/);
 });

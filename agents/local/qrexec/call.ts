@@ -93,6 +93,13 @@ export async function serveCall(context: CallContext, source: Vm, connection: So
     report(verdict.target, (error as Error).message);
     return void connection.end('refused\n');
   }
+  const leave = target.places.take(source.domid, target.domid);
+  if (leave === undefined) {
+    report(verdict.target, `${verdict.target} has no place left for callers of this side`);
+    return void connection.end('refused\n');
+  }
+  if (connection.closed) leave();
+  else connection.once('close', leave);
   report(verdict.target, '');
   await meet(context, { id, source, target, service, user: verdict.user }, connection);
 }

@@ -38,6 +38,7 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   readonly #policy: PolicyCache;
   readonly #context: CallContext;
   readonly #layer: string;
+  #lastDomid = 0;
   #admin: AdminServer | undefined;
 
   private constructor(options: Dom0Options) {
@@ -80,7 +81,10 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
       tmp: join(this.#options.stateFolder, 'tmp', spec.name),
       log: this.logOf(spec.name),
       qubesLayer: this.#layer,
-    }, () => this.emit('event', { event: 'vm', name: spec.name, state: vm.state }));
+    }, () => {
+      if (vm.state === 'starting') vm.domid = ++this.#lastDomid;
+      this.emit('event', { event: 'vm', name: spec.name, state: vm.state });
+    });
     let connections = 0;
     await vm.open((connection: Socket) => {
       connection.on('error', () => undefined);
@@ -107,8 +111,8 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   }
 
   list(): VmStatus[] {
-    return [...this.#vms.values()].map(({ spec, state, pid, folders }) => ({
-      name: spec.name, state, netvm: spec.netvm, type: spec.type ?? 'AppVM', pid, log: folders.log,
+    return [...this.#vms.values()].map(({ spec, state, pid, domid, folders }) => ({
+      name: spec.name, state, domid, netvm: spec.netvm, type: spec.type ?? 'AppVM', pid, log: folders.log,
     }));
   }
 

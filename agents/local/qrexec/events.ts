@@ -45,6 +45,8 @@ export type Dom0Event = CallEvent | EndedEvent | VmEvent;
 export interface VmStatus {
   name: string;
   state: VmState;
+  /** of this start, or the last one; 0 before the first */
+  domid: number;
   netvm: string | null;
   type: string;
   /** of the sandbox's outer process on the host */

@@ -11,6 +11,7 @@ import { sandboxCommand } from '../vm/sandbox.js';
 import type { VmSpec } from '../vm/vm-spec.js';
 import { AgentLink, type AgentMessage } from './agent-link.js';
 import type { VmState } from './events.js';
+import { Places } from './places.js';
 
 export interface VmFolders {
   /** short path, as long as the stand-in runs */
@@ -37,6 +38,10 @@ export class Vm {
   readonly spec: VmSpec;
   readonly folders: VmFolders;
   state: VmState = 'halted';
+  /** Xen's: each start has a new one, higher than all before; 0 before the first */
+  domid = 0;
+  /** for calls to this VM */
+  readonly places = new Places();
   #servers: Server[] = [];
   #child: ChildProcess | undefined;
   #agent: AgentLink | undefined;
