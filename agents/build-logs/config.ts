@@ -2,6 +2,7 @@
 // docs/formats.md, "Configuration": build-logs.json. An unknown field stops the agent.
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import { payloadLimitBytes } from '../shared/formats/intent.js';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 
@@ -21,6 +22,8 @@ export interface SourceConfig {
   keys: string[];
   /** what the keys VM signs the end of its journal with, or null as long as nobody pinned it */
   journalKey: string | null;
+  /** the largest payload that the keys VM signs, bytes */
+  payloadBytes: number;
 }
 
 export interface BuildLogsConfig {
@@ -78,12 +81,13 @@ const configSchema = {
       items: {
         type: 'object',
         additionalProperties: false,
-        required: ['vm', 'keysVm', 'keys', 'journalKey'],
+        required: ['vm', 'keysVm', 'keys', 'journalKey', 'payloadBytes'],
         properties: {
           vm: { type: 'string', pattern: vmNamePattern },
           keysVm: { type: 'string', pattern: vmNamePattern },
           keys: { type: 'array', maxItems: 16, items: { type: 'string', pattern: fingerprintPattern } },
           journalKey: { anyOf: [{ type: 'null' }, { type: 'string', pattern: journalKeyPattern }] },
+          payloadBytes: { type: 'integer', minimum: 1, maximum: payloadLimitBytes },
         },
       },
     },

@@ -5,6 +5,8 @@ import { simpleGit, type SimpleGit } from 'simple-git';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 
 export const branch = 'refs/heads/main';
+/** The same commit for people: the links in the notices of upstream's builders lead there. Nothing is decided by it. */
+export const linkedBranch = 'refs/heads/master';
 
 /** No configuration but the repository's own, which this agent wrote. */
 export const gitEnvironment: NodeJS.ProcessEnv = { ...cleanEnvironment, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' };

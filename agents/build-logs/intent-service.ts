@@ -5,7 +5,7 @@ import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Call, Reporter } from '../shared/socket-service.js';
-import { intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
+import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
 import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';
 import { PayloadRoom } from './payload-room.js';
@@ -24,11 +24,13 @@ export interface IntentOptions {
   report: Reporter;
 }
 
-/** @throws Refusal KEY_NOT_ALLOWED, LOG_UNKNOWN */
+/** What the keys VM would refuse once everybody has read it, is refused before. @throws Refusal KEY_NOT_ALLOWED, TOO_LARGE, LOG_UNKNOWN */
 async function checkIntents(intents: readonly Intent[], source: SourceConfig, logExists: IntentOptions['logExists']): Promise<void> {
   const logs = new Set<string>();
   for (const intent of intents) {
     if (!source.keys.includes(intent.key)) throw new Refusal('KEY_NOT_ALLOWED', `${source.vm} may not ask for key ${intent.key}`, '/key');
+    const limit = intent.mode === 'clearsign' ? Math.min(clearsignLimitBytes, source.payloadBytes) : source.payloadBytes;
+    if (intent.payload.size > limit) throw new Refusal('TOO_LARGE', `${intent.payload.name}: ${source.keysVm} signs at most ${limit} bytes in mode ${intent.mode}`, '/payload');
     for (const path of intent.logs) logs.add(path);
   }
   for (const path of logs) {

@@ -3,6 +3,7 @@
 // waits has its first one, and one VM's flood goes on in the next.
 import type { Refusal } from '../shared/refusal.js';
 import type { Used } from './intent-shares.js';
+import type { Said } from './logs-to-publish.js';
 import type { GrantedIntent } from './receipts.js';
 
 export interface PublishedIntent {
@@ -15,6 +16,8 @@ export interface WaitingIntent extends GrantedIntent {
   source: string;
   /** the publication's, YYYY-MM-DD: where document and payloads go in the repository */
   day: string;
+  /** what its build VM had said by then */
+  said: Said;
   /** of the document and of everything else that is published with it, bytes */
   publishedBytes: number;
   /** the caller has its answer, or waited too long: no grant may follow any more */
@@ -57,11 +60,17 @@ export class IntentsToPublish {
     return { intents: theirs.length, bytes: theirs.reduce((sum, intent) => sum + intent.publishedBytes, 0) };
   }
 
-  /** @param held build VMs whose intents have to wait on */
-  take(held: ReadonlySet<string>): WaitingIntent[] {
+  /** Whether one of them could go, if not now then with what is published before it. */
+  some(mayGo: (intent: WaitingIntent) => boolean): boolean {
+    // All are asked: each may have something begun.
+    return this.#waiting.filter((intent) => !intent.settled && mayGo(intent)).length > 0;
+  }
+
+  /** @param mayGo whether what its build VM had said by then is published with it, or was before */
+  take(mayGo: (intent: WaitingIntent) => boolean = () => true): WaitingIntent[] {
     const queues = new Map<string, { intents: WaitingIntent[]; bytes: number }>();
     for (const intent of this.#waiting) {
-      if (intent.settled || held.has(intent.source)) continue;
+      if (intent.settled || !mayGo(intent)) continue;
       const queue = queues.get(intent.source) ?? { intents: [], bytes: 0 };
       queue.intents.push(intent);
       queues.set(intent.source, queue);

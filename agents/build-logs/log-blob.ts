@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece: each publication packs only
-// what is new into one more xz stream at the end, so that a published version is a byte prefix of the next in either form.
+// A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece: each time only what is new is packed
+// into one more xz stream at the end, so that a published version is a byte prefix of the next in either form. xz takes its time, so that is done
+// beside publications.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
@@ -19,16 +20,13 @@ export interface LogBlob extends WrittenObject {
   plainBytes: number;
 }
 
-/** As much of a log may be packed while others wait for their publication. */
-const packAtOnceBytes = 16 * 1024 * 1024;
-
-/** Whether publishing the log would first take a while of packing: better done beside publications, by packLog(). */
-export function isFarBehind(log: Log): boolean {
-  return log.readyBytes > plainLimitBytes && log.readyBytes - (log.record.xz?.plain ?? 0) > packAtOnceBytes;
+/** Whether the log is published packed. */
+export function isLarge(log: Log): boolean {
+  return log.readyBytes > plainLimitBytes || log.record.xz !== undefined;
 }
 
-/** Packs the log's bytes up to `plainBytes` into the file beside it; not twice at the same time for one log. @returns that file's size */
-export async function packLog(log: Log, plainBytes: number): Promise<number> {
+/** @returns the size of the file beside the log, which holds its bytes up to `plainBytes` then */
+async function pack(log: Log, plainBytes: number): Promise<number> {
   const done = log.record.xz ?? { plain: 0, packed: 0 };
   if (done.plain === plainBytes) return done.packed;
   const fd = openSync(`${log.file}.xz`, existsSync(`${log.file}.xz`) ? 'r+' : 'w+');
@@ -37,7 +35,7 @@ export async function packLog(log: Log, plainBytes: number): Promise<number> {
   try {
     // What a kill left unfinished.
     ftruncateSync(target, done.packed);
-    const child = spawn('xz', ['--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
+    const child = spawn('nice', ['-n', '10', 'xz', '--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
     const ended = new Promise<void>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', (status) => (status === 0 ? resolve() : reject(new Error(`xz ended with ${status}`))));
@@ -52,14 +50,17 @@ export async function packLog(log: Log, plainBytes: number): Promise<number> {
   }
 }
 
-/** Writes what the log holds on disk now as a git object. */
-export async function writeLogBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
+/** Packs what a large log holds on disk now, and writes it as a git object; not twice at the same time for one log. */
+export async function writePackedBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
   const plainBytes = log.readyBytes;
-  if (plainBytes <= plainLimitBytes && log.record.xz === undefined) {
-    return { path: log.record.path, plainBytes, ...await repository.objects.writeFile(log.file, plainBytes) };
-  }
-  const packed = await packLog(log, plainBytes);
+  const packed = await pack(log, plainBytes);
   return { path: `${log.record.path}.xz`, plainBytes, ...await repository.objects.writeFile(`${log.file}.xz`, packed) };
+}
+
+/** Writes what any other log holds on disk now as a git object. */
+export async function writePlainBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
+  const plainBytes = log.readyBytes;
+  return { path: log.record.path, plainBytes, ...await repository.objects.writeFile(log.file, plainBytes) };
 }
 
 /** Whether the file begins with the blob `id` of `size` bytes: what is published already may only grow. */

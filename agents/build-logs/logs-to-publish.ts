@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which logs are to be published next, and how far each one is: an open log some time after its last new line, an ended log at once, a
-// very long one only after it was packed beside publications. What is published of a log may only grow.
+// large one only as far as it was packed, which is done beside publications. Build VMs take turns: each has a share of the bytes of one publication.
+// What is published of a log may only grow.
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/socket-service.js';
 import type { GitRepository } from './git-repository.js';
 import type { Log } from './log.js';
-import { beginsWithBlob, isFarBehind, packLog, type LogBlob } from './log-blob.js';
+import { beginsWithBlob, isLarge, writePackedBlob, type LogBlob } from './log-blob.js';
 import type { LogStore } from './log-store.js';
 
 export interface PublishedLog {
@@ -35,10 +36,10 @@ interface Progress {
   due: number | undefined;
   /** at its end in a commit that is not confirmed yet */
   inBatch: boolean;
-  /** xz is at work on it beside publications */
+  /** it is packed, or waits for it */
   packing: boolean;
-  /** how often it was, since the last publication: a log that grows faster than xz works is published all the same */
-  packed: number;
+  /** as it was packed last */
+  packed: LogBlob | undefined;
   waiters: LogWaiter[];
 }
 
@@ -54,12 +55,19 @@ export interface LogsToPublishOptions {
   wake(): void;
 }
 
-/** A log that grows faster than xz works is published after so many rounds beside. */
-const packRounds = 3;
+/** How far each log of a VM was when it asked for something: all of that is published with the answer, or before. */
+export type Said = readonly { log: Log; bytes: number }[];
+
+/** Until a log that could not be packed is tried again. */
+const packRetryMs = 2000;
+/** Of one VM's logs in one publication, beyond the first: so much is written and pushed in a moment. */
+const shareBytes = 16 * 1024 * 1024;
 
 export class LogsToPublish {
   readonly #options: LogsToPublishOptions;
   readonly #progress = new WeakMap<Log, Progress>();
+  /** of each VM one log is packed at a time */
+  readonly #packing = new Map<string, Promise<void>>();
 
   constructor(options: LogsToPublishOptions) {
     this.#options = options;
@@ -67,7 +75,7 @@ export class LogsToPublish {
 
   #of(log: Log): Progress {
     let progress = this.#progress.get(log);
-    if (progress === undefined) this.#progress.set(log, progress = { publishedBytes: -1, compared: false, due: undefined, inBatch: false, packing: false, packed: 0, waiters: [] });
+    if (progress === undefined) this.#progress.set(log, progress = { publishedBytes: -1, compared: false, due: undefined, inBatch: false, packing: false, packed: undefined, waiters: [] });
     return progress;
   }
 
@@ -86,53 +94,99 @@ export class LogsToPublish {
     this.#of(log).waiters.push(waiter);
   }
 
+  /** What is to be published by now, as far as it was packed; begins to pack what was not. */
   due(now: number): Log[] {
     return this.#options.store.all().filter((log) => {
-      if (log.record.state === 'published') return false;
-      const progress = this.#of(log);
-      return (log.ended ? !progress.inBatch : (progress.due ?? Infinity) <= now) && !this.#mustBePacked(log);
+      const { due = Infinity, inBatch } = this.#of(log);
+      return log.record.state !== 'published' && (log.ended ? !inBatch : due <= now) && this.#hasNews(log);
     });
   }
 
-  /** Those of `vms` that have a log which must be packed first; begins with that, on all such logs at once. */
-  behind(vms: ReadonlySet<string>): Set<string> {
-    return new Set([...vms].filter((vm) => this.#options.store.of(vm).filter((log) => log.record.state !== 'published' && this.#mustBePacked(log)).length > 0));
+  /** What a build VM has said so far, on disk. */
+  async said(vm: string): Promise<Said> {
+    const logs = this.#options.store.of(vm).filter((log) => log.record.state !== 'published');
+    await Promise.all(logs.map((log) => log.flush().catch(() => undefined)));
+    return logs.map((log) => ({ log, bytes: log.readyBytes }));
   }
 
-  /** One build VM's large log must not keep another's intents waiting: it is packed beside them first. */
-  #mustBePacked(log: Log): boolean {
+  /**
+   * Whether all of that is published, or goes into the publication of `chosen`. Begins to pack what has to be.
+   * @param chosen where it is left out: whether it can be, in this publication or in those after it
+   */
+  covers(said: Said, chosen?: ReadonlyMap<Log, unknown>): boolean {
+    return said.map(({ log, bytes }) => {
+      const progress = this.#of(log);
+      if (log.record.state === 'published' || progress.inBatch || progress.publishedBytes >= bytes || bytes === 0) return true;
+      if (!isLarge(log)) return chosen?.has(log) ?? true;
+      if ((progress.packed?.plainBytes ?? 0) >= bytes) return chosen?.has(log) ?? true;
+      this.#pack(log);
+      return false;
+    }).every((covered) => covered);
+  }
+
+  /** Whether something of the log can go into a publication now that was in none; of an ended log, the whole. */
+  #hasNews(log: Log): boolean {
+    if (!isLarge(log)) return true;
+    const { packed, publishedBytes } = this.#of(log);
+    if (packed !== undefined && (log.ended ? packed.plainBytes === log.readyBytes : packed.plainBytes > publishedBytes)) return true;
+    this.#pack(log);
+    return false;
+  }
+
+  /** One build VM's large log must not keep another's intents waiting: xz works beside them. */
+  #pack(log: Log): void {
     const progress = this.#of(log);
-    if (progress.packing) return true;
-    if (progress.inBatch || progress.packed >= packRounds || !isFarBehind(log)) return false;
+    const { vm, path } = log.record;
+    if (progress.packing) return;
     progress.packing = true;
-    progress.packed++;
-    packLog(log, log.readyBytes)
-      .catch((error: unknown) => this.#options.report(`${log.record.path}: cannot be packed: ${printable(String(error))}`))
-      .finally(() => {
-        progress.packing = false;
-        this.#options.wake();
-      });
-    return true;
+    const packed = (this.#packing.get(vm) ?? Promise.resolve()).then(() => writePackedBlob(log, this.#options.repository)).then((blob) => void (progress.packed = blob));
+    this.#packing.set(vm, packed.catch(async (error: unknown) => {
+      this.#options.report(`${path}: cannot be packed: ${printable(String(error))}`);
+      await new Promise((resolve) => setTimeout(resolve, packRetryMs).unref());
+    }).finally(() => {
+      progress.packing = false;
+      this.#options.wake();
+    }));
   }
 
-  /** What goes into the next publication: logs that are due, and with an intent everything that its build VM has said so far. */
-  choose(now: number, intentsOf: Iterable<string>): Set<Log> {
-    const chosen = new Set(this.due(now));
-    const vms = new Set([...intentsOf, ...[...chosen].map((log) => log.record.vm)]);
-    for (const vm of vms) {
-      for (const log of this.#options.store.of(vm)) {
-        const { inBatch, packing } = this.#of(log);
-        if (log.record.state !== 'published' && !inBatch && !packing) chosen.add(log);
+  /** The packed form of a large log, made beside publications; undefined for any other. */
+  packedBlob(log: Log): LogBlob | undefined {
+    return isLarge(log) ? this.#of(log).packed : undefined;
+  }
+
+  /**
+   * What goes into the next publication: logs that are due, and with an intent what its build VM has said so far; of each VM its share.
+   * @returns of each log whether it goes whole, at its end
+   */
+  choose(now: number, intentsOf: Iterable<string>): Map<Log, boolean> {
+    const due = new Set(this.due(now));
+    const chosen = new Map<Log, boolean>();
+    for (const vm of new Set([...intentsOf, ...[...due].map((log) => log.record.vm)])) {
+      // What has waited longest goes first: an ended log has no time.
+      const since = (log: Log): number => (due.has(log) ? this.#of(log).due ?? 0 : Number.MAX_VALUE);
+      const theirs = this.#options.store.of(vm).filter((log) => log.record.state !== 'published' && this.#mayGo(log)).sort((a, b) => since(a) - since(b));
+      let bytes = 0;
+      for (const [index, log] of theirs.entries()) {
+        const packed = this.packedBlob(log);
+        bytes += packed?.size ?? log.readyBytes;
+        if (index > 0 && bytes > shareBytes) break;
+        chosen.set(log, log.ended && (packed === undefined || packed.plainBytes === log.readyBytes));
       }
     }
     return chosen;
+  }
+
+  #mayGo(log: Log): boolean {
+    const { inBatch, packed, publishedBytes } = this.#of(log);
+    if (inBatch || (isLarge(log) && packed === undefined)) return false;
+    const plainBytes = isLarge(log) ? packed?.plainBytes ?? 0 : log.readyBytes;
+    return plainBytes > publishedBytes || (log.ended && plainBytes === log.readyBytes);
   }
 
   /** @returns whether there is anything of the log that is not published */
   begin(log: Log): boolean {
     const progress = this.#of(log);
     progress.due = undefined;
-    progress.packed = 0;
     return log.ended || (log.readyBytes !== 0 && log.readyBytes !== progress.publishedBytes);
   }
 

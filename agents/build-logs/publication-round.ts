@@ -7,7 +7,8 @@ import type { Batch } from './confirmation.js';
 import type { GitRepository } from './git-repository.js';
 import type { WaitingIntent } from './intents-to-publish.js';
 import type { KeysJournals } from './keys-journals.js';
-import { writeLogBlob } from './log-blob.js';
+import { writePlainBlob } from './log-blob.js';
+import type { Log } from './log.js';
 import type { LogInPublication, LogsToPublish } from './logs-to-publish.js';
 import type { Signer } from './signer.js';
 
@@ -41,13 +42,13 @@ class CommitFiles {
 }
 
 /**
- * Commits `intents` and everything else that waits. Where nothing changed there is no new commit and the last one stands for it.
+ * Commits `intents`, the logs of `chosen` and the journal entries that wait. Where nothing changed there is no new commit and the last one stands for it.
  * @returns what rides on that commit, undefined in a repository without any
  */
-export async function publishRound(intents: WaitingIntent[], options: RoundOptions): Promise<Batch | undefined> {
+export async function publishRound(intents: WaitingIntent[], chosen: ReadonlyMap<Log, boolean>, options: RoundOptions): Promise<Batch | undefined> {
   const { repository, chain, journals, signer } = options;
   const files = new CommitFiles(options.wrote);
-  const logs = await putLogs(intents, files, options);
+  const logs = await putLogs(chosen, files, options);
   const write = (path: string, body: Buffer): void => files.put(path, repository.objects.write('blob', body));
   for (const { source, day, sha256, bytes, payloads } of intents) {
     const path = intentPath(source, day, sha256);
@@ -68,15 +69,13 @@ export async function publishRound(intents: WaitingIntent[], options: RoundOptio
   return { commit: head.commit, seq: head.seq, intents, logs };
 }
 
-async function putLogs(intents: readonly WaitingIntent[], files: CommitFiles, { repository, chain, logs }: RoundOptions): Promise<LogInPublication[]> {
-  const chosen = logs.choose(performance.now(), intents.map((intent) => intent.source));
-  for (const log of chosen) log.noteClock();
-  await Promise.all([...chosen].map((log) => log.flush().catch(() => undefined)));
+async function putLogs(chosen: ReadonlyMap<Log, boolean>, files: CommitFiles, { repository, chain, logs }: RoundOptions): Promise<LogInPublication[]> {
+  for (const log of chosen.keys()) log.noteClock();
+  await Promise.all([...chosen.keys()].map((log) => log.flush().catch(() => undefined)));
   const put: LogInPublication[] = [];
-  for (const log of chosen) {
-    const { ended } = log;
+  for (const [log, ended] of chosen) {
     if (!logs.begin(log)) continue;
-    const blob = await writeLogBlob(log, repository);
+    const blob = logs.packedBlob(log) ?? await writePlainBlob(log, repository);
     const before = await chain.find(blob.path);
     if (!await logs.mayFollow(log, blob, before?.id)) continue;
     put.push({ log, blob, ended });

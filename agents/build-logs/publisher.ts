@@ -142,12 +142,13 @@ export class Publisher {
   /** Publishes an intent that has been checked, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's */
   async publish(intent: GrantedIntent & { source: string; publishedBytes: number }): Promise<PublishedIntent> {
     const room = await roomIn(this.#options.repository.path);
+    const said = await this.#logs.said(intent.source);
     // Nothing is waited for from here on: of many at once each is counted for the next.
     this.demandShare(intent.source, intent.publishedBytes);
     if (this.#intents.used().bytes + intent.publishedBytes > room) throw diskFull();
     let waiting: WaitingIntent | undefined;
     return this.#inTime<PublishedIntent>((resolve, reject) => {
-      waiting = { ...intent, day: this.#today(), settled: false, resolve, reject };
+      waiting = { ...intent, said, day: this.#today(), settled: false, resolve, reject };
       const diverged = this.#confirmation.diverged();
       if (diverged !== undefined) return reject(diverged);
       this.#intents.add(waiting);
@@ -234,16 +235,16 @@ export class Publisher {
 
   #hasWork(): boolean {
     const now = performance.now();
-    const sources = this.#intents.sources();
-    return this.#logs.behind(sources).size < sources.size || this.#journals.isDue(now) || this.#logs.due(now).length > 0;
+    return this.#intents.some(({ said }) => this.#logs.covers(said)) || this.#journals.isDue(now) || this.#logs.due(now).length > 0;
   }
 
   async #publishWaiting(): Promise<void> {
     const { repository, signer, config, report } = this.#options;
-    const intents = this.#intents.take(this.#logs.behind(this.#intents.sources()));
+    const chosen = this.#logs.choose(performance.now(), this.#intents.sources());
+    const intents = this.#intents.take(({ said }) => this.#logs.covers(said, chosen));
     this.#charge(intents, 1);
     try {
-      const batch = await publishRound(intents, { repository, chain: this.#chain, logs: this.#logs, journals: this.#journals, signer, logsKey: config.logsKey, wrote: (bytes) => this.#packing.wrote(bytes) });
+      const batch = await publishRound(intents, chosen, { repository, chain: this.#chain, logs: this.#logs, journals: this.#journals, signer, logsKey: config.logsKey, wrote: (bytes) => this.#packing.wrote(bytes) });
       if (batch === undefined) return;
       this.#confirmation.add(batch);
       for (const { log } of batch.logs) this.changed(log);

@@ -10,7 +10,7 @@ import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { Alarms } from './alarms.js';
 import type { RemoteConfig } from './config.js';
 import { signerOfHead, type HeadSigner } from './foreign-head.js';
-import { branch, gitIn } from './git-program.js';
+import { branch, gitIn, linkedBranch } from './git-program.js';
 import type { GitRepository } from './git-repository.js';
 import type { Signer } from './signer.js';
 
@@ -188,7 +188,7 @@ export class Remote {
     let pushError: unknown;
     this.#setBack = false;
     try {
-      const said = await this.#git((git) => git.raw('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', this.#url, `${target.commit}:${branch}`));
+      const said = await this.#git((git) => git.raw('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', this.#url, `${target.commit}:${branch}`, `${target.commit}:${linkedBranch}`));
       await this.#lookWhetherSetBack(headBefore(said));
     } catch (error) {
       pushError = error;

@@ -16,6 +16,7 @@ import { availableParallelism } from 'node:os';
 import type { Call, Reporter, Service } from '../shared/socket-service.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { CleartextCheck } from '../shared/formats/cleartext.js';
+import { clearsignLimitBytes } from '../shared/formats/intent.js';
 import { Turnstile } from './bounded-process.js';
 import type { KeysConfig } from './documents.js';
 import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
@@ -26,8 +27,6 @@ import { sign } from './signer.js';
 import type { Gpg, SigningKeys } from './signing-keys.js';
 import type { Spool, SpooledPayload } from './spool.js';
 
-/** A clear signature is held in memory until it is in the journal. */
-const clearsignLimitBytes = 32 * 1024 * 1024;
 
 export interface GpgServiceOptions {
   config: KeysConfig;

@@ -98,7 +98,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   for (const { url } of remotes) execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', url]);
   const journalKey = /^journal-key (.*)$/m.exec(execFileSync(process.execPath, [join(agents, 'keys/main.js'), '--journal-key'], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: at('keys') } }))?.[1] as string;
   writeFileSync(at('logs', settings, 'build-logs.json'), JSON.stringify({
-    format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey, remotes, sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey], journalKey }],
+    format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey, remotes, sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey], journalKey, payloadBytes: 268435456 }],
     publishSeconds: 1, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64, intentsPerDay: 20_000, intentBytesPerDay: 536_870_912,
   }));
   writeFileSync(at('keys', settings, 'keys.json'), JSON.stringify({

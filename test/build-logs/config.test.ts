@@ -6,7 +6,7 @@ const fingerprint = 'A'.repeat(40);
 const good = {
   format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey: fingerprint,
   remotes: [{ name: 'origin', url: 'ssh://git@forge.example/build-logs.git', required: true }],
-  sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [fingerprint], journalKey: null }],
+  sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [fingerprint], journalKey: null, payloadBytes: 268435456 }],
   publishSeconds: 60, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64, intentsPerDay: 20_000, intentBytesPerDay: 536870912,
 };
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One build VM that asks for signatures without end, the attacker: what it may use up, and what the others notice of it. And an honest one with a large release, which is never refused.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { WaitingIntent } from '../../agents/build-logs/intents-to-publish.js';
 import { IntentsToPublish } from '../../agents/build-logs/intents-to-publish.js';
 import { IntentShares } from '../../agents/build-logs/intent-shares.js';
+import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import type { IntentReply } from '../../agents/shared/formats/intent.js';
+import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
+import { until } from '../support/until.js';
 import { Rig, sha256, textOf, type RigOptions } from './rig.js';
 import { smallDisk } from './small-disk.js';
 
@@ -26,11 +30,11 @@ function large(rig: Rig, bytes: number): Record<string, unknown> {
 }
 
 void t.test('turns', async (t) => {
-  const make = (source: string, publishedBytes: number): WaitingIntent => ({ source, publishedBytes, sha256: `${source}-${Math.random()}`, bytes: Buffer.alloc(0), day: '2026-11-21', payloads: [], grants: [], settled: false, resolve: () => undefined, reject: () => undefined });
+  const make = (source: string, publishedBytes: number): WaitingIntent => ({ source, publishedBytes, sha256: `${source}-${Math.random()}`, bytes: Buffer.alloc(0), day: '2026-11-21', payloads: [], grants: [], said: [], settled: false, resolve: () => undefined, reject: () => undefined });
   const round = (...waiting: WaitingIntent[]): WaitingIntent[] => {
     const intents = new IntentsToPublish();
     intents.add(...waiting);
-    return intents.take(new Set());
+    return intents.take();
   };
   const flood = Array.from({ length: 300 }, () => make('a', 100_000));
   const one = make('b', 1000);
@@ -113,6 +117,53 @@ void t.test('beside a flood of large intents another VM waits for no more than t
   await flood;
   const median = (values: number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
   t.comment(`alone ${median(alone).toFixed(0)} ms, beside the flood ${median(beside).toFixed(0)} ms (${published} of 194 kB published meanwhile)`);
+});
+
+/** Lines that xz takes long over and gains nothing from. */
+function entropy(bytes: number): Buffer {
+  return Buffer.from(randomBytes(Math.floor(bytes * 0.74)).toString('base64').replace(/(.{1000})/g, '$1\n'));
+}
+
+void t.test('while a large log is packed, another VM\'s intents are published; the VM\'s own come with all that it had said', async (t) => {
+  const rig = await started(t);
+  const log = rig.call();
+  const sent = log.end(entropy(15_000_000));
+  const packing = (): string | undefined => readdirSync(join(rig.state, 'logs/build-debian'), { recursive: true }).map(String).find((name) => name.endsWith('.xz'));
+  await until('xz is at work', () => existsSync(join(rig.state, 'logs/build-debian')) && packing() !== undefined, 60_000);
+  const path = `build-debian/${(packing() as string)}`;
+  const own = rig.ask(rig.intent());
+  const commits: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const reply = await rig.ask(rig.intent(), 'build-fedora');
+    if (reply.result !== 'published') return t.fail(`refused: ${reply.code}`);
+    commits.push(reply.commit);
+  }
+  t.equal(log.answer, '', 'the log was not published by then');
+  for (const commit of commits) t.equal(rig.git(rig.remote('origin'), 'ls-tree', '-r', '--name-only', commit, '--', path), '', 'nor is it in a commit of these');
+  const [named, published] = await sent;
+  t.equal(named, path);
+  const reply = await own;
+  if (reply.result !== 'published') return t.fail(`refused: ${reply.code}`);
+  t.equal(sha256(rig.file(path, 'origin', reply.commit)), /sha256:(\w+)/.exec(published as string)?.[1], 'the whole log is in the commit of the VM\'s own intent');
+  rig.checkHistory();
+});
+
+void t.test('of many logs at once each publication has a share, and whoever waits is in the next one', async (t) => {
+  const rig = await started(t, { publishSeconds: 1 });
+  const logs = Array.from({ length: 5 }, (_, n) => rig.call().send(rig.header({ stage: `s${n}` })).send(`${'a long line of a build '.repeat(40)}\n`.repeat(9_000)));
+  await Promise.all(logs.map((log) => log.line(/^synced 9000$/, 60_000)));
+  const own = rig.ask(rig.intent());
+  const other = await rig.ask(rig.intent(), 'build-fedora');
+  const all = await Promise.all(logs.map((log) => log.end('> end status=0\n')));
+  t.ok(all.every((lines) => lines.at(-1)?.startsWith('published ')));
+  t.match([other, await own], [{ result: 'published' }, { result: 'published' }]);
+  const ids = rig.git(rig.remote('origin'), 'rev-list', '--reverse', 'main').trim().split('\n');
+  const shares = ids.map((id) => readPublicationMessage(readGitCommit(rig.object(id)).message).files.filter(({ path }) => path.startsWith('build-debian/')).map(({ size }) => size));
+  t.ok(shares.every((sizes) => sizes.length <= 1 || sizes.reduce((sum, size) => sum + size, 0) <= 16 * 1024 * 1024), JSON.stringify(shares));
+  t.ok(shares.filter((sizes) => sizes.some((size) => size > 8_000_000)).length >= 5, 'the logs went out in several publications');
+  const mine = (await own as { commit: string }).commit;
+  for (const log of logs) t.equal(textOf(rig.file(log.lines[0]?.split(' ')[1] as string, 'origin', mine)).length >= 9000, true, 'every line that was said is in the commit of the VM\'s own intent');
+  rig.checkHistory();
 });
 
 const mounted = smallDisk(40);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
-import { publishedPayloadLimitBytes, publishedPurposes, type HashedFile, type IntentReply } from '../../agents/shared/formats/intent.js';
+import { clearsignLimitBytes, publishedPayloadLimitBytes, publishedPurposes, type HashedFile, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { Rig, sha256, textOf } from './rig.js';
 
 const rig = await (await Rig.make({ sources: ['build-debian', 'build-fedora'] })).start();
@@ -79,6 +79,20 @@ void t.test('refused:', async (t) => {
   for (const [what, document, expected] of cases) t.equal(code(await rig.ask(document)), expected, what);
   t.equal(code(await rig.ask(rig.intent(), 'build-other')), 'UNKNOWN_SOURCE', 'a VM that is not configured');
   t.equal(Number(rig.git(rig.remote('origin'), 'rev-list', '--count', 'main')), Number(commits) + 3, 'nothing of it was published');
+});
+
+void t.test('what the keys VM would refuse by its size is refused before anybody reads it', async (t) => {
+  const commits = (): number => Number(rig.git(rig.remote('origin'), 'rev-list', '--count', 'main'));
+  const of = (size: number, mode: 'detach' | 'clearsign', purpose: 'rpm-header' | 'other' = 'rpm-header'): Record<string, unknown> => rig.intent({ purpose, mode, payload: { name: 'x', size, sha256: sha256(`${mode} ${size} ${Math.random()}`) } });
+  const all = 268_435_456;
+  const before = commits();
+  for (const [what, document] of [
+    ['a detached signature', of(all + 1, 'detach')], ['a clear one', of(clearsignLimitBytes + 1, 'clearsign')], ['a clear one of what a detached one may have', of(all, 'clearsign')],
+    ['of another purpose', of(all + 1, 'detach', 'other')], ['the largest that a document may name', of(4 * 1024 ** 3, 'detach')],
+    ['one of two in a document', { format: 'build-infra/intent@1', intents: [of(1, 'detach'), of(all + 1, 'detach')].map(({ format: _, ...intent }) => intent) }],
+  ] as const) t.match(await rig.ask(document), { result: 'refused', code: 'TOO_LARGE', detail: /keys-debian signs at most \d+ bytes/ }, what);
+  t.equal(commits(), before, 'nothing of it was published');
+  t.match([await rig.ask(of(all, 'detach')), await rig.ask(of(clearsignLimitBytes, 'clearsign'))], [{ result: 'published' }, { result: 'published' }], 'what it takes is');
 });
 
 void t.test('the same document a second time is refused: whoever wants the bytes again says so with another nonce', async (t) => {

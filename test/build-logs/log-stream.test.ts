@@ -187,6 +187,21 @@ void t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t
   rig.checkHistory();
 });
 
+void t.test('the link that upstream\'s notices make of the first line of the answer leads to the log, and nothing hangs on it', async (t) => {
+  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'mirror', required: true }] });
+  // Somebody else's branch of that name, in one remote.
+  const theirs = rig.git(rig.remote('mirror'), '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'theirs', rig.git(rig.remote('mirror'), 'hash-object', '-t', 'tree', '-w', '/dev/null').trim()).trim();
+  rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/master', theirs);
+  for (const text of ['a line\n', `${'x'.repeat(200)}\n`.repeat(60_000)]) {
+    const [first, published] = await rig.call().end(text);
+    t.match(first, /^[^\s]*[\w.-]+\/log_[\w.-]+$/, 'the line that they look for');
+    const [, url] = /^https:\/\/forge\.example\/logs\/tree\/master\/(.*)$/.exec(`https://forge.example/logs/tree/master/${first}`) ?? [];
+    t.equal(sha256(rig.file(url as string, 'origin', 'master')), /sha256:(\w+)/.exec(published as string)?.[1]);
+    t.equal(sha256(rig.file(url as string, 'mirror', 'main')), /sha256:(\w+)/.exec(published as string)?.[1], 'published in both, though one has another branch of that name');
+  }
+  t.equal(rig.git(rig.remote('mirror'), 'rev-parse', 'master').trim(), theirs, 'which is left alone');
+});
+
 void t.test('50 streams at once lose no line', async (t) => {
   const rig = await started(t);
   const streams = await Promise.all(Array.from({ length: 50 }, async (_, stream) => {

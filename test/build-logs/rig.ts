@@ -29,6 +29,7 @@ export interface RigOptions {
   reopenSeconds?: number;
   logBytes?: number;
   openLogs?: number;
+  payloadBytes?: number;
   intentsPerDay?: number;
   intentBytesPerDay?: number;
   sources?: string[];
@@ -165,7 +166,7 @@ export class Rig {
       vm: 'build-logs',
       logsKey: this.logsKey,
       remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
-      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null })),
+      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null, payloadBytes: this.options.payloadBytes ?? 268435456 })),
       publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs, intentsPerDay, intentBytesPerDay,
       ...change,
     }));
@@ -260,6 +261,11 @@ export class Rig {
     return execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'blob', `${commit}:${path}`], { maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
+  /** A commit as it is in a remote. */
+  object(commit: string, remote = 'origin'): Buffer {
+    return execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'commit', commit]);
+  }
+
   /** Every remote has what the agent has committed. */
   async allPushed(): Promise<void> {
     const head = (repository: string): string => this.git(repository, 'for-each-ref', '--format=%(objectname)', 'refs/heads/main').trim();
@@ -277,7 +283,7 @@ export class Rig {
     const commits = this.git(this.remote(remote), 'rev-list', '--reverse', 'main').trim().split('\n');
     const seen = new Map<string, Buffer>();
     commits.forEach((id, index) => {
-      const body = execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'commit', id]);
+      const body = this.object(id, remote);
       const commit = readGitCommit(body);
       const message = readPublicationMessage(commit.message);
       if (commit.id !== id || message.seq !== index + 1 || (commit.parents[0] ?? '') !== (commits[index - 1] ?? '')) throw new Error(`commit ${id} is out of line`);

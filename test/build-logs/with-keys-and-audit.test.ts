@@ -55,7 +55,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
     rmSync(root, { recursive: true, force: true });
   });
   writeDirectClient(join(rig.root, 'usr/bin/qrexec-client-vm.build-debian'), 'build-logs', { 'qubesbuilder.LogReceived': join(root, 'run/build-infra/qubesbuilder.LogReceived.sock') });
-  rig.writeConfig({ sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [keys.key], journalKey: keys.journalKey }] });
+  rig.writeConfig({ sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [keys.key], journalKey: keys.journalKey, payloadBytes: 268435456 }] });
   await rig.start();
 
   await rig.call().end('a raw log before the first intent\n');

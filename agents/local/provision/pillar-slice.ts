@@ -54,7 +54,7 @@ export function pillarFor(pillar: Pillar, vm: Vm | undefined): Mapping {
       const settings = pillar['logs-vms'][vm.name] as Pillar['logs-vms'][string];
       const senders = Object.entries(pillar['build-envs']).filter(([, { logs }]) => logs === vm.name);
       return {
-        'build-envs': each(Object.fromEntries(senders), (sender) => only(sender, ['logs', 'key', 'journal-key'])),
+        'build-envs': each(Object.fromEntries(senders), (sender) => only(sender, ['logs', 'key', 'journal-key', 'payload-bytes'])),
         'logs-vms': { [vm.name]: without(settings, ofOurVms) },
         'ssh-hosts': pillar['ssh-hosts'],
         'public-keys': only(pillar['public-keys'], [settings.key ?? '']),

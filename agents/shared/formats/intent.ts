@@ -9,6 +9,9 @@ export const intentLimitEntries = 200;
 /** The largest payload that may be named, in bytes. */
 export const payloadLimitBytes = 4 * 1024 ** 3;
 
+/** The largest payload of a clear signature, in bytes: the keys VM holds it in memory until it is in the journal. */
+export const clearsignLimitBytes = 32 * 1024 * 1024;
+
 export const noncePattern = '^[0-9a-f]{16,64}$';
 export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
 export type Purpose = (typeof purposes)[number];

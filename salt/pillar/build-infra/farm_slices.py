@@ -82,7 +82,7 @@ def of_keys(farm, vm):
 def of_build_logs(farm, vm):
     settings = farm['logs-vms'][vm['name']]
     return {
-        'build-envs': {env: only(one, {'logs', 'key', 'journal-key'}) for env, one in farm['build-envs'].items() if one['logs'] == vm['name']},
+        'build-envs': {env: only(one, {'logs', 'key', 'journal-key', 'payload-bytes'}) for env, one in farm['build-envs'].items() if one['logs'] == vm['name']},
         'logs-vms': {vm['name']: without(settings, OF_OUR_VMS)},
         'ssh-hosts': farm['ssh-hosts'],
         'public-keys': only(farm['public-keys'], [settings['key']]),
