@@ -35,7 +35,7 @@ async function pack(log: Log, plainBytes: number): Promise<number> {
   try {
     // What a kill left unfinished.
     ftruncateSync(target, done.packed);
-    const child = spawn('nice', ['-n', '10', 'xz', '--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
+    const child = spawn('xz', ['--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
     const ended = new Promise<void>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', (status) => (status === 0 ? resolve() : reject(new Error(`xz ended with ${status}`))));

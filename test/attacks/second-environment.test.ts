@@ -5,9 +5,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { raiseFarm } from '../../agents/local/farm/farm.js';
+import { spawnInVm } from '../../agents/local/qrexec/admin-client.js';
+import type { Dom0Event } from '../../agents/local/qrexec/events.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { publishIntent } from '../../agents/local/job/gate.js';
 import { localCommand } from '../support/local-command.js';
+import { until } from '../support/until.js';
 import { dist } from './standing-farm.js';
 
 const { folder, local } = localCommand(t, 'two-');
@@ -68,6 +71,59 @@ await t.test('neither environment can use the key of the other', async (t) => {
     t.not(direct.status, 0, `${build.name} cannot call keys-${other}`);
     t.equal(direct.stdout, '');
   }
+});
+
+/** In a build VM, as a compromised one: opens `count` calls of what `calls` says in turn, and never ends one. */
+const hold = `
+import json, subprocess, sys
+spec = json.loads(sys.argv[1])
+held = []
+for n in range(spec['count']):
+    service, said = spec['calls'][n % len(spec['calls'])]
+    p = subprocess.Popen(['/usr/bin/qrexec-client-vm', '@default', service], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        p.stdin.write(said.encode()); p.stdin.flush()
+    except BrokenPipeError:
+        pass  # Refused already.
+    held.append(p)
+sys.stdin.read()
+`;
+
+await t.test('one build VM that opens all the calls it can leaves room for the other, at build-logs and at sys-net', async (t) => {
+  const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined, {}, undefined, ['debian', 'rpm']);
+  t.teardown(() => farm.dom0.close());
+  const [attacker, honest] = [farm.machine('build-rpm'), farm.machine('build-debian')];
+  const key = farm.pillar['build-envs']['debian']?.key as string;
+  // The worst case: both on one side of whom they call, where places are common.
+  for (const { name } of [attacker, honest]) {
+    await farm.dom0.stopVm(name);
+    await farm.dom0.startVm(name);
+  }
+  const domids = new Map((await farm.dom0.list()).map(({ name, domid }) => [name, domid]));
+  for (const called of ['build-logs', 'sys-net']) t.ok([attacker, honest].every(({ name }) => (domids.get(name) as number) > (domids.get(called) as number)), `both are above ${called}`);
+  const refusals = (): number => events.filter((event) => event.event === 'call' && event.verdict === 'deny' && /no place left/.test(event.reason)).length;
+  const events: Dom0Event[] = [];
+  await farm.dom0.onEvent((event) => events.push(event));
+  const header = '> build-infra log@1 {"job":"hold-1-000000000000","component":"hold","stage":"build"}\n';
+  const log = 'qubesbuilder.BuildLog';
+  for (const [what, count, calls] of [
+    ['64 open logs and 62 silent calls', 126, [[log, header], [log, '']]],
+    ['140 intents that never come', 140, [[`${log}+intent`, '']]],
+    ['intents that begin, and logs in folders', 140, [[`${log}+intent`, '{'], [`${log}+x`, 'a line\n']]],
+    ['connections on which nothing is said', 140, [['local.ConnectSSH+forge.example', '']]],
+    ['connections to the forge', 140, [['local.ConnectSSH+forge.example', 'SSH-2.0-x\r\n']]],
+  ] as const) {
+    const begun = events.length;
+    const held = await spawnInVm(farm.dom0, attacker.name, { argv: ['/usr/bin/python3', '-c', hold, JSON.stringify({ count, calls })] }, ['pipe', 'ignore', 'ignore']);
+    await until(`${count} calls were made`, () => events.slice(begun).filter((event) => event.event === 'call' && event.source === attacker.name).length >= count, 60_000);
+    const line = await honest.run(['/usr/bin/qrexec-client-vm', '@default', log], { input: `beside ${what}\n` });
+    t.match(line, { status: 0, stdout: /^published /m }, `${what}: the other VM's log is published`);
+    t.match(await publishIntent(honest, key, Buffer.from(`${what} ${new Date().toISOString()}`), 'x'), { result: 'published' }, `${what}: and its intent`);
+    const ended = new Promise((resolve) => held.once('close', resolve));
+    held.kill('SIGKILL');
+    await ended;
+  }
+  t.comment(`${refusals()} calls found no place`);
 });
 
 await t.test('status and rebuild find the job in the VM that built it', async (t) => {

@@ -125,13 +125,13 @@ function entropy(bytes: number): Buffer {
 }
 
 void t.test('while a large log is packed, another VM\'s intents are published; the VM\'s own come with all that it had said', async (t) => {
-  const rig = await started(t);
+  const rig = await started(t, { intentSeconds: 400 });
   const log = rig.call();
-  const sent = log.end(entropy(15_000_000));
+  const sent = log.end(entropy(11_000_000), 400_000);
   const packing = (): string | undefined => readdirSync(join(rig.state, 'logs/build-debian'), { recursive: true }).map(String).find((name) => name.endsWith('.xz'));
   await until('xz is at work', () => existsSync(join(rig.state, 'logs/build-debian')) && packing() !== undefined, 60_000);
   const path = `build-debian/${(packing() as string)}`;
-  const own = rig.ask(rig.intent());
+  const own = rig.ask(rig.intent(), 'build-debian', 400_000);
   const commits: string[] = [];
   for (let i = 0; i < 3; i++) {
     const reply = await rig.ask(rig.intent(), 'build-fedora');
