@@ -3,13 +3,15 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { spawnInVm } from '../../agents/local/qrexec/admin-client.js';
+import { until } from '../support/until.js';
 import { addSocketServices, client, startFarm } from './qrexec-farm.js';
 
 const config = '/usr/local/etc/qubes/rpc-config';
 const services = ['echo', 'who', 'sink', 'source', 'after', 'half', 'gone', 'raw', 'slow'];
 
 test('socket services', async (t) => {
-  const farm = await startFarm(t, '* * a b allow user=nosuchuser\n* * b a allow\n', [{ name: 'a' }, { name: 'b', features: ['build-infra-test'] }], ({ write, folder }) => {
+  const farm = await startFarm(t, '* * a b allow user=nosuchuser\n* * b a allow\n* * c b allow\n', [{ name: 'a' }, { name: 'b', features: ['build-infra-test'] }, { name: 'c' }], ({ write, folder }) => {
     addSocketServices({ write, folder }, 'b', services);
     write('b', `${config}/test.raw`, 'skip-service-descriptor = true\n');
     const link = (name: string, to: string): void => {
@@ -112,5 +114,23 @@ print(memory, len(p.stdout.read()))`]);
     const [kilobytes, bytes] = stdout.trim().split(' ').map(Number) as [number, number];
     t.ok(kilobytes < 40_000);
     t.equal(bytes, 64 * 1024 * 1024);
+  });
+
+  await t.test('all callers of one side have 128 places at a VM, over all of its services; the other side has its own', async (t) => {
+    await farm.dom0.startVm('c');
+    const domids = new Map(farm.dom0.list().map(({ name, domid }) => [name, domid]));
+    t.ok((domids.get('a') as number) < (domids.get('b') as number) && (domids.get('c') as number) > (domids.get('b') as number), 'a is below b, and c above');
+    const holding = 'import subprocess, sys\nheld = [subprocess.Popen([sys.argv[1], "b", ("test.echo", "test.sink")[n % 2]], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) for n in range(128)]\nsys.stdin.read()';
+    const before = farm.calls().length;
+    const holder = await spawnInVm(farm.dom0, 'a', { argv: ['/usr/bin/python3', '-c', holding, client] }, ['pipe', 'ignore', 'ignore']);
+    await until('128 calls are open', () => farm.calls().length >= before + 128);
+    t.ok(farm.calls().slice(before).every(({ verdict }) => verdict === 'allow'));
+    for (const service of ['test.echo', 'test.who']) t.same(await call(service), { status: 126, stdout: '', stderr: 'Request refused\n' }, `one more, of ${service}, is refused as by policy`);
+    t.match(farm.calls().at(-1), { verdict: 'deny', reason: /no place left/ });
+    t.match(await farm.run('c', [client, 'b', 'test.who']), { status: 0, stdout: 'test.who+ c' });
+    const ended = new Promise((resolve) => holder.once('close', resolve));
+    holder.stdin?.end();
+    await ended;
+    await until('there are places again', async () => (await call('test.who')).status === 0);
   });
 });
