@@ -97,8 +97,13 @@ export class LogsToPublish {
   /** What is to be published by now, as far as it was packed; begins to pack what was not. */
   due(now: number): Log[] {
     return this.#options.store.all().filter((log) => {
-      const { due = Infinity, inBatch } = this.#of(log);
-      return log.record.state !== 'published' && (log.ended ? !inBatch : due <= now) && this.#hasNews(log);
+      const progress = this.#of(log);
+      if (log.record.state === 'published' || progress.inBatch) return false;
+      if (!log.ended && (progress.due ?? Infinity) > now) return false;
+      if (log.ended || log.readyBytes > progress.publishedBytes) return this.#hasNews(log);
+      // What it was due for went out with something else.
+      progress.due = undefined;
+      return false;
     });
   }
 

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { WaitingIntent } from '../../agents/build-logs/intents-to-publish.js';
 import { IntentsToPublish } from '../../agents/build-logs/intents-to-publish.js';
+import { LogsToPublish } from '../../agents/build-logs/logs-to-publish.js';
 import { IntentShares } from '../../agents/build-logs/intent-shares.js';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import type { IntentReply } from '../../agents/shared/formats/intent.js';
@@ -48,6 +49,24 @@ void t.test('turns', async (t) => {
   t.equal(all.length, 40 + 10, 'and a publication does not grow with the number of floods');
   const order = Array.from({ length: 4 }, (_, i) => make('a', i === 1 ? 600_000 : 10));
   t.strictSame(round(...order), order.slice(0, 1), 'nobody overtakes within a source');
+});
+
+void t.test('a log is due while something of it is unpublished, and no longer', async (t) => {
+  const log = { record: { vm: 'a', path: 'a/x/log', state: 'open' }, readyBytes: 10, ended: false };
+  const wakes: number[] = [];
+  const logs = new LogsToPublish({ store: { all: () => [log], of: () => [log] } as never, repository: undefined as never, report: () => undefined, publishMs: 0, wakeAt: (time) => wakes.push(time), wake: () => undefined });
+  const asLog = log as never;
+  logs.changed(asLog);
+  t.strictSame([wakes.length, logs.due(Infinity).length, logs.choose(Infinity, []).size], [1, 1, 1]);
+  logs.begin(asLog);
+  // A line comes while the publication is made, and goes into it.
+  log.readyBytes = 20;
+  logs.changed(asLog);
+  logs.committed([{ log: asLog, blob: { path: 'a/x/log', plainBytes: 20, id: '', size: 20, sha256: '' }, ended: false }]);
+  t.strictSame([logs.due(Infinity).length, logs.choose(Infinity, []).size], [0, 0], 'nothing is left to do');
+  log.readyBytes = 30;
+  logs.changed(asLog);
+  t.equal(logs.due(Infinity).length, 1, 'the next line makes it due again');
 });
 
 void t.test('a share is of a day, of each VM, and counts what waits', async (t) => {
