@@ -112,6 +112,17 @@ export class CommitChain {
     return body;
   }
 
+  /** Raw commits from this one down, as far as they are in memory and fit. */
+  newestCommits(from: string, limitBytes: number): Buffer[] {
+    const bodies: Buffer[] = [];
+    let left = limitBytes;
+    for (let body = this.#recent.get(from); body !== undefined && body.length <= left; body = this.#recent.get(readGitCommit(body).parents[0] ?? '')) {
+      left -= body.length;
+      bodies.push(body);
+    }
+    return bodies;
+  }
+
   /** For receipts: raw commits after `from` up to `to`, oldest first; undefined where `from` is not among them. */
   async commitsAfter(from: string | null, to: string): Promise<Buffer[] | undefined> {
     const bodies: Buffer[] = [];

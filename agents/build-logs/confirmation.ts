@@ -84,6 +84,7 @@ export class Confirmation {
     for (const [source, each] of receipts) {
       const intents = batch.intents.filter((intent) => intent.source === source && !intent.settled);
       if (intents.length > 0 && mayGrant) {
+        for (const intent of intents) intent.confirmed(batch.commit);
         each.send(batch.commit, names, intents).then(
           (grantedUntil) => intents.forEach((intent) => intent.resolve({ commit: batch.commit, grantedUntil })),
           (error: unknown) => intents.forEach((intent) => intent.reject(error instanceof Refusal ? error : new Refusal('KEYS_VM_UNREACHABLE', 'the receipt failed'))),

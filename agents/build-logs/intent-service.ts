@@ -5,7 +5,7 @@ import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Call, Reporter } from '../shared/socket-service.js';
-import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, type Intent, type IntentDocument, type IntentReply } from '../shared/formats/intent.js';
+import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
 import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';
 import { PayloadRoom } from './payload-room.js';
@@ -39,6 +39,10 @@ async function checkIntents(intents: readonly Intent[], source: SourceConfig, lo
   }
 }
 
+const say = ({ stream }: Call, reply: IntentReply | IntentIsPublic): void => {
+  if (stream.writable) stream.write(`${JSON.stringify(reply)}\n`);
+};
+
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
   const asked = new Set<string>();
   const rooms = new Map<string, PayloadRoom>();
@@ -64,14 +68,16 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     asked.add(sha256);
     const publishedBytes = bytes.length + sumOf(wanted);
     options.publisher.demandShare(source.vm, publishedBytes);
+    const confirmed = (commit: string): void => say(call, { format: intentReplyFormat, result: 'public', intent: sha256, commit, commits: options.publisher.newestCommits(commit, publicCommitsLimitBytes).map((body) => body.toString('base64')) });
     const { commit, grantedUntil } = await roomOf(source.vm).hold(sumOf(wanted), async () =>
-      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, payloads: await input.payloads(wanted) })).finally(() => asked.delete(sha256));
+      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, confirmed, payloads: await input.payloads(wanted) })).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 
   return async (call) => {
     const answer = (reply: IntentReply): void => {
-      if (call.stream.writable) call.stream.end(`${JSON.stringify(reply)}\n`);
+      say(call, reply);
+      call.stream.end();
     };
     try {
       const source = options.sources.get(call.source);

@@ -22,6 +22,8 @@ export interface WaitingIntent extends GrantedIntent {
   publishedBytes: number;
   /** the caller has its answer, or waited too long: no grant may follow any more */
   settled: boolean;
+  /** it is confirmed on every required remote; its grant is still to be asked for */
+  confirmed(commit: string): void;
   resolve(published: PublishedIntent): void;
   reject(error: Error): void;
 }

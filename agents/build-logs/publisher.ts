@@ -119,6 +119,11 @@ export class Publisher {
     return this.#chain.commitsAfter(from, to);
   }
 
+  /** For whoever asks a remote what it shows: see CommitChain. */
+  newestCommits(from: string, limitBytes: number): Buffer[] {
+    return this.#chain.newestCommits(from, limitBytes);
+  }
+
   /** @throws Refusal NOT_PUBLISHED when it is not confirmed on every required remote in time */
   publication(log: Log): Promise<PublishedLog> {
     const done = log.record.published;
@@ -139,8 +144,8 @@ export class Publisher {
     this.#shares.demand(source, bytes, waiting);
   }
 
-  /** Publishes an intent that has been checked, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's */
-  async publish(intent: GrantedIntent & { source: string; publishedBytes: number }): Promise<PublishedIntent> {
+  /** Publishes an intent that has been checked, says when it is confirmed, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's */
+  async publish(intent: GrantedIntent & Pick<WaitingIntent, 'source' | 'publishedBytes' | 'confirmed'>): Promise<PublishedIntent> {
     const room = await roomIn(this.#options.repository.path);
     const said = await this.#logs.said(intent.source);
     // Nothing is waited for from here on: of many at once each is counted for the next.

@@ -14,6 +14,8 @@ export interface QrexecCall {
   /** of the answer, in bytes */
   limitBytes?: number;
   timeoutMs?: number;
+  /** is told the answer's first line as soon as it is there */
+  onFirstLine?: (line: string) => void;
   /** the program to run in place of /usr/bin/qrexec-client-vm */
   client?: string;
 }
@@ -37,11 +39,18 @@ export function callService(call: QrexecCall): Promise<Buffer> {
       refusal ??= why;
       child.kill('SIGKILL');
     };
+    let { onFirstLine } = call;
+    const hear = (chunk: Buffer): void => {
+      chunks.push(chunk);
+      if (onFirstLine === undefined || !chunk.includes(10)) return;
+      onFirstLine(Buffer.concat(chunks).toString('utf8').split('\n')[0] as string);
+      onFirstLine = undefined;
+    };
     const timer = setTimeout(() => stop(new Refusal('CALL_TIMED_OUT', `${call.service} did not answer in time`)), call.timeoutMs ?? 120_000);
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > limit) stop(new Refusal('ANSWER_TOO_LARGE', `${call.service} answered more than ${limit} bytes`));
-      else chunks.push(chunk);
+      else hear(chunk);
     });
     child.stderr.on('data', (chunk: Buffer) => {
       if (complaint.length < 500) complaint += chunk.toString('latin1');

@@ -31,7 +31,7 @@ function large(rig: Rig, bytes: number): Record<string, unknown> {
 }
 
 void t.test('turns', async (t) => {
-  const make = (source: string, publishedBytes: number): WaitingIntent => ({ source, publishedBytes, sha256: `${source}-${Math.random()}`, bytes: Buffer.alloc(0), day: '2026-11-21', payloads: [], grants: [], said: [], settled: false, resolve: () => undefined, reject: () => undefined });
+  const make = (source: string, publishedBytes: number): WaitingIntent => ({ source, publishedBytes, sha256: `${source}-${Math.random()}`, bytes: Buffer.alloc(0), day: '2026-11-21', payloads: [], grants: [], said: [], settled: false, confirmed: () => undefined, resolve: () => undefined, reject: () => undefined });
   const round = (...waiting: WaitingIntent[]): WaitingIntent[] => {
     const intents = new IntentsToPublish();
     intents.add(...waiting);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import t from 'tap';
-import { clearsignLimitBytes, publishedPayloadLimitBytes, publishedPurposes, type HashedFile, type IntentReply } from '../../agents/shared/formats/intent.js';
+import { clearsignLimitBytes, publishedPayloadLimitBytes, publishedPurposes, type HashedFile, type IntentIsPublic, type IntentReply } from '../../agents/shared/formats/intent.js';
+import { gitObjectId } from '../../agents/shared/formats/git-commit.js';
+import type { FakeKeysVm } from './fake-keys-vm.js';
+import { until } from '../support/until.js';
 import { Rig, sha256, textOf } from './rig.js';
 
 const rig = await (await Rig.make({ sources: ['build-debian', 'build-fedora'] })).start();
@@ -30,6 +33,26 @@ void t.test('an intent is published with what its VM has logged, and granted', a
   t.equal(JSON.parse(keysVm?.journal.at(-1) ?? '').result, reply.grantedUntil);
   const end = await log.end('> end status=0\n');
   t.match(end.at(-1), /^published /);
+});
+
+void t.test('that it is public is said before the keys VM has it, with the commits that show it', async (t) => {
+  const keysVm = rig.keys.get('build-debian') as FakeKeysVm;
+  const { line, payloads } = rig.input(rig.intent());
+  const receipts = keysVm.receipts.length;
+  let grant = (): void => undefined;
+  keysVm.before = () => new Promise((resolve) => (grant = resolve));
+  const call = rig.call('intent').send(Buffer.concat([Buffer.from(line), payloads]));
+  call.socket.end();
+  const early = JSON.parse(await call.line(/"result":"public"/)) as IntentIsPublic;
+  t.equal(early.intent, sha256(line));
+  for (const remote of ['origin', 'mirror']) t.equal(rig.git(rig.remote(remote), 'rev-parse', 'main').trim(), early.commit);
+  const ids = early.commits.map((body) => gitObjectId('commit', Buffer.from(body, 'base64')));
+  t.strictSame(ids, rig.git(rig.remote('origin'), 'rev-list', `--max-count=${ids.length}`, 'main').trim().split('\n'));
+  t.ok(ids.length > 1);
+  t.strictSame([call.lines.length, call.ended, keysVm.receipts.length], [1, false, receipts], 'nothing is granted yet');
+  await until('the receipt', () => (grant(), call.ended));
+  keysVm.before = () => Promise.resolve();
+  t.match(JSON.parse(call.lines.at(-1) as string), { result: 'published', commit: early.commit });
 });
 
 void t.test('what a VM had sent before its intent is in the same commit, acknowledged or not', async (t) => {

@@ -249,7 +249,7 @@ export class Rig {
   /** Exactly these bytes. */
   async send(bytes: Uint8Array, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
     const lines = await this.call('intent', source).end(bytes, timeoutMs);
-    return JSON.parse(lines[0] ?? '{"result":"nothing"}') as IntentReply;
+    return JSON.parse(lines.at(-1) ?? '{"result":"nothing"}') as IntentReply;
   }
 
   git(repository: string, ...argv: string[]): string {

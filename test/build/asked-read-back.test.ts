@@ -13,7 +13,7 @@ mkdirSync(folder, { recursive: true });
 const program = join(folder, 'build-agent.mjs');
 const publication = { url: 'https://forge.example/logs.git', logsKey: 'A'.repeat(40) };
 const commit = '0123456789'.repeat(4);
-const announced = { commit, source: 'build-debian', size: 12, sha256: 'b'.repeat(64) };
+const announced = { commit, commits: [], source: 'build-debian', size: 12, sha256: 'b'.repeat(64) };
 const demand = (code: string): Promise<void> => {
   writeFileSync(program, `const say = (text) => process.stdout.write(text);\n${code}`);
   return askedReadBack(root).demand(publication, announced);

@@ -70,6 +70,14 @@ await t.test('whatever is not an explicit yes is a no', async (t) => {
   t.throws(reply('refused SPOOL_FULL no room\n'), { code: 'SPOOL_FULL', detail: 'no room' });
   t.throws(reply(JSON.stringify({ format: yes.format, result: 'refused', code: 'REMOTE_DOWN', detail: 'mirror' })), { code: 'REMOTE_DOWN', detail: 'mirror' });
   for (const no of ['', 'fault\n', 'null', '[]', '"published"', JSON.stringify({ ...yes, format: 'x' }), JSON.stringify({ ...yes, result: 'Published' }), `${JSON.stringify(yes)}\n${JSON.stringify(yes)}`]) t.throws(reply(no), { code: 'NO_ANSWER' }, no);
+  const { grantedUntil: _granted, ...early } = { ...yes, result: 'public', commits: [] as string[] };
+  const both = (first: object, second: object): (() => string) => reply(`${JSON.stringify(first)}\n${JSON.stringify(second)}\n`);
+  t.equal(both(early, yes)(), yes.commit);
+  t.throws(both(early, { format: yes.format, result: 'refused', code: 'KEYS_VM_ALARM', detail: 'x' }), { code: 'KEYS_VM_ALARM' }, 'public, and not granted');
+  for (const first of [{ ...early, commit: 'cd'.repeat(20) }, { ...early, format: 'x' }, { ...early, commits: undefined }, yes]) t.throws(both(first, yes), { code: 'NO_ANSWER' }, JSON.stringify(first));
+  t.throws(both(yes, early), { code: 'NO_ANSWER' });
+  t.throws(reply(`${JSON.stringify(early)}\n`), { code: 'NO_ANSWER' }, 'public alone is no answer');
+  t.throws(reply(`${JSON.stringify(early)}\n${JSON.stringify(early)}\n${JSON.stringify(yes)}\n`), { code: 'NO_ANSWER' });
 });
 
 await t.test('a missing configuration or job file is said, not guessed', async (t) => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What is looked at in public before a key is used: from a real repository over git. The logs VM that says "published" and the server are the attacker's.
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
@@ -59,6 +60,7 @@ class Farm {
   readonly way = new Way();
   head: string | undefined;
   seq = 0;
+  readonly raw = new Map<string, Buffer>();
 
   async open(test: Test): Promise<this> {
     this.repository.git(['config', 'uploadpack.allowFilter', 'true']);
@@ -82,12 +84,14 @@ class Farm {
     const tree = this.repository.tree([{ path: 'x', content: String(this.seq) }]);
     const hashes = documents.map((document) => ({ sha256: createHash('sha256').update(document).digest('hex'), size: document.length }));
     const lines = hashes.map(({ sha256, size }) => `file intents/${source}/2026-11-21/${sha256}.json ${size} sha256:${sha256}`).sort();
-    const head = [`tree ${tree}`, ...(parent === undefined ? [] : [`parent ${parent}`]), 'author Logs <logs@example.org> 1700000000 +0000', 'committer Logs <logs@example.org> 1700000000 +0000'].join('\n');
+    const head = [`tree ${tree}`, ...(parent === undefined || parent === '' ? [] : [`parent ${parent}`]), 'author Logs <logs@example.org> 1700000000 +0000', 'committer Logs <logs@example.org> 1700000000 +0000'].join('\n');
     const message = `\n\nA publication\n\n${lines.join('\n')}\nseq: ${++this.seq}\n`;
     const signature = keys.sign([by], head + message).trimEnd().replaceAll('\n', '\n ');
     const commit = this.repository.git(['hash-object', '-w', '--stdin', '-t', 'commit', '--literally'], `${head}\ngpgsig ${signature}${message}`);
     const [first] = hashes as [{ sha256: string; size: number }];
-    return { commit, source, ...first };
+    const raw = Buffer.from(`${head}\ngpgsig ${signature}${message}`);
+    this.raw.set(commit, raw);
+    return { commit, commits: [], source, ...first };
   }
 
   show(commit: string): void {
@@ -190,6 +194,63 @@ await t.test('one fetch serves all who wait, and none that began before the answ
   farm.way.release();
   await Promise.all([early, ...late]);
   t.equal(farm.way.calls - before, 2);
+});
+
+await t.test('with the commits that the logs VM hands out nothing is fetched, and they prove nothing', async (t) => {
+  const farm = await new Farm().open(t);
+  const kept = new KeptReadBack(farm.root);
+  const copy = join(farm.root, 'var/lib/build-infra/record.git');
+  const demand = (announced: Announced): Promise<void> => kept.demand(farm.publication, announced);
+  const told = (announced: Announced, ...more: string[]): Announced => ({ ...announced, commits: [announced.commit, ...more].map((commit) => farm.raw.get(commit) as Buffer) });
+  /** @returns whether it was seen without a fetch, which would have brought it into the copy */
+  const cheaply = async (announced: Announced): Promise<boolean> => {
+    const calls = farm.way.calls;
+    await demand(announced);
+    const fetched = spawnSync('git', ['--git-dir', copy, 'cat-file', '-e', announced.commit], { env: { ...process.env, GIT_ALLOW_PROTOCOL: 'none' } }).status === 0;
+    return farm.way.calls - calls === 1 && !fetched;
+  };
+  await demand(farm.publish());
+  t.equal(await cheaply(told(farm.publish())), true);
+  t.equal(await cheaply(told(farm.publish())), true, 'on top of one that was never fetched');
+  const between = farm.publish();
+  t.equal(await cheaply(told(farm.publish(), between.commit)), true, 'two further on');
+  farm.publish();
+  t.equal(await cheaply(told(farm.publish())), false, 'one in between is not handed out');
+  const earlier = farm.publish();
+  farm.publish();
+  t.equal(await cheaply(told(earlier)), false, 'the remote has gone on');
+  const many = [farm.publish(), farm.publish()].map((one) => told(one));
+  await Promise.all(many.map(demand));
+
+  const head = farm.head as string;
+  const lies: [string, () => Announced, string][] = [
+    ['one that is nowhere', () => told(farm.commit()), 'PUBLICATION_NOT_SEEN'],
+    ['one below which the head stands', () => told(farm.commit(), head), 'PUBLICATION_NOT_SEEN'],
+    ['other bytes for the head', () => ({ ...farm.publish(), commits: [Buffer.from('x'), farm.raw.get(head) as Buffer], sha256: 'a'.repeat(64) }), 'PUBLICATION_NOT_SEEN'],
+    ['the head, with another document', () => ({ ...told(farm.publish()), sha256: 'a'.repeat(64) }), 'PUBLICATION_NOT_SEEN'],
+    ['one from before, with the head', () => ({ ...told(farm.publish()), commit: head }), 'PUBLICATION_NOT_SEEN'],
+    ['a stranger\'s head', () => told(farm.publish(stranger)), 'BAD_RECORD'],
+    ['a history beside ours', () => told(farm.publish(logs, ['beside'], between.commit), between.commit), 'RECORD_REWRITTEN'],
+    ['a history without ours', () => told(farm.publish(logs, ['alone'], '')), 'RECORD_REWRITTEN'],
+    ['one that was the head', () => (farm.show(between.commit), told(between)), 'RECORD_REWRITTEN'],
+  ];
+  for (const [what, lie, code] of lies) {
+    const good = farm.head as string;
+    await t.rejects(demand(lie()), { code }, what);
+    if (code !== 'PUBLICATION_NOT_SEEN') farm.show(good);
+    await t.resolves(demand(told(between)), `and honest ones are seen after ${what}`);
+  }
+
+  farm.way.held = [];
+  const early = demand(told(farm.publish()));
+  while (farm.way.held.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const calls = farm.way.calls;
+  const late = demand(told(farm.publish()));
+  farm.way.release();
+  await Promise.all([early, late]);
+  t.ok(farm.way.calls - calls >= 1, 'a look from before does not count');
+  await t.resolves(new KeptReadBack(farm.root).demand(farm.publication, told(farm.publish())), 'after a restart');
 });
 
 await t.test('a history that was put in the place of another is refused, at once and after a restart', async (t) => {

@@ -12,12 +12,14 @@ export interface IntentPublisher {
   refuseWith: string | undefined;
   /** what is answered for the commit that was made, and what else is done with it */
   answers: (commit: string) => string;
+  /** whether the keys VM is asked before anything is said, as one would that says nothing early */
+  silent: boolean;
   close(): Promise<void>;
 }
 
 export async function publishIntents(machine: KeysMachine): Promise<IntentPublisher> {
   const folder = `${machine.root}/run/build-infra`;
-  let waiting: { document: string; answer: (line: string) => void }[] = [];
+  let waiting: { document: string; say: (line: string) => void; end: () => void }[] = [];
   let working = false;
   const work = async (): Promise<void> => {
     if (working) return;
@@ -25,17 +27,21 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
     while (waiting.length > 0) {
       const batch = waiting.sort((a, b) => (sha256(a.document) < sha256(b.document) ? -1 : 1));
       waiting = [];
-      const { commit } = machine.publish(batch.map(({ document }) => machine.file(document)));
+      const made = machine.publish(batch.map(({ document }) => machine.file(document)));
+      const commit = publisher.answers(made.commit);
+      const commits = machine.history.filter((one) => one.commit === commit || one === made).map(({ raw }) => raw.toString('base64')).reverse();
+      if (!publisher.silent) for (const { document, say } of batch) say(JSON.stringify({ format: intentReplyFormat, result: 'public', intent: sha256(document), commit, commits }));
       const { reply } = await machine.send(machine.receipt(batch.map(({ document }) => document)));
-      for (const { document, answer } of batch) {
-        answer(JSON.stringify(reply.result === 'accepted'
-          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit: publisher.answers(commit), grantedUntil: reply.until }
+      for (const { document, say, end } of batch) {
+        say(JSON.stringify(reply.result === 'accepted'
+          ? { format: intentReplyFormat, result: 'published', intent: sha256(document), commit, grantedUntil: reply.until }
           : { format: intentReplyFormat, result: 'refused', code: reply.code, detail: reply.detail }));
+        end();
       }
     }
     working = false;
   };
-  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, answers: (commit) => commit, close: async () => undefined };
+  const publisher: IntentPublisher = { documents: [], refuseWith: undefined, answers: (commit) => commit, silent: false, close: async () => undefined };
   const server = await serveSockets([{
     name: 'qubesbuilder.BuildLog',
     argument: '^intent$',
@@ -57,7 +63,7 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
         stream.end(`${JSON.stringify({ format: intentReplyFormat, result: 'refused', code, detail: 'for a test' })}\n`);
         return;
       }
-      waiting.push({ document, answer: (line) => stream.end(`${line}\n`) });
+      waiting.push({ document, say: (line) => stream.write(`${line}\n`), end: () => stream.end() });
       // One turn later: what came at the same time is published together.
       setTimeout(() => void work(), 5);
     },

@@ -62,8 +62,10 @@ async function sign(payload: string): Promise<{ status: number; stderr: string; 
 
 const bothCalls = ['qubesbuilder.BuildLog+intent', 'qubes.Gpg'];
 
-for (const way of ['by the agent', 'where no agent runs'] as const) await t.test(way, async (t) => {
-  const door = way === 'by the agent' ? await GpgDoor.open(machine.root) : undefined;
+const ways = ['by the agent', 'where no agent runs', 'by the agent, told nothing early'] as const;
+for (const way of ways) await t.test(way, async (t) => {
+  publisher.silent = way.endsWith('told nothing early');
+  const door = way.startsWith('by the agent') ? await GpgDoor.open(machine.root) : undefined;
   t.teardown(() => door?.end());
   const honest = (commit: string): string => {
     push('public', commit);

@@ -7,7 +7,7 @@ import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import type { SigningCommand } from './command-line.js';
 import { callGate, type GateAnswer } from './gate-call.js';
-import { hashedPayload, publishIntent, type Wish } from './intent-call.js';
+import { hashedPayload, publishIntent, type Told, type Wish } from './intent-call.js';
 import { resolveKey } from './key-names.js';
 import { describePayload } from './purpose.js';
 import { readJobContext, type JobContext, type Settings } from './settings.js';
@@ -55,10 +55,17 @@ function checked(answer: GateAnswer): GateAnswer {
   throw new Refusal('NO_SIGNATURE', answer.stderr.trim() || `the keys VM answered with status ${answer.status} and no signature`);
 }
 
-/** Publishes the intent, and looks for it where everybody else would. @throws Refusal */
+/** Publishes the intent, and looks for it where everybody else would: from when the logs VM says that it is there, while the keys VM takes it. @throws Refusal */
 async function announce(job: JobContext, wishes: readonly Wish[], payload: Uint8Array, { qrexecClient, vm, publication }: Settings, readBack: ReadBack): Promise<void> {
-  const announced = await publishIntent(qrexecClient, job, wishes, payload);
-  if (publication !== null) await readBack.demand(publication, { ...announced, source: vm });
+  let look: Promise<void> | undefined;
+  const begin = async (told: Told): Promise<void> => publication === null ? undefined : await readBack.demand(publication, { ...told, source: vm });
+  const told = await publishIntent(qrexecClient, job, wishes, payload, (early) => {
+    look = begin(early);
+    // A refusal of the logs VM is said first.
+    look.catch(() => undefined);
+  });
+  // It was for the same commit, or there is no answer.
+  await (look ?? begin(told));
 }
 
 /** A signing call of any tool. @returns the exit status; @throws Refusal */

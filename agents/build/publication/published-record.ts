@@ -5,10 +5,10 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
-import { readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
+import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, type Forge } from '../source/git.js';
+import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
 import { verifyDetached } from '../one-signature.js';
 import { ProgramFailed, runProgram } from '../program.js';
 import { CommitReader } from './commit-reader.js';
@@ -104,13 +104,14 @@ export class PublishedRecord {
   }
 
   /**
-   * Fetches once, and says which of these commits are in the history that came, each signed by the logs key. As newest() for the rest.
+   * Asks the remote once, and says which of these commits are in the history that it shows, each signed by the logs key. As newest() for the rest.
+   * @param told raw commits, by whomever: where they lead from the head that the remote shows down to what it held before, nothing is fetched
    * @throws Refusal RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD
    */
-  async seen(ids: readonly string[]): Promise<ReadonlyMap<string, GitCommit>> {
+  async seen(ids: readonly string[], told: readonly Buffer[] = []): Promise<ReadonlyMap<string, GitCommit>> {
     const { folder } = this.#options;
     return await inTurn(folder, async () => {
-      const seen = await this.#look(ids).catch(async (error: unknown) => {
+      const seen = await this.#lookAtHead(ids, told) ?? await this.#look(ids).catch(async (error: unknown) => {
         if (!(error instanceof ProgramFailed) && !(error instanceof Refusal && error.code === 'RECORD_REWRITTEN')) throw error;
         await this.#fetchAnew();
         return await this.#look(ids);
@@ -119,6 +120,35 @@ export class PublishedRecord {
       void inTurn(folder, () => this.#tidy());
       return seen;
     }).catch(unreachable);
+  }
+
+  /** @returns undefined where it takes a fetch to say it: for every doubt there is the other way */
+  async #lookAtHead(ids: readonly string[], told: readonly Buffer[]): Promise<Map<string, GitCommit> | undefined> {
+    const before = this.#head;
+    if (before === undefined || told.length === 0) return undefined;
+    const bodies = new Map(told.map((body) => [gitObjectId('commit', body), body]));
+    const head = await remoteHead(this.#options.url, branch, this.#options.forge);
+    const walked: string[] = [];
+    try {
+      for (let id = head ?? ''; id !== before;) {
+        const body = bodies.get(id);
+        if (body === undefined) return undefined;
+        walked.push(id);
+        id = readGitCommit(body).parents[0] ?? '';
+      }
+      const seen = new Map<string, GitCommit>();
+      for (const id of new Set([head as string, ...ids])) {
+        const body = bodies.get(id);
+        if ((!walked.includes(id) && !this.#known.has(id)) || (body === undefined && !this.#good.has(id))) return undefined;
+        seen.set(id, await this.#verified(id, body as Buffer));
+      }
+      this.#head = head;
+      this.#remember(walked);
+      return seen;
+    } catch (error) {
+      if (error instanceof Refusal) return undefined;
+      throw error;
+    }
   }
 
   async #look(ids: readonly string[]): Promise<Map<string, GitCommit>> {
@@ -167,6 +197,7 @@ export class PublishedRecord {
     if (depth !== undefined || this.#head === undefined) return;
     try {
       if (performance.now() - this.#notedAt >= noteMs) {
+        if (!await this.#git(folder, 'cat-file', '-e', this.#head).then(() => true, () => false)) await this.#download(folder);
         await this.#git(folder, 'update-ref', ref, this.#head);
         this.#notedAt = performance.now();
       }

@@ -9,7 +9,7 @@ export const readBackWords = 6;
 export async function runReadBack(words: readonly string[], root: string): Promise<number> {
   const [url, logsKey, source, commit, size, sha256] = words as [string, string, string, string, string, string];
   try {
-    await readBackOnce(root).demand({ url, logsKey }, { commit, source, size: Number(size), sha256 });
+    await readBackOnce(root).demand({ url, logsKey }, { commit, commits: [], source, size: Number(size), sha256 });
     process.stdout.write(`seen ${commit}\n`);
     return 0;
   } catch (error) {

@@ -22,6 +22,8 @@ export interface Publication {
 /** What the logs VM says that it published. */
 export interface Announced {
   commit: string;
+  /** raw: it and what lies below it, as far as the logs VM hands them out; believed for their ids alone */
+  commits: readonly Buffer[];
   /** this VM */
   source: string;
   /** of the document, in bytes */
@@ -98,7 +100,7 @@ export class KeptReadBack implements ReadBack {
     while (waiting.length > 0) {
       const served = waiting.splice(0);
       try {
-        const seen = await record.seen(served.map(({ announced }) => announced.commit));
+        const seen = await record.seen(served.map(({ announced }) => announced.commit), served.flatMap(({ announced }) => announced.commits));
         for (const { announced, resolve, reject } of served) {
           try {
             demandNamed(announced, seen.get(announced.commit), url);

@@ -74,6 +74,13 @@ export async function listRemoteTags(url: string, forge: Forge): Promise<RemoteT
   return [...tags.values()];
 }
 
+/** The commit that a remote's branch is at, by its own word; undefined where there is no such branch. @throws ProgramFailed, Refusal TIMED_OUT, OUTPUT_LIMIT */
+export async function remoteHead(url: string, branch: string, forge: Forge): Promise<string | undefined> {
+  const untrustedListing = await runProgram(['git', ...settings, 'ls-remote', '--quiet', '--', url, branch], { env: gitEnvironment(forge), timeoutMs: forge.timeoutMs, limitBytes: listingLimitBytes });
+  const id = untrustedListing.toString('latin1').split('\n').find((line) => line.endsWith(`\t${branch}`))?.split('\t')[0];
+  return matches(objectIdPattern, id) ? id : undefined;
+}
+
 export interface Repository {
   folder: string;
 }

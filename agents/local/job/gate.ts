@@ -50,7 +50,7 @@ export async function publishIntent(build: Machine, key: string, bytes: Buffer, 
     payload: { name, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }, logs: [], artifacts: [],
   };
   const answer = await build.run(['/usr/bin/qrexec-client-vm', '@default', 'qubesbuilder.BuildLog+intent'], { input: Buffer.concat([Buffer.from(`${JSON.stringify(document)}\n`), bytes]) });
-  const reply = JSON.parse(answer.stdout || '{}') as IntentReply;
+  const reply = JSON.parse(answer.stdout.trimEnd().split('\n').at(-1) || '{}') as IntentReply;
   if (reply.format !== intentReplyFormat) throw new Error(`BuildLog+intent answered ${answer.stdout.slice(0, 200) || 'nothing'}`);
   return reply;
 }

@@ -127,31 +127,20 @@ export const intentSchema = {
 
 export const intentReplyFormat = 'build-infra/intent-reply@1';
 
-/** BuildLog+intent's one line of answer. */
+/** What BuildLog+intent says before its answer: the commit is on every required remote, and the keys VM is asked for the grant. */
+export interface IntentIsPublic {
+  format: typeof intentReplyFormat;
+  result: 'public';
+  /** SHA-256 of the intent document as published */
+  intent: string;
+  commit: string;
+  /** that commit and those below it, newest first, raw in base64: as many as fit, or none */
+  commits: string[];
+}
+/** Of `commits`, in bytes before base64. */
+export const publicCommitsLimitBytes = 32 * 1024;
+
+/** The last line. */
 export type IntentReply =
   | { format: typeof intentReplyFormat; result: 'published'; intent: string; commit: string; grantedUntil: string }
   | { format: typeof intentReplyFormat; result: 'refused'; code: string; detail: string };
-
-export const intentReplySchema = {
-  oneOf: [
-    {
-      type: 'object',
-      additionalProperties: false,
-      required: ['format', 'result', 'intent', 'commit', 'grantedUntil'],
-      properties: {
-        format: { const: intentReplyFormat },
-        result: { const: 'published' },
-        /** SHA-256 of the intent document as published */
-        intent: { type: 'string', pattern: sha256Pattern },
-        commit: { type: 'string' },
-        grantedUntil: { type: 'string' },
-      },
-    },
-    {
-      type: 'object',
-      additionalProperties: false,
-      required: ['format', 'result', 'code', 'detail'],
-      properties: { format: { const: intentReplyFormat }, result: { const: 'refused' }, code: { type: 'string' }, detail: { type: 'string' } },
-    },
-  ],
-} as const;
