@@ -8,12 +8,15 @@ const imported = { analysis: 'perTest' };
 /** Folder of agents/ → files in it, and tests below test/. `analysis` as Stryker's coverageAnalysis: a process of its own reports no coverage. */
 export const groups = [
   { folder: 'keys', files: ['strict-reader', 'documents'], tests: ['keys/documents'], ...imported },
-  { folder: 'keys', files: ['grant-book', 'ledger', 'journal'], tests: ['keys/ledger'], ...imported },
+  { folder: 'keys', files: ['grant-book', 'ledger', 'journal', 'journal-key'], tests: ['keys/ledger'], ...imported },
   { folder: 'keys', files: ['gpg-request'], tests: ['keys/gpg-request'], ...imported },
   { folder: 'keys', files: ['bounded-process'], tests: ['keys/bounded-process'], ...imported },
   { folder: 'keys', files: ['logs-key'], tests: ['keys/logs-key'], ...imported },
-  { folder: 'keys', files: ['receipt-check', 'log-received'], tests: ['keys/log-received', 'keys/anchor'], ...started },
-  { folder: 'keys', files: ['gpg-service', 'gpg-call', 'signer', 'signing-keys', 'spool'], tests: ['keys/qubes-gpg', 'keys/gpg-limits'], ...started },
+  { folder: 'keys', files: ['receipt-check'], tests: ['keys/receipt-check'], ...imported },
+  { folder: 'keys', files: ['signer', 'signing-keys', 'made-signature'], tests: ['keys/signer'], ...imported },
+  { folder: 'keys', files: ['spool', 'gpg-call'], tests: ['keys/gpg-call'], ...imported },
+  { folder: 'keys', files: ['log-received'], tests: ['keys/log-received'], ...started },
+  { folder: 'keys', files: ['gpg-service'], tests: ['keys/qubes-gpg', 'keys/gpg-limits'], ...started },
   { folder: 'shared', files: ['durable-files', 'refusal', 'json-document'], tests: ['shared/durable-files', 'keys/documents'], ...imported },
   { folder: 'shared', files: ['formats/git-commit', 'formats/publication'], tests: ['shared/git-commit'], ...imported },
   { folder: 'shared', files: ['formats/split-gpg', 'formats/split-gpg-arguments'], tests: ['keys/split-gpg', 'keys/gpg-request'], ...imported },

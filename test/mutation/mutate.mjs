@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `npm run mutate [FOLDER | FILE]...`: changes one thing at a time in the compiled files of agents/ and sees which change no test notices.
-// Prints a score for each file and every change that was not seen; docs/mutations.md says why those that are left are left.
+// `npm run mutate [--sample N] [FOLDER | FOLDER/FILE]...`: changes one thing at a time in the compiled files of agents/ and sees which change no test
+// notices; with --sample one in N of these changes. Prints a score for each file and every change that was not seen; docs/mutations.md says why those that are left are left.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { groups } from './groups.mjs';
 
 const top = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-const wanted = process.argv.slice(2).map((word) => word.replace(/^agents\//, '').replace(/\.[tj]s$/, ''));
+const { values: { sample }, positionals } = parseArgs({ allowPositionals: true, options: { sample: { type: 'string', default: '1' } } });
+if (!/^[1-9][0-9]{0,3}$/.test(sample)) throw new Error('--sample is a number: one change in so many is tried');
+const wanted = positionals.map((word) => word.replace(/^agents\//, '').replace(/\.[tj]s$/, ''));
 const place = join(top, '.local/mutations');
 const isWanted = (folder, file) => wanted.length === 0 || wanted.includes(folder) || wanted.includes(`${folder}/${file}`);
 const chosen = groups.map((group) => ({ ...group, files: group.files.filter((file) => isWanted(group.folder, file)) })).filter(({ files }) => files.length > 0);
@@ -24,8 +27,8 @@ function run({ folder, files, tests, analysis }) {
     mutate: files.map((file) => `out/agents/${folder}/${file}.js`),
     testRunner: 'tap',
     tap: { testFiles: tests.map((test) => `out/test/${test}.test.js`), forceBail: true, nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'] },
-    plugins: ['@stryker-mutator/tap-runner', join(top, 'test/mutation/messages.mjs')],
-    ignorers: ['messages'],
+    plugins: ['@stryker-mutator/tap-runner', join(top, 'test/mutation/messages.mjs'), join(top, 'test/mutation/sample.mjs')],
+    ignorers: ['messages', 'sample'],
     coverageAnalysis: analysis,
     concurrency: 2,
     // A busy machine is no reason to call a mutant killed.
@@ -40,9 +43,9 @@ function run({ folder, files, tests, analysis }) {
     ignorePatterns: ['.git', '.local', '.tap', '.venv-salt', 'docs', 'packages', 'dist'],
   };
   mkdirSync(place, { recursive: true });
-  const path = join(place, 'stryker.json');
+  const path = report.replace(/json$/, 'config.json');
   writeFileSync(path, JSON.stringify(config));
-  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
+  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, MUTATE_SAMPLE: sample, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
   if (!existsSync(report)) throw new Error(`Stryker made no report for ${folder}/${files.join(', ')}: see what it says with  npx stryker run ${path}`);
   return JSON.parse(readFileSync(report, 'utf8')).files;
 }
@@ -63,4 +66,4 @@ for (const group of chosen) {
     }
   }
 }
-for (const [folder, { killed, all }] of totals) process.stdout.write(`agents/${folder}: ${(100 * killed / Math.max(1, all)).toFixed(1)} % of ${all}, as far as measured here\n`);
+for (const [folder, { killed, all }] of totals) process.stdout.write(`agents/${folder}: ${(100 * killed / Math.max(1, all)).toFixed(1)} % of ${all}, as far as measured here${sample === '1' ? '' : `, one change in ${sample}`}\n`);
