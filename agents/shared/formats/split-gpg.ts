@@ -16,8 +16,6 @@ export type Frame =
   | { kind: 'end'; index: number }
   | { kind: 'exit'; status: number };
 
-const refuse = (code: string, detail: string): Refusal => new Refusal(code, detail);
-
 /**
  * What an argument may hold: printable ASCII, or well-formed UTF-8 above it. Control bytes end a terminal line or a log line.
  * @throws Refusal BAD_CHARACTER
@@ -27,9 +25,9 @@ function readArgument(untrustedBytes: Buffer): string {
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(untrustedBytes);
   } catch {
-    throw refuse('BAD_CHARACTER', 'an argument is not UTF-8');
+    throw new Refusal('BAD_CHARACTER', 'an argument is not UTF-8');
   }
-  if (/[\x00-\x1f\x7f]/.test(text)) throw refuse('BAD_CHARACTER', 'an argument holds a control character');
+  if (/[\x00-\x1f\x7f]/.test(text)) throw new Refusal('BAD_CHARACTER', 'an argument holds a control character');
   return text;
 }
 
@@ -41,7 +39,7 @@ function readArgument(untrustedBytes: Buffer): string {
 export function writePreamble(args: readonly string[]): Buffer {
   for (const arg of args) readArgument(Buffer.from(arg));
   const command = Buffer.from(`\0${args.map((arg) => `${arg}\0`).join('')}`);
-  if (command.length > commandAreaBytes) throw refuse('COMMAND_TOO_LONG', `the command line is longer than ${commandAreaBytes} bytes`);
+  if (command.length > commandAreaBytes) throw new Refusal('COMMAND_TOO_LONG', `the command line is longer than ${commandAreaBytes} bytes`);
   const preamble = Buffer.alloc(preambleBytes);
   preamble.writeUInt32LE(command.length - 1, 0);
   command.copy(preamble, 4);
@@ -53,11 +51,11 @@ export function writePreamble(args: readonly string[]): Buffer {
  * @throws Refusal BAD_PREAMBLE, BAD_CHARACTER
  */
 export function readPreamble(untrustedBytes: Buffer): string[] {
-  if (untrustedBytes.length !== preambleBytes) throw refuse('BAD_PREAMBLE', 'the preamble is not 1028 bytes');
+  if (untrustedBytes.length !== preambleBytes) throw new Refusal('BAD_PREAMBLE', 'the preamble is not 1028 bytes');
   const last = untrustedBytes.readUInt32LE(0);
-  if (last >= commandAreaBytes) throw refuse('BAD_PREAMBLE', 'the command line is longer than its area');
+  if (last >= commandAreaBytes) throw new Refusal('BAD_PREAMBLE', 'the command line is longer than its area');
   const command = untrustedBytes.subarray(4, 4 + last + 1);
-  if (command[last] !== 0) throw refuse('BAD_PREAMBLE', 'the command line does not end in NUL');
+  if (command[last] !== 0) throw new Refusal('BAD_PREAMBLE', 'the command line does not end in NUL');
   const args: string[] = [];
   for (let start = command.indexOf(0) + 1; start < command.length;) {
     const end = command.indexOf(0, start);
@@ -119,8 +117,8 @@ export class FrameReader {
     while (!this.#ended && bytes.length >= 8) {
       const index = bytes.readInt32LE(0);
       const length = bytes.readUInt32LE(4);
-      if (length > frameLimitBytes) throw refuse('BAD_FRAME', `a frame holds more than ${frameLimitBytes} bytes`);
-      if (index >= this.#streams) throw refuse('BAD_FRAME', 'a frame is for a stream that this call does not have');
+      if (length > frameLimitBytes) throw new Refusal('BAD_FRAME', `a frame holds more than ${frameLimitBytes} bytes`);
+      if (index >= this.#streams) throw new Refusal('BAD_FRAME', 'a frame is for a stream that this call does not have');
       if (index < 0) {
         this.#ended = true;
         frames.push({ kind: 'exit', status: -(index + 1) & 0xff });
