@@ -31,7 +31,7 @@ function run({ folder, files, tests, analysis }) {
     ignorers: ['messages', 'sample'],
     coverageAnalysis: analysis,
     concurrency: 2,
-    // A busy machine is no reason to call a mutant killed.
+    // A busy machine is no reason to call a mutant killed. tap's own limit, 30 seconds for a file, would be a failed test: it is lifted below.
     timeoutMS: 120_000,
     timeoutFactor: 5,
     dryRunTimeoutMinutes: 20,
@@ -45,7 +45,7 @@ function run({ folder, files, tests, analysis }) {
   mkdirSync(place, { recursive: true });
   const path = report.replace(/json$/, 'config.json');
   writeFileSync(path, JSON.stringify(config));
-  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, MUTATE_SAMPLE: sample, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
+  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, MUTATE_SAMPLE: sample, TAP_TIMEOUT: '1800', PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
   if (!existsSync(report)) throw new Error(`Stryker made no report for ${folder}/${files.join(', ')}: see what it says with  npx stryker run ${path}`);
   return JSON.parse(readFileSync(report, 'utf8')).files;
 }

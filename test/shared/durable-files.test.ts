@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { AppendOnlyLines, writeDurably } from '../../agents/shared/durable-files.js';
+import { AppendOnlyLines, makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'durable-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -46,5 +46,57 @@ t.test('a line that holds a newline is not appended', (t) => {
   const { file } = AppendOnlyLines.open(join(folder, 'more'));
   t.throws(() => file.append(['a\nb']));
   file.close();
+  t.end();
+});
+
+t.test('a name is moved and removed, in one folder and between two, and a folder made where none is', (t) => {
+  const [one, two] = [join(folder, 'deep/one'), join(folder, 'deep/two')];
+  makeFolder(one, 0o700);
+  makeFolder(one, 0o700);
+  makeFolder(two);
+  t.equal(statSync(one).mode & 0o777, 0o700);
+  t.equal(statSync(two).mode & 0o777, 0o755 & ~process.umask());
+  writeDurably(join(one, 'x'), Buffer.from('x'));
+  t.equal(statSync(join(one, 'x')).mode & 0o777, 0o644 & ~process.umask());
+  renameDurably(join(one, 'x'), join(one, 'y'));
+  renameDurably(join(one, 'y'), join(two, 'z'));
+  t.strictSame([readdirSync(one), readdirSync(two)], [[], ['z']]);
+  removeDurably(join(two, 'z'));
+  t.strictSame(readdirSync(two), []);
+  t.throws(() => removeDurably(join(two, 'z')), { code: 'ENOENT' });
+  t.throws(() => writeDurably(join(two, 'none/z'), ''), { code: 'ENOENT' });
+  t.end();
+});
+
+t.test('nothing is there, or it is read, or it is a fault', (t) => {
+  t.equal(readIfThere(join(folder, 'nothing')), undefined);
+  writeFileSync(join(folder, 'a'), 'a');
+  t.equal(readIfThere(join(folder, 'a'))?.toString(), 'a');
+  t.throws(() => readIfThere(folder), { code: 'EISDIR' });
+  t.end();
+});
+
+t.test('a file of lines keeps its mode when its end is cut, and takes no line that is none', (t) => {
+  const path = join(folder, 'kept');
+  t.strictSame(AppendOnlyLines.open(path, 0o600).lines, []);
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  t.strictSame(AppendOnlyLines.open(path).lines, [], 'an empty file has no line');
+  for (const [before, lines, after] of [['cut', [], ''], ['\n', [''], '\n'], ['one\n\ntwo\ncut', ['one', '', 'two'], 'one\n\ntwo\n']] as const) {
+    writeFileSync(path, before);
+    const { file, lines: read } = AppendOnlyLines.open(path, 0o644);
+    t.strictSame(read, lines);
+    t.equal(readFileSync(path, 'utf8'), after);
+    file.append([]);
+    file.append(['a', 'b']);
+    t.equal(readFileSync(path, 'utf8'), `${after}a\nb\n`);
+    t.throws(() => file.append(['c', 'd\ne']), /holds a newline/);
+    t.equal(readFileSync(path, 'utf8'), `${after}a\nb\n`);
+    file.close();
+    t.throws(() => file.append(['c']), { code: 'EBADF' });
+  }
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  const inode = statSync(path).ino;
+  AppendOnlyLines.open(path).file.close();
+  t.equal(statSync(path).ino, inode, 'a whole file is left as it is');
   t.end();
 });
