@@ -106,7 +106,7 @@ await t.test('which texts a clear signature carries, and what is wrong first', a
   ];
   for (const [text, fault] of cases) for (const size of [1, 3, 4096, 100_000]) {
     const check = new CleartextCheck();
-    if (size === 1 && text.length > 60_000) continue;
+    if (size < 4096 && text.length > 1000) continue;
     for (let at = 0; at < text.length; at += size) check.add(Buffer.from(text.slice(at, at + size), 'latin1'));
     t.same(check.end(), fault === undefined ? undefined : { line: fault[0], why: fault[1] }, `${JSON.stringify(text.replace(/x{50,}/g, (xs) => `<${xs.length}>`))} in pieces of ${size}`);
   }
