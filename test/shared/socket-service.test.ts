@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
-import { callsPerSource, readAll, serveSockets, type Call, type Service } from '../../agents/shared/socket-service.js';
+import { callsPerSource, readAll, readDescriptor, serveSockets, socketPath, socketsFromSystemd, type Call, type Service } from '../../agents/shared/socket-service.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sock-'));
 const reported: string[] = [];
@@ -156,4 +157,100 @@ t.test('of all places at a VM, its callers together never take more than there a
   // As many environments as build-logs can be configured for: two of them that go wrong leave three quarters to the others.
   for (let callers = 8; callers <= 64; callers++) t.ok(2 * callsPerSource(callers) <= 128 / 4, `${callers} callers`);
   t.end();
+});
+
+t.test('a descriptor names a service, perhaps an argument, and the calling VM', (t) => {
+  const cases: [string, string[]][] = [['a.B-c_1 vm', ['a.B-c_1', '', 'vm']], ['a+ vm', ['a', '', 'vm']], ['a+b+c.D-_ vm-1', ['a', 'b+c.D-_', 'vm-1']]];
+  for (const [text, [name, argument, source]] of cases) t.same(readDescriptor(text), { service: name, argument, source });
+  for (const bad of ['', 'a', 'a ', ' vm', '+b vm', 'a+b', 'a b vm', 'a vm ', 'a  vm', 'a/b vm', 'a+b/c vm', 'a 1vm', 'a vm\n', 'a vm/x', `a ${'v'.repeat(32)}`, 'xé vm', 'é a vm']) t.throws(() => readDescriptor(bad), { code: 'BAD_DESCRIPTOR' }, JSON.stringify(bad));
+  t.end();
+});
+
+t.test('a descriptor of 4096 bytes is read, and one byte more is not', async (t) => {
+  t.equal(await ask(`test.Echo+${'a'.repeat(4096 - 'test.Echo+ vm'.length)} vm\0x`), `vm ${'a'.repeat(4096 - 'test.Echo+ vm'.length)} x`);
+  t.match(await ask(`test.Echo+${'a'.repeat(4097 - 'test.Echo+ vm'.length)} vm\0x`), /^refused BAD_DESCRIPTOR/);
+  t.match(await ask('x'.repeat(4096), 'y', 'z'), /^refused BAD_DESCRIPTOR/);
+});
+
+t.test('what is refused and what fails is in the own log, with who called', async (t) => {
+  reported.length = 0;
+  await ask('test.Echo+abc build-debian\0refuse');
+  await ask('test.Echo+abc build-debian\0fault');
+  await ask('nonsense\0');
+  t.equal(reported[0], 'test.Echo from build-debian: refused NOT_TODAY not today.[31m');
+  t.match(reported[1], /^test\.Echo from build-debian: fault: Error: secret detail\.+ +at /);
+  t.match(reported[2], /^test\.Echo from \?: refused BAD_DESCRIPTOR /);
+});
+
+t.test('a connection that breaks is a line in the log, and the next call is served', async (t) => {
+  reported.length = 0;
+  await new Promise<void>((resolve) => {
+    const socket = connect({ path: join(folder, 'test.Echo.sock') }, () => {
+      socket.write('test.Ec', () => socket.destroy());
+    });
+    socket.on('close', () => resolve());
+  });
+  t.equal(await ask('test.Echo+ build-debian\0x'), 'build-debian  x');
+});
+
+t.test('sockets that systemd hands over are those of this process, by name', (t) => {
+  const environment = { LISTEN_PID: String(process.pid), LISTEN_FDS: '2', LISTEN_FDNAMES: 'a.B:c.D' };
+  t.same([...socketsFromSystemd(environment)], [['a.B', 3], ['c.D', 4]]);
+  t.same([...socketsFromSystemd({ ...environment, LISTEN_PID: String(process.pid + 1) })], []);
+  t.same([...socketsFromSystemd({})], []);
+  t.same([...socketsFromSystemd({ LISTEN_PID: String(process.pid) })], []);
+  t.same([...socketsFromSystemd({ ...environment, LISTEN_FDNAMES: 'a.B' })], [['a.B', 3], ['', 4]]);
+  t.equal(socketPath('a.B'), '/run/build-infra/a.B.sock');
+  t.end();
+});
+
+t.test('a socket that a killed agent left is taken over, and closing waits for the last call', async (t) => {
+  const other = await serveSockets([{ ...service, name: 'test.Other' }], { folder, report: () => undefined });
+  t.ok(existsSync(socketPath('test.Other', folder)));
+  const again = await serveSockets([{ ...service, name: 'test.Other' }], { folder, report: () => undefined });
+  await again.close();
+  await other.close();
+  await t.rejects(new Promise((_, reject) => connect({ path: socketPath('test.Other', folder) }).on('error', reject)), { code: 'ENOENT' });
+  await t.rejects(serveSockets([service], { folder: join(folder, 'none') }), { code: /EACCES|ENOENT/ });
+});
+
+t.test('input is read to its end, in bounds and in time', async (t) => {
+  const stream = (): PassThrough => new PassThrough();
+  const read = (one: PassThrough, limit = 10, ms = 5000): Promise<Buffer> => readAll(one as unknown as Call['stream'], limit, ms);
+  const whole = stream();
+  const reading = read(whole);
+  whole.write('12345');
+  whole.end('67890');
+  t.equal((await reading).toString(), '1234567890');
+  t.same(['data', 'end', 'error'].map((event) => whole.listenerCount(event)).reduce((a, b) => a + b, 0), stream().listenerCount('end') + stream().listenerCount('error'));
+  const long = stream();
+  long.end('12345678901');
+  await t.rejects(read(long), { code: 'TOO_LARGE' });
+  t.ok(long.isPaused());
+  const slow = stream();
+  slow.write('x');
+  const start = Date.now();
+  await t.rejects(read(slow, 10, 100), { code: 'TOO_SLOW', detail: 'the input did not end within 0.1 s' });
+  t.ok(Date.now() - start >= 95);
+  const broken = stream();
+  setImmediate(() => broken.destroy(new Error('broken')));
+  await t.rejects(read(broken), { message: 'broken' });
+  const gone = stream();
+  setImmediate(() => gone.destroy());
+  await t.rejects(read(gone), { message: 'the caller went away' });
+});
+
+t.test('a caller that is refused in the middle of what it sends leaves no connection behind', async (t) => {
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  const leave = (first: string): Promise<void> => new Promise((resolve) => {
+    const socket = connect({ path: join(folder, 'test.Echo.sock'), allowHalfOpen: true });
+    // More than a socket's buffers hold, and it goes as soon as it hears the answer.
+    socket.on('error', () => undefined).on('close', () => resolve()).on('data', () => socket.destroy());
+    socket.write(first);
+    socket.write(Buffer.alloc(1_000_000, 'x'));
+  });
+  await Promise.all(['test.Echo+ build-debian\0', 'test.Echo+ABC build-debian\0', 'test.Other+ build-debian\0', 'x'.repeat(5000)].map(leave));
+  for (const end = Date.now() + 9000; descriptors() > before && Date.now() < end;) await new Promise((resolve) => setTimeout(resolve, 20));
+  t.equal(descriptors(), before);
 });
