@@ -125,7 +125,7 @@ function readIntents(receipt: Receipt, chain: readonly Publication[]): Map<strin
     const place = named.get(sha256);
     if (place?.size !== bytes.length) throw new Refusal('INTENT_NOT_PUBLISHED', `intent ${sha256} is not named by these commits`);
     const wanted = intentsOf(readPublicDocument(bytes, intentLimitBytes, readIntent));
-    const payloads = new Map(place.files.filter(({ path }) => path.startsWith('payloads/')).map((file) => [file.path, file]));
+    const payloads = new Map(place.files.map((file) => [file.path, file]));
     const hidden = wanted.find((intent) => {
       const file = payloads.get(payloadPath(receipt.source, place.day, sha256, intent.payload.sha256));
       return isPublishedPayload(intent) && (file?.size !== intent.payload.size || file.sha256 !== intent.payload.sha256);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // gpg and gpgv may hang, flood, or not be there: whatever goes wrong is a status other than 0, in time.
 import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
 import { runProcess, Turnstile } from '../../agents/keys/bounded-process.js';
 
@@ -21,6 +22,25 @@ await t.test('a program that hangs, floods, is killed or is not there has no sta
 
 await t.test('a program that does not read its input ends with its own status', async (t) => {
   t.equal((await run('/bin/true', [], Buffer.alloc(1_000_000))).status, 0);
+});
+
+await t.test('output is bounded to the byte, and what broke a limit has no status although it ended well', async (t) => {
+  const printing = (bytes: number, where: string): ReturnType<typeof runProcess> => run('/bin/sh', ['-c', `head -c ${bytes} /dev/zero ${where}; sleep 0.1; exit 0`]);
+  t.match(await printing(1000, ''), { status: 0, stdout: Buffer.alloc(1000) });
+  t.equal((await printing(1001, '')).status, -1);
+  for (const where of ['>&2', '>&3']) {
+    t.equal((await printing(256 * 1024, where)).status, 0);
+    t.equal((await printing(256 * 1024 + 1, where)).status, -1);
+  }
+});
+
+await t.test('an open file may be its input, and descriptor 4 a second one', async (t) => {
+  const fd = openSync('/proc/self/stat', 'r');
+  t.match((await runProcess({ program: '/bin/cat', args: [], gpgHome: '/', input: { fd }, limitBytes: 1000, timeoutMs: 60_000 })).stdout.toString(), /^\d+ \(/);
+  closeSync(fd);
+  const two = await runProcess({ program: '/bin/sh', args: ['-c', 'cat; cat <&4; pwd; echo $LANG'], gpgHome: '/', input: Buffer.from('one '), secondInput: Buffer.from('two '), limitBytes: 1000, timeoutMs: 60_000 });
+  t.equal(two.stdout.toString(), 'one two /\nC.UTF-8\n');
+  t.equal((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: Buffer.alloc(0), secondInput: Buffer.alloc(1_000_000), limitBytes: 1000, timeoutMs: 60_000 })).status, 0);
 });
 
 await t.test('it gets a clean environment and no descriptor of ours', async (t) => {
@@ -56,4 +76,11 @@ await t.test('a turnstile lets so many in, in order, also after a failure', asyn
   })));
   t.equal(most, 2);
   t.same(order, Array.from({ length: 20 }, (_, index) => index));
+  most = 0;
+  await Promise.all(Array.from({ length: 5 }, () => turnstile.pass(async () => {
+    most = Math.max(most, ++inside);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    inside--;
+  })));
+  t.equal(most, 2, 'and so many the next time');
 });

@@ -20,15 +20,11 @@ if (chosen.length === 0) {
   process.exit(1);
 }
 
-// In the copy that Stryker works in: the tests are run by test/mutation/light-tap.mjs.
-const light = '../../../test/mutation/light-tap.mjs';
-const lighten = `sed -i "s|from 'tap';|from '${light}';|" out/test/*/*.js && for file in out/test/*/*.test.js; do printf "\\nawait (await import('${light}')).ended();\\n" >> $file; done`;
-
 function run({ folder, files, tests, analysis }) {
   const report = join(place, `${folder}-${files[0].replaceAll('/', '-')}.json`);
   rmSync(report, { force: true });
   const config = {
-    buildCommand: lighten,
+    buildCommand: 'node test/mutation/lighten.mjs',
     mutate: files.map((file) => `out/agents/${folder}/${file}.js`),
     testRunner: 'tap',
     tap: { testFiles: tests.map((test) => `out/test/${test}.test.js`), forceBail: true, nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'] },
