@@ -4,7 +4,7 @@
 import { declareValuePlugin, PluginKind } from '@stryker-mutator/api/plugin';
 
 /** Function or class → the first argument that is for people. */
-const spoken = new Map([['Error', 0], ['Refusal', 1], ['bad', 1], ['refuse', 0], ['report', 0], ['#broken', 0]]);
+const spoken = new Map([['Error', 0], ['Refusal', 1], ['bad', 1], ['refuse', 0], ['report', 0], ['#broken', 0], ['CallerGone', 0]]);
 
 function nameOf(callee) {
   if (callee.type === 'Identifier') return callee.name;
