@@ -41,7 +41,7 @@ export class FakeKeysVm {
         const all = Buffer.concat(chunks);
         // The agent was killed in the middle of its receipt.
         if (all.at(-1) !== 0x7d) return stream.end();
-        const answer = this.answering(this.#take(JSON.parse(all.subarray(all.indexOf(0) + 1).toString()) as Receipt));
+        const answer = this.answering(this.take(JSON.parse(all.subarray(all.indexOf(0) + 1).toString()) as Receipt));
         stream.end(answer === undefined ? '' : answer.map((line) => `${line}\n`).join(''));
       }));
     });
@@ -68,7 +68,8 @@ export class FakeKeysVm {
     }));
   }
 
-  #take(receipt: Receipt): string[] {
+  /** @returns the answer's lines */
+  take(receipt: Receipt): string[] {
     this.receipts.push(receipt);
     const known = receipt.journal?.seq ?? 0;
     const result = this.#judge(receipt);

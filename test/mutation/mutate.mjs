@@ -46,7 +46,7 @@ function run({ folder, files, tests, analysis }) {
   mkdirSync(place, { recursive: true });
   const path = report.replace(/json$/, 'config.json');
   writeFileSync(path, JSON.stringify(config));
-  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 'ignore', 'inherit'], env: { ...process.env, MUTATE_SAMPLE: sample, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
+  spawnSync(process.execPath, [join(top, 'node_modules/@stryker-mutator/core/bin/stryker.js'), 'run', path], { cwd: top, stdio: ['ignore', 2, 'inherit'], env: { ...process.env, MUTATE_SAMPLE: sample, PATH: `${process.env.PATH}:/usr/sbin:/sbin` } });
   if (!existsSync(report)) throw new Error(`Stryker made no report for ${folder}/${files.join(', ')}: see what it says with  npx stryker run ${path}`);
   return JSON.parse(readFileSync(report, 'utf8')).files;
 }

@@ -100,7 +100,7 @@ await t.test('which texts a clear signature carries, and what is wrong first', a
   const cases: [string, [number, string] | undefined][] = [
     ['\n', undefined], ['a\n', undefined], [' a\n\tb\n\n', undefined], [`${x(19_990)}\n`, undefined], [`a\n${x(19_990)}\n${x(19_990)}\nb\n`, undefined], ['', [1, 'is missing: there is no text']], ['a', [1, 'has no newline at its end']], ['a\nb', [2, 'has no newline at its end']],
     ['a\0\n', [1, 'holds a NUL']], ['a\n\0b\n', [2, 'holds a NUL']], ['a\r\n', [1, 'holds a carriage return']], ['a\n\rb\n', [2, 'holds a carriage return']], ['a \n', [1, 'ends in a blank']], ['a\n \n', [2, 'ends in a blank']], ['a\t\n', [1, 'ends in a tab']], ['\n\n\t\n', [3, 'ends in a tab']],
-    ['a\t\nb \n', [1, 'ends in a tab']], ['a \nb\t\n', [1, 'ends in a blank']], ['a\nb\0\nc \n', [2, 'holds a NUL']], ['a\nb\rc \n', [2, 'holds a carriage return']], [`${x(19_991)}\n`, [1, long]], [x(19_991), [1, long]], [`a\n${x(19_991)}`, [2, long]], [`a\n${x(50_000)}\nb\n`, [2, long]],
+    ['a\t\nb \n', [1, 'ends in a tab']], ['a \nb\t\n', [1, 'ends in a blank']], ['a\nb\0\nc \n', [2, 'holds a NUL']], ['a\nb\rc \n', [2, 'holds a carriage return']], [`${x(19_991)}\n`, [1, long]], [x(19_991), [1, long]], [`a\n${x(19_991)}`, [2, long]], [`a\n${x(50_000)}\nb\n`, [2, long]], [`\n${x(19_991)}\n`, [2, long]],
     [`${x(19_990)}\n${x(19_991)}\n`, [2, long]], [`a \n${x(50_000)}\n`, [1, 'ends in a blank']], [`a\n${x(19_989)}\n${x(19_991)}\nb \n`, [3, long]], [`${x(30_000)}\nb `, [1, long]], [`${x(19_990)} \n`, [1, long]],
     [`${x(9_000)}\n${x(12_000)}\n${x(9_000)}\n`, undefined], ['a \nb', [1, 'ends in a blank']], ['a ', [1, 'has no newline at its end']],
   ];
