@@ -14,7 +14,14 @@ if (!/^[1-9][0-9]{0,3}$/.test(sample)) throw new Error('--sample is a number: on
 const wanted = positionals.map((word) => word.replace(/^agents\//, '').replace(/\.[tj]s$/, ''));
 const place = join(top, '.local/mutations');
 const isWanted = (folder, file) => wanted.length === 0 || wanted.includes(folder) || wanted.includes(`${folder}/${file}`);
-const chosen = groups.map((group) => ({ ...group, files: group.files.filter((file) => isWanted(group.folder, file)) })).filter(({ files }) => files.length > 0);
+// What is imported is seen file by file, so that one run does for a folder; each run begins with a copy of the repository.
+const chosen = [];
+for (const group of groups) {
+  const files = group.files.filter((file) => isWanted(group.folder, file));
+  const run = chosen.find(({ folder, analysis }) => folder === group.folder && analysis === 'perTest' && group.analysis === 'perTest');
+  if (files.length > 0 && run === undefined) chosen.push({ ...group, files });
+  else if (files.length > 0) Object.assign(run, { files: [...run.files, ...files], tests: [...new Set([...run.tests, ...group.tests])] });
+}
 if (chosen.length === 0) {
   process.stderr.write(`there are tests for mutants of ${[...new Set(groups.map(({ folder }) => folder))].join(', ')}; none for ${wanted.join(' ')}\n`);
   process.exit(1);
