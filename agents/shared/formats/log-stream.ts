@@ -72,7 +72,7 @@ export function readLogAnswer(line: string): LogAnswer | undefined {
   if (published !== null) return { kind: 'published', commit: published[1] as string, sha256: published[2] as string };
   const refused = /^refused ([A-Z][A-Z0-9_]{0,63})(?: (.*))?$/.exec(line);
   if (refused !== null) return { kind: 'refused', code: refused[1] as string, detail: refused[2] ?? '' };
-  return words.length === 1 && isLog(line) ? { kind: 'path', path: line } : undefined;
+  return isLog(line) ? { kind: 'path', path: line } : undefined;
 }
 
 /** A receiver's line where this VM's clock was set back: this, and the stamp of the line before. Its own stamp is the new time. */
