@@ -32,6 +32,7 @@ await t.test('output is bounded to the byte, and what broke a limit has no statu
     t.equal((await printing(256 * 1024, where)).status, 0);
     t.equal((await printing(256 * 1024 + 1, where)).status, -1);
   }
+  t.equal((await run('/bin/sh', ['-c', '(sleep 0.2; head -c 2000 /dev/zero) & exit 0'])).status, -1, 'it had ended with 0 before');
 });
 
 await t.test('an open file may be its input, and descriptor 4 a second one', async (t) => {
