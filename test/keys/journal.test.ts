@@ -1,38 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the keys VM remembers, piece by piece: the chain on disk, the book of grants, the journal key. Time and kills are in ledger.test.ts, a full disk in full-disk.test.ts.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { GrantBook } from '../../agents/keys/grant-book.js';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import t from 'tap';
 import { Journal, type JournalNote } from '../../agents/keys/journal.js';
 import { heldJournalKey, makeJournalKey, readJournalKey } from '../../agents/keys/journal-key.js';
 import { Ledger } from '../../agents/keys/ledger.js';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import { journalHeadPath, verifiesJournalHead } from '../../agents/shared/formats/journal-head.js';
+import { Book, chained, entryOf, folderOf, hash, id, key, text, time } from './journal-pieces.js';
 import { sha256 } from './keys-machine.js';
 
-const key = 'A'.repeat(40);
-const hash = (digit: string): string => digit.repeat(64);
-const id = (digit: string): string => digit.repeat(40);
-const time = '2026-11-21T21:37:52.123Z';
 const noted: JournalNote = { event: 'refused', source: 'build-debian', result: 'X' };
-
-function folderOf(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'kj-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
-/** Lines of a chain that holds. */
-function chained(notes: readonly Partial<JournalEntry>[]): string[] {
-  let prev = noEntry;
-  return notes.map((note, index) => {
-    const line = journalLine({ format: journalFormat, seq: index + 1, prev, time, event: 'start', source: null, sha256: null, key: null, mode: null, commit: null, intent: null, result: '', ...note });
-    prev = journalLineHash(line);
-    return line;
-  });
-}
-const text = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');
 
 await t.test('what is appended is on disk and read again, each line in its place', async (t) => {
   const path = `${folderOf(t)}/j`;
@@ -69,17 +47,6 @@ await t.test('what is appended is on disk and read again, each line in its place
   again.close();
 });
 
-await t.test('a journal of several mebibytes is read across the border of each piece', async (t) => {
-  const path = `${folderOf(t)}/j`;
-  const lines = chained(Array.from({ length: 5000 }, () => ({ result: 'x'.repeat(300) })));
-  writeFileSync(path, text(lines));
-  let count = 0;
-  const journal = Journal.open(path, () => count++);
-  t.same([count, journal.position], [5000, { seq: 5000, sha256: journalLineHash(lines[4999] as string) }]);
-  t.same(journal.linesAfter(4998, 2), lines.slice(4998));
-  journal.close();
-});
-
 await t.test('a last line that a kill cut short is cut off, and nothing else is', async (t) => {
   const path = `${folderOf(t)}/j`;
   const lines = chained([{}, { result: 'two' }]);
@@ -113,22 +80,6 @@ await t.test('a line that was changed, dropped, moved or made up stops the start
     t.equal(readFileSync(path, 'utf8'), text(changed), 'and it is left as it is');
   }
 });
-
-const entryOf = (event: JournalEntry['event'], changes: Partial<JournalEntry> = {}): JournalEntry => ({
-  format: journalFormat, seq: 7, prev: noEntry, time, event, source: 'build-debian', sha256: hash('1'), key, mode: 'detach', commit: id('c'), intent: hash('f'), result: event === 'granted' ? '2026-11-21T22:00:00.000Z' : '', ...changes,
-});
-class Book {
-  wall = Date.parse(time);
-  up = 0;
-  readonly book = new GrantBook({ wall: () => this.wall, monotonic: () => this.up }, 900);
-  find(sha = hash('1'), source = 'build-debian', by = key, mode: 'detach' | 'clearsign' = 'detach'): string {
-    try {
-      return this.book.find(source, sha, by, mode).commit;
-    } catch (error) {
-      return (error as { code: string }).code;
-    }
-  }
-}
 
 await t.test('a grant is found by its bytes, source, key and mode, all of them', async (t) => {
   const book = new Book();
@@ -191,17 +142,6 @@ await t.test('an entry that cannot follow on what was there stops all signing', 
   const book = new Book();
   t.throws(() => book.book.apply(entryOf('granted', { result: 'later' })), /does not say when its grant ends/);
   t.throws(() => book.book.apply(entryOf('claimed')), /ends a grant that there was not/);
-});
-
-await t.test('how the last ten thousand grants ended is remembered, for the words of a refusal', async (t) => {
-  const book = new Book();
-  const sha = (index: number): string => sha256(String(index));
-  for (let index = 0; index <= 10_000; index++) for (const event of ['granted', 'claimed'] as const) book.book.apply(entryOf(event, { sha256: sha(index) }));
-  t.same([book.find(sha(0)), book.find(sha(1)), book.find(sha(10_000))], ['NO_GRANT', 'GRANT_USED', 'GRANT_USED']);
-  // One that ends again counts as the newest.
-  for (const event of ['granted', 'expired'] as const) book.book.apply(entryOf(event, { sha256: sha(1) }));
-  for (const event of ['granted', 'claimed'] as const) book.book.apply(entryOf(event, { sha256: sha(0) }));
-  t.same([book.find(sha(1)), book.find(sha(2))], ['GRANT_EXPIRED', 'NO_GRANT']);
 });
 
 await t.test('the journal key is made once, for its owner alone, and a VM that lost it or its journal is told', async (t) => {

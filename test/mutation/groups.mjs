@@ -8,7 +8,7 @@ const imported = { analysis: 'perTest' };
 /** Folder of agents/ → files in it, and tests below test/. `analysis` as Stryker's coverageAnalysis: a process of its own reports no coverage. */
 export const groups = [
   { folder: 'keys', files: ['strict-reader', 'documents'], tests: ['keys/documents'], ...imported },
-  { folder: 'keys', files: ['grant-book', 'ledger', 'journal', 'journal-key'], tests: ['keys/journal', 'keys/ledger', 'keys/full-disk'], ...started },
+  { folder: 'keys', files: ['grant-book', 'ledger', 'journal', 'journal-key'], tests: ['keys/journal', 'keys/ledger', 'keys/long-journal', 'keys/full-disk'], ...started },
   { folder: 'keys', files: ['gpg-request'], tests: ['keys/gpg-request'], ...imported },
   { folder: 'keys', files: ['bounded-process'], tests: ['keys/bounded-process'], ...imported },
   { folder: 'keys', files: ['logs-key'], tests: ['keys/logs-key'], ...imported },
