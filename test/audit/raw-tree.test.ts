@@ -56,3 +56,37 @@ void tap.test('a tree that changes many times is compared as if it were seen for
   t.equal(wrong, 0, 'as the slow way');
   t.ok(bad > 50, `bad trees are among them: ${bad}`);
 });
+
+const id = (digit: string): string => digit.repeat(40);
+const file = (name: string, digit = '1', mode = '100644'): Entry => ({ mode, name, id: id(digit) });
+const folder = (name: string, digit = '1'): Entry => file(name, digit, '40000');
+
+void tap.test('what differs between two trees is each entry that is new, gone or another', async (t) => {
+  const said = (before: readonly Entry[], after: readonly Entry[]): unknown => (compared(write(before), write(after)) as { before?: { name: string; id: string; isFolder: boolean }; after?: { name: string; id: string; isFolder: boolean } }[]).map((one) =>
+    [one.before, one.after].map((entry) => (entry === undefined ? '-' : `${entry.isFolder ? 'folder' : 'file'} ${entry.name} ${entry.id[0]}`)).join(' > '));
+  const [a, b, c] = [file('a'), folder('b'), file('c')];
+  t.same(said([], []), []);
+  t.same(said([a, b, c], [a, b, c]), []);
+  t.same(said([], [a, b]), ['- > file a 1', '- > folder b 1']);
+  t.same(said([a, b], []), ['file a 1 > -', 'folder b 1 > -']);
+  t.same(said([a, b, c], [a, folder('b', '2'), c]), ['folder b 1 > folder b 2']);
+  t.same(said([a, c], [a, b, c]), ['- > folder b 1']);
+  t.same(said([a, b, c], [a, c]), ['folder b 1 > -']);
+  t.same(said([a, b], [b, c]), ['file a 1 > -', '- > file c 1']);
+  t.same(said([file('l'), file('l.1')], [file('l.1'), file('l.xz')]), ['file l 1 > -', '- > file l.xz 1'], 'a log that outgrew its plain form, beside another of its second');
+  t.same(said([file('b')], [folder('b')]), ['file b 1 > -', '- > folder b 1'], 'one in the place of the other');
+  t.same(said([], sorted([folder('x'), file('x-y'), file('x.y'), file('x0')])), ['- > file x-y 1', '- > file x.y 1', '- > folder x 1', '- > file x0 1'], 'in git\'s order');
+});
+
+void tap.test('a tree that git would not write is refused, where it differs from a good one and where it stands alone', async (t) => {
+  const [a, b, c, d] = [file('a'), file('b'), file('c'), file('d')];
+  const cases: [string, readonly Entry[], readonly Entry[]][] = [
+    ['BAD_TREE', [], [b, a]], ['BAD_TREE', [], [a, a]], ['BAD_TREE', [a, c], [a, c, b]], ['BAD_TREE', [a, b, c], [a, d, b, c]], ['BAD_TREE', [a, b, c], [a, b, b, c]], ['BAD_TREE', [a, b, c], [b, a, c]], ['BAD_TREE', [], [file('x'), file('x-y'), folder('x')]],
+    ['BAD_TREE', [], [file('')]], ['BAD_TREE', [a], [a, file('x/y')]], ['BAD_TREE', [a], [a, folder('x/')]], ['BAD_FILE_MODE', [], [file('a', '1', '100755')]], ['BAD_FILE_MODE', [a], [a, file('b', '1', '120000')]], ['BAD_FILE_MODE', [], [file('a', '1', '040000')]], ['BAD_FILE_MODE', [], [file('a', '1', '40755')]],
+  ];
+  for (const [code, before, after] of cases) t.equal((compared(write(before), write(after)) as unknown[])[0], code, after.map(({ mode, name }) => `${mode} ${name}`).join());
+  t.same(compared(write([]), write([a, b, file('c', '1', '100755')])), ['BAD_FILE_MODE', 'c', '100755']);
+  t.same(compared(write([]), write([b, a])), ['BAD_TREE', 'a', 'names out of order, or one twice']);
+  for (const cut of [1, 19, 20, 21]) t.equal((compared(Buffer.alloc(0), write([a, b]).subarray(0, -cut)) as unknown[])[0], 'BAD_TREE', `${cut} bytes less`);
+  t.equal((compared(Buffer.alloc(0), Buffer.concat([write([a]), Buffer.alloc(1)])) as unknown[])[0] === undefined, false);
+});

@@ -145,7 +145,8 @@ export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
       if (place === 0) replaced = one;
       else found.push({ before: one, after: undefined });
     }
-    found.push({ before: replaced, after: entry });
+    // Behind one that is gone stands the next as it was.
+    if (replaced?.id !== entry.id) found.push({ before: replaced, after: entry });
   }
   while (old < before.length) {
     const oldEnd = entryEnd(before, old);
