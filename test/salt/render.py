@@ -6,6 +6,7 @@ Reads one JSON request, {"rig": folder, "grains": {...}, "jobs": [{"files": [[pa
 the files are put there, then the ids are rendered. Writes a JSON answer per line."""
 import copy
 import functools
+import glob
 import json
 import os
 import sys
@@ -72,8 +73,12 @@ def states_of(opts, pillar, want):
             errors = list(high_state.verify_tops(top))
             matches = high_state.top_matches(top)
             answer["top"] = matches
+            if "tops" in want:
+                render = high_state.state.functions["slsutil.renderer"]
+                links = [path for root in opts["file_roots"]["base"] for path in glob.glob(os.path.join(root, "_tops/base/*.top"))]
+                answer["tops"] = {os.path.basename(path): render(path=path, default_renderer="jinja|yaml") for path in links}
             if not set(want) & {"highstate", "lowstate", "lint"}:
-                return {"top": errors or matches}
+                return {**answer, "top": errors or matches}
             high, more = high_state.render_highstate(matches)
             errors += more
             answer["highstate"] = errors or copy.deepcopy(high)
@@ -142,7 +147,7 @@ def answer_for(rig, grains_of, dom0_grains, minion_id, job):
     grains = job.get("grains") or grains_of[family]
     answer["config"] = vm_config(rig, minion_id, pillar, grains)
     # No top of ours: qubesctl skips the VM.
-    if set(want) & {"highstate", "lowstate", "lint"} and answer["top"]:
+    if set(want) & {"tops", "highstate", "lowstate", "lint"} and (answer["top"] or "tops" in want):
         there = states_of(options(answer["config"], minion_id, grains), pillar, want)
         answer["same-top-in-vm"] = there.pop("top") == answer["top"]
         answer.update(there)

@@ -52,6 +52,8 @@ export interface Rendered {
   /** What a refusal says: Salt's own errors of pillar, top, highstate and lowstate, each one line or more. */
   errors: string[];
   top: Record<string, string[]>;
+  /** Each enabled top of ours by its file's name, as a VM's own run (dom0's, for dom0) renders it; empty unless asked for. */
+  tops: Record<string, unknown>;
   highstate: Record<string, Record<string, unknown>>;
   lowstate: Low[];
   /** Whether a VM's own run, with its own grains and pillar, has the same top as dom0 saw for it; undefined where dom0 saw none. */
@@ -120,7 +122,7 @@ export interface RigOptions {
   machine?: object;
 }
 
-export type Part = 'top' | 'highstate' | 'lowstate' | 'lint';
+export type Part = 'top' | 'tops' | 'highstate' | 'lowstate' | 'lint';
 interface Request { ids: string[]; want?: Part[]; grains?: Grains; farm?: object | string | null; enable?: Option[] }
 
 export class Rig {
@@ -281,7 +283,7 @@ function rendered(found: Record<string, unknown>): Rendered {
   if (Array.isArray(pillar['_errors'])) errors.push(...pillar['_errors'].map(String));
   return {
     id: found['id'] as string, pillar, errors, config: found['config'] as string, seconds: found['seconds'] as number,
-    top: part('top', {}, mapping), highstate: part('highstate', {}, mapping),
+    top: part('top', {}, mapping), tops: (found['tops'] ?? {}) as Record<string, unknown>, highstate: part('highstate', {}, mapping),
     lowstate: part<Low[]>('lowstate', [], (value) => Array.isArray(value) && value.every(mapping)), lint: (found['lint'] ?? []) as string[], sameTopInVm: found['same-top-in-vm'] as boolean | undefined,
   };
 }
