@@ -4,7 +4,7 @@ import type { VmManifest } from '../shared/formats/manifest.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
 import { checkJournalKey } from './journal-key.js';
-import { checkNoNetwork, noteEasyRoot } from './isolation.js';
+import { checkNoNetwork, checkNoWayOut, noteEasyRoot } from './isolation.js';
 import { checkKeys, checkPublicKeys } from './keys.js';
 import { checkLaidFiles, checkNothingBefore } from './laid-files.js';
 import type { Machine } from './machine.js';
@@ -45,6 +45,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkReleases(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);
+    await checkNoWayOut(machine, report);
     await noteEasyRoot(machine, report);
   }
   checkSpace(machine, facts, report);

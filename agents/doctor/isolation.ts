@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A keys VM has no network, and wants no easy root. Both are dom0's to give; this tells whether they were given.
+// A keys VM has no network, no way to another VM's, and wants no easy root. All three are dom0's to give; this tells whether they are.
 import type { Report } from './finding.js';
 import { look, readText, type Machine } from './machine.js';
 import { restartHere } from './vm-facts.js';
@@ -15,6 +15,14 @@ export function checkNoNetwork(machine: Machine, report: Report): void {
     ...rows(machine, '/proc/net/ipv6_route').map((row) => row.at(-1) as string),
   ].filter((device) => device !== 'lo' && !devices.includes(device));
   report.check(routes.length === 0, 'NETWORK_ROUTE', `a keys VM has no route, and this one has one over ${[...new Set(routes)].join(', ')}`, next);
+}
+
+/** Through a disposable it would have the machine's network, whatever its own netvm is. Asked of the policy itself; an allowed shell would read nothing and end. */
+export async function checkNoWayOut(machine: Machine, report: Report): Promise<void> {
+  const { status, stderr } = await machine.run(['qrexec-client-vm', '@dispvm', 'qubes.VMShell'], { account: 'user', timeoutMs: 60_000 });
+  // 126: refused. 1: no call leaves this VM at all; without the program neither.
+  report.check(status === 126 || status === 1 || stderr.includes('ENOENT'), 'WAY_OUT', 'a keys VM calls nobody, and this one may run a shell in a disposable with network',
+    `in dom0: sudo qubesctl state.apply build-infra.check, which says what is not as farm.yaml has it; ${restartHere(machine).replace('in dom0: ', '')}`);
 }
 
 /** Root could connect to the service sockets and speak in another VM's name (docs/threat-model.md). Nothing untrusted runs here, so it is a note. */

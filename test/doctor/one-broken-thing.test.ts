@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { examine } from '../../agents/doctor/doctor.js';
 import type { Role } from '../../agents/shared/formats/manifest.js';
-import type { Machine } from '../../agents/doctor/machine.js';
+import { runProgram, type Machine } from '../../agents/doctor/machine.js';
 import { copyOf, folder, healthyVm, machineOf, manifests, snapshot, write, type Healthy } from './vm-tree.js';
 
 const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
@@ -94,6 +94,7 @@ const cases: Broken[] = [
   { role: 'keys', name: 'a socket is open to all', spoil: (root) => chmodSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 0o666), code: 'WRONG_SOCKET', says: /0666/ },
   { role: 'keys', name: 'a socket is user\'s', spoil: (root) => chownSync(join(root, '/run/build-infra/qubes.Gpg.sock'), 1000, 1000), code: 'WRONG_SOCKET', says: /1000:1000/ },
   { role: 'keys', name: 'nobody listens on a socket', spoil: edit('/proc/net/unix', /.*qubes\.Gpg\.sock\n/, ''), code: 'NOT_LISTENING', says: /qubes\.Gpg\.sock/ },
+  { role: 'keys', name: 'a shell in a disposable is allowed', machine: { run: (argv, how) => Promise.resolve(argv[0] === 'qrexec-client-vm' ? { status: 0, stdout: '', stderr: '' } : undefined).then((said) => said ?? runProgram(argv, how, process.geteuid?.() ?? 0)) }, code: 'WAY_OUT', says: /shell in a disposable.*build-infra\.check/ },
   { role: 'keys', name: 'there is a network device', spoil: append('/proc/net/dev', '  eth0: 1 1\n'), code: 'NETWORK_DEVICE', says: /eth0.*qvm-prefs keys-debian netvm ''/ },
   { role: 'keys', name: 'there is a route', spoil: append('/proc/net/route', 'tun0\t00000000\t0\n'), code: 'NETWORK_ROUTE', says: /tun0/ },
   { role: 'keys', name: 'the disk is nearly full', machine: { space: () => ({ free: 1024 ** 2, size: 2 * 1024 ** 3 }) }, code: 'LITTLE_SPACE', says: /1 MiB of 2048 MiB .*qvm-volume extend keys-debian:private/ },

@@ -81,15 +81,15 @@ for (const [words, pillar, options] of farms) {
   });
 }
 
-await test('no other service of split GPG leads to a keys VM, not even by a click where another file asks', async (t) => {
+await test('no other service of split GPG leads to a keys VM, not even by a click where another file asks, nor to one that left the farm', async (t) => {
   const { folder } = workshop(t);
   const pillar = threeEnvironments();
   provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
   const policies = join(folder, 'etc/qubes/policy.d');
   writeFileSync(join(policies, '90-default.policy'), otherWaysToAKey.map((service) => `${service} * @anyvm @anyvm ask\n`).join(''));
   const rules = loadPolicy([policies]);
-  const system = new SystemInfo([...qubesDocument(pillar).vms.map((vm) => systemVm(vm)), ...['work', 'vault'].map((name) => systemVm({ name, type: 'AppVM' }))]);
-  const keysVms = vmsOf(pillar).map(({ name }) => name).filter((name) => name.startsWith('keys-'));
+  const system = new SystemInfo([...qubesDocument(pillar).vms.map((vm) => systemVm(vm)), ...['work', 'vault'].map((name) => systemVm({ name, type: 'AppVM' })), systemVm({ name: 'keys-gone', type: 'AppVM', tags: ['build-infra-keys'] })]);
+  const keysVms = [...vmsOf(pillar).map(({ name }) => name).filter((name) => name.startsWith('keys-')), 'keys-gone'];
   t.ok(keysVms.length > 0);
   for (const service of otherWaysToAKey) {
     for (const source of ['work', 'build-debian', 'build-logs', 'sys-net']) {
@@ -100,13 +100,46 @@ await test('no other service of split GPG leads to a keys VM, not even by a clic
   }
 });
 
+/** What Qubes lets any VM call without a click, and more that would be careless. */
+const careless = [
+  ...['VMShell', 'VMExec', 'OpenURL', 'OpenInVM'].flatMap((name) => [`qubes.${name} * @anyvm @dispvm allow`, `qubes.${name} * @anyvm @anyvm ask`]), 'qubes.GetDate * @anyvm @anyvm allow target=dom0',
+  'qubes.WindowIconUpdater * @anyvm dom0 allow', 'qubes.UpdatesProxy * @anyvm @default allow target=sys-net', 'qubes.Filecopy * @anyvm @anyvm ask', '* * @anyvm @anyvm allow', '* * @anyvm dom0 allow',
+];
+
+await test('nothing leads out of a keys VM but the question for the time, and no VM of ours into a disposable, whatever a later file allows', async (t) => {
+  const { folder } = workshop(t);
+  const pillar = threeEnvironments();
+  provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+  const policies = join(folder, 'etc/qubes/policy.d');
+  writeFileSync(join(policies, '90-default.policy'), `${careless.join('\n')}\n`);
+  const rules = loadPolicy([policies]);
+  const ours = qubesDocument(pillar).vms.map((vm) => systemVm({ ...vm, defaultDispvm: 'default-dvm' }));
+  const system = new SystemInfo([
+    ...ours, systemVm({ name: 'default-dvm', type: 'AppVM', templateForDispvms: true }), systemVm({ name: 'work', type: 'AppVM', defaultDispvm: 'default-dvm' }),
+    systemVm({ name: 'keys-gone', type: 'AppVM', tags: ['build-infra-keys'], defaultDispvm: 'default-dvm' }),
+  ]);
+  const targets = ['@dispvm', '@dispvm:default-dvm', '@default', 'dom0', '@adminvm', 'work', 'sys-net', 'build-debian', 'keys-debian', 'no-such-vm'];
+  const called = ['qubes.VMShell', 'qubes.VMExec', 'qubes.OpenURL', 'qubes.OpenInVM', 'qubes.Filecopy', 'qubes.UpdatesProxy', 'qubes.WindowIconUpdater', 'admin.vm.List', 'some.Service', ...services];
+  const keysVms = [...Object.keys(pillar['build-envs']).map((env) => `keys-${env}`), 'keys-gone'];
+  for (const source of keysVms) {
+    for (const target of targets) {
+      for (const service of [...called, 'qubes.VMShell+x']) t.equal(evaluate(rules, system, { source, target, service }).result, 'deny', `${source} ${service} ${target}`);
+    }
+    for (const service of ['qubes.GetDate', 'qubes.GetDate+nanoseconds']) t.match(evaluate(rules, system, { source, target: '@default', service }), { result: 'allow', target: 'dom0' }, `${source} ${service}`);
+  }
+  for (const source of vmsOf(pillar).map(({ name }) => name)) {
+    for (const service of called) t.equal(evaluate(rules, system, { source, target: '@dispvm', service }).result, 'deny', `${source} ${service} @dispvm`);
+  }
+  t.match(evaluate(rules, system, { source: 'work', target: '@dispvm', service: 'qubes.OpenURL' }), { result: 'allow' }, 'who is not ours calls as before');
+});
+
 await test('the committed policy parses, names exact VMs, and never allows @anyvm', async (t) => {
   const rules = loadPolicy([join(top, 'policies')]);
   t.ok(rules.length > 0);
   for (const rule of rules) {
     const [service, , source, target, action] = rule.text.split(/\s+/) as [string, string, string, string, string];
-    t.ok([...services, ...otherWaysToAKey].includes(service), rule.text);
-    if (action !== 'allow') continue;
+    t.ok([...services, ...otherWaysToAKey].includes(service) || source.startsWith('@tag:build-infra-'), rule.text);
+    if (action !== 'allow' || service === 'qubes.GetDate') continue;
     t.notMatch(source, /^[@*]/, rule.text);
     t.match(target, /^(?:@default|@adminvm|[a-z-]+)$/, rule.text);
     t.match(rule.text, / target=[a-z-]+$/, rule.text);
