@@ -22,7 +22,7 @@ build-infra removed VMs cannot be told:
 {%- for vm in gone.vms %}
 build-infra absent {{ vm.name }}:
   qvm.vm:
-    - name: {{ vm.name }}
+    - name: {{ vm.name|json }}
     # The tag goes last: a run that stops half way finds the VM again.
     {%- if vm.borrowed %}
     # It was there before us and works for others.
@@ -36,7 +36,8 @@ build-infra absent {{ vm.name }}:
     - features:
       - default: {{ features|json }}
     - tags:
-      - del: {{ tags|json }}
+      # By this one the policy goes on denying the ways to its key and out of it.
+      - del: {{ tags|reject('equalto', 'build-infra-keys')|list|json }}
 
 build-infra what is left of {{ vm.name }}:
   test.show_notification:

@@ -33,6 +33,8 @@ def of_vm(vm):
     own = {key for key, mark, _ in lines if mark == '-'}
     if vm['managed']:
         want = {'template': vm['template'], 'label': vm['label'], 'netvm': vm['netvm'] or 'None', 'autostart': str(vm['autostart'])}
+        if vm['role'] != 'build':
+            want['default_dispvm'] = 'None'
         for key in ('memory', 'maxmem', 'vcpus'):
             if key in vm:
                 want[key] = str(vm[key])
@@ -77,7 +79,8 @@ def run():
     if infra.get('this', {}).get('role') != 'dom0':
         return {'include': ['build-infra.refused']}
     manifest = __salt__['slsutil.renderer']('salt://build-infra/manifests/dom0.yaml')
-    lines = [line for template in infra['template-vms'] if ask('qvm-check', '--quiet', template['name']) is None for line in [f"{template['name']} does not exist"]]
+    lines = __salt__['slsutil.renderer']('salt://build-infra/dom0/obstacles.py')['lines']
+    lines += [line for template in infra['template-vms'] if ask('qvm-check', '--quiet', template['name']) is None for line in [f"{template['name']} does not exist"]]
     for vm in infra['vms']:
         lines += of_vm(vm)
     for file in manifest['vm']['files']:

@@ -57,7 +57,8 @@ await test('settings of the farm and of hands converge, and only a volume that w
     keys.prefs['netvm'] = 'sys-firewall';
     keys.prefs['label'] = 'green';
     keys.features = { 'service.build-infra-build': '1', 'service.cups': '1' };
-    keys.tags = ['build-infra-build', 'mine'];
+    keys.tags = ['build-infra', 'build-infra-build', 'mine'];
+    keys.prefs['default_dispvm'] = 'default-dvm';
     keys.volumes.private = 90 * gib;
     (vms['build-debian'] as Qube).prefs['autostart'] = false;
     keys.prefs['vcpus'] = 8;
@@ -74,8 +75,8 @@ await test('settings of the farm and of hands converge, and only a volume that w
     '/etc/qubes/policy.d/30-build-infra.policy is not what farm.yaml makes it',
     'build-debian: autostart is False, farm.yaml says True', 'build-debian: maxmem is 8000, farm.yaml leaves it to Qubes', 'build-debian: memory is 400, farm.yaml says 800', 'build-debian: netvm is sys-whonix, farm.yaml says sys-firewall',
     `build-debian: the private volume has ${80 * gib} bytes, farm.yaml says ${200 * gib}`, 'build-debian: vcpus is 4, farm.yaml says 6',
-    'keys-debian: features of ours is service.build-infra-build, farm.yaml says service.build-infra-keys', 'keys-debian: label is green, farm.yaml says black',
-    'keys-debian: netvm is sys-firewall, farm.yaml says None', 'keys-debian: tags of ours is build-infra-build, farm.yaml says build-infra build-infra-keys',
+    'keys-debian: default_dispvm is default-dvm, farm.yaml says None', 'keys-debian: features of ours is service.build-infra-build, farm.yaml says service.build-infra-keys', 'keys-debian: label is green, farm.yaml says black',
+    'keys-debian: netvm is sys-firewall, farm.yaml says None', 'keys-debian: tags of ours is build-infra build-infra-build, farm.yaml says build-infra build-infra-keys',
     'keys-debian: vcpus is 8, farm.yaml leaves it to Qubes',
     'sys-net: features of ours is service.build-infra-ssh-proxy service.build-infra-sys-net service.build-infra-webhooks, farm.yaml says service.build-infra-ssh-proxy service.build-infra-sys-net',
     'sys-webhooks does not exist',
@@ -85,7 +86,7 @@ await test('settings of the farm and of hands converge, and only a volume that w
   t.strictSame(failures(first), []);
   t.strictSame([failures(second), changes(second)], [[], []]);
   const { vms } = dom0.machine;
-  t.match(vms['keys-debian'], { prefs: { netvm: null, label: 'black' }, volumes: { private: 90 * gib } });
+  t.match(vms['keys-debian'], { prefs: { netvm: null, default_dispvm: null, label: 'black' }, volumes: { private: 90 * gib } });
   t.strictSame(vms['keys-debian']?.features, { 'service.build-infra-keys': '1', 'service.cups': '1' }, 'what is not ours stays');
   t.strictSame(vms['keys-debian']?.tags, ['build-infra', 'build-infra-keys', 'mine']);
   t.match(vms['build-debian'], { prefs: { autostart: true, netvm: 'sys-firewall', memory: 800, vcpus: 6 }, volumes: { private: 200 * gib } });

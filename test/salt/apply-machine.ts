@@ -76,7 +76,7 @@ export function readyMachine(template = 'debian-13-build-infra'): Machine {
   const machine = stockMachine();
   const blank = { class: 'TemplateVM', prefs: { label: 'black' }, features: {}, tags: [], volumes: { private: 2 * gib }, running: false };
   machine.vms['debian-13-minimal'] = structuredClone(blank);
-  machine.vms[template] = structuredClone(blank);
+  machine.vms[template] = { ...structuredClone(blank), tags: ['build-infra-template'] };
   (machine.vms['sys-net'] as Qube).prefs['template'] = template;
   return machine;
 }

@@ -35,6 +35,7 @@ ACTIONS = {
     "pause": ({}, {"force", "wait", "all", "kill"}),
     "unpause": ({}, {"force", "wait", "all", "kill"}),
 }
+MAY_BE_UNSET = {"default-dispvm", "devices-denied", "management-dispvm"}
 #: A state, but no sub-action.
 ALONE = {"template_installed": ({"fromrepo": str, "pool": str}, set())}
 LABELS = {"red", "orange", "yellow", "green", "gray", "blue", "purple", "black"}
@@ -69,6 +70,8 @@ def action_problems(where, given, arguments, flags):
                 if flag not in flags:
                     yield f"{where} has no flag {flag}"
         elif key in arguments:
+            if "-" in written and key in MAY_BE_UNSET and value in {"none", ""}:
+                yield f"{where}: {written} is {value!r}, which means unset only where it is spelled {key.replace('-', '_')}"
             yield from value_problems(where, key, value, arguments[key])
         else:
             yield f"{where} has no argument {written}"

@@ -29,7 +29,7 @@ export async function renderCases(cases: Case[]): Promise<void> {
           const found = answer.get(id) as Rendered;
           u.strictSame([found.top, found.pillar, found.lowstate], [{}, {}, []], `${id} gets nothing at all`);
         }
-        const made = (answer.get('dom0') as Rendered).lowstate.filter(({ state, fun }) => state === 'qvm' && fun === 'vm').map(({ name }) => name);
+        const made = (answer.get('dom0') as Rendered).lowstate.filter(({ state, fun, __id__: id }) => state === 'qvm' && fun === 'vm' && id.startsWith('build-infra vm ')).map(({ name }) => name);
         u.strictSame(made.sort(), ids.vms.map(({ name }) => name).sort(), 'dom0 sets every VM of the farm, and no other');
         const cloned = (answer.get('dom0') as Rendered).lowstate.filter(({ state, fun }) => state === 'qvm' && fun === 'clone').map(({ name }) => name);
         u.strictSame(cloned.sort(), ids.templates, 'dom0 clones every template of the farm');

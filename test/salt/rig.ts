@@ -17,7 +17,7 @@
 //   });
 //
 // What is where below rig.folder: root/ the installed tree (root/srv/…, root/etc/salt/…), dom0/minion the configuration, run/ Salt's root_dir,
-// vm/<id>/ what a VM's run needs, machine.json the dom0 of the stand-ins ({"vms": {}} unless given), whose programs come first in PATH.
+// vm/<id>/ what a VM's run needs, machine.json the dom0 of the stand-ins (the VMs with network unless given), whose programs come first in PATH.
 // The stand-ins of test/salt/stand-ins/{_modules,_states} are loaded for every id, unless standIns: false. rig.environment is what all runs get.
 import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -67,6 +67,8 @@ export interface Returned { result: boolean | null; comment: string; changes: Re
 export interface Applied { status: number | null; states: Record<string, Returned>; errors: string[]; stderr: string }
 
 type Changes = [path: string, change: null | { link: string } | { text: string }][];
+/** What the machine of a farm has already. */
+const netVms = ['sys-net', 'sys-firewall', 'sys-whonix'];
 const allOptions: Option[] = ['ssh-proxy', 'webhooks'];
 const farmPath = 'srv/pillar/base/build-infra/farm.yaml';
 const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }, { aliasDuplicateObjects: false }));
@@ -146,7 +148,7 @@ export class Rig {
       ...options.config,
     };
     this.environment = cleanEnvironment({ PATH: `${join(sources, 'stand-ins/bin')}:${cleanEnvironment()['PATH']}`, BUILD_INFRA_MACHINE: join(this.folder, 'machine.json') });
-    writeFileSync(join(this.folder, 'machine.json'), JSON.stringify(options.machine ?? { vms: {} }));
+    writeFileSync(join(this.folder, 'machine.json'), JSON.stringify(options.machine ?? { vms: Object.fromEntries(netVms.map((name) => [name, { class: 'AppVM', prefs: { provides_network: true }, features: {}, tags: [], volumes: {}, running: true }])) }));
     mkdirSync(join(this.folder, 'dom0'));
     writeFileSync(join(this.folder, 'dom0/minion'), JSON.stringify(config, undefined, 1));
     this.setFarm(options.farm);

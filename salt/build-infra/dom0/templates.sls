@@ -5,7 +5,7 @@
 {%- for source in templates|map(attribute='source')|unique|sort %}
 build-infra source {{ source }}:
   qvm.template_installed:
-    - name: {{ source }}
+    - name: {{ source|json }}
     # Whoever removed the stock template after it was cloned does not get it again.
     - unless:
       {%- for template in templates if template.source == source %}
@@ -16,8 +16,15 @@ build-infra source {{ source }}:
 {%- for template in templates %}
 build-infra template {{ template.name }}:
   qvm.clone:
-    - name: {{ template.name }}
-    - source: {{ template.source }}
+    - name: {{ template.name|json }}
+    - source: {{ template.source|json }}
     - require:
       - qvm: build-infra source {{ template.source }}
+
+build-infra tag of template {{ template.name }}:
+  qvm.tags:
+    - name: {{ template.name|json }}
+    - add: [build-infra-template]
+    - require:
+      - qvm: build-infra template {{ template.name }}
 {%- endfor %}

@@ -1,23 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The VMs that the pillar makes. `present` looks at a VM only when it makes it; what may change later stands under prefs.
-# The net VM, which is not ours, is told its role, and nothing else of it is changed.
+# The VMs that the pillar makes. `present` gives a VM the machine's network: a new one loses it, and gets its tag, before anything else can fail.
+# What may change later stands under prefs; autostart comes last of all (autostart.sls). The net VM, which is not ours, is told its role, and nothing
+# else of it is changed.
 {%- from 'build-infra/roles.jinja' import borrowed_tag, features, tags with context %}
 {%- for vm in salt['pillar.get']('build-infra:vms', []) %}
 {%- set own_tags = vm.tags if vm.managed else vm.tags + [borrowed_tag] %}
-build-infra vm {{ vm.name }}:
+{%- if vm.managed %}
+build-infra new vm {{ vm.name }}:
   qvm.vm:
-    - name: {{ vm.name }}
-    {%- if vm.managed %}
+    - name: {{ vm.name|json }}
+    - actions: [present, prefs, tags]
     - present:
       - class: {{ vm.class }}
-      - template: {{ vm.template }}
+      - template: {{ vm.template|json }}
       - label: {{ vm.label }}
     - prefs:
-      - template: {{ vm.template }}
-      - label: {{ vm.label }}
       # Lower case and quoted: None would be taken for the name of a VM.
+      - netvm: 'none'
+      - default_dispvm: 'none'
+    - tags:
+      - add: {{ vm.tags|json }}
+    - unless:
+      - qvm-check --quiet {{ vm.name }}
+    - require:
+      - qvm: build-infra template {{ vm.template }}
+      - test: build-infra policy is in place
+{%- endif %}
+
+build-infra vm {{ vm.name }}:
+  qvm.vm:
+    - name: {{ vm.name|json }}
+    {%- if vm.managed %}
+    - prefs:
+      - template: {{ vm.template|json }}
+      - label: {{ vm.label }}
       - netvm: {{ (vm.netvm or 'none')|json }}
-      - autostart: {{ vm.autostart|json }}
+      {%- if vm.role != 'build' %}
+      # With the underscore: spelled with a dash, qvm.prefs takes none for the name of a VM. A disposable would have the machine's network.
+      - default_dispvm: 'none'
+      {%- endif %}
       {%- for name in ['memory', 'maxmem', 'vcpus'] if name in vm %}
       - {{ name }}: {{ vm[name] }}
       {%- endfor %}
@@ -30,7 +51,7 @@ build-infra vm {{ vm.name }}:
       - del: {{ tags|reject('in', own_tags)|list|json }}
     - require:
       {%- if vm.managed %}
-      - qvm: build-infra template {{ vm.template }}
+      - qvm: build-infra new vm {{ vm.name }}
       {%- endif %}
       - test: build-infra policy is in place
 {%- endfor %}

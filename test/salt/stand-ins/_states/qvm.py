@@ -29,7 +29,8 @@ def _present(content, name, want):
 def _prefs(content, name, want):
     for key, value in want.items():
         pref = key.replace('-', '_')
-        if pref in MAY_BE_NONE and value in ('none', ''):
+        # As the real one: spelled with a dash, `none` is a name.
+        if key in MAY_BE_NONE and value in ('none', ''):
             value = None
         if value == '*default*':
             dom0.find(content, name)['prefs'].pop(pref, None)
@@ -100,6 +101,18 @@ def vm(name, **kwargs):
                     raise dom0.Refused(f'this stand-in cannot {action}')
                 DONE[action](content, name, {key: value for one in given[action] for key, value in one.items()})
     return _checked(name, 'vm', given, work)
+
+
+def prefs(name, **kwargs):
+    """Preferences of one VM, without any other sub-action."""
+    given = {key: value for key, value in kwargs.items() if not key.startswith('__')}
+    return _checked(name, 'prefs', given, lambda content: _prefs(content, name, given))
+
+
+def tags(name, **kwargs):
+    """Tags of one VM, without any other sub-action."""
+    given = {key: value for key, value in kwargs.items() if not key.startswith('__')}
+    return _checked(name, 'tags', given, lambda content: _tags(content, name, given))
 
 
 def clone(name, source, **kwargs):

@@ -18,6 +18,13 @@ def check(words):
 
 
 def ls(words):
+    if words[:2] == ['--raw-data', '--fields'] and len(words) == 3:
+        with dom0.machine() as content:
+            for name, vm in [('dom0', {'class': 'AdminVM', 'running': True, 'prefs': {}}), *sorted(content['vms'].items())]:
+                known = {**DEFAULTS, 'provides_network': False, **vm['prefs'], 'name': name, 'class': vm['class'], 'state': 'Running' if vm['running'] else 'Halted'}
+                # The real one shows what is not there, and what is None, as a dash.
+                print('|'.join('-' if known.get(field) is None else str(known[field]) for field in words[2].split(',')))
+        return 0
     if words[:2] != ['--raw-list', '--tags'] or len(words) < 3:
         raise dom0.Refused(f'not understood: {words}')
     with dom0.machine() as content:
@@ -27,7 +34,7 @@ def ls(words):
     return 0
 
 
-DEFAULTS = {'template': None, 'label': 'red', 'netvm': 'sys-firewall', 'autostart': False, 'memory': 400, 'maxmem': 4000, 'vcpus': 2}
+DEFAULTS = {'default_dispvm': 'default-dvm', 'template': None, 'label': 'red', 'netvm': 'sys-firewall', 'autostart': False, 'memory': 400, 'maxmem': 4000, 'vcpus': 2}
 
 
 def prefs(words):

@@ -7,4 +7,4 @@ def _nothing(name, *args, **kwargs):
     return {'name': name, 'changes': {}, 'result': True, 'comment': 'the local farm has it'}
 
 
-vm = clone = template_installed = _nothing
+vm = prefs = tags = clone = template_installed = _nothing
