@@ -21,6 +21,11 @@ const commands: readonly Command[] = [
     run: async (args) => (await import('./provision/main.js')).provisionMain(args),
   },
   {
+    words: ['upgrade-pillar'],
+    usage: 'build-infra upgrade-pillar FILE...',
+    run: async (args) => (await import('./upgrade/main.js')).upgradeMain(args),
+  },
+  {
     words: ['audit'],
     usage: 'build-infra audit --help',
     run: async (args) => (await import('../audit/main.js')).auditMain(args),

@@ -6,8 +6,9 @@
 # No VM and no volume is ever removed, and the policy stays: what it denies protects keys as long as their VM exists.
 {%- from 'build-infra/roles.jinja' import borrowed_tag, features, tags with context %}
 {%- from 'build-infra/dom0/gone.jinja' import gone_as_json with context %}
+{%- from 'build-infra/sealed.jinja' import whole with context %}
 {%- set everything = salt['pillar.get']('build-infra-remove', '') == 'everything' %}
-{%- if not everything and salt['pillar.get']('build-infra:this:role', '') != 'dom0' %}
+{%- if not everything and not (whole and salt['pillar.get']('build-infra:this:role', '') == 'dom0') %}
 # Without a pillar every VM would seem to be gone.
 include:
   - build-infra.refused

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """qubesctl state.apply build-infra.check: what in dom0 is not as farm.yaml says, one failing line each; it changes nothing. A highstate with test=True
 cannot be used for that: the stock qvm.prefs writes even then."""
+import hashlib
+import json
 import re
 
 
@@ -75,8 +77,9 @@ def gone(infra):
 
 
 def run():
-    infra = __salt__['pillar.get']('build-infra', {})
-    if infra.get('this', {}).get('role') != 'dom0':
+    infra = dict(__salt__['pillar.get']('build-infra', {}))
+    seal = infra.pop('seal', '')
+    if infra.get('this', {}).get('role') != 'dom0' or seal != hashlib.sha256(json.dumps(infra, sort_keys=True).encode()).hexdigest():
         return {'include': ['build-infra.refused']}
     manifest = __salt__['slsutil.renderer']('salt://build-infra/manifests/dom0.yaml')
     lines = __salt__['slsutil.renderer']('salt://build-infra/dom0/obstacles.py')['lines']

@@ -3,6 +3,11 @@
 # what it has the feature for and nothing else.
 {%- from 'build-infra/entries.jinja' import absent_state, file_state with context %}
 {%- from 'build-infra/roles.jinja' import roles with context %}
+{%- from 'build-infra/sealed.jinja' import whole with context %}
+{%- if not whole %}
+include:
+  - build-infra.refused
+{%- else %}
 {%- set this = salt['pillar.get']('build-infra:this', {}) %}
 {%- set packages = [] %}
 {%- set wanted = {} %}
@@ -46,3 +51,4 @@ build-infra packages:
 {%- for path in known|unique|sort if path not in wanted %}
 {{ absent_state(path, [{'test': 'build-infra family of the template'}]) }}
 {%- endfor %}
+{%- endif %}

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A VM's own part, all of it on its private volume: services, and configuration made from the pillar. Takes effect at the next start of the VM.
 {%- from 'build-infra/entries.jinja' import absent_state, file_state, folder_state with context %}
+{%- from 'build-infra/sealed.jinja' import whole with context %}
+{%- if not whole %}
+include:
+  - build-infra.refused
+{%- else %}
 {%- set infra = salt['pillar.get']('build-infra', {}) %}
 {%- set this = infra.this %}
 {%- set context = {'infra': infra, 'vm': this.name, 'env': this.env, 'enabled': this.enabled} %}
@@ -77,3 +82,4 @@ build-infra {{ public }}/{{ fingerprint }}.asc:
 {%- endfor %}
 {{ folder_state('build-infra no other public keys', folder, keep + [persistent], clean=True) }}
 {%- endfor %}
+{%- endif %}

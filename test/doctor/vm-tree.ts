@@ -15,6 +15,7 @@ import { fileOfPackage } from '../../agents/doctor/programs.js';
 import { readUnitFile } from '../../agents/doctor/unit-file.js';
 import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
+import { withKeysOfTests } from '../support/farm-keys.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const manifests = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')) as VmManifest);
@@ -23,7 +24,7 @@ export const options: readonly Option[] = ['ssh-proxy', 'webhooks'];
 
 /** A fresh copy each time. */
 export function examplePillar(): Pillar {
-  return (parse(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8')) as { 'build-infra': Pillar })['build-infra'];
+  return (parse(withKeysOfTests(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8'))) as { 'build-infra': Pillar })['build-infra'];
 }
 
 /** Short, because gpg-agent's socket lies in it; open, because gpg and ssh run as the VM's accounts. */

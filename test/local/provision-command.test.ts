@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The command `build-infra provision`: what it says, what it refuses, and who may run it.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { test } from 'tap';
+import t, { test } from 'tap';
 import { readPillar } from '../../agents/local/provision/pillar.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { lay } from './provisioned-tree.js';
-import { example, examplePath, isRoot, top, workshop } from './provision-farm.js';
+import { example, exampleText, isRoot, top, workshop } from './provision-farm.js';
 
 const command = join(top, 'out/agents/local/provision/main.js');
 const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> => {
@@ -17,17 +18,23 @@ const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> 
   return spawnSync(first, rest, { encoding: 'utf8', cwd: '/' });
 };
 
+const work = mkdtempSync(join(tmpdir(), 'bi-farm-'));
+t.teardown(() => rmSync(work, { recursive: true, force: true }));
+chmodSync(work, 0o755);
+const farmPath = join(work, 'farm.yaml');
+writeFileSync(farmPath, exampleText);
+
 await test('the command says what changed, and ends with 1 and one line where it refuses', async (t) => {
   const { folder, dist } = workshop(t);
-  const args = ['--pillar', examplePath, '--root', join(folder, 'root'), '--dist', dist, ...(isRoot ? [] : ['--no-owner'])];
+  const args = ['--pillar', farmPath, '--root', join(folder, 'root'), '--dist', dist, ...(isRoot ? [] : ['--no-owner'])];
   t.match(cli([...args, '--vm', 'keys-debian']), { status: 0, stdout: /^changed: [1-9][0-9]*\n$/ });
   t.match(cli([...args, '--vm', 'keys-debian']), { status: 0, stdout: 'changed: 0\n' });
   t.match(cli([...args, '--vm', 'keys-fedora']), { status: 1, stdout: '', stderr: /^build-infra provision: refused UNKNOWN_VM [^\n]*\n$/ });
   t.match(cli([...args.slice(2), '--vm', 'keys-debian']), { status: 2, stderr: /^usage: / });
   t.match(cli([...args, '--vm', 'keys-debian', '--frob']), { status: 2 });
   t.match(cli(['--pillar', join(folder, 'none.yaml'), '--list']), { status: 2 });
-  const vms = vmsOf(await readPillar(examplePath));
-  t.strictSame(JSON.parse(String(cli(['--pillar', examplePath, '--list']).stdout)), vms);
+  const vms = vmsOf(await readPillar(farmPath));
+  t.strictSame(JSON.parse(String(cli(['--pillar', farmPath, '--list']).stdout)), vms);
 });
 
 await test('a VM that the pillar does not make is refused, and a missing bundle says what to run', async (t) => {
@@ -43,7 +50,7 @@ await test('an ordinary user is told how, and does it in a user namespace', { sk
   chmodSync(folder, 0o755);
   const become = isRoot ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] : [];
   if (isRoot) chownSync(dirname(root), 65534, 65534);
-  const args = ['--pillar', examplePath, '--root', root, '--dist', dist, '--vm', 'keys-debian'];
+  const args = ['--pillar', farmPath, '--root', root, '--dist', dist, '--vm', 'keys-debian'];
   if (isRoot && spawnSync(become[0] as string, [...become.slice(1), 'test', '-r', command]).status !== 0) return t.comment('the checkout is not readable by others');
   t.match(cli(args, become), { status: 1, stderr: /refused NOT_ROOT .*unshare --map-root-user --map-auto/ });
   t.match(cli([...args, '--no-owner'], become), { status: 0, stdout: /^changed: / });

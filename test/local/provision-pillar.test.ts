@@ -11,11 +11,24 @@ import { checkPillar, readPillar, type BuildEnv, type Pillar } from '../../agent
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { alice, badPillars, debian, logs } from './bad-pillars.js';
-import { example, examplePath, threeEnvironments, top, workshop } from './provision-farm.js';
+import { exampleKeys } from '../../agents/local/provision/pillar-values.js';
+import { example, examplePath, exampleText, threeEnvironments, top, workshop } from './provision-farm.js';
 
-await test('the example pillar is accepted, and so is one of three environments', async (t) => {
-  await t.resolves(readPillar(examplePath));
+await test('the example is accepted when it has keys of somebody, and so is one of three environments', async (t) => {
+  await t.resolves(checkPillar(example()));
   await t.resolves(checkPillar(threeEnvironments()));
+});
+
+await test('the example as it is shipped is refused, and with any one of its keys', async (t) => {
+  const shipped = readFileSync(examplePath, 'utf8');
+  await t.rejects(readPillar(examplePath), { code: 'EXAMPLE_KEY', field: 'logs-vms.build-logs.key' });
+  const keys = [...new Set(shipped.match(/\b(?:[0-9A-F]{40}|[0-9a-f]{64})\b/g))];
+  t.strictSame(keys.sort(), [...exampleKeys].sort(), 'these are its keys');
+  for (const key of keys) {
+    const pillar = example();
+    Object.assign(debian(pillar), key.length === 64 ? { 'journal-key': key } : { maintainers: { alice: key } });
+    await t.rejects(checkPillar(pillar), { code: 'EXAMPLE_KEY', field: key.length === 64 ? 'build-envs.debian.journal-key' : 'build-envs.debian.maintainers.alice' });
+  }
 });
 
 await test('a farm whose VMs have not made their keys is accepted', async (t) => {
@@ -82,7 +95,7 @@ await test('refused: the RSA host key that github.com withdrew', async (t) => {
 await test('a pillar file is one YAML document with the one top key', async (t) => {
   const { folder } = workshop(t);
   const path = join(folder, 'pillar.yaml');
-  const text = readFileSync(examplePath, 'utf8');
+  const text = exampleText;
   const reads = (content: string): Promise<Pillar> => {
     writeFileSync(path, content);
     return readPillar(path);
@@ -117,6 +130,8 @@ await test('options and a VM of its own for webhooks decide which VMs there are,
   pillar.webhook.vm = 'sys-webhooks';
   t.strictSame(brief(await checkPillar(pillar), ['ssh-proxy', 'webhooks']), ['sys-net - ssh-proxy', 'sys-webhooks sys-net webhooks', 'build-logs sys-firewall ssh-proxy', 'build-debian sys-whonix ssh-proxy']);
   t.strictSame(brief(pillar, ['webhooks']), ['sys-webhooks sys-net webhooks', 'build-logs sys-firewall', 'build-debian sys-whonix']);
+  pillar['ssh-proxy-vm'] = 'sys-ssh';
+  t.strictSame(brief(await checkPillar(pillar), ['ssh-proxy', 'webhooks']), ['sys-ssh sys-net ssh-proxy', 'sys-webhooks sys-net webhooks', 'build-logs sys-firewall ssh-proxy', 'build-debian sys-whonix ssh-proxy'], 'the net VM stays as it is');
 });
 
 await test('a farm without environment has no VM', async (t) => {

@@ -30,15 +30,17 @@ function allowed(pillar: Pillar, options: readonly Option[]): Map<string, string
     if (options.includes('webhooks') && commands !== undefined) add(pillar.webhook.vm ?? pillar['net-vm'], 'qubesbuilder.ProcessGithubCommand', `build-${env}`, [`build-${env}`]);
   }
   if (options.includes('ssh-proxy')) for (const host of Object.keys(pillar['ssh-hosts'])) {
-    for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['net-vm']);
+    for (const vm of [...Object.keys(pillar['build-envs']).map((env) => `build-${env}`), ...Object.keys(pillar['logs-vms'])]) add(vm, `local.ConnectSSH+${host}`, pillar['ssh-proxy-vm'] ?? pillar['net-vm']);
   }
   return table;
 }
 
 const ownWebhookVm = example();
 ownWebhookVm.webhook.vm = 'sys-webhooks';
+const ownVms = structuredClone(ownWebhookVm);
+ownVms['ssh-proxy-vm'] = 'sys-ssh';
 const farms: [words: string, pillar: Pillar, options: readonly Option[]][] = [
-  ['the example', example(), allOptions], ['three environments', threeEnvironments(), allOptions], ['a VM of its own for webhooks', ownWebhookVm, allOptions],
+  ['the example', example(), allOptions], ['three environments', threeEnvironments(), allOptions], ['a VM of its own for webhooks', ownWebhookVm, allOptions], ['VMs of their own for webhooks and ssh', ownVms, allOptions],
   ['the example without ssh proxy', example(), ['webhooks']], ['the example without webhooks', example(), ['ssh-proxy']],
 ];
 for (const [words, pillar, options] of farms) {

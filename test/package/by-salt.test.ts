@@ -10,11 +10,12 @@ import { provision } from '../../agents/local/provision/provision.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { provisionBySalt } from '../../agents/local/provision-by-salt/provision-by-salt.js';
 import { unpackedPackage } from '../../agents/local/provision-by-salt/salt-package.js';
+import { withKeysOfTests } from '../support/farm-keys.js';
 import { salted } from '../salt/rig.js';
 import { listing, temporary, top } from './package-tree.js';
 
 async function farm(change: (pillar: Pillar) => void = () => undefined): Promise<Pillar> {
-  const { 'build-infra': pillar } = parse(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8')) as { 'build-infra': Pillar };
+  const { 'build-infra': pillar } = parse(withKeysOfTests(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8'))) as { 'build-infra': Pillar };
   change(pillar);
   return await checkPillar(pillar);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm.yaml with one thing wrong: the code, the field and the one line that `build-infra provision` gives, in dom0 alone. No VM gets anything,
 // and dom0's highstate is one failing state, so that qubesctl ends before it touches a VM.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'tap';
 import { badPillars } from '../local/bad-pillars.js';
-import { example, examplePath } from '../local/provision-farm.js';
+import { example, examplePath, exampleText } from '../local/provision-farm.js';
 import { makeRig, salted, type Rendered } from './rig.js';
 
 const others = ['build-debian', 'keys-debian', 'build-logs', 'sys-net', 'debian-13-build-infra', 'personal'];
@@ -30,9 +31,10 @@ await test('the same code, field and words as build-infra provision, and nothing
   }
 });
 
-const text = readFileSync(examplePath, 'utf8');
+const text = exampleText;
 const files: [what: string, farm: string | null, line: RegExp][] = [
   ['no farm.yaml', null, /^NO_PILLAR .*farm\.yaml/],
+  ['the example as it is shipped', readFileSync(examplePath, 'utf8'), /^EXAMPLE_KEY logs-vms\.build-logs\.key: /],
   ['an empty farm.yaml', '', /^BAD_VALUE /],
   ['a farm.yaml that is no YAML', 'build-infra: [unfinished\n', /^NOT_YAML /],
   ['a key that stands twice', text.replace('build-infra:\n', 'build-infra:\n  net-vm: other\n'), /^NOT_YAML /],
@@ -70,6 +72,27 @@ await test('on a refused farm dom0 has one failing state with that line, and no 
   const applied = await rig.apply('dom0', { inside: (argv) => argv });
   t.not(applied.status, 0, 'qubesctl ends here');
   t.strictSame(Object.values(applied.states).map(({ result, comment, changes }) => ({ result, comment, changes })), [{ result: false, comment: line, changes: {} }]);
+});
+
+await test('another pillar that sets build-infra: is refused by whom it reaches, and merged by nobody', salted, async (t) => {
+  const mixed: [what: string, text: string, reaches: string[]][] = [
+    ['a component more', 'build-infra: {components: {extra: {url: "https://forge.example/x.git", full-name: example/x, tag: "v{version}"}}}', ['dom0', ...others.slice(0, -1)]],
+    ['a role', 'build-infra: {this: {role: other}}', ['dom0', ...others.slice(0, -1)]],
+    ['the old formula\'s', 'build-infra: {build-envs: {fedora1: {logs: logs}}}', ['dom0', ...others.slice(0, -1)]],
+    ['nothing of ours', 'other: {build-infra: {}}', []],
+  ];
+  const rig = makeRig(t, { farm: example(), enable: ['ssh-proxy', 'webhooks'] });
+  const top = join(rig.root, 'srv/pillar/top.sls');
+  const enabled = readFileSync(top, 'utf8');
+  for (const [what, text, reaches] of mixed) {
+    writeFileSync(join(rig.root, 'srv/pillar/foreign.sls'), text);
+    writeFileSync(top, `${enabled.replace('def run():', 'def ours():')}\n\ndef run():\n    return {'base': {'*': ['build-infra', 'foreign']}}\n`);
+    for (const [id, found] of await rig.render(['dom0', ...others])) {
+      if (reaches.includes(id)) t.match([found.lowstate.length, found.lowstate[0]], [1, { state: 'test', fun: 'fail_without_changes', comment: /^OTHER_PILLAR .*top\.enabled pillar=True/ }], `${what}: ${id}`);
+      else t.notMatch(found.lowstate, [{ fun: 'fail_without_changes', comment: /OTHER_PILLAR/ }], `${what}: ${id}`);
+      if (id !== 'personal') t.ok(found.lowstate.length > (reaches.includes(id) ? 0 : 1), `${what}: ${id} has states`);
+    }
+  }
 });
 
 await test('without the pillar top dom0 says what to run, and no other id has a top', salted, async (t) => {

@@ -10,7 +10,7 @@ import { allOptions, vmsOf } from './vms.js';
 const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--without OPTION]… [--json]
        build-infra provision --pillar FILE --list [--without OPTION]…
 
-  --pillar FILE  the description of the farm (salt/pillar.example.yaml)
+  --pillar FILE  the description of the farm (salt/pillar.example.yaml is an example)
   --vm NAME      a VM of it, or dom0
   --root DIR     where to lay the VM's files
   --dist DIR     the bundles (by default dist/ of the checkout)

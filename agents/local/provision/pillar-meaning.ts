@@ -6,17 +6,21 @@ import { readKey } from 'openpgp';
 import { Refusal } from '../../shared/refusal.js';
 import type { BuildEnv, BuiltComponent, Pillar } from './pillar.js';
 import { isTemplatesDist } from '../../shared/formats/suites.js';
+import { checkValues } from './pillar-values.js';
 import { vmsOf } from './vms.js';
 
+const noVm = new Set(['none', 'default', 'domain-0', 'dom0']);
 /** Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over. */
-const reservedNames = new Set(['none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata']);
+const reservedNames = new Set([...noVm, 'intents', 'journal', 'keys', 'build', 'metadata']);
 /** The RSA host key that github.com withdrew in March 2023 after its secret half was published. */
 export const withdrawnHostKeys = new Set(['nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8']);
 
 /** @throws Refusal, the first of: names, references, keys, hosts */
 export async function checkMeaning(pillar: Pillar): Promise<void> {
+  checkValues(pillar);
   checkTemplates(pillar);
   checkVmNames(pillar);
+  checkNetworks(pillar);
   for (const [env, settings] of Object.entries(pillar['build-envs'])) checkEnv(env, settings, pillar);
   checkComments(pillar);
   for (const [vm, logs] of Object.entries(pillar['logs-vms'])) {
@@ -58,6 +62,20 @@ function checkVmNames(pillar: Pillar): void {
     if (other === name) throw new Refusal('BAD_VM_NAME', 'is the name of two VMs', name);
     if (other !== undefined) throw new Refusal('BAD_VM_NAME', `and ${other} are the same in their first 21 characters, so they would share one management disposable`, name);
     byShortName.set(short, name);
+  }
+}
+
+/** Network comes from a VM that the machine has: none of ours gives it, least of all one with a key. */
+function checkNetworks(pillar: Pillar): void {
+  const made = new Set([...vmsOf(pillar).filter(({ managed }) => managed).map(({ name }) => name), ...Object.keys(pillar.templates)]);
+  const named: [field: string, netvm: string][] = [
+    ['net-vm', pillar['net-vm']],
+    ...Object.entries(pillar['logs-vms']).map(([vm, { netvm }]): [string, string] => [`logs-vms.${vm}.netvm`, netvm]),
+    ...Object.entries(pillar['build-envs']).map(([env, { netvm }]): [string, string] => [`build-envs.${env}.netvm`, netvm]),
+  ];
+  for (const [field, netvm] of named) {
+    if (noVm.has(netvm.toLowerCase())) throw new Refusal('BAD_NETVM', `${netvm} is no VM that gives network`, field);
+    if (made.has(netvm)) throw new Refusal('BAD_NETVM', `${netvm} is a VM of the farm, and gives no network`, field);
   }
 }
 
@@ -259,8 +277,7 @@ function checkKeyOwners(pillar: Pillar): void {
 }
 
 function needSshHost(pillar: Pillar, url: string, field: string): void {
-  const { hostname, port, password } = new URL(url);
-  if (password !== '') throw new Refusal('SECRET_IN_PILLAR', 'the address holds a password; secrets are made inside the VM that uses them', field);
+  const { hostname, port } = new URL(url);
   if (port !== '') throw new Refusal('BAD_VALUE', 'the port of an ssh host stands under ssh-hosts only', field);
   if (!Object.hasOwn(pillar['ssh-hosts'], hostname)) throw new Refusal('UNKNOWN_SSH_HOST', `${hostname} is not one of ssh-hosts`, field);
 }

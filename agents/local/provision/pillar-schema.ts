@@ -172,6 +172,7 @@ const logsVm = shape({
 
 export const pillarSchema = shape({
   'net-vm': vmName,
+  'ssh-proxy-vm': vmName,
   templates: named(vmNamePattern, 'a VM name: a letter, then at most 30 of A-Z a-z 0-9 _ . -', shape({
     source: vmName,
     family: { enum: ['Debian', 'RedHat'], title: 'a family: Debian or RedHat' },

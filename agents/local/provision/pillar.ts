@@ -122,6 +122,8 @@ export interface LogsVm extends VmSettings {
 /** What stands under the pillar's top key `build-infra`. */
 export interface Pillar {
   'net-vm': string;
+  /** a VM of its own behind the net VM for local.ConnectSSH; without it the net VM answers */
+  'ssh-proxy-vm'?: string;
   /** Templates of ours, each a clone of `source`. */
   templates: Record<string, { source: string; family: Family }>;
   /** of every VM that names no other */

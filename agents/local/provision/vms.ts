@@ -83,11 +83,12 @@ export function vmsOf(pillar: Pillar, options: readonly Option[] = allOptions): 
   };
   const { webhook } = pillar;
   const netVm = pillar['net-vm'];
-  const byNetVm = enabled.filter((option) => option === 'ssh-proxy' || webhook.vm === undefined);
+  const ownVms: [option: Option, name: string | undefined, own: VmSettings][] = [['ssh-proxy', pillar['ssh-proxy-vm'], {}], ['webhooks', webhook.vm, webhook]];
   const proxy = enabled.filter((option) => option === 'ssh-proxy');
+  const byNetVm = ownVms.filter(([option, name]) => enabled.includes(option) && name === undefined).map(([option]) => option);
   return [
     ...(byNetVm.length === 0 ? [] : [make(netVm, 'sys-net', {}, { enabled: byNetVm, managed: false })]),
-    ...(webhook.vm === undefined || !enabled.includes('webhooks') ? [] : [make(webhook.vm, 'sys-net', webhook, { enabled: ['webhooks'], netvm: netVm })]),
+    ...ownVms.flatMap(([option, name, own]) => (name === undefined || !enabled.includes(option) ? [] : [make(name, 'sys-net', own, { enabled: [option], netvm: netVm })])),
     ...Object.entries(pillar['logs-vms']).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, own]) => make(name, 'build-logs', own, { netvm: own.netvm, enabled: proxy })),
     ...envs.map(([env, { keys }]) => make(keysVmOf(env), 'keys', keys ?? {}, { env, enabled: [] })),
     ...envs.map(([env, { build, netvm, notify }]) => make(buildVmOf(env), 'build', build ?? {}, { env, netvm, enabled: notify === undefined ? proxy : [...proxy, 'notifier'] })),

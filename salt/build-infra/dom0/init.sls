@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # dom0's part, one file per matter, in the order of its requisites: what stops the run stands before what waits for it. What can be seen beforehand stops
 # it before anything is touched.
-{%- set ours = salt['pillar.get']('build-infra:this:role', '') == 'dom0' %}
+{%- from 'build-infra/sealed.jinja' import whole with context %}
+{%- set ours = whole and salt['pillar.get']('build-infra:this:role', '') == 'dom0' %}
 {%- set obstacles = salt['slsutil.renderer']('salt://build-infra/dom0/obstacles.py').lines if ours else [] %}
 {%- if obstacles %}
 {%- for line in obstacles %}

@@ -9,10 +9,12 @@ import re
 from urllib.parse import urlsplit
 
 from farm_file import Refusal
+from farm_values import check_values
 from farm_vms import ALL_OPTIONS, vms_of
 
+NO_VM = {'none', 'default', 'domain-0', 'dom0'}
 # Names that Qubes keeps, and folders of the logs repository that a VM of that name would write over.
-RESERVED = {'none', 'default', 'domain-0', 'dom0', 'intents', 'journal', 'keys', 'build', 'metadata'}
+RESERVED = NO_VM | {'intents', 'journal', 'keys', 'build', 'metadata'}
 # GitHub refuses longer labels.
 LABEL_LIMIT = 50
 # SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
@@ -22,8 +24,10 @@ WITHDRAWN_HOST_KEYS = {'nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8'}
 
 def check_meaning(farm):
     """Raises Refusal for the first of: templates, names, references, keys, hosts."""
+    check_values(farm)
     check_templates(farm)
     check_names(farm)
+    check_networks(farm)
     for env, settings in farm['build-envs'].items():
         check_env(farm, env, settings)
     check_comments(farm)
@@ -74,6 +78,19 @@ def check_names(farm):
         if other is not None:
             raise Refusal('BAD_VM_NAME', f'and {other} are the same in their first 21 characters, so they would share one management disposable', name)
         shorts[short] = name
+
+
+def check_networks(farm):
+    """Network comes from a VM that the machine has: none of ours gives it, least of all one with a key."""
+    made = {vm['name'] for vm in vms_of(farm, ALL_OPTIONS) if vm['managed']} | set(farm['templates'])
+    named = [('net-vm', farm['net-vm'])]
+    named += [(f'logs-vms.{vm}.netvm', settings['netvm']) for vm, settings in farm['logs-vms'].items()]
+    named += [(f'build-envs.{env}.netvm', settings['netvm']) for env, settings in farm['build-envs'].items()]
+    for field, netvm in named:
+        if netvm.lower() in NO_VM:
+            raise Refusal('BAD_NETVM', f'{netvm} is no VM that gives network', field)
+        if netvm in made:
+            raise Refusal('BAD_NETVM', f'{netvm} is a VM of the farm, and gives no network', field)
 
 
 def check_env(farm, env, settings):
@@ -284,8 +301,6 @@ def check_key_owners(farm):
 
 def need_ssh_host(farm, url, field):
     parts = urlsplit(url)
-    if parts.password:
-        raise Refusal('SECRET_IN_PILLAR', 'the address holds a password; secrets are made inside the VM that uses them', field)
     host = parts.netloc.rpartition('@')[2]
     if ':' in host:
         raise Refusal('BAD_VALUE', 'the port of an ssh host stands under ssh-hosts only', field)

@@ -31,13 +31,15 @@ def vms_of(farm, enabled):
     webhook = farm['webhook']
     envs = sorted(farm['build-envs'].items())
     enabled = enabled if envs else []
-    by_net_vm = [option for option in enabled if option == 'ssh-proxy' or 'vm' not in webhook]
+    own_vms = [('ssh-proxy', farm.get('ssh-proxy-vm'), {}), ('webhooks', webhook.get('vm'), webhook)]
+    by_net_vm = [option for option, name, _ in own_vms if option in enabled and name is None]
     proxy = [option for option in enabled if option == 'ssh-proxy']
     vms = []
     if by_net_vm:
         vms.append(make(farm, farm['net-vm'], 'sys-net', {}, by_net_vm, managed=False))
-    if 'vm' in webhook and 'webhooks' in enabled:
-        vms.append(make(farm, webhook['vm'], 'sys-net', webhook, ['webhooks'], netvm=farm['net-vm']))
+    for option, name, own in own_vms:
+        if name is not None and option in enabled:
+            vms.append(make(farm, name, 'sys-net', own, [option], netvm=farm['net-vm']))
     for name, own in sorted(farm['logs-vms'].items()):
         vms.append(make(farm, name, 'build-logs', own, proxy, netvm=own['netvm']))
     for env, settings in envs:

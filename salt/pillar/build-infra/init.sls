@@ -1,9 +1,12 @@
 #!py
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rendered in dom0, once for each id: reads farm.yaml beside this file, checks all of it, and gives the id its slice. A farm.yaml with
-something wrong gives dom0 the one line that says so (its highstate then fails before anything is written), and nobody else anything.
+something wrong gives dom0 the one line that says so (its highstate then fails before anything is written), and nobody else anything. The seal is for the states
+(sealed.jinja): with it they see whether another pillar was merged into this one.
 """
+import hashlib
 import importlib.util
+import json
 import os
 import sys
 
@@ -47,4 +50,4 @@ def run():
         return {'build-infra': {'refused': refusal.line()}} if name == 'dom0' else {}
     enabled = [option for option in slices.ALL_OPTIONS if switched_on(option)]
     mine = slices.slice_for(farm, enabled, name)
-    return {} if mine is None else {'build-infra': mine}
+    return {} if mine is None else {'build-infra': {**mine, 'seal': hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()}}
