@@ -11,8 +11,7 @@ import { parseArgs } from 'node:util';
 
 const usage = `usage: npm run package [-- --out DIR]     packages/ unless told otherwise
 `;
-const release = '1';
-const topLevel = ['.qubesbuilder', 'FORMULA', 'LICENSE', 'Makefile', 'agents', 'docs', 'eslint.config.js', 'package-lock.json', 'package.json', 'packaging', 'policies', 'qrexec-services', 'salt', 'tsconfig.json', 'version'];
+const topLevel = ['.qubesbuilder', 'FORMULA', 'LICENSE', 'Makefile', 'agents', 'docs', 'eslint.config.js', 'package-lock.json', 'package.json', 'packaging', 'policies', 'qrexec-services', 'rel', 'salt', 'tsconfig.json', 'version'];
 
 class Failure extends Error {}
 
@@ -74,6 +73,7 @@ function copySources(tree, target, epoch) {
 function makePackages(tree, out, work) {
   if (!existsSync(join(tree, 'dist/NOTICES.txt'))) throw new Failure('dist/ is missing: run "npm run bundle" first');
   const { version } = JSON.parse(readFileSync(join(tree, 'package.json'), 'utf8'));
+  const release = readFileSync(join(tree, 'rel'), 'utf8').trim();
   const epoch = epochOf(tree);
   const name = `build-infra-dom0-${version}`;
   const sources = join(work, 'SOURCES');
@@ -83,7 +83,7 @@ function makePackages(tree, out, work) {
   run('tar', ['--create', '--file', tar, '--directory', work, '--format=ustar', '--sort=name', `--mtime=@${epoch}`, '--owner=root:0', '--group=root:0', '--mode=u=rwX,go=rX', name]);
   run('gzip', ['-9', '--no-name', tar]);
   const spec = join(work, 'build-infra-dom0.spec');
-  writeFileSync(spec, readFileSync(join(tree, 'packaging/build-infra-dom0.spec.in'), 'utf8').replaceAll('@VERSION@', version).replaceAll('@REL@', release));
+  writeFileSync(spec, readFileSync(join(tree, 'packaging/build-infra-dom0.spec.in'), 'utf8').replaceAll('@VERSION@', version).replaceAll('@REL@', release).replace('@CHANGELOG@\n', ''));
   for (const path of [spec, `${tar}.gz`]) {
     chmodSync(path, 0o644);
     utimesSync(path, epoch, epoch);
@@ -96,7 +96,8 @@ function makePackages(tree, out, work) {
   };
   // A clean environment: no ~/.rpmmacros, no language of the caller's.
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: home, LC_ALL: 'C.UTF-8', SOURCE_DATE_EPOCH: String(epoch) };
-  const rpmbuild = (stage, folder) => run('rpmbuild', [stage, '--target', 'noarch-linux', ...Object.entries({ ...settings, _topdir: folder }).flatMap(([key, value]) => ['--define', `${key} ${value}`]), spec], { env, cwd: work });
+  // What is required to build is there, or its call fails; rpm's own list knows nothing on a machine without rpm packages.
+  const rpmbuild = (stage, folder) => run('rpmbuild', [stage, '--nodeps', '--target', 'noarch-linux', ...Object.entries({ ...settings, _topdir: folder }).flatMap(([key, value]) => ['--define', `${key} ${value}`]), spec], { env, cwd: work });
   // Apart, and the source RPM with relative paths: it holds the spec as it was expanded, and an RPM made with it would hold its checksum.
   rpmbuild('-bs', '.');
   rpmbuild('-bb', work);

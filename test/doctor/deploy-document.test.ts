@@ -3,8 +3,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse } from 'yaml';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
-import { checkPillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { linesWithoutKeys } from './unmade-keys.js';
 import { examplePillar, folder, manifests, options, top } from './vm-tree.js';
@@ -77,6 +78,25 @@ await t.test('what a field is when it is left out is what the templates say', (t
     if (number !== undefined) t.equal(otherwise, number, name);
   }
   t.end();
+});
+
+await t.test('the farm of the first day is one, the smallest, and makes the VMs that its table says', async (t) => {
+  const shown = /<!-- farm: minimal -->\n\n```yaml\n([^]*?)```/.exec(page)?.[1] as string;
+  const whole = examplePillar();
+  const person = (whole['build-envs']['debian'] as Pillar['build-envs'][string]).maintainers['alice'] as string;
+  const armored = (whole['public-keys'][person] as string).trimEnd().replaceAll('\n', '\n      ');
+  const filled = shown.replaceAll('FINGERPRINT', person).replace('ARMORED-PUBLIC-KEY', armored).replace('HOST-KEY', whole['ssh-hosts']['forge.example']?.['host-keys'][0] as string);
+  const farm = (text: string): Pillar => (parse(text) as { 'build-infra': Pillar })['build-infra'];
+  const names = vmsOf(await checkPillar(farm(filled)), []).map(({ name }) => name);
+  t.strictSame(names, ['build-logs', 'keys-debian', 'build-debian']);
+  for (const name of names) t.ok(table('| step | where | what you then see |').some(([, , sees]) => words(sees as string).includes(name)), name);
+  const lacking = (value: object, path: string[] = []): string[][] => Object.entries(value).flatMap(([name, inner]) => [[...path, name], ...(inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? lacking(inner as object, [...path, name]) : [])]);
+  for (const path of lacking(farm(filled))) {
+    const less = farm(filled);
+    const holder = path.slice(0, -1).reduce<Record<string, unknown>>((at, name) => at[name] as Record<string, unknown>, less as unknown as Record<string, unknown>);
+    Reflect.deleteProperty(holder, path.at(-1) as string);
+    await t.rejects(checkPillar(less), `nothing can be left out: ${path.join('.')}`);
+  }
 });
 
 await t.test('every code of the doctor has its row, and no row has another', (t) => {

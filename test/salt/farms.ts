@@ -28,6 +28,19 @@ export function ownWebhookVm(): Pillar {
   return farm;
 }
 
+/** Names that YAML 1.1 reads as something else. */
+export function namesLikeWords(): Pillar {
+  const farm = example();
+  farm['net-vm'] = 'Yes';
+  farm.templates = { No: { source: 'Off', family: 'Debian' } };
+  farm.template = 'No';
+  farm.webhook = { ...farm.webhook, vm: 'On' };
+  farm['ssh-proxy-vm'] = 'True';
+  farm['logs-vms'] = { Null: { ...farm['logs-vms']['build-logs'] as Pillar['logs-vms'][string], netvm: 'Yes' } };
+  Object.assign(farm['build-envs']['debian'] as object, { logs: 'Null', netvm: 'Yes' });
+  return farm;
+}
+
 /** Before the first environment, or after the last. */
 export function noEnvironment(): Pillar {
   const farm = example();
@@ -49,6 +62,7 @@ export const oneEnvironment: Case[] = combinations.map((enable) => ({ what: `one
 export const manyEnvironments: Case[] = [[], [...allOptions]].map((enable) => ({ what: `three environments, ${enable.join(' and ') || 'no option'}`, farm: twoFamilies(), enable }));
 export const special: Case[] = [
   ...combinations.slice(1).map((enable) => ({ what: `webhooks in a VM of their own, ${enable.join(' and ')}`, farm: ownWebhookVm(), enable })),
+  { what: 'VMs called like words of YAML', farm: namesLikeWords(), enable: [...allOptions] },
   { what: 'no environment', farm: noEnvironment(), enable: [...allOptions] },
   { what: 'no key made yet', farm: noKeys(), enable: [...allOptions] },
 ];

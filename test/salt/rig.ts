@@ -68,7 +68,7 @@ export interface Applied { status: number | null; states: Record<string, Returne
 
 type Changes = [path: string, change: null | { link: string } | { text: string }][];
 /** What the machine of a farm has already. */
-const netVms = ['sys-net', 'sys-firewall', 'sys-whonix'];
+const netVms = ['sys-net', 'sys-firewall', 'sys-whonix', 'Yes'];
 const allOptions: Option[] = ['ssh-proxy', 'webhooks'];
 const farmPath = 'srv/pillar/base/build-infra/farm.yaml';
 const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }, { aliasDuplicateObjects: false }));
