@@ -167,7 +167,7 @@ function told(t: Test, folder = folderOf(t), vm = keysVmWith(0), commits: Told['
   let grew = 0;
   let answer = (lines: string[]): string[] | string => lines;
   const receipts = new Receipts({
-    source: { vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey], journalKey: vm.journalKey }, stateFolder: folder, report: (line) => reported.push(line), journalGrew: () => grew++,
+    source: { vm: 'build-debian', keysVm: 'keys-debian', keys: [signingKey], journalKey: vm.journalKey, payloadBytes: 1_000_000 }, stateFolder: folder, report: (line) => reported.push(line), journalGrew: () => grew++,
     commitsAfter: async (from, to) => {
       const ids = commits.map(({ id }) => id);
       return from !== null && !ids.includes(from) ? undefined : commits.slice(from === null ? 0 : ids.indexOf(from) + 1, ids.indexOf(to) + 1).map(({ body }) => body);

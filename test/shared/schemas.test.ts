@@ -3,7 +3,7 @@
 import t from 'tap';
 import { readDocument, readPublicDocument } from '../../agents/shared/json-document.js';
 import { checkWith } from '../../agents/shared/json-schema.js';
-import { intentReplySchema, intentSchema, intentsOf, isPublishedPayload, publishedPayloads, type IntentDocument, type Purpose } from '../../agents/shared/formats/intent.js';
+import { intentSchema, intentsOf, isPublishedPayload, publishedPayloads, type IntentDocument, type Purpose } from '../../agents/shared/formats/intent.js';
 import { journalEntrySchema } from '../../agents/shared/formats/journal.js';
 import { journalHeadSchema } from '../../agents/shared/formats/journal-head.js';
 import { logHeaderSchema } from '../../agents/shared/formats/log-stream.js';
@@ -71,8 +71,6 @@ const kinds: Record<string, Kind> = {
     schema: intentSchema, good: { format: 'build-infra/intent@1', intents: [intent] }, also: { ...intentRules('intents/0/').also, intents: [many(200, intent)] },
     wrong: { format: ['build-infra/intent@2'], intents: [[], many(201, intent)], ...intentRules('intents/0/').wrong },
   },
-  'a published reply to an intent': { schema: intentReplySchema, good: { format: 'build-infra/intent-reply@1', result: 'published', intent: hash, commit: id, grantedUntil: 'x' }, wrong: { format: ['x'], result: ['refused', 'x'], intent: [id], commit: [1], grantedUntil: [1] } },
-  'a refusing reply to an intent': { schema: intentReplySchema, good: { format: 'build-infra/intent-reply@1', result: 'refused', code: 'X', detail: 'y' }, wrong: { format: ['x'], result: ['published', 'x'], code: [1], detail: [1] } },
   'a receipt': {
     schema: receiptSchema, good: { format: 'build-infra/receipt@1', source: 'build-debian', commit: id, remotes: ['origin'], grants: [grant], journal: { seq: 1, sha256: hash }, proof: { commits: ['AAAA'], intents: ['BBBB'] } },
     also: { commit: [hash], remotes: [[], many(16, 'origin')], grants: [[], many(10000, grant)], 'grants/0/size': sizes.also, 'grants/0/mode': ['clearsign'], journal: [null], 'journal/seq': [1e15], 'proof/commits': [[], many(5000, '')], 'proof/intents': [[], many(1000, '')] },
