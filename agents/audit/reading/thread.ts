@@ -55,7 +55,7 @@ const name = 'build-infra audit: reading';
 
 export class ReadingThread {
   readonly #shared: Shared = { memory: [new SharedArrayBuffer(windowBytes), new SharedArrayBuffer(windowBytes)], judged: new SharedArrayBuffer(4) };
-  readonly #worker = new Worker(new URL(import.meta.url), { name, workerData: { name, shared: this.#shared }, execArgv: [], env: {}, trackUnmanagedFds: false });
+  readonly #worker = new Worker(new URL(import.meta.url), { name, workerData: { name, shared: this.#shared }, execArgv: [], env: {}, trackUnmanagedFds: false, resourceLimits: { maxYoungGenerationSizeMb: 12 } });
 
   constructor() {
     // Nobody waits for it before there is something to read.

@@ -34,12 +34,12 @@ interface Walked extends TreeChanges {
 /** Folders below the top, as deep as this farm makes them (payloads/<vm>/<day>/<intent>). */
 const depthLimit = 4;
 const treeLimitBytes = 16 * 1024 * 1024;
-const poolBytes = 1024 * 1024;
+const poolBytes = 256 * 1024;
 /** Changes beyond those that the commit tells of, before nobody looks any further. */
 const untoldLimit = 1000;
 /** Folders whose trees are in memory at once; each may be as large as the limit. */
 const foldersAtOnce = 32;
-const keptBytes = 32 * 1024 * 1024;
+const keptBytes = 8 * 1024 * 1024;
 const nothing = Buffer.alloc(0);
 const folderPattern = /^[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}$/;
 
