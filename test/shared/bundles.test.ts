@@ -33,7 +33,7 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
   'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
-  'build-infra': { folders: ['audit', 'command', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'] },
+  'build-infra': { folders: ['audit', 'command', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
