@@ -34,7 +34,8 @@ export const groups = [
   { folder: 'build-logs', files: ['receipts', 'journal-store'], tests: ['build-logs/journal-parts'], ...imported },
   { folder: 'build-logs', files: ['log-store', 'log', 'log-writer', 'log-record'], tests: ['build-logs/log-files', 'build-logs/clock'], ...imported },
   { folder: 'audit', files: ['strict-xml', 'apt-control', 'index-text', 'prefix-hash', 'one-text', 'budget', 'findings', 'options'], tests: ['audit/readers'], ...imported },
-  { folder: 'audit', files: ['raw-tree'], tests: ['audit/raw-tree'], ...imported },
-  { folder: 'audit', files: ['commit-signature'], tests: ['audit/commit-signature'], ...imported },
+  { folder: 'audit', files: ['reading/raw-tree'], tests: ['audit/raw-tree'], ...imported },
+  { folder: 'audit', files: ['commit-signature', 'reading/quick-signatures'], tests: ['audit/commit-signature'], ...imported },
+  { folder: 'audit', files: ['reading/told-trees', 'reading/versions', 'reading/window-files', 'reading/tree-walk'], tests: ['audit/told-trees'], ...imported },
   { folder: 'audit', files: ['kept-files'], tests: ['audit/kept-files'], ...imported },
 ];
