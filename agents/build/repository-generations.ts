@@ -50,6 +50,11 @@ export class Generations {
     if (!existsSync(this.#note) && this.all().length === 0) this.#write({ switched: null, switching: null });
   }
 
+  /** Whether the world surely sees one, whichever it is: an upload may be in doubt beside it. */
+  get isPublic(): boolean {
+    return this.#read().switched !== null;
+  }
+
   /** In the order in which they were made. */
   all(): Generation[] {
     return readdirSync(this.#folder).filter((name) => releasePattern.test(name)).sort().map((release) => ({ release, folder: join(this.#folder, release), publicKeyName }));

@@ -177,7 +177,7 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
 
 /** Of packages that this agent publishes as debs: an engine's own repository is where that engine puts it. */
 export function publishedOf({ name, packages, publisher }: Distribution, { apt, env, signingKey }: Config, paths: Paths): Pick<EngineOptions, 'published'> {
-  if (packages !== 'deb' || publisher === 'engine' || apt === undefined || new Generations(join(paths.apt, env, name)).published() === undefined) return {};
+  if (packages !== 'deb' || publisher === 'engine' || apt === undefined || !new Generations(join(paths.apt, env, name)).isPublic) return {};
   return { published: { url: `${apt.url}/${name}`, publicKey: join(paths.publicKeys, `${signingKey}.asc`) } };
 }
 

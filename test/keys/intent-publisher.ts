@@ -67,7 +67,7 @@ export async function publishIntents(machine: KeysMachine): Promise<IntentPublis
       // One turn later: what came at the same time is published together.
       setTimeout(() => void work(), 5);
     },
-  }], { folder });
+  }], { folder, callers: 1 });
   writeDirectClient(`${machine.root}/usr/bin/qrexec-client-vm`, 'build-debian', {
     'qubesbuilder.BuildLog': `${folder}/qubesbuilder.BuildLog.sock`,
     'qubes.Gpg': `${folder}/qubes.Gpg.sock`,
