@@ -54,7 +54,6 @@ export class PublishedGit {
   readonly #environment: NodeJS.ProcessEnv;
   #reader: ChildProcessWithoutNullStreams | undefined;
   readonly #questions: Question[] = [];
-  #unwritten = '';
   readonly #program: string;
 
   /** @param scratch an empty folder of ours @param program a git that a test wants to end badly */
@@ -138,11 +137,6 @@ export class PublishedGit {
     return lines;
   }
 
-  #write(): void {
-    if (this.#unwritten !== '') this.#reader?.stdin.write(this.#unwritten);
-    this.#unwritten = '';
-  }
-
   /** @param answer what comes of it, once all is read */
   #ask<T>(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk'], answer: (isThere: boolean) => T): Promise<T> {
     return new Promise((resolveAnswer, reject) => {
@@ -154,10 +148,8 @@ export class PublishedGit {
         }
       } };
       this.#questions.push(question);
-      if (this.#reader === undefined) return this.#start();
-      // What is asked in one go goes to git in one go.
-      if (this.#unwritten === '') process.nextTick(() => this.#write());
-      this.#unwritten += `${name}\n`;
+      if (this.#reader === undefined) this.#start();
+      else this.#reader.stdin.write(`${name}\n`);
     });
   }
 
@@ -203,7 +195,6 @@ export class PublishedGit {
 
   /** @throws Unreadable where the reading git did not end well */
   async close(): Promise<void> {
-    this.#write();
     const reader = this.#reader;
     if (reader === undefined) return;
     const ended = new Promise<[number | null, string | null]>((resolveEnd) => reader.once('close', (status, signal) => resolveEnd([status, signal])));
@@ -216,8 +207,6 @@ export class PublishedGit {
     const [program, words] = this.#command(['cat-file', '--batch']);
     const child = spawn(program, words, { env: this.#environment, stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' });
     this.#reader = child;
-    // All that were asked and not answered are asked below.
-    this.#unwritten = '';
     let header = '';
     /** bytes of the body that are still to come, and the newline after it; -1 in a header */
     let left = -1;
