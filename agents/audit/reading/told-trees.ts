@@ -51,40 +51,36 @@ class Folder {
     return isFolder ? `${name}/` : name;
   }
 
-  /** The first place whose key is not before this one. */
-  #placeOf(key: string): number {
+  /** The first place whose key is not before this one, and whether it is this one's. */
+  #placeOf(key: string): { place: number; isThere: boolean } {
     let [low, high] = [0, this.#starts.length];
     while (low < high) {
       const middle = (low + high) >> 1;
       if (this.#keyAt(middle) < key) low = middle + 1;
       else high = middle;
     }
-    return low;
-  }
-
-  #has(key: string): boolean {
-    const place = this.#placeOf(key);
-    return place < this.#starts.length && this.#keyAt(place) === key;
+    return { place: low, isThere: low < this.#starts.length && this.#keyAt(low) === key };
   }
 
   /** @param key of a folder with a slash at its end */
   idOf(key: string): string | undefined {
-    const place = this.#placeOf(key);
+    const { place, isThere } = this.#placeOf(key);
     const end = this.#endOf(place);
-    return place < this.#starts.length && this.#keyAt(place) === key ? this.#memory.toString('hex', end - idBytes, end) : undefined;
+    return isThere ? this.#memory.toString('hex', end - idBytes, end) : undefined;
   }
 
   /** @throws OtherTree where the name stands for a file and a folder */
   put(key: string, id: string): void {
     this.isChanged = true;
-    const place = this.#placeOf(key);
-    if (place < this.#starts.length && this.#keyAt(place) === key) {
+    const { place, isThere } = this.#placeOf(key);
+    if (isThere) {
       this.#memory.write(id, this.#endOf(place) - idBytes, 'hex');
       return;
     }
     const isFolder = key.endsWith('/');
-    if (this.#has(isFolder ? key.slice(0, -1) : `${key}/`)) throw new OtherTree(key);
-    const entry = `${isFolder ? folderMode : fileMode}${isFolder ? key.slice(0, -1) : key}\0`;
+    const name = isFolder ? key.slice(0, -1) : key;
+    if (this.#placeOf(isFolder ? name : `${name}/`).isThere) throw new OtherTree(key);
+    const entry = `${isFolder ? folderMode : fileMode}${name}\0`;
     const length = entry.length + idBytes;
     if (this.#end + length > this.#memory.length) {
       const memory = Buffer.allocUnsafeSlow(2 * this.#memory.length + length);
@@ -95,20 +91,24 @@ class Folder {
     this.#memory.copyWithin(start + length, start, this.#end);
     this.#memory.write(entry, start, 'latin1');
     this.#memory.write(id, start + entry.length, 'hex');
-    this.#end += length;
     this.#starts.splice(place, 0, start);
-    for (let i = place + 1; i < this.#starts.length; i++) (this.#starts[i] as number) += length;
+    this.#move(place + 1, length);
   }
 
   remove(key: string): boolean {
-    const place = this.#placeOf(key);
-    if (place >= this.#starts.length || this.#keyAt(place) !== key) return false;
+    const { place, isThere } = this.#placeOf(key);
+    if (!isThere) return false;
     const [start, end] = [this.#starts[place] as number, this.#endOf(place)];
     this.#memory.copyWithin(start, end, this.#end);
-    this.#end -= end - start;
     this.#starts.splice(place, 1);
-    for (let i = place; i < this.#starts.length; i++) (this.#starts[i] as number) -= end - start;
+    this.#move(place, start - end);
     return this.isChanged = true;
+  }
+
+  /** The entries from this place on stand so many bytes further. */
+  #move(place: number, bytes: number): void {
+    this.#end += bytes;
+    for (let i = place; i < this.#starts.length; i++) (this.#starts[i] as number) += bytes;
   }
 
   /** What git calls a folder of these entries. */
