@@ -2,11 +2,13 @@
 // Histories made by chance, honest and not: what the messages tell is believed only where it is what the trees say, and an honest farm's history
 // is always told, also where logs are packed. So the quick way can neither be wrong nor die unnoticed.
 
-import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import tap, { type Test } from 'tap';
+import { Budget, defaultLimits } from '../../agents/audit/budget.js';
+import { PublishedGit } from '../../agents/audit/published-git.js';
 import { ObjectReader } from '../../agents/audit/reading/objects.js';
 import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
 import { readCommit } from '../../agents/audit/reading/read-commit.js';
@@ -28,18 +30,6 @@ function chance(seed: number): (below: number) => number {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor(state / 2 ** 32 * below);
   };
-}
-
-/** git, with pipes that wait. */
-function reader(repository: string): ObjectReader {
-  const [questions, answers] = ['questions', 'answers'].map((name) => join(mkdtempSync(join(top, 'pipe-')), name)) as [string, string];
-  execFileSync('mkfifo', [questions, answers]);
-  const both = [questions, answers].map((path) => openSync(path, 'r+'));
-  const pipes = { questions: openSync(questions, 'w'), answers: openSync(answers, 'r') };
-  const theirs = [openSync(questions, 'r'), openSync(answers, 'w')];
-  spawn('git', ['--git-dir', repository, 'cat-file', '--batch-command', '--buffer'], { stdio: [...theirs, 'inherit'] });
-  for (const fd of [...both, ...theirs]) closeSync(fd);
-  return new ObjectReader(pipes, () => undefined);
 }
 
 type Commit = (logs: LogsRepository, random: (below: number) => number, n: number) => void;
@@ -96,9 +86,10 @@ const said = (commits: readonly CommitFiles[]): unknown => commits.map(({ change
 }));
 
 /** Goes through the history in windows of so many; how many of them were told. */
-function compare(t: Test, logs: LogsRepository, windowCommits: number): { told: number; windows: number } {
+async function compare(t: Test, logs: LogsRepository, windowCommits: number): Promise<{ told: number; windows: number }> {
   const ids = execFileSync('git', ['--git-dir', logs.path, 'rev-list', '--reverse', 'main']).toString().trim().split('\n');
-  const objects = reader(logs.path);
+  const { pipes } = await new PublishedGit(dirname(logs.path), new Budget(defaultLimits)).answerThread();
+  const objects = new ObjectReader(pipes, () => undefined);
   const [teller, looker] = [new WindowFiles(objects), new WindowFiles(objects)];
   let told = 0;
   let windows = 0;
@@ -118,29 +109,31 @@ function compare(t: Test, logs: LogsRepository, windowCommits: number): { told: 
     }
     for (const files of [teller, looker]) files.treeBefore = looked.findLast(({ commit }) => commit.tree !== undefined)?.commit.tree ?? files.treeBefore;
   }
+  objects.finish();
   objects.close();
+  for (const name of ['questions', 'answers']) rmSync(join(dirname(logs.path), name));
   return { told, windows };
 }
 
 for (const seed of [1, 2, 3, 4]) {
   void tap.test(`an honest history is told, and rightly (seed ${seed})`, async (t) => {
     const random = chance(seed);
-    const logs = new LogsRepository(join(top, `honest-${seed}.git`), keys);
+    const logs = new LogsRepository(join(mkdtempSync(join(top, 'honest-')), 'logs.git'), keys);
     for (let n = 1; n <= 120; n++) (honest[random(honest.length)] as Commit)(logs, random, n);
     for (const windowCommits of [1, 7, 128]) {
-      const { told, windows } = compare(t, logs, windowCommits);
+      const { told, windows } = await compare(t, logs, windowCommits);
       t.equal(told, windows, `all windows of ${windowCommits}`);
     }
   });
   void tap.test(`nothing is told of a history that is not honest but what is there (seed ${seed})`, async (t) => {
     const random = chance(seed * 1000);
-    const logs = new LogsRepository(join(top, `dishonest-${seed}.git`), keys);
+    const logs = new LogsRepository(join(mkdtempSync(join(top, 'dishonest-')), 'logs.git'), keys);
     for (let n = 1; n <= 120; n++) {
       const kind = n < 3 || random(4) > 0 ? honest : dishonest;
       (kind[random(kind.length)] as Commit)(logs, random, n);
     }
     for (const windowCommits of [1, 3, 128]) {
-      const { told, windows } = compare(t, logs, windowCommits);
+      const { told, windows } = await compare(t, logs, windowCommits);
       if (windowCommits === 1) t.ok(told > 20 && told < windows, `${told} of ${windows} windows are told`);
     }
   });

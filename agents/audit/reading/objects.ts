@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The answers of `git cat-file --batch`, read in a thread that has nothing else to do: it waits where there is nothing yet, and one buffer serves
+// The answers of `git cat-file --batch-command --buffer`, read in a thread that has nothing else to do: it waits where there is nothing yet, and one buffer serves
 // for all of them.
 import { closeSync, readSync, writeSync } from 'node:fs';
 
@@ -37,6 +37,7 @@ export class ObjectReader {
   #buffer: Buffer = Buffer.allocUnsafeSlow(bufferBytes);
   #at = 0;
   #end = 0;
+  #isAsking = true;
 
   /** @param spend is told before a body is read; throws where there is no more budget */
   constructor(pipes: Pipes, spend: (what: 'objects' | 'bytes', count: number) => void) {
@@ -89,12 +90,17 @@ export class ObjectReader {
     return body === undefined ? undefined : { id, body };
   }
 
-  /** After the last question. @throws ReadingEnded if git has more to say */
-  close(): void {
+  /** After the last answer. @throws ReadingEnded if git has more to say */
+  finish(): void {
     closeSync(this.#pipes.questions);
-    const more = this.#end > this.#at || readSync(this.#pipes.answers, this.#buffer) > 0;
+    this.#isAsking = false;
+    if (this.#end > this.#at || readSync(this.#pipes.answers, this.#buffer) > 0) throw new ReadingEnded('git cat-file answered what nobody asked');
+  }
+
+  /** Whatever happened before: git has nobody to talk to, and ends. */
+  close(): void {
+    if (this.#isAsking) closeSync(this.#pipes.questions);
     closeSync(this.#pipes.answers);
-    if (more) throw new ReadingEnded('git cat-file answered what nobody asked');
   }
 
   #write(text: string): void {

@@ -132,12 +132,14 @@ function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limits }: R
       const window: ReadWindow = { commits, objects: before.objects - left.objects, bytes: before.bytes - left.bytes };
       say({ window: JSON.stringify(window) });
     }
-    objects.close();
+    objects.finish();
     say({ end: 'done' });
   } catch (error) {
     if (error instanceof LimitMet) say({ end: error.what });
     else if (error instanceof ReadingEnded) say({ end: 'git', why: error.unreadable });
     else throw error;
+  } finally {
+    objects.close();
   }
 }
 
