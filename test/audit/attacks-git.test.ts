@@ -183,6 +183,20 @@ void tap.test('a git that does not end well is not believed', async (t) => {
   }
 });
 
+void tap.test('commits that fill a window by their size are each judged once, and so is what comes after them', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  const { logs } = farm;
+  const large = Array.from({ length: 7 }, (_, i) => logs.commit({ put: { [other]: Array.from({ length: i + 1 }, () => line()).join('') }, message: `Publish ${i}\n\n${'x'.repeat(3_500_000)}\n` }));
+  logs.commit({ put: { [`${folder}/log_2026-11-21_23-00-00`]: 'no line of a log\n' } });
+  const { commits, checks } = await verdict(farm);
+  const found = (name: string, code: string): (string | undefined)[] => checks.find((row) => row.name === name)?.findings.filter((one) => one.code === code).map(({ commit }) => commit) ?? [];
+  t.strictSame(found('file-lines', 'BAD_PUBLICATION'), large);
+  t.strictSame(found('file-lines', 'CHANGE_WITHOUT_LINE'), large);
+  t.strictSame(found('files-grow', 'BAD_LINE'), [logs.head]);
+  t.equal(checks.find((row) => row.name === 'one-line')?.count, commits);
+});
+
 void tap.test('each limit ends the audit with 2 and says what was not checked', async (t) => {
   const farm = new Farm(keys, good);
   t.teardown(() => farm.remove());
