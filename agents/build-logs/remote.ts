@@ -192,6 +192,8 @@ export class Remote {
       await this.#lookWhetherSetBack(headBefore(said));
     } catch (error) {
       pushError = error;
+      // Of several branches one may have been refused; of the other git says all the same what it found.
+      await this.#lookWhetherSetBack(headBefore(String((error as Error).message)));
     }
     const shown = await this.head();
     if (shown === target.commit) return undefined;

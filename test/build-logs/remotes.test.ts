@@ -201,6 +201,17 @@ for (const to of ['an older commit', 'nothing'] as const) for (const restarted o
   rig.checkHistory('mirror');
 });
 
+void t.test('a required remote that was set back is said aloud also where somebody keeps a push from ending well', async (t) => {
+  const rig = await started(t);
+  for (let i = 0; i < 2; i++) t.equal((await rig.ask(rig.intent())).result, 'published');
+  const held = rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim();
+  const theirs = rig.git(rig.remote('mirror'), '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'theirs', 'main^{tree}').trim();
+  rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/master', theirs);
+  rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/main', `${held}^`);
+  t.equal((await rig.ask(rig.intent())).result, 'published');
+  t.match(alarmsOf(rig), [{ remote: 'mirror', what: `was set back: it held ${held}` }]);
+});
+
 void t.test('a restored VM takes over the history of its remotes instead of beginning a second one', async (t) => {
   const rig = await started(t);
   const path = (await rig.call().end('before\n'))[0] as string;
