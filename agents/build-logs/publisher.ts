@@ -24,6 +24,7 @@ import { publishRound } from './publication-round.js';
 import type { Receipts, GrantedIntent } from './receipts.js';
 import type { Remote } from './remote.js';
 import type { Signer } from './signer.js';
+import { WakeUp } from './wake-up.js';
 
 export interface PublisherOptions {
   config: BuildLogsConfig;
@@ -53,8 +54,7 @@ export class Publisher {
   readonly #journals: KeysJournals;
   readonly #confirmation: Confirmation;
   readonly #packing: ObjectPacking;
-  #timer: NodeJS.Timeout | undefined;
-  #timerAt = Infinity;
+  readonly #wakeUp = new WakeUp(() => this.#work());
   #working = false;
   #again = false;
   #started = false;
@@ -70,7 +70,7 @@ export class Publisher {
       sources: [...receipts.keys()],
       published: (source, day) => this.#publishedOn(source, day),
     });
-    const wakes = { wakeAt: (time: number) => this.#wakeAt(time), wake: () => this.#work(), publishMs: config.publishSeconds * 1000 };
+    const wakes = { wakeAt: (time: number) => this.#wakeUp.at(time), wake: () => this.#work(), publishMs: config.publishSeconds * 1000 };
     const chain = this.#chain = new CommitChain({ repository, signer, clock, vm: config.vm });
     const logs = this.#logs = new LogsToPublish({ store: options.logs, repository, report, ...wakes });
     const journals = this.#journals = new KeysJournals({ receipts, logs: options.logs, repository, chain, report, ...wakes });
@@ -199,16 +199,6 @@ export class Publisher {
     });
   }
 
-  #wakeAt(time: number): void {
-    if (time >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = time;
-    this.#timer = setTimeout(() => {
-      this.#timerAt = Infinity;
-      this.#work();
-    }, Math.max(0, Math.min(time - performance.now(), 2 ** 30)));
-  }
-
   /** Settles what is confirmed, then commits what waits, one at a time. Cheap where there is nothing to do. */
   #work(): void {
     if (!this.#started || this.#stopped) return;
@@ -281,7 +271,7 @@ export class Publisher {
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#wakeUp.stop();
     for (const remote of this.#options.remotes) remote.stop();
   }
 }

@@ -164,7 +164,7 @@ for (const by of ['nobody', 'nobody, on top'] as const) void t.test(`a required 
   t.notMatch(rig.report, /second history/);
   t.equal(rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim(), other, 'it was not overwritten');
   rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/main', ours);
-  await until('it is published', () => count(rig, 'mirror') >= 3, 60_000);
+  await until('it is published', () => count(rig, 'mirror') >= 3, 60);
   t.equal((await rig.ask(rig.intent())).result, 'published');
 });
 

@@ -20,7 +20,7 @@ export const agentProgram = join(compiled, 'agents/build-logs/main.js');
 export const signingKey = 'A'.repeat(40);
 
 /** More than the agent's own limit: its refusal says more than "not in time". */
-const patienceMs = 150_000;
+const patienceSeconds = 150;
 
 export interface RigOptions {
   remotes?: { name: string; required: boolean }[];
@@ -72,14 +72,14 @@ export class Caller {
     return this;
   }
 
-  async end(data?: string | Uint8Array, timeoutMs = patienceMs): Promise<string[]> {
+  async end(data?: string | Uint8Array, seconds = patienceSeconds): Promise<string[]> {
     this.socket.end(data ?? '');
-    await until(`the call ends (so far: ${this.answer.slice(-300)})`, () => this.#ended, timeoutMs);
+    await until(`the call ends (so far: ${this.answer.slice(-300)})`, () => this.#ended, seconds);
     return this.lines;
   }
 
-  async line(pattern: RegExp, timeoutMs = 20_000): Promise<string> {
-    await until(`a line ${pattern} (so far: ${this.answer.slice(-300)})`, () => this.lines.some((line) => pattern.test(line)), timeoutMs);
+  async line(pattern: RegExp, seconds = 60): Promise<string> {
+    await until(`a line ${pattern} (so far: ${this.answer.slice(-300)})`, () => this.lines.some((line) => pattern.test(line)), seconds);
     return this.lines.findLast((line) => pattern.test(line)) as string;
   }
 }
@@ -241,14 +241,14 @@ export class Rig {
     }
   }
 
-  async ask(document: unknown, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
+  async ask(document: unknown, source = 'build-debian', seconds = patienceSeconds): Promise<IntentReply> {
     const { line, payloads } = this.input(document);
-    return this.send(Buffer.concat([Buffer.from(line), payloads]), source, timeoutMs);
+    return this.send(Buffer.concat([Buffer.from(line), payloads]), source, seconds);
   }
 
   /** Exactly these bytes. */
-  async send(bytes: Uint8Array, source = 'build-debian', timeoutMs = patienceMs): Promise<IntentReply> {
-    const lines = await this.call('intent', source).end(bytes, timeoutMs);
+  async send(bytes: Uint8Array, source = 'build-debian', seconds = patienceSeconds): Promise<IntentReply> {
+    const lines = await this.call('intent', source).end(bytes, seconds);
     return JSON.parse(lines.at(-1) ?? '{"result":"nothing"}') as IntentReply;
   }
 
