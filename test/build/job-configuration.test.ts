@@ -33,6 +33,10 @@ const cases: [what: string, now: Config, expected: Record<string, string>][] = [
 ];
 for (const [what, now, expected] of cases) void t.test(what, async (t) => t.strictSame(answers(now), expected));
 
+void t.test('a fetch that is done once more after it found nothing to build goes on', async (t) => {
+  t.doesNotThrow(() => refuseOtherConfiguration(made, config, component, [], null));
+});
+
 void t.test('other maintainers, or no such component', async (t) => {
   t.strictSame(answers(config, { ...component, requiredSignatures: 2 }), all('CONFIG_CHANGED'));
   t.throws(() => refuseOtherConfiguration(made, config, undefined, ['bookworm'], null), { code: 'CONFIG_CHANGED' });

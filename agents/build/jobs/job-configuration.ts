@@ -55,6 +55,7 @@ export function refuseOtherConfiguration(made: ConfigurationDigests, config: Con
   if (now === undefined || now.common !== made.common) throw new Refusal('CONFIG_CHANGED', 'the configuration of this component has changed since the job was made');
   const wanted = dist === null ? dists : [dist];
   const left = wanted.filter((name) => now.dists[name] !== undefined);
-  if (left.length === 0) throw new Refusal('DIST_RETIRED', `${wanted.join(' ')}: not a distribution of this VM any more`);
+  // None is wanted by a tree that builds nothing for any of them.
+  if (wanted.length > 0 && left.length === 0) throw new Refusal('DIST_RETIRED', `${wanted.join(' ')}: not a distribution of this VM any more`);
   if (dist !== null && now.dists[dist] !== made.dists[dist]) throw new Refusal('CONFIG_CHANGED', `the configuration of ${dist} has changed since the job was made`);
 }

@@ -178,10 +178,11 @@ export class Worker {
     }
   }
 
-  /** What waits for packages of this distribution may find them now. */
+  /** What waits for packages of this distribution may find them now. Since when it waits stays: what comes are others' packages, mostly. */
   #lookAgain(dist: string | null): void {
     for (const job of this.#options.queue.all()) {
-      if (job.waiting.some((waiting) => waiting.dist === dist && waiting.code === waitsForPackages)) this.#pauses.delete(pauseKey(job, dist));
+      const pause = this.#pauses.get(pauseKey(job, dist));
+      if (pause !== undefined && job.waiting.some((waiting) => waiting.dist === dist && waiting.code === waitsForPackages)) pause.until = 0;
     }
   }
 
@@ -225,8 +226,8 @@ export class Worker {
   #finishIfOver(job: Job): boolean {
     if (job.running.length > 0 || job.dists.some((dist) => chainOf(job, dist) !== undefined) || nextStep(job, null) !== undefined) return false;
     const reason = mainReason(job.reasons);
-    job.state = job.dists.every((dist) => isChainDone(job, dist)) ? 'done' : failures.has(reason?.code ?? 'FAULT') ? 'failed' : 'refused';
-    job.reason = job.state === 'done' || reason === undefined ? null : { code: reason.code, detail: reason.detail };
+    job.state = reason === undefined && job.dists.every((dist) => isChainDone(job, dist)) ? 'done' : failures.has(reason?.code ?? 'FAULT') ? 'failed' : 'refused';
+    job.reason = reason === undefined ? null : { code: reason.code, detail: reason.detail };
     job.waiting = [];
     job.ended = this.#now().toISOString();
     this.#options.queue.save(job);
