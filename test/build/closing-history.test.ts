@@ -51,5 +51,7 @@ void t.test('the version before is the highest lower one that was verified, what
   const jobs = [job('1.0-1', 'a'), job('1.2-1', 'b'), job('1.10-1', 'c'), job('1.9-1', null), job('1.5-1', 'd', 'other'), job('2.0-1', 'e')];
   t.equal(commitBefore(job('1.10-1', null), jobs), 'b');
   t.equal(commitBefore(job('1.0-1', null), jobs), null);
+  const ofLine = (version: string, id: string | null, line: string): Job => ({ ...job(version, id), line });
+  t.equal(commitBefore(ofLine('1.10-1', null, 'low'), [ofLine('1.1-1', 'f', 'low'), ofLine('1.9-1', 'g', 'high'), ...jobs]), 'f', 'of another line it is none');
   t.end();
 });
