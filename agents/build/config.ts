@@ -10,7 +10,8 @@ import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/f
 import { isTemplatesDist } from '../shared/formats/suites.js';
 import { checkCommandsConfig, commandsSchema, personNamePattern, type CommandsConfig } from './github-command/commands-config.js';
 import type { Publication } from './publication/read-back.js';
-import { splitTagPattern } from './source/version-tag.js';
+import { checkLines, linesSchema, type ReleaseLine } from './source/release-lines.js';
+import { splitTagPattern, tagPattern } from './source/version-tag.js';
 
 export interface Maintainer {
   /** the person: two keys of one name count as one person */
@@ -27,17 +28,6 @@ export interface Component {
   requiredSignatures: number;
   /** absent: all versions are one line */
   lines?: ReleaseLine[];
-}
-
-/** Versions that never go back among themselves. docs/decisions/161 */
-export interface ReleaseLine {
-  name: string;
-  /** the component's unless told */
-  tag?: string;
-  /** the series of its versions, 6.6; absent: what is of no other line */
-  versions?: string;
-  /** for which it is built, and no other line of the component */
-  distributions: string[];
 }
 
 export interface Distribution {
@@ -136,10 +126,6 @@ export const templateNamePattern = '^[a-z0-9][a-z0-9.+-]{0,47}$';
 /** A template's version is made of it. */
 export const templateReleasePattern = '^r[0-9]{1,2}\\.[0-9]{1,2}$';
 
-const tagPattern = '^[A-Za-z0-9._/-]*\\{version\\}[A-Za-z0-9._-]*$';
-/** The beginning of versions, up to where a part of them ends. */
-export const seriesPattern = '^(?:[0-9]{1,9}:)?[0-9]{1,9}(?:\\.[0-9]{1,9}){0,7}$';
-
 const schema = {
   type: 'object',
   additionalProperties: false,
@@ -172,22 +158,7 @@ const schema = {
             },
           },
           requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },
-          lines: {
-            type: 'array',
-            minItems: 1,
-            maxItems: 20,
-            items: {
-              type: 'object',
-              additionalProperties: false,
-              required: ['name', 'distributions'],
-              properties: {
-                name: { type: 'string', pattern: plainNamePattern },
-                tag: { type: 'string', pattern: tagPattern },
-                versions: { type: 'string', pattern: seriesPattern },
-                distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
-              },
-            },
-          },
+          lines: linesSchema,
         },
       },
     },
@@ -281,22 +252,6 @@ export const templatePackage = (name: string): string => `${templatePrefix}${nam
 export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
 
 const check = checkWith<Config>(schema);
-
-/** @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
-function checkLines({ name: component, tag, lines = [] }: Component, dists: readonly string[]): void {
-  const bad = (why: string): Refusal => new Refusal('BAD_CONFIG', `${component}: ${why}`, 'components');
-  for (const [index, line] of lines.entries()) {
-    splitTagPattern(line.tag ?? tag);
-    const strange = line.distributions.find((dist) => !dists.includes(dist));
-    if (strange !== undefined) throw bad(`the line ${line.name} is for ${strange}, which is no distribution here`);
-    for (const other of lines.slice(0, index)) {
-      if (other.name === line.name) throw bad(`two lines are called ${line.name}`);
-      if ((other.tag ?? tag) === (line.tag ?? tag) && other.versions === line.versions) throw bad(`the lines ${other.name} and ${line.name} have the same tags`);
-      const shared = line.distributions.find((dist) => other.distributions.includes(dist));
-      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}, whose repository would have the higher one's packages alone`);
-    }
-  }
-}
 
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {

@@ -1,7 +1,56 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. docs/decisions/161
+import { plainNamePattern } from '../../shared/formats/names.js';
+import { Refusal } from '../../shared/refusal.js';
 import type { Component } from '../config.js';
-import { versionOfTag } from './version-tag.js';
+import { splitTagPattern, tagPattern, versionOfTag } from './version-tag.js';
+
+/** Versions that never go back among themselves. docs/decisions/161 */
+export interface ReleaseLine {
+  name: string;
+  /** the component's unless told */
+  tag?: string;
+  /** the series of its versions, 6.6; absent: what is of no other line */
+  versions?: string;
+  /** for which it is built, and no other line of the component */
+  distributions: string[];
+}
+
+/** The beginning of versions, up to where a part of them ends. */
+const seriesPattern = '^(?:[0-9]{1,9}:)?[0-9]{1,9}(?:\\.[0-9]{1,9}){0,7}$';
+
+export const linesSchema = {
+  type: 'array',
+  minItems: 1,
+  maxItems: 20,
+  items: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['name', 'distributions'],
+    properties: {
+      name: { type: 'string', pattern: plainNamePattern },
+      tag: { type: 'string', pattern: tagPattern },
+      versions: { type: 'string', pattern: seriesPattern },
+      distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
+    },
+  },
+};
+
+/** What the schema cannot say. @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
+export function checkLines({ name: component, tag, lines = [] }: Component, dists: readonly string[]): void {
+  const bad = (why: string): Refusal => new Refusal('BAD_CONFIG', `${component}: ${why}`, 'components');
+  for (const [index, line] of lines.entries()) {
+    splitTagPattern(line.tag ?? tag);
+    const strange = line.distributions.find((dist) => !dists.includes(dist));
+    if (strange !== undefined) throw bad(`the line ${line.name} is for ${strange}, which is no distribution here`);
+    for (const other of lines.slice(0, index)) {
+      if (other.name === line.name) throw bad(`two lines are called ${line.name}`);
+      if ((other.tag ?? tag) === (line.tag ?? tag) && other.versions === line.versions) throw bad(`the lines ${other.name} and ${line.name} have the same tags`);
+      const shared = line.distributions.find((dist) => other.distributions.includes(dist));
+      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}, whose repository would have the higher one's packages alone`);
+    }
+  }
+}
 
 /** What a tag is to a component. */
 export interface TagMeaning {

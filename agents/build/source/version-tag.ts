@@ -6,6 +6,8 @@ import { withCandidate } from './package-version.js';
 
 export { compareVersions } from '../../shared/formats/version-order.js';
 
+export const tagPattern = '^[A-Za-z0-9._/-]*\\{version\\}[A-Za-z0-9._-]*$';
+
 /** @throws Refusal BAD_CONFIG where `{version}` does not stand there exactly once */
 export function splitTagPattern(pattern: string): { before: string; after: string } {
   const parts = pattern.split('{version}');
