@@ -17,8 +17,8 @@ import { promoteFor, withdrawFor, type SuiteStageOptions } from './promotion/sui
 import type { WithdrawnVersions } from './promotion/withdrawn-versions.js';
 import { publishPackagesFor } from './dnf-repository/publish-packages.js';
 import { signPackagesFor } from './dnf-repository/sign-packages.js';
+import { engineOptions } from './engines/distribution-options.js';
 import type { EngineOptions } from './engines/engine-call.js';
-import { engineProgram } from './engines/engine-programs.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
 import { fetchSource, fetchTarget, type FetchTarget } from './source/fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
@@ -28,7 +28,6 @@ import { commandEvidence, configuredTemplate, templateDistribution, templateUplo
 import type { LineSink } from './logs/logged-program.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import type { Paths } from './paths.js';
-import { Generations } from './repository-generations.js';
 import type { SignOptions } from './signed-files.js';
 
 export interface StageOptions {
@@ -173,16 +172,6 @@ function suiteOptions(job: Job, options: StageOptions): SuiteStageOptions {
 
 function sayAll(files: readonly HashedFile[], log: LineSink): void {
   for (const file of files) log.say(`signed upload sha256:${file.sha256} ${file.size} ${file.name}`);
-}
-
-/** Of packages that this agent publishes as debs: an engine's own repository is where that engine puts it. */
-export function publishedOf({ name, packages, publisher }: Distribution, { apt, env, signingKey }: Config, paths: Paths): Pick<EngineOptions, 'published'> {
-  if (packages !== 'deb' || publisher === 'engine' || apt === undefined || !new Generations(join(paths.apt, env, name)).isPublic) return {};
-  return { published: { url: `${apt.url}/${name}`, publicKey: join(paths.publicKeys, `${signingKey}.asc`) } };
-}
-
-function engineOptions(distribution: Distribution, folder: string, { config, paths }: StageOptions): EngineOptions {
-  return { ...publishedOf(distribution, config, paths), engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: paths.work, cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options };
 }
 
 /** Who commanded it is in the log before anything is built, and what is signed later names that line. */

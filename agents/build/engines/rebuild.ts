@@ -9,13 +9,12 @@ import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { artifactsFolder, buildFor } from './build-stage.js';
 import type { Config } from '../config.js';
-import { engineProgram } from './engine-programs.js';
+import { engineOptions } from './distribution-options.js';
 import { toStdout } from './engine-run.js';
 import { fetchSource, fetchTarget } from '../source/fetch-stage.js';
 import { jobFormat, type Job } from '../jobs/job-document.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { Paths } from '../paths.js';
-import { publishedOf } from '../stage-runner.js';
 
 const fetchMs = 1800_000;
 
@@ -93,10 +92,7 @@ export async function rebuildJob(id: string, { config, paths, dists }: RebuildOp
     for (const [index, { dist, files }] of chosen.entries()) {
       const distribution = distributions[index];
       if (distribution === undefined) throw new Refusal('CONFIG_CHANGED', `${dist} is not a distribution of this VM any more`);
-      const made = await buildFor({ ...job, evidence: found.evidence }, dist, {
-        ...publishedOf(distribution, config, paths),
-        engine: [engineProgram(paths.engines, distribution.engine)], packages: distribution.packages, folder, work: join(folder, 'work'), cache: paths.cache, buildSeconds: config.buildSeconds, engineOptions: distribution.options,
-      }, log);
+      const made = await buildFor({ ...job, evidence: found.evidence }, dist, engineOptions(distribution, folder, { config, paths }, join(folder, 'work')), log);
       compared.push(...compare(dist, files, made, artifactsFolder(then, dist), artifactsFolder(folder, dist)));
     }
     return compared;
