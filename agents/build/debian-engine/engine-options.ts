@@ -4,6 +4,7 @@ import { checkWith } from '../../shared/json-schema.js';
 import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { EngineJob } from '../engines/engine-contract.js';
 import { wordPattern } from '../qubes-tree/build-file.js';
+import { suffixPattern } from '../source/package-version.js';
 
 /** Words in the log alone, or the end of what has errors. */
 export type CheckWish = 'log' | 'stop';
@@ -30,9 +31,6 @@ export interface ExtraRepository {
   /** of this VM */
   keyring: string;
 }
-
-/** A word and a number: what the agent takes for a distribution's part of a version (source/package-version.ts). */
-export const suffixPattern = '^\\+[a-z]{1,20}[0-9][0-9a-z.]{0,20}$';
 
 const repositoryPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+-]{0,150} [A-Za-z0-9][A-Za-z0-9._+-]{0,60} [a-z][a-z0-9-]{0,30}(?:,[a-z][a-z0-9-]{0,30}){0,5} /[A-Za-z0-9_./+-]{1,150}\\.(?:gpg|asc)$';
 

@@ -4,8 +4,8 @@ import { readTreeFile } from './tree-file.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
 
-/** What a distribution may add, `+deb12u1`: a word and a number, so that another upstream version is none. */
-const addedPattern = /^\+[a-z]+[0-9][0-9a-z.]*$/;
+/** What a distribution may add, `+deb12u1`: a word and a number, so that hardly any other upstream version is one. */
+export const suffixPattern = '^\\+[a-z]{1,20}[0-9][0-9a-z.]{0,20}$';
 
 /** In tags and files a release candidate is called `-rc3`. As `~rc3` it sorts before the release, in dpkg and in rpm. */
 export function withCandidate(version: string): string {
@@ -24,7 +24,7 @@ export function isOfTag(said: string, tagVersion: string): boolean {
 
 /** The same of a Debian package that was built: a distribution may have added to its version. */
 export function isBuiltOfTag(said: string, tagVersion: string): boolean {
-  return versionsOf(tagVersion).some((one) => said === one || (said.startsWith(one) && addedPattern.test(said.slice(one.length))));
+  return versionsOf(tagVersion).some((one) => said === one || (said.startsWith(one) && matches(suffixPattern, said.slice(one.length))));
 }
 
 export interface VersionFiles {
@@ -57,10 +57,10 @@ export function readVersionFiles(tree: string): VersionFiles | undefined {
  * @throws Refusal VERSION_MISMATCH
  */
 export function refuseOtherChangelog(changelog: string, tagVersion: string, files: VersionFiles | undefined): void {
-  if (!isOfTag(changelog, tagVersion)) throw new Refusal('VERSION_MISMATCH', `the tag says ${tagVersion}, debian/changelog says ${changelog}`);
+  if (!isOfTag(changelog, tagVersion)) throw new Refusal('VERSION_MISMATCH', `the tag says ${tagVersion}, the changelog says ${changelog}`);
   if (files === undefined) return;
   const version = withCandidate(files.version[0] as string);
   const plain = changelog.replace(/^[0-9]+:/, '');
   const said = plain.includes('-') ? `${version}-${files.rel?.[0] ?? '1'}` : version;
-  if (!matches(versionPattern, said) || plain !== said) throw new Refusal('VERSION_MISMATCH', `debian/changelog says ${changelog}, the files version and rel say ${said}`);
+  if (!matches(versionPattern, said) || plain !== said) throw new Refusal('VERSION_MISMATCH', `the changelog says ${changelog}, the files version and rel say ${said}`);
 }
