@@ -11,8 +11,8 @@ import { takePackages } from '../../agents/build/rpm-engine/artifacts.js';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { buildInChroot, makeRpmChroot } from '../../agents/build/rpm-engine/package-build.js';
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
-import { rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
-import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
+import { rpmArchitecture, type Spec } from '../../agents/build/rpm-engine/spec-file.js';
+import { jobSpecs, planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
 import type { HashedFile } from '../../agents/shared/formats/intent.js';
 import { chrootCache } from '../support/clean-chroots.js';
 import { buildHere, codeOf, engineJob, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
@@ -56,7 +56,7 @@ void t.test('a build that misbehaves', needsRoot, async (t) => {
     mkdirSync(join(chroot, 'build'));
     const job = engineJob(own, writeTree(own.make('source'), files), change);
     const code = await codeOf(async () => {
-      const plan = await planBuild(job, chroot, undefined);
+      const plan = await planBuild(job, chroot, undefined, jobSpecs(job)[0] as Spec);
       await prepareSources(job.sourceTree, plan, join(chroot, 'build'), job.sourceDateEpoch, log);
       await buildInChroot(chroot, plan, job, undefined, log);
       await takePackages(join(chroot, 'build'), job.output, plan, chroot);

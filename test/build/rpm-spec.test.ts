@@ -8,8 +8,8 @@ import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { readEngineOptions } from '../../agents/build/rpm-engine/engine-options.js';
 import { mockCommands, mockConfiguration } from '../../agents/build/rpm-engine/package-build.js';
 import { prepareSources } from '../../agents/build/rpm-engine/source-files.js';
-import { findSpec, refuseOtherVersion, rpmArchitecture } from '../../agents/build/rpm-engine/spec-file.js';
-import { planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
+import { findSpec, refuseOtherVersion, rpmArchitecture, type Spec } from '../../agents/build/rpm-engine/spec-file.js';
+import { jobSpecs, planBuild, type PlannedBuild } from '../../agents/build/rpm-engine/spec-query.js';
 import { codeOf, engineJob, epoch, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
 function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job: EngineJob; tree: string; plan: (distTag?: string) => Promise<PlannedBuild>; sources: () => Promise<string> } {
@@ -17,7 +17,7 @@ function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job
   test.teardown(() => place.end());
   const tree = writeTree(place.make('source'), files);
   const job = engineJob(place, tree, change);
-  const plan = (distTag?: string): Promise<PlannedBuild> => planBuild(job, '/', distTag);
+  const plan = async (distTag?: string): Promise<PlannedBuild> => planBuild(job, '/', distTag, jobSpecs(job)[0] as Spec);
   return {
     job, tree, plan,
     sources: async () => {

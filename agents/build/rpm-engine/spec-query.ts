@@ -34,9 +34,9 @@ export function jobSpecs(job: EngineJob): Spec[] {
 
 /**
  * @param root where rpmspec is: '/' or a chroot
- * @throws Refusal NO_SPEC, TWO_SPECS, BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
+ * @throws Refusal BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
  */
-export async function planBuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec = jobSpecs(job)[0] as Spec): Promise<PlannedBuild> {
+export async function planBuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec): Promise<PlannedBuild> {
   const folder = join(job.sourceTree, spec.folder);
   const own = join(job.work, 'spec');
   rmSync(own, { recursive: true, force: true });
