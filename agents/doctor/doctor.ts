@@ -45,8 +45,8 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkReleases(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);
-    await checkNoWayOut(machine, report);
-    await noteEasyRoot(machine, report);
+    await report.group(() => checkNoWayOut(machine, report));
+    await report.group(() => noteEasyRoot(machine, report));
   }
   checkSpace(machine, facts, report);
   await report.group(() => checkClock(machine, facts, report));

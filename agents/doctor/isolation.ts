@@ -22,7 +22,7 @@ export async function checkNoWayOut(machine: Machine, report: Report): Promise<v
   const { status, stderr } = await machine.run(['qrexec-client-vm', '@dispvm', 'qubes.VMShell'], { account: 'user', timeoutMs: 60_000 });
   // 126: refused. 1: no call leaves this VM at all; without the program neither.
   report.check(status === 126 || status === 1 || stderr.includes('ENOENT'), 'WAY_OUT', 'a keys VM calls nobody, and this one may run a shell in a disposable with network',
-    `in dom0: sudo qubesctl state.apply build-infra.check, which says what is not as farm.yaml has it; ${restartHere(machine).replace('in dom0: ', '')}`);
+    'in dom0: sudo qubesctl state.apply build-infra.check says what is not as farm.yaml has it, and sudo qubesctl state.highstate puts it right');
 }
 
 /** Root could connect to the service sockets and speak in another VM's name (docs/threat-model.md). Nothing untrusted runs here, so it is a note. */

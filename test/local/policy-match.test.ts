@@ -215,7 +215,7 @@ test('ask with autostart=no offers what runs', async (t) => {
   t.same(offered('s.X * a @default ask autostart=no\ns.X * a * allow target=b'), 'the rule asks, but there is no target to choose from');
   for (const redirect of ['b', 'nosuch', '@dispvm', '@dispvm:dvm', `uuid:${uuidOfB}`]) t.match(offered(`s.X * a * ask autostart=no target=${redirect}`), /no target to choose/, `target=${redirect}`);
   for (const redirect of ['c', 'dom0', `uuid:${uuidOfA}`]) t.same(offered(`s.X * a * ask autostart=no target=${redirect}`), [redirect], `target=${redirect}`);
-  t.match(ask('s.X * a * ask autostart=no default_target=b', '@default'), { defaultTarget: null }, 'what is not offered is not preselected');
+  t.match(ask('s.X * a * ask autostart=no default_target=b', '@default'), { result: 'ask', defaultTarget: null }, 'what is not offered is not preselected');
 });
 
 test('ask preselects default_target= only if it is offered, and never by uuid', async (t) => {

@@ -43,6 +43,10 @@ await test('absent does nothing without a valid farm, and the whole farm goes on
     for (const name of ['build-debian', 'build-logs']) (vms[name] as Qube).running = true;
   });
   const before = dom0.machine.vms;
+  dom0.rig.setForeignPillar('build-infra: {vms: []}');
+  for (const sls of ['absent', 'check']) t.match(failures(await dom0.run(['state.apply', `build-infra.${sls}`])), [/^build-infra refused: OTHER_PILLAR /], `${sls} takes no other pillar's word`);
+  t.strictSame(dom0.machine.vms, before);
+  dom0.rig.setForeignPillar('{}');
   dom0.rig.setFarm('build-infra: {}\n');
   const refused = await dom0.run(['state.apply', 'build-infra.absent']);
   t.match(failures(refused), [/^build-infra refused: MISSING_FIELD /]);

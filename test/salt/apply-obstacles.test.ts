@@ -17,9 +17,9 @@ const fedora = { template: 'fedora-43-xfce' };
 const obstacles: [what: string, spoil: (vms: Machine['vms']) => void, line: RegExp][] = [
   ['a VM of that name without our tag', added('build-debian', qube('AppVM', fedora, { tags: ['mine'] })), /^build-debian exists and does not carry our tag, .*qvm-tags build-debian add build-infra$/],
   ['a keys VM of that name that was taken out of service', added('keys-debian', qube('AppVM', fedora, { tags: ['build-infra-keys'] })), /^keys-debian exists and does not carry our tag/],
-  ['a StandaloneVM', added('build-logs', qube('StandaloneVM', {}, { tags: ['build-infra'] })), /^build-logs exists and is a StandaloneVM: farm\.yaml makes an AppVM/],
-  ['a template where a VM is due', added('keys-debian', qube('TemplateVM', {}, { tags: ['build-infra'] })), /^keys-debian exists and is a TemplateVM/],
-  ['a VM where our template is due', (vms) => { vms['debian-13-build-infra'] = qube('AppVM', fedora); on(vms, 'sys-net').prefs['template'] = 'fedora-43-xfce'; }, /^debian-13-build-infra exists and is a AppVM: farm\.yaml makes a template/],
+  ['a StandaloneVM', added('build-logs', qube('StandaloneVM', {}, { tags: ['build-infra'] })), /^build-logs exists and is of the class StandaloneVM, and farm\.yaml makes an AppVM/],
+  ['a template where a VM is due', added('keys-debian', qube('TemplateVM', {}, { tags: ['build-infra'] })), /^keys-debian exists and is of the class TemplateVM/],
+  ['a VM where our template is due', (vms) => { vms['debian-13-build-infra'] = qube('AppVM', fedora); on(vms, 'sys-net').prefs['template'] = 'fedora-43-xfce'; }, /^debian-13-build-infra exists and is of the class AppVM, and farm\.yaml makes a template/],
   ['a template that is somebody else\'s', (vms) => { on(vms, 'debian-13-build-infra').tags = []; }, /^debian-13-build-infra exists and does not carry our tag, .*qvm-tags debian-13-build-infra add build-infra-template$/],
   ['a running VM on another template', added('build-debian', qube('AppVM', fedora, { tags: ['build-infra'], running: true })), /^build-debian runs on fedora-43-xfce, and farm\.yaml says debian-13-build-infra, .*qvm-shutdown --wait build-debian; then this again$/],
   ['a netvm that does not exist', (vms) => { delete vms['sys-whonix']; }, /^build-debian: its netvm sys-whonix does not exist$/],
@@ -34,12 +34,15 @@ const policies: [path: string, text: string, line: RegExp | null][] = [
   ['/etc/qubes/policy.d/10-choice.policy', 'qubes.Gpg * work @default ask default_target=keys-debian\n', /10-choice\.policy .* default_target=keys-debian$/],
   ['/etc/qubes/policy.d/11-redirect.policy', 'qubes.Gpg * work vault allow target=keys-debian\n', /11-redirect\.policy .* target=keys-debian$/],
   ['/etc/qubes/policy.d/12-tag.policy', '* * @tag:work @anyvm allow\n', /\* \* @tag:work @anyvm allow$/],
-  ['/etc/qubes/policy.d/13-include.policy', '!include include/b\n', /13-include\.policy comes before our policy, and this line of it wins: !include include\/b$/],
+  ['/etc/qubes/policy.d/13-include.policy', '!include include/b\n', /13-include\.policy comes before our policy, and this line of it wins \(take it out, .*\): !include include\/b$/],
+  ['/etc/qubes/policy.d/14-disposable.policy', 'qubes.OpenURL * @anyvm @dispvm:online allow\n', /14-disposable\.policy comes before .*: qubes\.OpenURL \* @anyvm @dispvm:online allow$/],
+  ['/etc/qubes/policy.d/15-ours.policy', 'qubes.Filecopy * keys-debian work allow\n', /: qubes\.Filecopy \* keys-debian work allow$/],
+  ['/etc/qubes/policy.d/16-by-tag.policy', 'qubes.Filecopy * @tag:build-infra-keys work allow\n', /: qubes\.Filecopy \* @tag:build-infra-keys work allow$/],
   ['/etc/qubes/policy.d/20-qubesbuilder-webhook.policy', 'qubesbuilder.TriggerBuild * sys-net build-x allow\n', /20-qubesbuilder-webhook\.policy is the policy of the formula/],
   ['/etc/qubes/policy.d/20-qubesbuilder.policy', '# nothing\n', /20-qubesbuilder\.policy is the policy of the formula qubes-infrastructure, comes before ours and wins: remove it$/],
   ['/etc/qubes/policy.d/20-qubesbuilder.policy.rpmsave', 'qubes.Gpg * work keys-debian ask\n', null],
-  ['/etc/qubes/policy.d/25-mine.policy', 'qubes.Gpg * work vault ask\nqubes.Gpg * work @default allow target=vault\nqubes.Gpg * * keys-debian deny\nqubes.Filecopy * @anyvm @anyvm ask\n', null],
-  ['/etc/qubes/policy.d/26-mine.policy', '# mine\n\nqubes.Gpg  *  work  keys-debian  ask\n', /26-mine\.policy comes before our policy, and this line of it wins: qubes\.Gpg \* work keys-debian ask$/],
+  ['/etc/qubes/policy.d/25-mine.policy', 'qubes.Gpg * work vault ask\nqubes.Gpg * work @default allow target=vault\nqubes.Gpg * * keys-debian deny\nqubes.Filecopy * @anyvm @anyvm ask\nqubes.OpenURL * work @dispvm allow\nqubes.UpdatesProxy * @type:TemplateVM @default allow target=sys-whonix\n', null],
+  ['/etc/qubes/policy.d/26-mine.policy', '# mine\n\nqubes.Gpg  *  work  keys-debian  ask\n', /26-mine\.policy comes before our policy, and this line of it wins \(take it out, .*\): qubes\.Gpg \* work keys-debian ask$/],
   ['/etc/qubes/policy.d/30-before.policy', 'qubesbuilder.BuildLog * build-debian dom0 allow target=logs\n', /30-before\.policy comes before/],
   ['/etc/qubes/policy.d/30-user.policy', 'qubes.Gpg * work keys-debian ask\n', null],
 ];
@@ -65,7 +68,7 @@ await test('a run stops at obstacles before anything is touched, and the check s
   }
   dom0.byHand((vms) => { vms['keys-debian'] = qube('StandaloneVM'); });
   const before = dom0.machine;
-  const expected = [/^keys-debian exists and is a StandaloneVM/, ...policies.flatMap(([, , line]) => line ?? [])];
+  const expected = [/^keys-debian exists and is of the class StandaloneVM/, ...policies.flatMap(([, , line]) => line ?? [])];
   const comments = (done: Awaited<ReturnType<Dom0['run']>>): string[] => failures(done).map((line) => line.replace(/^build-infra [a-z]+ [0-9]+: /, ''));
   const done = await dom0.run();
   t.match(comments(done), expected);
@@ -83,7 +86,7 @@ await test('a preference that fails in the middle leaves a new VM without networ
   const failed = await dom0.run();
   t.ok(failures(failed).some((line) => /build-logs: .*mauve/.test(line)), failures(failed).join('\n'));
   const left = dom0.machine.vms['build-logs'] as Qube;
-  t.match(left.prefs, { netvm: null, default_dispvm: null });
+  t.strictSame([left.prefs['netvm'], left.prefs['default_dispvm']], [null, null]);
   t.notOk('autostart' in left.prefs, 'it does not start with the machine');
   t.strictSame(left.tags, ['build-infra', 'build-infra-build-logs'], 'and the policy knows it');
 });

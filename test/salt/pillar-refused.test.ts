@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm.yaml with one thing wrong: the code, the field and the one line that `build-infra provision` gives, in dom0 alone. No VM gets anything,
 // and dom0's highstate is one failing state, so that qubesctl ends before it touches a VM.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { test } from 'tap';
 import { badPillars } from '../local/bad-pillars.js';
 import { example, examplePath, exampleText } from '../local/provision-farm.js';
@@ -82,11 +81,8 @@ await test('another pillar that sets build-infra: is refused by whom it reaches,
     ['nothing of ours', 'other: {build-infra: {}}', []],
   ];
   const rig = makeRig(t, { farm: example(), enable: ['ssh-proxy', 'webhooks'] });
-  const top = join(rig.root, 'srv/pillar/top.sls');
-  const enabled = readFileSync(top, 'utf8');
   for (const [what, text, reaches] of mixed) {
-    writeFileSync(join(rig.root, 'srv/pillar/foreign.sls'), text);
-    writeFileSync(top, `${enabled.replace('def run():', 'def ours():')}\n\ndef run():\n    return {'base': {'*': ['build-infra', 'foreign']}}\n`);
+    rig.setForeignPillar(text);
     for (const [id, found] of await rig.render(ids, { want: ['lowstate'] })) {
       if (reaches.includes(id)) t.match([found.lowstate.length, found.lowstate[0]], [1, { state: 'test', fun: 'fail_without_changes', comment: /^OTHER_PILLAR .*top\.enabled pillar=True/ }], `${what}: ${id}`);
       else t.notMatch(found.lowstate, [{ fun: 'fail_without_changes', comment: /OTHER_PILLAR/ }], `${what}: ${id}`);

@@ -187,6 +187,14 @@ export class Rig {
     return found;
   }
 
+  /** Another enabled pillar, which Salt merges into ours. */
+  setForeignPillar(text: string): void {
+    writeFileSync(join(this.root, 'srv/pillar/foreign.sls'), text);
+    const top = join(this.root, 'srv/pillar/top.sls');
+    const enabled = readFileSync(top, 'utf8');
+    if (!enabled.includes('def ours')) writeFileSync(top, `${enabled.replace('def run():', 'def ours():')}\n\ndef run():\n    return {'base': {'*': ['build-infra', 'foreign']}}\n`);
+  }
+
   config(): Record<string, unknown> {
     return JSON.parse(readFileSync(join(this.folder, 'dom0/minion'), 'utf8')) as Record<string, unknown>;
   }

@@ -8,6 +8,8 @@ POLICY = '30-build-infra.policy'
 FOLDERS = ('/run/qubes/policy.d', '/etc/qubes/policy.d')
 SERVICES = {'*', 'qubes.Gpg', 'qubes.Gpg2', 'qubes.GpgArmorSign', 'qubes.GpgBinarySign', 'qubes.GpgClearSign', 'qubes.GpgImportKey', 'qubesbuilder.LogReceived',
             'qubesbuilder.BuildLog', 'qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand', 'local.ConnectSSH'}
+#: A source that a VM of ours is too.
+ANY_VM = {'*', '@anyvm', '@type:AppVM'}
 #: Of the formula that was there before (docs/upgrade-from-qubes-infrastructure.md).
 LEFT_OVER = {'20-qubesbuilder.policy', '20-qubesbuilder-webhook.policy'}
 OWN_VMS = 'name VMs of their own in farm.yaml, which are made behind it (ssh-proxy-vm, and webhook: vm), and it stays as it is'
@@ -28,7 +30,7 @@ def machine():
 
 def of_template(name, here, tagged):
     if here['class'] != 'TemplateVM':
-        yield f"{name} exists and is a {here['class']}: farm.yaml makes a template of that name"
+        yield f"{name} exists and is of the class {here['class']}, and farm.yaml makes a template of that name: take another name there"
     elif name not in tagged:
         yield from not_ours(name, 'build-infra-template')
 
@@ -40,7 +42,7 @@ def not_ours(name, tag):
 def of_vm(vm, here, tagged):
     name = vm['name']
     if here['class'] != 'AppVM':
-        yield f"{name} exists and is a {here['class']}: farm.yaml makes an AppVM of that name"
+        yield f"{name} exists and is of the class {here['class']}, and farm.yaml makes an AppVM of that name: take another name there"
     elif name not in tagged:
         yield from not_ours(name, 'build-infra')
     elif here['state'] != 'Halted' and here['template'] != vm['template']:
@@ -74,8 +76,11 @@ def decides(line, ours):
     words = line.split()
     if words[:1] and words[0].startswith('!'):
         return True
-    if len(words) < 5 or line.lstrip().startswith('#') or words[0] not in SERVICES or words[4] == 'deny':
+    if len(words) < 5 or line.lstrip().startswith('#') or words[4] == 'deny':
         return False
+    if words[0] not in SERVICES:
+        # Ours denies what leads out of a keys VM, and into a disposable, for every service.
+        return words[4] == 'allow' and (words[2] in ANY_VM or words[2].startswith('@tag:build-infra') or words[2] in ours)
     chosen = [word.split('=', 1)[1] for word in words[5:] if word.split('=', 1)[0] in ('target', 'default_target')]
     targets = chosen if words[3] == '@default' and chosen else [words[3], *chosen]
     return not all(is_elsewhere(token, ours) for token in [words[2], *targets])
@@ -94,7 +99,7 @@ def of_policy(ours):
             if name in LEFT_OVER:
                 yield f'{path} is the policy of the formula qubes-infrastructure, comes before ours and wins: remove it'
             elif line is not None:
-                yield f'{path} comes before our policy, and this line of it wins: {" ".join(line.split())}'
+                yield f'{path} comes before our policy, and this line of it wins (take it out, or into a file that sorts after {POLICY}): {" ".join(line.split())}'
 
 
 def lines(infra):
