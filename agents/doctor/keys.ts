@@ -5,7 +5,7 @@ import { fingerprintPattern, matches } from '../shared/formats/names.js';
 import type { ManifestFile } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
 import { holdsSecretKeys, readKeyRing } from './key-ring.js';
-import { list, look, readText, type Machine } from './machine.js';
+import { list, look, read, type Machine } from './machine.js';
 import { fingerprintOf } from './openpgp-key.js';
 import { applyHere, configFolder, type VmFacts } from './vm-facts.js';
 
@@ -82,7 +82,7 @@ export function checkPublicKeys(machine: Machine, facts: VmFacts, report: Report
   for (const name of list(machine, publicKeys)) {
     const wanted = name.replace(/\.asc$/, '');
     if (!matches(fingerprintPattern, wanted)) continue;
-    const found = fingerprintOf(readText(machine, `${publicKeys}/${name}`) ?? '');
+    const found = fingerprintOf(read(machine, `${publicKeys}/${name}`) ?? Buffer.alloc(0));
     report.check(found === wanted, 'WRONG_PUBLIC_KEY', `${publicKeys}/${name} holds ${found ?? 'no readable public key'}`, applyHere(machine));
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The fingerprint of an armored public key, without gpg and without a package: RFC 9580, sections 4.2 (packet headers), 5.5.4 (fingerprints), 6.2 (armor).
+// The fingerprint of a public key, armored or not, without gpg and without a package: RFC 9580, sections 4.2 (packet headers), 5.5.4 (fingerprints), 6.2 (armor).
 import { createHash } from 'node:crypto';
 
 const publicKeyPacket = 6;
@@ -35,9 +35,9 @@ function firstPacket(bytes: Buffer): { tag: number; body: Buffer } | undefined {
   return body.length === length ? { tag, body } : undefined;
 }
 
-/** Upper-case hexadecimal, or undefined where the text is not one armored public key of version 4 or 6. */
-export function fingerprintOf(armored: string): string | undefined {
-  const packet = firstPacket(dearmored(armored) ?? Buffer.alloc(0));
+/** Upper-case hexadecimal, or undefined where the file does not hold one public key of version 4 or 6. */
+export function fingerprintOf(bytes: Buffer): string | undefined {
+  const packet = firstPacket(dearmored(bytes.toString('latin1')) ?? bytes);
   if (packet === undefined || packet.tag !== publicKeyPacket) return undefined;
   const { body } = packet;
   if (body[0] === 4) {

@@ -26,7 +26,6 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** Waits for `ask` to give something. */
 /** sshd and a web server over one folder. */
 export class AptServer {
   readonly folder = mkdtempSync(join(tmpdir(), 'bi-www-'));
@@ -150,10 +149,13 @@ exec ${gpg} "$@"
     ));
   }
 
+  get config(): Record<string, unknown> {
+    return JSON.parse(readFileSync(join(this.root, '/rw/config/build-infra/build.json'), 'utf8')) as Record<string, unknown>;
+  }
+
   /** Before the agent starts. */
   reconfigure(change: Record<string, unknown>): void {
-    const path = join(this.root, '/rw/config/build-infra/build.json');
-    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>, ...change }));
+    writeFileSync(join(this.root, '/rw/config/build-infra/build.json'), JSON.stringify({ ...this.config, ...change }));
   }
 
   /** What a shell does before each signature. */

@@ -10,13 +10,15 @@ import { tinyPackage, type TestRepository, type TreeFile } from './forge.js';
 const recordedQb = fileURLToPath(new URL('../../../test/build/recorded-qb/qb', import.meta.url));
 const agentMain = fileURLToPath(new URL('../../agents/build/main.js', import.meta.url));
 
-export function qubesComponent(version: string, rel: string, greeting = 'hello'): TreeFile[] {
-  const spec = `Name: hello-tiny\nVersion: ${version}\nRelease: ${rel}%{?dist}\nSummary: Tiny greeting\nLicense: GPL-2.0-or-later\nSource0: %{name}-%{version}.tar.gz\nBuildArch: noarch\n%description\nIt greets.\n%prep\n%setup -q\n%build\n%install\ninstall -D hello-tiny.sh %{buildroot}/usr/bin/hello-tiny\n%files\n/usr/bin/hello-tiny\n`;
+/** A package of a kind that trees of Qubes are: a spec to be filled in, whose second one is of the first one's tarball; quilt, or native without a revision. */
+export function qubesComponent(version: string, rel: string, greeting = 'hello', native = false): TreeFile[] {
+  const spec = (name: string, tarball: string, file: string): string => `Name: ${name}\nVersion: @VERSION@\nRelease: @REL@%{?dist}\nSummary: Tiny greeting\nLicense: GPL-2.0-or-later\nSource0: ${tarball}-%{version}.tar.gz\nBuildArch: noarch\n%description\nIt greets.\n%prep\n%setup -q -n ${tarball === '%{name}' ? name : tarball}-%{version}\n%build\n%install\ninstall -D hello-tiny.sh %{buildroot}/usr/bin/${file}\n%files\n/usr/bin/${file}\n%changelog\n@CHANGELOG@\n`;
   return [
-    ...tinyPackage(`${version}-${rel}`).map((file) => (file.path === 'hello-tiny.sh' ? { ...file, content: `#!/bin/sh\necho ${greeting}\n` } : file)),
+    ...tinyPackage(native ? version : `${version}-${rel}`).map((file) => (file.path === 'hello-tiny.sh' ? { ...file, content: `#!/bin/sh\necho ${greeting}\n` } : file.path === 'debian/source/format' && native ? { ...file, content: '3.0 (native)\n' } : file)),
     { path: 'version', content: `${version}\n` }, { path: 'rel', content: `${rel}\n` },
-    { path: '.qubesbuilder', content: 'vm:\n  deb:\n    build: [debian]\n  rpm:\n    build: [rpm_spec/hello-tiny]\n' },
-    { path: 'rpm_spec/hello-tiny.spec', content: spec },
+    { path: '.qubesbuilder', content: 'vm:\n  deb:\n    build: [debian]\n  rpm:\n    build:\n      - rpm_spec/hello-tiny.spec\n      - rpm_spec/hello-tiny-dom0.spec\n' },
+    { path: 'rpm_spec/hello-tiny.spec.in', content: spec('hello-tiny', '%{name}', 'hello-tiny') },
+    { path: 'rpm_spec/hello-tiny-dom0.spec.in', content: spec('hello-tiny-dom0', 'hello-tiny', 'hello-tiny-dom0') },
   ];
 }
 
@@ -71,10 +73,10 @@ export class BuilderVm extends BuildVm {
   }
 }
 
-/** The component at a signed tag; the builder fetches the branch `main`. */
-export function releaseComponent(outside: Outside, repository: TestRepository, version: string, rel: string, greeting?: string): string {
-  const { commit } = repository.release(outside.keys, [outside.alice], `v${version}-${rel}`, qubesComponent(version, rel, greeting));
-  repository.git(['update-ref', 'refs/heads/main', commit]);
+/** The component at a signed tag, from which its branch has gone on: a later commit carries another signed tag. */
+export function releaseComponent(outside: Outside, repository: TestRepository, version: string, rel: string, greeting?: string, tag = `v${version}-${rel}`): string {
+  const { commit } = repository.release(outside.keys, [outside.alice], tag, qubesComponent(version, rel, greeting, !tag.includes('-')));
+  const later = repository.release(outside.keys, [outside.alice], `mm_${commit.slice(0, 8)}`, [...qubesComponent(version, rel, greeting), { path: 'later', content: 'not of this version\n' }]);
+  repository.git(['update-ref', 'refs/heads/main', later.commit]);
   return commit;
 }
-

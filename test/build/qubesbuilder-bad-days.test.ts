@@ -62,7 +62,8 @@ const oneBuild: [what: string, kind: Kind, hook: string, script: string, code: s
   ['lost a package that it names', 'rpm', 'after-build', 'rm "$COMPONENT"/*/*/build/rpm/*.noarch.rpm', 'BAD_ARTIFACT'],
   ['names a path', 'rpm', 'after-build', 'sed -i "s,^srpm: .*,srpm: ../../../../../../etc/passwd," "$COMPONENT"/*/*/build/*.yml', 'BAD_METADATA'],
   ['has a package that is a link', 'rpm', 'after-build', 'cd "$COMPONENT"/*/*/build/rpm; for i in *.noarch.rpm; do ln -sf /etc/passwd "$i"; done', 'BAD_ARTIFACT'],
-  ['makes an object of a tag in its YAML', 'rpm', 'after-build', 'echo "x: !!python/object/apply:os.system [id]" >> "$(echo "$COMPONENT"/*/*/build/*.yml)"', 'BAD_METADATA'],
+  ['built from another source package than it prepared', 'rpm', 'after-build', 'cd "$COMPONENT"/*/*/prep; for i in *.src.rpm; do cp "$i" x; printf x >> x; mv x "$i"; done', 'BAD_ARTIFACT'],
+  ['makes an object of a tag in its YAML', 'rpm', 'after-build', 'for i in "$COMPONENT"/*/*/build/*.yml; do echo "x: !!python/object/apply:os.system [id]" >> "$i"; done', 'BAD_METADATA'],
 ];
 
 for (const [what, kind, hook, script, code] of oneBuild) {
@@ -78,6 +79,7 @@ for (const [what, kind, hook, script, code] of oneBuild) {
 void t.test('what the builder changes between build and signature is not taken, and signed in the end is what was built', needsRoot, async (t) => {
   for (const [kind, script] of [
     ['rpm', 'cd "$COMPONENT"/*/*/build/rpm; for i in *.noarch.rpm; do printf x >> "$i"; done'],
+    ['rpm', 'cd "$COMPONENT"/*/*/prep; for i in *.src.rpm; do printf x >> "$i"; done'],
     ['deb', 'cd "$COMPONENT"/*/*/build; for i in *_all.deb; do printf x >> "$i"; done'],
   ] as const) {
     const { vm, run, why } = await day(t, kind);
@@ -197,21 +199,26 @@ void t.test('a second version comes to the first in one repository', needsRoot, 
   t.ok(vm.calls().every((line) => !line.includes('nonexistent')));
 });
 
-void t.test('killed in every stage of the builder, the job goes on and ends with one published upload', needsRoot, async (t) => {
-  const { vm, why } = await day(t, 'deb');
-  const once = (name: string): string => `[ -e '${vm.builder}/killed-${name}' ] || { touch '${vm.builder}/killed-${name}'; exec sleep 77.8; }\n`;
-  const hooks = ['before-fetch', 'before-build', 'after-build', 'before-sign', 'after-sign', 'before-publish', 'after-publish', 'before-upload', 'after-upload'];
-  for (const hook of hooks) vm.hook(hook, once(hook));
-  const id = (await vm.trigger()).split(' ')[1] as string;
-  for (const hook of hooks) {
-    await until(hook, () => existsSync(join(vm.builder, `killed-${hook}`)), 60);
-    await vm.kill();
-    await vm.start();
-  }
-  const job = await vm.over(id);
-  t.equal(job.state, 'done', why(job));
-  t.equal(await vm.trigger(), `known ${id}`);
-});
+for (const [kind, hooks] of [
+  ['deb', ['before-fetch', 'before-init-cache', 'before-build', 'after-build', 'before-sign', 'after-sign', 'before-publish', 'after-publish', 'before-upload', 'after-upload']],
+  // What it signs anew each time it publishes.
+  ['rpm', ['after-sign', 'after-publish', 'after-upload']],
+] as const) {
+  void t.test(`killed in every stage of the builder, the job of ${kind}s goes on and ends with one published upload`, needsRoot, async (t) => {
+    const { vm, why } = await day(t, kind);
+    const once = (name: string): string => `[ -e '${vm.builder}/killed-${name}' ] || { touch '${vm.builder}/killed-${name}'; exec sleep 77.8; }\n`;
+    for (const hook of hooks) vm.hook(hook, once(hook));
+    const id = (await vm.trigger()).split(' ')[1] as string;
+    for (const hook of hooks) {
+      await until(hook, () => existsSync(join(vm.builder, `killed-${hook}`)), 60);
+      await vm.kill();
+      await vm.start();
+    }
+    const job = await vm.over(id);
+    t.equal(job.state, 'done', why(job));
+    t.equal(await vm.trigger(), `known ${id}`);
+  });
+}
 
 void t.test('an artifacts-dir full of another build is emptied before a build begins', needsRoot, async (t) => {
   const { vm, why } = await day(t, 'rpm');

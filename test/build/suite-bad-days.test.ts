@@ -30,17 +30,13 @@ class SuiteVm extends BuildVm {
     chmodSync(engine, 0o755);
   }
 
-  get config(): Record<string, unknown> & { components: { maintainers: object[] }[]; apt: { url: string } } {
-    return JSON.parse(readFileSync(join(this.root, '/rw/config/build-infra/build.json'), 'utf8')) as never;
-  }
-
-  configure(change: Record<string, unknown>): void {
-    writeFileSync(join(this.root, '/rw/config/build-infra/build.json'), JSON.stringify({ ...this.config, ...change }));
+  override get config(): Record<string, unknown> & { components: { maintainers: object[] }[]; apt: { url: string } } {
+    return super.config as never;
   }
 
   async restart(change: Record<string, unknown> = {}): Promise<void> {
     await this.kill();
-    this.configure(change);
+    this.reconfigure(change);
     await this.start();
   }
 
@@ -167,7 +163,7 @@ void t.test('what was switched and not read back is in the job\'s document, and 
   const { vm, release } = stand(t, 'unread');
   release('unread', '1.0-1');
   const { apt } = vm.config;
-  vm.configure({ apt: { ...apt, url: apt.url.replace(/:[0-9]+/, ':9') } });
+  vm.reconfigure({ apt: { ...apt, url: apt.url.replace(/:[0-9]+/, ':9') } });
   await vm.start();
   const id = await vm.build('unread');
   await until('the reading back to fail', () => vm.job(id)?.waiting[0]?.code === 'READ_BACK_FAILED', 120);

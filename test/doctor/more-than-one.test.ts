@@ -143,11 +143,11 @@ await t.test('what this account may not see is said, and not taken for missing',
 
 await t.test('fingerprints are those that the pillar\'s example was made with; whatever is no public key has none', (t) => {
   for (const [fingerprint, armored] of Object.entries(examplePillar()['public-keys'])) {
-    t.equal(fingerprintOf(armored), fingerprint);
-    t.equal(fingerprintOf(armored.replace('PUBLIC', 'PRIVATE')), undefined);
-    t.equal(fingerprintOf(armored.split('\n').slice(1).join('\n')), undefined);
+    t.equal(fingerprintOf(Buffer.from(armored)), fingerprint);
+    t.equal(fingerprintOf(Buffer.from(armored.replace('PUBLIC', 'PRIVATE'))), undefined);
+    t.equal(fingerprintOf(Buffer.from(armored.split('\n').slice(1).join('\n'))), undefined);
   }
-  for (const text of ['', 'x', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nwsA=\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDM=\n-----END PGP PUBLIC KEY BLOCK-----\n']) t.equal(fingerprintOf(text), undefined, JSON.stringify(text));
+  for (const text of ['', 'x', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nwsA=\n-----END PGP PUBLIC KEY BLOCK-----\n', '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDM=\n-----END PGP PUBLIC KEY BLOCK-----\n']) t.equal(fingerprintOf(Buffer.from(text)), undefined, JSON.stringify(text));
   t.end();
 });
 
@@ -157,7 +157,7 @@ await t.test('RSA keys have theirs too, as gpg says', (t) => {
   const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   t.teardown(() => execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']));
   gpg('--passphrase', '', '--quick-generate-key', 'one', 'rsa2048', 'sign', 'never');
-  t.equal(fingerprintOf(gpg('--armor', '--export')), /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1]);
+  t.equal(fingerprintOf(Buffer.from(gpg('--armor', '--export'))), /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1]);
   t.end();
 });
 

@@ -14,8 +14,11 @@ export interface PersonKey {
   binary: Buffer;
 }
 
-/** The base64 of one armored key. What else stands in the file is the administrator's. @throws Refusal BAD_PERSON_KEY */
-function dearmored(text: string): Buffer {
+/** One armored key, whatever else the administrator put into the file, or a key that is not armored. @throws Refusal BAD_PERSON_KEY */
+function binaryOf(bytes: Buffer): Buffer {
+  const text = bytes.toString('latin1');
+  // The first bit of whatever OpenPGP packet.
+  if (((bytes[0] ?? 0) & 0x80) !== 0 && !text.includes('-----BEGIN')) return bytes;
   const blocks = [...text.matchAll(/^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----$/gm)];
   const [block] = blocks;
   if (block === undefined || blocks.length !== 1) throw new Refusal('BAD_PERSON_KEY', 'not one armored public key');
@@ -25,7 +28,7 @@ function dearmored(text: string): Buffer {
 /** @throws Refusal BAD_PERSON_KEY */
 async function readPersonKey(folder: string, rights: CommandRights): Promise<PersonKey> {
   try {
-    const binary = dearmored(readFileSync(join(folder, `${rights.fingerprint}.asc`), 'latin1'));
+    const binary = binaryOf(readFileSync(join(folder, `${rights.fingerprint}.asc`)));
     const keys = await openpgp.readKeys({ binaryKeys: new Uint8Array(binary) });
     const [key] = keys;
     if (key === undefined || keys.length !== 1 || key.isPrivate()) throw new Error('not one public key');

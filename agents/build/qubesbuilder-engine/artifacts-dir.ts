@@ -48,8 +48,9 @@ function fileNames(fields: Fields, keys: readonly string[], name: string): strin
 }
 
 /** The builder's packages have hard links to other folders of it: the copy has none. */
-export function takeInto(output: string, folder: string, names: readonly string[]): HashedFile[] {
+export function takeInto(output: string, names: readonly string[], placeOf: (name: string) => string): HashedFile[] {
   return names.map((name) => {
+    const folder = placeOf(name);
     // Of this name, and of nothing else: a link would lead elsewhere.
     hashFile(folder, name);
     copyFileSync(join(folder, name), join(output, name));
@@ -100,8 +101,14 @@ export class ArtifactsDir {
     return /^(?:fc|centos|el)[0-9-]/.test(this.#options.distName) ? 'rpm' : 'deb';
   }
 
+  /** The folder of what is built: of an rpm's source package this is a second name. */
   get built(): string {
     return this.packages === 'rpm' ? join(this.stage('build'), 'rpm') : this.stage('build');
+  }
+
+  /** Where the builder signs a file in place, and publishes it from: a source package where it was prepared. */
+  placeOf(name: string): string {
+    return name.endsWith('.src.rpm') ? this.stage('prep') : this.built;
   }
 
   /** The files that `*.build.yml` name. `files` itself is no list of what is there: it has packages that were only predicted, and lacks the upstream tarball. @throws Refusal NOT_BUILT, BAD_METADATA */

@@ -37,14 +37,23 @@ export function refuseOtherVersion(version: string, versionRelease: string): voi
 /** What was frozen or checked stands where the builder looks for it, whatever stood there. @throws Refusal NO_BUILD_STATE */
 function putBack(dir: ArtifactsDir, from: string): string[] {
   const names = readdirSync(from);
-  if (!existsSync(dir.built)) throw new Refusal('NO_BUILD_STATE', 'what the builder knew of this build is gone: build it again');
+  // Without it a builder that is asked to sign builds first.
+  if (names.some((name) => !existsSync(dir.placeOf(name)))) throw new Refusal('NO_BUILD_STATE', 'what the builder knew of this build is gone: build it again');
   for (const name of names) {
-    const to = join(dir.built, name);
-    rmSync(to, { recursive: true, force: true });
-    copyFileSync(join(from, name), to);
-    chmodSync(to, 0o644);
+    for (const folder of new Set([dir.placeOf(name), dir.built])) {
+      const to = join(folder, name);
+      rmSync(to, { recursive: true, force: true });
+      copyFileSync(join(from, name), to);
+      chmodSync(to, 0o644);
+    }
   }
   return names;
+}
+
+/** A source package has two names, and only one of them is signed and published: both were the same file. @throws Refusal BAD_ARTIFACT */
+function refuseTwoSources(dir: ArtifactsDir, files: readonly HashedFile[]): void {
+  const other = files.find(({ name, sha256 }) => dir.placeOf(name) !== dir.built && hashFile(dir.built, name).sha256 !== sha256);
+  if (other !== undefined) throw new Refusal('BAD_ARTIFACT', `${other.name}: what was prepared is not what was built from`);
 }
 
 async function build(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: LineSink): Promise<HashedFile[]> {
@@ -54,15 +63,19 @@ async function build(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Line
   refuseOtherVersion(job.version, dir.versionRelease());
   refuseOtherTree(job.sourceTree, dir.sources, '', listedNames(job.sourceTree));
   log.say(`the builder fetched ${commit}, every file as verified`);
+  // Every build of a distribution begins with one chroot, and whoever comes first makes it.
+  await whileLocked(join(job.cache, 'qubesbuilderv2'), () => runQb(qb, ['init-cache'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log));
   await runQb(qb, ['prep', 'build'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log);
   refuseOtherVersion(job.version, dir.versionRelease());
-  return takeInto(job.output, dir.built, dir.builtFiles());
+  const files = takeInto(job.output, dir.builtFiles(), (name) => dir.placeOf(name));
+  refuseTwoSources(dir, files);
+  return files;
 }
 
 async function sign(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: LineSink): Promise<HashedFile[]> {
   const names = putBack(dir, job.artifacts as string);
   await runQb(qb, ['sign'], { timeoutMs: signMs, failed: (why) => new Refusal('SIGN_FAILED', why) }, log);
-  return takeInto(job.output, dir.built, names);
+  return takeInto(job.output, names, (name) => dir.placeOf(name));
 }
 
 async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: LineSink): Promise<{ files: HashedFile[]; published: NonNullable<EngineArtifacts['published']> }> {
@@ -79,7 +92,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
   return await whileLocked(join(repositories.folder, '..'), async () => {
     const names = putBack(dir, job.signed as string);
     repositories.repair();
-    repositories.refuseOtherBytes(names.map((name) => hashFile(dir.built, name)), join(release, kind === 'deb' ? join(path, 'pool') : path));
+    repositories.refuseOtherBytes(names.map((name) => hashFile(dir.placeOf(name), name)), join(release, kind === 'deb' ? join(path, 'pool') : path));
     if (!existsSync(done)) {
       // It may have noted what it did not come to the end of.
       rmSync(dir.stage('publish'), { recursive: true, force: true });
@@ -87,6 +100,8 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
       pointTo(repositories.next);
       await runQb(qb, ['publish'], { timeoutMs: publishMs, failed: (why) => new Refusal('PUBLISH_FAILED', why) }, log);
       if (!dir.publishedTo().includes(options.repository)) throw new Refusal('PUBLISH_FAILED', `the builder ended well and did not publish to ${options.repository}: its log says what it skipped`);
+      // It signs the buildinfo of an rpm once more before it publishes: what was checked is published.
+      if (kind === 'rpm') for (const name of names.filter((one) => one.endsWith('.buildinfo'))) repositories.replace(join(release, path, 'rpm', name), join(job.signed as string, name));
       await repositories.become();
       writeFileSync(done, '');
     }
@@ -94,7 +109,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
     await runQb(qb, ['upload'], { timeoutMs: uploadMs, failed: (why) => new Refusal('UPLOAD_FAILED', why) }, log);
     const index = join(repositories.folder, release, path, kind === 'deb' ? join('dists', suiteOf(options)) : 'repodata');
     if (!existsSync(join(index, indexNames[kind]))) throw new Refusal('PUBLISH_FAILED', `the builder left no ${indexNames[kind]}`);
-    return { files: takeInto(job.output, index, [indexNames[kind]]), published: { path, ...(kind === 'deb' ? { suite: suiteOf(options) } : {}), repository: options.repository } };
+    return { files: takeInto(job.output, [indexNames[kind]], () => index), published: { path, ...(kind === 'deb' ? { suite: suiteOf(options) } : {}), repository: options.repository } };
   });
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The builder's repositories, which all jobs of this VM share. It works on a copy that becomes the next state by a rename: a kill in its
 // middle leaves neither a damaged database nor a lock.
-import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -44,6 +44,14 @@ export class PublishedFolder {
     }
   }
 
+  /** @param name below the next state @param file what stands there then */
+  replace(name: string, file: string): void {
+    const to = join(this.next, name);
+    rmSync(to, { force: true });
+    copyFileSync(file, to);
+    chmodSync(to, 0o644);
+  }
+
   async become(): Promise<void> {
     await syncBelow(this.next);
     renameSync(this.folder, this.#old);
@@ -70,7 +78,7 @@ export async function whileLocked<T>(folder: string, act: () => Promise<T>): Pro
     new Promise<boolean>((resolve) => holder.stdout?.once('data', () => resolve(true))),
     holder.then(() => false),
   ]);
-  if (!locked) throw new Refusal('PUBLISH_FAILED', `the repositories in ${folder} were in use for ${lockSeconds} s`);
+  if (!locked) throw new Refusal('PUBLISH_FAILED', `${folder} was in use for ${lockSeconds} s`);
   try {
     return await act();
   } finally {

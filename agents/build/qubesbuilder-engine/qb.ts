@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { Refusal } from '../../shared/refusal.js';
-import type { EngineCall } from '../engines/engine-contract.js';
+import type { EngineCall, EngineJob } from '../engines/engine-contract.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment, rootEnvironment, runProgram } from '../program.js';
 import { readDestination } from '../upload-generation.js';
@@ -23,6 +23,7 @@ export interface QbPlace {
 /** For one component and distribution. */
 export interface QbOptions extends QbPlace {
   options: BuilderOptions;
+  job: EngineJob;
 }
 
 /** Whatever builder.yml says, these are ours. */
@@ -30,7 +31,7 @@ function overrides({ options, artifacts, job, kind }: QbPlace): string[] {
   const said = [
     `artifacts-dir=${artifacts}`, `qubes-release=${options.release}`, ...(options.repository === undefined ? [] : [`repository-publish:components=${options.repository}`]),
     // Its upload is asked for by name, after the agent has seen what was signed.
-    'automatic-upload-on-publish=false', 'increment-devel-versions=false',
+    'automatic-upload-on-publish=false', 'increment-devel-versions=false', 'debug=false',
   ];
   if (job.signing !== undefined) said.push(`gpg-client=${job.signing.gpg}`, `sign-key:${kind}=${job.signing.key}`, `sign-key:${options.distribution}=${job.signing.key}`);
   if (job.repository !== undefined) {
@@ -40,10 +41,10 @@ function overrides({ options, artifacts, job, kind }: QbPlace): string[] {
   return said.flatMap((one) => ['-o', one]);
 }
 
-/** argv of one call. @param distribution whether the stages are of a distribution: fetch is not */
+/** argv of one call: the builder verifies and builds the commit that was verified here, however far its branch went since. @param distribution whether the stages are of a distribution: fetch is not */
 export function qbCommand(qb: QbOptions, stages: readonly string[], distribution = true): string[] {
   const { options } = qb;
-  return qbWords(qb, ['-c', options.component, ...(distribution ? ['-d', options.distribution] : []), 'package', ...stages]);
+  return qbWords(qb, ['-o', `+components+${options.component}:branch=${qb.job.source.commit}`, '-c', options.component, ...(distribution ? ['-d', options.distribution] : []), 'package', ...stages]);
 }
 
 /** argv with everything of ours before `words`, which say what of */
@@ -68,7 +69,7 @@ export async function runQb(qb: QbOptions, stages: readonly string[], limits: { 
 /** @param what it is called where it failed @throws as runQb */
 export async function runWords(qb: QbPlace, argv: readonly string[], what: string, limits: { timeoutMs: number; failed: (why: string) => Refusal }, log: LineSink): Promise<void> {
   const { job, options, home } = qb;
-  const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home };
+  const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home, QUBES_BUILDER_NO_UPDATE_CHECK: '1' };
   if (process.env['BUILD_INFRA_JOB'] !== undefined) env['BUILD_INFRA_JOB'] = process.env['BUILD_INFRA_JOB'];
   if (job.repository !== undefined) {
     const { port } = readDestination(job.repository.upload);

@@ -37,7 +37,7 @@ export async function driveTemplate(job: EngineTemplateJob, log: LineSink): Prom
   if (said !== timestamp) throw new Refusal('VERSION_MISMATCH', `${timestamp} was commanded, the builder says ${printable(String(said)).slice(0, 80)}`);
   const wanted = `${job.component}-${job.version}.noarch.rpm`;
   if (!Array.isArray(rpms) || rpms.length !== 1 || rpms[0] !== wanted) throw new Refusal('BAD_METADATA', `${metadata}: rpms is not ${wanted} alone`);
-  const files = takeInto(job.output, join(templates, 'rpm'), [wanted]);
+  const files = takeInto(job.output, [wanted], () => join(templates, 'rpm'));
   // Images of gigabytes, which nobody needs again; `cache` is a link.
   rmSync(artifacts, { recursive: true, force: true });
   return announce(files, log);

@@ -2,10 +2,11 @@
 // The files that a verified tree wants beside it, as its .qubesbuilder lists them (docs/formats.md, "Files that a tree lists"). What pins each one
 // is read from that tree before anything is asked of the network, and so is under the tag's signature.
 import { posix } from 'node:path';
-import * as openpgp from 'openpgp';
+import type * as openpgp from 'openpgp';
 import { fileNamePattern, matches, versionPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { isTable, readBuildFile, tableIn } from '../qubes-tree/build-file.js';
+import { readPublicKeys } from './public-key-file.js';
 import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
@@ -86,8 +87,7 @@ async function readKeys(tree: string, paths: readonly string[]): Promise<ListedK
   for (const path of paths) {
     const bytes = readInTree(tree, path, keyLimitBytes);
     try {
-      const read = bytes.includes('-----BEGIN') ? await openpgp.readKeys({ armoredKeys: bytes.toString('latin1') }) : await openpgp.readKeys({ binaryKeys: new Uint8Array(bytes) });
-      keys.push(...read.map((key) => ({ path, key })));
+      keys.push(...(await readPublicKeys(bytes)).map((key) => ({ path, key })));
     } catch (error) {
       throw bad(`${path} holds no key: ${printable((error as Error).message)}`);
     }

@@ -8,6 +8,7 @@ import { readIfThere } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Component, Maintainer } from '../config.js';
 import { clockToleranceMs, verifyOneSignature } from '../one-signature.js';
+import { readPublicKeys } from './public-key-file.js';
 import type { TagObject } from './tag-object.js';
 
 export interface Signer {
@@ -28,16 +29,17 @@ const signaturesLimit = 40;
 export async function readMaintainerKeys(folder: string, maintainers: readonly Maintainer[]): Promise<MaintainerKey[]> {
   const keys: MaintainerKey[] = [];
   for (const maintainer of maintainers) {
-    const armoredKey = readIfThere(join(folder, `${maintainer.fingerprint}.asc`))?.toString('utf8');
-    if (armoredKey === undefined) throw new Refusal('NO_MAINTAINER_KEY', `the key ${maintainer.fingerprint} of ${maintainer.name} is not here`);
-    let key: openpgp.Key;
+    const bytes = readIfThere(join(folder, `${maintainer.fingerprint}.asc`));
+    if (bytes === undefined) throw new Refusal('NO_MAINTAINER_KEY', `the key ${maintainer.fingerprint} of ${maintainer.name} is not here`);
+    let found: openpgp.Key[];
     try {
-      key = await openpgp.readKey({ armoredKey });
+      found = await readPublicKeys(bytes);
     } catch (error) {
       throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc: ${printable((error as Error).message)}`);
     }
-    if (key.getFingerprint().toUpperCase() !== maintainer.fingerprint) {
-      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds another key`);
+    const [key] = found;
+    if (key === undefined || found.length !== 1 || key.getFingerprint().toUpperCase() !== maintainer.fingerprint) {
+      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds another key, or several`);
     }
     keys.push({ ...maintainer, key });
   }

@@ -301,7 +301,7 @@ async function checkPublicKey(fingerprint: string, armored: string): Promise<voi
     found = key.getFingerprint().toUpperCase();
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    throw new Refusal('BAD_PUBLIC_KEY', 'is not one readable OpenPGP key', field);
+    throw new Refusal('BAD_PUBLIC_KEY', 'is not one OpenPGP key as gpg --armor --export writes it', field);
   }
   if (found !== fingerprint) throw new Refusal('BAD_PUBLIC_KEY', `holds the key ${found}`, field);
 }

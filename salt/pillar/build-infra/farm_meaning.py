@@ -326,7 +326,7 @@ def check_public_key(fingerprint, armored):
     try:
         found = read_fingerprint(armored, field)
     except (ValueError, IndexError, binascii.Error):
-        raise Refusal('BAD_PUBLIC_KEY', 'is not one readable OpenPGP key', field) from None
+        raise Refusal('BAD_PUBLIC_KEY', 'is not one OpenPGP key as gpg --armor --export writes it', field) from None
     if found != fingerprint:
         raise Refusal('BAD_PUBLIC_KEY', f'holds the key {found}', field)
 
