@@ -15,6 +15,7 @@ import { runDemoPromotion } from './job/demo-promotion.js';
 import { runDemoRpm } from './job/demo-rpm.js';
 import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
 import { rebuild, rebuiltLine } from './job/rebuild.js';
+import type { ForeignSource } from './outside/foreign-source.js';
 import { serveGitHub } from './outside/github-server/serve.js';
 import { readPillar } from './provision/pillar.js';
 import { buildVmOf } from './provision/vms.js';
@@ -25,6 +26,8 @@ import { ensureRootNamespace } from './vm/root-namespace.js';
 
 const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
        npm run local -- --package NAME       the same with another Debian source package
+       npm run local -- --source REPOSITORY --tag TAG --key FILE...
+                                             the same with a component of somebody's own git repository, by the tag that its maintainers signed
        npm run local -- demo-rpm             a second environment beside the first: an RPM component, from a signed tag to dnf
        npm run local -- demo-promotion       a release team's day: from testing to current by a signed comment, a status page, issues, and what is refused
        npm run local -- rebuild JOB [DIST]   build a finished job once more, from its tag, and compare every byte
@@ -139,6 +142,12 @@ async function audit(state: LocalState, json: boolean): Promise<number> {
   return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
 }
 
+function foreignSource({ source: repository, tag, key: keyFiles }: { source?: string; tag?: string; key?: string[] }): { source?: ForeignSource } {
+  if (repository === undefined && tag === undefined && keyFiles === undefined) return {};
+  if (repository === undefined || tag === undefined || keyFiles === undefined) throw new Usage('--source, --tag and --key go together');
+  return { source: { repository, tag, keyFiles } };
+}
+
 async function run(argv: string[]): Promise<number> {
   const separator = argv.indexOf('--');
   const command = separator < 0 ? [] : argv.slice(separator + 1);
@@ -147,7 +156,7 @@ async function run(argv: string[]): Promise<number> {
     parsed = parseArgs({
       args: separator < 0 ? argv : argv.slice(0, separator), strict: true, allowPositionals: true,
       options: {
-        state: { type: 'string' }, package: { type: 'string', default: 'hello' }, help: { type: 'boolean', short: 'h' }, follow: { type: 'boolean', short: 'f' },
+        state: { type: 'string' }, package: { type: 'string', default: 'hello' }, source: { type: 'string' }, tag: { type: 'string' }, key: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h' }, follow: { type: 'boolean', short: 'f' },
         provisioner: { type: 'string' }, json: { type: 'boolean' }, purge: { type: 'boolean' }, root: { type: 'boolean' },
       },
     });
@@ -173,7 +182,7 @@ async function run(argv: string[]): Promise<number> {
   };
   switch (verb) {
     case undefined:
-      await runMainJob({ state, package: values.package, dist, display: new Display(), provisioner });
+      await runMainJob({ state, package: values.package, ...foreignSource(values), dist, display: new Display(), provisioner });
       return 0;
     case 'up': {
       nothingMore();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What "npm run local", "npm test", "npm run bench", "npm run mutate" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
+// What "npm run local", "npm test", "npm run bench", "npm run mutate", "npm run qb" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
 // is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -18,13 +18,14 @@ const packages = {
     mmdebstrap: '/usr/bin/mmdebstrap', reprepro: '/usr/bin/reprepro', devscripts: '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
-  test: { sqv: '/usr/bin/sqv', 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', openssl: '/usr/bin/openssl',
+  test: { gnupg2: '/usr/bin/gpg2', sqv: '/usr/bin/sqv', 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', openssl: '/usr/bin/openssl',
     chromium: '/usr/bin/chromium', 'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf', tidy: '/usr/bin/tidy', strace: '/usr/bin/strace' },
   // The second environment of the local farm, and its tests.
   rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },
   salt: { 'python3-venv': () => spawnSync('/usr/bin/python3', ['-Ic', 'import ensurepip, venv'], { stdio: 'ignore' }).status === 0 },
   bench: { moreutils: '/usr/bin/ts' },
   fuzz: {},
+  qb: { gnupg2: '/usr/bin/gpg2', pbuilder: '/usr/sbin/pbuilder', gawk: '/usr/bin/gawk', sudo: '/usr/bin/sudo' },
   package: { rpm: '/usr/bin/rpmbuild', make: '/usr/bin/make' },
 };
 
@@ -129,8 +130,8 @@ function start(program, args) {
 
 const [command, ...args] = process.argv.slice(2);
 checkNode();
-if (!['local', 'test', 'bench', 'fuzz', 'package', 'mutate'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|fuzz|package|mutate [arguments]');
-const withRpm = command === 'test' || command === 'fuzz' || (command === 'local' && args.includes('demo-rpm'));
+if (!['local', 'test', 'bench', 'fuzz', 'package', 'mutate', 'qb'].includes(command)) fail('usage: node agents/local/setup.mjs local|test|bench|fuzz|package|mutate|qb [arguments]');
+const withRpm = command === 'test' || command === 'qb' || command === 'fuzz' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
 debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command === 'mutate' ? 'test' : command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
 npmPackages();
@@ -146,5 +147,6 @@ if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);
 if (command === 'bench') start('out/test/bench/main.js', args);
 if (command === 'fuzz') start('out/test/fuzz/main.js', args);
+if (command === 'qb') start('out/test/build/real-builder.js', args);
 if (command === 'mutate') start('test/mutation/mutate.mjs', args);
 if (command === 'package') start('packaging/make-rpm.mjs', args);

@@ -62,7 +62,7 @@ await t.test('commands that cannot work say why, in one line', async (t) => {
 await t.test('every agent is killed once in the middle of a job: the job is done, no acknowledged line is lost, the audit passes', async (t) => {
   const state = new LocalState(folder);
   const settings = await state.settings();
-  await addComponent(state, settings, 'tiny');
+  addComponent(state, settings, 'tiny');
   const farm = await raiseFarm(state, join(dist, 'local.mjs'), () => undefined);
   t.teardown(() => farm.dom0.close());
   const [build, logs, keys, net] = ['build-debian', 'build-logs', 'keys-debian', 'sys-net'].map((name) => farm.machine(name)) as [ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>, ReturnType<typeof farm.machine>];

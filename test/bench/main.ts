@@ -18,7 +18,7 @@ async function withFarm(work: (farm: StandingFarm) => Promise<void>, component?:
   const state = new LocalState(folder);
   const raise = (): ReturnType<typeof raiseFarm> => raiseFarm(state, join(dist, 'local.mjs'), () => undefined, { 'log-bytes': 2 * 1024 ** 3 });
   let farm = await raise();
-  if (component !== undefined && await addComponent(state, farm.settings, component)) {
+  if (component !== undefined && addComponent(state, farm.settings, component)) {
     farm.dom0.close();
     farm = await raise();
   }

@@ -137,7 +137,7 @@ fi
 exec ${gpg} "$@"
 `, 0o755);
     put('gpg-before', ':\n');
-    put('/usr/lib/build-infra/engines/debian', `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine debian "$1"\n`, 0o755);
+    for (const engine of ['debian', 'qubesbuilderv2']) put(`/usr/lib/build-infra/engines/${engine}`, `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine ${engine} "$1"\n`, 0o755);
     mkdirSync(join(this.root, '/run/build-infra'), { recursive: true });
     mkdirSync(join(this.root, '/usr/bin'), { recursive: true });
     mkdirSync(join(this.root, '/var/lib/build-infra'), { recursive: true });

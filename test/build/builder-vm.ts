@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A build VM with Qubes' builder as it is recorded (recorded-qb/qb), and a component that it can build as deb and as rpm.
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,6 @@ import { BuildVm, type Outside } from './build-vm.js';
 import { tinyPackage, type TestRepository, type TreeFile } from './forge.js';
 
 const recordedQb = fileURLToPath(new URL('../../../test/build/recorded-qb/qb', import.meta.url));
-const agentMain = fileURLToPath(new URL('../../agents/build/main.js', import.meta.url));
 
 /** A package of a kind that trees of Qubes are: a spec to be filled in, whose second one is of the first one's tarball; quilt, or native without a revision. */
 export function qubesComponent(version: string, rel: string, greeting = 'hello', native = false): TreeFile[] {
@@ -44,9 +43,6 @@ export class BuilderVm extends BuildVm {
       components: [{ 'hello-tiny': { timeout: 60 } }], templates: [{ 'debian-13': { dist: 'vm-trixie', flavor: 'minimal' } }], executor: { type: 'local' }, 'gpg-client': 'false', 'sign-key': { rpm: '0'.repeat(40), deb: '0'.repeat(40), 'vm-trixie': '1'.repeat(40) },
       'repository-publish': { components: 'current-testing' }, 'repository-upload-remote-host': { rpm: 'nowhere.invalid:/', deb: 'nowhere.invalid:/' },
     }));
-    const engine = join(this.root, '/usr/lib/build-infra/engines/qubesbuilderv2');
-    writeFileSync(engine, `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine qubesbuilderv2 "$1"\n`);
-    chmodSync(engine, 0o755);
     // As our client does it: what needs no secret is the local gpg's, with what its home has.
     this.beforeSigning('');
   }

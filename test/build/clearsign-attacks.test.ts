@@ -234,6 +234,12 @@ await refuses('a stranger\'s numbers under alice\'s name', 'BAD_SIGNATURE', with
 const personFile = (d: Desk, fingerprint: string): string => join(d.folder, 'keys', `${fingerprint}.asc`);
 await refuses('a person whose key file holds another key', 'UNKNOWN_SIGNER', clearsign(line, stranger), (d) => writeFileSync(personFile(d, alice.fingerprint), stranger.armored));
 await refuses('a key file with a stranger\'s key behind the person\'s', 'UNKNOWN_SIGNER', clearsign(line, stranger), (d) => writeFileSync(personFile(d, alice.fingerprint), armoredKey(Buffer.concat([keyBytes(alice.armored), keyBytes(stranger.armored)]))));
+await t.test('a person\'s key file may be binary', async (t) => {
+  const d = await desk(t);
+  writeFileSync(personFile(d, alice.fingerprint), keyBytes(alice.armored));
+  t.match(await d.ask(good), /^accepted /);
+});
+await refuses('a binary key file with a stranger\'s key behind the person\'s', 'UNKNOWN_SIGNER', clearsign(line, stranger), (d) => writeFileSync(personFile(d, alice.fingerprint), Buffer.concat([keyBytes(alice.armored), keyBytes(stranger.armored)])));
 await t.test('one person\'s bad key file takes nobody else\'s right away', async (t) => {
   const d = await desk(t);
   writeFileSync(personFile(d, bob.fingerprint), 'no key');

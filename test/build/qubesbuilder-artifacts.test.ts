@@ -8,7 +8,7 @@ import { ArtifactsDir, readYaml } from '../../agents/build/qubesbuilder-engine/a
 import { refuseOtherVersion } from '../../agents/build/qubesbuilder-engine/engine.js';
 import { readBuilderOptions } from '../../agents/build/qubesbuilder-engine/options.js';
 import { PublishedFolder, whileLocked } from '../../agents/build/qubesbuilder-engine/published-folder.js';
-import { qbCommand } from '../../agents/build/qubesbuilder-engine/qb.js';
+import { qbCommand, refuseMissingBuilder } from '../../agents/build/qubesbuilder-engine/qb.js';
 import { refuseOtherTree } from '../../agents/build/qubesbuilder-engine/same-tree.js';
 import { isBuiltOfTag } from '../../agents/build/source/package-version.js';
 import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
@@ -76,9 +76,30 @@ void t.test('the command line is the recorded one', async (t) => {
   });
   t.same(qbCommand({ options, artifacts: '/state/artifacts', home: '/state/home', job, kind: 'deb' }, ['sign']), [
     '/home/user/qb/qb', '--verbose', '--builder-conf', '/home/user/builder.yml', '-o', 'artifacts-dir=/state/artifacts', '-o', 'qubes-release=r4.3', '-o', 'repository-publish:components=current-testing',
-    '-o', 'automatic-upload-on-publish=false', '-o', 'increment-devel-versions=false', '-o', 'gpg-client=/usr/lib/build-infra/gpg', '-o', `sign-key:deb=${'A'.repeat(40)}`, '-o', `sign-key:vm-trixie=${'A'.repeat(40)}`,
-    '-o', 'repository-upload-remote-host:deb=user@host.example:/srv/apt', '-c', 'hello', '-d', 'vm-trixie', 'package', 'sign',
+    '-o', 'automatic-upload-on-publish=false', '-o', 'increment-devel-versions=false', '-o', 'debug=false', '-o', 'gpg-client=/usr/lib/build-infra/gpg', '-o', `sign-key:deb=${'A'.repeat(40)}`, '-o', `sign-key:vm-trixie=${'A'.repeat(40)}`,
+    '-o', 'repository-upload-remote-host:deb=user@host.example:/srv/apt', '-o', `+components+hello:branch=${job.source.commit}`, '-c', 'hello', '-d', 'vm-trixie', 'package', 'sign',
   ]);
+});
+
+void t.test('what the builder calls and the template lacks is named before anything is built', async (t) => {
+  const { folder } = place(t);
+  const codeAndWords = (kind: 'deb' | 'rpm'): string => {
+    try {
+      refuseMissingBuilder(folder, kind, folder);
+      return 'none';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  t.match(codeAndWords('deb'), `there is no qb in ${folder}`);
+  for (const name of ['qb', 'python3', 'git', 'rsync', 'gpg2', 'reprepro', 'rpmsign', 'rpmkeys']) writeFileSync(join(folder, name), '');
+  t.match(codeAndWords('deb'), /qb calls debsign, which is not/);
+  t.match(codeAndWords('rpm'), /qb calls createrepo_c, which is not/);
+  rmSync(join(folder, 'gpg2'));
+  t.match(codeAndWords('deb'), /qb calls gpg2, debsign, which are not/);
+  for (const name of ['gpg2', 'debsign']) writeFileSync(join(folder, name), '');
+  t.equal(codeAndWords('deb'), 'none');
+  t.end();
 });
 
 void t.test('a tag\'s version is the builder\'s, or a first release of it', async (t) => {

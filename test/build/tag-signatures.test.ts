@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { alice, bob, carol, endForge, keys, situation, stranger } from './fetching.js';
-import { tinyPackage, writeKeys } from './forge.js';
+import { tinyPackage, writeKeys, type TestKey } from './forge.js';
 
 t.teardown(endForge);
 
@@ -63,6 +63,23 @@ void t.test('a revoked key is refused', async (t) => {
   writeKeys(folder, [keys.exported('gone')]);
   s.component.maintainers = [{ name: 'gone', fingerprint: gone.fingerprint }];
   t.equal(await s.code('v1.0-1', { keys: folder }), 'KEY_REVOKED');
+});
+
+void t.test('a key file may be armored or not, whatever it is called; two keys in one are refused', async (t) => {
+  const s = situation(t);
+  s.repository.release(keys, [alice], 'v1.0-1', tinyPackage('1.0-1'));
+  const folder = mkdtempSync(join(tmpdir(), 'bi-keys-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeKeys(folder, [bob, carol]);
+  const binary = ({ fingerprint }: TestKey): Buffer => keys.gpg(['--export', fingerprint]);
+  const cases: [what: string, content: string | Buffer, code: string][] = [
+    ['binary', binary(alice), 'none'], ['armored', alice.armored, 'none'], ['binary, with a stranger\'s behind it', Buffer.concat([binary(alice), binary(stranger)]), 'BAD_MAINTAINER_KEY'],
+    ['a stranger\'s, binary', binary(stranger), 'BAD_MAINTAINER_KEY'], ['cut', binary(alice).subarray(0, 30), 'BAD_MAINTAINER_KEY'], ['empty', '', 'BAD_MAINTAINER_KEY'], ['text', 'no key\n', 'BAD_MAINTAINER_KEY'],
+  ];
+  for (const [what, content, code] of cases) {
+    writeFileSync(join(folder, `${alice.fingerprint}.asc`), content);
+    t.equal(await s.code('v1.0-1', { keys: folder }), code, what);
+  }
 });
 
 void t.test('a key file that holds another key is refused', async (t) => {

@@ -157,7 +157,9 @@ await t.test('RSA keys have theirs too, as gpg says', (t) => {
   const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   t.teardown(() => execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']));
   gpg('--passphrase', '', '--quick-generate-key', 'one', 'rsa2048', 'sign', 'never');
-  t.equal(fingerprintOf(Buffer.from(gpg('--armor', '--export'))), /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1]);
+  const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1];
+  t.equal(fingerprintOf(Buffer.from(gpg('--armor', '--export'))), fingerprint);
+  t.equal(fingerprintOf(execFileSync('gpg', ['--homedir', home, '--batch', '--export'])), fingerprint, 'not armored');
   t.end();
 });
 

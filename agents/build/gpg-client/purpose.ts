@@ -21,6 +21,7 @@ const byContent: [RegExp, Purpose, string][] = [
   [/^certificate version /, 'other', 'git-push-certificate'],
   [/^Format: [0-9.]+ *\n(?:.*\n)*?Changes:/, 'deb-changes', 'changes'],
   [/^Format: [0-9.]+ *\n(?:.*\n)*?Build-Architecture:/, 'deb-buildinfo', 'buildinfo'],
+  [/^Format: [0-9.]+-rpm *\n/, 'other', 'rpm-buildinfo'],
   [/^Format: [0-9.]+ (?:.*\n)*?Standards-Version:/, 'deb-dsc', 'dsc'],
   [/^(?:Origin|Label|Suite|Codename|Date|Version): (?:.*\n)*?(?:MD5Sum|SHA256):/, 'apt-release', 'Release'],
   [/^<\?xml[^>]*>\s*<repomd/, 'rpm-repomd', 'repomd.xml'],

@@ -13,7 +13,7 @@ import type { LineSink } from '../logs/logged-program.js';
 import { ArtifactsDir, takeInto } from './artifacts-dir.js';
 import { readBuilderOptions, type BuilderOptions } from './options.js';
 import { PublishedFolder, whileLocked } from './published-folder.js';
-import { makeHome, runQb, type QbOptions } from './qb.js';
+import { makeHome, refuseMissingBuilder, runQb, type QbOptions } from './qb.js';
 import { refuseOtherTree } from './same-tree.js';
 import { driveTemplate } from './template.js';
 import { listedNames } from '../source/listed-files.js';
@@ -115,7 +115,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
 
 export async function driveBuilder(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
   const options = readBuilderOptions(job);
-  if (!existsSync(join(options.builder, 'qb'))) throw new Refusal('NO_BUILDER', `there is no qb in ${options.builder}`);
+  refuseMissingBuilder(options.builder, job.packages);
   // This job's alone: nothing of another one can be signed here. The cache is shared: the builder fills it before a component is there.
   const artifacts = join(job.state, 'artifacts');
   const cache = join(job.cache, 'qubesbuilderv2');

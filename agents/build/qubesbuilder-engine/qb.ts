@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The builder's command line (docs/engines.md, "qubes-builderv2"), in a home of its own: nothing of this VM's people configures it.
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import type { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../../shared/refusal.js';
 import type { EngineCall, EngineJob } from '../engines/engine-contract.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment, rootEnvironment, runProgram } from '../program.js';
@@ -24,6 +24,19 @@ export interface QbPlace {
 export interface QbOptions extends QbPlace {
   options: BuilderOptions;
   job: EngineJob;
+}
+
+/** What the builder calls on this VM itself, whatever its cages are: signing, publishing, uploading. */
+const calledHere = {
+  deb: ['python3', 'git', 'gpg2', 'debsign', 'reprepro', 'rsync'],
+  rpm: ['python3', 'git', 'gpg2', 'rpmsign', 'rpmkeys', 'createrepo_c', 'rsync'],
+};
+
+/** Better before hours of a build than behind them. @throws Refusal NO_BUILDER that names what is missing */
+export function refuseMissingBuilder(builder: string, kind: 'deb' | 'rpm', path = process.env['PATH'] ?? ''): void {
+  if (!existsSync(join(builder, 'qb'))) throw new Refusal('NO_BUILDER', `there is no qb in ${builder}`);
+  const missing = calledHere[kind].filter((name) => !path.split(':').some((folder) => existsSync(join(folder, name))));
+  if (missing.length > 0) throw new Refusal('NO_BUILDER', `qb calls ${missing.join(', ')}, which ${missing.length === 1 ? 'is' : 'are'} not in this VM's template`);
 }
 
 /** Whatever builder.yml says, these are ours. */

@@ -10,7 +10,7 @@ import { announce } from '../engines/engine-run.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { readYaml, takeInto } from './artifacts-dir.js';
 import { readTemplateOptions } from './options.js';
-import { makeHome, qbWords, runWords, type QbPlace } from './qb.js';
+import { makeHome, qbWords, refuseMissingBuilder, runWords, type QbPlace } from './qb.js';
 
 const fetchMs = 3 * 3600_000;
 
@@ -19,7 +19,7 @@ export async function driveTemplate(job: EngineTemplateJob, log: LineSink): Prom
   const { name, timestamp } = job.template;
   if (job.stage !== 'build') throw new Refusal('NO_SUCH_STAGE', 'what is built here is signed and published by the agent');
   const options = readTemplateOptions(job);
-  if (!existsSync(join(options.builder, 'qb'))) throw new Refusal('NO_BUILDER', `there is no qb in ${options.builder}`);
+  refuseMissingBuilder(options.builder, 'rpm');
   const artifacts = join(job.state, 'artifacts');
   const cache = join(job.cache, 'qubesbuilderv2');
   for (const folder of [artifacts, cache]) makeFolder(folder);

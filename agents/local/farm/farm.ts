@@ -16,7 +16,7 @@ import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
 import { layNotifyToken } from './notify-token.js';
-import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKeys } from './local-pillar.js';
+import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKey, type MadeKeys } from './local-pillar.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
 
@@ -175,12 +175,13 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   return { dom0, settings, pillar, vms, maintainer, machine };
 }
 
-/** Adds a component to the settings: the farm is to be raised again then. @returns whether it is new @throws Error where the other environment has it */
-export async function addComponent(state: LocalState, settings: LocalSettings, name: string, env: LocalEnv = 'debian'): Promise<boolean> {
+/** Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are others than Alice @returns whether it is new @throws Error where the other environment has it */
+export function addComponent(state: LocalState, settings: LocalSettings, name: string, env: LocalEnv = 'debian', maintainers?: MadeKey[]): boolean {
   const [mine, other] = env === 'debian' ? [settings.components, settings.rpmComponents] : [settings.rpmComponents ??= [], settings.components];
   if (mine.includes(name)) return false;
   if (other?.includes(name) === true) throw new Error(`${name} is a component of the other environment`);
   mine.push(name);
+  if (maintainers !== undefined) (settings.foreign ??= {})[name] = maintainers;
   state.save(settings);
   return true;
 }

@@ -14,6 +14,8 @@ export interface LocalSettings {
   components: string[];
   /** RPM components that were made so far: the environment `rpm` is there as soon as there is one. Not in folders of earlier versions */
   rpmComponents?: string[];
+  /** keys of the maintainers of components that are none of Alice's */
+  foreign?: Record<string, { fingerprint: string; publicKey: string }[]>;
   /** what a release team has beside the farm, since the first `demo-promotion`: packages wait so many days in testing; a GitHub that listens on these ports and knows this token */
   releaseTeam?: { minAgeDays: number; github: { port: number; shownPort: number; token: string } };
 }

@@ -24,7 +24,7 @@ const knownAnswer = /^2026-08-12 {2}day .* new moon$/;
 export async function runDemoRpm(options: Omit<MainJobOptions, 'package'>): Promise<void> {
   const { state, display, dist } = options;
   const farm = await display.step('The farm: a second signing domain beside the first, with VMs and a key of its own', async () => {
-    await addComponent(state, await state.settings(), rpmComponent, 'rpm');
+    addComponent(state, await state.settings(), rpmComponent, 'rpm');
     const raised = await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, options.provisioner, ['debian', 'rpm']);
     const running = (await raised.dom0.list()).filter((vm) => vm.state === 'running').map((vm) => vm.name);
     for (const vm of raised.vms) if (!running.includes(vm.name)) throw new Error(`${vm.name} does not run`);

@@ -10,6 +10,7 @@ import { addComponent, raiseFarm, type Farm, type Provisioner } from '../farm/fa
 import { aptUrls, dnfUrls, fullNameOf } from '../farm/local-pillar.js';
 import { envsOf, type LocalEnv, type LocalSettings, type LocalState } from '../farm/local-state.js';
 import { importPackage, type ImportedSource } from '../outside/developer.js';
+import { importForeign, nameOf, readMaintainers, type ForeignSource } from '../outside/foreign-source.js';
 import { gitUrl, makeRepository, webFolder } from '../outside/forge.js';
 import { must, type Machine } from '../outside/machine.js';
 import { keysVmOf } from '../provision/vms.js';
@@ -24,6 +25,8 @@ import { githubPushPayload, sendWebhook } from './webhook.js';
 export interface MainJobOptions {
   state: LocalState;
   package: string;
+  /** in place of a package of Debian's archive */
+  source?: ForeignSource;
   /** dist/, where the bundles are */
   dist: string;
   display: Display;
@@ -87,7 +90,7 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
       const dist = farm.settings.dists[index] as string;
       await display.step(`Install it as a visitor who has ${dist}: apt-get over HTTP in a throw-away root`, async () => {
         const key = await published(`${url}/key.asc`);
-        const visit = await installAsVisitor(farm.machine('visitor'), { dist, url, key: key.toString() }, source.package, source.version, (line) => display.log(line));
+        const visit = await installAsVisitor(farm.machine('visitor'), { dist, url, key: key.toString() }, source.package, source.debianVersion ?? source.version, (line) => display.log(line));
         return { value: undefined, result: `installed ${visit.installed.join(' ')} from ${visit.urls.join(' ')}${visit.says === '' ? '' : `\nit says: ${visit.says}`}` };
       });
     }
@@ -103,15 +106,19 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
 
 /** A component that the farm does not know yet goes into the pillar, and the VMs are provisioned again. */
 async function importStep(options: MainJobOptions, farm: Farm): Promise<ImportedSource> {
-  const { state, display, dist } = options;
-  return await display.step(`The source: ${options.package} from the Debian archive, as a maintainer-signed tag`, async () => {
-    if (await addComponent(state, farm.settings, options.package)) {
+  const { state, display, dist, source: foreign } = options;
+  const name = foreign === undefined ? options.package : nameOf(foreign);
+  const title = foreign === undefined ? `The source: ${name} from the Debian archive, as a maintainer-signed tag` : `The source: ${name} as it is in ${foreign.repository}, at the tag ${foreign.tag} that its maintainers signed`;
+  return await display.step(title, async () => {
+    const maintainers = foreign === undefined ? undefined : await readMaintainers(foreign.keyFiles);
+    if (addComponent(state, farm.settings, name, 'debian', maintainers)) {
       farm.dom0.close();
       Object.assign(farm, await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, options.provisioner));
     }
-    await makeRepository(farm.machine('forge'), options.package, 'source');
-    const source = await importPackage(farm.machine('developer'), options.package, farm.maintainer.fingerprint, farm.settings.ports, (line) => display.log(line));
-    return { value: source, result: `${source.package} ${source.version}: tag ${source.tag}, commit ${source.commit.slice(0, 12)}, signed by ${farm.maintainer.fingerprint}` };
+    await makeRepository(farm.machine('forge'), name, 'source');
+    const source = foreign === undefined ? await importPackage(farm.machine('developer'), name, farm.maintainer.fingerprint, farm.settings.ports, (line) => display.log(line)) : await importForeign(farm.machine('forge'), foreign);
+    const by = (maintainers ?? [farm.maintainer]).map(({ fingerprint }) => fingerprint).join(' or ');
+    return { value: source, result: `${source.package} ${source.version}: tag ${source.tag}, commit ${source.commit.slice(0, 12)}, to be signed by ${by}` };
   });
 }
 

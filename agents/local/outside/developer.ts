@@ -6,8 +6,10 @@ import { gitFolder, type ForgePorts } from './forge.js';
 
 export interface ImportedSource {
   package: string;
-  /** Debian version as in debian/changelog */
+  /** as the tag says */
   version: string;
+  /** as in debian/changelog, where that is another one */
+  debianVersion?: string;
   tag: string;
   /** the tag object's id */
   tagObject: string;
