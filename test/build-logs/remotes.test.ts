@@ -165,7 +165,8 @@ for (const by of ['nobody', 'nobody, on top'] as const) void t.test(`a required 
   t.equal(rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim(), other, 'it was not overwritten');
   rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/main', ours);
   await until('it is published', () => count(rig, 'mirror') >= 3, 60);
-  t.equal((await rig.ask(rig.intent())).result, 'published');
+  // Two seconds may be short on a busy machine: that is another refusal, and no state that stays.
+  await until('intents are published again', async () => (await rig.ask(rig.intent())).result === 'published', 60);
 });
 
 for (const by of ['the logs key', 'nobody'] as const) void t.test(`a remote that is not required and shows a commit by ${by} is an alarm and keeps nobody waiting, also after a restart`, async (t) => {
