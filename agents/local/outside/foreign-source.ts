@@ -57,7 +57,7 @@ export async function importForeign(forge: Machine, source: ForeignSource): Prom
   try {
     const from = existsSync(source.repository) ? resolve(source.repository) : source.repository;
     await git('init', '--quiet', '--bare', folder);
-    await git('-C', folder, 'fetch', '--quiet', '--', from, '+refs/heads/*:refs/heads/*', `+refs/tags/${source.tag}:refs/tags/${source.tag}`);
+    await git('-C', folder, 'fetch', '--quiet', '--no-tags', '--', from, '+refs/heads/*:refs/heads/*', `+refs/tags/${source.tag}:refs/tags/${source.tag}`);
     const bundle = `${gitFolder}/${name}.bundle`;
     await git('-C', folder, 'bundle', 'create', '--quiet', join(forge.root, bundle), '--all');
     await must(forge, ['git', '-C', `${gitFolder}/${name}.git`, 'fetch', '--quiet', '--update-head-ok', bundle, '+refs/*:refs/*']);
