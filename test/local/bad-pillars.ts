@@ -71,7 +71,7 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['a signing key that is the logs key', (p) => { debian(p).key = logs(p).key; }, 'SAME_KEY_TWICE', 'build-envs.debian.key', /logs-vms.build-logs.key/],
   ['a maintainer with the signing key', (p) => { debian(p).maintainers['bob'] = debian(p).key as string; }, 'SAME_KEY_TWICE', 'build-envs.debian.maintainers.bob', /build-envs.debian.key/],
   ['a public key under another fingerprint', (p) => { p['public-keys'][alice(p)] = p['public-keys'][debian(p).maintainers['bob'] as string] as string; }, 'BAD_PUBLIC_KEY', 'public-keys', /holds the key 7719638A/],
-  ['a public key that is none', (p) => { p['public-keys'][alice(p)] = '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n'; }, 'BAD_PUBLIC_KEY', 'public-keys', /not one readable/],
+  ['a public key that is none', (p) => { p['public-keys'][alice(p)] = '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n'; }, 'BAD_PUBLIC_KEY', 'public-keys', /not one OpenPGP key as gpg --armor --export writes it/],
   ['text after a public key', (p) => { p['public-keys'][alice(p)] += 'more\n'; }, 'BAD_VALUE', 'public-keys', /nothing else/],
   ['a component that is not described', (p) => { debian(p).components['zlib'] = {}; }, 'UNKNOWN_COMPONENT', 'build-envs.debian.components.zlib', /not one of components/],
   ['an engine of no known packages', (p) => { debian(p).distributions['bookworm'] = { engine: 'mine' }; }, 'MISSING_FIELD', 'build-envs.debian.distributions.bookworm.packages', /deb or rpm/],
