@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The main job as a newcomer runs it; then, on the same farm, a job in the middle of which every agent is killed once.
 import { execFile, execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -9,6 +10,7 @@ import { LocalState } from '../../agents/local/farm/local-state.js';
 import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
 import { auditArguments } from '../../agents/local/job/main-job.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
+import { Keys, TestRepository, tinyPackage } from '../build/forge.js';
 import { localCommand } from '../support/local-command.js';
 import { dist, killAgent } from './standing-farm.js';
 import { pushTiny } from './small-source.js';
@@ -57,6 +59,29 @@ await t.test('commands that cannot work say why, in one line', async (t) => {
   t.match(await local('trigger', 'nonsense'), { status: 1, out: /refused [A-Z_]+/ });
   t.match(await local('frobnicate'), { status: 2, out: /unknown command frobnicate/ });
   t.match(await local('exec', 'no-such-vm', '--', 'true'), { status: 1, out: /no such VM/ });
+});
+
+await t.test('a component of somebody else\'s repository goes all the way too, by the tag that its maintainer signed', async (t) => {
+  const keys = new Keys();
+  const outside = join(folder, 'outside');
+  const repository = join(outside, 'qubes-hello-tiny.git');
+  mkdirSync(repository, { recursive: true });
+  t.teardown(() => keys.end());
+  const bob = keys.make('bob');
+  const theirs = new TestRepository(repository);
+  theirs.release(keys, [bob], 'v1.0', [
+    ...tinyPackage('1.0-1').map((file) => ({ ...file, path: file.path.replace(/^debian\//, 'debian-pkg/debian/') })), { path: 'version', content: '1.0\n' },
+    { path: '.qubesbuilder', content: 'host:\n  rpm:\n    build: [rpm_spec/hello-tiny.spec]\nvm:\n  deb:\n    build: [debian-pkg/debian]\n' },
+  ]);
+  theirs.git(['update-ref', 'refs/heads/main', theirs.release(keys, [bob], 'mm_12345678', [{ path: 'later', content: 'x' }]).commit]);
+  writeFileSync(join(outside, 'bob.asc'), keys.gpg(['--export', bob.fingerprint]));
+  const { status, out } = await local('--source', repository, '--tag', 'v1.0', '--key', join(outside, 'bob.asc'));
+  if (status !== 0) t.comment(out.slice(-5000));
+  t.equal(status, 0);
+  t.match(out, /installed hello-tiny=1\.0-1/);
+  t.match(out, /hello-tiny 1\.0 was built, signed, published, installed and audited/);
+  t.match(await local('--source', repository), { status: 2, out: /--source, --tag and --key go together/ });
+  t.match(await local('--source', repository, '--tag', 'v9', '--key', join(outside, 'bob.asc')), { status: 1, out: /v9/ });
 });
 
 await t.test('every agent is killed once in the middle of a job: the job is done, no acknowledged line is lost, the audit passes', async (t) => {

@@ -58,6 +58,11 @@ export class BuilderVm extends BuildVm {
     else writeFileSync(path, script);
   }
 
+  reconfigureBuilder(change: Record<string, unknown>): void {
+    const path = join(this.builder, 'builder.yml');
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>, ...change }));
+  }
+
   calls(): string[] {
     const path = join(this.builder, 'calls');
     return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];

@@ -4,8 +4,9 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Job } from '../../agents/build/jobs/job-document.js';
 import { chrootCache } from '../support/clean-chroots.js';
-import { BuilderVm, releaseComponent, type Kind } from './builder-vm.js';
+import { BuilderVm, qubesComponent, releaseComponent, type Kind } from './builder-vm.js';
 import { endOutside, makeOutside } from './build-vm.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
@@ -46,6 +47,29 @@ for (const [index, [what, kind, tag, files]] of shapes.entries()) {
     for (const name of names) t.same(readFileSync(join(published, name)), readFileSync(join(folder, 'signed', vm.dist, name)), name);
   });
 }
+
+void t.test('a component is built with the packages of another one that were published here, and with no others', needsRoot, async (t) => {
+  rmSync(join(chrootCache, 'qubesbuilderv2-published'), { recursive: true, force: true });
+  const second = (text: string): string => text.replaceAll('hello-tiny', 'hello-second').replace('Rules-Requires-Root', 'Build-Depends: hello-tiny\nRules-Requires-Root');
+  for (const name of ['hello-tiny', 'hello-second']) t.teardown(() => outside.forge.remove(name));
+  releaseComponent(outside, outside.forge.create('hello-tiny'), '1.0', '1');
+  const files = qubesComponent('1.0', '1').map((file) => ({ ...file, path: second(file.path), content: second(file.content ?? '') }));
+  const repository = outside.forge.create('hello-second');
+  repository.release(outside.keys, [outside.alice], 'v1.0-1', files);
+  const vm = new BuilderVm(outside, 'both', 'deb', { components: [component, { ...component, name: 'hello-second', url: outside.forge.url('hello-second') }] });
+  t.teardown(() => vm.end());
+  vm.reconfigureBuilder({ components: [{ 'hello-tiny': {} }, { 'hello-second': {} }] });
+  await vm.start();
+  const run = async (name: string): Promise<Job> => vm.over((await vm.trigger(name)).split(' ')[1] as string);
+  const early = await run('hello-second');
+  t.match(early.reason, { code: 'BUILD_FAILED' }, vm.receiver.text().slice(-1000));
+  t.match(vm.receiver.text(), /unmet build dependencies: hello-tiny/);
+  t.equal((await run('hello-tiny')).state, 'done');
+  repository.release(outside.keys, [outside.alice], 'v1.0-2', qubesComponent('1.0', '2').map((file) => ({ ...file, path: second(file.path), content: second(file.content ?? '') })));
+  const job = await run('hello-second');
+  t.equal(job.state, 'done', vm.receiver.text().slice(-3000));
+  t.match(vm.receiver.text(), /the builder may take build dependencies from hello-tiny_1\.0, as published here/);
+});
 
 void t.test('of two builds that begin at once one makes the chroot, and the other one waits', needsRoot, async (t) => {
   const repository = outside.forge.create('hello-tiny');

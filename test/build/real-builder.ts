@@ -60,7 +60,7 @@ try {
       const job = answer.startsWith('queued') ? await vm.over(id, 7200) : undefined;
       const log = join(process.cwd(), `${component}.log`);
       writeFileSync(log, vm.receiver.text());
-      for (const line of vm.receiver.text().split('\n')) if (/^> (?:signed by|the builder fetched|signed|read back|uploaded|refused)/.test(line)) process.stdout.write(`  ${line}\n`);
+      for (const line of vm.receiver.text().split('\n')) if (/^(?:== |> )?(?:signed by|the builder (?:fetched|may take)|signed|read back|uploaded|refused)/.test(line)) process.stdout.write(`  ${line}\n`);
       process.stdout.write(`${component}: ${job?.state ?? 'no job'}${job?.reason ? ` ${job.reason.code} ${job.reason.detail}` : ''}, its log: ${log}\n`);
       if (job?.state !== 'done') failed++;
     } finally {

@@ -55,5 +55,6 @@ console.log(dom0.adminSocket);
   await again.shutdown();
   t.equal(await ended, 0);
   t.notOk(existsSync(second.socket), 'a shutdown leaves no sockets');
+  await t.rejects(runInVm(again, 'a', ['true']), /the connection to dom0 is closed/, 'and nobody waits for an answer of it');
   t.same(readdirSync(join(folder, 'tmp')), []);
 });

@@ -11,6 +11,7 @@ import { announce, runEngineOn } from '../engines/engine-run.js';
 import { hashFile } from '../frozen-files.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { ArtifactsDir, takeInto } from './artifacts-dir.js';
+import { Neighbours } from './neighbours.js';
 import { readBuilderOptions, type BuilderOptions } from './options.js';
 import { PublishedFolder, whileLocked } from './published-folder.js';
 import { makeHome, refuseMissingBuilder, runQb, type QbOptions } from './qb.js';
@@ -63,6 +64,8 @@ async function build(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Line
   refuseOtherVersion(job.version, dir.versionRelease());
   refuseOtherTree(job.sourceTree, dir.sources, '', listedNames(job.sourceTree));
   log.say(`the builder fetched ${commit}, every file as verified`);
+  const given = new Neighbours(job, qb.options).giveTo(dir.folder);
+  if (given.length > 0) log.say(`the builder may take build dependencies from ${given.join(' ')}, as published here`);
   // Every build of a distribution begins with one chroot, and whoever comes first makes it.
   await whileLocked(join(job.cache, 'qubesbuilderv2'), () => runQb(qb, ['init-cache'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log));
   await runQb(qb, ['prep', 'build'], { timeoutMs: job.buildSeconds * 1000, failed: (why) => new Refusal('BUILD_FAILED', why) }, log);
@@ -109,6 +112,7 @@ async function publish(job: EngineJob, dir: ArtifactsDir, qb: QbOptions, log: Li
     await runQb(qb, ['upload'], { timeoutMs: uploadMs, failed: (why) => new Refusal('UPLOAD_FAILED', why) }, log);
     const index = join(repositories.folder, release, path, kind === 'deb' ? join('dists', suiteOf(options)) : 'repodata');
     if (!existsSync(join(index, indexNames[kind]))) throw new Refusal('PUBLISH_FAILED', `the builder left no ${indexNames[kind]}`);
+    new Neighbours(job, options).take(job.signed as string, dir.versionRelease());
     return { files: takeInto(job.output, [indexNames[kind]], () => index), published: { path, ...(kind === 'deb' ? { suite: suiteOf(options) } : {}), repository: options.repository } };
   });
 }

@@ -80,14 +80,16 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
 
 /** @param logsVm settings of the logs VM beyond the example's */
 export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
-  const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm, ...Object.values(settings.foreign ?? {}).flat()].filter((key) => key !== null && key !== undefined);
   const rpmComponents = settings.rpmComponents ?? [];
   const each = { logs: 'build-logs', publication: { url: sshUrl('build-logs-mirror') }, netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
-  const foreign = Object.entries(settings.foreign ?? {}).flatMap(([component, theirs]) => theirs.map((key, index) => ({ component, name: `${component}-${index + 1}`, key })));
+  // One person for each key, whatever components they maintain.
+  const nameOf = ({ fingerprint }: MadeKey): string => (fingerprint === keys.maintainer.fingerprint ? 'alice' : `maintainer-${fingerprint.slice(-16).toLowerCase()}`);
+  const foreign = Object.values(settings.foreign ?? {}).flat();
   const maintainersOf = (component: string): { maintainers?: string[] } => {
-    const names = foreign.filter((one) => one.component === component).map(({ name }) => name);
-    return names.length === 0 ? foreign.length === 0 ? {} : { maintainers: ['alice'] } : { maintainers: names };
+    const theirs = settings.foreign?.[component];
+    return theirs !== undefined ? { maintainers: theirs.map(nameOf) } : foreign.length > 0 ? { maintainers: ['alice'] } : {};
   };
+  const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm, ...foreign].filter((key) => key !== null && key !== undefined);
   return await checkPillar({
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
@@ -107,7 +109,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
         ...each, key: keys.signing.debian?.fingerprint ?? null, 'journal-key': keys.journals.debian ?? null,
         distributions: Object.fromEntries(settings.dists.map((dist) => [dist, { engine: 'debian' as const }])),
         apt: { upload: `ssh://user@${forgeHost}${webFolder}/debian`, url: aptUrl(settings) },
-        maintainers: { ...each.maintainers, ...Object.fromEntries(foreign.map(({ name, key }) => [name, key.fingerprint])) },
+        maintainers: { ...each.maintainers, ...Object.fromEntries(foreign.map((key) => [nameOf(key), key.fingerprint])) },
         components: Object.fromEntries(settings.components.map((name) => [name, maintainersOf(name)])),
         commands: commandsFor(settings.dists, keys),
         ...releaseTeamOf(settings),

@@ -76,11 +76,12 @@ export async function runMainJob(options: MainJobOptions): Promise<void> {
     return { value: raised, result: `running: ${running.join(' ')}` };
   });
   await followCalls(farm, display);
-  const build = farm.machine('build-debian');
   const tail = new LogTail(state.rootOf('build-logs'));
   tail.follow((_path, line) => display.log(line.replace(/^\S+ (\S+)\.\d+ \+0000 /, '$1 ')));
   try {
     const source = await importStep(options, farm);
+    // The farm may have been raised anew for it, on another connection.
+    const build = farm.machine('build-debian');
     await pushStep(farm, source, display);
     const job = await display.step(`Build ${source.package} ${source.version} in build-debian, every line to build-logs, every signature through the gate`, async () => {
       const done = await untilBuilt(build, source.package, source.version, (stage) => display.now('build-debian', `stage: ${stage}`));
@@ -114,6 +115,7 @@ async function importStep(options: MainJobOptions, farm: Farm): Promise<Imported
     if (addComponent(state, farm.settings, name, 'debian', maintainers)) {
       farm.dom0.close();
       Object.assign(farm, await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, options.provisioner));
+      await followCalls(farm, display);
     }
     await makeRepository(farm.machine('forge'), name, 'source');
     const source = foreign === undefined ? await importPackage(farm.machine('developer'), name, farm.maintainer.fingerprint, farm.settings.ports, (line) => display.log(line)) : await importForeign(farm.machine('forge'), foreign);

@@ -159,6 +159,7 @@ export class AdminClient implements CommandRunner {
 
   #ask(request: object): Promise<unknown> {
     return new Promise((resolve, reject) => {
+      if (!this.#socket.writable) return reject(new Error('the connection to dom0 is closed'));
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject });
       this.#socket.write(`${JSON.stringify({ id, ...request })}\n`);
