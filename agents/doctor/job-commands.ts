@@ -22,6 +22,7 @@ interface Job {
   priority?: number;
   configuration?: { common: string; dists: Record<string, string> } | null;
   running?: (Step & { started: string })[];
+  cancelled?: string;
   waiting: Waiting[] | Waiting | null;
   finished: (Step & { started: string; ended: string; commandSeconds?: number | null })[];
   logs: (Step & { path: string; commit: string | null })[];
@@ -121,7 +122,7 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
   const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
   return [
     `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`,
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
     ...originLines(job), ...changeLines(job),
     ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
     ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),

@@ -116,6 +116,8 @@ export interface Job {
   dists: string[];
   created: string;
   state: JobState;
+  /** when a person cancelled it, ISO 8601: no step begins any more */
+  cancelled?: string;
   /** 0 is usual; a higher one goes before waiting steps of a lower one */
   priority: number;
   /** digests of the configuration that it was made for; null in documents of earlier releases */
