@@ -16,6 +16,7 @@ interface Command { sha256: string; line: string; signer: { name: string; finger
 interface Job {
   format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
   kind?: string;
+  rebuild?: { of: string; number: number; command: Command };
   /** of a template, which has no tag */
   template?: { name: string; release: string; timestamp: string; command: Command };
   change?: { of: string; suite: string | null; command: Command | null } | null;
@@ -103,10 +104,10 @@ function stepLine(step: Job['finished'][number]): string {
 const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
-function originLines({ template, tag, tagObject, evidence }: Job): string[] {
+function originLines({ template, rebuild, tag, tagObject, evidence }: Job): string[] {
   if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
   if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
-  return [`tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
+  return [...(rebuild === undefined ? [] : [`anew           +b${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
     `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
     `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
   ])];
