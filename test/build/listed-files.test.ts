@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Files that a tree lists: a real https server, real signatures, and in each case one thing that is bad.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
@@ -10,8 +10,10 @@ import t from 'tap';
 import { verifyOneSignature } from '../../agents/build/one-signature.js';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { downloadLimits } from '../../agents/build/source/downloads.js';
+import { unpack } from '../../agents/build/source/unpacking.js';
 import { alice, endForge, keys, situation, type Situation } from './fetching.js';
 import { chrootCache } from '../support/clean-chroots.js';
+import { until } from '../support/until.js';
 import { FileServer, type Answer } from './file-server.js';
 import { tinyPackage, type TreeFile } from './forge.js';
 import { engineJob, Lines, makePlace, tinySpec, writeTree } from './rpm-packages.js';
@@ -299,6 +301,29 @@ for (const kind of ['gz', 'xz'] as const) {
     t.equal(await s.code('v1.0-1', { downloads: { ...downloadLimits(30_000), unpackedBytes: bytes.length * 2 } }), 'none');
   });
 }
+
+void t.test('what unpacks a file is nobody, and has no network', process.getuid?.() === 0 ? {} : { skip: 'a user is given away by root alone' }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-unpack-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  // It waits for what comes through a pipe: time to look at it.
+  const pipe = join(folder, 'packed.xz');
+  execFileSync('mkfifo', [pipe]);
+  const unpacking = unpack(pipe, 'xz', join(folder, 'out'), 1_000_000, 60_000);
+  const fd = openSync(pipe, 'r+');
+  const pid = await until('xz', () => readdirSync('/proc').find((name) => {
+    try {
+      return /^[0-9]+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith('xz\0--decompress') && readlinkSync(`/proc/${name}/fd/0`) === pipe;
+    } catch {
+      return false;
+    }
+  }));
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  for (const said of [/^Uid:\t65534\t65534\t/m, /^Gid:\t65534\t65534\t/m, /^Groups:\s*$/m, /^CapEff:\t0+$/m, /^NoNewPrivs:\t1$/m]) t.match(status, said);
+  if (spawnSync('unshare', ['--net', 'true']).status === 0) t.not(readlinkSync(`/proc/${pid}/ns/net`), readlinkSync('/proc/self/ns/net'));
+  writeSync(fd, packed('xz', bytes));
+  closeSync(fd);
+  t.equal(await unpacking, bytes.length);
+});
 
 void t.test('a signed file is read in pieces, however large it is', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'bi-large-'));
