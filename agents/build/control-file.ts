@@ -35,6 +35,8 @@ export function readFields(untrustedText: string): Map<string, string> {
 export interface Changes {
   source: string;
   version: string;
+  /** another one where nothing but packages was built, of a source that is there */
+  sourceVersion: string;
   files: HashedFile[];
 }
 
@@ -59,9 +61,9 @@ function refuseOtherNames(untrustedText: string, fields: ReadonlyMap<string, str
 /** Source, Version and Checksums-Sha256 of a .changes. @throws Refusal BAD_CONTROL_FILE, BAD_ARTIFACT (a file name that is not taken) */
 export function readChanges(untrustedText: string): Changes {
   const fields = readFields(untrustedText);
-  const source = (fields.get('source') ?? '').split(' ')[0] as string;
   const version = fields.get('version') ?? '';
-  if (!matches(sourceNamePattern, source) || !matches(versionPattern, version)) throw new Refusal('BAD_CONTROL_FILE', 'the .changes names no source and version');
+  const [, source, sourceVersion = version] = /^(\S+)(?: \((\S+)\))?$/.exec(fields.get('source') ?? '') ?? [];
+  if (!matches(sourceNamePattern, source) || !matches(versionPattern, version) || !matches(versionPattern, sourceVersion)) throw new Refusal('BAD_CONTROL_FILE', 'the .changes names no source and version');
   const files: HashedFile[] = [];
   for (const line of (fields.get('checksums-sha256') ?? '').split('\n')) {
     if (line === '') continue;
@@ -72,7 +74,7 @@ export function readChanges(untrustedText: string): Changes {
   }
   if (files.length === 0 || new Set(files.map((file) => file.name)).size !== files.length) throw new Refusal('BAD_CONTROL_FILE', 'the .changes lists no files, or one twice');
   refuseOtherNames(untrustedText, fields, files.map((file) => file.name));
-  return { source, version, files };
+  return { source, version, sourceVersion, files };
 }
 
 const changelogLimitBytes = 16 * 1024 * 1024;

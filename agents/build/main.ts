@@ -128,6 +128,7 @@ async function serve(): Promise<void> {
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,
+    cancel: async (job) => `${worker.cancel(job)}\n`,
     withdraw: async (component, version) => `queued ${suiteJobs.withdraw(component, version)}\n`,
   }, report);
   await commands.ready;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Exactly one good signature by one key, of the class that is due where it stands (RFC 9580, section 5.2.1): over bytes, or in a clear-signed message over its text. Made a moment ago by another VM or person, whose clock is not this VM's: so far
 // ahead as told here it counts as made now. Behind there is no bound: a signature may be old, and whether its key may still sign is its caller's question.
+import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import * as openpgp from 'openpgp';
 
 /** How far ahead of this VM's clock a signature may say it was made. */
@@ -10,7 +12,17 @@ export type Signed =
   /** its lines, as they are between armor */
   | { clear: string }
   /** a signature beside the bytes that it is over */
-  | { bytes: Uint8Array; signature: openpgp.Signature };
+  | { bytes: Uint8Array; signature: openpgp.Signature }
+  /** a file of any size, read in pieces */
+  | { file: string; signature: openpgp.Signature };
+
+const pieceBytes = 1024 * 1024;
+
+/** By its reader: openpgp hands out the stream that it reads from too, and gives it a reader of its own but no iterator. */
+async function pass(pieces: ReadableStream<Uint8Array>): Promise<void> {
+  const reader = pieces.getReader();
+  while (!(await reader.read()).done);
+}
 
 /**
  * @param now of this VM
@@ -28,12 +40,13 @@ export async function verifyOneSignature(signed: Signed, key: openpgp.Key, now =
   if (packet?.signatureType !== openpgp.enums.signature['clear' in signed ? 'text' : 'binary']) throw new Error(`the signature is of class ${packet?.signatureType}, which is not the one that is due`);
   if (created.getTime() > now.getTime() + clockToleranceMs) throw new Error(`the signature is from the future: ${created.toISOString()}`);
   const date = new Date(Math.max(now.getTime(), created.getTime()));
-  const { signatures } = 'clear' in signed
+  const { signatures, data } = 'clear' in signed
     ? await openpgp.verify({ message: clear as openpgp.CleartextMessage, verificationKeys: key, date })
-    : await openpgp.verify({ message: await openpgp.createMessage({ binary: signed.bytes }), signature: signed.signature, verificationKeys: key, date, format: 'binary' });
+    : await openpgp.verify({ message: await openpgp.createMessage({ binary: 'file' in signed ? Readable.toWeb(createReadStream(signed.file, { highWaterMark: pieceBytes })) as ReadableStream<Uint8Array> : signed.bytes }), signature: signed.signature, verificationKeys: key, date, format: 'binary' });
   const [only] = signatures;
   if (only === undefined || signatures.length !== 1) throw new Error('not exactly one signature');
-  await only.verified;
+  // What was read of a file is hashed while it passes by.
+  await Promise.all([only.verified, 'file' in signed ? pass(data as unknown as ReadableStream<Uint8Array>) : undefined]);
   return created;
 }
 

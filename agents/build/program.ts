@@ -5,6 +5,7 @@ import type { Readable } from 'node:stream';
 import { execa, type ResultPromise } from 'execa';
 import { cleanEnvironment } from '../shared/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
+import { refuseCancelled, whenCancelled } from './jobs/cancellation.js';
 import { commandBegins } from './jobs/command-clock.js';
 
 export interface ProgramOptions {
@@ -42,8 +43,10 @@ export function rootEnvironment(): Record<string, string> {
   return root === undefined ? {} : { BUILD_INFRA_ROOT: root };
 }
 
+/** In a step that is cancelled it ends with its group. @throws Refusal CANCELLED where that has happened already */
 export function startProgram(argv: readonly string[], options: { cwd?: string; env?: Record<string, string>; stdin?: 'ignore' | 'pipe' }): ResultPromise<{ buffer: false; reject: false; encoding: 'buffer'; stdin: 'ignore' | 'pipe' }> {
-  return execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+  refuseCancelled();
+  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
     cwd: options.cwd ?? '/',
     env: environmentWith(options.env),
     extendEnv: false,
@@ -54,6 +57,9 @@ export function startProgram(argv: readonly string[], options: { cwd?: string; e
     reject: false,
     encoding: 'buffer',
   });
+  const forget = whenCancelled(() => endGroup(child.pid));
+  for (const over of ['exit', 'error']) child.once(over, forget);
+  return child;
 }
 
 export interface ProgramEnd {

@@ -34,7 +34,8 @@ export function removeDamaged(signed: string, error: unknown, log: LineSink): vo
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
   const made = job.artifacts.find((one) => one.dist === dist)?.files ?? [];
-  const artifacts = [...made, ...(job.evidence === null ? [] : [hashedEvidence(job.evidence)]), ...(job.template === undefined ? [] : [hashedCommand(job.template.command)])];
+  const commands = [job.template, job.rebuild].flatMap((order) => (order === undefined ? [] : [hashedCommand(order.command)]));
+  const artifacts = [...made, ...(job.evidence === null ? [] : [hashedEvidence(job.evidence)]), ...commands];
   expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
 }

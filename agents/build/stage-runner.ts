@@ -22,7 +22,7 @@ import type { EngineOptions } from './engines/engine-call.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engines/engine-stages.js';
 import { fetchSource, fetchTarget, type FetchTarget } from './source/fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from './jobs/job-configuration.js';
-import { jobIdentity, type Job, type Step, type TemplateOrder } from './jobs/job-document.js';
+import { jobIdentity, type Job, type ObeyedCommand, type Step, type TemplateOrder } from './jobs/job-document.js';
 import type { JobQueue } from './jobs/job-queue.js';
 import { commandEvidence, configuredTemplate, templateDistribution, templateUploadMs } from './jobs/template-job.js';
 import type { LineSink } from './logs/logged-program.js';
@@ -119,13 +119,18 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       if (found.specs.length > 1) job.specs = found.specs;
       // Their chains are over before they began.
       job.dists = job.dists.filter((dist) => !found.nothing.includes(dist));
-      job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
+      // They were told of with the version itself.
+      if (job.rebuild === undefined) job.closes = await closingCommits(component.url, job.tag, found.evidence.commit, commitBefore(job, queue.all()), folder, { sshConfig: paths.sshConfig, timeoutMs: historyMs }, log);
       queue.rememberHighest(component.name, { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: found.sources }, job.line);
       return;
     }
     case 'build': {
       const distribution = distributionOf(job, step, config);
       const dist = distribution.name;
+      if (job.rebuild !== undefined) {
+        log.say(`anew from the source of ${job.rebuild.of}: packages are +b${job.rebuild.number} of ${job.rebuild.sources[dist]?.version ?? 'nothing'}`);
+        sayCommand(job.rebuild.command, log);
+      }
       const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options) : templateOptions(job, distribution, folder, log, options), log);
       job.artifacts = [...job.artifacts.filter((made) => made.dist !== dist), { dist, files }];
       return;
@@ -175,11 +180,15 @@ function sayAll(files: readonly HashedFile[], log: LineSink): void {
 }
 
 /** Who commanded it is in the log before anything is built, and what is signed later names that line. */
+function sayCommand(command: ObeyedCommand, log: LineSink): void {
+  const { signer, signed, line, sha256 } = command;
+  log.say(`command ${sha256} of ${signer.name} ${signer.fingerprint}, signed ${signed}: ${line}`);
+  log.say(`evidence ${commandEvidence(command)}`);
+}
+
 function templateOptions({ template }: Job, distribution: Distribution, folder: string, log: LineSink, options: StageOptions): EngineOptions {
   if (template === undefined) throw new Error('no template');
-  const { signer, signed, line, sha256 } = template.command;
-  log.say(`command ${sha256} of ${signer.name} ${signer.fingerprint}, signed ${signed}: ${line}`);
-  log.say(`evidence ${commandEvidence(template.command)}`);
+  sayCommand(template.command, log);
   const configured = configuredTemplate(options.config, template.name, template.release);
   return { ...engineOptions(distribution, folder, options), distribution: configured.distribution, buildSeconds: configured.buildSeconds ?? options.config.buildSeconds };
 }

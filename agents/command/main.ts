@@ -49,7 +49,7 @@ export function minuteOf(now: Date): string {
 /** The line for these words. @throws Refusal BAD_COMMAND */
 export function lineOf(words: readonly string[], older: boolean, now: Date): string {
   const [verb = '', ...rest] = words;
-  const dists = verb === 'Upload-component' ? rest.splice(4) : [];
+  const dists = verb === 'Upload-component' || verb === 'Rebuild-component' ? rest.splice(4) : [];
   const timed = rest.map((word, i) => (verb === 'Build-template' && i === 2 && word === 'now' ? minuteOf(now) : word));
   const { command } = parseCommand([verb, ...timed, ...(dists.length > 0 ? [dists.join(',')] : [])].join(' '));
   if (!older) return makeCommand(command);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// trigger, retry and status in a build VM: hands to the agent's spool folder, eyes on its status document (agents/build/README.md). Both are root's.
+// trigger, retry, cancel and status in a build VM: hands to the agent's spool folder, eyes on its status document (agents/build/README.md). Both are root's.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -29,11 +29,12 @@ const needRoot = (error: unknown): never => {
 const wanted = {
   trigger: { patterns: [plainNamePattern], wants: 'the name of a component' },
   retry: { patterns: [jobIdPattern], wants: 'a job, as status shows it' },
+  cancel: { patterns: [jobIdPattern], wants: 'a job, as status shows it' },
   withdraw: { patterns: [plainNamePattern, versionPattern], wants: 'a component and a version of it that was published' },
 };
 
 /** @returns the agent's one line. @throws Refusal BAD_COMMAND, NOT_A_BUILD_VM, NOT_ROOT, NO_ANSWER */
-export async function giveCommand(root: string, verb: 'trigger' | 'retry' | 'withdraw', words: readonly string[]): Promise<string> {
+export async function giveCommand(root: string, verb: keyof typeof wanted, words: readonly string[]): Promise<string> {
   const { patterns, wants } = wanted[verb];
   if (words.length !== patterns.length || !patterns.every((pattern, index) => matches(pattern, words[index]))) throw new Refusal('BAD_COMMAND', `${verb} wants ${wants}`);
   const spool = join(root, '/var/lib/build-infra/spool');

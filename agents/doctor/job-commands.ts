@@ -16,12 +16,14 @@ interface Command { sha256: string; line: string; signer: { name: string; finger
 interface Job {
   format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
   kind?: string;
+  rebuild?: { of: string; number: number; command: Command };
   /** of a template, which has no tag */
   template?: { name: string; release: string; timestamp: string; command: Command };
   change?: { of: string; suite: string | null; command: Command | null } | null;
   priority?: number;
   configuration?: { common: string; dists: Record<string, string> } | null;
   running?: (Step & { started: string })[];
+  cancelled?: string;
   waiting: Waiting[] | Waiting | null;
   finished: (Step & { started: string; ended: string; commandSeconds?: number | null })[];
   logs: (Step & { path: string; commit: string | null })[];
@@ -102,10 +104,10 @@ function stepLine(step: Job['finished'][number]): string {
 const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
-function originLines({ template, tag, tagObject, evidence }: Job): string[] {
+function originLines({ template, rebuild, tag, tagObject, evidence }: Job): string[] {
   if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
   if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
-  return [`tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
+  return [...(rebuild === undefined ? [] : [`anew           +b${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
     `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
     `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
   ])];
@@ -121,7 +123,7 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
   const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
   return [
     `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`,
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
     ...originLines(job), ...changeLines(job),
     ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
     ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),

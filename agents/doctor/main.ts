@@ -12,6 +12,7 @@ const usage = `usage: build-infra doctor [--online] [--json]   tell what is miss
        build-infra status [--json]             in build-<env>, as root: jobs and their state
        build-infra jobs [--component NAME] [--state STATE] [--json]   in build-<env>, as root: all jobs, newest first
        build-infra jobs show JOB [--json]      in build-<env>, as root: everything about one
+       build-infra jobs cancel JOB             in build-<env>, as root: end what it builds, and begin nothing more of it
        build-infra trigger COMPONENT           in build-<env>, as root: build the newest signed tag, as a webhook or the poller would
        build-infra retry JOB                   in build-<env>, as root: try a failed or refused job again
        build-infra withdraw COMPONENT VERSION  in build-<env>, as root: take a published version out of every suite, for good
@@ -35,6 +36,12 @@ async function doctor(online: boolean, json: boolean): Promise<number> {
   return report.complete ? 0 : 1;
 }
 
+async function command(verb: Parameters<typeof giveCommand>[1], words: string[]): Promise<number> {
+  const answer = await giveCommand(root, verb, words);
+  say(printable(answer));
+  return /^(?:queued|known|cancelled) /.test(answer) ? 0 : 1;
+}
+
 async function run(argv: string[]): Promise<number> {
   const [verb, ...rest] = argv;
   const { values, positionals } = parseArgs({ args: rest, strict: true, allowPositionals: true, options: { online: { type: 'boolean' }, json: { type: 'boolean' }, component: { type: 'string' }, state: { type: 'string' }, help: { type: 'boolean', short: 'h' } } });
@@ -56,17 +63,14 @@ async function run(argv: string[]): Promise<number> {
     for (const line of json ? [text.trimEnd()] : lines) say(line);
     return 0;
   }
+  if (verb === 'jobs' && word === 'cancel' && more.length === 1 && !online && !json) return await command('cancel', more);
   if (verb === 'doctor' && word === undefined) return await doctor(online, json);
   if (verb === 'status' && word === undefined && !online) {
     const { text, lines } = readStatus(root);
     for (const line of json ? [text.trimEnd()] : lines) say(line);
     return 0;
   }
-  if ((verb === 'trigger' || verb === 'retry' || verb === 'withdraw') && word !== undefined && more.length === (verb === 'withdraw' ? 1 : 0) && !online && !json) {
-    const answer = await giveCommand(root, verb, [word, ...more]);
-    say(printable(answer));
-    return /^(?:queued|known) /.test(answer) ? 0 : 1;
-  }
+  if ((verb === 'trigger' || verb === 'retry' || verb === 'withdraw') && word !== undefined && more.length === (verb === 'withdraw' ? 1 : 0) && !online && !json) return await command(verb, [word, ...more]);
   return misused();
 }
 

@@ -9,7 +9,9 @@ import t, { type Test } from 'tap';
 import { readChangelog, readChanges, readFields } from '../../agents/build/control-file.js';
 import { takeArtifacts, unmetIn } from '../../agents/build/debian-engine/package-build.js';
 import { sourcesFor } from '../../agents/build/debian-engine/apt-sources.js';
-import { sourceNames } from '../../agents/build/debian-engine/source-package.js';
+import { prepareSource, sourceNames, type SourceWishes } from '../../agents/build/debian-engine/source-package.js';
+import { tinyPackage } from './forge.js';
+import { codeOf, engineJob, Lines, makePlace, tinyTree, writeTree } from './rpm-packages.js';
 import { checkLink, checkPath } from '../../agents/build/source/source-tree.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
@@ -144,4 +146,41 @@ void t.test('source names follow the format', async (t) => {
   t.match(sourceNames('hello', '2.10', '3.0 (native)'), { folder: 'hello-2.10', orig: undefined });
   t.match(sourceNames('hello', '2.10-1', '1.0'), { orig: 'hello_2.10.orig.tar.gz' });
   t.throws(() => sourceNames('hello', '1', '3.0 (git)'), { code: 'UNKNOWN_SOURCE_FORMAT' });
+});
+
+const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'gives files away, which needs root' };
+
+void t.test('a rebuild has an entry of its own above the tree\'s, over exactly the source that is published', needsRoot, async (t) => {
+  const place = makePlace();
+  t.teardown(() => place.end());
+  const files = (architecture: string): Record<string, string> => Object.fromEntries(tinyPackage('1:1.0-1').map(({ path, content = '' }) => [path, content.replace('Architecture: all', `Architecture: ${architecture}`)]));
+  let count = 0;
+  const changelogFor = async (architecture: string, wishes: Partial<SourceWishes>): Promise<string> => {
+    const tree = writeTree(place.make(`tree${++count}`), files(architecture));
+    const chroot = place.make(`chroot${count}`);
+    const prepared = await prepareSource(tree, { tagVersion: '1:1.0', target: { dist: 'bookworm', packages: 'deb', word: 'vm-bookworm' } as SourceWishes['target'], ...wishes }, chroot, new Lines());
+    return `${prepared.version}\n${readFileSync(join(chroot, prepared.folder, 'debian/changelog'), 'utf8')}`;
+  };
+  const made = await changelogFor('any', { suffix: '+deb12u1', rebuild: { of: '1:1.0-1+deb12u1', number: 3 } });
+  t.match(made, /^1:1\.0-1\+deb12u1\+b3\nhello-tiny \(1:1\.0-1\+deb12u1\+b3\) bookworm; urgency=medium, binary-only=yes\n/);
+  t.strictSame([...made.matchAll(/^hello-tiny \((.*)\)/gm)].map((entry) => entry[1]), ['1:1.0-1+deb12u1+b3', '1:1.0-1+deb12u1', '1:1.0-1'], 'dpkg takes the source\'s version from the entry below');
+  t.equal(new Set([...made.matchAll(/^ -- .*$/gm)].map(String)).size, 1, 'of one person and time');
+  t.match(await changelogFor('linux-any', { rebuild: { of: '1:1.0-1', number: 1 } }), /^1:1\.0-1\+b1\n/);
+  for (const [architecture, rebuild, code] of [
+    ['any', { of: '1:1.0-1+deb12u1', number: 1 }, 'VERSION_MISMATCH'], ['any', { of: '1.0-1', number: 1 }, 'VERSION_MISMATCH'], ['all', { of: '1:1.0-1', number: 1 }, 'NOTHING_TO_BUILD'],
+  ] as const) t.equal(await codeOf(() => changelogFor(architecture, { rebuild })), code, `${architecture} ${rebuild.of}`);
+  t.notMatch(await changelogFor('all', {}), /binary-only/);
+});
+
+void t.test('an engine that cannot build packages anew without a new source says so, and builds nothing', async (t) => {
+  for (const name of ['rpm', 'qubesbuilder']) {
+    const place = makePlace();
+    t.teardown(() => place.end());
+    const job = engineJob(place, writeTree(place.make('source'), tinyTree()), { rebuild: { of: '1.2-1', number: 1 } });
+    writeFileSync(join(place.folder, 'job.json'), JSON.stringify(job));
+    const engine = new URL(`../../agents/build/${name}-engine/engine.js`, import.meta.url).href;
+    const run = spawnSync(process.execPath, ['--input-type=module', '--eval', `process.exitCode = await (await import('${engine}')).runEngine('${place.folder}/job.json');`], { encoding: 'utf8' });
+    t.equal(run.status, 1, run.stderr);
+    t.match(JSON.parse(readFileSync(join(job.output, 'failure.json'), 'utf8')), { code: 'NO_REBUILD' }, name);
+  }
 });

@@ -22,7 +22,7 @@ const config = configFor(['bookworm', 'trixie']);
 const good = 'printf %s made-for-$dist > "$out/a.deb"; printf \'{"format":"build-infra/artifacts@1","artifacts":[{"name":"a.deb","size":%s,"sha256":"%s"}]}\' "$(stat -c %s "$out/a.deb")" "$(sha256sum "$out/a.deb" | cut -c -64)" > "$out/artifacts.json"';
 const before = 'doc=$1; out=$(dirname "$doc")/output; work=$(dirname "$doc")/engine; dist=$(basename "$(dirname "$doc")"); ';
 
-interface Place { work: string; receiver: TestReceiver; build(script: string | ((job: Job, dist: string) => string), jobs?: Job[]): Promise<Job>; artifact(job: Job, dist: string): string }
+interface Place { work: string; receiver: TestReceiver; worker: Worker; build(script: string | ((job: Job, dist: string) => string), jobs?: Job[]): Promise<Job>; artifact(job: Job, dist: string): string }
 
 /** @param seconds an engine may take */
 async function place(test: Test, seconds = 60): Promise<Place> {
@@ -51,7 +51,7 @@ async function place(test: Test, seconds = 60): Promise<Place> {
   });
   let number = 0;
   return {
-    work, receiver,
+    work, receiver, worker,
     build: async (wanted, jobs = [jobOf(config, 'one', String(++number), number)]) => {
       script = wanted;
       for (const job of jobs) queue.add(job);
@@ -106,6 +106,33 @@ void t.test('a build that takes too long is ended with everything it started, an
   t.equal(next.state, 'done', JSON.stringify(next.reasons));
   const said = receiver.logs.slice(logs).flatMap((one) => one.lines).filter((line) => !line.startsWith('> '));
   t.strictSame(said, [], 'no line of the one before');
+});
+
+void t.test('a build that a person cancels is ended with everything it started, its log is published, and a retry builds it', needsRoot, async (t) => {
+  const { work, receiver, worker, build, artifact } = await place(t);
+  const marker = markerFor('cancelled');
+  const stubborn = `trap '' TERM HUP INT; (setsid sh -c "trap '' TERM; (while :; do echo ${marker}; sleep 0.05; done) & sleep 1000" &) & echo begun; while :; do sleep 1; done`;
+  const job = jobOf(config, 'one', '7', 7);
+  const building = build((_job, dist) => (dist === 'bookworm' ? stubborn : good), [job]);
+  await until('it to build, and the other one to have its package', () => isThere(marker) && job.finished.some(({ stage, dist }) => stage === 'publish' && dist === 'trixie'));
+  t.equal(worker.cancel(job.job), `cancelled ${job.job}`);
+  await building;
+  t.match(job, { state: 'failed', reason: { code: 'CANCELLED' }, running: [] });
+  t.strictSame(reasonsOf(job), ['bookworm CANCELLED'], 'what was done before stays done');
+  t.equal(artifact(job, 'trixie'), 'made-for-trixie');
+  t.notOk(isThere(marker), 'no process of it is left');
+  t.strictSame(readdirSync(join(work, job.job)), [], 'nor a file');
+  const log = receiver.ofStage('build').find((one) => one.lines.includes('begun'));
+  t.match(log?.lines.slice(-3), [/^> refused CANCELLED a person in this VM /, /^> overhead /, '> end status=1']);
+  t.ok(job.logs.every((one) => one.commit !== null), 'each log is published');
+
+  const logs = receiver.logs.length;
+  t.equal((await build(good, [jobOf(config, 'one', '8', 8)])).state, 'done');
+  t.strictSame(receiver.logs.slice(logs).flatMap((one) => one.lines).filter((line) => !line.startsWith('> ')), [], 'no line of the one before');
+  worker.retry(job.job);
+  await until('the retry', () => isOver(job));
+  t.match(job, { state: 'done', reasons: [] });
+  t.equal(artifact(job, 'bookworm'), 'made-for-bookworm');
 });
 
 void t.test('a process that a build leaves behind is gone when its packages are taken', needsRoot, async (t) => {

@@ -16,7 +16,7 @@ function place(test: Test): { spool: string; handled: string[]; start(): void; d
   return {
     spool, handled,
     start: () => {
-      const commands = watchCommands(spool, join(spool, 'answers'), { trigger: note, retry: note, withdraw: (component, version) => note(`${component} ${version}`) }, () => undefined);
+      const commands = watchCommands(spool, join(spool, 'answers'), { trigger: note, retry: note, cancel: (job) => note(`no ${job}`), withdraw: (component, version) => note(`${component} ${version}`) }, () => undefined);
       test.teardown(async () => {
         await commands.close();
         rmSync(spool, { recursive: true });
@@ -40,6 +40,17 @@ void t.test('commands that were there before and that come in the first moment a
   await new Promise((resolve) => setTimeout(resolve, 1500));
   t.equal(p.handled.length, 51);
   t.same(readdirSync(p.spool), ['answers']);
+});
+
+void t.test('a job is cancelled by its name alone', async (t) => {
+  const p = place(t);
+  p.start();
+  p.drop('cancel', 'cancel hello-1-0123456789ab\n');
+  p.drop('path', 'cancel ../jobs\n');
+  p.drop('two', 'cancel hello-1-0123456789ab bookworm\n');
+  t.equal(await p.answer('cancel'), 'queued no hello-1-0123456789ab\n');
+  for (const name of ['path', 'two']) t.match(await p.answer(name), /^refused BAD_COMMAND /);
+  t.strictSame(p.handled, ['no hello-1-0123456789ab']);
 });
 
 void t.test('what is no command is refused, and a link is not followed', async (t) => {

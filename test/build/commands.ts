@@ -23,7 +23,7 @@ export const stranger = makeKey('stranger');
 export const commit = '0123456789abcdef0123456789abcdef01234567';
 export const upload = `Upload-component r4.3 hello ${commit} current all`;
 export const everything: Omit<CommandRights, 'name' | 'fingerprint'> = {
-  verbs: ['Upload-component', 'Upload-template', 'Build-template', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing', 'templates-itl', 'templates-community'], templates: 'all',
+  verbs: ['Upload-component', 'Upload-template', 'Build-template', 'Build-component', 'Rebuild-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing', 'templates-itl', 'templates-community'], templates: 'all',
 };
 
 /** What gpg makes of it. `at`: YYYYmmddTHHMMSS, in UTC, in place of now */

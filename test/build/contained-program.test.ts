@@ -7,7 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
+import { contained } from '../../agents/build/engines/contained-program.js';
 import { engineState } from '../../agents/build/engines/engine-call.js';
+import { withCancellation } from '../../agents/build/jobs/cancellation.js';
 
 const module = fileURLToPath(new URL('../../agents/build/engines/contained-program.js', import.meta.url));
 const isRoot = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
@@ -52,4 +54,12 @@ process.exitCode = spawnSync('gpg', process.argv.slice(2)).status ?? 255;
   }
   // What the place is for: else this test would say nothing.
   t.equal(importTo(homes[1] as string, 'true', plain).status, 2, 'without a place of its own gpg fails on that path');
+});
+
+test('a job that is cancelled while an engine\'s place is looked for leaves the next engine in one', { skip: isRoot ? false : 'needs root, and to mount' }, async (t) => {
+  const cut = new AbortController();
+  const place = withCancellation(cut.signal, () => contained(['true']));
+  cut.abort();
+  t.match(await place, ['unshare']);
+  t.match(await contained(['true']), ['unshare']);
 });

@@ -84,6 +84,24 @@ void t.test('distributions, one, several and all, by our names and by upstream\'
   t.same((d.promoted.at(-1) as { dists: string[] }).dists, ['trixie', 'bookworm']);
 });
 
+void t.test('a rebuild is of the job that published the source, and its packages are moved apart from those that were not rebuilt', async (t) => {
+  const d = await desk(t);
+  d.jobs.length = 0;
+  const base = job();
+  const rebuilt = job({ rebuild: { of: base.job, number: 1, sources: {}, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' } }, dists: ['trixie'] });
+  d.jobs.push(base, rebuilt, job({ component: 'other' }));
+  const rebuild = `Rebuild-component r4.3 hello ${commit} 2 all`;
+  t.match(await d.ask(clearsign(rebuild)), /^accepted /);
+  t.match(d.promoted.at(-1), { verb: 'Rebuild-component', job: { job: base.job }, dists: ['bookworm', 'trixie'], number: 2, line: rebuild, signer: { name: 'alice' } });
+  t.equal(await d.ask(clearsign(rebuild.replace('all', 'sid'))), 'refused NOT_BUILT');
+  t.equal(await d.ask(clearsign(rebuild.replace(commit, 'e'.repeat(40)))), 'refused UNKNOWN_COMMIT');
+  t.equal(await d.ask(clearsign(upload)), 'refused SEVERAL_BUILDS');
+  for (const [dist, of] of [['trixie', rebuilt], ['bookworm', base]] as const) {
+    t.match(await d.ask(clearsign(upload.replace('all', dist))), /^accepted /);
+    t.match(d.promoted.at(-1), { verb: 'Upload-component', job: { job: of.job }, dists: [dist] });
+  }
+});
+
 void t.test('what is allowed by no list is refused, each list for itself', async (t) => {
   const template = 'Upload-template r4.3 debian-13 4.3.0-202611221200 templates-itl';
   const rights = { verbs: ['Upload-component', 'Upload-template', 'Build-component', 'Retry'], components: ['hello'], distributions: ['trixie'], repositories: ['current', 'templates-itl'], templates: ['debian-13'] } as typeof everything;
@@ -102,6 +120,11 @@ void t.test('what is allowed by no list is refused, each list for itself', async
   t.equal(await answers(upload.replace('all', 'trixie,bookworm')), 'refused NOT_ALLOWED', 'one of two distributions');
   t.equal(await answers(trixie, { repositories: ['security-testing'] }), 'refused NOT_ALLOWED', 'the repository');
   t.equal(await answers(template, { templates: ['fedora-42'] }), 'refused NOT_ALLOWED', 'the template');
+  const rebuild = `Rebuild-component r4.3 hello ${commit} 1 trixie`;
+  t.equal(await answers(rebuild), 'refused NOT_ALLOWED', 'the verb, though builds and uploads are allowed');
+  t.match(await answers(rebuild, { verbs: ['Rebuild-component'] }), /^accepted /);
+  t.equal(await answers(rebuild.replace('trixie', 'all'), { verbs: ['Rebuild-component'] }), 'refused NOT_ALLOWED', 'a distribution');
+  t.equal(await answers(rebuild, { verbs: ['Rebuild-component'], components: ['other'] }), 'refused NOT_ALLOWED', 'the component of a rebuild');
   t.equal(await answers('Build-component r4.3 other'), 'refused NOT_ALLOWED', 'the component of a build');
   t.equal(await answers('Retry other-1-000000000000'), 'refused NOT_ALLOWED', 'the component of a job');
   for (const list of ['verbs', 'components', 'distributions', 'repositories'] as const) {

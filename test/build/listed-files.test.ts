@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Files that a tree lists: a real https server, real signatures, and in each case one thing that is bad.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, lstatSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as openpgp from 'openpgp';
 import t from 'tap';
+import { verifyOneSignature } from '../../agents/build/one-signature.js';
 import { buildRpm } from '../../agents/build/rpm-engine/engine.js';
 import { downloadLimits } from '../../agents/build/source/downloads.js';
+import { unpack } from '../../agents/build/source/unpacking.js';
 import { alice, endForge, keys, situation, type Situation } from './fetching.js';
 import { chrootCache } from '../support/clean-chroots.js';
+import { until } from '../support/until.js';
 import { FileServer, type Answer } from './file-server.js';
 import { tinyPackage, type TreeFile } from './forge.js';
 import { engineJob, Lines, makePlace, tinySpec, writeTree } from './rpm-packages.js';
@@ -115,7 +120,7 @@ for (const [what, answer, code] of [
   void t.test(`a listed file whose server's answer ${what} is refused`, async (t) => {
     server.answers.set('/bad.tar.gz', answer);
     const s = released(t, treeOf(list({ ...good(), url: server.url('/bad.tar.gz') })));
-    t.equal(await s.code('v1.0-1', { downloads: { bytes: 1_000_000, signedBytes: 1_000_000, timeoutMs: /ever|never/.test(what) ? 2000 : 60_000 } }), code);
+    t.equal(await s.code('v1.0-1', { downloads: { bytes: 1_000_000, unpackedBytes: 1_000_000, timeoutMs: /ever|never/.test(what) ? 2000 : 60_000 } }), code);
     t.notOk(existsSync(join(s.folder, 'source/bad.tar.gz')));
   });
 }
@@ -159,7 +164,11 @@ for (const [what, entries, extra] of [
   ['an address with a query', () => [{ ...good(), url: `${server.url('/hello-1.0.tar.gz')}?a=b` }], []],
   ['a list of addresses', () => [{ ...good(), url: [server.url('/hello-1.0.tar.gz')] }], []],
   ['a git address', () => [{ 'git-url': 'https://forge.example/a.git', tag: 'v1', pubkeys: ['keys/upstream.asc'] }], [keyFile]],
-  ['bytes to be unpacked first', () => [{ ...good(), uncompress: true }], []],
+  ['bytes to be unpacked of no packing that is known', () => [{ ...good(), url: server.url('/hello-1.0.tar.bz2'), uncompress: true }], []],
+  ['nothing but a packing in its name', () => [{ ...good(), url: server.url('/.gz'), uncompress: true }], []],
+  ['a wish to unpack that is neither yes nor no', () => [{ ...good(), uncompress: 'yes' }], []],
+  ['the unpacked name of a file of the tree', () => [{ ...good(), url: server.url('/hello-tiny.sh.gz'), uncompress: true }], []],
+  ['a packed file and the one that it unpacks to', () => [{ ...good(), url: server.url('/a.tar.gz'), uncompress: true }, { ...good(), url: server.url('/a.tar') }], []],
   ['an unknown word', () => [{ ...good(), md5: 'x' }], []],
   ['a version that is none', () => [{ ...good(), url: server.url('/hello-@VERSION@.tar.gz') }], [{ path: 'version', content: '../1.0\n' }]],
   ['more than thirty files', () => Array.from({ length: 31 }, (_, i) => ({ ...good(), url: server.url(`/a${i}`) })), []],
@@ -234,4 +243,106 @@ void t.test('what a kill left between download and tree is in nobody\'s way', as
   t.strictSame(readdirSync(join(folder, 'source')), before);
   t.ok(readFileSync(join(folder, 'source/hello-1.0.tar.gz')).equals(bytes));
   t.notOk(existsSync(join(folder, 'trap')));
+});
+
+const packers = { gz: ['gzip', '-9'], xz: ['xz', '-9'] } as const;
+const packed = (kind: keyof typeof packers, what: Buffer): Buffer => execFileSync(packers[kind][0], [packers[kind][1], '--stdout'], { input: what, maxBuffer: 2 ** 28 });
+const toUnpack = (kind: string, change: Record<string, unknown> = {}): Record<string, unknown> => ({ url: server.url(`/unpacked-1.0.tar.${kind}`), signature: server.url('/hello-1.0.tar.gz.asc'), pubkeys: ['keys/upstream.asc'], uncompress: true, ...change });
+
+for (const kind of ['gz', 'xz'] as const) {
+  void t.test(`a file that is packed as ${kind} and signed as what it unpacks to is verified, and handed on, unpacked`, async (t) => {
+    server.answers.set(`/unpacked-1.0.tar.${kind}`, packed(kind, bytes));
+    for (const change of [{}, { signature: undefined, pubkeys: undefined, sha256: hashOf('sha256') }]) {
+      const s = released(t, treeOf(list(toUnpack(kind, change)), keyFile));
+      const { folder, lines } = await s.fetch();
+      t.ok(readFileSync(join(folder, 'source/unpacked-1.0.tar')).equals(bytes));
+      t.strictSame(readdirSync(join(folder, 'source')).filter((name) => name.includes('unpacked') || name.startsWith('.packed')), ['unpacked-1.0.tar']);
+      t.match(lines.find((line) => line.startsWith('downloaded ')), new RegExp(`^downloaded unpacked-1.0.tar: ${bytes.length} bytes, sha256:${hashOf('sha256')}, unpacked of https://\\S+\\.${kind}, verified by`));
+      t.ok(lines.includes(`${hashOf('sha256')} 100644 unpacked-1.0.tar`), 'the manifest is of what was verified');
+    }
+  });
+
+  const plain = packed(kind, bytes);
+  for (const [what, answer, code] of [
+    ['is cut', plain.subarray(0, plain.length - 20), 'OTHER_BYTES'],
+    ['ends after its head', plain.subarray(0, 8), 'OTHER_BYTES'],
+    ['is damaged', Buffer.concat([plain.subarray(0, 30), Buffer.from([plain[30] as number ^ 0xff]), plain.subarray(31)]), 'OTHER_BYTES'],
+    ['has something else after it', Buffer.concat([plain, Buffer.from('and more of it')]), 'OTHER_BYTES'],
+    ['is not packed', bytes, 'OTHER_BYTES'],
+    ['is packed in the other way', packed(kind === 'gz' ? 'xz' : 'gz', bytes), 'OTHER_BYTES'],
+    ['is two of them', Buffer.concat([plain, plain]), 'BAD_SIGNATURE'],
+    ['unpacks to other bytes', packed(kind, Buffer.from('other bytes')), 'BAD_SIGNATURE'],
+    ['unpacks to one byte more', packed(kind, Buffer.concat([bytes, Buffer.from('x')])), 'BAD_SIGNATURE'],
+  ] as [string, Buffer, string][]) {
+    void t.test(`a file to be unpacked that ${what} is refused (${kind})`, async (t) => {
+      server.answers.set(`/unpacked-1.0.tar.${kind}`, answer);
+      const s = released(t, treeOf(list(toUnpack(kind)), keyFile));
+      t.equal(await s.code(), code);
+      t.notOk(existsSync(join(s.folder, 'source/unpacked-1.0.tar')));
+      t.notOk(existsSync(join(s.folder, 'downloads')));
+    });
+  }
+
+  void t.test(`a file that unpacks to a thousand times its size is refused before the disk is full (${kind})`, async (t) => {
+    const bomb = Buffer.alloc(80 * 1024 ** 2);
+    const small = packed(kind, bomb);
+    server.answers.set(`/unpacked-1.0.tar.${kind}`, small);
+    const s = released(t, treeOf(list(toUnpack(kind, { signature: undefined, pubkeys: undefined, sha256: hashOf('sha256', bomb) })), keyFile));
+    t.ok(small.length * 100 < 64 * 1024 ** 2);
+    t.equal(await s.code(), 'TOO_LARGE', 'also where the tree pins it');
+    t.notOk(existsSync(join(s.folder, 'downloads')));
+  });
+
+  void t.test(`what is unpacked has one limit for all of a tree (${kind})`, async (t) => {
+    server.answers.set(`/unpacked-1.0.tar.${kind}`, packed(kind, bytes));
+    server.answers.set(`/more-1.0.tar.${kind}`, packed(kind, bytes));
+    const s = released(t, treeOf(list(toUnpack(kind), toUnpack(kind, { url: server.url(`/more-1.0.tar.${kind}`) })), keyFile));
+    t.equal(await s.code('v1.0-1', { downloads: { ...downloadLimits(30_000), unpackedBytes: bytes.length * 2 - 1 } }), 'TOO_LARGE');
+    t.equal(await s.code('v1.0-1', { downloads: { ...downloadLimits(30_000), unpackedBytes: bytes.length * 2 } }), 'none');
+  });
+}
+
+void t.test('what unpacks a file is nobody, and has no network', process.getuid?.() === 0 ? {} : { skip: 'a user is given away by root alone' }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-unpack-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  // It waits for what comes through a pipe: time to look at it.
+  const pipe = join(folder, 'packed.xz');
+  execFileSync('mkfifo', [pipe]);
+  const unpacking = unpack(pipe, 'xz', join(folder, 'out'), 1_000_000, 60_000);
+  const fd = openSync(pipe, 'r+');
+  const pid = await until('xz', () => readdirSync('/proc').find((name) => {
+    try {
+      return /^[0-9]+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'latin1').startsWith('xz\0--decompress') && readlinkSync(`/proc/${name}/fd/0`) === pipe;
+    } catch {
+      return false;
+    }
+  }));
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  for (const said of [/^Uid:\t65534\t65534\t/m, /^Gid:\t65534\t65534\t/m, /^Groups:\s*$/m, /^CapEff:\t0+$/m, /^NoNewPrivs:\t1$/m]) t.match(status, said);
+  if (spawnSync('unshare', ['--net', 'true']).status === 0) t.not(readlinkSync(`/proc/${pid}/ns/net`), readlinkSync('/proc/self/ns/net'));
+  writeSync(fd, packed('xz', bytes));
+  closeSync(fd);
+  t.equal(await unpacking, bytes.length);
+});
+
+void t.test('a signed file is read in pieces, however large it is', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'bi-large-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, 'large');
+  const size = 200 * 1024 ** 2;
+  writeFileSync(path, '');
+  truncateSync(path, size);
+  const signature = (): Promise<openpgp.Signature> => openpgp.readSignature({ binarySignature: new Uint8Array(keys.gpg(['--detach-sign', '--local-user', upstream.fingerprint, '--output', '-', path])) });
+  const key = await openpgp.readKey({ armoredKey: upstream.armored });
+  const good = await signature();
+  let most = 0;
+  const before = process.memoryUsage().arrayBuffers;
+  const timer = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 5);
+  await t.resolves(verifyOneSignature({ file: path, signature: good }, key));
+  clearInterval(timer);
+  t.ok(most < size * 0.8, `${most} bytes at once`);
+  appendFileSync(path, 'x');
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, key));
+  rmSync(path);
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, key), 'a file that is gone');
 });

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From suite to suite by signed commands, and out of all of them: the real agent, reprepro, apt-get, and a public record over git.
-import { execFileSync } from 'node:child_process';
-import { writeFileSync, existsSync, readFileSync, renameSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import type { Job } from '../../agents/build/jobs/job-document.js';
 import { until } from '../support/until.js';
 import { BuildVm, endOutside, makeOutside } from './build-vm.js';
-import { tinyPackage, writeKeys } from './forge.js';
+import { tinyPackage, tinyRules, writeKeys, type TreeFile } from './forge.js';
 import { publishRecord } from './logs-record.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'makes chroots, which needs root here' };
@@ -17,7 +19,7 @@ t.teardown(() => endOutside(outside));
 const logsKey = outside.keys.make('logs');
 const publish = publishRecord(outside.keys);
 const people = [{
-  name: 'alice', fingerprint: outside.alice.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry', 'Build-template'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'], templates: 'all',
+  name: 'alice', fingerprint: outside.alice.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry', 'Build-template', 'Rebuild-component'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'], templates: 'all',
 }];
 let signedBefore = 0;
 /** Each a second later than the last: the same words signed in the same second are the same command. */
@@ -31,7 +33,18 @@ async function clearsign(line: string): Promise<string> {
 function offered(name: string, suite: string): string[] {
   const folder = join(outside.apt.folder, name, 'bookworm/dists', `bookworm-${suite}`, 'main/binary-amd64');
   const text = existsSync(join(folder, 'Packages')) ? readFileSync(join(folder, 'Packages'), 'utf8') : gunzipSync(readFileSync(join(folder, 'Packages.gz'))).toString();
-  return [...text.matchAll(/^Version: (.*)$/gm)].map((line) => line[1] as string);
+  return [...text.matchAll(/^Package: hello-tiny\n(?:.+\n)*?Version: (.*)$/gm)].map((line) => line[1] as string);
+}
+
+/** One package of an architecture, and one for all of them. */
+function twoPackages(version: string): TreeFile[] {
+  const rules = tinyRules.replace('binary-arch:\nbinary-indep: build', `binary-indep:
+\tmkdir -p debian/hello-tiny-doc/DEBIAN
+\tdpkg-gencontrol -phello-tiny-doc -Pdebian/hello-tiny-doc
+\tdpkg-deb --root-owner-group --build debian/hello-tiny-doc ..
+binary-arch: build`);
+  return tinyPackage(version, [], rules).map((file) => (file.path === 'debian/control'
+    ? { ...file, content: `${file.content?.replace('Architecture: all', 'Architecture: any\nDepends: hello-tiny-doc (= ${source:Version})') ?? ''}\nPackage: hello-tiny-doc\nArchitecture: all\nDescription: its words\n Many.\n` } : file));
 }
 
 void t.test('a version waits in testing, goes on by a signed command, once, and never comes back when it was withdrawn', needsRoot, async (t) => {
@@ -51,11 +64,11 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   await vm.start();
   vm.receiver.publish = (log) => tell(log.path);
 
-  const build = async (version: string): Promise<{ job: Job; upload: (suite: string) => string }> => {
-    const { commit } = source.release(outside.keys, [outside.alice], `v${version}`, tinyPackage(version));
+  const build = async (version: string): Promise<{ job: Job; commit: string; upload: (suite: string) => string }> => {
+    const { commit } = source.release(outside.keys, [outside.alice], `v${version}`, twoPackages(version));
     const job = await vm.over((await vm.trigger()).split(' ')[1] as string);
     t.equal(job.state, 'done', vm.receiver.text().slice(-3000));
-    return { job, upload: (suite) => `Upload-component r4.3 hello-tiny ${commit} ${suite} all` };
+    return { job, commit, upload: (suite) => `Upload-component r4.3 hello-tiny ${commit} ${suite} all` };
   };
   const ask = async (line: string): Promise<Job | string> => {
     const answer = await vm.command(await clearsign(line));
@@ -104,6 +117,41 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   await t.test('an older version does not come back over a newer one', async (t) => {
     t.equal(await ask(first.upload('current')), 'refused NEWER_IN_SUITE');
     t.equal(await ask(first.upload('security-testing')), 'refused NEWER_IN_SUITE');
+  });
+
+  await t.test('rebuilt by command: higher than the source, which is not published again, and it goes the same way', async (t) => {
+    const rebuild = (number: number): string => `Rebuild-component r4.3 hello-tiny ${second.commit} ${number} bookworm`;
+    const rebuilt = await ask(rebuild(2)) as Job;
+    t.match(rebuilt, { state: 'done', version: '1.0-2', rebuild: { of: second.job.job, number: 2 } }, vm.receiver.text().slice(-3000));
+    t.match(rebuilt.uploaded[0]?.files.map(({ name }) => name), [/^hello-tiny_1\.0-2\+deb12u1\+b2_amd64\.deb$/], 'neither source nor the package for all architectures');
+    t.equal(rebuilt.uploaded[0]?.files.length, 1);
+    t.same([offered('promoted', 'current-testing'), offered('promoted', 'current')], [['1.0-2+deb12u1+b2'], ['1.0-2+deb12u1']]);
+    const log = vm.receiver.ofStage('build').at(-1)?.lines.join('\n');
+    for (const said of [/anew from the source of hello-tiny-1\.0-2-/, /command [0-9a-f]{64} of alice .*: Rebuild-component/, /evidence \{"sha256"/, /dpkg-buildpackage -us -uc -B/]) t.match(log, said);
+    const intent = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/jobs', rebuilt.job, 'gpg-job-bookworm.json'), 'utf8')) as { artifacts: { name: string }[] };
+    t.same(intent.artifacts.filter(({ name }) => name.endsWith('.json')).map(({ name }) => name), ['source-evidence.json', 'signed-command.json'], 'each intent names who commanded it');
+    t.equal(await ask(rebuild(2)), 'refused ALREADY_BUILT');
+    t.equal(await ask(rebuild(3).replace(second.commit, first.commit)), 'refused ROLLBACK');
+
+    // apt itself: what it would upgrade to, and that its dependency is there.
+    const root = mkdtempSync(join(tmpdir(), 'bi-apt-'));
+    t.teardown(() => rmSync(root, { recursive: true, force: true }));
+    for (const folder of ['lists/partial', 'cache/archives/partial', 'log']) mkdirSync(join(root, folder), { recursive: true });
+    const old = readdirSync(join(outside.apt.folder, 'promoted/bookworm/pool'), { recursive: true, encoding: 'utf8' }).find((name) => name.endsWith('hello-tiny_1.0-2+deb12u1_amd64.deb')) as string;
+    const paragraphs = ['hello-tiny', 'hello-tiny-doc'].map((name) => `Package: ${name}\nStatus: install ok installed\nPriority: optional\nSection: misc\nMaintainer: A <a@example.org>\nArchitecture: ${name === 'hello-tiny' ? 'amd64' : 'all'}\nVersion: 1.0-2+deb12u1\nDescription: x\n`);
+    t.ok(old, 'what it replaces is in the pool as long as a suite has it');
+    writeFileSync(join(root, 'status'), paragraphs.join('\n'));
+    const key = join(root, 'key.asc');
+    writeFileSync(key, outside.signer.armored);
+    writeFileSync(join(root, 'sources.list'), `deb [signed-by=${key}] http://127.0.0.1:${outside.apt.httpPort}/promoted/bookworm bookworm-current-testing main\n`);
+    const apt = async (...words: string[]): Promise<string> => (await promisify(execFile)('apt-get', ['-o', `Dir=${root}`, '-o', `Dir::State=${root}`, '-o', `Dir::State::status=${root}/status`, '-o', `Dir::Etc::SourceList=${root}/sources.list`, '-o', 'Dir::Etc::SourceParts=-', '-o', `Dir::Cache=${root}/cache`, '-o', `Dir::Log=${root}/log`, '-o', 'APT::Architecture=amd64', '-o', 'APT::Sandbox::User=root', ...words])).stdout;
+    await apt('update');
+    t.match(await apt('--simulate', 'upgrade'), /^Inst hello-tiny \[1\.0-2\+deb12u1\] \(1\.0-2\+deb12u1\+b2 /m);
+
+    clock += 5 * 86_400;
+    tell('build-debian/log_of_others3');
+    t.match(await ask(second.upload('current')), { state: 'done', change: { of: rebuilt.job } });
+    t.same(offered('promoted', 'current'), ['1.0-2+deb12u1+b2']);
   });
 
   await t.test('what was withdrawn is gone from every suite and no command brings it back', async (t) => {

@@ -5,9 +5,11 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { AptSource } from '../../agents/build/debian-engine/apt-sources.js';
+import { baseTar } from '../../agents/build/debian-engine/base-chroot.js';
 import { buildDebian } from '../../agents/build/debian-engine/engine.js';
 import type { EngineJob } from '../../agents/build/engines/engine-contract.js';
 import { hashFile } from '../../agents/build/frozen-files.js';
@@ -123,6 +125,36 @@ void t.test('packages are looked at by lintian and installed in a clean root, wh
   const linted = await look((text) => text, { installTest: 'log', lint: 'stop' });
   t.match(linted, { code: 'LINT_FAILED', text: /^E: hello-tiny/m }, 'a package without a copyright file');
   t.match(linted.text, /the installation: well/);
+});
+
+void t.test('packages are looked at by rpmlint, where that is asked for', needsRoot, async (t) => {
+  const look = async (spec: string, options: Record<string, unknown>): Promise<{ code: string; text: string; made: string[] }> => {
+    const made = job(t, { 'demo-rpm.spec': spec, greeting: 'hello\n' }, { component: 'demo-rpm', version: '1.2-1', options });
+    return { code: await codeOf(() => buildRpm(made.job, made.log)), text: made.log.text(), made: readdirSync(made.job.output) };
+  };
+  const bad = tinySpec({ install: 'mkdir -p %{buildroot}/usr/local/strange', files: '/usr/local/strange' });
+  const stopped = await look(bad, { lint: 'stop' });
+  t.match(stopped, { code: 'LINT_FAILED', text: /^demo-rpm\.noarch: E: dir-or-file-in-usr-local/m });
+  t.notMatch(stopped.text, /^== artifact /m, 'nothing is announced');
+  t.match(await look(bad, { lint: 'log' }), { code: 'none', text: /rpmlint ended with 64, which stops nothing here/ });
+  const good = await look(tinySpec(), { lint: 'stop' });
+  t.match(good, { code: 'none', text: /^== rpmlint: well$/m }, 'that it is not signed yet stops nothing');
+  t.strictSame(good.made.sort(), ['demo-rpm-1.2-1.noarch.rpm', 'demo-rpm-1.2-1.src.rpm']);
+  t.match(await look(tinySpec(), { lint: 'stop', mock: 'fedora-41-x86_64', distTag: '.fc41' }), { code: 'BAD_DOCUMENT' });
+});
+
+void t.test('a folder in the cache that cannot be removed is in nobody\'s way', needsRoot, async (t) => {
+  const place = makePlace();
+  t.teardown(() => place.end());
+  const left = join(place.folder, 'chroots/mmdebstrap.killed');
+  mkdirSync(join(left, 'proc'), { recursive: true });
+  execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(left, 'proc')]);
+  t.teardown(() => execFileSync('umount', [join(left, 'proc')]));
+  utimesSync(left, 0, 0);
+  const log = new Lines();
+  // What comes after it is refused: there is no such suite to make a chroot of.
+  t.equal(await codeOf(() => baseTar(place.folder, 'nosuch', [{ uri: 'http://127.0.0.1:9/debian', suite: 'nosuch', components: ['main'], signedBy: undefined } satisfies AptSource], '', log)), 'NO_CHROOT', log.text());
+  t.match(log.text(), /^== mmdebstrap\.killed is old and cannot be removed: /m);
 });
 
 void t.test('a native package has the suffix too', needsRoot, async (t) => {

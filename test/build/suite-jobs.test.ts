@@ -150,3 +150,43 @@ void t.test('a promotion is not made for somebody who may not ask for it any mor
   await t.rejects(asked([{ ...alice, distributions: ['trixie'] }]), { code: 'NOT_ALLOWED' });
   await t.rejects(asked([{ ...alice, verbs: ['Retry'] }]), { code: 'NOT_ALLOWED' });
 });
+
+/** By a command of its own for each letter. */
+async function rebuild({ suiteJobs, queue }: Pick<Stand, 'suiteJobs' | 'queue'>, job: Job, number: number, command: string, ...dists: string[]): Promise<Job> {
+  const asked = { command: command.repeat(64), line: `Rebuild-component r4.3 one ${'c'.repeat(40)} ${number} ${dists.join(',')}`, signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T00:00:00Z', release: 'r4.3' };
+  return queue.get(await suiteJobs.start({ ...asked, verb: 'Rebuild-component', job, dists, number })) as Job;
+}
+
+void t.test('a rebuild is a job of its own with the published source\'s version, and a number is used once', async (t) => {
+  const place = stand(t);
+  const { add, queue, withdraw } = place;
+  const named = (dist: string, version: string): Job['uploaded'][number] => ({ dist, url: '', suite: `${dist}-current-testing`, release: '', files: [{ name: `one_${version}_amd64.deb`, size: 1, sha256: 'b'.repeat(64) }, { name: `one_${version}.dsc`, size: 1, sha256: 'a'.repeat(64) }] });
+  const built = add(jobOf(config, 'one', '1:1.0', 1, ['fetch', ...steps('bookworm'), ...steps('trixie')], { state: 'done', evidence, uploaded: [named('bookworm', '1.0-1+deb12u1'), named('trixie', '1.0-1+deb13u1')] }));
+  const first = await rebuild(place, built, 1, '1', 'bookworm');
+  t.match(first, { kind: 'build', state: 'queued', dists: ['bookworm'], version: '1:1.0', finished: [], evidence: null, uploaded: [], rebuild: { of: built.job, number: 1, sources: { bookworm: { source: 'one', version: '1:1.0-1+deb12u1' } } } });
+  t.match(first.job, /^one-1_1\.0\+b1-[0-9a-f]{12}$/);
+  t.equal(await rebuild(place, built, 1, '1', 'bookworm'), first, 'the same command is the same job');
+  await t.rejects(rebuild(place, built, 1, '2', 'bookworm', 'trixie'), { code: 'ALREADY_BUILT' });
+  t.match(await rebuild(place, built, 1, '3', 'trixie'), { rebuild: { number: 1 } }, 'another distribution has numbers of its own');
+  const third = await rebuild(place, built, 3, '4', 'bookworm');
+  await t.rejects(rebuild(place, built, 2, '5', 'bookworm'), { code: 'ALREADY_BUILT' }, 'nor does a number go back');
+  t.equal(queue.all().length, 4);
+  // Each waits for the one before, as versions do.
+  t.strictSame(schedule(queue.all(), new Map(), { builds: 4 }, 0).start.map(({ job }) => job.job), [first.job]);
+  queue.rememberHighest('one', { version: '1:1.1', tagObject: 'f'.repeat(40), job: 'x' });
+  await t.rejects(rebuild(place, built, 4, '6', 'bookworm'), { code: 'ROLLBACK' });
+  t.match(withdraw('1:1.0'), { dists: ['bookworm', 'trixie'] });
+  await t.rejects(rebuild(place, built, 4, '7', 'bookworm'), { code: 'WITHDRAWN' });
+  t.equal(third.rebuild?.number, 3);
+});
+
+void t.test('what another engine builds is not rebuilt, and it is named', async (t) => {
+  const { queue, folder } = queueFor(t);
+  for (const change of [{ engine: 'rpm', packages: 'rpm' }, { engine: 'qubesbuilderv2', packages: 'deb', publisher: 'engine' }, { engine: 'qubesbuilderv2', packages: 'deb' }, { engine: 'debian', packages: 'deb', publisher: 'engine' }] as const) {
+    const other = { ...config, distributions: [{ ...config.distributions[0], ...change }] } as typeof config;
+    const suiteJobs = new SuiteJobs({ config: other, queue, withdrawn: new WithdrawnVersions(join(folder, 'withdrawn')) });
+    const built = jobOf(other, 'one', '1', 1, [], { evidence, uploaded: published('bookworm') });
+    await t.rejects(rebuild({ suiteJobs, queue }, built, 1, '1', 'bookworm'), { code: 'NO_REBUILD', detail: new RegExp(`^bookworm is built by ${change.engine},`) });
+  }
+  t.strictSame(queue.all(), []);
+});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
 import t from 'tap';
+import { whenCancelled } from '../../agents/build/jobs/cancellation.js';
 import { commandBegins } from '../../agents/build/jobs/command-clock.js';
 import { isOver } from '../../agents/build/jobs/job-document.js';
 import { Refusal } from '../../agents/shared/refusal.js';
@@ -186,4 +187,101 @@ void t.test('a fetch that found nothing to build and is refused when it is done 
   queue.add(job);
   worker.start();
   t.match(await over(job), { state: 'refused', reason: { code: 'TAG_MOVED' } });
+});
+
+/** A step that lasts until it is let go, or until it is cut. */
+function hangingAt(what: string): { act: (name: string) => Promise<void> | void; letGo: (error?: Error) => void } {
+  let letGo: (error?: Error) => void = () => undefined;
+  const hanging = new Promise<void>((resolve, reject) => (letGo = (error) => (error === undefined ? resolve() : reject(error))));
+  return { letGo: (error) => letGo(error), act: (name) => (name === `one 1 ${what}` ? Promise.race([hanging, new Promise<void>((_resolve, reject) => whenCancelled(() => reject(new Error('killed'))))]) : undefined) };
+}
+
+void t.test('of a cancelled job no further step begins, and each chain says so', async (t) => {
+  for (const at of ['fetch', 'build bookworm'] as const) {
+    const { act } = hangingAt(at);
+    const { worker, queue, ran, over, cleaned, lines } = stageFor(t, act);
+    const [job, next] = [jobOf(config, 'one', '1', 1), jobOf(config, 'one', '2', 2)];
+    queue.add(job);
+    worker.start();
+    await until(at, () => job.running.some(({ stage }) => at.startsWith(stage)) && (at === 'fetch' || ran.includes('one 1 publish trixie')));
+    t.equal(worker.cancel(job.job), `cancelled ${job.job}`);
+    t.match(await over(job), { state: 'failed', reason: { code: 'CANCELLED' }, reasons: [{ stage: at.split(' ')[0], dist: at === 'fetch' ? null : 'bookworm', code: 'CANCELLED' }], waiting: [] });
+    t.match([...lines.entries()].find(([path]) => path.startsWith(at))?.[1][0], /^refused CANCELLED /, 'its log says so');
+    t.strictSame(cleaned, [job.job]);
+    t.throws(() => worker.cancel(job.job), { code: 'ALREADY_OVER' });
+    queue.add(next);
+    await until('the next version, which waits for it no longer', () => ran.filter((name) => name === 'one 2 fetch').length > 0);
+    await worker.stop();
+  }
+});
+
+void t.test('what is cancelled while it signs or publishes goes to its end once, and no further', async (t) => {
+  const cases = [
+    { at: 'sign bookworm', fails: false, reasons: [{ stage: 'publish', dist: 'bookworm', code: 'CANCELLED' }], state: 'failed' },
+    { at: 'publish bookworm', fails: false, reasons: [], state: 'done' },
+    // It may have come to the server: what the document says of that stays, and nobody tries it again.
+    { at: 'publish bookworm', fails: true, reasons: [{ stage: 'publish', dist: 'bookworm', code: 'UPLOAD_FAILED' }], state: 'failed' },
+  ];
+  for (const { at, fails, reasons, state } of cases) {
+    const { act, letGo } = hangingAt(at);
+    const { worker, queue, ran, over } = stageFor(t, act);
+    const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
+    queue.add(job);
+    worker.start();
+    await until(at, () => ran.includes(`one 1 ${at}`));
+    t.equal(worker.cancel(job.job), `cancelled ${job.job}; to its end goes ${at}`);
+    t.throws(() => worker.retry(job.job), { code: 'NOT_OVER' }, 'not taken up again before it is over');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.match(job.running, [{ stage: at.split(' ')[0] }], 'it still runs');
+    letGo(fails ? new Refusal('UPLOAD_FAILED', 'perhaps it is there') : undefined);
+    t.match(await over(job), { state, waiting: [] }, at);
+    t.match(job.reasons, reasons, at);
+    t.equal(job.reasons.length, reasons.length);
+    t.equal(ran.filter((name) => name === `one 1 ${at}`).length, 1);
+    await worker.stop();
+  }
+});
+
+void t.test('a job that waits is cancelled where it waits, one that was cancelled before a kill stays it, and a retry takes up both', async (t) => {
+  const place = queueFor(t);
+  const first = stageFor(t, failing('build bookworm', 'NO_LOG_SINK'), { pauseMs: 60_000 }, place);
+  const job = jobOf(config, 'one', '1', 1);
+  first.queue.add(job);
+  first.worker.start();
+  await until('the wait', () => job.waiting.length === 1 && first.ran.includes('one 1 publish trixie'));
+  t.equal(first.worker.cancel(job.job), `cancelled ${job.job}`);
+  t.match(await first.over(job), { state: 'failed', reasons: [{ stage: 'build', dist: 'bookworm', code: 'CANCELLED' }], waiting: [] });
+  await first.worker.stop();
+
+  // Killed while it published: nobody knows what it came to.
+  const killed = jobOf(config, 'two', '1', 2, ['fetch', 'build bookworm', 'sign bookworm', 'build trixie', 'sign trixie', 'publish trixie'], { cancelled: new Date(0).toISOString(), state: 'running', running: [{ stage: 'publish', dist: 'bookworm', started: '' }] });
+  first.queue.add(killed);
+  const second = stageFor(t, () => undefined, {}, { ...place, queue: place.again() });
+  second.worker.start();
+  const again = second.queue.get(killed.job) as typeof killed;
+  t.match(await second.over(again), { state: 'failed', reasons: [{ stage: 'publish', dist: 'bookworm', code: 'CANCELLED' }] });
+  t.strictSame(second.ran, []);
+  for (const id of [job.job, killed.job]) {
+    second.worker.retry(id);
+    t.match(await second.over(second.queue.get(id) as typeof job), { state: 'done', reasons: [] });
+    t.notOk('cancelled' in (second.queue.get(id) as typeof job));
+  }
+});
+
+void t.test('a withdrawal and a renewal are gone through with, and a cancelled promotion wants a new command', async (t) => {
+  const { worker, queue, over } = stageFor(t, () => new Promise(() => undefined), {});
+  t.throws(() => worker.cancel('hello-1-0123456789ab'), { code: 'UNKNOWN_JOB' });
+  for (const [index, kind] of (['withdrawal', 'renewal'] as const).entries()) {
+    const job = jobOf(config, 'one', '1', index, [], { kind, job: `${kind}-1-0123456789ab` });
+    queue.add(job);
+    t.throws(() => worker.cancel(job.job), { code: 'NOT_CANCELLED' });
+    t.notOk('cancelled' in job);
+    Object.assign(job, { state: 'done' });
+  }
+  const promotion = jobOf(config, 'two', '1', 9, [], { kind: 'promotion', job: 'promotion-two-1-0123456789ab' });
+  queue.add(promotion);
+  worker.cancel(promotion.job);
+  worker.start();
+  t.match(await over(promotion), { state: 'failed', reason: { code: 'CANCELLED' } });
+  t.throws(() => worker.retry(promotion.job), { code: 'COMMAND_USED' });
 });

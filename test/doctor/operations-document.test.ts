@@ -32,9 +32,9 @@ await t.test('each command of build-infra that it shows is one, with options tha
 
 await t.test('each line to sign is a command as the build VM reads it', (t) => {
   const made = lines.flatMap((line) => /command\.mjs make (.*) --sign/.exec(line)?.[1] ?? []);
-  t.equal(made.length, 4);
+  t.equal(made.length, 5);
   for (const one of made) t.equal(parseCommand(one).grammar, 'current', one);
-  for (const [, verb] of page.matchAll(/`((?:Upload|Build)-[a-z]+|Retry)`/g)) t.ok((commandVerbs as readonly string[]).includes(verb as string), verb as string);
+  for (const [, verb] of page.matchAll(/`((?:Upload|Build|Rebuild)-[a-z]+|Retry)`/g)) t.ok((commandVerbs as readonly string[]).includes(verb as string), verb as string);
   t.end();
 });
 

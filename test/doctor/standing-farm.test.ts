@@ -83,6 +83,9 @@ await t.test('status, trigger and retry answer what the agent answers', async (t
   t.match(await command(build, ['trigger', 'nonsense']), { status: 1, lines: [/^refused UNKNOWN_COMPONENT /] });
   t.match(await command(build, ['trigger', 'hello']), { status: 1, lines: [/^refused NO_VERSION_TAG /] });
   t.match(await command(build, ['retry', 'hello-1-000000000000']), { status: 1, lines: [/^refused UNKNOWN_JOB /] });
+  t.match(await command(build, ['jobs', 'cancel', 'hello-1-000000000000']), { status: 1, lines: [/^refused UNKNOWN_JOB /] });
+  t.match(await command(build, ['jobs', 'cancel', '../x']), { status: 1, lines: [/^build-infra: refused BAD_COMMAND /] });
+  t.match(await command(build, ['jobs', 'cancel']), { status: 2 });
   t.match(await command(build, ['withdraw', 'hello', '1.0-1']), { status: 1, lines: [/^refused UNKNOWN_VERSION /] });
   t.match(await command(build, ['withdraw', 'hello', '../x']), { status: 1, lines: [/^build-infra: refused BAD_COMMAND /] });
   t.match(await command(build, ['trigger', 'a b']), { status: 1, lines: [/^build-infra: refused BAD_COMMAND /] });

@@ -48,6 +48,8 @@ function randomCommand(dice: Dice): Command {
       return { verb, release: release(dice), template: name(dice), timestamp: minute(dice) };
     case 'Build-component':
       return { verb, release: release(dice), component: name(dice) };
+    case 'Rebuild-component':
+      return { verb, release: release(dice), component: name(dice), commit: commit(dice), number: 1 + dice.below(999), dists: dice.below(3) === 0 ? 'all' : someDists(dice, distWord) };
     case 'Retry':
       return { verb, job: `${dice.of(['hello-2.10-3', 'hello-1_2.0~rc1+b1-1'])}-${dice.text('0123456789abcdef', 12, 12)}` };
   }
@@ -105,6 +107,13 @@ void t.test('fifty thousand damaged and random lines: what is read at all was sp
 });
 
 const sha = '0123456789abcdef0123456789abcdef01234567';
+
+void t.test('a rebuild\'s number is one of 1 to 999, in its one spelling', (t) => {
+  t.match(parseCommand(`Rebuild-component r4.3 hello ${sha} 12 bookworm,vm-trixie`).command, { verb: 'Rebuild-component', number: 12, dists: ['bookworm', 'vm-trixie'] });
+  for (const number of ['0', '01', '1000', 'b1', '+b1', '1.0', '-1']) t.equal(code(() => parseCommand(`Rebuild-component r4.3 hello ${sha} ${number} all`)), 'BAD_COMMAND', number);
+  for (const line of [`Rebuild-component r4.3 hello ${sha} 1`, `Rebuild-component r4.3 hello ${sha} all`, `Rebuild-component hello ${sha} 1 all`, `Rebuild-component r4.3 hello ${sha} 1 all trixie`]) t.equal(code(() => parseCommand(line)), 'BAD_COMMAND', line);
+  t.end();
+});
 
 void t.test('upstream\'s older grammar is read, with no, one and many distributions', (t) => {
   const older = (dists: string): unknown => parseCommand(`Upload core-admin ${sha} r4.2 current ${dists}repo`);

@@ -128,7 +128,10 @@ function reproCommands(change: AptChange, codename: string, dist: string): strin
     case 'include': return [['include', codename, change.changes]];
     case 'copy': return [['copysrc', codename, codenameOf(dist, change.from), change.source, change.version]];
     case 'renew': return [];
-    case 'remove': return suites.map((suite) => ['removesrc', codenameOf(dist, suite), change.source, change.version]);
+    // The second for packages that were rebuilt: where they were copied to a suite, the first leaves them there.
+    case 'remove': return suites.flatMap((suite) => [
+      ['removesrc', codenameOf(dist, suite), change.source, change.version], ['removefilter', codenameOf(dist, suite), `$Source (== ${change.source}), $SourceVersion (== ${change.version})`],
+    ]);
   }
 }
 

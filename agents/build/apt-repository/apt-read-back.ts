@@ -118,11 +118,23 @@ async function readBackMetadata({ dist, generation, ...options }: WholeRepositor
   }
 }
 
-/** That no suite offers this source package's version any more. @throws Refusal READ_BACK_FAILED */
+/** Packages of this source that an index of apt's offers. A field that says no other source, or no other version of it, is left out there. */
+function offeredPackages(lists: string, source: { name: string; version: string }): string[] {
+  const indices = readdirSync(lists).filter((name) => name.endsWith('_Packages'));
+  return indices.flatMap((index) => readFileSync(join(lists, index), 'utf8').split('\n\n').flatMap((paragraph) => {
+    const field = (name: string): string | undefined => new RegExp(`^${name}: (.*)$`, 'm').exec(paragraph)?.[1];
+    const [, name = field('Package'), version = field('Version')] = /^(\S+)(?: \((\S+)\))?$/.exec(field('Source') ?? '') ?? [];
+    return name === source.name && version === source.version ? [`${field('Package') ?? ''} ${field('Version') ?? ''}`] : [];
+  }));
+}
+
+/** That no suite offers this source package's version any more, nor a package that was made of it. @throws Refusal READ_BACK_FAILED */
 export async function readBackAbsence(source: { name: string; version: string }, options: WholeRepository, log: LineSink): Promise<void> {
   await readBackMetadata(options, log, async (limitMs) => {
     const offered = await offeredSources(runProgram(['apt-cache', ...aptOptions(options.folder), 'showsrc', '--only-source', source.name], { timeoutMs: limitMs }));
     if (offered.split('\n').includes(`Version: ${source.version}`)) throw new Refusal('READ_BACK_FAILED', `${source.name} ${source.version} is still offered by ${options.url}`);
+    const [left] = offeredPackages(join(options.folder, 'state/lists'), source);
+    if (left !== undefined) throw new Refusal('READ_BACK_FAILED', `${left}, of ${source.name} ${source.version}, is still offered by ${options.url}`);
     log.say(`read back ${options.url}: ${source.name} ${source.version} is offered by no suite`);
   });
 }

@@ -39,7 +39,7 @@ export async function publishUploadFor(job: Job, dist: string, options: PublishU
   const generation = await makeGeneration({ job: job.job }, { kind: 'include', changes: join(signed, changesName), files }, gpgJob, options, log);
   const upload = { dist, url, suite: codename, release: generation.release };
   await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files }), to, log);
-  const back = await tryAgain(log, () => readBack((name) => join(signed, name), files, { name: changes.source, version: changes.version },
+  const back = await tryAgain(log, () => readBack((name) => join(signed, name), files, { name: changes.source, version: changes.sourceVersion },
     { url, codename, publicKey: options.publicKey, folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
   return { ...upload, files: back };
 }

@@ -8,14 +8,14 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { artifactsFolder } from '../engines/build-stage.js';
-import { readChanges } from '../control-file.js';
+import { readChanges, type Changes } from '../control-file.js';
 import { becomeDurably } from '../durable-folder.js';
 import { hashFile, readPlainFile } from '../frozen-files.js';
 import type { Job } from '../jobs/job-document.js';
 import { hearingRefusals, runLogged, type LineSink } from '../logs/logged-program.js';
 import { verifyOneSignature } from '../one-signature.js';
 import { rootEnvironment } from '../program.js';
-import { isBuiltOfTag } from '../source/package-version.js';
+import { isBuiltOfTag, rebuiltVersion } from '../source/package-version.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../signed-files.js';
 
 const signMs = 1800_000;
@@ -34,13 +34,20 @@ export async function verifyClearSigned(text: string, name: string, armoredKey: 
 
 const isSigned = (name: string): boolean => /\.(?:dsc|buildinfo|changes)$/.test(name);
 
+/** A rebuild's number where it was commanded, over the source that is published, and nowhere else. */
+function isOfJob({ source, version, sourceVersion }: Changes, job: Job, dist: string): boolean {
+  if (job.rebuild === undefined) return sourceVersion === version && isBuiltOfTag(version, job.version);
+  const published = job.rebuild.sources[dist];
+  return published !== undefined && source === published.source && sourceVersion === published.version && version === rebuiltVersion(published.version, job.rebuild.number);
+}
+
 async function verifySigned(folder: string, job: Job, dist: string, options: SignOptions): Promise<HashedFile[]> {
   const changesName = readdirSync(folder).find((name) => name.endsWith('.changes')) ?? '';
   for (const name of readdirSync(folder).filter(isSigned)) {
     await verifyClearSigned(readPlainFile(folder, name, textLimitBytes).toString('utf8'), name, options.publicKey, options.signingKey);
   }
   const changes = readChanges(readPlainFile(folder, changesName, textLimitBytes).toString('utf8'));
-  if (!isBuiltOfTag(changes.version, job.version)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}`);
+  if (!isOfJob(changes, job, dist)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}, source ${changes.sourceVersion}`);
   const frozen = job.artifacts.find((made) => made.dist === dist)?.files ?? [];
   return [...changes.files.map((announced) => {
     const file = hashFile(folder, announced.name);

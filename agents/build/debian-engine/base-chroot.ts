@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { appendFileSync, copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { makeFolder, readIfThere } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { printable, Refusal } from '../../shared/refusal.js';
 import { becomeDurably } from '../durable-folder.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { proxyEnvironment } from '../program.js';
@@ -39,7 +39,12 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
     // Another engine may be making one just now: what is older than that may take was left by a kill.
     const left = (name.includes('.part.') || name.startsWith('mmdebstrap.')) && age > makeMs;
     const forgotten = name.endsWith('.tar') && age > forgottenDays * 86_400_000;
-    if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
+    try {
+      if (left || forgotten) rmSync(join(folder, name), { recursive: true, force: true });
+    } catch (error) {
+      // A kill may have left something mounted there: no reason not to build.
+      log.say(`${name} is old and cannot be removed: ${printable(String((error as Error).message))}`);
+    }
   }
   // Not this process' number: engines have processes of their own, and so the same numbers.
   const mine = randomBytes(6).toString('hex');

@@ -25,11 +25,11 @@ export async function buildDebian(job: EngineJob, log: LineSink): Promise<Engine
   const tar = await baseTar(job.cache, job.dist, sources, proxies, log);
   const chroot = join(job.work, 'chroot');
   await unpackChroot(tar, chroot, sources, proxies, log);
-  const source = await prepareSource(job.sourceTree, { tagVersion: job.version, target, suffix }, chroot, log);
+  const source = await prepareSource(job.sourceTree, { tagVersion: job.version, target, suffix, rebuild: job.rebuild }, chroot, log);
   const repositories = extraRepositories(job);
   addRepositories(chroot, repositories, log);
   await installBuildDependencies(chroot, job.cache, job.dist, source, ownPackages !== undefined || repositories.length > 0, log);
-  await buildPackage(chroot, source, job.sourceDateEpoch, job.buildSeconds, log);
+  await buildPackage(chroot, source, job.rebuild === undefined ? 'all' : 'packages', job.sourceDateEpoch, job.buildSeconds, log);
   const artifacts = takeArtifacts(join(chroot, 'build'), job.output, source);
   await checkPackages(options, {
     cache: job.cache, suite: job.dist, output: job.output, artifacts,
@@ -45,5 +45,5 @@ export async function buildDebian(job: EngineJob, log: LineSink): Promise<Engine
 
 /** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */
 export function runEngine(documentPath: string): Promise<number> {
-  return runEngineOn(documentPath, buildDebian);
+  return runEngineOn(documentPath, buildDebian, ['build'], undefined, true);
 }

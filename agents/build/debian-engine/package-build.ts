@@ -64,11 +64,14 @@ async function sayUnmet(chroot: string, binds: readonly [string, string][], sour
   return unmetIn(untrustedOutput);
 }
 
+/** `packages`: those of an architecture, which a rebuild is of. */
+export type BuildKind = 'all' | 'packages';
+
 /** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT */
-export async function buildPackage(chroot: string, source: PreparedSource, epoch: number, buildSeconds: number, log: LineSink): Promise<void> {
+export async function buildPackage(chroot: string, source: PreparedSource, kind: BuildKind, epoch: number, buildSeconds: number, log: LineSink): Promise<void> {
   const env = { SOURCE_DATE_EPOCH: String(epoch), DEB_BUILD_OPTIONS: `parallel=${availableParallelism()}` };
   // Source and binary packages of the exact tree; -sa: the upstream tarball belongs to every upload, it is ours.
-  const command = ['dpkg-buildpackage', '-us', '-uc', '-F', '-sa', '-rfakeroot'];
+  const command = ['dpkg-buildpackage', '-us', '-uc', ...(kind === 'all' ? ['-F', '-sa'] : ['-B']), '-rfakeroot'];
   const argv = buildJail(chroot, source.folder, env, command);
   const status = await runLogged(argv, log, { timeoutMs: buildSeconds * 1000, label: `in the chroot, without network, in ${source.folder}: ${command.join(' ')}` });
   if (status !== 0) throw new Refusal('BUILD_FAILED', `dpkg-buildpackage ended with ${status}`);

@@ -11,10 +11,10 @@ import { proxyEnvironment } from '../program.js';
 import type { CheckWish, DebianEngineOptions } from './engine-options.js';
 import { buildJail, installJail } from './jail.js';
 
-const checkMs = 1800_000;
+export const checkMs = 1800_000;
 
 /** @throws what `refused` makes, where the wish is `stop` */
-function judge(status: number, wish: CheckWish, what: string, refused: (detail: string) => Refusal, log: LineSink): void {
+export function judge(status: number, wish: CheckWish, what: string, refused: (detail: string) => Refusal, log: LineSink): void {
   if (status === 0) return log.say(`${what}: well`);
   if (wish === 'stop') throw refused(`${what} ended with ${status}; its words are in the log`);
   log.say(`${what} ended with ${status}, which stops nothing here`);

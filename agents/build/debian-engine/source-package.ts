@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { readChangelog } from '../control-file.js';
+import type { EngineJob } from '../engines/engine-contract.js';
 import { runLogged, type LineSink } from '../logs/logged-program.js';
 import { freezeFile } from '../frozen-files.js';
 import { buildsOf, isTreeArchived, type Target } from '../qubes-tree/build-file.js';
 import { formulaFiles } from '../qubes-tree/formula.js';
 import { listedNames } from '../source/listed-files.js';
-import { isOfTag } from '../source/package-version.js';
+import { isOfTag, rebuiltVersion } from '../source/package-version.js';
 import { builderId, buildJail } from './jail.js';
 
 export interface PreparedSource {
@@ -52,14 +53,30 @@ function readFormat(packaging: string): string {
   }
 }
 
-/**
- * The distribution's own entry, as the builder makes it: of the same person and time as the one below, so that it says nothing that the tag does not.
- * @throws Refusal NOT_A_PACKAGE
- */
-export function withSuffix(untrustedChangelog: string, source: string, version: string, suite: string): string {
+/** Of the same person and time as the one below, so that it says nothing that the tag does not. @throws Refusal NOT_A_PACKAGE */
+function withEntry(untrustedChangelog: string, head: string, text: string): string {
   const signed = /^ -- .*$/m.exec(untrustedChangelog)?.[0];
   if (signed === undefined) throw new Refusal('NOT_A_PACKAGE', 'the changelog\'s first entry does not end');
-  return `${source} (${version}) ${suite}; urgency=medium\n\n  * Build for ${suite}\n\n${signed}\n\n${untrustedChangelog}`;
+  return `${head}\n\n  * ${text}\n\n${signed}\n\n${untrustedChangelog}`;
+}
+
+/** The distribution's own entry, as the builder makes it. @throws Refusal NOT_A_PACKAGE */
+export function withSuffix(untrustedChangelog: string, source: string, version: string, suite: string): string {
+  return withEntry(untrustedChangelog, `${source} (${version}) ${suite}; urgency=medium`, `Build for ${suite}`);
+}
+
+/**
+ * Debian's entry of a rebuild (binNMU): by it dpkg gives packages a version of their own, and leaves them the source's of the entry below.
+ * @throws Refusal NOT_A_PACKAGE
+ */
+export function withRebuild(untrustedChangelog: string, source: string, version: string, suite: string): string {
+  return withEntry(untrustedChangelog, `${source} (${version}) ${suite}; urgency=medium, binary-only=yes`, 'Rebuild without a new source, by a signed command');
+}
+
+/** What a rebuild cannot make: a package for every architecture is told from the source's by nothing. @throws Refusal NOTHING_TO_BUILD */
+function refuseNothingToRebuild(packaging: string): void {
+  const control = readFileSync(join(packaging, 'control'), 'latin1');
+  if (!/^Architecture:(?![ \t]*all[ \t]*$)/im.test(control)) throw new Refusal('NOTHING_TO_BUILD', 'all of its packages are for every architecture, and a rebuild is of the others alone: tag a new version');
 }
 
 /** Never through a link, wherever the tree has one. */
@@ -80,13 +97,14 @@ export interface SourceWishes {
   target: Target;
   /** of the distribution */
   suffix?: string | undefined;
+  rebuild?: EngineJob['rebuild'];
 }
 
 /**
  * The tree as dpkg-source wants it: `debian` is the listed folder, with the distribution's changelog, and what a formula's Makefile includes is there.
  * @throws Refusal VERSION_MISMATCH, NOT_A_PACKAGE, BAD_FORMULA
  */
-function finishTree(copy: string, packaging: string, version: string, source: string, { suffix, target }: SourceWishes, log: LineSink): void {
+function finishTree(copy: string, packaging: string, version: string, source: string, { suffix, target, rebuild }: SourceWishes, log: LineSink): void {
   if (packaging !== 'debian') {
     rmSync(join(copy, 'debian'), { recursive: true, force: true });
     cpSync(join(copy, packaging), join(copy, 'debian'), { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
@@ -95,6 +113,11 @@ function finishTree(copy: string, packaging: string, version: string, source: st
   if (suffix !== undefined) {
     const path = join(copy, 'debian/changelog');
     replaceFile(path, withSuffix(readFileSync(path, 'latin1'), source, version, target.dist));
+  }
+  if (rebuild !== undefined) {
+    const path = join(copy, 'debian/changelog');
+    refuseNothingToRebuild(join(copy, 'debian'));
+    replaceFile(path, withRebuild(readFileSync(path, 'latin1'), source, rebuiltVersion(version, rebuild.number), target.dist));
   }
   for (const [name, content] of formulaFiles(copy)) {
     replaceFile(join(copy, name), content);
@@ -134,6 +157,9 @@ export async function prepareSource(tree: string, wishes: SourceWishes, chroot: 
   const changelog = readChangelog(tree, packaging);
   if (!isOfTag(changelog.version, wishes.tagVersion)) throw new Refusal('VERSION_MISMATCH', `${packaging}/changelog is of ${changelog.version}`);
   const version = `${changelog.version}${wishes.suffix ?? ''}`;
+  const { rebuild } = wishes;
+  if (rebuild !== undefined && rebuild.of !== version) throw new Refusal('VERSION_MISMATCH', `the source that is published is ${rebuild.of}, and this would be ${version}`);
+  const built = rebuild === undefined ? version : rebuiltVersion(version, rebuild.number);
   const names = sourceNames(changelog.source, version, readFormat(join(tree, packaging)));
   const build = join(chroot, 'build');
   const copy = join(build, names.folder);
@@ -151,7 +177,7 @@ export async function prepareSource(tree: string, wishes: SourceWishes, chroot: 
     await run('cp', '--archive', '--no-preserve=ownership', '--no-target-directory', join(tree, packaging), join(copy, 'debian'));
     finishTree(copy, 'debian', version, changelog.source, wishes, log);
     await run('chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build);
-    return { source: changelog.source, version, folder: `/build/${names.folder}` };
+    return { source: changelog.source, version: built, folder: `/build/${names.folder}` };
   }
   await run('cp', '--archive', '--no-preserve=ownership', tree, copy);
   finishTree(copy, packaging, version, changelog.source, wishes, log);
@@ -160,5 +186,5 @@ export async function prepareSource(tree: string, wishes: SourceWishes, chroot: 
       '--numeric-owner', '--format=gnu', '--mode=u+rwX,go+rX,go-w', '--anchored', '--no-wildcards', `--exclude=${names.folder}/debian`, '--directory', build, '--', names.folder);
   }
   await run('chown', '--recursive', '--no-dereference', `${builderId}:${builderId}`, build);
-  return { source: changelog.source, version, folder: `/build/${names.folder}` };
+  return { source: changelog.source, version: built, folder: `/build/${names.folder}` };
 }

@@ -2,6 +2,7 @@
 // An engine runs among processes and mounts of its own: when it is over, however it ended, so is all that it started, and no mount of it is left
 // in a folder that is removed next. Engines jail what they build; this is for what an engine itself forgets. Among them is a /run/user/0 of its own:
 // gpg puts its sockets there; without, in its home, and fails where the path of that is longer than a socket's may be (107 bytes), as in a job's folder.
+import { beyondCancellation } from '../jobs/cancellation.js';
 import { commandSucceeds } from '../program.js';
 
 const own = ['unshare', '--mount', '--pid', '--fork', '--kill-child=SIGKILL'];
@@ -17,6 +18,6 @@ async function choose(): Promise<readonly string[]> {
 
 /** The argv that runs `argv` so; `argv` itself where this agent is not root, as in some tests. */
 export async function contained(argv: readonly string[]): Promise<string[]> {
-  chosen ??= choose();
+  chosen ??= beyondCancellation(choose);
   return [...await chosen, ...argv];
 }

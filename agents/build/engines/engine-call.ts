@@ -36,7 +36,7 @@ export interface EngineOptions {
 export type StageFields = Pick<EngineCall, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
-const agentsCodes = new Set(['FAULT', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
+const agentsCodes = new Set(['FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
 
 export function engineState(jobFolder: string, dist: string): string {
   return join(jobFolder, 'engine', dist);
@@ -67,6 +67,11 @@ function builtFrom({ job, template, evidence }: Job, { folder, distribution = ''
   return { source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit }, sourceTree: join(folder, 'source') };
 }
 
+function rebuildOf({ rebuild }: Job, dist: string, stage: EngineCall['stage']): Pick<EngineCall, 'rebuild'> {
+  const published = rebuild?.sources[dist];
+  return rebuild === undefined || published === undefined || stage !== 'build' ? {} : { rebuild: { of: published.version, number: rebuild.number } };
+}
+
 /**
  * @param env added to the clean environment @param take is given what the engine announced while it is still there
  * @throws Refusal what the engine says (BUILD_FAILED, …), ENGINE_FAILED, TIMED_OUT, OUTPUT_LIMIT, and what `take` throws
@@ -83,6 +88,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
     format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
     ...from, sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
     ...(fields.stage === 'build' && options.published !== undefined ? { published: options.published } : {}),
+    ...rebuildOf(job, dist, fields.stage),
     ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),
   };
   const documentPath = join(work, 'engine-job.json');

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be replaced by anyone's.
-import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern } from '../../shared/formats/names.js';
+import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from '../../shared/formats/names.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { suites } from '../../shared/formats/suites.js';
 import { checkWith } from '../../shared/json-schema.js';
@@ -31,6 +31,8 @@ export interface EngineCall {
   cache: string;
   /** limit for the build itself */
   buildSeconds: number;
+  /** `build`: packages alone, anew from a source that is published as version `of`; theirs is `<of>+b<number>`. An engine that does not know it refuses */
+  rebuild?: { of: string; number: number };
   /** `build`: this distribution's own repository, as the world reads it, once something was published to it: build dependencies may come from there */
   published?: { url: string; publicKey: string };
   /** what the distribution's configuration tells this engine, which checks it itself */
@@ -153,6 +155,7 @@ const common = {
     required: ['url', 'publicKey'],
     properties: { url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' }, publicKey: { type: 'string', pattern: '^/' } },
   },
+  rebuild: { type: 'object', additionalProperties: false, required: ['of', 'number'], properties: { of: { type: 'string', pattern: versionPattern }, number: { type: 'integer', minimum: 1, maximum: 999 } } },
   options: { type: 'object' },
   artifacts: { type: 'string', pattern: '^/' },
   signed: { type: 'string', pattern: '^/' },

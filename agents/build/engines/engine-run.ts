@@ -35,16 +35,17 @@ function refuseTemplates(): never {
   throw new Refusal('NO_SUCH_STAGE', 'this engine builds no templates');
 }
 
-/** @param stages that this engine knows @param template builds a template, where it can
+/** @param stages that this engine knows @param template builds a template, where it can @param rebuilds whether it can build packages anew
  * @returns the exit status: 0 well, 1 not, and failure.json says why, 2 a fault */
 export async function runEngineOn(documentPath: string, work: (job: EngineJob, log: LineSink) => Promise<EngineArtifacts>, stages: readonly EngineStage[] = ['build'],
-  template?: (job: EngineTemplateJob, log: LineSink) => Promise<EngineArtifacts>): Promise<number> {
+  template?: (job: EngineTemplateJob, log: LineSink) => Promise<EngineArtifacts>, rebuilds = false): Promise<number> {
   // The agent is gone when nobody reads: then nothing of this may stay.
   process.stdout.on('error', () => process.exit(2));
   let job: EngineJob | EngineTemplateJob | undefined;
   try {
     job = readDocument(readFileSync(documentPath), documentLimitBytes, checkEngineJob);
     if (!stages.includes(job.stage)) throw new Refusal('NO_SUCH_STAGE', `this engine knows ${stages.join(', ')} and not ${job.stage}: its distribution's publisher is the agent`);
+    if (job.rebuild !== undefined && !rebuilds) throw new Refusal('NO_REBUILD', 'this engine builds nothing anew without a new source');
     const artifacts = 'template' in job ? await (template ?? refuseTemplates)(job, toStdout) : await work(job, toStdout);
     writeDurably(join(job.output, 'artifacts.json'), JSON.stringify(artifacts));
     return 0;

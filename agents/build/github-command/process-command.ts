@@ -194,10 +194,19 @@ export class CommandProcessor {
         if (job?.kind === 'promotion') refuseUploadWithoutRight(person, job.change?.command?.line ?? '', job.dists.filter((dist) => !isChainDone(job, dist)));
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
-        const built = this.#built(command.component, command.commit);
+        const builds = this.#built(command.component, command.commit);
+        const meant = meantDists(command.dists, config, dists, builds.flatMap(uploadedDists));
+        refuseDistsWithoutRight(person, meant);
+        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as Job));
+        if (built === undefined || others.length > 0) throw new Refusal('SEVERAL_BUILDS', 'it was rebuilt for some of these distributions: a command for those, and one for the others');
+        return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
+      }
+      case 'Rebuild-component': {
+        const { verb, release, number } = command;
+        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as Job;
         const meant = meantDists(command.dists, config, dists, uploadedDists(built));
         refuseDistsWithoutRight(person, meant);
-        return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
+        return promotions.start({ ...asked, verb, release, job: built, dists: meant, number });
       }
       case 'Upload-template': {
         const { verb, release, template, version, timestamp, repository } = command;
@@ -222,12 +231,11 @@ export class CommandProcessor {
     return id;
   }
 
-  /** The newest job whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
-  #built(component: string, commit: string): Job {
+  /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
+  #built(component: string, commit: string): Job[] {
     const built = this.#options.jobs().filter((job) => job.kind === 'build' && job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
-    const newest = built.reduce<Job | undefined>((best, job) => (best === undefined || job.number > best.number ? job : best), undefined);
-    if (newest === undefined) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
-    return newest;
+    if (built.length === 0) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
+    return built.sort((a, b) => b.number - a.number);
   }
 
   #now(): Date {

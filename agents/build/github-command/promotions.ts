@@ -17,6 +17,7 @@ interface Asked {
 
 export type Promotion = Asked & (
   | { verb: 'Upload-component'; job: Job; dists: string[]; repository: ComponentRepository }
+  | { verb: 'Rebuild-component'; job: Job; dists: string[]; number: number }
   | { verb: 'Upload-template'; template: string; version: string; timestamp: string; repository: TemplateRepository }
   | { verb: 'Build-template'; template: string; timestamp: string }
 );
@@ -24,7 +25,7 @@ export type Promotion = Asked & (
 export interface Promotions {
   /**
    * Returns the name of a job that is on disk and will be done. `job` of an upload is the newest one that was published for a distribution at
-   * least (it may have failed for others) and whose evidence names the command's commit; `dists` are distributions that it was published for.
+   * least (it may have failed for others) and whose evidence names the command's commit; of a rebuild, the one that published the source; `dists` are distributions that it was published for.
    * @throws Refusal: final, the command is used up; with a code of `passing` (process-command.ts) it may come again
    */
   start(promotion: Promotion): Promise<string>;

@@ -17,18 +17,19 @@ const answerKeptMs = 24 * 3600_000;
 export interface Commands {
   trigger(component: string): Promise<string>;
   retry(job: string): Promise<string>;
+  cancel(job: string): Promise<string>;
   withdraw(component: string, version: string): Promise<string>;
 }
 
-export type Command = { verb: 'trigger'; component: string } | { verb: 'retry'; job: string } | { verb: 'withdraw'; component: string; version: string };
+export type Command = { verb: 'trigger'; component: string } | { verb: 'retry' | 'cancel'; job: string } | { verb: 'withdraw'; component: string; version: string };
 
 /** @throws Refusal BAD_COMMAND */
 export function readCommand(untrustedText: string): Command {
   const words = untrustedText.replace(/\n$/, '').split(' ');
   if (words.length === 2 && words[0] === 'trigger' && matches(plainNamePattern, words[1])) return { verb: 'trigger', component: words[1] };
-  if (words.length === 2 && words[0] === 'retry' && matches(jobIdPattern, words[1])) return { verb: 'retry', job: words[1] };
+  if (words.length === 2 && (words[0] === 'retry' || words[0] === 'cancel') && matches(jobIdPattern, words[1])) return { verb: words[0], job: words[1] };
   if (words.length === 3 && words[0] === 'withdraw' && matches(plainNamePattern, words[1]) && matches(versionPattern, words[2])) return { verb: 'withdraw', component: words[1], version: words[2] };
-  throw new Refusal('BAD_COMMAND', 'a command is "trigger <component>", "retry <job>" or "withdraw <component> <version>"');
+  throw new Refusal('BAD_COMMAND', 'a command is "trigger <component>", "retry <job>", "cancel <job>" or "withdraw <component> <version>"');
 }
 
 async function answerTo(path: string, commands: Commands): Promise<string> {
@@ -39,6 +40,7 @@ async function answerTo(path: string, commands: Commands): Promise<string> {
     switch (command.verb) {
       case 'trigger': return await commands.trigger(command.component);
       case 'retry': return await commands.retry(command.job);
+      case 'cancel': return await commands.cancel(command.job);
       case 'withdraw': return await commands.withdraw(command.component, command.version);
     }
   } catch (error) {

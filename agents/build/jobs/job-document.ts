@@ -51,6 +51,17 @@ export interface TemplateOrder {
   command: ObeyedCommand;
 }
 
+/** What a rebuild is made of: a source that was published, which is not published again. */
+export interface RebuildOrder {
+  /** the job that published it */
+  of: string;
+  /** of `+b1` */
+  number: number;
+  /** of each distribution, as its repository has it */
+  sources: Record<string, { source: string; version: string }>;
+  command: ObeyedCommand;
+}
+
 /** What is done with a version that was built, and who asked for it. */
 export interface SuiteChange {
   /** the job that built it */
@@ -101,6 +112,8 @@ export interface Job {
   kind: 'build' | 'template' | 'promotion' | 'withdrawal' | 'renewal';
   /** of a template and of what moves it: `tag`, `tagObject` and `url` are '' then, as of a renewal, and `evidence` is null */
   template?: TemplateOrder;
+  /** of a build without a new source, and of what moves it; `version` is the tag's all the same */
+  rebuild?: RebuildOrder;
   /** null for a build */
   change: SuiteChange | null;
   /** order in the queue */
@@ -116,6 +129,8 @@ export interface Job {
   dists: string[];
   created: string;
   state: JobState;
+  /** when a person cancelled it, ISO 8601: no step begins any more */
+  cancelled?: string;
   /** 0 is usual; a higher one goes before waiting steps of a lower one */
   priority: number;
   /** digests of the configuration that it was made for; null in documents of earlier releases */

@@ -5,7 +5,7 @@ import { isChainDone, isOver, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 
 /** Of a promotion these are the answer to its command. Taken up later it might come true, at a moment that somebody chose: that takes a new command. */
-const answers = new Set(['TOO_YOUNG', 'WITHDRAWN', 'NEWER_IN_SUITE', 'NOT_ALLOWED']);
+const answers = new Set(['TOO_YOUNG', 'WITHDRAWN', 'NEWER_IN_SUITE', 'NOT_ALLOWED', 'CANCELLED']);
 
 /**
  * Changes the job; saving is the caller's. While other chains of the job still run, those that failed may go on with the source that is there.
@@ -18,9 +18,11 @@ export function reopen(job: Job, queue: JobQueue): void {
     if (job.state === 'done') throw new Refusal('NOT_OVER', 'the job is done');
     // What was cleaned up has to be made again: the source always, of an old job also what was built and signed for what is not published.
     job.finished = job.finished.filter(({ stage, dist }) => stage !== 'fetch' && dist !== null && (isChainDone(job, dist) || queue.hasArtifacts(job, dist)));
+    delete job.cancelled;
     Object.assign(job, { state: 'queued', ended: null, waiting: [], reasons: answered, reason: null } satisfies Partial<Job>);
     return;
   }
+  if (job.cancelled !== undefined) throw new Refusal('NOT_OVER', 'the job was cancelled, and a step of it goes to its end');
   if (job.reasons.length === 0) throw new Refusal('NOT_OVER', `the job is ${job.state}`);
   // The fetch would find that out; here it is not done again.
   const highest = queue.highest(job.component, job.line);

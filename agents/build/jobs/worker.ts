@@ -4,9 +4,10 @@
 import { availableParallelism } from 'node:os';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/socket-service.js';
+import { cancelled, withCancellation } from './cancellation.js';
 import { CommandClock, withClock } from './command-clock.js';
 import { isDiskFull } from '../engines/free-room.js';
-import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Step } from './job-document.js';
+import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Stage, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from '../logs/logged-program.js';
 import type { PublishedLog } from '../logs/log-sender.js';
@@ -48,10 +49,15 @@ const patienceMs = new Map([
 // May be the world's fault: how often a step is tried.
 const tries = new Map([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', ...patienceMs.keys(), ...tries.keys()]);
+const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', 'CANCELLED', ...patienceMs.keys(), ...tries.keys()]);
 
 /** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
 export const isFailure = (code: string): boolean => failures.has(code);
+
+/** These leave folders of this VM and nothing else, wherever they end. What was asked of the gate or told to a server is gone through with. */
+const mayBeCut: ReadonlySet<Stage> = new Set(['fetch', 'build']);
+type Running = Job['running'][number];
+const named = ({ stage, dist }: Step): string => `${stage}${dist === null ? '' : ` ${dist}`}`;
 
 /** Of a step that failed and is tried again. */
 interface Pause {
@@ -69,6 +75,7 @@ export class Worker {
   /** by pauseKey; without restart memory on purpose */
   readonly #pauses = new Map<string, Pause>();
   readonly #steps = new Set<Promise<void>>();
+  readonly #cuts = new WeakMap<Running, AbortController>();
   #wake: () => void = () => undefined;
   #woken = false;
   #stopped = false;
@@ -108,6 +115,38 @@ export class Worker {
     return `queued ${id}`;
   }
 
+  /**
+   * A person wants no more of it. What may be cut is; a step that signs or publishes goes to its end, once. On disk before it is answered.
+   * @throws Refusal UNKNOWN_JOB, ALREADY_OVER, NOT_CANCELLED
+   */
+  cancel(id: string): string {
+    const { queue } = this.#options;
+    const job = queue.get(id);
+    if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
+    if (isOver(job)) throw new Refusal('ALREADY_OVER', `the job is ${job.state}`);
+    if (job.kind === 'withdrawal' || job.kind === 'renewal') throw new Refusal('NOT_CANCELLED', `a ${job.kind} is gone through with`);
+    job.cancelled ??= this.#now().toISOString();
+    this.#endChains(job);
+    queue.save(job);
+    for (const step of job.running) if (mayBeCut.has(step.stage)) this.#cuts.get(step)?.abort();
+    this.wake();
+    const left = job.running.filter(({ stage }) => !mayBeCut.has(stage));
+    return `cancelled ${id}${left.length === 0 ? '' : `; to its end goes ${left.map(named).join(', ')}`}`;
+  }
+
+  /** Of a job that was cancelled: every chain of which nothing runs. */
+  #endChains(job: Job): void {
+    const fetch = nextStep(job, null);
+    const next = fetch === undefined ? job.dists.map((dist) => nextStep(job, dist)) : [fetch];
+    for (const step of next) {
+      if (step === undefined || job.running.some(({ dist }) => dist === step.dist)) continue;
+      const { code, detail } = cancelled();
+      job.reasons.push({ ...step, code, detail });
+      job.waiting = job.waiting.filter(({ dist }) => dist !== step.dist);
+      this.#pauses.delete(pauseKey(job, step.dist));
+    }
+  }
+
   #now(): Date {
     return this.#options.now?.() ?? new Date();
   }
@@ -117,7 +156,10 @@ export class Worker {
       this.#woken = false;
       const jobs = this.#options.queue.all();
       // A kill between a chain's end and the job's.
-      for (const job of jobs) if (!isOver(job)) this.#finishIfOver(job);
+      for (const job of jobs.filter((one) => !isOver(one))) {
+        if (job.cancelled !== undefined) this.#endChains(job);
+        this.#finishIfOver(job);
+      }
       const pauses = new Map([...this.#pauses].map(([key, { until }]) => [key, until]));
       const { start, waitMs } = schedule(jobs, pauses, { builds: this.#options.builds ?? availableParallelism() }, this.#now().getTime());
       for (const { job, step } of start) {
@@ -150,6 +192,8 @@ export class Worker {
     const running = { ...step, started };
     job.state = 'running';
     job.running.push(running);
+    const cut = new AbortController();
+    this.#cuts.set(running, cut);
     let log: StageLog | undefined;
     try {
       queue.save(job);
@@ -159,16 +203,17 @@ export class Worker {
       job.logs.push(record);
       queue.save(job);
       const open = log;
-      await withClock(clock, () => this.#options.runStep(job, step, open));
+      await withCancellation(cut.signal, () => withClock(clock, () => this.#options.runStep(job, step, open)));
       log.say(clock.line());
       Object.assign(record, await log.end(0));
       job.finished.push({ ...step, started, ended: this.#now().toISOString(), commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000 });
       this.#pauses.delete(pauseKey(job, step.dist));
       if (step.stage === 'publish' || step.stage === 'promote') this.#lookAgain(step.dist);
     } catch (error) {
-      await this.#stepFailed(job, running, log, clock, error);
+      await this.#stepFailed(job, running, log, clock, cut.signal.aborted ? cancelled() : error);
     }
     job.running = job.running.filter((other) => other !== running);
+    if (job.cancelled !== undefined) this.#endChains(job);
     if (job.running.length === 0) job.state = 'queued';
     try {
       if (!this.#finishIfOver(job)) queue.save(job);
@@ -186,9 +231,9 @@ export class Worker {
     }
   }
 
-  async #stepFailed(job: Job, running: Job['running'][number], log: StageLog | undefined, clock: CommandClock, error: unknown): Promise<void> {
+  async #stepFailed(job: Job, running: Running, log: StageLog | undefined, clock: CommandClock, error: unknown): Promise<void> {
     const { stage, dist } = running;
-    const where = `${job.job} ${stage}${dist === null ? '' : ` ${dist}`}`;
+    const where = `${job.job} ${named(running)}`;
     const reason = reasonOf(error);
     this.#options.report(`${where}: ${error instanceof Refusal ? error.line() : `${reason.code === 'FAULT' ? 'fault: ' : ''}${printable(String((error as Error).stack ?? error))}`}`);
     if (reason.code === 'NO_LOG_SINK') log?.abandon();
@@ -199,7 +244,8 @@ export class Worker {
     pause.attempts++;
     const patience = patienceMs.get(reason.code);
     if (patience === undefined) pause.counted++;
-    if (patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience) {
+    const again = patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience;
+    if (again && job.cancelled === undefined) {
       pause.until = now + (reason.code === waitsForPackages ? waitForPackagesMs : (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1));
       this.#pauses.set(key, pause);
       job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since: new Date(pause.since).toISOString() }];

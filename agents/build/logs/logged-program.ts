@@ -2,6 +2,7 @@
 // A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
 import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../../shared/refusal.js';
+import { isCancelled } from '../jobs/cancellation.js';
 import { commandBegins } from '../jobs/command-clock.js';
 import type { LogSender } from './log-sender.js';
 import { endGroup, endOf, startProgram } from '../program.js';
@@ -112,7 +113,7 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
     if (error instanceof Refusal) stop(error);
     else stop(new Refusal('LOG_FAILED', printable(String(error))));
   }));
-  const result = await endOf(child, Promise.all(pours), () => heldUp > 0 && refusal === undefined);
+  const result = await endOf(child, Promise.all(pours), () => heldUp > 0 && refusal === undefined && !isCancelled());
   clearTimeout(timer);
   endGroup(child.pid);
   ended();

@@ -8,6 +8,7 @@ import { chainOf, isOver, jobFormat, makesPackages, publicUploads, uploadedDists
 import type { Config } from '../config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import { compareVersions } from '../source/version-tag.js';
+import { rebuildToMake } from './rebuild-orders.js';
 import { templateToBuild, templateToUpload } from './template-orders.js';
 import type { WithdrawnVersions } from './withdrawn-versions.js';
 
@@ -51,10 +52,14 @@ export class SuiteJobs implements Promotions {
     this.#options = options;
   }
 
-  /** @throws Refusal NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE, and of templates UNKNOWN_TEMPLATE, ALREADY_BUILT, UNKNOWN_VERSION, OTHER_REPOSITORY */
+  /** @throws Refusal NOT_BUILT, WITHDRAWN, NEWER_IN_SUITE, those of rebuildToMake, and of templates UNKNOWN_TEMPLATE, ALREADY_BUILT, UNKNOWN_VERSION, OTHER_REPOSITORY */
   async start(promotion: Promotion): Promise<string> {
     const { config, queue, withdrawn } = this.#options;
     if (promotion.verb === 'Build-template') return this.#add(templateToBuild(promotion, config, queue, this.#now()));
+    if (promotion.verb === 'Rebuild-component') {
+      for (const dist of promotion.dists) refuseWithdrawn(withdrawn, promotion.job.component, promotion.job.version, dist);
+      return this.#add(rebuildToMake(promotion, config, queue, this.#now()));
+    }
     const { repository: suite, command, line, signer, signed } = promotion;
     const { job: built, dists } = promotion.verb === 'Upload-template' ? templateToUpload(promotion, config, queue) : promotion;
     for (const dist of dists) {

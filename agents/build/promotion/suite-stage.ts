@@ -8,6 +8,7 @@ import { codenameOf, suites, suitesOf, type AnySuite, type Suite } from '../../s
 import { Refusal } from '../../shared/refusal.js';
 import { makeGeneration, poolOf, suiteHas } from '../apt-repository/apt-publication.js';
 import { readBack, readBackAbsence } from '../apt-repository/apt-read-back.js';
+import { sourceOf } from '../apt-repository/published-source.js';
 import type { AptRepository, Config, Distribution, DnfRepository } from '../config.js';
 import { makeRpmGeneration } from '../dnf-repository/dnf-publication.js';
 import { readBackPackages } from '../dnf-repository/dnf-read-back.js';
@@ -105,19 +106,13 @@ function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string 
   return path;
 }
 
-/** The source package as the repository has it. Its version is not the tag's, where a revision or a distribution's suffix came to it; the epoch, which no file name holds, is. */
-function sourceOf(names: readonly string[], tagVersion: string): { source: string; version: string } {
-  const [, source, plain] = /^([a-z0-9][a-z0-9+.-]+)_([^_]+)\.dsc$/.exec(names.find((name) => name.endsWith('.dsc')) ?? '') ?? [];
-  if (source === undefined || plain === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
-  return { source, version: `${/^[0-9]+:/.exec(tagVersion)?.[0] ?? ''}${plain}` };
-}
-
 async function promoteUpload(job: Job, dist: string, suite: Suite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
   const { config, paths } = options;
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
   const repository = { folder: join(paths.apt, config.env, dist), apt, dist, suite, gpg: paths.gpg, publicKey: options.publicKey };
-  const { source, version } = sourceOf(files.map(({ name }) => name), job.version);
+  // A rebuild's own files have none.
+  const { source, version } = job.rebuild?.sources[dist] ?? sourceOf(files.map(({ name }) => name), job.version);
   const to = { upload: `${apt.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(repository.folder);
   await settle(generations, job.job, options.publicKey, to, log);

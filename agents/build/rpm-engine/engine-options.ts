@@ -3,6 +3,7 @@
 import { Refusal } from '../../shared/refusal.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
+import type { CheckWish } from '../debian-engine/engine-options.js';
 import type { EngineJob } from '../engines/engine-contract.js';
 import { wordPattern } from '../qubes-tree/build-file.js';
 
@@ -17,6 +18,8 @@ export interface RpmEngineOptions {
   distTag?: string;
   /** in the words of Qubes' builder, vm-fc41: what a tree's .qubesbuilder lists for it is built */
   distribution?: string;
+  /** rpmlint over what was built; not with mock */
+  lint?: CheckWish;
 }
 
 /** With mock %{?dist} is always told, so that what is planned here and what mock makes have one name. */
@@ -32,6 +35,7 @@ const check = checkWith<RpmEngineOptions>({
     packages: { type: 'array', maxItems: 200, items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]{1,99}$' } },
     distTag: { type: 'string', pattern: '^\\.[A-Za-z0-9_]{1,20}$' },
     distribution: { type: 'string', pattern: wordPattern },
+    lint: { enum: ['log', 'stop'] },
   },
 });
 
@@ -39,5 +43,6 @@ const check = checkWith<RpmEngineOptions>({
 export function readEngineOptions(job: EngineJob): RpmEngineOptions {
   const options = check(job.options ?? {});
   if (options.mock !== undefined && options.distTag === undefined) throw new Refusal('BAD_DOCUMENT', 'mock wants distTag beside it, such as .fc41: packages are named before they are built', 'options');
+  if (options.mock !== undefined && options.lint !== undefined) throw new Refusal('BAD_DOCUMENT', 'rpmlint runs in a Debian chroot, and where mock builds there is none', 'options');
   return options;
 }

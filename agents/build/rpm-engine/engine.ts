@@ -10,6 +10,7 @@ import { announce, runEngineOn } from '../engines/engine-run.js';
 import type { LineSink } from '../logs/logged-program.js';
 import { takePackages } from './artifacts.js';
 import { readEngineOptions } from './engine-options.js';
+import { lintPackages } from './package-lint.js';
 import { buildInChroot, buildWithMock, makeRpmChroot, usesMock } from './package-build.js';
 import { rpmArchitecture, rpmFileName } from './spec-file.js';
 import { prepareSources } from './source-files.js';
@@ -44,6 +45,7 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
     if (twice !== undefined) throw new Refusal('BAD_SPEC', `two specs make ${twice}`);
     taken.push(...await takePackages(build, job.output, plan, root));
   }
+  if (options.lint !== undefined) await lintPackages(options.lint, taken, job, options, log);
   return announce(taken, log);
 }
 

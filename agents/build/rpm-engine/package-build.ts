@@ -28,12 +28,17 @@ export function reproducibleMacros(epoch: number): [name: string, value: string]
 const defines = (macros: readonly [string, string][]): string[] => macros.flatMap(([name, value]) => ['--define', `${name} ${value}`]);
 
 /** The clean chroot with rpm and what the distribution's options add; nothing is installed for a job. @throws Refusal NO_CHROOT, NO_MIRROR */
-export async function makeRpmChroot(job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<string> {
+export function makeRpmChroot(job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<string> {
+  return makeRoot('chroot', ['rpm', ...options.packages ?? []], job, options, log);
+}
+
+/** @param name of its folder @throws Refusal NO_CHROOT, NO_MIRROR */
+export async function makeRoot(name: string, packages: readonly string[], job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<string> {
   const suite = options.suite ?? 'bookworm';
   const sources = await readAptSources(suite, job.cache);
   const proxies = await readAptProxies();
-  const tar = await baseTar(job.cache, suite, sources, proxies, log, ['rpm', ...options.packages ?? []]);
-  const chroot = join(job.work, 'chroot');
+  const tar = await baseTar(job.cache, suite, sources, proxies, log, packages);
+  const chroot = join(job.work, name);
   await unpackChroot(tar, chroot, sources, proxies, log);
   makeFolder(join(chroot, 'build'));
   return chroot;

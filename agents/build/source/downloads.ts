@@ -12,17 +12,18 @@ import { verifyOneSignature } from '../one-signature.js';
 import { ProgramFailed, proxyEnvironment, runProgram } from '../program.js';
 import { signatureLimitBytes, type ListedFile, type Pin } from './listed-files.js';
 import { refuseUnusableKey } from './tag-verification.js';
+import { unpack } from './unpacking.js';
 
 export interface DownloadLimits {
   /** of all files of a tree together */
   bytes: number;
-  /** of one that a signature is over: it is hashed in memory */
-  signedBytes: number;
+  /** of what those of them that are unpacked give, together */
+  unpackedBytes: number;
   /** of all of them together */
   timeoutMs: number;
 }
 
-export const downloadLimits = (timeoutMs: number): DownloadLimits => ({ bytes: 2 * 1024 ** 3, signedBytes: 512 * 1024 ** 2, timeoutMs });
+export const downloadLimits = (timeoutMs: number): DownloadLimits => ({ bytes: 2 * 1024 ** 3, unpackedBytes: 4 * 1024 ** 3, timeoutMs });
 
 export interface DownloadOptions {
   /** the exported tree */
@@ -70,16 +71,22 @@ async function fetchAll(files: readonly ListedFile[], { work, limits }: Download
     return ms;
   };
   let room = limits.bytes;
-  for (const { url, name, pin } of files) {
-    const isSigned = pin.kind === 'signature';
-    await fetchFile(url, join(work, name), Math.min(room, isSigned ? limits.signedBytes : room), left());
-    room -= statSync(join(work, name)).size;
-    if (isSigned && pin.bytes === undefined) await fetchFile(pin.from, signaturePath(work, name), signatureLimitBytes, left());
+  let unpackedRoom = limits.unpackedBytes;
+  for (const { url, name, pin, packing } of files) {
+    const path = packing === undefined ? join(work, name) : packedPath(work, name);
+    await fetchFile(url, path, room, left());
+    room -= statSync(path).size;
+    if (packing !== undefined) {
+      unpackedRoom -= await unpack(path, packing, join(work, name), unpackedRoom, left());
+      rmSync(path);
+    }
+    if (pin.kind === 'signature' && pin.bytes === undefined) await fetchFile(pin.from, signaturePath(work, name), signatureLimitBytes, left());
   }
 }
 
-/** No listed file can have this name. */
+/** No listed file can have these names. */
 const signaturePath = (work: string, name: string): string => join(work, `.signature-${name}`);
+const packedPath = (work: string, name: string): string => join(work, `.packed-${name}`);
 
 function digestsOf(path: string): { size: number; sha256: string; sha512: string } {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -98,7 +105,7 @@ function digestsOf(path: string): { size: number; sha256: string; sha512: string
 }
 
 /** @returns the signer's fingerprint @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
-async function verifySignature(name: string, bytes: Buffer, untrustedSignature: Buffer, pin: Extract<Pin, { kind: 'signature' }>, now: Date): Promise<string> {
+async function verifySignature(name: string, file: string, untrustedSignature: Buffer, pin: Extract<Pin, { kind: 'signature' }>, now: Date): Promise<string> {
   const bad = (why: string): Refusal => new Refusal('BAD_SIGNATURE', `${name}: ${why}`);
   let signature: openpgp.Signature;
   try {
@@ -114,7 +121,7 @@ async function verifySignature(name: string, bytes: Buffer, untrustedSignature: 
   const fingerprint = owner.key.getFingerprint().toUpperCase();
   await refuseUnusableKey({ name: owner.path, fingerprint, key: owner.key }, packet.issuerKeyID, now);
   try {
-    await verifyOneSignature({ bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length), signature }, owner.key, now);
+    await verifyOneSignature({ file, signature }, owner.key, now);
   } catch (error) {
     throw bad(`the signature does not verify: ${printable((error as Error).message)}`);
   }
@@ -125,7 +132,7 @@ async function verifySignature(name: string, bytes: Buffer, untrustedSignature: 
 async function verifyFile({ name, pin }: ListedFile, work: string, now: Date): Promise<{ size: number; sha256: string; by: string }> {
   const { size, sha256, sha512 } = digestsOf(join(work, name));
   if (pin.kind === 'signature') {
-    const signer = await verifySignature(name, readFileSync(join(work, name)), pin.bytes ?? readFileSync(signaturePath(work, name)), pin, now);
+    const signer = await verifySignature(name, join(work, name), pin.bytes ?? readFileSync(signaturePath(work, name)), pin, now);
     return { size, sha256, by: `signature ${pin.from} of ${signer}` };
   }
   const got = pin.kind === 'sha256' ? sha256 : sha512;
@@ -148,12 +155,12 @@ export async function downloadFiles(files: readonly ListedFile[], options: Downl
     await fetchAll(files, options);
     const verified = [];
     for (const file of files) verified.push({ ...file, ...await verifyFile(file, work, now) });
-    for (const { name, url, size, sha256, by } of verified) {
+    for (const { name, url, packing, size, sha256, by } of verified) {
       chmodSync(join(work, name), 0o644);
       utimesSync(join(work, name), time, time);
       // A link, not a rename: it never takes the place of a file that is there.
       linkSync(join(work, name), join(tree, name));
-      log.say(`downloaded ${name}: ${size} bytes, sha256:${sha256}, of ${url}, verified by ${by}`);
+      log.say(`downloaded ${name}: ${size} bytes, sha256:${sha256}, ${packing === undefined ? 'of' : 'unpacked of'} ${url}, verified by ${by}`);
     }
     return { lines: verified.map(({ name, sha256 }) => `${sha256} 100644 ${name}`), bytes: verified.reduce((sum, { size }) => sum + size, 0) };
   } finally {

@@ -7,6 +7,7 @@ import { fileNamePattern, matches, versionPattern } from '../../shared/formats/n
 import { printable, Refusal } from '../../shared/refusal.js';
 import { isTable, readBuildFile, tableIn } from '../qubes-tree/build-file.js';
 import { readPublicKeys } from './public-key-file.js';
+import { packingOf, type Packing } from './unpacking.js';
 import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
@@ -24,6 +25,8 @@ export interface ListedFile {
   url: string;
   /** at the top of the tree */
   name: string;
+  /** of what the address gives; `pin` is then of what it unpacks to, and so is `name` */
+  packing?: Packing;
   pin: Pin;
 }
 
@@ -100,7 +103,8 @@ async function readEntry(entry: unknown, tree: string): Promise<ListedFile> {
   if (!isTable(entry)) throw bad('an entry of source: files is no table');
   const other = Object.keys(entry).find((key) => !known.has(key));
   if (other !== undefined) throw bad(`an entry of source: files says ${printable(other)}, which is not done here`);
-  if (entry['uncompress'] !== undefined && entry['uncompress'] !== false) throw bad('uncompress is not done here: nothing unpacks what is not verified');
+  const { uncompress = false } = entry;
+  if (typeof uncompress !== 'boolean') throw bad('uncompress of an entry is neither true nor false');
   const filled = placeholders(tree);
   const text = (key: string): string | undefined => {
     const value = entry[key];
@@ -108,19 +112,28 @@ async function readEntry(entry: unknown, tree: string): Promise<ListedFile> {
     return value === undefined ? undefined : filled(value);
   };
   const url = readUrl(text('url') ?? '');
-  const name = posix.basename(url);
+  const packing = uncompress ? packingOf(posix.basename(url)) : undefined;
+  if (uncompress && packing === undefined) throw bad(`${printable(url)} is to be unpacked, and ends in neither .gz nor .xz`);
+  const name = nameOf(url, uncompress);
   if (!matches(fileNamePattern, name) || url.endsWith('/')) throw bad(`${printable(name)}, the last part of ${url}, is not a file name that is taken`);
   const [sha256, sha512, signature] = [text('sha256'), text('sha512'), text('signature')];
   if ([sha256, sha512, signature].filter((way) => way !== undefined).length !== 1) throw bad(`${name} has not exactly one of sha256, sha512 and signature`);
   if ((signature === undefined) !== (entry['pubkeys'] === undefined)) throw bad(`${name}: signature and pubkeys go together`);
-  if (sha256 !== undefined) return { url, name, pin: readDigest('sha256', sha256, tree) };
-  if (sha512 !== undefined) return { url, name, pin: readDigest('sha512', sha512, tree) };
+  const file = { url, name, ...(packing === undefined ? {} : { packing }) };
+  if (sha256 !== undefined) return { ...file, pin: readDigest('sha256', sha256, tree) };
+  if (sha512 !== undefined) return { ...file, pin: readDigest('sha512', sha512, tree) };
   const paths = entry['pubkeys'];
   if (!Array.isArray(paths) || paths.length > keysLimit || !paths.every((path): path is string => typeof path === 'string')) throw bad(`pubkeys of ${name} is no list of at most ${keysLimit} paths`);
   const keys = await readKeys(tree, paths.map(filled));
   const from = signature as string;
   const isFar = from.includes('://');
-  return { url, name, pin: { kind: 'signature', from: isFar ? readUrl(from) : from, bytes: isFar ? undefined : readInTree(tree, from, signatureLimitBytes), keys } };
+  return { ...file, pin: { kind: 'signature', from: isFar ? readUrl(from) : from, bytes: isFar ? undefined : readInTree(tree, from, signatureLimitBytes), keys } };
+}
+
+/** As the builder names it: without its last ending where it is unpacked. */
+function nameOf(url: string, uncompress: boolean): string {
+  const name = posix.basename(url);
+  return uncompress ? posix.parse(name).name : name;
 }
 
 function readUrl(untrustedUrl: string): string {
@@ -132,7 +145,7 @@ function readUrl(untrustedUrl: string): string {
 export function listedNames(tree: string): string[] {
   try {
     const filled = placeholders(tree);
-    return (readList(tree) ?? []).flatMap((entry) => (isTable(entry) && typeof entry['url'] === 'string' ? [posix.basename(filled(entry['url']))] : []));
+    return (readList(tree) ?? []).flatMap((entry) => (isTable(entry) && typeof entry['url'] === 'string' ? [nameOf(filled(entry['url']), entry['uncompress'] === true)] : []));
   } catch (error) {
     if (error instanceof Refusal) return [];
     throw error;

@@ -4,8 +4,8 @@ import { readTreeFile } from './tree-file.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
 
-/** What a distribution may add, `+deb12u1`: a word and a number, so that hardly any other upstream version is one. */
-export const suffixPattern = '^\\+[a-z]{1,20}[0-9][0-9a-z.]{0,20}$';
+/** What a distribution may add, `+deb12u1`: a word and a number, so that hardly any other upstream version is one. `+b1` is a rebuild's, and nobody else's. */
+export const suffixPattern = '^\\+(?!b[0-9]+$)[a-z]{1,20}[0-9][0-9a-z.]{0,20}$';
 
 /** In tags and files a release candidate is called `-rc3`. As `~rc3` it sorts before the release, in dpkg and in rpm. */
 export function withCandidate(version: string): string {
@@ -25,6 +25,11 @@ export function isOfTag(said: string, tagVersion: string): boolean {
 /** The same of a Debian package that was built: a distribution may have added to its version. */
 export function isBuiltOfTag(said: string, tagVersion: string): boolean {
   return versionsOf(tagVersion).some((one) => said === one || (said.startsWith(one) && matches(suffixPattern, said.slice(one.length))));
+}
+
+/** Of packages that are built anew from a source which is published, as Debian numbers them: higher than that source and its earlier rebuilds, lower than its next version. */
+export function rebuiltVersion(sourceVersion: string, number: number): string {
+  return `${sourceVersion}+b${number}`;
 }
 
 export interface VersionFiles {

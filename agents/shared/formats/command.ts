@@ -4,7 +4,7 @@
 import { Refusal } from '../refusal.js';
 import { jobIdPattern, matches, objectIdPattern, plainNamePattern } from './names.js';
 
-export const commandVerbs = ['Upload-component', 'Upload-template', 'Build-template', 'Build-component', 'Retry'] as const;
+export const commandVerbs = ['Upload-component', 'Upload-template', 'Build-template', 'Build-component', 'Rebuild-component', 'Retry'] as const;
 export type CommandVerb = (typeof commandVerbs)[number];
 
 export const componentRepositories = ['current', 'security-testing'] as const;
@@ -19,8 +19,10 @@ export interface UploadComponent { verb: 'Upload-component'; release: string; co
 export interface UploadTemplate { verb: 'Upload-template'; release: string; template: string; version: string; timestamp: string; repository: TemplateRepository }
 export interface BuildTemplate { verb: 'Build-template'; release: string; template: string; timestamp: string }
 export interface BuildComponent { verb: 'Build-component'; release: string; component: string }
+/** Anew from the same source, as Debian's binNMU: `number` is that of `+b1`. */
+export interface RebuildComponent { verb: 'Rebuild-component'; release: string; component: string; commit: string; number: number; dists: DistWords }
 export interface RetryJob { verb: 'Retry'; job: string }
-export type Command = UploadComponent | UploadTemplate | BuildTemplate | BuildComponent | RetryJob;
+export type Command = UploadComponent | UploadTemplate | BuildTemplate | BuildComponent | RebuildComponent | RetryJob;
 
 export const commandLimitBytes = 255;
 const distsLimit = 20;
@@ -38,6 +40,7 @@ const usage: Record<CommandVerb, string> = {
   'Upload-template': '<release> <template> <version>-<YYYYmmddHHMM> templates-itl|templates-community',
   'Build-template': '<release> <template> <YYYYmmddHHMM>',
   'Build-component': '<release> <component>',
+  'Rebuild-component': '<release> <component> <commit> <number> all|<dist>[,<dist>...]',
   Retry: '<job>',
 };
 
@@ -86,7 +89,9 @@ const component = (untrusted: string | undefined): string => word(plainNamePatte
 const template = (untrusted: string | undefined): string => word(plainNamePattern, untrusted, 'the template');
 const commit = (untrusted: string | undefined): string => word(objectIdPattern, untrusted, 'the commit');
 
-const wordCounts: Record<CommandVerb, number> = { 'Upload-component': 6, 'Upload-template': 5, 'Build-template': 4, 'Build-component': 3, Retry: 2 };
+const listed = (untrusted: string): DistWords => (untrusted === 'all' ? 'all' : distWords(untrusted.split(','), distWordPattern));
+
+const wordCounts: Record<CommandVerb, number> = { 'Upload-component': 6, 'Upload-template': 5, 'Build-template': 4, 'Build-component': 3, 'Rebuild-component': 6, Retry: 2 };
 
 function parseWords(untrusted: readonly string[]): Command {
   const verb = oneOf(commandVerbs, untrusted[0], 'the verb');
@@ -95,8 +100,7 @@ function parseWords(untrusted: readonly string[]): Command {
   switch (verb) {
     case 'Upload-component':
       return {
-        verb, release: release(first), component: component(second), commit: commit(third), repository: oneOf(componentRepositories, fourth, 'the repository'),
-        dists: fifth === 'all' ? 'all' : distWords(fifth.split(','), distWordPattern),
+        verb, release: release(first), component: component(second), commit: commit(third), repository: oneOf(componentRepositories, fourth, 'the repository'), dists: listed(fifth),
       };
     case 'Upload-template':
       return { verb, release: release(first), template: template(second), ...templateBuild(third), repository: oneOf(templateRepositories, fourth, 'the repository') };
@@ -104,6 +108,8 @@ function parseWords(untrusted: readonly string[]): Command {
       return { verb, release: release(first), template: template(second), timestamp: timestamp(third) };
     case 'Build-component':
       return { verb, release: release(first), component: component(second) };
+    case 'Rebuild-component':
+      return { verb, release: release(first), component: component(second), commit: commit(third), number: Number(word('^[1-9][0-9]{0,2}$', fourth, 'the number')), dists: listed(fifth) };
     case 'Retry':
       return { verb, job: word(jobIdPattern, first, 'the job') };
   }
@@ -142,6 +148,8 @@ function spelled(command: Command): string[] {
       return [command.release, command.template, command.timestamp];
     case 'Build-component':
       return [command.release, command.component];
+    case 'Rebuild-component':
+      return [command.release, command.component, command.commit, String(command.number), distList(command.dists).join(',')];
     case 'Retry':
       return [command.job];
   }
