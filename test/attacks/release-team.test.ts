@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The release team's day as `npm run local -- demo-promotion` shows it, on a farm that has nothing yet; and that what it says is so.
+// The release team's day as `npm run local -- demo-promotion` shows it, on a farm that has nothing yet but clean chroots; and that what it says is so.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import t from 'tap';
 import { LocalState } from '../../agents/local/farm/local-state.js';
+import { giveChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 
 const { folder, local } = localCommand(t, 'team-');
 const state = new LocalState(folder);
+giveChroots(state);
 
 /** What stayed on the screen of the step whose title begins so. */
 function step(out: string, title: string): string {

@@ -11,6 +11,7 @@ import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job
 import { auditArguments } from '../../agents/local/job/main-job.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
 import { Keys, TestRepository, tinyPackage } from '../build/forge.js';
+import { shareChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { dist, killAgent } from './standing-farm.js';
 import { pushTiny } from './small-source.js';
@@ -24,6 +25,7 @@ await t.test('the main job ends with a package installed from the signed reposit
   t.match(out, /installed hello=\d/);
   t.match(out, /one byte changed: +build-infra: refused NO_GRANT/);
   t.match(out, /was built, signed, published, installed and audited/);
+  shareChroots(new LocalState(folder));
 });
 
 await t.test('the audit passes, and fails when one byte of what was published is changed', async (t) => {

@@ -20,7 +20,7 @@ await t.test('the main job ends well on a farm that Salt provisioned', salted, a
   const state = new LocalState(folder);
   const settings = await state.settings();
   state.save({ ...settings, dists: settings.dists.slice(0, 1) });
-  giveChroots(state.rootOf('build-debian'));
+  giveChroots(state);
   const { status, out } = await local('--provisioner', 'salt');
   if (status !== 0) t.comment(out.slice(-5000));
   t.equal(status, 0);
