@@ -70,6 +70,8 @@ await test('its branches and this tag come to the forge as they are, and the ver
   t.equal(git('rev-parse', 'refs/heads/main'), later.commit);
   t.equal(git('tag', '--list'), 'v1.0', 'no other tag: a newer one would be built in its place');
   t.match(await importForeign(forge, { ...source, tag: 'v1.1-rc2' }), { version: '1.1~rc2', debianVersion: undefined });
+  theirs.release(keys, [bob], 'v1.2', [{ path: 'debian-pkg/debian/changelog', content: 'theirs (1.2-1) unstable; urgency=medium\n' }]);
+  t.match(await importForeign(forge, { ...source, tag: 'v1.2' }), { version: '1.2', debianVersion: '1.2-1' }, 'its packaging may lie deeper');
   await t.rejects(importForeign(forge, { ...source, tag: 'v2.0' }), /v2\.0/);
   await t.rejects(importForeign(forge, { ...source, tag: 'mm_12345678' }), /is not v and a version/);
   await t.rejects(importForeign(forge, { ...source, repository: join(folder, 'nothing') }));

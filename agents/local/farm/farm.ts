@@ -175,13 +175,14 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   return { dom0, settings, pillar, vms, maintainer, machine };
 }
 
-/** Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are others than Alice @returns whether it is new @throws Error where the other environment has it */
+/** Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are others than Alice @returns whether it is new, or its maintainers are @throws Error where the other environment has it */
 export function addComponent(state: LocalState, settings: LocalSettings, name: string, env: LocalEnv = 'debian', maintainers?: MadeKey[]): boolean {
   const [mine, other] = env === 'debian' ? [settings.components, settings.rpmComponents] : [settings.rpmComponents ??= [], settings.components];
-  if (mine.includes(name)) return false;
+  if (mine.includes(name) && JSON.stringify(settings.foreign?.[name]) === JSON.stringify(maintainers)) return false;
   if (other?.includes(name) === true) throw new Error(`${name} is a component of the other environment`);
-  mine.push(name);
+  if (!mine.includes(name)) mine.push(name);
   if (maintainers !== undefined) (settings.foreign ??= {})[name] = maintainers;
+  else delete settings.foreign?.[name];
   state.save(settings);
   return true;
 }

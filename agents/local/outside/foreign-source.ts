@@ -63,7 +63,8 @@ export async function importForeign(forge: Machine, source: ForeignSource): Prom
     await must(forge, ['git', '-C', `${gitFolder}/${name}.git`, 'fetch', '--quiet', '--update-head-ok', bundle, '+refs/*:refs/*']);
     rmSync(join(forge.root, bundle));
     const commit = await git('-C', folder, 'rev-parse', `refs/tags/${source.tag}^{commit}`);
-    const changelog = await git('-C', folder, 'show', `${commit}:debian/changelog`).catch(() => '');
+    const changelogs = (await git('-C', folder, 'ls-tree', '-r', '--name-only', commit)).split('\n').filter((path) => /(?:^|\/)debian\/changelog$/.test(path));
+    const changelog = changelogs[0] === undefined ? '' : await git('-C', folder, 'show', `${commit}:${changelogs[0]}`);
     const debianVersion = /^\S+ \(([^)]+)\)/.exec(changelog)?.[1];
     return { package: name, version: versionOf(source.tag), tag: source.tag, tagObject: await git('-C', folder, 'rev-parse', `refs/tags/${source.tag}`), commit, ...(debianVersion === undefined ? {} : { debianVersion }) };
   } finally {
