@@ -33,9 +33,9 @@ function run({ folder, files, tests, analysis }) {
   const config = {
     buildCommand: 'node test/mutation/lighten.mjs',
     mutate: files.map((file) => `out/agents/${folder}/${file}.js`),
-    testRunner: 'tap',
+    testRunner: analysis === 'off' ? 'tap-started' : 'tap',
     tap: { testFiles: tests.map((test) => `out/test/${test}.test.js`), forceBail: true, nodeArgs: ['-r', '{{hookFile}}', '{{testFile}}'] },
-    plugins: ['@stryker-mutator/tap-runner', join(top, 'test/mutation/messages.mjs'), join(top, 'test/mutation/sample.mjs')],
+    plugins: ['@stryker-mutator/tap-runner', join(top, 'test/mutation/messages.mjs'), join(top, 'test/mutation/sample.mjs'), join(top, 'test/mutation/started.mjs')],
     ignorers: ['messages', 'sample'],
     coverageAnalysis: analysis,
     concurrency: 2,
