@@ -55,6 +55,8 @@ async function sign(payload: string): Promise<{ status: number; stderr: string; 
   const child = spawn(gpg, ['-b', '-o', '-', '-'], { cwd: machine.root, detached: true, stdio: ['pipe', 'ignore', 'pipe'], env: { PATH: '/usr/bin:/bin:/usr/sbin', HOME: machine.root, BUILD_INFRA_ROOT: machine.root, LANG: 'C.UTF-8' } });
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  // Who is refused at once may be gone before this is written.
+  child.stdin.on('error', () => undefined);
   child.stdin.end(payload);
   const status = await new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? -1)));
   return { status, stderr, calls: existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n') : [] };
