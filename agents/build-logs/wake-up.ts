@@ -2,7 +2,7 @@
 // One call at the earliest of the times that were asked for, never before it. A timer of Node's alone may be early by a millisecond, as
 // it counts in whole ones from the last whole one: whoever is woken then finds that nothing is due yet, and would sleep on for ever.
 
-/** The longest time that a timer takes, and some. */
+/** Less than the longest time that a timer of Node's takes. */
 const longestMs = 2 ** 30;
 
 export class WakeUp {

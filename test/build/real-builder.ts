@@ -8,10 +8,11 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 
-const usage = `usage: npm run qb -- --builder DIR --maintainer FINGERPRINT... [--distribution vm-trixie] [--mirror URL] NAME=REPOSITORY@TAG...
+const usage = `usage: npm run qb -- --builder DIR --maintainer FINGERPRINT... [--distribution vm-trixie] [--mirror URL] [--keep] NAME=REPOSITORY@TAG...
 
   --builder DIR    a checkout of qubes-builderv2; the maintainers' keys are taken from its qubesbuilder/plugins/fetch/keys
   --mirror URL     where pbuilder takes Debian's packages from
+  --keep           leave the build VM's folder, and say where it is
   NAME=REPOSITORY@TAG   a component, a clone or address of it, and the tag that is built
 `;
 

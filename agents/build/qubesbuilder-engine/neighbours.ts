@@ -39,7 +39,8 @@ export class Neighbours {
     const next = join(this.#folder, `${name}.new`);
     rmSync(next, { recursive: true, force: true });
     cpSync(files, next, { recursive: true });
-    for (const old of this.#names().filter((one) => this.#isOwn(one))) rmSync(join(this.#folder, old), { recursive: true });
+    rmSync(join(this.#folder, name), { recursive: true, force: true });
     renameSync(next, join(this.#folder, name));
+    for (const old of this.#names().filter((one) => one !== name && this.#isOwn(one))) rmSync(join(this.#folder, old), { recursive: true });
   }
 }
