@@ -56,7 +56,7 @@ function commandsFor(dists: readonly string[], keys: MadeKeys): BuildEnv['comman
   return {
     releases: [release], 'distribution-words': Object.fromEntries(dists.map((dist) => [distWord(dist), dist])),
     people: {
-      alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
+      alice: { key: keys.maintainer.fingerprint, verbs: ['Upload-component', 'Build-component', 'Rebuild-component', 'Retry'], components: 'all', distributions: 'all', repositories: ['current', 'security-testing'] },
       ...(keys.packager === undefined ? {} : { bob: { key: keys.packager.fingerprint, verbs: ['Build-component', 'Retry'], components: 'all' as const, distributions: 'all' as const } }),
     },
   };
