@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Attacks that git itself goes along with, or breaks on: trees, commits, logs and packed logs of another shape than this farm writes.
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
@@ -200,8 +202,8 @@ void tap.test('commits that fill a window by their size are each judged once, an
 void tap.test('each limit ends the audit with 2 and says what was not checked', async (t) => {
   const farm = new Farm(keys, good);
   t.teardown(() => farm.remove());
-  const with2 = async (option: string, value: string, expected: RegExp): Promise<void> => {
-    const { status, out, err } = await runAudit([...argumentsFor(farm), option, value]);
+  const with2 = async (option: string, value: string, expected: RegExp, remotes: readonly string[] = [farm.logs.path]): Promise<void> => {
+    const { status, out, err } = await runAudit([...argumentsFor(farm, remotes), option, value]);
     t.equal(status, 2, option);
     t.equal(out, '');
     t.match(err, expected, option);
@@ -214,7 +216,11 @@ void tap.test('each limit ends the audit with 2 and says what was not checked', 
   await with2('--max-read', '5', /--max-read of 5 MiB is met: what comes after commit \d+ of 7, and no package repository, was not checked/);
   logs.commit({ put: { [other]: Array.from({ length: 30_000 }, (_, i) => line(sha256(String(i)) + sha256(`${i}x`))).join('') } });
   await with2('--max-download', '1', /logs\.git: git fetch/);
-  await with2('--max-seconds', '1', /--max-seconds of 1 s is met|cannot be checked/);
+  // A remote that never answers is late on every machine, however fast.
+  const silent = createServer(() => undefined).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  await with2('--max-seconds', '1', /--max-seconds of 1 s is met|cannot be checked/, [`http://127.0.0.1:${(silent.address() as AddressInfo).port}/logs.git`]);
+  silent.close();
 });
 
 void tap.test('bad values of limits', async (t) => {
