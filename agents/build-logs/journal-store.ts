@@ -6,15 +6,17 @@ import { AppendOnlyLines, readIfThere, writeDurably } from '../shared/durable-fi
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
+import type { Reporter } from '../shared/socket-service.js';
 import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
 const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
 const lineLimitBytes = 4096;
 const perFile = 256;
+const textOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');
 
 export class JournalStore {
-  readonly #file: AppendOnlyLines;
+  #file: AppendOnlyLines;
   readonly #lines: string[];
   readonly #keysVm: string;
   readonly #journalKey: string | null;
@@ -28,17 +30,43 @@ export class JournalStore {
   /** the newest file of heads in the repository */
   #publishedHeads: { path: string; text: string } = { path: '', text: '' };
 
-  /** @param journalKey what the heads must be signed with, or null where nobody pinned it */
-  constructor(path: string, keysVm: string, journalKey: string | null) {
-    const { file, lines } = AppendOnlyLines.open(path);
-    this.#file = file;
-    this.#lines = lines;
+  /**
+   * Lines that do not continue the chain, which a damaged disk can leave, are moved to a file beside it, and never published: the
+   * repository holds those that were published, and the keys VM sends the others again.
+   * @param journalKey what the heads must be signed with, or null where nobody pinned it
+   */
+  constructor(path: string, keysVm: string, journalKey: string | null, report: Reporter) {
     this.#keysVm = keysVm;
     this.#journalKey = journalKey;
+    const { file, lines } = AppendOnlyLines.open(path);
+    const whole = this.#wholePart(lines);
+    this.#lines = lines.slice(0, whole);
+    this.#file = file;
+    if (whole < lines.length) {
+      file.close();
+      writeDurably(`${path}.damaged`, textOf(lines.slice(whole)));
+      writeDurably(path, textOf(this.#lines));
+      ({ file: this.#file } = AppendOnlyLines.open(path));
+      report(`${keysVm}: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${path}.damaged, its entries are fetched again`);
+    }
     this.#headFile = path.replace(/\.jsonl$/, '.head.json');
     const newest = readIfThere(this.#headFile);
     if (newest !== undefined) this.#newest = JSON.parse(newest.toString('utf8')) as JournalHead;
     if (this.#newest !== undefined && this.#newest.seq <= lines.length) this.#covering = this.#newest;
+  }
+
+  /** How many lines, from the first on, are a chain. */
+  #wholePart(lines: readonly string[]): number {
+    let previous = noEntry;
+    for (const [i, line] of lines.entries()) {
+      try {
+        this.#check(line, i + 1, previous);
+      } catch {
+        return i;
+      }
+      previous = journalLineHash(line);
+    }
+    return lines.length;
   }
 
   get entries(): number {
@@ -149,7 +177,7 @@ export class JournalStore {
     const head = this.#covering;
     if (head === undefined || !this.hasUnpublished) return { files, committed: () => undefined };
     for (let start = Math.floor(this.publishedEntries / perFile) * perFile; start < head.seq; start += perFile) {
-      files.push({ path: journalPath(this.#keysVm, start + 1), body: Buffer.from(this.#lines.slice(start, Math.min(start + perFile, head.seq)).map((line) => `${line}\n`).join('')) });
+      files.push({ path: journalPath(this.#keysVm, start + 1), body: Buffer.from(textOf(this.#lines.slice(start, Math.min(start + perFile, head.seq)))) });
     }
     const path = journalHeadPath(this.#keysVm, head.seq);
     const text = `${path === this.#publishedHeads.path ? this.#publishedHeads.text : ''}${journalHeadLine(head)}\n`;

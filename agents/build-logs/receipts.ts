@@ -66,7 +66,7 @@ export class Receipts {
     for (const folder of ['keys', 'journal']) makeFolder(join(options.stateFolder, folder));
     this.#stateFile = join(options.stateFolder, 'keys', `${options.source.keysVm}.json`);
     this.#state = JSON.parse(readIfThere(this.#stateFile)?.toString('utf8') ?? '{"head":null,"owed":false,"alarm":null}') as KeysVmState;
-    this.journal = new JournalStore(join(options.stateFolder, 'journal', `${options.source.keysVm}.jsonl`), options.source.keysVm, options.source.journalKey);
+    this.journal = new JournalStore(join(options.stateFolder, 'journal', `${options.source.keysVm}.jsonl`), options.source.keysVm, options.source.journalKey, options.report);
   }
 
   /** @throws Refusal KEYS_VM_ALARM */

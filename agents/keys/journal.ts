@@ -2,9 +2,9 @@
 // The journal on disk: docs/formats.md, "Journal". Appending returns once the lines are on disk. At start every line is read again,
 // in pieces of 1 MiB, and must continue the chain: whoever changed, dropped or reordered a line keeps this VM from signing.
 import { createHash } from 'node:crypto';
-import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { syncFolder } from '../shared/durable-files.js';
+import { appendDurably, syncFolder } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import { journalEvents, journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
@@ -129,13 +129,9 @@ export class Journal {
     this.#stopped = true;
     const entries = lines.map((line) => this.#link(line));
     try {
-      const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-      for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done, bytes.length - done);
-      fdatasyncSync(this.#fd);
+      appendDurably(this.#fd, before.size, Buffer.from(lines.map((line) => `${line}\n`).join('')));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOSPC' || (error as NodeJS.ErrnoException).syscall !== 'write') throw error;
-      ftruncateSync(this.#fd, before.size);
-      fdatasyncSync(this.#fd);
       this.#starts.length = before.count;
       this.#size = before.size;
       this.#last = before.last;

@@ -61,8 +61,6 @@ export class OutboxReader {
   #lines: number;
   #absent = false;
   readonly #unread = new Set<string>();
-  /** a part of a line may be at the ledger's end */
-  #torn = false;
 
   constructor(outbox: string, state: string, report: Reporter) {
     this.#outbox = outbox;
@@ -181,15 +179,7 @@ export class OutboxReader {
   }
 
   #note(key: string, outcome: 'done' | 'aside'): void {
-    if (this.#torn) {
-      // Opening cuts it off: what is written next would be glued to it, and be unknown to the next start.
-      const { file } = AppendOnlyLines.open(join(this.#state, 'ledger'), 0o600);
-      this.#ledger.close();
-      this.#ledger = file;
-    }
-    this.#torn = true;
     this.#ledger.append([`${key} ${new Date().toISOString()} ${outcome}`]);
-    this.#torn = false;
     this.#over.delete(key);
     this.#over.set(key, outcome);
     this.#lines += 1;

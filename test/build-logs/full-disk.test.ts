@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { until } from '../support/until.js';
 import { Rig, sleep, textOf } from './rig.js';
-import { smallDisk } from './small-disk.js';
+import { smallDisk } from '../support/small-disk.js';
 
 const disk = smallDisk(24);
 void t.test('a full disk', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, async (t) => {

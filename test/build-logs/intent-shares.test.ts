@@ -14,7 +14,7 @@ import type { IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { until } from '../support/until.js';
 import { Rig, sha256, textOf, type RigOptions } from './rig.js';
-import { smallDisk } from './small-disk.js';
+import { smallDisk } from '../support/small-disk.js';
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
   const rig = await Rig.make({ sources: ['build-debian', 'build-fedora'], ...options });

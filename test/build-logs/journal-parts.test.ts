@@ -34,12 +34,14 @@ const codeOf = (work: () => unknown): string => {
     return (error as Refusal).code;
   }
 };
+const reports: string[] = [];
+const report = (line: string): void => void reports.push(line);
 const text = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');
 
 await t.test('entries are taken as far as they are a chain, and are on disk then', async (t) => {
   const folder = folderOf(t);
   const { journal } = keysVmWith(5);
-  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', null);
+  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', null, report);
   t.same([store.entries, store.last, store.hasMore, store.hasUnpublished], [0, null, false, false]);
   t.same(store.append(journal.slice(0, 2)).map(({ seq, result }) => [seq, result]), [[1, 'R0'], [2, 'R1']]);
   t.same(store.last, { seq: 2, sha256: journalLineHash(journal[1] as string) });
@@ -53,14 +55,40 @@ await t.test('entries are taken as far as they are a chain, and are on disk then
   t.equal(codeOf(() => store.append([third, journal[4] as string])), 'JOURNAL_BROKEN');
   t.equal(readFileSync(`${folder}/k.jsonl`, 'utf8'), text(journal.slice(0, 3)), 'the good one before the bad one is kept');
   t.equal(codeOf(() => store.append(journal.slice(3))), 'taken');
-  const again = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', null);
+  const again = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', null, report);
   t.same([again.entries, again.last], [5, { seq: 5, sha256: journalLineHash(journal[4] as string) }]);
+});
+
+await t.test('a copy that is damaged is believed as far as it is a chain; the rest is kept aside and comes again', async (t) => {
+  const vm = keysVmWith(6);
+  const glued = `${(vm.journal[2] as string).slice(0, 60)}${vm.journal[3] as string}`;
+  const [first, second, third, ...rest] = vm.journal as [string, string, string, ...string[]];
+  for (const [name, lines, whole] of [
+    ['a line glued to a torn one', [first, second, glued, ...rest], 2],
+    ['a line that is missing', [first, second, ...rest], 2],
+    ['a changed line', [first.replace('"R0"', '"R9"'), second, third, ...rest], 1],
+    ['a line twice', [first, first, second], 1],
+    ['no journal at all', ['', 'x'], 0],
+  ] as const) {
+    const path = `${folderOf(t)}/k.jsonl`;
+    writeFileSync(path, text(lines));
+    reports.length = 0;
+    const store = new JournalStore(path, 'keys-debian', vm.journalKey, report);
+    t.equal(store.entries, whole, name);
+    t.equal(readFileSync(path, 'utf8'), text(lines.slice(0, whole)));
+    t.equal(readFileSync(`${path}.damaged`, 'utf8'), text(lines.slice(whole)));
+    t.same(reports, [`keys-debian: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${path}.damaged, its entries are fetched again`]);
+    if (name === 'a changed line') continue;
+    store.append(vm.journal.slice(whole));
+    store.takeHead(vm.journalHead());
+    t.equal(store.unpublished().files[0]?.body.toString(), text(vm.journal), 'and what is published then is the journal');
+  }
 });
 
 await t.test('a head is taken when it is signed, of this VM, and no step back', async (t) => {
   const folder = folderOf(t);
   const vm = keysVmWith(6);
-  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey);
+  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey, report);
   store.append(vm.journal.slice(0, 3));
   const stranger = keysVmWith(6);
   const head = (seq: number): JournalHead => vm.journalHead(seq);
@@ -79,12 +107,12 @@ await t.test('a head is taken when it is signed, of this VM, and no step back', 
   t.same([store.hasMore, store.unpublished().files[0]?.body.toString()], [false, text(vm.journal.slice(0, 5))]);
   t.equal(taken(head(6)), 'taken');
   // A VM that goes on from another fifth entry.
-  const other = new JournalStore(`${folder}/o.jsonl`, 'keys-debian', null);
+  const other = new JournalStore(`${folder}/o.jsonl`, 'keys-debian', null, report);
   other.append(vm.journal.slice(0, 3));
   t.equal(codeOf(() => other.takeHead({ ...head(3), entry: sha256('x') })), 'JOURNAL_BROKEN');
   t.equal(codeOf(() => other.takeHead(head(5))), 'taken');
   t.equal(codeOf(() => other.takeHead({ ...head(5), entry: sha256('x') })), 'JOURNAL_BROKEN', 'two heads for one entry');
-  const fresh = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey);
+  const fresh = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey, report);
   t.same([fresh.entries, fresh.hasMore, fresh.hasUnpublished], [5, true, false], 'after a restart the newest head waits for its entries');
   fresh.append(vm.journal.slice(5));
   fresh.takeHead(head(6));
@@ -94,7 +122,7 @@ await t.test('a head is taken when it is signed, of this VM, and no step back', 
 await t.test('what is published goes up to the newest head, in files of 256, each with the heads before', async (t) => {
   const folder = folderOf(t);
   const vm = keysVmWith(600);
-  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey);
+  const store = new JournalStore(`${folder}/k.jsonl`, 'keys-debian', vm.journalKey, report);
   t.same(store.unpublished().files, []);
   const take = (upTo: number): { names: string[]; bodies: string[]; committed: () => void } => {
     store.append(vm.journal.slice(store.entries, upTo));
@@ -120,7 +148,7 @@ await t.test('what is published goes up to the newest head, in files of 256, eac
   t.equal(store.publishedEntries, 600);
 
   // A store that lost its own files finds the last head in the repository.
-  const lost = new JournalStore(`${folder}/l.jsonl`, 'keys-debian', vm.journalKey);
+  const lost = new JournalStore(`${folder}/l.jsonl`, 'keys-debian', vm.journalKey, report);
   lost.tookOver(600, undefined);
   t.equal(lost.hasMore, false);
   lost.tookOver(600, { path: 'journal/keys-debian/heads-00000002.jsonl', text: fourth.bodies[2] as string });
@@ -137,7 +165,7 @@ await t.test('what is published goes up to the newest head, in files of 256, eac
 
 await t.test('the grant of an intent is its newest one', async (t) => {
   const vm = keysVmWith(1);
-  const store = new JournalStore(`${folderOf(t)}/k.jsonl`, 'keys-debian', null);
+  const store = new JournalStore(`${folderOf(t)}/k.jsonl`, 'keys-debian', null, report);
   const granted = (intent: string, result: string): void => vm.enter('granted', { sha256: sha256('p'), key: signingKey, mode: 'detach', commit: 'a'.repeat(40), intent, result });
   granted(sha256('i'), 'first');
   granted(sha256('j'), 'other');

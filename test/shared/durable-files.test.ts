@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { smallDisk } from '../support/small-disk.js';
 import { AppendOnlyLines, makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'durable-'));
@@ -39,6 +41,30 @@ t.test('a last line that a kill cut short is gone after the next open, whole lin
   second.file.append(['three']);
   second.file.close();
   t.equal(readFileSync(path, 'utf8'), 'one\ntwo\nthree\n');
+  t.end();
+});
+
+const disk = smallDisk(1);
+t.test('an append that the disk has no room for leaves nothing, and the next line is a line of its own', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, (t) => {
+  t.teardown(() => {
+    execFileSync('umount', [disk as string]);
+    rmSync(disk as string, { recursive: true });
+  });
+  const path = join(disk as string, 'lines');
+  const { file } = AppendOnlyLines.open(path);
+  file.append(['one']);
+  for (const lines of [['x'.repeat(2 << 20)], ['two', 'x'.repeat(2 << 20)], Array.from({ length: 3000 }, () => 'y'.repeat(1000))]) {
+    t.throws(() => file.append(lines), { code: 'ENOSPC' });
+    t.equal(readFileSync(path, 'utf8'), 'one\n', 'also the lines that there was room for: nobody was told of them');
+  }
+  // What stands there although the cut failed as well.
+  appendFileSync(path, 'tor');
+  file.append(['two', 'three']);
+  t.equal(readFileSync(path, 'utf8'), 'one\ntwo\nthree\n');
+  file.close();
+  const again = AppendOnlyLines.open(path);
+  t.strictSame(again.lines, ['one', 'two', 'three']);
+  again.file.close();
   t.end();
 });
 

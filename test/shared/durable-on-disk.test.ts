@@ -16,7 +16,7 @@ let runs = 0;
 /** The calls of a program that does `work` with all that durable-files has, and says so on its own standard output. */
 async function callsOf(work: string): Promise<{ calls: SystemCall[]; end: SystemCall }> {
   const record = `${folder}/record.${runs++}`;
-  const script = `const { AppendOnlyLines, removeDurably, renameDurably, syncFolder, writeDurably } = await import('${module}'); ${work}; process.stdout.write('all done');`;
+  const script = `const { AppendOnlyLines, makeFolder, removeDurably, renameDurably, syncFolder, writeDurably } = await import('${module}'); ${work}; process.stdout.write('all done');`;
   const [program, ...args] = [...recordingTo(record), process.execPath, '--input-type=module', '-e', script];
   const ended = spawnSync(program as string, args, { encoding: 'utf8', env: { ...process.env } });
   if (ended.stdout !== 'all done') throw new Error(ended.stderr);
@@ -44,7 +44,15 @@ t.test('a line that is appended: to a new file with its name, to an old one, and
   t.notOk(more.calls.some(renaming(/^/, path).is), 'a file that is whole is not written again');
   writeFileSync(path, 'first\nhal');
   const cut = await callsOf(`AppendOnlyLines.open('${path}')`);
-  inOrder(cut.calls, [writing(/\.tmp$/, /^first\n$/), syncing(/\.tmp$/), renaming(/\.tmp$/, path), syncing(folder)]);
+  inOrder(cut.calls, [{ what: 'cut', is: (one) => one.name === 'ftruncate' && one.of === path && one.result === 0 }, syncing(path)]);
+  t.strictSame(notOnDisk(cut.calls, folder, cut.end), []);
+});
+
+t.test('a folder that is made: each one above it that was missing, and none that was there', { skip }, async (t) => {
+  const { calls } = await callsOf(`makeFolder('${folder}/new/newer/newest')`);
+  inOrder(calls, [syncing(`${folder}/new/newer`), syncing(`${folder}/new`), syncing(folder)]);
+  const again = await callsOf(`makeFolder('${folder}/new/newer/newest')`);
+  t.notOk(again.calls.some((one) => one.name === 'fsync' && String(one.of).startsWith(folder)));
 });
 
 t.test('a name that is given or taken away: both folders', { skip }, async () => {
