@@ -16,8 +16,8 @@ const top = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Program name in dist/ → its compiled entry file. */
 const programs = {
-  'build-agent': 'out/agents/build/main.js',
-  'gpg-client': 'out/agents/build/gpg-client/main.js',
+  'build-agent': 'out/agents/build-vm/main.js',
+  'gpg-client': 'out/agents/build-vm/gpg-client/main.js',
   'build-logs-agent': 'out/agents/build-logs/main.js',
   'keys-agent': 'out/agents/keys/main.js',
   'sys-net-agent': 'out/agents/sys-net/main.js',

@@ -27,9 +27,9 @@ if (wanted.length === 0) {
 }
 
 // The longest files first, so that the last one does not run alone for minutes.
-const long = ['attacks/whole-farm', 'qubesbuilder-bad-days', 'fuzz/repositories', 'audit/attacks-git', 'audit/mutated-histories', 'build/suite-bad-days', 'main-job-by-salt', 'attacks/release-team', 'attacks/second-environment',
-  'package/by-salt', 'build/promotion', 'build/templates', 'build/two-chains', 'keys/gpg-client', 'package/rpm', 'build-logs/kill', 'audit/attacks', 'build/renewals', 'build-logs/remotes', 'salt/transport', 'notifier/killed', 'build/pipeline',
-  'build/resume', 'notifier/bad-days', 'notifier/tls', 'build-logs/log-stream', 'salt/apply', 'salt/pillar', 'package/render'];
+const long = ['attacks/whole-farm', 'qubesbuilder-bad-days', 'fuzz/repositories', 'audit/attacks-git', 'audit/mutated-histories', 'build-vm/suite-bad-days', 'main-job-by-salt', 'attacks/release-team', 'attacks/second-environment',
+  'package/by-salt', 'build-vm/promotion', 'build-vm/templates', 'build-vm/two-chains', 'keys/gpg-client', 'package/rpm', 'build-logs/kill', 'audit/attacks', 'build-vm/renewals', 'build-logs/remotes', 'salt/transport', 'notifier/killed', 'build-vm/pipeline',
+  'build-vm/resume', 'notifier/bad-days', 'notifier/tls', 'build-logs/log-stream', 'salt/apply', 'salt/pillar', 'package/render'];
 const weight = (path) => long.findIndex((name) => path.includes(name)) + 1 || 100;
 const all = testsBelow(join(top, 'out/test')).filter((path) => wanted.length === 0 || wanted.some((word) => path.includes(word))).sort((a, b) => weight(a) - weight(b) || (a < b ? -1 : 1));
 if (all.length === 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// trigger, retry, cancel and status in a build VM: hands to the agent's spool folder, eyes on its status document (agents/build/README.md). Both are root's.
+// trigger, retry, cancel and status in a build VM: hands to the agent's spool folder, eyes on its status document (agents/build-vm/README.md). Both are root's.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

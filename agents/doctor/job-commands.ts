@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents (agents/build/README.md). Only reads.
+// `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents (agents/build-vm/README.md). Only reads.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { logLink } from '../shared/formats/log-link.js';

@@ -147,6 +147,6 @@ if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);
 if (command === 'bench') start('out/test/bench/main.js', args);
 if (command === 'fuzz') start('out/test/fuzz/main.js', args);
-if (command === 'qb') start('out/test/build/real-builder.js', args);
+if (command === 'qb') start('out/test/build-vm/real-builder.js', args);
 if (command === 'mutate') start('test/mutation/mutate.mjs', args);
 if (command === 'package') start('packaging/make-rpm.mjs', args);

@@ -10,7 +10,7 @@ import { LocalState } from '../../agents/local/farm/local-state.js';
 import { giveCommand, readBuildStatus, untilBuilt } from '../../agents/local/job/build-watch.js';
 import { auditArguments } from '../../agents/local/job/main-job.js';
 import { gitUrl } from '../../agents/local/outside/forge.js';
-import { Keys, TestRepository, tinyPackage } from '../build/forge.js';
+import { Keys, TestRepository, tinyPackage } from '../build-vm/forge.js';
 import { shareChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { dist, killAgent } from './standing-farm.js';

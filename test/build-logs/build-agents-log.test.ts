@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { LogSender, type PublishedLog } from '../../agents/build/logs/log-sender.js';
+import { LogSender, type PublishedLog } from '../../agents/build-vm/logs/log-sender.js';
 import { logLink } from '../../agents/shared/formats/log-link.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { Rig } from './rig.js';

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { readClearsigned } from '../../agents/build/github-command/clearsigned.js';
-import { readSignaturePacket } from '../../agents/build/github-command/signature-packet.js';
+import { readClearsigned } from '../../agents/build-vm/github-command/clearsigned.js';
+import { readSignaturePacket } from '../../agents/build-vm/github-command/signature-packet.js';
 import { lineOf } from '../../agents/command/main.js';
 
 const program = fileURLToPath(new URL('../../agents/command/program.js', import.meta.url));

@@ -10,8 +10,8 @@ export function layGpgProgram(root: string): string {
   const folder = join(root, 'usr/lib/build-infra');
   mkdirSync(folder, { recursive: true });
   copyFileSync(join(agents, '../../salt/build-infra/files/gpg'), join(folder, 'gpg'));
-  symlinkSync(join(agents, 'build/gpg-client/main.js'), join(folder, 'gpg-client.mjs'));
-  symlinkSync(join(agents, 'build/main.js'), join(folder, 'build-agent.mjs'));
+  symlinkSync(join(agents, 'build-vm/gpg-client/main.js'), join(folder, 'gpg-client.mjs'));
+  symlinkSync(join(agents, 'build-vm/main.js'), join(folder, 'build-agent.mjs'));
   chmodSync(join(folder, 'gpg'), 0o755);
   return join(folder, 'gpg');
 }
@@ -28,7 +28,7 @@ export class GpgDoor {
   said = '';
 
   private constructor(root: string) {
-    this.#agent = spawn(process.execPath, ['--input-type=module', '-e', program, join(agents, 'build/gpg-door/door.js'), root], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: '/usr/bin:/bin', HOME: root } });
+    this.#agent = spawn(process.execPath, ['--input-type=module', '-e', program, join(agents, 'build-vm/gpg-door/door.js'), root], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: '/usr/bin:/bin', HOME: root } });
   }
 
   static async open(root: string): Promise<GpgDoor> {

@@ -37,9 +37,9 @@ await t.test('the keys agent imports these builtins, no package, and no other VM
 });
 
 await t.test('the gpg client imports no package', async (t) => {
-  const { files, others } = modules('build/gpg-client/main.js');
+  const { files, others } = modules('build-vm/gpg-client/main.js');
   t.same(others, []);
-  t.same(files.filter((file) => !file.startsWith('build/gpg-client/') && !file.startsWith('shared/')), []);
+  t.same(files.filter((file) => !file.startsWith('build-vm/gpg-client/') && !file.startsWith('shared/')), []);
 });
 
 await t.test('the doctor, which runs in the keys VM too, imports no package and no other VM\'s folder', async (t) => {

@@ -8,7 +8,7 @@ import { test } from 'tap';
 import { importForeign, nameOf, readMaintainers } from '../../agents/local/outside/foreign-source.js';
 import { gitFolder } from '../../agents/local/outside/forge.js';
 import type { Machine } from '../../agents/local/outside/machine.js';
-import { Keys, TestRepository, tinyPackage } from '../build/forge.js';
+import { Keys, TestRepository, tinyPackage } from '../build-vm/forge.js';
 
 const keys = new Keys();
 const folder = mkdtempSync(join(tmpdir(), 'bi-foreign-'));

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { issuesOf, readCommits } from '../../agents/build/source/closing-commits.js';
+import { issuesOf, readCommits } from '../../agents/build-vm/source/closing-commits.js';
 import type { ClosingCommit } from '../../agents/shared/formats/notification.js';
 import { account, bodies, notification, place } from './notifying.js';
 

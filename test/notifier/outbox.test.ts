@@ -4,11 +4,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build/outbox/notifications.js';
-import { LogTails } from '../../agents/build/logs/log-tails.js';
-import { Outbox } from '../../agents/build/outbox/outbox.js';
+import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build-vm/outbox/notifications.js';
+import { LogTails } from '../../agents/build-vm/logs/log-tails.js';
+import { Outbox } from '../../agents/build-vm/outbox/outbox.js';
 import { checkNotification, type Notification } from '../../agents/shared/formats/notification.js';
-import type { LineSink } from '../../agents/build/logs/logged-program.js';
+import type { LineSink } from '../../agents/build-vm/logs/logged-program.js';
 
 const job = (change: Partial<NotifiedJob> = {}): NotifiedJob => ({
   job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], current: null, logs: [],

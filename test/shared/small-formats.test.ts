@@ -98,7 +98,7 @@ await t.test('which suite an upload lies in', async (t) => {
 });
 
 await t.test('versions in the order that dpkg has them', async (t) => {
-  // dpkg's own order; test/build/version-tag.test.ts asks dpkg itself.
+  // dpkg's own order; test/build-vm/version-tag.test.ts asks dpkg itself.
   const order = [
     ['0', '00'], ['1~~'], ['1~'], ['1~1'], ['1~a'], ['1-~'], ['1', '1-0'], ['1-1~x'], ['1-1'], ['1-1a'], ['1A'], ['1a~'], ['1a'], ['1a1'], ['1a+'], ['1b'], ['1z'], ['1+'], ['1-1-1'], ['1-1-2'], ['1.0~rc1-1'], ['1.', '1.0', '1.00'], ['1.0-1~deb12u1'],
     ['1.0-1'], ['1.0-1+b1'], ['1.0-A'], ['1.0-a'], ['1.0a'], ['1.0.1'], ['1.9'], ['1.10'], ['99999999999999999999999'], ['1:0', '01:0'], ['1:0-1'], ['2:0'], ['10:0'],
