@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What was to be signed, by what somebody asks for: many names in many intents are gone through once.
 import type { Intent } from '../shared/formats/intent.js';
-import type { AnnouncedIntent } from './intents.js';
 import { codenameOf, suites } from '../shared/formats/suites.js';
+
+/** What is asked for later: a long history must not fill the memory with the rest. */
+export type AnnouncedIntent = Pick<Intent, 'purpose' | 'dist' | 'key' | 'mode' | 'payload'>;
 
 /** dpkg's files are called <source>_<version>_…; they lie beside the .dsc of their source. */
 const sourceOf = (fileName: string): string => fileName.split('_', 1)[0] as string;

@@ -4,7 +4,8 @@
 import type { Purpose } from '../shared/formats/intent.js';
 import { printable } from '../shared/refusal.js';
 import type { FindingCode } from './findings.js';
-import type { AnnouncedIntent, PublishedIntents } from './intents.js';
+import type { AnnouncedIntent } from './announced-names.js';
+import type { PublishedIntents } from './intents.js';
 import type { Signature } from './journal.js';
 
 interface Use {

@@ -4,15 +4,12 @@ import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocu
 import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
-import { AnnouncedNames } from './announced-names.js';
+import { AnnouncedNames, type AnnouncedIntent } from './announced-names.js';
 import type { Findings } from './findings.js';
 import { OneText } from './one-text.js';
 import type { NewBytes, PublishedContent } from './published-content.js';
 
 const checkIntent = checkWith<IntentDocument>(intentSchema);
-
-/** What is asked for later: a long history must not fill the memory with the rest. */
-export type AnnouncedIntent = Pick<Intent, 'purpose' | 'dist' | 'key' | 'mode' | 'payload'>;
 
 /** One VM's publications of a document: places in the history. */
 interface Publications {

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What stands at each path. A long history has more files than anything else, and most are named by their own SHA-256: of those only the size is
 // kept, under a name whose hashes are bytes.
+import type { LogPosition } from './log-lines.js';
 import { detached } from './one-text.js';
-import type { FileVersion } from './published-content.js';
+
+export interface FileVersion {
+  size: number;
+  sha256: string;
+  /** of a packed log: its object */
+  packed: string | undefined;
+  /** of a log: where its lines stand */
+  log: LogPosition | undefined;
+}
 
 /** No name in a tree holds a zero, so that no two paths have one key. */
 const keyOf = (path: string): string => (path.length < 64 ? path : path.replace(/[0-9a-f]{64}/g, (hex) => `\0${Buffer.from(hex, 'hex').toString('latin1')}`));

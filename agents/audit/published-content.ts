@@ -6,7 +6,7 @@ import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
 import { GrowingFiles } from './growing-file.js';
 import type { PublishedCommit } from './history.js';
-import { KeptFiles } from './kept-files.js';
+import { KeptFiles, type FileVersion } from './kept-files.js';
 import { LogLines, type LogPosition } from './log-lines.js';
 import type { PublishedGit } from './published-git.js';
 import { detached } from './one-text.js';
@@ -15,15 +15,6 @@ import { pathKind, type PathKind } from './path-kind.js';
 import type { ReadChange } from './reading/thread.js';
 import type { BadFolder } from './reading/tree-walk.js';
 import { unpack } from './unpacked.js';
-
-export interface FileVersion {
-  size: number;
-  sha256: string;
-  /** of a packed log: its object */
-  packed: string | undefined;
-  /** of a log: where its lines stand */
-  log: LogPosition | undefined;
-}
 
 /** What is new in one commit, for those who read the documents; in order of paths. */
 export interface NewBytes {

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { execa, ExecaError } from 'execa';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
 import type { Budget } from './budget.js';
 import { Unreadable } from './findings.js';

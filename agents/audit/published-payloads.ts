@@ -4,7 +4,8 @@ import { publishedPayloadLimitBytes, publishedPayloads } from '../shared/formats
 import { payloadPath } from '../shared/formats/publication.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { PublishedIntents } from './intents.js';
-import type { FileVersion, NewBytes } from './published-content.js';
+import type { FileVersion } from './kept-files.js';
+import type { NewBytes } from './published-content.js';
 import { readMetadata, type PublishedMetadata } from './signed-metadata.js';
 
 export class PublishedPayloads {

@@ -3,7 +3,8 @@
 // served; one that is found nowhere is told of, for somebody may have been shown it alone.
 import { printable } from '../shared/refusal.js';
 import type { Findings } from './findings.js';
-import type { AnnouncedIntent, PublishedIntents } from './intents.js';
+import type { AnnouncedIntent } from './announced-names.js';
+import type { PublishedIntents } from './intents.js';
 import type { Signature } from './journal.js';
 
 /** What a client would take some bytes for. */

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
 import type { PublishedGit } from './published-git.js';
 import { hashUpTo } from './prefix-hash.js';
 

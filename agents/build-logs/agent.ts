@@ -2,9 +2,9 @@
 // Puts the parts of the build-logs agent together; every effect and path comes in from outside, so that a test can run it anywhere.
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
-import { callService } from '../shared/qrexec-call.js';
+import { callService } from '../shared/calls/qrexec-call.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import { serveSockets, type Reporter } from '../shared/socket-service.js';
+import { serveSockets, type Reporter } from '../shared/calls/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
 import { Alarms } from './alarms.js';
 import { buildLogHandler } from './build-log-service.js';

@@ -3,7 +3,7 @@
 // public, as a log of this VM itself (docs/formats.md, "Log files"), so that an audit shows it to everybody.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { printable } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface AlarmsOptions {
   /** <state>/alarms.jsonl */

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
-import type { Call } from '../shared/socket-service.js';
+import type { Call } from '../shared/calls/socket-service.js';
 import { logHeaderPrefix, logHeaderSchema, writeLogAnswer, type LogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
 import type { Log, Sender } from './log.js';
 import type { LogStore } from './log-store.js';

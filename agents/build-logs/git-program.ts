@@ -2,7 +2,7 @@
 // How git is started here: by simple-git for what takes its time, with an environment in which nothing but the repository's own
 // configuration counts.
 import { simpleGit, type SimpleGit } from 'simple-git';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
 
 export const branch = 'refs/heads/main';
 /** The same commit for people: the links in the notices of upstream's builders lead there. Nothing is decided by it. */

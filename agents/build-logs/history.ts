@@ -2,7 +2,7 @@
 // Where to go on at a start. A VM that was restored, or whose disk is new, must not begin a second history beside the one that its
 // remotes hold: it takes that one over, if the logs key signed it.
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage } from '../shared/formats/publication.js';
 import { branch } from './git-program.js';

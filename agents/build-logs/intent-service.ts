@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Call, Reporter } from '../shared/socket-service.js';
+import type { Call, Reporter } from '../shared/calls/socket-service.js';
 import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
 import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';

@@ -6,7 +6,7 @@ import { AppendOnlyLines, readIfThere, writeDurably } from '../shared/durable-fi
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 

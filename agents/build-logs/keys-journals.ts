@@ -2,7 +2,7 @@
 // The journals of the keys VMs on their way into the repository: entries come with the answers to receipts, and the last ones of a job
 // are asked for with a receipt of their own, because nothing else would bring them.
 import { printable } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { CommitChain } from './commit-chain.js';
 import { demandRoom } from './disk-space.js';
 import type { GitRepository } from './git-repository.js';

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
 import type { WrittenObject } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
 import type { Log } from './log.js';

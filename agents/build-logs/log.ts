@@ -2,7 +2,7 @@
 // One log: its file, who is sending it now, and how it ends. Life: open (a sender is there, or may come back) → ended → published.
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
 import type { Clock } from './clock.js';

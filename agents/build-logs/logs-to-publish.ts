@@ -3,7 +3,7 @@
 // large one only as far as it was packed, which is done beside publications. Build VMs take turns: each has a share of the bytes of one publication.
 // What is published of a log may only grow.
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { GitRepository } from './git-repository.js';
 import type { Log } from './log.js';
 import { beginsWithBlob, isLarge, writePackedBlob, type LogBlob } from './log-blob.js';

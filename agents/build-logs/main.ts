@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readDocument } from '../shared/json-document.js';
-import { reportToStderr } from '../shared/socket-service.js';
-import { qrexecClient } from '../shared/qrexec-call.js';
-import { startOrSay } from '../shared/agent-start.js';
+import { reportToStderr } from '../shared/calls/socket-service.js';
+import { qrexecClient } from '../shared/calls/qrexec-call.js';
+import { startOrSay } from '../shared/calls/agent-start.js';
 import { startAgent } from './agent.js';
 import { checkConfig } from './config.js';
 

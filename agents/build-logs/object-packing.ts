@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Publications leave loose objects; now and then git packs what has piled up, beside the publications and in proportion to what is new.
 import { printable } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { GitRepository } from './git-repository.js';
 
 /** Loose objects are packed after so many publications, or so many bytes of new blobs. */

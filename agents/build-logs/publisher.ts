@@ -5,7 +5,7 @@
 // What waits: intents-to-publish, logs-to-publish, keys-journals. One commit of it: publication-round, commit-chain. Then: confirmation.
 import { intentPath } from '../shared/formats/publication.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Clock } from './clock.js';
 import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';

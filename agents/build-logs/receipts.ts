@@ -6,7 +6,7 @@ import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.j
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { receiptFormat, receiptLimitBytes, receiptReplySchema, type GrantRequest, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
 import { gitObjectId } from '../shared/formats/git-commit.js';
 import type { SourceConfig } from './config.js';

@@ -5,7 +5,7 @@
 import type { SimpleGit } from 'simple-git';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { printable } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { Alarms } from './alarms.js';
 import type { RemoteConfig } from './config.js';

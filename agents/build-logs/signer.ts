@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cleanEnvironment } from '../shared/qrexec-call.js';
+import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
 import { printable } from '../shared/refusal.js';
 
 export interface Signer {

@@ -13,7 +13,7 @@
 //  9. the signature is sent.
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import type { Call, Reporter, Service } from '../shared/socket-service.js';
+import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import { CleartextCheck } from '../shared/formats/cleartext.js';
 import { clearsignLimitBytes } from '../shared/formats/intent.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.LogReceived: a receipt in, one line of reply and the journal entries that the build-logs VM does not have yet out.
-import { readAll, type Call, type Reporter, type Service } from '../shared/socket-service.js';
+import { readAll, type Call, type Reporter, type Service } from '../shared/calls/socket-service.js';
 import { readDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { vmNamePattern } from '../shared/formats/names.js';

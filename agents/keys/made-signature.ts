@@ -2,9 +2,25 @@
 // What gpg made, compared with what was ordered before it leaves: exactly the announced text where it holds one, and one signature packet (RFC 9580,
 // section 5.2.3) of that class, key and digest, with our notation and nothing else that it would say in the key's name.
 import { createHash } from 'node:crypto';
-import { originNotation, writeSignatureOrigin } from '../shared/formats/signature-origin.js';
+import type { SigningMode } from '../shared/formats/intent.js';
+import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../shared/formats/signature-origin.js';
+import type { Digest } from './gpg-request.js';
 import { dearmor } from './logs-key.js';
-import { hashNumbers, type SigningOrder } from './signer.js';
+
+export interface SigningOrder {
+  /** full fingerprint from the configuration */
+  key: string;
+  mode: SigningMode;
+  armor: boolean;
+  digest: Digest;
+  /** descriptor of the spooled payload, at its start */
+  payload: { fd: number; size: number; sha256: string };
+  /** what the signature says of itself: docs/formats.md, "Where a signature comes from" */
+  origin: SignatureOrigin;
+}
+
+/** RFC 9580, section 9.5 */
+export const hashNumbers: Record<Digest, string> = { SHA256: '8', SHA512: '10' };
 
 const frame = '\n-----BEGIN PGP SIGNATURE-----\n';
 

@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { makeFolder } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
-import { startOrSay } from '../shared/agent-start.js';
+import { startOrSay } from '../shared/calls/agent-start.js';
 import { printable } from '../shared/refusal.js';
-import { reportToStderr, serveSockets } from '../shared/socket-service.js';
+import { reportToStderr, serveSockets } from '../shared/calls/socket-service.js';
 import { readKeysConfig } from './documents.js';
 import { gpgService } from './gpg-service.js';
 import { readJournalKey } from './journal-key.js';

@@ -1,24 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
-import type { SigningMode } from '../shared/formats/intent.js';
 import { Refusal } from '../shared/refusal.js';
-import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../shared/formats/signature-origin.js';
+import { originNotation, writeSignatureOrigin } from '../shared/formats/signature-origin.js';
 import { runProcess } from './bounded-process.js';
-import type { Digest } from './gpg-request.js';
-import { checkMadeSignature } from './made-signature.js';
+import { checkMadeSignature, hashNumbers, type SigningOrder } from './made-signature.js';
 import type { Gpg } from './signing-keys.js';
-
-export interface SigningOrder {
-  /** full fingerprint from the configuration */
-  key: string;
-  mode: SigningMode;
-  armor: boolean;
-  digest: Digest;
-  /** descriptor of the spooled payload, at its start */
-  payload: { fd: number; size: number; sha256: string };
-  /** what the signature says of itself: docs/formats.md, "Where a signature comes from" */
-  origin: SignatureOrigin;
-}
 
 export interface Signature {
   bytes: Buffer;
@@ -27,9 +13,6 @@ export interface Signature {
 }
 
 const signatureLimitBytes = 64 * 1024;
-/** RFC 9580, section 9.5 */
-export const hashNumbers: Record<Digest, string> = { SHA256: '8', SHA512: '10' };
-
 function commandLine(order: SigningOrder): string[] {
   return [
     '--no-options', '--batch', '--no-tty', '--no-greeting', '--no-auto-check-trustdb', '--trust-model', 'always', '--pinentry-mode', 'error',

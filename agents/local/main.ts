@@ -17,7 +17,7 @@ import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
 import { rebuild, rebuiltLine } from './job/rebuild.js';
 import type { ForeignSource } from './outside/foreign-source.js';
 import { serveGitHub } from './outside/github-server/serve.js';
-import { readPillar } from './provision/pillar.js';
+import { readPillar } from './provision/pillar-reader.js';
 import { buildVmOf } from './provision/vms.js';
 import { bySalt } from './provision-by-salt/farm-provisioner.js';
 import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';

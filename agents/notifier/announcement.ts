@@ -3,7 +3,7 @@
 //   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues that its commits close     6. issues of versions that it replaced
 import { Refusal } from '../shared/refusal.js';
 import type { Notification } from '../shared/formats/notification.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { ClosedIssues } from './closed-issues.js';
 import type { NotifyConfig } from './config.js';
 import type { Issue } from './github/answers.js';

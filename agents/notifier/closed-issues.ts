@@ -3,7 +3,7 @@
 // not let in, that is said in our journal and the rest goes on.
 import { compareVersions } from '../shared/formats/version-order.js';
 import type { Notification } from '../shared/formats/notification.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { NotifyConfig } from './config.js';
 import type { GitHub } from './github/client.js';
 import { GitHubTrouble } from './github/trouble.js';

@@ -2,7 +2,7 @@
 // Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
 // what GitHub does not want to hear about one never holds up another.
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Clock, Pace } from './github/pace.js';
 import { GitHubTrouble } from './github/trouble.js';

@@ -3,8 +3,8 @@
 //   notifier                     serves
 //   notifier again all|<name>    documents that were set aside are tried again
 import { join } from 'node:path';
-import { startOrSay } from '../shared/agent-start.js';
-import { reportToStderr } from '../shared/socket-service.js';
+import { startOrSay } from '../shared/calls/agent-start.js';
+import { reportToStderr } from '../shared/calls/socket-service.js';
 import { readConfig, readToken } from './config.js';
 import { proxyOf } from './github/exchange.js';
 import { defaultLimits, Notifier } from './notifier.js';

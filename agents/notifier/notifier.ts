@@ -3,7 +3,7 @@
 import { rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { announce } from './announcement.js';
 import { Deliveries } from './deliveries.js';
 import { dryRun } from './dry-run.js';

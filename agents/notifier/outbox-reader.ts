@@ -10,7 +10,7 @@ import { AppendOnlyLines, makeFolder, renameDurably, writeDurably } from '../sha
 import { checkNotification, notificationLimitBytes, type Notification } from '../shared/formats/notification.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface Waiting {
   name: string;

@@ -7,7 +7,7 @@ import { bodyLimit, markerOf } from './markdown.js';
 import type { Subject } from './subject.js';
 import { once, type SubjectState } from './subject-state.js';
 import type { NotifyConfig } from './config.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface StatusIssueOptions {
   github: GitHub;

@@ -3,7 +3,7 @@
 // remembers: several environments speak in one issue, and whoever comes last sees all of it.
 import { compareVersions } from '../shared/formats/version-order.js';
 import type { Notification } from '../shared/formats/notification.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { NotifyConfig } from './config.js';
 import type { Issue } from './github/answers.js';
 import type { GitHub } from './github/client.js';

@@ -3,7 +3,7 @@
 // back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
 import { createConnection, type Socket } from 'node:net';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Call, Reporter, Service } from '../shared/socket-service.js';
+import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
 import { hostPattern, type SshConfig } from './config.js';
 
 export interface ConnectOptions {

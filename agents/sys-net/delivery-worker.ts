@@ -2,7 +2,7 @@
 // Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between the answer and our note of it
 // the build VM is told again, and says `known`, or that the command was used.
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
 
 /** The calls to a build VM: each resolves to the answer's bytes, rejects on anything else. */

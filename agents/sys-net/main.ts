@@ -2,9 +2,9 @@
 // The agent of sys-net: wires configuration, spool, receiver, worker and services. It decides nothing.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { startOrSay } from '../shared/agent-start.js';
-import { callService, qrexecClient } from '../shared/qrexec-call.js';
-import { reportToStderr, serveSockets, socketsFromSystemd, type Reporter } from '../shared/socket-service.js';
+import { startOrSay } from '../shared/calls/agent-start.js';
+import { callService, qrexecClient } from '../shared/calls/qrexec-call.js';
+import { reportToStderr, serveSockets, socketsFromSystemd, type Reporter } from '../shared/calls/socket-service.js';
 import { connectsSsh, readConfig, readSecret, receivesWebhooks, type WebhookConfig } from './config.js';
 import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';

@@ -4,7 +4,7 @@
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { printable, Refusal } from '../shared/refusal.js';
-import type { Reporter } from '../shared/socket-service.js';
+import type { Reporter } from '../shared/calls/socket-service.js';
 import { decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';

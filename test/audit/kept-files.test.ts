@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the audit keeps of a file is short, and tells the same.
 import tap from 'tap';
-import { KeptFiles } from '../../agents/audit/kept-files.js';
-import type { FileVersion } from '../../agents/audit/published-content.js';
+import { KeptFiles, type FileVersion } from '../../agents/audit/kept-files.js';
 import { sha256 } from './farm.js';
 
 const [one, other] = [sha256('one'), sha256('other')];

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { callsPerSource } from '../../agents/shared/socket-service.js';
+import { callsPerSource } from '../../agents/shared/calls/socket-service.js';
 import { until } from '../support/until.js';
 import { Rig, sha256, sleep, textOf, type RigOptions } from './rig.js';
 

@@ -6,10 +6,10 @@ import { existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { readChangelog, readChanges, readFields } from '../../agents/build-vm/control-file.js';
-import { takeArtifacts, unmetIn } from '../../agents/build-vm/debian-engine/package-build.js';
-import { sourcesFor } from '../../agents/build-vm/debian-engine/apt-sources.js';
-import { prepareSource, sourceNames, type SourceWishes } from '../../agents/build-vm/debian-engine/source-package.js';
+import { readChangelog, readChanges, readFields } from '../../agents/shared/formats/control-file.js';
+import { takeArtifacts, unmetIn } from '../../agents/engines/debian/package-build.js';
+import { sourcesFor } from '../../agents/engines/chroot/apt-sources.js';
+import { prepareSource, sourceNames, type SourceWishes } from '../../agents/engines/debian/source-package.js';
 import { tinyPackage } from './forge.js';
 import { codeOf, engineJob, Lines, makePlace, tinyTree, writeTree } from './rpm-packages.js';
 import { checkLink, checkPath } from '../../agents/build-vm/source/source-tree.js';

@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { artifactsFolder, buildFor } from '../../agents/build-vm/engines/build-stage.js';
-import { isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
+import { buildFor } from '../../agents/build-vm/stages/build-stage.js';
+import { artifactsFolder, isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
 import { LogSender } from '../../agents/build-vm/logs/log-sender.js';
 import { Worker } from '../../agents/build-vm/jobs/worker.js';
 import { writeDirectClient } from '../support/direct-client.js';
@@ -164,7 +164,7 @@ void t.test('a build that fills the disk is said to have, and the next one finds
   t.equal((await build((_job, dist) => (dist === 'bookworm' ? 'cat /dev/zero > "$out/a.deb"' : good))).reason?.code, 'DISK_FULL', 'with its artifacts too');
   const ours = `exec '${process.execPath}' --input-type=module -e '
     import { closeSync, openSync, writeSync } from "node:fs";
-    import { runEngineOn } from "${import.meta.resolve('../../agents/build-vm/engines/engine-run.js')}";
+    import { runEngineOn } from "${import.meta.resolve('../../agents/engines/engine-run.js')}";
     import { Refusal } from "${import.meta.resolve('../../agents/shared/refusal.js')}";
     process.exitCode = await runEngineOn(process.argv[1], async (job) => {
       const fd = openSync(job.work + "/big", "w");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What counts as a command's time and what as the farm's own.
 import t from 'tap';
-import { CommandClock, commandBegins, expectFarmCalls, farmCallBegins, withClock } from '../../agents/build-vm/jobs/command-clock.js';
+import { CommandClock, commandBegins, expectFarmCalls, farmCallBegins, withClock } from '../../agents/shared/programs/command-clock.js';
 
 void t.test('time in commands is counted once, however many run, and not while they wait for our gpg', async (t) => {
   let now = 1000;

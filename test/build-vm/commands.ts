@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CommandRights, CommandsConfig } from '../../agents/build-vm/github-command/commands-config.js';
+import type { CommandRights, CommandsConfig } from '../../agents/build-vm/configuration/commands-config.js';
 import { CommandProcessor, answerLine, type CommandOptions } from '../../agents/build-vm/github-command/process-command.js';
 import type { Promotion } from '../../agents/build-vm/github-command/promotions.js';
 import { UsedCommands } from '../../agents/build-vm/github-command/used-commands.js';

@@ -3,9 +3,9 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { readConfig } from '../../agents/build-vm/config.js';
-import { engineProgram } from '../../agents/build-vm/engines/engine-programs.js';
-import { readDestination } from '../../agents/build-vm/upload-generation.js';
+import { readConfig } from '../../agents/build-vm/configuration/config.js';
+import { engineProgram } from '../../agents/build-vm/stages/engine-programs.js';
+import { readDestination } from '../../agents/shared/formats/upload-url.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'bi-config-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

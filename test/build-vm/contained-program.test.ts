@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
-import { contained } from '../../agents/build-vm/engines/contained-program.js';
-import { engineState } from '../../agents/build-vm/engines/engine-call.js';
-import { withCancellation } from '../../agents/build-vm/jobs/cancellation.js';
+import { contained } from '../../agents/build-vm/stages/contained-program.js';
+import { engineState } from '../../agents/build-vm/stages/engine-call.js';
+import { withCancellation } from '../../agents/shared/programs/cancellation.js';
 
-const module = fileURLToPath(new URL('../../agents/build-vm/engines/contained-program.js', import.meta.url));
+const module = fileURLToPath(new URL('../../agents/build-vm/stages/contained-program.js', import.meta.url));
 const isRoot = process.getuid?.() === 0 && spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
 
 test('a program in an engine\'s place has gpg homes as deep as the builder makes them', { skip: isRoot ? false : 'needs root, and to mount' }, async (t) => {

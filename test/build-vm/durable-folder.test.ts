@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { tmpdir } from 'node:os';
 import t from 'tap';
-import { becomeDurably } from '../../agents/build-vm/durable-folder.js';
-import { runProgram } from '../../agents/build-vm/program.js';
+import { becomeDurably } from '../../agents/shared/files/durable-folder.js';
+import { runProgram } from '../../agents/shared/programs/program.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'bi-durable-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

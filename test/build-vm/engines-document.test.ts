@@ -5,7 +5,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { checkArtifacts, checkEngineJob, checkFailure } from '../../agents/build-vm/engines/engine-contract.js';
+import { checkArtifacts, checkEngineJob, checkFailure } from '../../agents/engines/contract.js';
 import { tinyPackage } from './forge.js';
 import { makePlace, writeTree } from './rpm-packages.js';
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm in many states at once, for tests of what is shown of it; and one whose every text is an attack.
-import type { Component, Config } from '../../agents/build-vm/config.js';
+import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
 import { newJob, type Job, type JobState, type Stage } from '../../agents/build-vm/jobs/job-document.js';
-import type { Listing, SeenTag } from '../../agents/build-vm/jobs/newest-tags.js';
+import type { Listing, SeenTag } from '../../agents/build-vm/triggers/newest-tags.js';
 import type { FarmState } from '../../agents/build-vm/status-page/farm-status.js';
 
 export const now = new Date('2026-11-22T12:00:00.000Z');

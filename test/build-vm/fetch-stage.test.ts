@@ -5,15 +5,15 @@ import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { versionOfTag } from '../../agents/build-vm/source/version-tag.js';
+import { versionOfTag } from '../../agents/build-vm/configuration/version-tag.js';
 import { listRemoteTags } from '../../agents/build-vm/source/git.js';
 import { writeIntent } from '../../agents/build-vm/gpg-client/intent-call.js';
 import { readJobContext } from '../../agents/build-vm/gpg-client/settings.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
-import { writeGpgJob } from '../../agents/build-vm/signed-files.js';
+import { writeGpgJob } from '../../agents/build-vm/gate/signed-files.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
-import { fetchTarget, type FetchTarget } from '../../agents/build-vm/source/fetch-stage.js';
+import { fetchTarget, type FetchTarget } from '../../agents/build-vm/stages/fetch-stage.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage } from './forge.js';
 

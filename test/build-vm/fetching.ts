@@ -4,13 +4,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Component, Config } from '../../agents/build-vm/config.js';
+import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
 import type { DownloadLimits } from '../../agents/build-vm/source/downloads.js';
-import { fetchSource, fetchTarget, type FetchTarget } from '../../agents/build-vm/source/fetch-stage.js';
+import { fetchSource, fetchTarget, type FetchTarget } from '../../agents/build-vm/stages/fetch-stage.js';
 import { listRemoteTags } from '../../agents/build-vm/source/git.js';
 import { newJob, type Evidence } from '../../agents/build-vm/jobs/job-document.js';
 import type { HighestVersion } from '../../agents/build-vm/jobs/job-queue.js';
-import type { LineSink } from '../../agents/build-vm/logs/logged-program.js';
+import type { LineSink } from '../../agents/shared/programs/logged-program.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { Forge, Keys, writeKeys, type TestRepository } from './forge.js';
 

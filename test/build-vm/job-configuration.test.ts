@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What of a changed configuration stops a job, a chain, or nothing.
 import t from 'tap';
-import type { Component, Config } from '../../agents/build-vm/config.js';
+import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
 import { configurationDigests, refuseOtherConfiguration } from '../../agents/build-vm/jobs/job-configuration.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { configFor } from './jobs.js';

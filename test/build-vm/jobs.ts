@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import type { Component, Config } from '../../agents/build-vm/config.js';
+import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
 import { newJob, type Job, type Stage } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 

@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { layerChroot, removeLayers } from '../../agents/build-vm/debian-engine/layered-chroot.js';
-import type { LineSink } from '../../agents/build-vm/logs/logged-program.js';
+import { layerChroot, removeLayers } from '../../agents/engines/chroot/layered-chroot.js';
+import type { LineSink } from '../../agents/shared/programs/logged-program.js';
 
 const log: LineSink = { say: () => undefined, tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined) };
 

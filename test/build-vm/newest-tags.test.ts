@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { RemoteTag } from '../../agents/build-vm/source/git.js';
-import { NewestTags } from '../../agents/build-vm/jobs/newest-tags.js';
-import { pollOnce } from '../../agents/build-vm/jobs/poller.js';
-import { Trigger } from '../../agents/build-vm/jobs/trigger.js';
+import { NewestTags } from '../../agents/build-vm/triggers/newest-tags.js';
+import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
+import { Trigger } from '../../agents/build-vm/triggers/trigger.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { configFor, queueFor } from './jobs.js';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import t from 'tap';
-import { verifyDetached, verifyOneSignature } from '../../agents/build-vm/one-signature.js';
+import { verifyDetached, verifyOneSignature } from '../../agents/build-vm/signatures/one-signature.js';
 import { Keys } from './forge.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'os-'));

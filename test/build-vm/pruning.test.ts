@@ -5,9 +5,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utim
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { refuseOtherBytes } from '../../agents/build-vm/apt-repository/apt-publication.js';
-import type { Config } from '../../agents/build-vm/config.js';
-import { pruneDebs } from '../../agents/build-vm/debian-engine/deb-cache.js';
+import { refuseOtherBytes } from '../../agents/build-vm/repositories/apt/apt-publication.js';
+import type { Config } from '../../agents/build-vm/configuration/config.js';
+import { pruneDebs } from '../../agents/engines/debian/deb-cache.js';
 import { newJob, nextStep, type Job, type JobState } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { keptJobs, pruneOldJobs } from '../../agents/build-vm/jobs/old-jobs.js';

@@ -6,10 +6,10 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { withSuffix } from '../../agents/build-vm/debian-engine/source-package.js';
-import { buildsOf, isTreeArchived, targetOf } from '../../agents/build-vm/qubes-tree/build-file.js';
-import { formulaFiles } from '../../agents/build-vm/qubes-tree/formula.js';
-import { readSpec } from '../../agents/build-vm/qubes-tree/spec-template.js';
+import { withSuffix } from '../../agents/engines/debian/source-package.js';
+import { buildsOf, isTreeArchived, targetOf } from '../../agents/engines/source-tree/build-file.js';
+import { formulaFiles } from '../../agents/engines/source-tree/formula.js';
+import { readSpec } from '../../agents/engines/source-tree/spec-template.js';
 import { codeOf, epoch, writeTree, type Files } from './rpm-packages.js';
 
 function tree(test: Test, files: Files): string {

@@ -3,15 +3,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { hashFile } from '../../agents/build-vm/frozen-files.js';
-import { ArtifactsDir, readYaml } from '../../agents/build-vm/qubesbuilder-engine/artifacts-dir.js';
-import { refuseOtherVersion } from '../../agents/build-vm/qubesbuilder-engine/engine.js';
-import { readBuilderOptions } from '../../agents/build-vm/qubesbuilder-engine/options.js';
-import { PublishedFolder, whileLocked } from '../../agents/build-vm/qubesbuilder-engine/published-folder.js';
-import { qbCommand, refuseMissingBuilder } from '../../agents/build-vm/qubesbuilder-engine/qb.js';
-import { refuseOtherTree } from '../../agents/build-vm/qubesbuilder-engine/same-tree.js';
-import { isBuiltOfTag } from '../../agents/build-vm/source/package-version.js';
-import type { EngineJob } from '../../agents/build-vm/engines/engine-contract.js';
+import { hashFile } from '../../agents/shared/files/frozen-files.js';
+import { ArtifactsDir, readYaml } from '../../agents/engines/qubesbuilder/artifacts-dir.js';
+import { refuseOtherVersion } from '../../agents/engines/qubesbuilder/engine.js';
+import { readBuilderOptions } from '../../agents/engines/qubesbuilder/options.js';
+import { PublishedFolder, whileLocked } from '../../agents/engines/qubesbuilder/published-folder.js';
+import { qbCommand, refuseMissingBuilder } from '../../agents/engines/qubesbuilder/qb.js';
+import { refuseOtherTree } from '../../agents/engines/qubesbuilder/same-tree.js';
+import { isBuiltOfTag } from '../../agents/engines/source-tree/package-version.js';
+import type { EngineJob } from '../../agents/engines/contract.js';
 import { codeOf, engineJob, makePlace, writeTree } from './rpm-packages.js';
 
 const said = { builder: '/home/user/qb', conf: '/home/user/builder.yml', distribution: 'vm-trixie', release: 'r4.3' };

@@ -4,12 +4,12 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { buildFor } from '../../agents/build-vm/engines/build-stage.js';
-import type { Config } from '../../agents/build-vm/config.js';
-import { fetchSource, fetchTarget } from '../../agents/build-vm/source/fetch-stage.js';
+import { buildFor } from '../../agents/build-vm/stages/build-stage.js';
+import type { Config } from '../../agents/build-vm/configuration/config.js';
+import { fetchSource, fetchTarget } from '../../agents/build-vm/stages/fetch-stage.js';
 import { newJob, type Job } from '../../agents/build-vm/jobs/job-document.js';
-import { pathsUnder } from '../../agents/build-vm/paths.js';
-import { isReproduced, rebuildJob, type Compared } from '../../agents/build-vm/engines/rebuild.js';
+import { pathsUnder } from '../../agents/build-vm/configuration/paths.js';
+import { isReproduced, rebuildJob, type Compared } from '../../agents/build-vm/stages/rebuild.js';
 import { alice, endForge, forge, keys } from './fetching.js';
 import { tinyPackage, writeKeys } from './forge.js';
 import { codeOf, Lines } from './rpm-packages.js';

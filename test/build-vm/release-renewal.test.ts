@@ -3,13 +3,13 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { isReleaseDue } from '../../agents/build-vm/apt-repository/release-renewal.js';
-import { pauseAfter, queueRenewals } from '../../agents/build-vm/apt-repository/renewals.js';
+import { isReleaseDue } from '../../agents/build-vm/repositories/apt/release-renewal.js';
+import { pauseAfter, queueRenewals } from '../../agents/build-vm/repositories/apt/renewals.js';
 import { schedule } from '../../agents/build-vm/jobs/schedule.js';
 import { pruneOldJobs } from '../../agents/build-vm/jobs/old-jobs.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import type { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
-import { Generations } from '../../agents/build-vm/repository-generations.js';
+import { Generations } from '../../agents/build-vm/repositories/repository-generations.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 
 const day = 86_400_000;

@@ -5,10 +5,10 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeGeneration, type PublicationOptions } from '../../agents/build-vm/apt-repository/apt-publication.js';
+import { makeGeneration, type PublicationOptions } from '../../agents/build-vm/repositories/apt/apt-publication.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
-import { Generations, type Generation } from '../../agents/build-vm/repository-generations.js';
-import { uploadGeneration } from '../../agents/build-vm/upload-generation.js';
+import { Generations, type Generation } from '../../agents/build-vm/repositories/repository-generations.js';
+import { uploadGeneration } from '../../agents/build-vm/repositories/upload-generation.js';
 import { validityOf } from '../../agents/shared/formats/apt-release.js';
 import { until } from '../support/until.js';
 import { BuildVm, endOutside, makeOutside } from './build-vm.js';

@@ -4,8 +4,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Generations, type Generation } from '../../agents/build-vm/repository-generations.js';
-import { releaseOnServer, uploadGeneration } from '../../agents/build-vm/upload-generation.js';
+import { Generations, type Generation } from '../../agents/build-vm/repositories/repository-generations.js';
+import { releaseOnServer, uploadGeneration } from '../../agents/build-vm/repositories/upload-generation.js';
 
 interface Place { home: string; key: string; open(): Generations; make(job: string, hash: string, base?: string | null): Generation }
 

@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { EngineJob } from '../../agents/build-vm/engines/engine-contract.js';
+import type { EngineJob } from '../../agents/engines/contract.js';
 import { newJob, type Job } from '../../agents/build-vm/jobs/job-document.js';
-import type { Config } from '../../agents/build-vm/config.js';
-import { hashFile } from '../../agents/build-vm/frozen-files.js';
+import type { Config } from '../../agents/build-vm/configuration/config.js';
+import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
 export const epoch = 1795291200;

@@ -3,9 +3,9 @@
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { readRpmFile } from '../../agents/build-vm/dnf-repository/rpm-file.js';
-import { readJobPackages, signPackagesFor } from '../../agents/build-vm/dnf-repository/sign-packages.js';
-import { hashFile } from '../../agents/build-vm/frozen-files.js';
+import { readRpmFile } from '../../agents/build-vm/repositories/dnf/rpm-file.js';
+import { readJobPackages, signPackagesFor } from '../../agents/build-vm/repositories/dnf/sign-packages.js';
+import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
 import { describePayload } from '../../agents/build-vm/gpg-client/purpose.js';
 import { codeOf, rpmJob } from './rpm-packages.js';

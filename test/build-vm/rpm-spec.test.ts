@@ -4,12 +4,12 @@ import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { EngineJob } from '../../agents/build-vm/engines/engine-contract.js';
-import { readEngineOptions } from '../../agents/build-vm/rpm-engine/engine-options.js';
-import { mockCommands, mockConfiguration } from '../../agents/build-vm/rpm-engine/package-build.js';
-import { prepareSources } from '../../agents/build-vm/rpm-engine/source-files.js';
-import { findSpec, refuseOtherVersion, rpmArchitecture, type Spec } from '../../agents/build-vm/rpm-engine/spec-file.js';
-import { jobSpecs, planBuild, type PlannedBuild } from '../../agents/build-vm/rpm-engine/spec-query.js';
+import type { EngineJob } from '../../agents/engines/contract.js';
+import { readEngineOptions } from '../../agents/engines/rpm/engine-options.js';
+import { mockCommands, mockConfiguration } from '../../agents/engines/rpm/package-build.js';
+import { prepareSources } from '../../agents/engines/rpm/source-files.js';
+import { findSpec, refuseOtherVersion, rpmArchitecture, type Spec } from '../../agents/engines/rpm/spec-file.js';
+import { jobSpecs, planBuild, type PlannedBuild } from '../../agents/engines/rpm/spec-query.js';
 import { codeOf, engineJob, epoch, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
 function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job: EngineJob; tree: string; plan: (distTag?: string) => Promise<PlannedBuild>; sources: () => Promise<string> } {

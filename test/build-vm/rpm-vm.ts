@@ -3,9 +3,9 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { signPackagesFor } from '../../agents/build-vm/dnf-repository/sign-packages.js';
+import { signPackagesFor } from '../../agents/build-vm/repositories/dnf/sign-packages.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
-import type { SignOptions } from '../../agents/build-vm/signed-files.js';
+import type { SignOptions } from '../../agents/build-vm/gate/signed-files.js';
 import { Keys } from './forge.js';
 import { buildHere, Lines, makePlace, rpmJob, tinySpec } from './rpm-packages.js';
 

@@ -4,8 +4,8 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFi
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { buildFor } from '../../agents/build-vm/engines/build-stage.js';
-import { callEngine } from '../../agents/build-vm/engines/engine-call.js';
+import { buildFor } from '../../agents/build-vm/stages/build-stage.js';
+import { callEngine } from '../../agents/build-vm/stages/engine-call.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { until } from '../support/until.js';
 import { BuildVm, endOutside, makeOutside } from './build-vm.js';

@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { signUploadFor } from '../../agents/build-vm/apt-repository/sign-upload.js';
+import { signUploadFor } from '../../agents/build-vm/repositories/apt/sign-upload.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
-import { withRebuild } from '../../agents/build-vm/debian-engine/source-package.js';
-import { isBuiltOfTag, rebuiltVersion } from '../../agents/build-vm/source/package-version.js';
+import { withRebuild } from '../../agents/engines/debian/source-package.js';
+import { isBuiltOfTag, rebuiltVersion } from '../../agents/engines/source-tree/package-version.js';
 import { Keys, tinyPackage, tinyRules } from './forge.js';
 import { codeOf, epoch, Lines, makePlace, rpmJob, writeTree } from './rpm-packages.js';
 

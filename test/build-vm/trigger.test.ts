@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Config } from '../../agents/build-vm/config.js';
+import type { Config } from '../../agents/build-vm/configuration/config.js';
 import type { RemoteTag } from '../../agents/build-vm/source/git.js';
 import type { Job, JobState } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
-import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/jobs/trigger.js';
-import { pollOnce } from '../../agents/build-vm/jobs/poller.js';
+import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
+import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 
 const config = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { compareVersions, versionOfTag, versionToTag } from '../../agents/build-vm/source/version-tag.js';
+import { compareVersions, versionOfTag, versionToTag } from '../../agents/build-vm/configuration/version-tag.js';
 
 void t.test('versions are ordered as dpkg orders them', async (t) => {
   const versions = ['0', '1', '1.0', '1.0-1', '1.0-1+b1', '1.0~rc1-1', '1.0~~', '1.0~', '1.0-0', '1:0.1', '2:0', '1.0a', '1.0+', '1.0.', '1.00', '1.10', '1.9', '1.0-1~deb12u1', '9999999999999999999999', '1-1-1', '1.0-a', '1.0-A', '1.0.1'];

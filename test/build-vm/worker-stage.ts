@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A worker whose steps only note their names, for tests of what it does with them.
 import type { Test } from 'tap';
-import type { Config } from '../../agents/build-vm/config.js';
+import type { Config } from '../../agents/build-vm/configuration/config.js';
 import { isOver, type Job, type Step } from '../../agents/build-vm/jobs/job-document.js';
 import type { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { Worker, type StageLog, type WorkerOptions } from '../../agents/build-vm/jobs/worker.js';

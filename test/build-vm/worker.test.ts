@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
 import t from 'tap';
-import { whenCancelled } from '../../agents/build-vm/jobs/cancellation.js';
-import { commandBegins } from '../../agents/build-vm/jobs/command-clock.js';
+import { whenCancelled } from '../../agents/shared/programs/cancellation.js';
+import { commandBegins } from '../../agents/shared/programs/command-clock.js';
 import { isOver } from '../../agents/build-vm/jobs/job-document.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Role } from '../../agents/shared/formats/manifest.js';
-import { checkPillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { examplePillar, folder, makeKeys, options, pillarWith, top, vmNames } from './vm-tree.js';
 

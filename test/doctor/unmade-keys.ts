@@ -3,7 +3,7 @@
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { examine } from '../../agents/doctor/doctor.js';
-import { checkPillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { examplePillar, healthyVm, machineOf, manifests, options, vmNames } from './vm-tree.js';
 

@@ -13,7 +13,8 @@ import type { Role, VmManifest } from '../../agents/shared/formats/manifest.js';
 import { ids, thisMachine, type Machine } from '../../agents/doctor/machine.js';
 import { fileOfPackage } from '../../agents/doctor/programs.js';
 import { readUnitFile } from '../../agents/doctor/unit-file.js';
-import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
+import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
 

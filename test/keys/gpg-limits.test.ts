@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
-import { callsPerSource, serveSockets } from '../../agents/shared/socket-service.js';
+import { callsPerSource, serveSockets } from '../../agents/shared/calls/socket-service.js';
 import { readKeysConfig } from '../../agents/keys/documents.js';
 import { gpgService } from '../../agents/keys/gpg-service.js';
 import { Ledger } from '../../agents/keys/ledger.js';

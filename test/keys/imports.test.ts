@@ -31,8 +31,8 @@ await t.test('the keys agent imports these builtins, no package, and no other VM
   t.same(others, []);
   t.same(builtins, ['node:child_process', 'node:crypto', 'node:fs', 'node:net', 'node:os', 'node:path']);
   t.same(files.filter((file) => !file.startsWith('keys/')), [
-    'shared/agent-start.js', 'shared/durable-files.js', 'shared/formats/cleartext.js', 'shared/formats/git-commit.js', 'shared/formats/intent.js', 'shared/formats/journal-head.js', 'shared/formats/journal.js', 'shared/formats/names.js', 'shared/formats/publication.js',
-    'shared/formats/receipt.js', 'shared/formats/signature-origin.js', 'shared/formats/split-gpg-arguments.js', 'shared/formats/split-gpg.js', 'shared/json-document.js', 'shared/refusal.js', 'shared/socket-service.js',
+    'shared/calls/agent-start.js', 'shared/calls/socket-service.js', 'shared/durable-files.js', 'shared/formats/cleartext.js', 'shared/formats/git-commit.js', 'shared/formats/intent.js', 'shared/formats/journal-head.js', 'shared/formats/journal.js', 'shared/formats/names.js', 'shared/formats/publication.js',
+    'shared/formats/receipt.js', 'shared/formats/signature-origin.js', 'shared/formats/split-gpg-arguments.js', 'shared/formats/split-gpg.js', 'shared/json-document.js', 'shared/refusal.js',
   ]);
 });
 

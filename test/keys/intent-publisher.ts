@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // BuildLog+intent for tests: publishes what waits in one real signed commit, sends the receipt to the real keys agent, answers.
-import { readAll, serveSockets } from '../../agents/shared/socket-service.js';
+import { readAll, serveSockets } from '../../agents/shared/calls/socket-service.js';
 import { intentReplyFormat, intentsOf, publishedPayloads, type IntentDocument } from '../../agents/shared/formats/intent.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { sha256, type KeysMachine } from './keys-machine.js';

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { checkMadeSignature } from '../../agents/keys/made-signature.js';
-import { sign, type Signature, type SigningOrder } from '../../agents/keys/signer.js';
+import type { SigningOrder } from '../../agents/keys/made-signature.js';
+import { sign, type Signature } from '../../agents/keys/signer.js';
 import { SigningKeys, type Gpg } from '../../agents/keys/signing-keys.js';
 import { GpgHome, sha256 } from './keys-machine.js';
 

@@ -5,7 +5,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { test } from 'tap';
-import { readPillar } from '../../agents/local/provision/pillar.js';
+import { readPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
 import { lay } from './provisioned-tree.js';

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type Test } from 'tap';
-import { checkPillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { example, top } from './provision-farm.js';
 
 const program = join(top, 'salt/build-infra/files/make-keys');

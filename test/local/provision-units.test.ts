@@ -137,7 +137,7 @@ await test('each agent accepts the configuration made for it, at its plainest an
   const load = async (file: string): Promise<Record<string, unknown>> => await import(pathToFileURL(join(top, 'out/agents', file)).href) as Record<string, unknown>;
   const readDocument = (await load('shared/json-document.js'))['readDocument'] as (bytes: Uint8Array, limit: number, check: unknown) => unknown;
   const readers: Record<string, Reader> = {
-    build: async (path) => ((await load('build-vm/config.js'))['readConfig'] as (path: string) => unknown)(path),
+    build: async (path) => ((await load('build-vm/configuration/config.js'))['readConfig'] as (path: string) => unknown)(path),
     keys: async (path) => readDocument(readFileSync(path), 65536, (await load('keys/documents.js'))['readKeysConfig']),
     'build-logs': async (path) => readDocument(readFileSync(path), 65536, (await load('build-logs/config.js'))['checkConfig']),
     'sys-net': async (path) => ((await load('sys-net/config.js'))['readConfig'] as (bytes: Uint8Array) => unknown)(readFileSync(path)),

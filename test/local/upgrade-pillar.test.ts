@@ -5,7 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { parse, stringify } from 'yaml';
-import { checkPillar, type Pillar } from '../../agents/local/provision/pillar.js';
+import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { alice, debian } from './bad-pillars.js';
 import { example, top, workshop } from './provision-farm.js';
 

@@ -8,7 +8,7 @@ import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build-v
 import { LogTails } from '../../agents/build-vm/logs/log-tails.js';
 import { Outbox } from '../../agents/build-vm/outbox/outbox.js';
 import { checkNotification, type Notification } from '../../agents/shared/formats/notification.js';
-import type { LineSink } from '../../agents/build-vm/logs/logged-program.js';
+import type { LineSink } from '../../agents/shared/programs/logged-program.js';
 
 const job = (change: Partial<NotifiedJob> = {}): NotifiedJob => ({
   job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], current: null, logs: [],

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 
-const module = join(dirname(fileURLToPath(import.meta.url)), '../../agents/shared/agent-start.js');
+const module = join(dirname(fileURLToPath(import.meta.url)), '../../agents/shared/calls/agent-start.js');
 const endOf = (start: string): [number | null, string] => {
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', `import { startOrSay } from ${JSON.stringify(module)};\nstartOrSay('an agent', ${start});`], { encoding: 'utf8' });
   return [status, stderr];

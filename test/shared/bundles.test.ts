@@ -23,13 +23,13 @@ const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross
 const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
-  'gpg-client': { folders: ['build', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
+  'gpg-client': { folders: ['build-vm', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-doctor': { folders: ['doctor', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
-    folders: ['build', 'shared'], packages: [...ajv, ...execa, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
+    folders: ['build-vm', 'engines', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
   'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
@@ -70,7 +70,8 @@ for (const [name, complaint] of Object.entries(complaints)) {
 
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
-  for (const agent of ['build', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
+  t.strictSame(references('build-vm'), ['../shared', '../engines']);
+  for (const agent of ['engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();
 });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { callService, cleanEnvironment, qrexecClient, type QrexecCall } from '../../agents/shared/qrexec-call.js';
+import { callService, cleanEnvironment, qrexecClient, type QrexecCall } from '../../agents/shared/calls/qrexec-call.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'qc-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

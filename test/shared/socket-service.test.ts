@@ -7,7 +7,7 @@ import { PassThrough } from 'node:stream';
 import t from 'tap';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
-import { callsPerSource, readAll, readDescriptor, serveSockets, socketPath, socketsFromSystemd, type Call, type Service } from '../../agents/shared/socket-service.js';
+import { callsPerSource, readAll, readDescriptor, serveSockets, socketPath, socketsFromSystemd, type Call, type Service } from '../../agents/shared/calls/socket-service.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sock-'));
 const reported: string[] = [];

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
-import { callsPerSource, serveSockets, socketPath } from '../../agents/shared/socket-service.js';
+import { callsPerSource, serveSockets, socketPath } from '../../agents/shared/calls/socket-service.js';
 import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
 import { until } from '../support/until.js';
 import { baseConfig } from './agent.js';

@@ -2,7 +2,6 @@
 // What a commit changed, read from the trees themselves: two of them side by side, and only into folders that differ. A tree that holds one
 // folder many thousand times costs as many entries as the commit may change, whatever git would make of it.
 import { printable } from '../../shared/refusal.js';
-import type { FindingCode } from '../findings.js';
 import type { ObjectReader } from './objects.js';
 import { BadTree, compareTrees, type TreeDifference } from './raw-tree.js';
 
@@ -15,7 +14,7 @@ export interface Change {
 
 export interface BadFolder {
   path: string;
-  code: FindingCode;
+  code: BadTree['code'] | 'BAD_PATH' | 'TOO_MANY_CHANGES';
   expected: string;
   found: string;
 }
@@ -130,7 +129,7 @@ export class TreeWalk {
   }
 
   #compare({ before, after, prefix, depth, walked }: Folder, trees: ReadonlyMap<string, Buffer>, below: Folder[]): void {
-    const bad = (code: FindingCode, path: string, expected: string, found: string): void => {
+    const bad = (code: BadFolder['code'], path: string, expected: string, found: string): void => {
       walked.bad.push({ code, path: printable(path), expected, found });
     };
     if (walked.left < 0) return;

@@ -2,7 +2,7 @@
 // Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
 import { parseCommand, type Command, type CommandVerb, type DistWords } from '../../shared/formats/command.js';
 import { Refusal } from '../../shared/refusal.js';
-import type { CommandRights, CommandsConfig } from './commands-config.js';
+import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
 
 function holds(allowed: 'all' | readonly string[] | undefined, wanted: string): boolean {
   return allowed === 'all' || (allowed !== undefined && allowed.includes(wanted));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { ProgramFailed, runProgram } from '../program.js';
+import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
 import { refuseUnusableKey } from '../source/tag-verification.js';
 import { writeClearsigned, type Clearsigned } from './clearsigned.js';
 import type { PersonKey } from './people-keys.js';

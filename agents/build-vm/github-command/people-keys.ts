@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
-import type { CommandRights } from './commands-config.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
+import type { CommandRights } from '../configuration/commands-config.js';
 
 export interface PersonKey {
   rights: CommandRights;

@@ -3,11 +3,11 @@
 // signature over one line. The order of the checks is the argument; docs/decisions/090 to 093.
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
 import { isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseUploadWithoutRight, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
-import type { CommandRights, CommandsConfig } from './commands-config.js';
+import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
 import { signerOf } from './opinions.js';
 import { readPeopleKeys } from './people-keys.js';
 import type { Promotions } from './promotions.js';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured nobody may command anything.
 import { printable, Refusal } from '../../shared/refusal.js';
-import { readAll, type Reporter, type Service } from '../../shared/socket-service.js';
-import type { Config } from '../config.js';
+import { readAll, type Reporter, type Service } from '../../shared/calls/socket-service.js';
+import type { Config } from '../configuration/config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
-import type { Paths } from '../paths.js';
+import type { Paths } from '../configuration/paths.js';
 import { commentLimitBytes } from './clearsigned.js';
 import { aheadSeconds, answerLine, CommandProcessor, strangersCode, type CommandAnswer } from './process-command.js';
 import { noPromotions, type Promotions } from './promotions.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The look at what is public, by the build agent's program: git and OpenPGP are no part of this one. It is believed only at its end: status 0, no signal, one answer, and that one the expected one.
 import { execFile } from 'node:child_process';
-import { cleanEnvironment } from '../../shared/qrexec-call.js';
+import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { ReadBack } from '../publication/read-back.js';
 

@@ -2,7 +2,7 @@
 // The caller's end of split-gpg v1: the preamble in one write, 4096-byte frames, no half-close (a C server takes that for a caller
 // that went away), done at the exit frame.
 import { spawn } from 'node:child_process';
-import { cleanEnvironment } from '../../shared/qrexec-call.js';
+import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { dataFrames, endFrame, FrameReader, frameLimitBytes, writePreamble } from '../../shared/formats/split-gpg.js';
 import { outputDescriptors, readGpgArguments } from '../../shared/formats/split-gpg-arguments.js';

@@ -2,7 +2,7 @@
 // Saying in public what shall be signed, before it is asked for.
 import { createHash, randomBytes } from 'node:crypto';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
-import { callService } from '../../shared/qrexec-call.js';
+import { callService } from '../../shared/calls/qrexec-call.js';
 import { Refusal } from '../../shared/refusal.js';
 import { intentFormat, intentReplyFormat, isPublishedPayload, publishedPayloadLimitBytes, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
 import type { Announced } from '../publication/read-back.js';

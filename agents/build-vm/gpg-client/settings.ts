@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Refusal } from '../../shared/refusal.js';
 import { fingerprintPattern, matches, vmNamePattern } from '../../shared/formats/names.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import type { Publication } from '../publication/read-back.js';
+import type { Publication } from '../configuration/config.js';
 
 export interface Settings {
   /** this VM, as others know it */

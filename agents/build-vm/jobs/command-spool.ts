@@ -7,7 +7,7 @@ import { watch } from 'chokidar';
 import { makeFolder, removeDurably, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
 
 const commandNamePattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\\.cmd$';
 const commandLimitBytes = 1024;

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { Refusal } from '../../shared/refusal.js';
 import { templatesDist } from '../../shared/formats/suites.js';
-import type { Component, Config, Template } from '../config.js';
+import type { Component, Config, Template } from '../configuration/config.js';
 
 /** SHA-256 of what concerns every chain, and of each distribution's own part. */
 export interface ConfigurationDigests {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One component at one tag: everything that is known about it, in one file that is replaced durably at each step.
+import { join } from 'node:path';
 import { createHash } from 'node:crypto';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import type { ClosingCommit } from '../../shared/formats/notification.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
-import type { Component, Config } from '../config.js';
+import type { Component, Config } from '../configuration/config.js';
 import { configurationDigests, placeOf, type ConfigurationDigests } from './job-configuration.js';
-import { distsOf, meaningOfTag } from '../source/release-lines.js';
-import type { Signer } from '../source/tag-verification.js';
+import { distsOf, meaningOfTag } from '../configuration/release-lines.js';
 
 export const jobFormat = 'build-infra/job@2';
 
@@ -70,6 +70,15 @@ export interface SuiteChange {
   suite: AnySuite | null;
   /** the signed command, or null for a person in this VM */
   command: ObeyedCommand | null;
+}
+
+/** Who signed a tag. */
+export interface Signer {
+  name: string;
+  /** primary fingerprint */
+  fingerprint: string;
+  /** when the signature says it was made, ISO 8601 */
+  signed: string;
 }
 
 /** What the tag was found to be: who signed what. */
@@ -254,4 +263,9 @@ export function publicUploads(job: Job): Job['uploaded'] {
 
 export function isOver(job: Job): boolean {
   return job.state === 'done' || job.state === 'failed' || job.state === 'refused';
+}
+
+/** What was built for a distribution, frozen. @param jobFolder of the job */
+export function artifactsFolder(jobFolder: string, dist: string): string {
+  return join(jobFolder, 'artifacts', dist);
 }

@@ -4,12 +4,12 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import type { Component } from '../config.js';
+import type { Component } from '../configuration/config.js';
 import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
 import { isOver, jobFormat, type Job } from './job-document.js';
-import { isNamed, namesOf, type PackageKind, type RememberedNames } from '../source/source-names.js';
-import { meaningOfTag } from '../source/release-lines.js';
-import { compareVersions } from '../source/version-tag.js';
+import { isNamed, namesOf, type PackageKind, type RememberedNames } from './source-names.js';
+import { meaningOfTag } from '../configuration/release-lines.js';
+import { compareVersions } from '../configuration/version-tag.js';
 
 /** The highest version that was ever verified for a component, and the tag object it was. */
 export interface HighestVersion extends RememberedNames {

@@ -3,7 +3,7 @@
 // its lane. One lane builds a distribution, another one signs and publishes for it: what is built never waits behind what is being built.
 // Nothing here has an effect or a clock of its own.
 import { chainOf, isOver, nextStep, type Job, type Step } from './job-document.js';
-import { compareVersions } from '../source/version-tag.js';
+import { compareVersions } from '../configuration/version-tag.js';
 
 export interface Limits {
   /** at the same time, over all distributions */

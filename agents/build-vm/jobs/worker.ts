@@ -3,13 +3,13 @@
 // beginning; each is written so that this costs time and nothing else.
 import { availableParallelism } from 'node:os';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
-import { cancelled, withCancellation } from './cancellation.js';
-import { CommandClock, withClock } from './command-clock.js';
-import { isDiskFull } from '../engines/free-room.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
+import { cancelled, withCancellation } from '../../shared/programs/cancellation.js';
+import { CommandClock, withClock } from '../../shared/programs/command-clock.js';
+import { isDiskFull } from '../../shared/files/free-room.js';
 import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Stage, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
-import type { LineSink } from '../logs/logged-program.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
 import type { PublishedLog } from '../logs/log-sender.js';
 import { reopen } from './retry.js';
 import { pauseKey, schedule } from './schedule.js';

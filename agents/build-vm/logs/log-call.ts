@@ -3,7 +3,7 @@
 // makes the next one. docs/formats.md, "Log stream".
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import { cleanEnvironment } from '../../shared/qrexec-call.js';
+import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
 import { printable } from '../../shared/refusal.js';
 import { logHeaderPrefix, readLogAnswer, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
 import type { UnsyncedLines } from './unsynced-lines.js';

@@ -2,10 +2,10 @@
 // One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
 // too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
 import { logEndLine, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
 import { LogCall } from './log-call.js';
-import { piecesOf } from './tool-line.js';
+import { piecesOf } from '../../shared/programs/tool-line.js';
 import { UnsyncedLines } from './unsynced-lines.js';
 
 export interface LogSenderOptions {

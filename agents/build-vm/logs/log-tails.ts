@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The last lines of each step's log, for what is said in public when it fails. In memory only: after a kill there is the link to the whole log.
-import type { LineSink } from './logged-program.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
 
 const lines = 30;
 const lineCharacters = 400;

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere, renameDurably, writeDurably } from '../../shared/durable-files.js';
 import { checkNotification, notificationLimitBytes, type Notification } from '../../shared/formats/notification.js';
 import { printable } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
 import { earnedBy, notificationOf, type NotifiedJob } from './notifications.js';
 
 export interface OutboxOptions {

@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
-import { sourceOf } from '../apt-repository/published-source.js';
-import type { Component, Config } from '../config.js';
+import { sourceOf } from '../repositories/apt/published-source.js';
+import type { Component, Config } from '../configuration/config.js';
 import type { Promotion } from '../github-command/promotions.js';
 import { newJob, type Job, type RebuildOrder } from '../jobs/job-document.js';
 import type { JobQueue } from '../jobs/job-queue.js';

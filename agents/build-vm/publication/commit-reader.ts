@@ -2,7 +2,7 @@
 // Commits of one repository, one question after another, by one `git cat-file --batch`. It may be started while a fetch is under way, and sees what that brought.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { gitObjectId } from '../../shared/formats/git-commit.js';
-import { environmentWith, ProgramFailed } from '../program.js';
+import { environmentWith, ProgramFailed } from '../../shared/programs/program.js';
 import { gitEnvironment, gitIn } from '../source/git.js';
 
 const failed = (how: string): ProgramFailed => new ProgramFailed(['git cat-file'], how, '');

@@ -9,8 +9,8 @@ import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
-import { verifyDetached } from '../one-signature.js';
-import { ProgramFailed, runProgram } from '../program.js';
+import { verifyDetached } from '../signatures/one-signature.js';
+import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
 import { CommitReader } from './commit-reader.js';
 
 export interface RecordOptions {

@@ -8,16 +8,9 @@ import { readIfThere } from '../../shared/durable-files.js';
 import type { GitCommit } from '../../shared/formats/git-commit.js';
 import { intentPath, readPublicationMessage } from '../../shared/formats/publication.js';
 import { Refusal } from '../../shared/refusal.js';
-import { pathsUnder, type Paths } from '../paths.js';
+import type { Publication } from '../configuration/config.js';
+import { pathsUnder, type Paths } from '../configuration/paths.js';
 import { PublishedRecord } from './published-record.js';
-
-/** Where the published logs are read, and whose signature counts there. */
-export interface Publication {
-  /** of a required remote */
-  url: string;
-  /** fingerprint; its public half is in public-keys */
-  logsKey: string;
-}
 
 /** What the logs VM says that it published. */
 export interface Announced {

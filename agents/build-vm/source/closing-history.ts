@@ -9,8 +9,8 @@ import { printable } from '../../shared/refusal.js';
 import { readCommits } from './closing-commits.js';
 import { fetchHistory, logOfRange, type Forge } from './git.js';
 import type { Job } from '../jobs/job-document.js';
-import type { LineSink } from '../logs/logged-program.js';
-import { compareVersions } from './version-tag.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
+import { compareVersions } from '../configuration/version-tag.js';
 
 /** The commit of the highest version below this one that was verified here; null: there is none. */
 export function commitBefore(job: Job, jobs: readonly Job[]): string | null {

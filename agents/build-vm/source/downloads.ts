@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { LineSink } from '../logs/logged-program.js';
-import { verifyOneSignature } from '../one-signature.js';
-import { ProgramFailed, proxyEnvironment, runProgram } from '../program.js';
-import { signatureLimitBytes, type ListedFile, type Pin } from './listed-files.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
+import { verifyOneSignature } from '../signatures/one-signature.js';
+import { ProgramFailed, proxyEnvironment, runProgram } from '../../shared/programs/program.js';
+import { signatureLimitBytes, type ListedFile, type Pin } from '../../engines/source-tree/listed-files.js';
 import { refuseUnusableKey } from './tag-verification.js';
-import { unpack } from './unpacking.js';
+import { unpack } from '../../engines/source-tree/unpacking.js';
 
 export interface DownloadLimits {
   /** of all files of a tree together */

@@ -6,7 +6,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { gitObjectId } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { environmentWith, ProgramFailed, runProgram } from '../program.js';
+import { environmentWith, ProgramFailed, runProgram } from '../../shared/programs/program.js';
 
 export interface Forge {
   /** ssh configuration through local.ConnectSSH */

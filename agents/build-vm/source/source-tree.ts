@@ -7,7 +7,7 @@ import { join, posix } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { offlineGit, type Repository } from './git.js';
-import { endGroup, runProgram, startProgram } from '../program.js';
+import { endGroup, runProgram, startProgram } from '../../shared/programs/program.js';
 
 export interface TreeEntry {
   mode: '100644' | '100755' | '120000';
@@ -174,13 +174,14 @@ export async function exportInto(repository: Repository, tree: string, folder: s
   const { entries, gitlinks } = await listTree(repository, tree, below, room);
   const { argv, env } = offlineGit(repository, 'cat-file', '--batch');
   const child = startProgram(argv, { env, stdin: 'pipe' });
+  child.stderr.resume();
   const made = new Set<string>();
   const lines: string[] = [];
   const links: { path: string; target: string }[] = [];
   try {
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(entries.map((entry) => `${entry.blob}\n`).join(''));
-    const reader = new BatchReader(child.stdout as unknown as AsyncIterable<Buffer>);
+    const reader = new BatchReader(child.stdout as AsyncIterable<Buffer>);
     for (const entry of entries) {
       if (await reader.line() !== `${entry.blob} blob ${entry.size}`) throw new Error('git cat-file answers something else');
       const hash = createHash('sha256');
@@ -193,8 +194,8 @@ export async function exportInto(repository: Repository, tree: string, folder: s
   } finally {
     endGroup(child.pid);
     child.stdin?.destroy();
-    child.stdout?.destroy();
-    await child;
+    child.stdout.destroy();
+    await child.ended;
   }
   for (const { path, target } of links) {
     symlinkSync(Buffer.from(target, 'latin1'), bytesOf(folder, path));

@@ -6,9 +6,9 @@ import { join, posix } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { matches } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import { repositoryUrlPattern } from '../config.js';
-import type { LineSink } from '../logs/logged-program.js';
-import { ProgramFailed } from '../program.js';
+import { repositoryUrlPattern } from '../configuration/config.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
+import { ProgramFailed } from '../../shared/programs/program.js';
 import { fetchCommit, objectType, readGitmodules, treeOfCommit, type Forge, type Repository } from './git.js';
 import { exportInto, type ExportedTree, type Gitlink, type Room } from './source-tree.js';
 

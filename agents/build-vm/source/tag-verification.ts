@@ -6,18 +6,11 @@ import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Component, Maintainer } from '../config.js';
-import { clockToleranceMs, verifyOneSignature } from '../one-signature.js';
-import { readPublicKeys } from './public-key-file.js';
+import type { Component, Maintainer } from '../configuration/config.js';
+import { clockToleranceMs, verifyOneSignature } from '../signatures/one-signature.js';
+import { readPublicKeys } from '../../engines/source-tree/public-key-file.js';
+import type { Signer } from '../jobs/job-document.js';
 import type { TagObject } from './tag-object.js';
-
-export interface Signer {
-  name: string;
-  /** primary fingerprint */
-  fingerprint: string;
-  /** when the signature says it was made, ISO 8601 */
-  signed: string;
-}
 
 export interface MaintainerKey extends Maintainer {
   key: openpgp.Key;

@@ -3,7 +3,7 @@
 // same, byte for byte, as long as nothing of its component changes.
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import { isTemplatePackage } from '../config.js';
+import { isTemplatePackage } from '../configuration/config.js';
 import type { Job, ObeyedCommand } from '../jobs/job-document.js';
 import type { ComponentStatus } from './farm-status.js';
 import { html, link, type Content, type Markup } from './markup.js';

@@ -2,11 +2,11 @@
 // What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
 // docs/formats.md, "Status page".
 import { suites, templatesDist } from '../../shared/formats/suites.js';
-import type { Config } from '../config.js';
+import type { Config } from '../configuration/config.js';
 import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
-import type { Listing } from '../jobs/newest-tags.js';
-import { compareVersions } from '../source/version-tag.js';
+import type { Listing } from '../triggers/newest-tags.js';
+import { compareVersions } from '../configuration/version-tag.js';
 import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
 import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
 import { publishedIn, type Published } from './published.js';

@@ -2,8 +2,8 @@
 // A tag that a forge shows, and why there are no packages of it yet.
 import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
-import type { SeenTag } from '../jobs/newest-tags.js';
-import { compareVersions } from '../source/version-tag.js';
+import type { SeenTag } from '../triggers/newest-tags.js';
+import { compareVersions } from '../configuration/version-tag.js';
 
 export interface NewestTag extends SeenTag {
   /** published for every distribution that its job was made for */

@@ -3,9 +3,9 @@
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { StatusPage } from '../config.js';
-import type { LineSink } from '../logs/logged-program.js';
-import { uploadGeneration } from '../upload-generation.js';
+import type { StatusPage } from '../configuration/config.js';
+import type { LineSink } from '../../shared/programs/logged-program.js';
+import { uploadGeneration } from '../repositories/upload-generation.js';
 import type { PageGeneration } from './page-generations.js';
 
 const uploadMs = 600_000;

@@ -3,7 +3,7 @@
 // build hears of it.
 import { createHash } from 'node:crypto';
 import { printable, Refusal } from '../../shared/refusal.js';
-import type { Reporter } from '../../shared/socket-service.js';
+import type { Reporter } from '../../shared/calls/socket-service.js';
 import { isOver, type Job } from '../jobs/job-document.js';
 import { farmStatus, refreshSeconds, type FarmState } from './farm-status.js';
 import { PageFiles } from './page-files.js';

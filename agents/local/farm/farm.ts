@@ -16,7 +16,8 @@ import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
 import { layNotifyToken } from './notify-token.js';
-import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKey, type MadeKeys } from './local-pillar.js';
+import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKeys } from './local-pillar.js';
+import type { MadeKey } from '../outside/made-key.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
 

@@ -2,14 +2,11 @@
 // The pillar of the local farm: the example's shape, with this machine's ports and the keys that were made inside the VMs.
 import { stringify } from 'yaml';
 import { writeDurably } from '../../shared/durable-files.js';
+import type { MadeKey } from '../outside/made-key.js';
 import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
-import { checkPillar, type BuildEnv, type LogsVm, type Pillar } from '../provision/pillar.js';
+import type { BuildEnv, LogsVm, Pillar } from '../provision/pillar.js';
+import { checkPillar } from '../provision/pillar-reader.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
-
-export interface MadeKey {
-  fingerprint: string;
-  publicKey: string;
-}
 
 export interface MadeKeys {
   forgeHostKey: string;

@@ -7,7 +7,7 @@ import { basename, join, resolve } from 'node:path';
 import { execa } from 'execa';
 import { readKeys, type Key } from 'openpgp';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
-import type { MadeKey } from '../farm/local-pillar.js';
+import type { MadeKey } from './made-key.js';
 import type { ImportedSource } from './developer.js';
 import { gitFolder } from './forge.js';
 import { must, type Machine } from './machine.js';

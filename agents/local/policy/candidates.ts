@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What `ask` offers: all that any rule for this service, argument and source would allow or ask for, less what a higher rule denies.
-import { concerns } from './evaluate.js';
 import type { Rule } from './rule.js';
 import type { SystemInfo, SystemVm } from './system-info.js';
-import type { Token } from './tokens.js';
+import { matchesSource, type Token } from './tokens.js';
+
+/** Whether the rule is for this service, argument and source, whatever its target. */
+export function concerns(rule: Rule, service: string, argument: string, source: SystemVm, system: SystemInfo): boolean {
+  return (rule.service === null || rule.service === service)
+    && (rule.argument === null || rule.argument === argument)
+    && matchesSource(rule.source, source, system);
+}
 
 /**
  * Sorted; `@dispvm` has become the source's template, `@adminvm` has become `dom0`. A rule's own `target=` is offered as it is written, whatever it

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From rules and a request to a verdict. The first rule that matches decides; what comes after it is not read, whatever the outcome.
-import { askCandidates } from './candidates.js';
+import { askCandidates, concerns } from './candidates.js';
 import { normaliseTarget, splitService } from './request.js';
 import type { Rule, RulePlace } from './rule.js';
 import type { SystemInfo, SystemVm } from './system-info.js';
-import { matchesSource, matchesTarget, type Asked, type Token } from './tokens.js';
+import { matchesTarget, type Asked, type Token } from './tokens.js';
 
 export interface Decider extends RulePlace {
   text: string;
@@ -31,13 +31,6 @@ export interface Request {
   target: string;
   /** cleaned, SERVICE[+ARGUMENT] */
   service: string;
-}
-
-/** Whether the rule is for this service, argument and source, whatever its target. */
-export function concerns(rule: Rule, service: string, argument: string, source: SystemVm, system: SystemInfo): boolean {
-  return (rule.service === null || rule.service === service)
-    && (rule.argument === null || rule.argument === argument)
-    && matchesSource(rule.source, source, system);
 }
 
 export function evaluate(rules: readonly Rule[], system: SystemInfo, request: Request): Verdict {

@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 import type { Option } from '../../shared/formats/manifest.js';
 import { Refusal } from '../../shared/refusal.js';
-import { readPillar } from './pillar.js';
+import { readPillar } from './pillar-reader.js';
 import { provision } from './provision.js';
 import { allOptions, vmsOf } from './vms.js';
 

@@ -3,8 +3,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { VmSpec } from '../vm/vm-spec.js';
-import type { Dom0 } from './dom0.js';
-import type { Dom0Event, ExecRequest } from './events.js';
+import type { Dom0Event, ExecRequest, VmStatus } from './events.js';
 import { LineReader } from './line-reader.js';
 
 interface AdminRequest {
@@ -16,11 +15,24 @@ interface AdminRequest {
   spec?: VmSpec;
 }
 
+/** What of dom0 is administered. */
+export interface AdministeredDom0 {
+  list(): VmStatus[];
+  addVm(spec: VmSpec): Promise<void>;
+  startVm(name: string): Promise<void>;
+  stopVm(name: string): Promise<void>;
+  killVm(name: string): Promise<void>;
+  prepareExec(vm: string, request: ExecRequest): Promise<string>;
+  on(event: 'event', listener: (event: Dom0Event) => void): unknown;
+  off(event: 'event', listener: (event: Dom0Event) => void): unknown;
+  emit(event: 'shutdown'): boolean;
+}
+
 export class AdminServer {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
 
-  private constructor(dom0: Dom0) {
+  private constructor(dom0: AdministeredDom0) {
     this.#server = createServer((connection) => {
       this.#connections.add(connection);
       connection.on('close', () => this.#connections.delete(connection));
@@ -29,7 +41,7 @@ export class AdminServer {
   }
 
   /** @throws Error where another dom0 is listening; what a killed one left is removed */
-  static async listen(dom0: Dom0, path: string): Promise<AdminServer> {
+  static async listen(dom0: AdministeredDom0, path: string): Promise<AdminServer> {
     if (await answers(path)) throw new Error(`dom0 is running already (${path})`);
     rmSync(path, { force: true });
     const admin = new AdminServer(dom0);
@@ -57,7 +69,7 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
-function serve(dom0: Dom0, connection: Socket): void {
+function serve(dom0: AdministeredDom0, connection: Socket): void {
   const send = (message: object): void => {
     if (connection.writable) connection.write(`${JSON.stringify(message)}\n`);
   };
@@ -85,7 +97,7 @@ function readRequest(line: string): AdminRequest | undefined {
   }
 }
 
-async function answer(dom0: Dom0, request: AdminRequest, onEvent: (event: Dom0Event) => void): Promise<unknown> {
+async function answer(dom0: AdministeredDom0, request: AdminRequest, onEvent: (event: Dom0Event) => void): Promise<unknown> {
   const vm = request.vm ?? '';
   switch (request.op) {
     case 'list': return dom0.list();

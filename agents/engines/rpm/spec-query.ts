@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// What the spec of a tree will make, asked of rpmspec before anything is built: what is not announced here is not taken afterwards.
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../../shared/durable-files.js';
+import { Refusal } from '../../shared/refusal.js';
+import type { EngineJob } from '../contract.js';
+import { ProgramFailed } from '../../shared/programs/program.js';
+import { targetOf } from '../source-tree/build-file.js';
+import { askRpm } from './rpm-jail.js';
+import { packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, specsOf, type Spec, type SpecPackage, type SpecSource } from './spec-file.js';
+
+export interface PlannedBuild {
+  spec: Spec;
+  source: SpecSource;
+  sourcePackage: string;
+  /** each of them must come out of the build */
+  packages: SpecPackage[];
+  /** these may come too: rpm makes them where there is something to debug */
+  debugPackages: SpecPackage[];
+}
+
+const isDebug = ({ name }: SpecPackage): boolean => /-debug(?:info|source)$/.test(name);
+
+/** `dist` is always said: no configuration of a VM or chroot decides it. */
+export function distMacro(distTag: string | undefined): string[] {
+  return ['--define', `dist ${distTag ?? '%{nil}'}`];
+}
+
+/** @throws Refusal as specsOf */
+export function jobSpecs(job: EngineJob): Spec[] {
+  return specsOf(job.sourceTree, targetOf({ name: job.dist, packages: 'rpm', options: job.options }), { time: job.sourceDateEpoch, url: job.source.url });
+}
+
+/**
+ * @param root where rpmspec is: '/' or a chroot
+ * @throws Refusal BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
+ */
+export async function planBuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec): Promise<PlannedBuild> {
+  const folder = join(job.sourceTree, spec.folder);
+  const own = join(job.work, 'spec');
+  rmSync(own, { recursive: true, force: true });
+  makeFolder(own);
+  writeFileSync(join(own, spec.file), spec.text);
+  const ask = async (...argv: string[]): Promise<string> => {
+    try {
+      // %{SOURCE0} and the like of %prep are not looked for by a query; _sourcedir is for `%include` and for macros that read a file.
+      return await askRpm(root, folder, ['rpmspec', '--define', '_topdir /mnt', '--define', '_sourcedir /mnt', ...argv, `/spec/${spec.file}`], own);
+    } catch (error) {
+      if (error instanceof ProgramFailed) throw new Refusal('BAD_SPEC', `rpmspec cannot read ${spec.file}: ${error.complaint}`);
+      throw error;
+    }
+  };
+  const plain = readSourceQuery(await ask(...distMacro(undefined), '-q', '--srpm', '--qf', sourceQuery));
+  if (plain.name !== spec.name) throw new Refusal('BAD_SPEC', `${spec.file} says "Name: ${spec.name}" and means ${plain.name}`);
+  refuseOtherVersion(job.version, plain);
+  const source = readSourceQuery(await ask(...distMacro(distTag), '-q', '--srpm', '--qf', sourceQuery));
+  const built = readPackageQuery(await ask(...distMacro(distTag), '-q', '--builtrpms', '--qf', `${packageQuery}\\n`));
+  const packages = built.filter((one) => !isDebug(one));
+  const arched = packages.filter((one) => one.arch !== 'noarch');
+  const debugPackages = [...built.filter(isDebug), ...arched.flatMap((one) => [
+    { ...one, name: `${one.name}-debuginfo` }, { ...one, name: `${source.name}-debugsource`, version: source.version, release: source.release },
+  ])];
+  return { spec, source, sourcePackage: rpmFileName({ ...source, arch: 'src' }), packages, debugPackages };
+}
