@@ -22,7 +22,7 @@ const programs = {
   'keys-agent': 'out/agents/keys/main.js',
   'sys-net-agent': 'out/agents/sys-net/main.js',
   'build-infra-notifier': 'out/agents/notifier/main.js',
-  'build-infra-doctor': 'out/agents/doctor/main.js',
+  'build-infra-vm': 'out/agents/vm-commands/main.js',
   'build-infra-command': 'out/agents/command/program.js',
   'build-infra': 'out/agents/local/build-infra.js',
   'local': 'out/agents/local/main.js',

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { statusOf, writeStatus } from '../../agents/build-vm/jobs/status-file.js';
-import { readStatus } from '../../agents/doctor/build-commands.js';
+import { readStatus } from '../../agents/vm-commands/build-commands.js';
 import { configFor, jobOf } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie']);

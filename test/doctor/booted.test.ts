@@ -27,7 +27,7 @@ echo "stopped: $(build-infra doctor; echo "exit $?")"
 
 for (const role of ['keys', 'build-logs', 'sys-net', 'build'] as const) {
   await t.test(`${vmNames[role]}: systemd is asked, and what it says is told`, { skip }, async (t) => {
-    if (!existsSync(join(top, 'dist/build-infra-doctor.mjs'))) return t.fail('the bundles are missing: npm run bundle');
+    if (!existsSync(join(top, 'dist/build-infra-vm.mjs'))) return t.fail('the bundles are missing: npm run bundle');
     const work = folder(t);
     const [root, out] = [join(work, 'root'), join(work, 'out')];
     mkdirSync(join(out, 'mnt'), { recursive: true });

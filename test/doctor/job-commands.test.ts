@@ -7,7 +7,7 @@ import t from 'tap';
 import { folder, top } from './vm-tree.js';
 
 const root = folder(t);
-const program = join(top, 'out/agents/doctor/main.js');
+const program = join(top, 'out/agents/vm-commands/main.js');
 const run = (...args: string[]): { status: number | null; stdout: string; stderr: string } => {
   const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: root } });
   return { status, stdout, stderr };

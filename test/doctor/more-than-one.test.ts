@@ -173,7 +173,7 @@ await t.test('every package of every manifest is looked for, or said not to be',
 });
 
 await t.test('the bundle holds the manifests as they are now', (t) => {
-  const bundle = execFileSync('cat', [join(top, 'dist/build-infra-doctor.mjs')], { encoding: 'utf8' });
+  const bundle = execFileSync('cat', [join(top, 'dist/build-infra-vm.mjs')], { encoding: 'utf8' });
   t.ok(bundle.includes(JSON.stringify(manifests, null, 1)), 'run "npm run bundle" after a change of a manifest');
   t.end();
 });
@@ -183,7 +183,7 @@ const started = (argv: string[], root: string): { status: number | null; stdout:
   const { status, stdout, stderr } = spawnSync(argv[0] as string, argv.slice(1), { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: root } });
   return { status, stdout, stderr };
 };
-const bundle = [process.execPath, join(top, 'dist/build-infra-doctor.mjs')];
+const bundle = [process.execPath, join(top, 'dist/build-infra-vm.mjs')];
 
 await t.test('0 is for nothing missing, 1 for something, 2 for a fault of the doctor\'s own and for a wrong command line', (t) => {
   const root = folder(t);

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { jobStates } from '../../agents/doctor/job-commands.js';
+import { jobStates } from '../../agents/vm-commands/job-commands.js';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import { commandVerbs, parseCommand } from '../../agents/shared/formats/command.js';
 import { jobIdPattern, matches } from '../../agents/shared/formats/names.js';
@@ -16,7 +16,7 @@ const lines = page.split('\n').filter((line) => /^ {4,}\S/.test(line)).map((line
 const anchorsOf = (text: string): string[] => [...text.matchAll(/^##+ (.*)$/gm)].map((found) => (found[1] as string).toLowerCase().replace(/[^a-z0-9 -]/g, '').replaceAll(' ', '-'));
 
 await t.test('each command of build-infra that it shows is one, with options that it has', (t) => {
-  const usage = ['agents/doctor/main.ts', 'agents/local/build-infra.ts'].map((name) => readFileSync(join(top, name), 'utf8')).join('\n');
+  const usage = ['agents/vm-commands/main.ts', 'agents/local/build-infra.ts'].map((name) => readFileSync(join(top, name), 'utf8')).join('\n');
   const shown = [...words, ...lines].filter((one) => one.startsWith('build-infra '));
   t.ok(shown.length > 12);
   for (const one of shown) {

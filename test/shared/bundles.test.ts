@@ -24,7 +24,7 @@ const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
   'gpg-client': { folders: ['build-vm', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
-  'build-infra-doctor': { folders: ['doctor', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
+  'build-infra-vm': { folders: ['doctor', 'shared', 'vm-commands'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
@@ -52,14 +52,14 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
   'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/, 'build-infra-notifier': /not started: .*notify\.json/,
-  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-doctor': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
   t.test(`${name} starts alone in an empty folder`, async (t) => {
     const alone = join(folder, name);
     mkdirSync(join(alone, 'root'), { recursive: true });
     copyFileSync(join(top, 'dist', `${name}.mjs`), join(alone, `${name}.mjs`));
-    const args = name === 'gpg-client' ? ['--version'] : ['build-infra-doctor', 'build-infra-command', 'build-infra', 'local'].includes(name) ? ['--help'] : [];
+    const args = name === 'gpg-client' ? ['--version'] : ['build-infra-vm', 'build-infra-command', 'build-infra', 'local'].includes(name) ? ['--help'] : [];
     const said = await new Promise<string>((resolve) => {
       execFile(process.execPath, [join(alone, `${name}.mjs`), ...args], { cwd: alone, env: { PATH: '/usr/bin:/bin', HOME: alone, BUILD_INFRA_ROOT: join(alone, 'root') }, timeout: 120_000 }, (_error, stdout, stderr) => resolve(stdout + stderr));
     });
@@ -71,6 +71,7 @@ for (const [name, complaint] of Object.entries(complaints)) {
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
   t.strictSame(references('build-vm'), ['../shared', '../engines']);
+  t.strictSame(references('vm-commands'), ['../shared', '../doctor']);
   for (const agent of ['engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();

@@ -3,10 +3,10 @@
 import { parseArgs } from 'node:util';
 import { printable, Refusal } from '../shared/refusal.js';
 import { giveCommand, readStatus } from './build-commands.js';
-import { examine } from './doctor.js';
-import { embeddedManifests } from './embedded-manifests.js';
+import { examine } from '../doctor/doctor.js';
+import { embeddedManifests } from '../doctor/embedded-manifests.js';
 import { listJobs, showJob } from './job-commands.js';
-import { thisMachine } from './machine.js';
+import { thisMachine } from '../doctor/machine.js';
 
 const usage = `usage: build-infra doctor [--online] [--json]   tell what is missing in this VM, one line each; changes nothing
        build-infra status [--json]             in build-<env>, as root: jobs and their state
