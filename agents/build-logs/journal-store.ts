@@ -2,7 +2,8 @@
 // The copy of a keys VM's journal that gets published. The keys VM may not change or drop an entry once it is here: each new line must
 // hash-chain on the last one, or nothing from that VM is believed any more. What the keys VM signed about its end (a journal head) goes out
 // with the entries, and entries that no head covers wait: the audit would take them for made up.
-import { AppendOnlyLines, readIfThere, writeDurably } from '../shared/durable-files.js';
+import { AppendOnlyLines } from '../shared/append-only-lines.js';
+import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';

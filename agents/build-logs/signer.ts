@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The logs key: signs what a publication's commit says, and tells whether an older commit was signed by it.
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
+import { runProcess } from '../shared/programs/bounded-process.js';
 import { printable } from '../shared/refusal.js';
 
 export interface Signer {
@@ -19,20 +19,11 @@ const outputLimitBytes = 64 * 1024;
 const timeoutMs = 60_000;
 
 export function gpgSigner(home: string, key: string): Signer {
-  const gpg = (argv: string[], input: Buffer): Promise<{ status: number | null; output: string; complaint: string }> => new Promise((resolve, reject) => {
-    const child = spawn('gpg', ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment, timeout: timeoutMs, killSignal: 'SIGKILL' });
-    let output = '';
-    let complaint = '';
-    child.stdout.on('data', (chunk: Buffer) => {
-      if (output.length < outputLimitBytes) output += chunk.toString('latin1');
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (complaint.length < 2000) complaint += chunk.toString('latin1');
-    });
-    child.stdin.on('error', () => undefined);
-    child.on('error', reject).on('close', (status) => resolve({ status, output, complaint }));
-    child.stdin.end(input);
-  });
+  const gpg = async (argv: string[], input: Buffer): Promise<{ status: number; output: string; complaint: string }> => {
+    const args = ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv];
+    const { status, stdout, stderr } = await runProcess({ program: 'gpg', args, env: cleanEnvironment, input, limitBytes: outputLimitBytes, timeoutMs });
+    return { status, output: stdout.toString('latin1'), complaint: stderr.slice(0, 2000) };
+  };
   return {
     async sign(bytes) {
       const { status, output, complaint } = await gpg(['--local-user', key, '--detach-sign', '--armor', '--output', '-'], bytes);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The VM as the doctor sees it. It looks and never touches: no file is written, no agent is called, no network is used (but by online.ts).
-import { spawn } from 'node:child_process';
 import { lstatSync, readdirSync, readFileSync, statfsSync, type Stats } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { runProcess } from '../shared/programs/bounded-process.js';
 import type { Account } from '../shared/formats/manifest.js';
 
 /** The accounts of every Qubes VM, by number. */
@@ -41,39 +41,14 @@ export interface Machine {
 const outputLimitBytes = 1024 * 1024;
 
 /** A program with an environment of our own, the whole group killed after its time. Never rejects. */
-export function runProgram(argv: readonly string[], options: RunOptions, uid: number): Promise<Ran> {
+export async function runProgram(argv: readonly string[], options: RunOptions, uid: number): Promise<Ran> {
   const account = ids[options.account];
   const home = options.account === 'root' ? '/root' : '/home/user';
-  return new Promise((resolve) => {
-    const child = spawn(argv[0] as string, argv.slice(1), {
-      stdio: ['ignore', 'pipe', 'pipe'], detached: true, cwd: '/',
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', HOME: home, ...options.env },
-      ...(uid === 0 && account !== 0 ? { uid: account, gid: account } : {}),
-    });
-    const out = { stdout: '', stderr: '' };
-    const kill = (): void => {
-      try {
-        process.kill(-(child.pid as number), 'SIGKILL');
-      } catch {
-        // It ended just now.
-      }
-    };
-    const timer = setTimeout(kill, options.timeoutMs ?? 20_000);
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].on('data', (chunk: Buffer) => {
-        out[name] += chunk.toString('latin1');
-        if (out[name].length > outputLimitBytes) kill();
-      });
-    }
-    child.once('error', (error) => {
-      clearTimeout(timer);
-      resolve({ status: 255, stdout: '', stderr: error.message });
-    });
-    child.once('close', (status) => {
-      clearTimeout(timer);
-      resolve({ status: status ?? 255, ...out });
-    });
+  const { status, stdout, stderr } = await runProcess({
+    program: argv[0] as string, args: argv.slice(1), env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', HOME: home, ...options.env },
+    limitBytes: outputLimitBytes, timeoutMs: options.timeoutMs ?? 20_000, ...(uid === 0 && account !== 0 ? { account } : {}),
   });
+  return { status: status === -1 ? 255 : status, stdout: stdout.toString('latin1'), stderr };
 }
 
 /** @param root prefix for all paths, as BUILD_INFRA_ROOT of the agents */

@@ -17,7 +17,7 @@ import type { Call, Reporter, Service } from '../shared/calls/socket-service.js'
 import { printable, Refusal } from '../shared/refusal.js';
 import { CleartextCheck } from '../shared/formats/cleartext.js';
 import { clearsignLimitBytes } from '../shared/formats/intent.js';
-import { Turnstile } from './bounded-process.js';
+import { Turnstile } from '../shared/programs/bounded-process.js';
 import type { KeysConfig } from './documents.js';
 import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
 import { readGpgRequest, type GpgRequest } from './gpg-request.js';

@@ -5,7 +5,7 @@ import { readDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { vmNamePattern } from '../shared/formats/names.js';
 import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
-import { Turnstile } from './bounded-process.js';
+import { Turnstile } from '../shared/programs/bounded-process.js';
 import { readReceipt, type KeysConfig } from './documents.js';
 import type { Ledger } from './ledger.js';
 import type { VerifyCommit } from './logs-key.js';

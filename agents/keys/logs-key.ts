@@ -3,7 +3,8 @@
 import { writeDurably } from '../shared/durable-files.js';
 import { Refusal } from '../shared/refusal.js';
 import type { GitCommit } from '../shared/formats/git-commit.js';
-import { runProcess } from './bounded-process.js';
+import { runProcess } from '../shared/programs/bounded-process.js';
+import { gpgEnvironment } from './signing-keys.js';
 
 /** Hash algorithms of RFC 9580 section 9.5 that a signature on a publication may use: SHA-256, SHA-384, SHA-512. */
 const strongHashes = new Set(['8', '9', '10']);
@@ -38,7 +39,7 @@ export function logsKeyVerifier(options: LogsKeyOptions): VerifyCommit {
     const end = await runProcess({
       program: options.gpgv ?? '/usr/bin/gpgv',
       args: ['--homedir', options.stateFolder, '--keyring', keyring, '--status-fd', '3', '--enable-special-filenames', '--', '-&4', '-'],
-      gpgHome: options.stateFolder,
+      env: gpgEnvironment(options.stateFolder),
       input: commit.signedBytes,
       secondInput: Buffer.from(commit.signature),
       limitBytes: 64 * 1024,

@@ -27,7 +27,7 @@ import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
 import { intentLimitBytes, intentsOf, isPublishedPayload, type Intent } from '../shared/formats/intent.js';
 import { payloadPath, readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest, Receipt } from '../shared/formats/receipt.js';
-import { Turnstile } from './bounded-process.js';
+import { Turnstile } from '../shared/programs/bounded-process.js';
 import { readIntent, type KeysConfig } from './documents.js';
 import type { Head } from './ledger.js';
 import type { VerifyCommit } from './logs-key.js';

@@ -2,9 +2,9 @@
 // The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
 import { Refusal } from '../shared/refusal.js';
 import { originNotation, writeSignatureOrigin } from '../shared/formats/signature-origin.js';
-import { runProcess } from './bounded-process.js';
+import { runProcess } from '../shared/programs/bounded-process.js';
 import { checkMadeSignature, hashNumbers, type SigningOrder } from './made-signature.js';
-import type { Gpg } from './signing-keys.js';
+import { gpgEnvironment, type Gpg } from './signing-keys.js';
 
 export interface Signature {
   bytes: Buffer;
@@ -31,7 +31,7 @@ export async function sign(gpg: Gpg, order: SigningOrder): Promise<Signature | {
   const end = await runProcess({
     program: gpg.program,
     args: commandLine(order),
-    gpgHome: gpg.home,
+    env: gpgEnvironment(gpg.home),
     input: { fd: order.payload.fd },
     limitBytes: order.mode === 'detach' ? signatureLimitBytes : order.payload.size * 3 + signatureLimitBytes,
     timeoutMs: 120_000,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The keys that this VM signs with: read once from the real gpg at start, so that no caller can make it list or export anything else.
 import { Refusal } from '../shared/refusal.js';
-import { runProcess } from './bounded-process.js';
+import { runProcess } from '../shared/programs/bounded-process.js';
 
 export interface Gpg {
   program: string;
@@ -19,10 +19,11 @@ interface SigningKey {
   exportedArmored: Buffer;
 }
 
+export const gpgEnvironment = (home: string): NodeJS.ProcessEnv => ({ PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', GNUPGHOME: home, HOME: home });
 const always = ['--no-options', '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always'];
 
 async function ask(gpg: Gpg, args: string[]): Promise<Buffer> {
-  const end = await runProcess({ program: gpg.program, args: [...always, ...args], gpgHome: gpg.home, input: new Uint8Array(), limitBytes: 4 * 1024 * 1024, timeoutMs: 30_000 });
+  const end = await runProcess({ program: gpg.program, args: [...always, ...args], env: gpgEnvironment(gpg.home), limitBytes: 4 * 1024 * 1024, timeoutMs: 30_000 });
   if (end.status !== 0) throw new Error(`gpg ${args.join(' ')} ended with ${end.status}: ${end.stderr.trim()}`);
   return end.stdout;
 }

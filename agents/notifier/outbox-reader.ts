@@ -6,7 +6,8 @@
 //   <state>/ledger                 "<key> <time> done|aside", a line each
 import { constants, closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppendOnlyLines, makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
+import { AppendOnlyLines } from '../shared/append-only-lines.js';
+import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
 import { checkNotification, notificationLimitBytes, type Notification } from '../shared/formats/notification.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable, Refusal } from '../shared/refusal.js';

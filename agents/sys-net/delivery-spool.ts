@@ -5,7 +5,8 @@
 // A delivery is in `deliveries` before its pending file goes away, so at any kill one of the two knows it.
 import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppendOnlyLines, makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
+import { AppendOnlyLines } from '../shared/append-only-lines.js';
+import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';

@@ -10,7 +10,7 @@ export const groups = [
   { folder: 'keys', files: ['strict-reader', 'documents'], tests: ['keys/documents'], ...imported },
   { folder: 'keys', files: ['grant-book', 'ledger', 'journal', 'journal-key'], tests: ['keys/journal', 'keys/ledger', 'keys/long-journal', 'keys/full-disk'], ...started },
   { folder: 'keys', files: ['gpg-request'], tests: ['keys/gpg-request'], ...imported },
-  { folder: 'keys', files: ['bounded-process'], tests: ['keys/bounded-process'], ...imported },
+  { folder: 'shared', files: ['programs/bounded-process'], tests: ['shared/bounded-process'], ...imported },
   { folder: 'keys', files: ['logs-key'], tests: ['keys/logs-key'], ...imported },
   { folder: 'keys', files: ['receipt-check'], tests: ['keys/receipt-check'], ...imported },
   { folder: 'keys', files: ['signer', 'signing-keys', 'made-signature'], tests: ['keys/signer'], ...imported },

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { smallDisk } from '../support/small-disk.js';
-import { AppendOnlyLines, makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
+import { AppendOnlyLines } from '../../agents/shared/append-only-lines.js';
+import { makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'durable-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

@@ -8,7 +8,7 @@ import t from 'tap';
 import { cannotRecord, inOrder, notOnDisk, recorded, recordingTo, renaming, syncing, writing, type SystemCall } from '../support/system-calls.js';
 
 const skip = cannotRecord();
-const module = new URL('../../agents/shared/durable-files.js', import.meta.url).href;
+const module = (name: string): string => new URL(`../../agents/shared/${name}.js`, import.meta.url).href;
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'disk-')));
 t.teardown(() => rmSync(folder, { recursive: true }));
 let runs = 0;
@@ -16,7 +16,7 @@ let runs = 0;
 /** The calls of a program that does `work` with all that durable-files has, and says so on its own standard output. */
 async function callsOf(work: string): Promise<{ calls: SystemCall[]; end: SystemCall }> {
   const record = `${folder}/record.${runs++}`;
-  const script = `const { AppendOnlyLines, makeFolder, removeDurably, renameDurably, syncFolder, writeDurably } = await import('${module}'); ${work}; process.stdout.write('all done');`;
+  const script = `const { makeFolder, removeDurably, renameDurably, syncFolder, writeDurably } = await import('${module('durable-files')}'); const { AppendOnlyLines } = await import('${module('append-only-lines')}'); ${work}; process.stdout.write('all done');`;
   const [program, ...args] = [...recordingTo(record), process.execPath, '--input-type=module', '-e', script];
   const ended = spawnSync(program as string, args, { encoding: 'utf8', env: { ...process.env } });
   if (ended.stdout !== 'all done') throw new Error(ended.stderr);

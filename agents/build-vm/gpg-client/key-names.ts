@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which key the caller means. There is one: its full fingerprint goes into the intent, whatever way it was named.
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { runProcess } from '../../shared/programs/bounded-process.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Settings } from './settings.js';
 
@@ -12,10 +12,9 @@ async function readPublicKey(settings: Settings): Promise<{ fingerprints: string
   // gpg does not start without a home, which neither the agent nor a caller may have.
   const home = mkdtempSync(join(tmpdir(), 'gpg-'));
   const args = ['--homedir', home, '--no-options', '--batch', '--no-tty', '--with-colons', '--show-keys', '--', settings.publicKeyFile];
-  const listing = await new Promise<string>((resolve) => {
-    // gpg's status does not matter here: a key that cannot be read has no names.
-    execFile(settings.localGpg, args, { encoding: 'utf8', timeout: 30_000, maxBuffer: 4 * 1024 * 1024 }, (_error, stdout) => resolve(stdout)).stdin?.end();
-  }).finally(() => rmSync(home, { recursive: true, force: true }));
+  // gpg's status does not matter here: a key that cannot be read has no names.
+  const listing = (await runProcess({ program: settings.localGpg, args, env: process.env, limitBytes: 4 * 1024 * 1024, timeoutMs: 30_000 })
+    .finally(() => rmSync(home, { recursive: true, force: true }))).stdout.toString('utf8');
   const rows = listing.split('\n').map((line) => line.split(':'));
   const fields = (kind: string): string[] => rows.filter((row) => row[0] === kind).map((row) => row[9] ?? '');
   return { fingerprints: fields('fpr'), users: fields('uid').map((user) => user.replace(/\\x3a/g, ':')) };

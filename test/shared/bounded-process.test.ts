@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// gpg and gpgv may hang, flood, or not be there: whatever goes wrong is a status other than 0, in time.
+// A program may hang, flood, or not be there: whatever goes wrong is a status other than 0, in time.
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
-import { runProcess, Turnstile } from '../../agents/keys/bounded-process.js';
+import { runProcess, Turnstile } from '../../agents/shared/programs/bounded-process.js';
 
 const run = (program: string, args: string[], input: Uint8Array = new Uint8Array(), timeoutMs = 60_000): ReturnType<typeof runProcess> =>
-  runProcess({ program, args, gpgHome: '/nonexistent', input, limitBytes: 1000, timeoutMs });
+  runProcess({ program, args, env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/nonexistent' }, input, limitBytes: 1000, timeoutMs });
 
 await t.test('output, status stream and exit status come back', async (t) => {
   t.match(await run('/bin/sh', ['-c', 'cat; echo err >&2; echo said >&3; exit 7'], Buffer.from('in')), { status: 7, stdout: Buffer.from('in'), stderr: 'err\n', statusText: 'said\n' });
@@ -37,28 +37,28 @@ await t.test('output is bounded to the byte, and what broke a limit has no statu
 
 await t.test('an open file may be its input, and descriptor 4 a second one', async (t) => {
   const fd = openSync('/proc/self/stat', 'r');
-  t.match((await runProcess({ program: '/bin/cat', args: [], gpgHome: '/', input: { fd }, limitBytes: 1000, timeoutMs: 60_000 })).stdout.toString(), /^\d+ \(/);
+  t.match((await runProcess({ program: '/bin/cat', args: [], env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/' }, input: { fd }, limitBytes: 1000, timeoutMs: 60_000 })).stdout.toString(), /^\d+ \(/);
   closeSync(fd);
-  const two = await runProcess({ program: '/bin/sh', args: ['-c', 'cat; cat <&4; pwd; echo $LANG'], gpgHome: '/', input: Buffer.from('one '), secondInput: Buffer.from('two '), limitBytes: 1000, timeoutMs: 60_000 });
+  const two = await runProcess({ program: '/bin/sh', args: ['-c', 'cat; cat <&4; pwd; echo $LANG'], env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/' }, input: Buffer.from('one '), secondInput: Buffer.from('two '), limitBytes: 1000, timeoutMs: 60_000 });
   t.equal(two.stdout.toString(), 'one two /\nC.UTF-8\n');
-  t.equal((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: Buffer.alloc(0), secondInput: Buffer.alloc(1_000_000), limitBytes: 1000, timeoutMs: 60_000 })).status, 0);
+  t.equal((await runProcess({ program: '/bin/true', args: [], env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/' }, input: Buffer.alloc(0), secondInput: Buffer.alloc(1_000_000), limitBytes: 1000, timeoutMs: 60_000 })).status, 0);
 });
 
 await t.test('it gets a clean environment and no descriptor of ours', async (t) => {
   process.env['KEYS_TEST_SECRET'] = 'x';
   // The shell names its descriptors itself: while it makes a pipeline it has others for a moment. One is of the reading of the folder.
   const script = 'env -0 | cut -z -d= -f1 | sort -z | tr "\\0" " "; for fd in /proc/$$/fd/?; do if [ -e "$fd" ]; then printf "%s " "${fd##*/}"; fi; done';
-  const end = await runProcess({ program: '/bin/sh', args: ['-c', script], gpgHome: '/', input: new Uint8Array(), limitBytes: 1000, timeoutMs: 60_000 });
+  const end = await runProcess({ program: '/bin/sh', args: ['-c', script], env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/' }, input: new Uint8Array(), limitBytes: 1000, timeoutMs: 60_000 });
   // tap's own recorder adds variables of its name to every child of a test.
   const said = end.stdout.toString().split(' ').filter((word) => !/^(_?TAP|NODE_OPTIONS)/.test(word)).join(' ');
-  t.equal(said, 'GNUPGHOME HOME LANG PATH PWD 0 1 2 3 ', said);
+  t.equal(said, 'HOME LANG PATH PWD 0 1 2 3 ', said);
 });
 
 await t.test('without descriptors left it is a failure, not a fault', async (t) => {
-  const module = new URL('../../agents/keys/bounded-process.js', import.meta.url).href;
+  const module = new URL('../../agents/shared/programs/bounded-process.js', import.meta.url).href;
   const script = `import { openSync } from 'node:fs'; import { runProcess } from ${JSON.stringify(module)};
     try { for (;;) openSync('/dev/null'); } catch {}
-    console.log((await runProcess({ program: '/bin/true', args: [], gpgHome: '/', input: new Uint8Array(), limitBytes: 1, timeoutMs: 60_000 })).status);`;
+    console.log((await runProcess({ program: '/bin/true', args: [], env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/' }, input: new Uint8Array(), limitBytes: 1, timeoutMs: 60_000 })).status);`;
   const said = execFileSync('/bin/sh', ['-c', 'ulimit -n 100; exec "$0" --input-type=module -e "$1"', process.execPath, script], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' }, stdio: ['ignore', 'pipe', 'pipe'] });
   t.equal(said, '-1\n');
 });
