@@ -125,7 +125,7 @@ export function rpmFileName({ name, version, release, arch }: SpecPackage): stri
 }
 
 /**
- * The rule of docs/decisions/080: a tag's version is `[epoch:]version-release`, the release without the distribution's suffix (%{?dist});
+ * The rule of decision 080: a tag's version is `[epoch:]version-release`, the release without the distribution's suffix (%{?dist});
  * a version without a release stands for release 1.
  * @param spec with an empty `dist`
  * @throws Refusal VERSION_MISMATCH
