@@ -102,11 +102,12 @@ function makePackages(tree, out, work) {
   rpmbuild('-bs', '.');
   rpmbuild('-bb', work);
   mkdirSync(out, { recursive: true });
-  return ['RPMS', 'SRPMS'].flatMap((folder) => filesBelow(join(work, folder))).map((path) => {
+  const made = ['RPMS', 'SRPMS'].flatMap((folder) => filesBelow(join(work, folder))).map((path) => {
     const to = join(out, path.slice(path.lastIndexOf('/') + 1));
     copyFileSync(path, to);
     return to;
   });
+  return `build-infra ${version}-${release}\n${made.map(report).join('')}`;
 }
 
 function report(path) {
@@ -138,8 +139,7 @@ function main() {
   // rpmbuild cannot work in a path with a space.
   const work = mkdtempSync(join(/^[\w/.+-]+$/.test(tmpdir()) ? tmpdir() : '/tmp', 'bi-rpm-'));
   try {
-    const made = makePackages(tree, resolve(values.out ?? join(tree, 'packages')), work);
-    process.stdout.write(made.map(report).join('') + whatNext);
+    process.stdout.write(makePackages(tree, resolve(values.out ?? join(tree, 'packages')), work) + whatNext);
     return 0;
   } catch (error) {
     if (!(error instanceof Failure)) throw error;

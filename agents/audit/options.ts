@@ -106,10 +106,10 @@ export function readOptions(argv: readonly string[]): AuditOptions | 'help' {
   const journalKeys = new Map<string, string[]>();
   for (const pin of values['journal-key'] ?? []) {
     const [, vm = '', key = ''] = /^([^=]*)=(.*)$/.exec(pin) ?? [];
-    if (!matches(vmNamePattern, vm) || !matches(journalKeyPattern, key)) throw new Misuse('--journal-key wants VM=HEX, the name of a keys VM and 64 hexadecimal digits in lower case');
+    if (!matches(vmNamePattern, vm) || !matches(journalKeyPattern, key)) throw new Misuse('--journal-key needs VM=HEX, the name of a keys VM and 64 hexadecimal digits in lower case');
     journalKeys.set(vm, [...journalKeys.get(vm) ?? [], key]);
   }
-  for (const commit of values.contains ?? []) if (!matches(objectIdPattern, commit)) throw new Misuse('--contains wants a full commit id');
+  for (const commit of values.contains ?? []) if (!matches(objectIdPattern, commit)) throw new Misuse('--contains needs a full commit id');
   for (const suite of values.suite ?? []) if (!/^[A-Za-z0-9][A-Za-z0-9._/-]{0,100}$/.test(suite)) throw new Misuse('--suite is not the name of a suite');
   const limit = (name: 'max-seconds' | 'max-memory' | 'max-download' | 'max-read' | 'max-objects', otherwise: number): number => {
     const given = values[name];

@@ -99,7 +99,7 @@ export async function startAgent(options: AgentOptions): Promise<{ close(): Prom
     report,
     logExists: async (path) => {
       if (logs.get(path) !== undefined) return true;
-      if (!publisher.started) throw new Refusal('NOT_PUBLISHED', 'the remotes could not be asked yet which history to go on with');
+      if (!publisher.started) throw new Refusal('NOT_PUBLISHED', 'the remotes could not be asked yet which history to continue');
       return await publisher.isPublished(path) || await publisher.isPublished(`${path}.xz`);
     },
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Writing git objects without a git process each: a loose object is zlib("<type> <size>\0" + body), named by its SHA-1. One read of a
-// log gives its object and the SHA-256 that the commit message vouches for. docs/decisions/020-loose-objects.md.
+// log gives its object and the SHA-256 that the commit message vouches for. Decision 020.
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';

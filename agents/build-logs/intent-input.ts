@@ -81,7 +81,7 @@ export function payloadsToPublish(intents: readonly Intent[]): HashedFile[] {
   const large = wanted.find(({ size }) => size > publishedPayloadLimitBytes);
   if (large !== undefined) throw new Refusal('TOO_LARGE', `${large.name}: what is signed for this purpose is published, so it has at most ${publishedPayloadLimitBytes} bytes`, '/payload');
   const sizes = new Map(wanted.map(({ sha256, size }) => [sha256, size]));
-  if (intents.some(({ payload }) => (sizes.get(payload.sha256) ?? payload.size) !== payload.size)) throw new Refusal('PAYLOAD_DIFFERS', 'one SHA-256 stands there with two sizes', '/payload');
+  if (intents.some(({ payload }) => (sizes.get(payload.sha256) ?? payload.size) !== payload.size)) throw new Refusal('PAYLOAD_DIFFERS', 'the document names one SHA-256 with two sizes', '/payload');
   if (sumOf(wanted) > publishedDocumentLimitBytes) throw new Refusal('TOO_LARGE', `the payloads of one document have at most ${publishedDocumentLimitBytes} bytes`, '/payload');
   return wanted;
 }

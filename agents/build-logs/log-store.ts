@@ -123,7 +123,7 @@ export class LogStore {
     const wanted = header.continues;
     const log = wanted === undefined ? undefined : this.get(wanted.path);
     const first = log?.record.header;
-    if (wanted === undefined || log === undefined || log.record.vm !== vm || !first) throw new Refusal('LOG_UNKNOWN', 'there is no such log of this sender to go on with');
+    if (wanted === undefined || log === undefined || log.record.vm !== vm || !first) throw new Refusal('LOG_UNKNOWN', 'this sender has no such log to continue');
     if (first.job !== header.job || first.component !== header.component || first.stage !== header.stage) throw new Refusal('LOG_UNKNOWN', 'this log belongs to another job or stage');
     await log.flush().catch(() => undefined);
     const lines = log.ended ? log.record.lines ?? 0 : log.lines;

@@ -91,7 +91,7 @@ export class Log {
   /** Makes `sender` the one that feeds this log; whoever did so before is stopped. @throws Refusal LOG_ENDED, DISK_FULL */
   async attach(sender: Sender, mark: string): Promise<void> {
     clearTimeout(this.#waitsForSender);
-    this.#sender?.stopped(new Refusal('LOG_TAKEN_OVER', 'another connection goes on with this log'));
+    this.#sender?.stopped(new Refusal('LOG_TAKEN_OVER', 'another connection continues this log'));
     this.#sender = sender;
     try {
       await this.#settled;
@@ -113,7 +113,7 @@ export class Log {
     const answer = this.#writer.push(chunk);
     if (answer !== 'cut') return answer;
     this.#sender = undefined;
-    sender.stopped(new Refusal('LOG_TOO_LARGE', `a log holds at most ${this.#place.limitBytes} bytes; it was cut and is published so`));
+    sender.stopped(new Refusal('LOG_TOO_LARGE', `a log holds at most ${this.#place.limitBytes} bytes; it was cut, and is published like that`));
     this.close(undefined);
     return 'wait';
   }

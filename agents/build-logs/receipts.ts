@@ -166,7 +166,7 @@ export class Receipts {
       failure = new Refusal(reply.code, reply.detail);
     }
     if (failure instanceof Refusal && failure.code !== 'CALL_REFUSED') throw failure;
-    throw new Refusal('KEYS_VM_UNREACHABLE', `${this.source.keysVm} took no receipt: ${printable(String((failure as Error | undefined)?.message ?? 'too many attempts'))}`);
+    throw new Refusal('KEYS_VM_UNREACHABLE', `${this.source.keysVm} cannot be reached: ${printable(String((failure as Error | undefined)?.message ?? 'too many attempts'))}`);
   }
 
   #grantedEarlier(intents: GrantedIntent[]): string {

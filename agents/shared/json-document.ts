@@ -38,6 +38,6 @@ export function readPublicDocument<T>(untrustedBytes: Uint8Array, limitBytes: nu
   const document = check(untrustedValue);
   if (text === spelled) return document;
   const withoutBlanks = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|[\t\n\r ]+/g, (token) => (token.startsWith('"') ? token : ''));
-  if (withoutBlanks !== spelled) throw new Refusal('AMBIGUOUS_JSON', 'a field stands twice, or a value is spelled in an unusual way');
+  if (withoutBlanks !== spelled) throw new Refusal('AMBIGUOUS_JSON', 'a field is there twice, or a value is spelled in an unusual way');
   return document;
 }

@@ -76,7 +76,7 @@ const check = checkWith<SysNetConfig>({
 function unique(names: readonly string[], field: string): void {
   const seen = new Set<string>();
   for (const name of names) {
-    if (seen.has(name)) throw new Refusal('BAD_DOCUMENT', `${name} stands twice`, field);
+    if (seen.has(name)) throw new Refusal('BAD_DOCUMENT', `${name} is named twice`, field);
     seen.add(name);
   }
 }

@@ -36,7 +36,7 @@ const wanted = {
 /** @returns the agent's one line. @throws Refusal BAD_COMMAND, NOT_A_BUILD_VM, NOT_ROOT, NO_ANSWER */
 export async function giveCommand(root: string, verb: keyof typeof wanted, words: readonly string[]): Promise<string> {
   const { patterns, wants } = wanted[verb];
-  if (words.length !== patterns.length || !patterns.every((pattern, index) => matches(pattern, words[index]))) throw new Refusal('BAD_COMMAND', `${verb} wants ${wants}`);
+  if (words.length !== patterns.length || !patterns.every((pattern, index) => matches(pattern, words[index]))) throw new Refusal('BAD_COMMAND', `${verb} needs ${wants}`);
   const spool = join(root, '/var/lib/build-infra/spool');
   const name = `by-hand-${process.pid}-${randomBytes(6).toString('hex')}`;
   const answer = join(spool, 'answers', `${name}.answer`);

@@ -148,6 +148,6 @@ void tap.test('the report says for each keys VM how old its newest head is; a ke
 
 void tap.test('a key that is none, or names no VM, is a misuse', async (t) => {
   for (const pin of ['keys-debian', `keys-debian=${'AB'.repeat(32)}`, `=${journalKey.public}`, `keys debian=${journalKey.public}`, `keys-debian=${journalKey.public}\n`]) {
-    t.throws(() => readOptions([...argumentsFor(good), '--journal-key', pin]), { name: 'Misuse', message: /--journal-key wants VM=HEX/ });
+    t.throws(() => readOptions([...argumentsFor(good), '--journal-key', pin]), { name: 'Misuse', message: /--journal-key needs VM=HEX/ });
   }
 });

@@ -68,7 +68,7 @@ void t.test("a refusal of the keys VM is the intent's answer", async (t) => {
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'FOREIGN_KEY', detail: /not mine/ });
 });
 
-void t.test('a keys VM that cannot be called is said so', async (t) => {
+void t.test('reports a keys VM that cannot be reached', async (t) => {
   const { rig, keysVm } = await started(t);
   await keysVm.close();
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'KEYS_VM_UNREACHABLE' });

@@ -153,7 +153,7 @@ void t.test('a mount that an engine forgets is not removed through', needsRoot, 
   t.ok(existsSync(join(precious, 'file')));
 });
 
-void t.test('a build that fills the disk is said to have, and the next one finds room', needsRoot, async (t) => {
+void t.test('reports a build that fills the disk, and the next one finds room', needsRoot, async (t) => {
   const { work, build } = await place(t);
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', work]);
   t.teardown(() => execFileSync('umount', ['--lazy', work]));

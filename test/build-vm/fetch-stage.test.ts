@@ -204,7 +204,7 @@ void t.test('a signed tag of a tree or of another tag is refused', async (t) => 
   t.equal(await s.code(), 'BAD_TAG');
 });
 
-void t.test('a forge that is not there is said to be so', async (t) => {
+void t.test('reports a forge that cannot be reached', async (t) => {
   const s = situation(t);
   s.component.url = 'git://127.0.0.1:1/nothing.git';
   t.equal(await listRemoteTags(s.component.url, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');

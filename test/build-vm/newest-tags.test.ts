@@ -77,7 +77,7 @@ void t.test('a forge that cannot be reached is remembered with the time since wh
   t.match(tags.get('one'), { newest: { tag: 'v1', firstSeen: '1970-01-01T00:00:01.000Z' }, failed: null });
 });
 
-void t.test('what cannot be written down is said, and the tag is built all the same', async (t) => {
+void t.test('reports what cannot be written down, and builds the tag all the same', async (t) => {
   const { tags, poll, folder, reports } = rig(t);
   rmSync(folder, { recursive: true });
   writeFileSync(folder, '');

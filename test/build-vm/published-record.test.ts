@@ -81,7 +81,7 @@ void t.test('a commit of anybody else is refused', async (t) => {
   await t.rejects(record.newest(), { code: 'BAD_RECORD' });
 });
 
-void t.test('a server that cannot be reached is said to be so', async (t) => {
+void t.test('reports a server that cannot be reached', async (t) => {
   const { record } = setUp(t);
   await t.rejects(record.newest(), { code: 'RECORD_UNREACHABLE' });
 });

@@ -72,7 +72,7 @@ void t.test('a kill in the middle of signing costs no second signature', async (
   t.equal(readdirSync(vm.signed).length, 2);
 });
 
-void t.test('why a signature was refused is said', async (t) => {
+void t.test('reports why a signature was refused', async (t) => {
   const vm = setUp(t, 'one', 'echo "build-infra: refused NOT_PUBLISHED no remote has it" >&2; exit 2');
   t.equal(await codeOf(vm.sign), 'GATE_UNREACHABLE');
   await t.rejects(vm.sign(), { message: /refused NOT_PUBLISHED no remote has it$/ });

@@ -26,7 +26,7 @@ void t.test('a version and its tag name go over into each other, and only so', a
 });
 
 void t.test('tags of Qubes\' shapes go the way their packages go, for dpkg and for rpm', async (t) => {
-  // In this order; a package's version is made by the rule of docs/decisions/158.
+  // In this order; a package's version is made by the rule of decision 158.
   const tags = ['v4.2.0-rc1', 'v4.2.0-rc3', 'v4.2.0-rc10', 'v4.2.0', 'v4.2.1', 'v4.3.0-1', 'v4.3.0-2', 'v4.3.0-10', 'v4.10.0-rc1-2', 'v4.10.0-rc2-1', 'v4.10.0', 'v6.6.54-1', 'v2026.1'];
   const versions = tags.map((tag) => versionOfTag('v{version}', tag) as string);
   const packaged = versions.map((version) => (version.includes('-') ? version : `${version}-1`));

@@ -229,7 +229,7 @@ void t.test('what is cancelled while it signs or publishes goes to its end once,
     queue.add(job);
     worker.start();
     await until(at, () => ran.includes(`one 1 ${at}`));
-    t.equal(worker.cancel(job.job), `cancelled ${job.job}; to its end goes ${at}`);
+    t.equal(worker.cancel(job.job), `cancelled ${job.job}; still runs to its end: ${at}`);
     t.throws(() => worker.retry(job.job), { code: 'NOT_OVER' }, 'not taken up again before it is over');
     await new Promise((resolve) => setTimeout(resolve, 20));
     t.match(job.running, [{ stage: at.split(' ')[0] }], 'it still runs');

@@ -55,7 +55,7 @@ await t.test('a new VM whose highstate did not come through says what is missing
   for (const code of ['NO_PACKAGE', 'NO_FILE', 'NO_FOLDER', 'NO_LINK', 'NO_PRIVATE_VOLUME', 'WAITS_FOR_KEY', 'NO_SSH_KEY']) t.ok(codes.includes(code), code);
 });
 
-await t.test('a VM that is none of ours is told so, and exits as missing', async (t) => {
+await t.test('a VM outside of the farm is told that, and exits as missing', async (t) => {
   const { codes, lines } = await findings(folder(t), 'build', { name: 'personal' });
   t.strictSame(codes, ['NO_ROLE']);
   t.match(lines, [/if it is a VM of the farm, in dom0: sudo qubesctl state\.highstate/]);

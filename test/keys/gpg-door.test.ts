@@ -201,7 +201,7 @@ await t.test('an output that is no plain file stays what it is; a plain one is r
   t.same(readdirSync(work).filter((name) => name.endsWith('.part')), []);
 });
 
-await t.test('what cannot be written is said, with status 2', async (t) => {
+await t.test('reports what cannot be written, with status 2', async (t) => {
   t.match(await run('exec $gpg -b -o - - >/dev/full', 'x'), { status: 2, stderr: /^build-infra: fault: .*No space left/ });
   t.match(await run('exec $gpg -b -o none/x.sig -', 'x'), { status: 2, stderr: /^build-infra: fault: .*No such file/ });
   t.match(await run('exec $gpg --status-fd 9 -b -o - -', 'x'), { status: 2, stderr: /^build-infra: refused BAD_OPTION descriptor 9 / });

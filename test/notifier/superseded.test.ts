@@ -137,7 +137,7 @@ void t.test('a notifier that lost its memory still finds what is superseded', as
   t.equal(issueOf(here, '1.2-3').state, 'closed');
 });
 
-void t.test('where closing is not allowed it is said in the journal, and the rest goes on', async (t) => {
+void t.test('where closing is not allowed the journal says so, and the rest continues', async (t) => {
   const here = await place(t);
   const one = { dists: ['bookworm'] };
   here.put(uploaded('1.2-3', 'bookworm', 'current-testing', one));

@@ -102,7 +102,7 @@ void t.test('a proxy with a name and password gets them, and no line holds them'
 });
 
 const moods: [string, ProxyMood, RegExp][] = [
-  ['answers 407', { kind: 'answer', status: '407 Proxy Authentication Required' }, /the proxy answered 407: it wants a name and password, or others/],
+  ['answers 407', { kind: 'answer', status: '407 Proxy Authentication Required' }, /the proxy answered 407: it needs a name and password, or other ones/],
   ['answers 502', { kind: 'answer', status: '502 Bad Gateway' }, /the proxy answered 502\n/],
   ['answers 403', { kind: 'answer', status: '403 Forbidden' }, /the proxy answered 403\n/],
   ['never answers', { kind: 'silent' }, /no answer within 2 s/],
@@ -149,7 +149,7 @@ void t.test('a proxy in the middle of the work is lost, and everything is said o
   }
 });
 
-for (const [what, address, line] of [['is not there', 'http://127.0.0.1:1', /the proxy: ECONNREFUSED/], ['has an address that is none', 'https://proxy.example', /the address of the proxy is none that begins with http:\/\//]] as const) {
+for (const [what, address, line] of [['is not there', 'http://127.0.0.1:1', /the proxy: ECONNREFUSED/], ['has an address that is none', 'https://proxy.example', /the address of the proxy does not begin with http:\/\//]] as const) {
   t.test(`a proxy that ${what} is said`, async (t) => {
     const here = await tunnelled(t);
     here.put(...story);

@@ -81,6 +81,7 @@ await test('FORMULA is YAML with keys that qubes-builder knows, and the version 
   const { version } = JSON.parse(readFileSync(join(top, 'package.json'), 'utf8')) as { version: string };
   t.equal(about['version'], version);
   t.equal(readFileSync(join(top, 'version'), 'utf8'), `${version}\n`, 'the file that qubes-builder takes the version from');
+  t.equal(/^## \[([0-9][^\]]*)\]/m.exec(readFileSync(join(top, 'CHANGELOG.md'), 'utf8'))?.[1], version, 'the newest version of the changelog');
   t.equal(readFileSync(join(top, 'rel'), 'utf8'), `${String(about['release'])}\n`, 'and the one for the release');
   // Its generate-spec: @VERSION@ from `version`, @REL@ from `rel` (used and not there is an error), and entries of git in the place of @CHANGELOG@.
   const spec = readFileSync(join(top, 'packaging/build-infra-dom0.spec.in'), 'utf8').replaceAll('@VERSION@', version).replaceAll('@REL@', '1').replace('@CHANGELOG@', '* Sun Nov 22 2026 Somebody <s@example.org> - 0.1.0-1\n- 0.1.0');

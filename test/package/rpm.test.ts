@@ -35,7 +35,9 @@ await test('the sources and their time make other bytes', async (t) => {
   t.notOk(readFileSync(later.rpm).equals(readFileSync(made.rpm)));
 });
 
-await test('it says at the end where the package is, its size and checksum, and what to run', async (t) => {
+await test('it says of which version the package is, where, its size and checksum, and what to run', async (t) => {
+  const release = readFileSync(join(top, 'rel'), 'utf8').trim();
+  t.equal(made.said.split('\n')[0], `build-infra ${readFileSync(join(top, 'version'), 'utf8').trim()}-${release}`);
   const size = readFileSync(made.rpm).length;
   t.match(made.said, `${made.rpm}\n  ${size} bytes, sha256 ${must('sha256sum', [made.rpm]).slice(0, 64)}\n`);
   t.match(made.said, /\n {2}qubesctl top\.enable build-infra\n {2}qubesctl top\.enable build-infra pillar=True\n {2}qubesctl --all state\.highstate\n$/);

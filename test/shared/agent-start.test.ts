@@ -11,7 +11,7 @@ const endOf = (start: string): [number | null, string] => {
   return [status, stderr];
 };
 
-void t.test('what is wrong at the start is said to be that, and no more', (t) => {
+void t.test('reports what is wrong at the start, and no more', (t) => {
   t.strictSame(endOf('async () => { throw new Error("no\\nfile"); }'), [1, 'an agent: not started: no.file\n']);
   t.end();
 });

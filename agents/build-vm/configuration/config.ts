@@ -49,7 +49,7 @@ export interface Distribution {
   options?: Record<string, unknown>;
 }
 
-/** Built by a signed command alone: no tag is behind it. docs/decisions/103 */
+/** Built by a signed command alone: no tag is behind it. Decision 103 */
 export interface Template {
   /** its package is qubes-template-<name> */
   name: string;

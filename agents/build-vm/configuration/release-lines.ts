@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. docs/decisions/161
+// Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. Decision 161
 import { plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';
 import { splitTagPattern, tagPattern, versionOfTag } from './version-tag.js';
 
-/** Versions that never go back among themselves. docs/decisions/161 */
+/** Versions that never go back among themselves. Decision 161 */
 export interface ReleaseLine {
   name: string;
   /** the component's unless told */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Versions inside tag names, and their order. docs/decisions/040-versions-in-tag-names.md
+// Versions inside tag names, and their order. Decision 040
 import { Refusal } from '../../shared/refusal.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
 import { withCandidate } from '../../engines/source-tree/package-version.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
-// signature over one line. The order of the checks is the argument; docs/decisions/090 to 093.
+// signature over one line. The order of the checks is the argument (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';

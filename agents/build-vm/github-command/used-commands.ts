@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A command is used once. Each has a file here before anything comes of it, named by what its signer signed and when: the same signature
-// posted again, armored anew or with other line ends is the same use, and the same words signed again are another. docs/decisions/091
+// posted again, armored anew or with other line ends is the same use, and the same words signed again are another. Decision 091
 import { createHash } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';

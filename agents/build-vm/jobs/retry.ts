@@ -22,7 +22,7 @@ export function reopen(job: Job, queue: JobQueue): void {
     Object.assign(job, { state: 'queued', ended: null, waiting: [], reasons: answered, reason: null } satisfies Partial<Job>);
     return;
   }
-  if (job.cancelled !== undefined) throw new Refusal('NOT_OVER', 'the job was cancelled, and a step of it goes to its end');
+  if (job.cancelled !== undefined) throw new Refusal('NOT_OVER', 'the job was cancelled, and one of its steps still runs to its end');
   if (job.reasons.length === 0) throw new Refusal('NOT_OVER', `the job is ${job.state}`);
   // The fetch would find that out; here it is not done again.
   const highest = queue.highest(job.component, job.line);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A job that builds a template: of a signed command and the configuration, where other builds are of a tag. docs/decisions/103
+// A job that builds a template: of a signed command and the configuration, where other builds are of a tag. Decision 103
 import { createHash } from 'node:crypto';
 import { timestampSeconds } from '../../shared/formats/command.js';
 import type { HashedFile } from '../../shared/formats/intent.js';

@@ -124,14 +124,14 @@ export class Worker {
     const job = queue.get(id);
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
     if (isOver(job)) throw new Refusal('ALREADY_OVER', `the job is ${job.state}`);
-    if (job.kind === 'withdrawal' || job.kind === 'renewal') throw new Refusal('NOT_CANCELLED', `a ${job.kind} is gone through with`);
+    if (job.kind === 'withdrawal' || job.kind === 'renewal') throw new Refusal('NOT_CANCELLED', `a ${job.kind} cannot be cancelled`);
     job.cancelled ??= this.#now().toISOString();
     this.#endChains(job);
     queue.save(job);
     for (const step of job.running) if (mayBeCut.has(step.stage)) this.#cuts.get(step)?.abort();
     this.wake();
     const left = job.running.filter(({ stage }) => !mayBeCut.has(stage));
-    return `cancelled ${id}${left.length === 0 ? '' : `; to its end goes ${left.map(named).join(', ')}`}`;
+    return `cancelled ${id}${left.length === 0 ? '' : `; still runs to its end: ${left.map(named).join(', ')}`}`;
   }
 
   /** Of a job that was cancelled: every chain of which nothing runs. */

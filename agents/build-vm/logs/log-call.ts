@@ -104,7 +104,7 @@ export class LogCall {
         const untrustedLine = partial.slice(0, end);
         partial = partial.slice(end + 1);
         const answer = readLogAnswer(untrustedLine);
-        if (answer === undefined) return this.drop(`an answer that is none: ${printable(untrustedLine)}`);
+        if (answer === undefined) return this.drop(`not an answer: ${printable(untrustedLine)}`);
         this.#options.answered(answer);
       }
       if (partial.length > answerLimitBytes) this.#client.kill('SIGKILL');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a signed Rebuild-component means here: a job that builds a published source once more. docs/decisions/171
+// What a signed Rebuild-component means here: a job that builds a published source once more. Decision 171
 import { createHash } from 'node:crypto';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { Refusal } from '../../shared/refusal.js';

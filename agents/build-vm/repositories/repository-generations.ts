@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A repository's generations on this disk: whole folders, numbered, each made from the one that the world saw then. One that was made and not
 // brought to the server is nobody's base but its own job's: that job may have been given up, and nothing of it may go out with the next upload.
-// docs/decisions/109
+// Decision 109
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';

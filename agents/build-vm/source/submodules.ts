@@ -50,7 +50,7 @@ export function resolveUrl(base: string, untrustedUrl: string): string {
   }
   const [, path = ''] = /^[a-z]+:\/\/[^/]+(\/.*)$/.exec(url) ?? [];
   if (url.length > urlLimit || !matches(repositoryUrlPattern, url) || /^[a-z]+:\/\/[^/]*@/.test(url) && !url.startsWith('ssh://') || path.split('/').includes('..')) {
-    throw bad(`the address ${printable(untrustedUrl)} is none that is fetched from`);
+    throw bad(`the address ${printable(untrustedUrl)} is not one that may be fetched from`);
   }
   return url;
 }
@@ -74,7 +74,7 @@ export function submoduleUrls(untrustedSettings: string, gitlinks: readonly Gitl
     const its = [...sections.values()].filter((section) => section.get('path') === Buffer.from(path, 'latin1').toString('utf8'));
     const url = its[0]?.get('url');
     if (its.length !== 1 || url === undefined) throw bad(`.gitmodules has not one section with an address for the submodule ${printable(path)}`);
-    if (!['checkout', 'none', 'merge', 'rebase'].includes(its[0]?.get('update') ?? 'checkout')) throw bad(`the submodule ${printable(path)} wants a program to be run`);
+    if (!['checkout', 'none', 'merge', 'rebase'].includes(its[0]?.get('update') ?? 'checkout')) throw bad(`the submodule ${printable(path)} asks to run a program`);
     return [path, resolveUrl(base, url)];
   }));
 }

@@ -68,6 +68,6 @@ export function readTagObject(untrustedBody: Buffer): TagObject {
   const time = /^[^<>]*<[^<>]*> ([0-9]{1,12}) [+-][0-9]{4}$/.exec(tagger);
   if (time === null) throw new Refusal('BAD_TAG', 'the tag names no tagger and time');
   const { signed, blocks } = splitSignatures(text);
-  if (signed.length < headEnd + 2) throw new Refusal('BAD_TAG', 'the signature stands in the headers');
+  if (signed.length < headEnd + 2) throw new Refusal('BAD_TAG', 'the signature is among the headers');
   return { commit, name, tagger, time: Number(time[1]), message: signed.slice(headEnd + 2), signedBytes: Buffer.from(signed, 'utf8'), signatures: blocks };
 }

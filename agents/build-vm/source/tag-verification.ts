@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who signed a tag: counted by persons, by primary keys, never by subkeys. No network, no git, no gpg.
 // Rule for more than one signature: all of them stand in the tag object and cover the same bytes, either as several
-// packets in one armored block or, where the component requires more than one, as several blocks (docs/decisions/041).
+// packets in one armored block or, where the component requires more than one, as several blocks (decision 041).
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From the verified tree to what dpkg-source wants: the tree in /build of the chroot, and the upstream tarball made from the same tree,
-// so that nothing comes from anywhere else (docs/decisions/042-upstream-tarball-from-the-tree.md).
+// so that nothing comes from anywhere else (decision 042).
 import { chownSync, cpSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';

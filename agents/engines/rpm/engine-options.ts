@@ -42,7 +42,7 @@ const check = checkWith<RpmEngineOptions>({
 /** @throws Refusal BAD_DOCUMENT */
 export function readEngineOptions(job: EngineJob): RpmEngineOptions {
   const options = check(job.options ?? {});
-  if (options.mock !== undefined && options.distTag === undefined) throw new Refusal('BAD_DOCUMENT', 'mock wants distTag beside it, such as .fc41: packages are named before they are built', 'options');
-  if (options.mock !== undefined && options.lint !== undefined) throw new Refusal('BAD_DOCUMENT', 'rpmlint runs in a Debian chroot, and where mock builds there is none', 'options');
+  if (options.mock !== undefined && options.distTag === undefined) throw new Refusal('BAD_DOCUMENT', 'mock needs distTag as well, such as .fc41: packages are named before they are built', 'options');
+  if (options.mock !== undefined && options.lint !== undefined) throw new Refusal('BAD_DOCUMENT', 'rpmlint runs in a Debian chroot, and mock makes none', 'options');
   return options;
 }

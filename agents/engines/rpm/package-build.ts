@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// rpmbuild in a clean root without network: mock where this VM has it, else a clean Debian chroot (docs/decisions/082).
+// rpmbuild in a clean root without network: mock where this VM has it, else a clean Debian chroot (decision 082).
 import { createHash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

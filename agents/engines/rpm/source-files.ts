@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The sources that a spec names, taken from the verified tree and from nowhere else (docs/decisions/081); what was downloaded lies in it (116).
+// The sources that a spec names, taken from the verified tree and from nowhere else (decision 081); what was downloaded lies in it (decision 116).
 import { closeSync, existsSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';

@@ -49,7 +49,7 @@ export function specsOf(tree: string, target: Target, stamp: SpecStamp): Spec[] 
 /** @throws Refusal NO_SPEC, BAD_SPEC */
 export function readListedSpec(tree: string, path: string, stamp: SpecStamp): Spec {
   const file = posix.basename(path);
-  if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not a file name that is taken`);
+  if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not an acceptable file name`);
   const text = readSpec(tree, path, stamp);
   if (text === undefined) throw new Refusal('NO_SPEC', `the tree lists ${path}, and has neither that nor ${path}.in`);
   return { file, folder: '', name: literalName(file, text), text, isListed: true };
@@ -64,7 +64,7 @@ export function findSpec(tree: string): SpecPlace {
     if (files.length > 1) throw new Refusal('TWO_SPECS', `${files.length} .spec files in ${folder === '' ? 'the top of the tree' : folder}`);
     const file = files[0];
     if (file === undefined) continue;
-    if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not a file name that is taken`);
+    if (!matches(fileNamePattern, file)) throw new Refusal('BAD_SPEC', `"${printable(file)}" is not an acceptable file name`);
     if (!lstatSync(join(path, file)).isFile()) throw new Refusal('BAD_SPEC', `${file} is no plain file`);
     return { file, folder, name: literalName(file, readPlainFile(path, file, specLimitBytes)) };
   }
@@ -101,7 +101,7 @@ export function readPackageLine(untrustedLine: string): SpecPackage {
   const [name, epoch = '', version, release, arch, ...more] = untrustedLine.split('|');
   const plainEpoch = epoch === '(none)' ? '' : epoch;
   if (more.length > 0 || !matches(rpmNamePattern, name) || !/^(?:[0-9]{1,10})?$/.test(plainEpoch) || !matches(rpmVersionPattern, version) || !matches(rpmReleasePattern, release) || !matches(rpmArchPattern, arch)) {
-    throw new Refusal('BAD_SPEC', `not a name, epoch, version, release and architecture that are taken: ${printable(untrustedLine.slice(0, 200))}`);
+    throw new Refusal('BAD_SPEC', `not an acceptable name, epoch, version, release and architecture: ${printable(untrustedLine.slice(0, 200))}`);
   }
   return { name, epoch: plainEpoch, version, release, arch };
 }
@@ -111,7 +111,7 @@ export function readSourceQuery(untrustedText: string): SpecSource {
   const [first = '', ...rest] = untrustedText.trimEnd().split('\n');
   const source = readPackageLine(first);
   const files = rest.filter((line) => line !== '' && line !== 'file (none)').map((line) => line.replace(/^file /, ''));
-  for (const file of files) if (!matches(fileNamePattern, file)) throw new Refusal('SOURCE_NOT_IN_TREE', `"${printable(file)}" is not a file name that is taken`);
+  for (const file of files) if (!matches(fileNamePattern, file)) throw new Refusal('SOURCE_NOT_IN_TREE', `"${printable(file)}" is not an acceptable file name`);
   return { ...source, files };
 }
 
@@ -125,7 +125,7 @@ export function rpmFileName({ name, version, release, arch }: SpecPackage): stri
 }
 
 /**
- * The rule of docs/decisions/080: a tag's version is `[epoch:]version-release`, the release without the distribution's suffix (%{?dist});
+ * The rule of decision 080: a tag's version is `[epoch:]version-release`, the release without the distribution's suffix (%{?dist});
  * a version without a release stands for release 1.
  * @param spec with an empty `dist`
  * @throws Refusal VERSION_MISMATCH

@@ -101,7 +101,7 @@ export function buildsOf(tree: string, target: Target): string[] | undefined {
   // Files are fetched once, for all distributions.
   for (const place of new Set([set, word])) refuseUnknown(`${place}: source`, tableIn(tableIn(root, place), 'source'), []);
   const paths = builds.map((path: unknown) => {
-    if (!matches(treePathPattern, path)) throw bad(`build of ${word} has ${printable(JSON.stringify(path))}, which is no path that is taken`);
+    if (!matches(treePathPattern, path)) throw bad(`build of ${word} has ${printable(JSON.stringify(path))}, which is not an acceptable path`);
     if (packages === 'rpm' && !path.endsWith('.spec')) throw bad(`build of ${word} has ${path}, which is no .spec`);
     return path;
   });

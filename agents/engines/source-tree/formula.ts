@@ -22,7 +22,7 @@ function variables(untrustedText: string): string {
   if (typeof said !== 'object' || said === null || Array.isArray(said)) throw new Refusal('BAD_FORMULA', 'FORMULA is no table');
   const all = new Map([...defaults, ...Object.entries(said).filter((one): one is [string, string] => typeof one[1] === 'string')]);
   const lines = [...all].map(([key, value]) => {
-    if (!/^[A-Za-z0-9_-]{1,64}$/.test(key)) throw new Refusal('BAD_FORMULA', 'FORMULA has a key that is none');
+    if (!/^[A-Za-z0-9_-]{1,64}$/.test(key)) throw new Refusal('BAD_FORMULA', 'FORMULA has an invalid key');
     return `MGMT_${key.toUpperCase().replaceAll('-', '_')} ?= ${value.replaceAll('\n', '\\\n')}\n`;
   });
   return `${lines.join('')}VERBOSE ?= 0\n`;

@@ -43,7 +43,7 @@ const bad = (detail: string): Refusal => new Refusal('BAD_SOURCE_FILES', detail)
 
 /** @param untrustedPath of a plain file in the tree, through no link @throws Refusal BAD_SOURCE_FILES */
 function readInTree(tree: string, untrustedPath: string, limitBytes: number): Buffer {
-  if (!matches(treePathPattern, untrustedPath)) throw bad(`${printable(untrustedPath)} is neither a digest nor a path that is taken`);
+  if (!matches(treePathPattern, untrustedPath)) throw bad(`${printable(untrustedPath)} is neither a digest nor an acceptable path`);
   let bytes: Buffer | undefined;
   try {
     bytes = readTreeFile(tree, untrustedPath, limitBytes);
@@ -115,7 +115,7 @@ async function readEntry(entry: unknown, tree: string): Promise<ListedFile> {
   const packing = uncompress ? packingOf(posix.basename(url)) : undefined;
   if (uncompress && packing === undefined) throw bad(`${printable(url)} is to be unpacked, and ends in neither .gz nor .xz`);
   const name = nameOf(url, uncompress);
-  if (!matches(fileNamePattern, name) || url.endsWith('/')) throw bad(`${printable(name)}, the last part of ${url}, is not a file name that is taken`);
+  if (!matches(fileNamePattern, name) || url.endsWith('/')) throw bad(`${printable(name)}, the last part of ${url}, is not an acceptable file name`);
   const [sha256, sha512, signature] = [text('sha256'), text('sha512'), text('signature')];
   if ([sha256, sha512, signature].filter((way) => way !== undefined).length !== 1) throw bad(`${name} has not exactly one of sha256, sha512 and signature`);
   if ((signature === undefined) !== (entry['pubkeys'] === undefined)) throw bad(`${name}: signature and pubkeys go together`);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which version of a package a tag stands for: one rule for all engines, that of Qubes' own builder. docs/decisions/158
+// Which version of a package a tag stands for: one rule for all engines, that of Qubes' own builder. Decision 158
 import { readTreeFile } from './tree-file.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';

@@ -14,7 +14,7 @@ export const isInTree = (tree: string, path: string): boolean => lstatSync(join(
 
 /** @returns undefined where there is none @throws Refusal BAD_TREE */
 export function readTreeFile(tree: string, path: string, limitBytes: number): Buffer | undefined {
-  if (!matches(treePathPattern, path)) throw new Refusal('BAD_TREE', `${printable(path)} is no path that is taken`);
+  if (!matches(treePathPattern, path)) throw new Refusal('BAD_TREE', `${printable(path)} is not an acceptable path`);
   const parents = path.split('/').slice(0, -1);
   for (const [index] of parents.entries()) {
     const about = lstatSync(join(tree, ...parents.slice(0, index + 1)), { throwIfNoEntry: false });

@@ -83,7 +83,7 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
     const name = equals < 0 ? parameter : parameter.slice(0, equals);
     if (equals < 0) fail(`${parameter} is not PARAM=VALUE`);
     if (!parameters[kind].includes(name)) fail(`${kind} has no parameter ${name}`);
-    if (given.has(name)) fail(`${name}= stands twice`);
+    if (given.has(name)) fail(`${name}= is given twice`);
     given.set(name, parameter.slice(equals + 1));
   }
   const yesNo = (name: string, otherwise: boolean): boolean => {

@@ -58,7 +58,7 @@ async function run(argv: readonly string[]): Promise<number> {
   }
   const without = values.without ?? [];
   const unknown = without.find((name) => !allOptions.includes(name as Option));
-  if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is none of ${allOptions.join(', ')}`);
+  if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is not one of ${allOptions.join(', ')}`);
   const enabled = allOptions.filter((option) => !without.includes(option));
   const pillar = await readPillar(values.pillar);
   if (values.list === true) {

@@ -82,6 +82,6 @@ export function planFor(pillar: Pillar, name: string, folders: SourceFolders, fa
   }
   const paths = plan.entries.map(({ path }) => path);
   const twice = paths.find((path, index) => paths.indexOf(path) !== index);
-  if (twice !== undefined) throw new Refusal('BAD_DOCUMENT', `${twice} stands twice in the manifest`);
+  if (twice !== undefined) throw new Refusal('BAD_DOCUMENT', `the manifest has ${twice} twice`);
   return plan;
 }

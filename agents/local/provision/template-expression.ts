@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Expressions of the Jinja subset that both appliers render (docs/decisions/060-templates-both-appliers-render.md). Anything that Jinja and
+// Expressions of the Jinja subset that both appliers render (decision 060). Anything that Jinja and
 // this file might understand differently is an error here: a template that we render, Salt renders to the same bytes.
 
 export type Value = string | number | boolean | null | Value[] | { [name: string]: Value };

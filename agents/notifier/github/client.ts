@@ -91,7 +91,7 @@ export function githubClient(options: ClientOptions): GitHub {
     try {
       return read(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(answer.body)));
     } catch (error) {
-      throw new GitHubTrouble('later', 'BAD_ANSWER', error instanceof Refusal ? `the answer is none of this API: ${error.field ?? ''} ${error.detail}` : 'the answer is not JSON', answer.status);
+      throw new GitHubTrouble('later', 'BAD_ANSWER', error instanceof Refusal ? `the answer does not fit this API: ${error.field ?? ''} ${error.detail}` : 'the answer is not JSON', answer.status);
     }
   }
 

@@ -39,7 +39,7 @@ function proxyFor(url: URL, proxy: ExchangeLimits['proxy']): URL | undefined {
   if (address === undefined || (proxy?.no ?? '').trim() === '*' || spared.some((one) => url.hostname === one || url.hostname.endsWith(`.${one}`))) return undefined;
   const found = URL.canParse(address.includes('://') ? address : `http://${address}`) ? new URL(address.includes('://') ? address : `http://${address}`) : undefined;
   // To the proxy itself nothing is secret but its own password; what goes through it is.
-  if (found?.protocol !== 'http:') throw new Error('the address of the proxy is none that begins with http://');
+  if (found?.protocol !== 'http:') throw new Error('the address of the proxy does not begin with http://');
   return found;
 }
 
@@ -52,7 +52,7 @@ function tunnel(url: URL, proxy: URL, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const far = `${url.hostname}:${url.port === '' ? 443 : url.port}`;
     const asked = httpRequest({ host: proxy.hostname, port: proxy.port === '' ? 80 : proxy.port, method: 'CONNECT', path: far, headers: { host: far, ...authorizationOf(proxy) }, agent: false, signal });
-    const refused = ({ statusCode }: IncomingMessage): void => reject(new Error(`the proxy answered ${String(statusCode)}${statusCode === 407 ? ': it wants a name and password, or others' : ''}`));
+    const refused = ({ statusCode }: IncomingMessage): void => reject(new Error(`the proxy answered ${String(statusCode)}${statusCode === 407 ? ': it needs a name and password, or other ones' : ''}`));
     asked.once('error', (error: NodeJS.ErrnoException) => reject(new Error(`the proxy: ${error.code ?? error.message}`)));
     asked.once('connect', (answer: IncomingMessage, socket: Socket, head: Buffer) => {
       if (answer.statusCode !== 200) {

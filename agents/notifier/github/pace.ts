@@ -31,7 +31,7 @@ export class Pace {
   /** Returns when a request may leave. @throws GitHubTrouble RATE_LIMITED while GitHub wants silence: whoever asks has other things to do */
   async turn(method: Exchanged['method']): Promise<void> {
     const left = this.#silentUntil - this.#clock.now().getTime();
-    if (left > 0) throw new GitHubTrouble('limited', 'RATE_LIMITED', 'GitHub wants silence', 0, left);
+    if (left > 0) throw new GitHubTrouble('limited', 'RATE_LIMITED', 'GitHub asks for a pause', 0, left);
     if (method === 'GET') return;
     const pause = this.#lastWrite + this.#writePauseMs - this.#clock.now().getTime();
     if (pause > 0) await this.#clock.sleep(Math.min(pause, this.#writePauseMs));

@@ -15,7 +15,7 @@ const chunkBytes = 1024 * 1024;
  * @throws Refusal BAD_ARTIFACT where `name` is no safe name or no plain file
  */
 export function openPlainFile(folder: string, untrustedName: string, links = 1): { fd: number; size: number } {
-  if (!matches(fileNamePattern, untrustedName)) throw new Refusal('BAD_ARTIFACT', `"${printable(untrustedName)}" is not a file name that is taken`);
+  if (!matches(fileNamePattern, untrustedName)) throw new Refusal('BAD_ARTIFACT', `"${printable(untrustedName)}" is not an acceptable file name`);
   let fd: number;
   try {
     fd = openSync(join(folder, untrustedName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

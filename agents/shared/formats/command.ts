@@ -56,7 +56,7 @@ function word(pattern: string, untrusted: string | undefined, what: string): str
 }
 
 function oneOf<T extends string>(known: readonly T[], untrusted: string | undefined, what: string): T {
-  return known.find((one) => one === untrusted) ?? no(`${what} is none of ${known.join(', ')}`);
+  return known.find((one) => one === untrusted) ?? no(`${what} is not one of ${known.join(', ')}`);
 }
 
 /** Seconds since 1970 of YYYYmmddHHMM in UTC, or undefined where the calendar has no such minute. */
@@ -75,7 +75,7 @@ function timestamp(untrusted: string | undefined): string {
 function distWords(untrusted: readonly string[], pattern: string): string[] {
   if (untrusted.length > distsLimit) no(`more than ${distsLimit} distributions`);
   const words = untrusted.map((one) => word(pattern, one, 'a distribution'));
-  return new Set(words).size === words.length ? words : no('a distribution stands twice');
+  return new Set(words).size === words.length ? words : no('a distribution is named twice');
 }
 
 function templateBuild(untrusted: string | undefined): { version: string; timestamp: string } {

@@ -68,8 +68,8 @@ export function readChanges(untrustedText: string): Changes {
   for (const line of (fields.get('checksums-sha256') ?? '').split('\n')) {
     if (line === '') continue;
     const [sha256, size, name, ...more] = line.split(' ');
-    if (!matches(sha256Pattern, sha256) || !/^[0-9]{1,15}$/.test(size ?? '') || name === undefined || more.length > 0) throw new Refusal('BAD_CONTROL_FILE', 'a checksum line that is none');
-    if (!matches(fileNamePattern, name)) throw new Refusal('BAD_ARTIFACT', `"${printable(name)}" is not a file name that is taken`);
+    if (!matches(sha256Pattern, sha256) || !/^[0-9]{1,15}$/.test(size ?? '') || name === undefined || more.length > 0) throw new Refusal('BAD_CONTROL_FILE', 'a checksum line cannot be read');
+    if (!matches(fileNamePattern, name)) throw new Refusal('BAD_ARTIFACT', `"${printable(name)}" is not an acceptable file name`);
     files.push({ name, size: Number(size), sha256 });
   }
   if (files.length === 0 || new Set(files.map((file) => file.name)).size !== files.length) throw new Refusal('BAD_CONTROL_FILE', 'the .changes lists no files, or one twice');

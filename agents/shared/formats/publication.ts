@@ -48,7 +48,7 @@ export function readPublicationMessage(untrustedText: string): PublicationMessag
     return { path, size: Number(size), sha256 };
   });
   for (let i = 1; i < files.length; i++) {
-    if ((files[i - 1] as PublishedFile).path >= (files[i] as PublishedFile).path) throw bad('the file lines are not sorted, or one path stands twice');
+    if ((files[i - 1] as PublishedFile).path >= (files[i] as PublishedFile).path) throw bad('the file lines are not sorted, or one path is there twice');
   }
   return { subject, files, seq: Number(seq[1]) };
 }

@@ -101,7 +101,7 @@ export function outputDescriptors(options: readonly GpgOption[]): number[] {
   const seen = new Set<string>();
   for (const { name, value } of options) {
     if (!fdOptions.includes(name)) continue;
-    if (seen.has(name)) throw new Refusal('BAD_OPTION', `--${name} stands twice`);
+    if (seen.has(name)) throw new Refusal('BAD_OPTION', `--${name} is given twice`);
     seen.add(name);
     const fd = readFdNumber(value, name);
     if (fd === 0) throw new Refusal('BAD_OPTION', `--${name} cannot be the input`);

@@ -38,7 +38,7 @@ class PlainLoader(yaml.SafeLoader):
             if key.tag != 'tag:yaml.org,2002:str':
                 raise Refusal('NOT_YAML', f'line {key.start_mark.line + 1}: a key that is no text')
             if key.value in seen:
-                raise Refusal('NOT_YAML', f'line {key.start_mark.line + 1}: {key.value} stands twice')
+                raise Refusal('NOT_YAML', f'line {key.start_mark.line + 1}: {key.value} is there twice')
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

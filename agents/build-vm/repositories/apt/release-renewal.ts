@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// When a suite's Release has to be made anew, by what it says itself: nobody has to remember when that was done. docs/decisions/129
+// When a suite's Release has to be made anew, by what it says itself: nobody has to remember when that was done. Decision 129
 import { join } from 'node:path';
 import { readIfThere } from '../../../shared/durable-files.js';
 import { validityOf } from '../../../shared/formats/apt-release.js';

@@ -56,7 +56,7 @@ class Reader {
     const count = intro.readUInt32BE(8);
     const size = intro.readUInt32BE(12);
     const bytes = introBytes + count * entryBytes + size;
-    if (intro.readUInt32BE(0) !== 0x8eade801 || bytes > limitBytes) throw new Refusal('BAD_ARTIFACT', `${this.name} has a header that is none`);
+    if (intro.readUInt32BE(0) !== 0x8eade801 || bytes > limitBytes) throw new Refusal('BAD_ARTIFACT', `${this.name} has a damaged header`);
     const index = this.at(position + introBytes, count * entryBytes);
     const entries: Header['entries'] = new Map();
     for (let i = 0; i < count; i++) {
