@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What was to be signed, by what somebody asks for: many names in many intents are gone through once.
 import type { Intent } from '../shared/formats/intent.js';
-import { codenameOf, suites } from '../shared/formats/suites.js';
+import { codenameOf, suitesOf } from '../shared/formats/suites.js';
+
+/** Words before the suites of release lines, of a distribution, as signed metadata names them. */
+export type LinesOf = (dist: string) => string[];
 
 /** What is asked for later: a long history must not fill the memory with the rest. */
 export type AnnouncedIntent = Pick<Intent, 'purpose' | 'dist' | 'key' | 'mode' | 'payload'>;
@@ -54,10 +57,10 @@ export class AnnouncedNames {
   }
 
   /** Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by hand. */
-  suites(key: string): Set<string> {
+  suites(key: string, linesOf: LinesOf = () => []): Set<string> {
     const dists = [...this.#dists.get(`${key} apt-release`) ?? []].filter((dist) => dist !== 'none');
     // One Release may stand for the distribution itself, or one for each of its suites.
-    return new Set(dists.flatMap((dist) => [dist, ...suites.map((suite) => codenameOf(dist, suite))]));
+    return new Set(dists.flatMap((dist) => [dist, ...suitesOf(dist, linesOf(dist)).map((suite) => codenameOf(dist, suite))]));
   }
 
   /** Names of .changes and .buildinfo that were to be signed with this key. */

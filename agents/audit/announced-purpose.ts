@@ -25,7 +25,9 @@ function useInApt(path: string): Use | undefined {
   const suite = /^dists\/(.+)\/(?:InRelease|Release\.gpg)$/.exec(path)?.[1];
   if (suite !== undefined) return { purpose: 'apt-release', name: /^Release(?:\.new)?$/, words: `Release of the distribution of ${suite}`, fits: (dist) => isSuiteOf(suite, dist) };
   const [, name, kind] = /([^/]+\.(dsc|changes|buildinfo))$/.exec(path) ?? [];
-  return name === undefined ? undefined : { purpose: `deb-${kind as 'dsc' | 'changes' | 'buildinfo'}`, name: exactly(name), words: name, fits: () => true };
+  // reprepro calls a .changes by what is in it, dpkg by where it was made: the architectures in its name are a word's worth, source and version are not.
+  const wanted = kind === 'changes' ? new RegExp(exactly(name ?? '').source.replace(/_[^_]*$/, '_[a-z0-9+-]+\\.changes$')) : exactly(name ?? '');
+  return name === undefined ? undefined : { purpose: `deb-${kind as 'dsc' | 'changes' | 'buildinfo'}`, name: wanted, words: name, fits: () => true };
 }
 
 /** The purpose of DNF signatures is looked at where they are met; here the rest. */

@@ -27,6 +27,9 @@ export interface AptExpectations extends Announcements {
   signedNames: SignedNames;
 }
 
+/** Name, version, number of a rebuild, architecture. */
+const rebuiltName = /^(.+_)([^_]+?)(?:\+b([0-9]{1,3}))?(_[a-z0-9-]+\.u?deb)$/;
+
 export class AptAudit {
   readonly #files: BudgetedFiles;
   readonly #expected: AptExpectations;
@@ -34,6 +37,10 @@ export class AptAudit {
   readonly #signatures: AnnouncedSignatures;
   readonly #poolChecked = new Set<string>();
   readonly #signedChecked = new Map<string, string | undefined>();
+  /** packages of a .changes that are not there */
+  readonly #gone: ListedFile[] = [];
+  /** what Packages name */
+  readonly #indexed = new Set<string>();
   /** every path that something signed names */
   readonly #named = new Set<string>();
 
@@ -58,6 +65,7 @@ export class AptAudit {
     for (const path of (await this.#files.list('pool')) ?? []) {
       if (/\.(?:dsc|changes|buildinfo)$/.test(path)) await this.#signedList(path);
     }
+    for (const file of this.#gone) if (!this.#isRebuilt(file.path)) await this.#poolFile(file);
     if (there > 0) for (const path of (await this.#files.list('')) ?? []) await this.#unlisted(path);
   }
 
@@ -134,7 +142,11 @@ export class AptAudit {
     if (kind === undefined) return;
     const listed = filesBeside(kind, text);
     if (listed === undefined) return this.#wrong('apt-files', 'BAD_INDEX', path, 'one stanza whose lists of hashes agree', 'something else');
-    for (const file of listed) await this.#poolFile({ ...file, path: path.replace(/[^/]+$/, file.path) });
+    for (const { path: name, ...file } of listed) {
+      const beside = { path: path.replace(/[^/]+$/, name), ...file };
+      if (kind === 'changes' && rebuiltName.test(name) && await this.#files.hash(beside.path, file.size) === undefined) this.#gone.push(beside);
+      else await this.#poolFile(beside);
+    }
   }
 
   async #detached(path: string, data: Buffer | undefined, signature: Buffer | undefined): Promise<void> {
@@ -204,6 +216,15 @@ export class AptAudit {
     return differs === undefined;
   }
 
+  /** A rebuild of the same source took its place: the pool keeps packages that a suite has, and the papers of a source for as long as one has that. */
+  #isRebuilt(path: string): boolean {
+    const [, name, version, number = '0', arch] = rebuiltName.exec(path) as RegExpExecArray;
+    return [...this.#indexed].some((other) => {
+      const its = rebuiltName.exec(other);
+      return its?.[1] === name && its?.[2] === version && its?.[4] === arch && Number(its?.[3] ?? '0') > Number(number);
+    });
+  }
+
   async #poolFile(file: ListedFile): Promise<void> {
     const key = JSON.stringify(file);
     if (this.#poolChecked.has(key)) return;
@@ -216,6 +237,7 @@ export class AptAudit {
     const files = filesOfIndex(/Sources(?:\.gz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
     if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256, each package once', 'something else');
     for (const file of files) {
+      this.#indexed.add(file.path);
       await this.#poolFile(file);
       if (!file.path.endsWith('.dsc')) continue;
       for (const path of [file.path, ...this.#expected.signedNames.besides(file.path)]) await this.#signedList(path);

@@ -5,6 +5,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
+import { wordsIn } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import { judgeUse } from './announced-purpose.js';
 import { AptAudit } from './apt-repository.js';
@@ -102,6 +103,8 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
   }
 
   const { signatures } = journals;
+  const named = [...payloads.known.values()].flatMap((one) => one?.metadata?.names ?? []);
+  const linesOf = (dist: string): string[] => wordsIn(named.flatMap((name) => (name.startsWith(`${dist}-`) ? [name.slice(dist.length + 1)] : [])));
   const served: Served[] = [];
   const seen = new Set<Signature>();
   const looked = new Set<string>();
@@ -110,7 +113,9 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
     const signingKey = signingKeys.get(given) as PublicKey;
     const fingerprint = signingKey.getFingerprint().toUpperCase();
     const place = repositories.length > 1 ? `${source.replace(/\/+$/, '')}/` : '';
-    const { dist, suites } = placeOf(source);
+    // The last names are the distribution's, and perhaps the suite's.
+    const where = placeOf(source, linesOf);
+    const { dist, suites } = where;
     looked.add(`${kind} ${fingerprint}`);
     const met = (path: string, signature: Signature): void => {
       seen.add(signature);
@@ -124,11 +129,11 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
     for (const signature of await signaturesOfGenerations(source, signatures, budget)) seen.add(signature);
     const expected = { place, signingKey, signatures, commits: places, met };
     if (kind === 'dnf') {
-      await new DnfAudit(source, files, intents, expected, findings).run();
+      await new DnfAudit(where, files, intents, expected, findings).run();
       continue;
     }
     await new AptAudit(files, {
-      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint), signedNames: intents.names.lists(fingerprint),
+      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint, linesOf), signedNames: intents.names.lists(fingerprint),
     }, findings).run();
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);

@@ -2,9 +2,10 @@
 // The DNF repository: the signature of repomd.xml and of every package stands in a published journal, over these very bytes, after an intent that
 // said what they are; and what is signed fixes, hash by hash, every file that dnf would take.
 import { join } from 'node:path';
-import { codenameOf, suitesOf } from '../shared/formats/suites.js';
+import { codenameOf, partsOf, suitesOf } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';
+import type { LinesOf } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
 import { isAbout, metadataPath, metadataTypes, readPrimary, readRepomd, type Listed, type ListedPackage, type MetadataFile } from './dnf-metadata.js';
 import type { BudgetedFiles } from './budgeted-files.js';
@@ -22,12 +23,12 @@ const repomdPath = 'repodata/repomd.xml';
 const besides = /^(?:key\.asc|keys\/[0-9A-F]{40}\.asc|made-by\.json)$/;
 
 /** Where an auditor's URL stands: the folder of a distribution, whose name is the distribution's, or one of its suites. */
-export function placeOf(source: string): { dist: string; suites: { folder: string; codename: string }[] } {
+export function placeOf(source: string, linesOf: LinesOf): { dist: string; suites: { folder: string; codename: string }[] } {
   const names = source.replace(/\/+$/, '').split('/');
   const last = names.at(-1) ?? '';
   const dist = names.at(-2) ?? '';
-  const suite = suitesOf(dist).find((one) => one === last);
-  if (suite === undefined) return { dist: last, suites: suitesOf(last).map((one) => ({ folder: one, codename: codenameOf(last, one) })) };
+  const suite = suitesOf(dist, linesOf(dist)).find((one) => one === last);
+  if (suite === undefined) return { dist: last, suites: suitesOf(last, linesOf(last)).map((one) => ({ folder: one, codename: codenameOf(last, one) })) };
   return { dist, suites: [{ folder: '', codename: codenameOf(dist, suite) }] };
 }
 
@@ -52,9 +53,8 @@ export class DnfAudit {
   readonly #named = new Set<string>();
   readonly #place: ReturnType<typeof placeOf>;
 
-  /** @param source as the auditor gave it: its last names are the distribution's, and perhaps the suite's */
-  constructor(source: string, files: BudgetedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
-    this.#place = placeOf(source);
+  constructor(place: ReturnType<typeof placeOf>, files: BudgetedFiles, intents: PublishedIntents, expected: Announcements, findings: Findings) {
+    this.#place = place;
     this.#files = files;
     this.#intents = intents;
     this.#expected = expected;
@@ -79,9 +79,12 @@ export class DnfAudit {
         await this.#package(one.path, one);
       }
     }
+    const wordOf = (folder: string): string | undefined => partsOf(folder)?.word;
+    // Those of a release line come with its first upload, which may be still to come.
+    const due = suites.filter(({ folder }) => wordOf(folder) === undefined || there.some((one) => wordOf(one) === wordOf(folder)));
     // Nothing there, and nothing was ever announced: a repository before its first package. All suites are there from the first upload on.
     if (there.length > 0 || this.#intents.names.has(this.#expected.signingKey.getFingerprint().toUpperCase(), 'rpm-repomd', dist)) {
-      for (const { folder } of suites.filter((suite) => !there.includes(suite.folder))) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', join(folder, repomdPath), 'a signed repomd.xml', 'nothing');
+      for (const { folder } of due.filter((suite) => !there.includes(suite.folder))) this.#signatures.wrong('dnf-signatures', 'FILE_MISSING', join(folder, repomdPath), 'a signed repomd.xml', 'nothing');
     }
     if (there.length > 0) for (const path of (await this.#files.list('')) ?? []) if (!listed.has(path)) await this.#unlisted(path);
   }

@@ -2,7 +2,8 @@
 // What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be replaced by anyone's.
 import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from '../shared/formats/names.js';
 import type { HashedFile } from '../shared/formats/intent.js';
-import { suites } from '../shared/formats/suites.js';
+import { lineWordPattern, suites } from '../shared/formats/suites.js';
+import { moduleNamePattern } from './source-tree/build-file.js';
 import { checkWith } from '../shared/json-schema.js';
 
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
@@ -33,8 +34,8 @@ export interface EngineCall {
   buildSeconds: number;
   /** `build`: packages alone, anew from a source that is published as version `of`; theirs is `<of>+b<number>`. An engine that does not know it refuses */
   rebuild?: { of: string; number: number };
-  /** `build`: this distribution's own repository, as the world reads it, once something was published to it: build dependencies may come from there */
-  published?: { url: string; publicKey: string };
+  /** `build`: this distribution's own repository, as the world reads it, once something was published to it: build dependencies may come from there. `suites`: the word before those of the job's line, where it has some of its own there */
+  published?: { url: string; publicKey: string; suites?: string };
   /** what the distribution's configuration tells this engine, which checks it itself */
   options?: Record<string, unknown>;
   /** `sign` and `publish`: folder of what `build` announced, as it was frozen; not to be written to */
@@ -57,8 +58,8 @@ export interface EngineCall {
 
 /** Packages of a tag. */
 export interface EngineJob extends EngineCall {
-  /** what was verified, for an engine that records it or looks once more */
-  source: { url: string; tag: string; tagObject: string; commit: string };
+  /** what was verified, for an engine that records it or looks once more; `modules`: submodules that the tree wants archived, with the commits that it pins */
+  source: { url: string; tag: string; tagObject: string; commit: string; modules?: Record<string, string> };
   /** the verified tree; the engine does not write there */
   sourceTree: string;
 }
@@ -153,7 +154,7 @@ const common = {
     type: 'object',
     additionalProperties: false,
     required: ['url', 'publicKey'],
-    properties: { url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' }, publicKey: { type: 'string', pattern: '^/' } },
+    properties: { url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' }, publicKey: { type: 'string', pattern: '^/' }, suites: { type: 'string', pattern: lineWordPattern } },
   },
   rebuild: { type: 'object', additionalProperties: false, required: ['of', 'number'], properties: { of: { type: 'string', pattern: versionPattern }, number: { type: 'integer', minimum: 1, maximum: 999 } } },
   options: { type: 'object' },
@@ -177,7 +178,7 @@ const ofTag = {
     type: 'object',
     additionalProperties: false,
     required: ['url', 'tag', 'tagObject', 'commit'],
-    properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern } },
+    properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern }, modules: { type: 'object', propertyNames: { pattern: moduleNamePattern }, additionalProperties: { type: 'string', pattern: objectIdPattern } } },
   },
   sourceTree: { type: 'string', pattern: '^/' },
 };

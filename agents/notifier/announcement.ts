@@ -99,7 +99,7 @@ class Announcement {
     const [begin, end] = this.#fences();
     const values = valuesOf(this.notification, this.#subject, this.options.config);
     const template = values.COMMANDS === '' ? undefined : this.options.templates.find(['message-status-commands']);
-    const lines = [begin, distributionsMarker(this.notification.kind === 'component' ? this.#subject.all.map((dist) => dist.label) : []), template === undefined ? '' : fill(template, values), end];
+    const lines = [begin, distributionsMarker(this.notification.kind === 'component' ? this.#subject.all.map((dist) => dist.place) : []), template === undefined ? '' : fill(template, values), end];
     return lines.filter((line, index) => line !== '' || index === 2).join('\n');
   }
 

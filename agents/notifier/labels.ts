@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which event adds and removes which labels. The names are those that release teams and their tools know.
 import type { NotificationEvent, SubjectKind } from '../shared/formats/notification.js';
+import { partsOf } from '../shared/formats/suites.js';
 
 export interface LabelChange {
   add: string[];
@@ -8,7 +9,7 @@ export interface LabelChange {
 }
 
 /**
- * @param prefix `<rel>-host-<dist>` or `<rel>-vm-<dist>`; for templates and images the release alone
+ * @param prefix `<rel>-host-<dist>` or `<rel>-vm-<dist>`, with a line's word behind it where it has suites of its own; for templates and images the release alone
  * @param repository where it was uploaded to; null for the other events
  */
 export function labelChange(event: NotificationEvent, kind: SubjectKind, prefix: string, release: string, repository: string | null): LabelChange {
@@ -30,7 +31,7 @@ export function isStillStable(labels: readonly string[], release: string): boole
 }
 
 /** Nothing else is: whatever an engine calls a repository, only what was promoted may be called so. */
-const stable = new Set(['current', 'templates-itl', 'templates-community']);
+const stable = new Set(['templates-itl', 'templates-community']);
 
 function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], release: string, repository: string): LabelChange {
   const over = own('failed', 'building');
@@ -38,7 +39,7 @@ function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], rele
     if (repository.endsWith('-testing')) return { add: [`${release}-testing`], remove: over };
     return stable.has(repository) || repository === 'iso' ? { add: [`${release}-stable`], remove: [...over, `${release}-testing`] } : { add: [], remove: over };
   }
-  switch (repository) {
+  switch (partsOf(repository)?.suite) {
     case 'current-testing': return { add: own('cur-test'), remove: over };
     case 'security-testing': return { add: own('sec-test'), remove: over };
     case 'current': return { add: [...own('stable'), `${release}-stable`], remove: [...over, ...own('cur-test', 'sec-test')] };
@@ -49,5 +50,5 @@ function uploaded(kind: SubjectKind, own: (...names: string[]) => string[], rele
 /** How message templates call a repository, or undefined where nothing is announced. */
 export function announcedAs(repository: string): 'current-testing' | 'stable' | undefined {
   if (repository.endsWith('-testing')) return 'current-testing';
-  return stable.has(repository) ? 'stable' : undefined;
+  return stable.has(repository) || partsOf(repository)?.suite === 'current' ? 'stable' : undefined;
 }

@@ -12,7 +12,9 @@ export interface NotifiedDist {
   label: string;
   packageSet: PackageSet;
   family: string;
-  /** <rel>-vm-bookworm; of templates and images the release alone */
+  /** vm-bookworm, and of a line with suites of its own vm-bookworm-maint: what goes another way is another place */
+  place: string;
+  /** <rel>-<place>; of templates and images the release alone */
   prefix: string;
 }
 
@@ -28,12 +30,13 @@ export interface Subject {
 
 function distOf(dist: string, release: string, notification: Notification, config: NotifyConfig): NotifiedDist {
   // Where templates and images of a release lie is no distribution of anybody's.
-  if (notification.kind !== 'component') return { dist, label: dist, packageSet: notification.packageSet ?? 'vm', family: '', prefix: release };
+  if (notification.kind !== 'component') return { dist, label: dist, place: dist, packageSet: notification.packageSet ?? 'vm', family: '', prefix: release };
   const known = Object.hasOwn(config.distributions, dist) ? config.distributions[dist] : undefined;
   if (known === undefined) throw new Refusal('UNKNOWN_DISTRIBUTION', `notify.json has no distribution ${dist}`, 'dist');
   const packageSet = dist === notification.dist ? notification.packageSet ?? known.packageSet : known.packageSet;
   const label = `${packageSet}-${known.name ?? dist}`;
-  return { dist, label, packageSet, family: known.family, prefix: `${release}-${label}` };
+  const place = notification.suites === undefined ? label : `${label}-${notification.suites}`;
+  return { dist, label, place, packageSet, family: known.family, prefix: `${release}-${place}` };
 }
 
 /** Titles are upstream's: people and tools search for them. */

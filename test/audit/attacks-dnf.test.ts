@@ -10,6 +10,7 @@ import tap from 'tap';
 import { readOptions } from '../../agents/audit/options.js';
 import { attack as attackFarm, good, keys } from './attack.js';
 import { Farm, sha256, journalKey } from './farm.js';
+import { suitesOf } from '../../agents/shared/formats/suites.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
 import { runAudit, verdict } from './run-audit.js';
 
@@ -100,6 +101,27 @@ void tap.test('the metadata of one distribution served as those of another, and 
   t.same((await verdict(farm, ['--dnf', join(farm.dnf, testing)])).codes, []);
   renameSync(farm.dnf, join(farm.top, 'fc42'));
   t.same((await verdict(farm, ['--dnf', join(farm.top, 'fc42')])).codes, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME']);
+});
+
+void tap.test('suites of a release line are looked at once signed metadata names them', async (t) => {
+  const farm = new Farm(keys, good);
+  t.teardown(() => farm.remove());
+  cpSync(join(farm.dnf, 'current-testing'), join(farm.dnf, 'lts-current-testing'), { recursive: true });
+  t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, ['dnf-files UNLISTED_FILE'], 'nothing that was signed names it');
+  const suites = suitesOf('fc41', ['lts']).slice(3);
+  for (const suite of suites) {
+    cpSync(join(farm.dnf, suite === 'lts-current-testing' ? 'current-testing' : 'current'), join(farm.dnf, suite), { recursive: true });
+    makeMetadata(farm, suite);
+    signMetadata(farm, suite);
+  }
+  t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, []);
+  t.same((await verdict(farm, ['--dnf', join(farm.dnf, 'lts-current')])).codes, [], 'one of them alone');
+  rmSync(join(farm.dnf, 'lts-current'), { recursive: true });
+  t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, ['dnf-signatures FILE_MISSING'], 'they come together');
+  cpSync(join(farm.dnf, 'current'), join(farm.dnf, 'lts-current'), { recursive: true });
+  t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, ['dnf-signatures RELEASE_DIFFERS'], 'another suite\'s under its name');
+  for (const suite of suites) rmSync(join(farm.dnf, suite), { recursive: true });
+  t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, [], 'they may be still to come, and are listed as unseen');
 });
 
 void tap.test('templates of a release lie in four repositories, and none of them may stand for another', async (t) => {

@@ -59,7 +59,7 @@ function judge(n: number): Findings {
     intents.names.has(key, 'rpm-repomd', `dist${i}`);
     judgeUse(`pool/main/h/hello/hello_2.10-${i}_amd64.changes`, undefined, signature, intents);
   }
-  intents.names.suites(key);
+  intents.names.suites(key, () => ['lts']);
   return findings;
 }
 

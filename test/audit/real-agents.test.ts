@@ -2,7 +2,7 @@
 // What the real agents publish is what the audit accepts: the build-logs agent, the keys agent and the gpg client, called by real
 // debsign and reprepro; then one signature made behind their backs.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -112,22 +112,27 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   const source = at('b', 'w/tiny');
   mkdirSync(join(source, 'debian/source'), { recursive: true });
   writeFileSync(join(source, 'debian/source/format'), '3.0 (native)\n');
-  writeFileSync(join(source, 'debian/control'), 'Source: tiny\nSection: misc\nPriority: optional\nMaintainer: X <x@farm.example>\nStandards-Version: 4.6.2\n\nPackage: tiny\nArchitecture: all\nDescription: tiny\n tiny\n');
+  writeFileSync(join(source, 'debian/control'), 'Source: tiny\nSection: misc\nPriority: optional\nMaintainer: X <x@farm.example>\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n\nPackage: tiny\nArchitecture: any\nDescription: tiny\n tiny\n');
   writeFileSync(join(source, 'debian/changelog'), 'tiny (1.0) bookworm; urgency=low\n\n  * One.\n\n -- X <x@farm.example>  Sat, 21 Nov 2026 20:00:00 +0000\n');
-  writeFileSync(join(source, 'debian/rules'), '#!/usr/bin/make -f\nclean build binary binary-arch binary-indep:\n\ttrue\n', { mode: 0o755 });
+  writeFileSync(join(source, 'debian/rules'), '#!/usr/bin/make -f\nclean build build-arch build-indep binary-indep:\n\ttrue\nbinary-arch:\n\tmkdir -p debian/tiny/DEBIAN\n\tdpkg-gencontrol -ptiny -Pdebian/tiny\n\tdpkg-deb --root-owner-group --build debian/tiny ..\nbinary: binary-arch\n', { mode: 0o755 });
   const client = at('b', 'usr/bin/gpg-client');
   writeFileSync(client, `#!/bin/sh\nexec ${process.execPath} ${agents}/build/gpg-client/main.js "$@"\n`, { mode: 0o755 });
   const log = await openLog();
   const job = at('b', 'job.json');
-  writeFileSync(job, JSON.stringify({ job: 'tiny-1.0-0123456789ab', component: 'tiny', version: '1.0', dist: 'bookworm', logs: [log.path], artifacts: [] }));
+  const logged = (name: string, path: string): void => writeFileSync(job, JSON.stringify({ job: name, component: 'tiny', version: '1.0', dist: 'bookworm', logs: [path], artifacts: [] }));
+  logged('tiny-1.0-0123456789ab', log.path);
+  const changesOf = (version: string): string => readdirSync(at('b', 'w')).find((name) => name.startsWith(`tiny_${version}_`) && name.endsWith('.changes')) as string;
+  const include = async (version: string): Promise<void> => {
+    await run('debsign', ['--no-conf', `-p${client}`, `-k${signingKey}`, changesOf(version)], at('b', 'w'), job);
+    await run('reprepro', ['--basedir', at('b', 'apt'), '--gnupghome', at('b', 'home/user/.gnupg'), '--ignore=wrongdistribution', 'include', 'bookworm', join(at('b', 'w'), changesOf(version))], at('b'), job);
+  };
 
-  await run('dpkg-buildpackage', ['-S', '-d', '-us', '-uc'], source, job);
-  await run('debsign', ['--no-conf', `-p${client}`, `-k${signingKey}`, 'tiny_1.0_source.changes'], at('b', 'w'), job);
+  await run('dpkg-buildpackage', ['-F', '-d', '-us', '-uc'], source, job);
   const apt = at('b', 'apt');
   mkdirSync(join(apt, 'conf'), { recursive: true });
   writeFileSync(join(apt, 'conf/sign-hook'), `#!/bin/sh\nexec '${client}' --reprepro-sign "$@"\n`, { mode: 0o755 });
   writeFileSync(join(apt, 'conf/distributions'), 'Codename: bookworm\nArchitectures: amd64 source\nComponents: main\nTracking: minimal includechanges includebuildinfos\nSignWith: !sign-hook\n');
-  await run('reprepro', ['--basedir', apt, '--gnupghome', at('b', 'home/user/.gnupg'), '--ignore=wrongdistribution', 'include', 'bookworm', join(at('b', 'w'), 'tiny_1.0_source.changes')], at('b'), job);
+  await include('1.0');
   writeFileSync(join(apt, 'key.asc'), readFileSync(at('b', settings, 'public-keys', `${signingKey}.asc`)));
   t.match(await log.end(), /^published /m);
 
@@ -139,6 +144,21 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   t.match(ran.out, /ok +every use of a key follows a published intent +5 signatures/);
   t.match(ran.out, /ok +every signature in the APT repository is in a journal +5 signatures/);
   t.comment(ran.out);
+
+  // Rebuilt without a new source, as the Debian engine does it: packages of a version of their own beside the source that they are of.
+  const changelog = join(source, 'debian/changelog');
+  writeFileSync(changelog, `tiny (1.0+b1) bookworm; urgency=medium, binary-only=yes\n\n  * Rebuild.\n\n -- X <x@farm.example>  Sat, 21 Nov 2026 20:00:00 +0000\n\n${readFileSync(changelog, 'latin1')}`);
+  await run('dpkg-buildpackage', ['-B', '-d', '-us', '-uc'], source, job);
+  const second = await openLog();
+  logged('tiny-1.0+b1-0123456789ab', second.path);
+  await include('1.0+b1');
+  t.match(await second.end(), /^published /m);
+  t.match(readdirSync(join(apt, 'pool/main/t/tiny')).filter((name) => /\.(?:deb|dsc)$/.test(name)).sort(), [/^tiny_1\.0\+b1_[a-z0-9]+\.deb$/, /^tiny_1\.0\.dsc$/]);
+  ran = await runAudit(args);
+  for (let i = 0; ran.status !== 0 && i < 20; i++) ran = await runAudit(args);
+  t.equal(ran.status, 0, ran.out + ran.err);
+  t.match(ran.out, /ok +every use of a key follows a published intent +9 signatures/);
+  t.match(ran.out, /^Good/m, 'the audit reads a rebuilt package');
 
   const release = join(apt, 'dists/bookworm/Release');
   writeFileSync(release, `${readFileSync(release).toString()}Label: x\n`);

@@ -41,7 +41,7 @@ export interface Situation {
   component: Component;
   /** the job's */
   folder: string;
-  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; targets?: FetchTarget[]; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[]; nothing: string[] }>;
+  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; targets?: FetchTarget[]; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[]; nothing: string[]; modules: Record<string, string> }>;
   code(...args: Parameters<Situation['fetch']>): Promise<string>;
 }
 
@@ -62,7 +62,7 @@ export function situation(test: { teardown(handler: () => void): void }, change:
     const shown = (await listRemoteTags(component.url, options.forge)).find((remote) => remote.name === tag);
     const job = newJob(config, component, { tag, tagObject: change.object ?? shown?.object ?? '0'.repeat(40), version: change.version ?? tag.slice(1) }, 1, new Date());
     const found = await fetchSource(job, component, { ...options, publicKeys: change.keys ?? publicKeys, targets: change.targets ?? (change.packages === undefined ? options.targets : targetsFor([...change.packages])), highest: change.highest, componentsOf: () => change.componentsOf ?? [], now: change.now ?? new Date(), ...(change.downloads === undefined ? {} : { downloads: change.downloads }) }, log);
-    return { evidence: found.evidence, folder, lines, nothing: found.nothing };
+    return { evidence: found.evidence, folder, lines, nothing: found.nothing, modules: found.modules };
   };
   return {
     repository, component, folder, fetch,

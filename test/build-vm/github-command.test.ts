@@ -165,6 +165,26 @@ void t.test('who retries a promotion needs the right to make it', async (t) => {
   t.equal(await answer({ distributions: ['bookworm'] }, ['trixie']), 'refused NOT_ALLOWED', 'the distribution');
 });
 
+void t.test('who retries what was commanded needs the right to command it', async (t) => {
+  const command = (line: string): { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string } => ({ sha256: 'd'.repeat(64), line, signer: { name: 'alice', fingerprint: alice.fingerprint }, signed: '2026-11-20T10:00:00.000Z' });
+  const rights = { verbs: ['Retry', 'Rebuild-component', 'Build-template'], components: ['hello'], distributions: ['trixie'], repositories: [], templates: ['debian-13'] } as unknown as typeof everything;
+  const answer = async (which: Partial<Job>, change: Partial<typeof everything> = {}): Promise<string> => {
+    const d = await desk(t, { people: [{ name: 'bob', fingerprint: bob.fingerprint, ...rights, ...change }] });
+    d.jobs.push(job({ job: 'hello-2.10-3-00000000000a', state: 'failed', dists: ['trixie'], uploaded: [], reasons: [{ stage: 'build', dist: 'trixie', code: 'BUILD_FAILED', detail: '' }], ...which }));
+    return await d.ask(clearsign('Retry hello-2.10-3-00000000000a', bob));
+  };
+  const rebuild: Partial<Job> = { rebuild: { of: 'x', number: 1, sources: {}, command: command(`Rebuild-component r4.3 hello ${commit} 1 all`) } };
+  const template: Partial<Job> = { kind: 'template', template: { name: 'debian-13', release: 'r4.3', timestamp: '202611221200', command: command('Build-template r4.3 debian-13 202611221200') } };
+  t.match(await answer(rebuild), /^accepted /);
+  t.equal(await answer(rebuild, { verbs: ['Retry'] }), 'refused NOT_ALLOWED', 'the verb');
+  t.equal(await answer(rebuild, { distributions: ['bookworm'] }), 'refused NOT_ALLOWED', 'the distribution');
+  t.equal(await answer(rebuild, { components: ['other'] }), 'refused NOT_ALLOWED', 'the component');
+  t.match(await answer({ ...rebuild, dists: ['bookworm', 'trixie'], finished: [{ stage: 'publish', dist: 'bookworm', started: '', ended: '', commandSeconds: null }] }), /^accepted /, 'bookworm is done');
+  t.match(await answer(template), /^accepted /);
+  t.equal(await answer(template, { verbs: ['Retry', 'Rebuild-component'] }), 'refused NOT_ALLOWED', 'the verb for a template');
+  t.match(await answer({}, { verbs: ['Retry'], distributions: [] }), /^accepted /, 'what a tag asked for takes no other right');
+});
+
 void t.test('the window: a command is not too old, and not from the future', async (t) => {
   const d = await desk(t, { config: { windowSeconds: 3600 } });
   const signedAt = (seconds: number): string => clearsign(build, alice, { at: gpgTime(secondsAgo(seconds)) });

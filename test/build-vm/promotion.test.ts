@@ -56,7 +56,9 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
   let head: string | undefined;
   const tell = (log: string): string => (head = publish(record, clock++, log, logsKey, head));
   const commands = { releases: ['r4.3'], windowSeconds: 86_400, distributionWords: [], people };
+  const component = { name: 'hello-tiny', url: outside.forge.url('promoted'), tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }], requiredSignatures: 1 };
   const vm = new BuildVm(outside, 'promoted', {
+    components: [{ ...component, lines: [{ name: 'main', distributions: ['bookworm'] }, { name: '0.9', versions: '0.9', distributions: ['bookworm'], suites: 'maint' }] }],
     // A package's version is not its tag's.
     distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb', options: { suffix: '+deb12u1' } }], commands, publication: { url: outside.forge.url('record'), logsKey: logsKey.fingerprint }, promotion: { minAgeDays: 5 } });
   writeKeys(join(vm.root, '/rw/config/build-infra/public-keys'), [logsKey]);
@@ -152,6 +154,25 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
     tell('build-debian/log_of_others3');
     t.match(await ask(second.upload('current')), { state: 'done', change: { of: rebuilt.job } });
     t.same(offered('promoted', 'current'), ['1.0-2+deb12u1+b2']);
+  });
+
+  await t.test('a maintained line goes on beside it, in suites of its own', async (t) => {
+    const there = existsSync(join(outside.apt.folder, 'promoted/bookworm/dists/bookworm-maint-current'));
+    const before = [offered('promoted', 'current-testing'), offered('promoted', 'current')];
+    const old = await build('0.9-1');
+    t.match(old.job, { line: '0.9', suites: 'maint', uploaded: [{ suite: 'bookworm-maint-current-testing' }] });
+    t.notOk(there, 'its suites come with its first package');
+    t.match(await ask(old.upload('current')), { state: 'refused', reason: { code: 'TOO_YOUNG', detail: /^in maint-current-testing/ } });
+    clock += 5 * 86_400;
+    tell('build-debian/log_of_others4');
+    t.match(await ask(old.upload('current')), { state: 'done', change: { suite: 'maint-current' }, uploaded: [{ suite: 'bookworm-maint-current' }] }, vm.receiver.text().slice(-3000));
+    t.same(['maint-current-testing', 'maint-current', 'maint-security-testing', 'current-testing', 'current'].map((suite) => offered('promoted', suite)), [['0.9-1+deb12u1'], ['0.9-1+deb12u1'], [], ...before], 'the higher line is as it was');
+    // Whatever the command says, a line's packages stay among its suites; and nothing older comes back to it.
+    const newer = await build('0.9-2');
+    t.match(await ask(newer.upload('security-testing')), { state: 'done', uploaded: [{ suite: 'bookworm-maint-security-testing' }] });
+    t.equal(await ask(old.upload('security-testing')), 'refused NEWER_IN_SUITE');
+    t.match(await ask(`Rebuild-component r4.3 hello-tiny ${newer.commit} 1 bookworm`), { state: 'done', suites: 'maint', uploaded: [{ suite: 'bookworm-maint-current-testing' }] });
+    t.same(offered('promoted', 'maint-current-testing'), ['0.9-2+deb12u1+b1']);
   });
 
   await t.test('what was withdrawn is gone from every suite and no command brings it back', async (t) => {

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { AptSource } from '../../agents/engines/chroot/apt-sources.js';
@@ -109,6 +109,17 @@ void t.test('a package waits for another one of the same distribution, and is bu
   const built = await build({ published }, { ownPackages: 'current-testing' });
   t.equal(built.code, 'none', built.text.slice(-3000));
   t.match(built.text, `build dependencies from ${published.url} bookworm-current-testing main too`);
+  // A line's own come before what is newer elsewhere.
+  const newer = execFileSync('sh', ['-ec', 'sed -i "s/^Version: .*/Version: 2.0-1/" "$0/DEBIAN/control"; dpkg-deb --root-owner-group --build "$0" "$1"', package_, place.folder], { stdio: 'pipe' });
+  t.ok(newer);
+  appendFileSync(join(own, 'conf/distributions'), `\nOrigin: x\nLabel: x\nSuite: maint-current-testing\nCodename: bookworm-maint-current-testing\nArchitectures: amd64 source\nComponents: main\nSignWith: ${signer.fingerprint}\n`);
+  for (const words of [['includedeb', 'bookworm-maint-current-testing', join(place.folder, 'libown-dev_1.0-1+deb12u1_all.deb')], ['includedeb', 'bookworm-current-testing', join(place.folder, 'libown-dev_2.0-1_all.deb')]]) execFileSync('reprepro', ['--basedir', own, '--gnupghome', keys.home, ...words], { stdio: 'pipe' });
+  const used = async (change: Partial<EngineJob>): Promise<string | undefined> => {
+    const { folder, code, text } = await build(change, { ownPackages: 'current-testing' });
+    t.equal(code, 'none', text.slice(-2000));
+    return /libown-dev \(= (\S+)\)/.exec(readFileSync(join(folder, readdirSync(folder).find((name) => name.endsWith('.buildinfo')) ?? 'none'), 'utf8'))?.[1];
+  };
+  t.same([await used({ published }), await used({ published: { ...published, suites: 'maint' } })], ['2.0-1', '1.0-1+deb12u1'], 'a line is built of its own');
   const buildinfo = readdirSync(built.folder).find((name) => name.endsWith('.buildinfo')) ?? 'none';
   t.match(readFileSync(join(built.folder, buildinfo), 'utf8'), 'libown-dev (= 1.0-1+deb12u1)', 'what was used is said');
 });
@@ -125,6 +136,24 @@ void t.test('packages are looked at by lintian and installed in a clean root, wh
   const linted = await look((text) => text, { installTest: 'log', lint: 'stop' });
   t.match(linted, { code: 'LINT_FAILED', text: /^E: hello-tiny/m }, 'a package without a copyright file');
   t.match(linted.text, /the installation: well/);
+});
+
+void t.test('a tree with modules is built of their archives, in the folder of each', needsRoot, async (t) => {
+  const commit = 'c'.repeat(40);
+  const spec = tinySpec({ release: '1%{?dist}', head: 'Source1: @lib-one@', build: 'tar -tzf %{SOURCE1}', install: 'tar -xzf %{SOURCE1} -O lib-one/deep/x > %{buildroot}/usr/share/demo-rpm/x' });
+  const files: Files = { '.qubesbuilder': 'vm:\n  rpm:\n    build: [demo-rpm.spec]\nsource:\n  modules: [lib-one]\n', 'demo-rpm.spec.in': spec, version: '1.2\n', greeting: 'hello\n', 'lib-one/deep/x': 'of the module\n', 'lib-one/README': 'r\n' };
+  const source = { url: 'ssh://forge/demo-rpm', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) };
+  const build = async (modules?: Record<string, string>): Promise<{ code: string; text: string; folder: string }> => {
+    const made = job(t, files, { component: 'demo-rpm', version: '1.2-1', options: { distTag: '.fc41' }, source: { ...source, ...(modules === undefined ? {} : { modules }) } });
+    return { code: await codeOf(() => buildRpm(made.job, made.log)), text: made.log.text(), folder: made.job.output };
+  };
+  const [once, again] = [await build({ 'lib-one': commit }), await build({ 'lib-one': commit })];
+  t.equal(once.code, 'none', once.text.slice(-2000));
+  t.match(once.text, /source lib-one-cccccccccccccccc\.tar\.gz: made of the submodule lib-one/);
+  t.match(once.text, /^lib-one\/deep\/x$/m);
+  const name = 'demo-rpm-1.2-1.fc41.src.rpm';
+  t.ok(readFileSync(join(once.folder, name)).equals(readFileSync(join(again.folder, name))), 'the same bytes twice');
+  t.match(await build(), { code: 'SOURCE_NOT_IN_TREE' }, 'no archive of what nobody verified');
 });
 
 void t.test('packages are looked at by rpmlint, where that is asked for', needsRoot, async (t) => {

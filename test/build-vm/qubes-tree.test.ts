@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { withSuffix } from '../../agents/engines/debian/source-package.js';
-import { buildsOf, isTreeArchived, targetOf } from '../../agents/engines/source-tree/build-file.js';
+import { buildsOf, isTreeArchived, modulesOf, moduleArchive, targetOf } from '../../agents/engines/source-tree/build-file.js';
 import { formulaFiles } from '../../agents/engines/source-tree/formula.js';
 import { readSpec } from '../../agents/engines/source-tree/spec-template.js';
 import { codeOf, epoch, writeTree, type Files } from './rpm-packages.js';
@@ -122,6 +122,15 @@ state-tops:
 const formulaTree: Files = {
   FORMULA: formula, Makefile: 'include Makefile.vars\ninclude Makefile.install\ninstall::\n\t@echo own $(MGMT_VERSION) > $(DESTDIR)/own\n', 'one/init.sls': 'x', '_modules/one.py': 'y', 'pillar/one.sls': 'z', LICENSE: 'l', 'README.rst': 'r',
 };
+
+void t.test('a module stands in a spec as the name of its archive, and other words stay', async (t) => {
+  const commit = '0123456789abcdef0123456789abcdef01234567';
+  const folder = tree(t, { '.qubesbuilder': 'vm:\n  rpm:\n    build: [one.spec]\nsource:\n  modules: [linux-utils, v4l2loopback]\n', 'one.spec.in': 'Source1: @linux-utils@\nSource2: @v4l2loopback@ @linux-utils-x@ @other@ @VERSION@\n', version: '1.0\n' });
+  t.same([modulesOf(folder), buildsOf(folder, targetOf({ name: 'fc41', packages: 'rpm' }))], [['linux-utils', 'v4l2loopback'], ['one.spec']]);
+  t.equal(moduleArchive('linux-utils', commit), 'linux-utils-0123456789abcdef.tar.gz', 'as the builder calls it');
+  const filled = readSpec(folder, 'one.spec', { time: epoch, url: '', modules: { 'linux-utils': commit, v4l2loopback: `f${commit.slice(1)}` } }) as Buffer;
+  t.equal(filled.toString(), 'Source1: linux-utils-0123456789abcdef.tar.gz\nSource2: v4l2loopback-f123456789abcdef.tar.gz @linux-utils-x@ @other@ 1.0\n');
+});
 
 void t.test('what a formula\'s Makefile includes is made of FORMULA, and make installs by it', async (t) => {
   const folder = tree(t, formulaTree);

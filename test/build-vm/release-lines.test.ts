@@ -129,17 +129,31 @@ void t.test('a line waits for no other one', async (t) => {
   t.same(schedule([low, same], pauses, { builds: 2 }, 0).start, [], 'as versions of one line do');
 });
 
+void t.test('lines with suites of their own go side by side in one distribution', async (t) => {
+  const { queue, ask, verify } = farm(t, [{ ...series('6.6', 'fc41'), suites: 'lts' }, { name: 'latest', distributions: ['fc41'] }]);
+  await ask('v6.6.54-1', 'v6.12.3-1');
+  const [low, high] = queue.all() as [Job, Job];
+  t.same([low.suites, high.suites, low.dists, high.dists], ['lts', undefined, ['fc41'], ['fc41']], 'the job says where it goes');
+  t.same(schedule([low, high], new Map([[`${low.job} `, Number.MAX_SAFE_INTEGER]]), { builds: 2 }, 0).start.map(({ job }) => job.version), ['6.12.3-1'], 'and waits for no other one');
+  for (const job of queue.all()) verify(job);
+  t.equal(await ask('v6.6.53-1', 'v6.12.3-1'), 'known one-6.12.3-1', 'the maintained line goes back no further');
+  t.same(queue.all().length, 2);
+});
+
 void t.test('lines that would share tags or a repository are refused', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'bi-lines-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const code = async (lines: unknown): Promise<string> => {
-    const config = configFor(['fc37', 'fc41']);
+    const config = configFor(['fc37', 'fc41', 'fc41-old']);
+    Object.assign(config.distributions[0] as object, { publisher: 'engine' });
     writeFileSync(join(folder, 'build.json'), JSON.stringify({ ...config, format: 'build-infra/build-config@1', publication: null, apt: { upload: 'ssh://host/apt', url: 'http://host/apt', origin: 'x', label: 'x' }, components: [{ ...config.components[0], lines }] }));
     return codeOf(() => readConfig(join(folder, 'build.json')));
   };
   t.equal(await code([series('6.6', 'fc37'), series('6.12', 'fc41')]), 'none');
+  t.equal(await code([series('6.6', 'fc41'), { ...series('6.12', 'fc41'), suites: 'lts' }, { ...series('6.1', 'fc41'), suites: 'maint' }]), 'none');
   for (const [what, lines, expected] of [
-    ['one name', [series('6.6', 'fc37'), { ...series('6.12', 'fc41'), name: '6.6' }], 'BAD_CONFIG'], ['one series', [series('6.6', 'fc37'), { ...series('6.6', 'fc41'), name: 'x' }], 'BAD_CONFIG'],
+    ['suites of two', [{ ...series('6.6', 'fc41'), suites: 'lts' }, { ...series('6.12', 'fc41'), suites: 'lts' }], 'BAD_CONFIG'], ['suites of another distribution', [{ ...series('6.6', 'fc41'), suites: 'old' }], 'BAD_CONFIG'], ['suites of an engine', [{ ...series('6.6', 'fc37'), suites: 'lts' }], 'BAD_CONFIG'],
+    ['suites that are no word', [{ ...series('6.6', 'fc41'), suites: 'lts-6' }], 'BAD_DOCUMENT'], ['one name', [series('6.6', 'fc37'), { ...series('6.12', 'fc41'), name: '6.6' }], 'BAD_CONFIG'], ['one series', [series('6.6', 'fc37'), { ...series('6.6', 'fc41'), name: 'x' }], 'BAD_CONFIG'],
     ['one distribution', [series('6.6', 'fc37'), series('6.12', 'fc37')], 'BAD_CONFIG'], ['no distribution of this VM', [series('6.6', 'fc38')], 'BAD_CONFIG'], ['a tag without a version', [{ ...series('6.6', 'fc37'), tag: 'v{version}{version}' }], 'BAD_DOCUMENT'],
     ['a series that is none', [{ ...series('6.6', 'fc37'), versions: '6.*' }], 'BAD_DOCUMENT'], ['no lines', [], 'BAD_DOCUMENT'],
   ] as const) t.equal(await code(lines), expected, what);

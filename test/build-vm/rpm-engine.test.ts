@@ -43,6 +43,12 @@ void t.test('a tree becomes source and binary package, and a rebuild the same by
   t.same(made[0], made[1]);
 });
 
+void t.test('a rebuild makes packages of a raised release, and a source package that says so', needsRoot, async (t) => {
+  const { job, log, build } = setUp(t, tinyTree(tinySpec({ release: '1%{?dist}' })), { options: { distTag: '.fc41' }, rebuild: { of: '1.2-1.fc41', number: 2 } });
+  t.equal(await codeOf(build), 'none', log.text().slice(-3000));
+  t.same(readdirSync(job.output).filter((name) => name.endsWith('.rpm')).sort(), ['demo-rpm-1.2-1.fc41.2.noarch.rpm', 'demo-rpm-1.2-1.fc41.2.src.rpm']);
+});
+
 void t.test('a build that misbehaves', needsRoot, async (t) => {
   // One chroot for all: what a build can write to is its folder alone.
   const place = makePlace();

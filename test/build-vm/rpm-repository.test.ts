@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { makeRpmGeneration, refusePublished, type DnfChange } from '../../agents/build-vm/repositories/dnf/dnf-publication.js';
 import { dnfConfiguration, readBackPackages } from '../../agents/build-vm/repositories/dnf/dnf-read-back.js';
-import { publishPackagesFor, type RpmPublishOptions } from '../../agents/build-vm/repositories/dnf/publish-packages.js';
+import { dnfSections } from '../../agents/engines/rpm/package-build.js';
+import { publishPackagesFor, uploadedParts, type RpmPublishOptions } from '../../agents/build-vm/repositories/dnf/publish-packages.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { Generations, type Generation } from '../../agents/build-vm/repositories/repository-generations.js';
-import { suites, type Suite } from '../../agents/shared/formats/suites.js';
+import { suites, type AnySuite } from '../../agents/shared/formats/suites.js';
 import { AptServer } from './build-vm.js';
 import { codeOf, epoch, makePlace, type Place } from './rpm-packages.js';
 import { endRpmVms, keys, other, setUp, signer, type Vm } from './rpm-vm.js';
@@ -68,6 +69,23 @@ void t.test('signed packages become a repository that dnf reads back and install
     // The web server is in this process: it must not wait.
     await promisify(execFile)('dnf', ['-y', '--config', join(place.folder, 'dnf.conf'), '--installroot', root, '--releasever=0', '--disableplugin=*', 'install', 'demo-rpm']);
     t.equal(readFileSync(join(root, 'usr/share/demo-rpm/greeting'), 'utf8'), 'hello from an rpm\n');
+  });
+
+  await t.test('mock\'s dnf takes build dependencies from it, with that key and no other one', async (t) => {
+    const place = makePlace();
+    t.teardown(() => place.end());
+    const asked = async (key: string): Promise<string> => {
+      const root = place.make('root2');
+      const conf = join(place.folder, 'mock.conf');
+      writeFileSync(conf, `[main]\nreposdir=/nonexistent\ncachedir=/cache-${readdirSync(place.folder).length}\nmodule_platform_id=platform:none\n\n${dnfSections([{ url: uploaded.url, key, preferred: true }], place.make('keys'), first.vm.log)}`);
+      const { stdout } = await promisify(execFile)('dnf', ['-y', '--config', conf, '--installroot', root, '--releasever=0', '--disableplugin=*', 'repoquery', 'demo-rpm']).catch((error: Error) => ({ stdout: `failed ${error.message}` }));
+      rmSync(root, { recursive: true });
+      return stdout;
+    };
+    t.match(await asked(join(link, 'key.asc')), /demo-rpm-0:1\.2-1\.noarch/);
+    const foreign = join(place.folder, 'other.asc');
+    writeFileSync(foreign, other.armored);
+    t.match(await asked(foreign), /^failed [\s\S]*(?:GPG|signature|key)/i);
   });
 
   await t.test('the same job once more changes nothing', async (t) => {
@@ -199,9 +217,9 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   await vm.sign();
   const files = readdirSync(vm.signed).map((name) => hashFile(vm.signed, name));
   const options = { folder: join(vm.folder, 'state'), gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey };
-  const make = async (job: string, suite: Suite, change: DnfChange): Promise<Generation> => switched(options.folder, await makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { ...options, suite }, vm.log));
-  const inSuite = (generation: Generation, suite: Suite): string[] => readdirSync(join(generation.folder, suite, 'packages')).sort();
-  const repomd = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml'), 'utf8');
+  const make = async (job: string, suite: AnySuite, change: DnfChange): Promise<Generation> => switched(options.folder, await makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { ...options, suite }, vm.log));
+  const inSuite = (generation: Generation, suite: AnySuite): string[] => readdirSync(join(generation.folder, suite, 'packages')).sort();
+  const repomd = (generation: Generation, suite: AnySuite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml'), 'utf8');
   const names = files.map((file) => file.name).sort();
   const first = await make('a', 'current-testing', { kind: 'include', signed: vm.signed, files });
   t.same([inSuite(first, 'current-testing'), inSuite(first, 'current')], [names, []]);
@@ -213,7 +231,14 @@ void t.test('a version goes from suite to suite with the same bytes, and out aga
   t.equal(repomd(second, 'current-testing'), repomd(first, 'current-testing'));
   t.equal(await codeOf(() => make('c', 'security-testing', { kind: 'copy', from: 'current', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) })), 'NOT_IN_SUITE', 'other bytes than those');
   t.same(inSuite(await make('o', 'current', { kind: 'remove', files: files.map((file) => ({ ...file, sha256: '0'.repeat(64) })) }), 'current'), names, 'what only bears the name is not taken out');
+  const lines = await make('l', 'lts-current-testing', { kind: 'copy', from: 'current', files });
+  t.same(readdirSync(lines.folder).filter((name) => name.startsWith('lts-')), ['lts-current', 'lts-current-testing', 'lts-security-testing'], 'a line brings all its suites with it');
+  t.match(repomd(lines, 'lts-current'), /<content>fc41-lts-current<\/content>/);
+  const { packages, metadata } = uploadedParts(lines, 'fc41');
+  t.match([packages.length, metadata.length, packages.includes('lts-current/packages')], [6, 6, true], 'and they are uploaded');
+  t.equal(await codeOf(() => make('m', 'lts-current', { kind: 'copy', from: 'lts-security-testing', files })), 'NOT_IN_SUITE');
   const third = await make('d', 'current', { kind: 'remove', files });
+  t.same(inSuite(third, 'lts-current-testing'), [], 'what is taken back goes from a line\'s suites too, and these stay');
   t.same([inSuite(third, 'current-testing'), inSuite(third, 'current')], [[], []], 'out of every suite');
   t.equal(await codeOf(() => make('e', 'security-testing', { kind: 'copy', from: 'current', files })), 'NOT_IN_SUITE');
 });
@@ -227,14 +252,14 @@ void t.test('after the signing key changed, the next generation has every suite 
   const state = join(vm.folder, 'state');
   const gpg = join(vm.folder, 'any-key');
   writeFileSync(gpg, `#!/bin/sh\nexec gpg --homedir '${keys.home}' --batch --yes --pinentry-mode loopback --passphrase '' "$@"\n`, { mode: 0o755 });
-  const make = (job: string, suite: Suite, change: DnfChange, signingKey: string, publicKey: string): Promise<Generation> =>
+  const make = (job: string, suite: AnySuite, change: DnfChange, signingKey: string, publicKey: string): Promise<Generation> =>
     makeRpmGeneration({ job, dist: 'fc41', sourceDateEpoch: epoch }, change, join(vm.folder, 'gpg-job-fc41.json'), { folder: state, gpg, suite, signingKey, publicKey }, vm.log);
   const include: DnfChange = { kind: 'include', signed: vm.signed, files };
   const first = switched(state, await make('a', 'current-testing', include, signer.fingerprint, vm.publicKey));
   const before = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, signer.fingerprint, vm.publicKey);
   const after = await make('b', 'current', { kind: 'copy', from: 'current-testing', files }, other.fingerprint, newKey);
   t.not(after.folder, before.folder);
-  const signature = (generation: Generation, suite: Suite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml.asc'), 'utf8');
+  const signature = (generation: Generation, suite: AnySuite): string => readFileSync(join(generation.folder, suite, 'repodata/repomd.xml.asc'), 'utf8');
   for (const suite of suites) t.not(signature(after, suite), signature(first, suite), suite);
   t.equal(readFileSync(join(after.folder, 'key.asc'), 'utf8'), other.armored);
 });

@@ -8,7 +8,8 @@ import { readJobPackages, signPackagesFor } from '../../agents/build-vm/reposito
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
 import { describePayload } from '../../agents/build-vm/gpg-client/purpose.js';
-import { codeOf, rpmJob } from './rpm-packages.js';
+import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import { buildHere, codeOf, rpmJob, tinySpec } from './rpm-packages.js';
 import { built, endRpmVms, keys, other, setUp, signer } from './rpm-vm.js';
 
 t.teardown(endRpmVms);
@@ -111,6 +112,23 @@ void t.test('several source packages are signed where the tree lists their specs
   const vm = setUp(t);
   for (const name of ['second-1.2-1.src.rpm', 'second-1.2-1.noarch.rpm']) copyFileSync(join(built.folder, 'second', name), join(vm.frozen, name));
   for (const [specs, code] of [[['demo-rpm', 'second'], 'none'], [['demo-rpm'], 'BAD_ARTIFACT'], [['demo-rpm', 'third'], 'BAD_ARTIFACT']] as const) t.equal(await codeOf(() => readJobPackages(rpmJob(vm.folder, { specs: [...specs] }), 'fc41', vm.frozen)), code, specs.join());
+});
+
+void t.test('a raised release is signed where it was commanded, as it was commanded', async (t) => {
+  const raised = built.make('raised');
+  buildHere(tinySpec({ release: '1.fc41.2' }), raised);
+  const vm = setUp(t, 'raised');
+  const rebuild = (number: number, version: string): NonNullable<Job['rebuild']> => ({ of: 'x', number, sources: { fc41: { source: 'demo-rpm', version } }, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' } });
+  for (const [number, version] of [[1, '1.2-1.fc41'], [2, '1.2-1.fc40'], [2, '1.2-2.fc41']] as const) {
+    vm.job.rebuild = rebuild(number, version);
+    t.equal(await codeOf(vm.sign), 'VERSION_MISMATCH', `${version} ${number}`);
+  }
+  t.same(vm.gpgCalls(), []);
+  vm.job.rebuild = rebuild(2, '1.2-1.fc41');
+  t.equal(await codeOf(vm.sign), 'none', vm.log.text());
+  const plain = setUp(t);
+  plain.job.rebuild = rebuild(2, '1.2-1');
+  t.equal(await codeOf(plain.sign), 'VERSION_MISMATCH', 'what an engine makes that overlooks it');
 });
 
 void t.test('packages are of the job\'s version', async (t) => {

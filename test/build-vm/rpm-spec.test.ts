@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a spec may say, read by the real rpmspec in a jail: one bad thing per case.
-import { existsSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { EngineJob } from '../../agents/engines/contract.js';
-import { readEngineOptions } from '../../agents/engines/rpm/engine-options.js';
-import { mockCommands, mockConfiguration } from '../../agents/engines/rpm/package-build.js';
+import { buildRpm } from '../../agents/engines/rpm/engine.js';
+import { extraRepositories, readEngineOptions } from '../../agents/engines/rpm/engine-options.js';
+import { dnfSections, mockCommands, mockConfiguration, mockProgram } from '../../agents/engines/rpm/package-build.js';
 import { prepareSources } from '../../agents/engines/rpm/source-files.js';
 import { findSpec, refuseOtherVersion, rpmArchitecture, type Spec } from '../../agents/engines/rpm/spec-file.js';
-import { jobSpecs, planBuild, type PlannedBuild } from '../../agents/engines/rpm/spec-query.js';
+import { jobSpecs, planBuild, planRebuild, type PlannedBuild } from '../../agents/engines/rpm/spec-query.js';
 import { codeOf, engineJob, epoch, Lines, makePlace, tinySpec, tinyTree, writeTree, type Files } from './rpm-packages.js';
 
 function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job: EngineJob; tree: string; plan: (distTag?: string) => Promise<PlannedBuild>; sources: () => Promise<string> } {
@@ -29,6 +30,29 @@ function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job
 
 // The jail gives up root for the build's user.
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'the jail changes its user, which needs root here' };
+
+void t.test('a rebuild raises the release behind the suffix, and nothing else', needsRoot, async (t) => {
+  const planned = async (release: string, distTag: string | undefined, rebuild: { of: string; number: number }, version = '1.2-3', head = ''): Promise<PlannedBuild | { code: string }> => {
+    const { job } = setUp(t, tinyTree(tinySpec({ release, head })), { version });
+    return await planRebuild(job, '/', distTag, jobSpecs(job)[0] as Spec, rebuild).catch((error: { code: string }) => ({ code: error.code }));
+  };
+  const first = await planned('3%{?dist}', '.fc41', { of: '1.2-3.fc41', number: 1 }) as PlannedBuild;
+  t.same([first.sourcePackage, first.packages.map(({ release }) => release)], ['demo-rpm-1.2-3.fc41.1.src.rpm', ['3.fc41.1']]);
+  t.equal(first.spec.text.toString().replace('Release: 3%{?dist}.1\n', 'Release: 3%{?dist}\n'), tinySpec({ release: '3%{?dist}' }), 'the spec says it, and is the tree\'s otherwise');
+  t.match(await planned('3%{dist}', '.fc41', { of: '1.2-3.fc41', number: 999 }), { sourcePackage: 'demo-rpm-1.2-3.fc41.999.src.rpm' });
+  t.match(await planned('1%{?dist}', '.fc41', { of: '1.2-1.fc41', number: 1 }, '1.2'), { sourcePackage: 'demo-rpm-1.2-1.fc41.1.src.rpm' }, 'a tag that says no release');
+  for (const [what, release, of, head, code] of [
+    ['another suffix than was published', '3%{?dist}', '1.2-3.fc40', '', 'VERSION_MISMATCH'], ['another release', '3%{?dist}', '1.2-2.fc41', '', 'VERSION_MISMATCH'], ['no suffix', '3', '1.2-3', '', 'NO_REBUILD'], ['a suffix in the middle', '3%{?dist}.0', '1.2-3.fc41.0', '', 'NO_REBUILD'],
+    ['two releases', '3%{?dist}', '1.2-3.fc41', '%package -n other\nSummary: x\nRelease: 9%{?dist}\n%description -n other\nx', 'NO_REBUILD'],
+  ] as const) {
+    const version = of.includes('fc41.0') ? '1.2-3.0' : '1.2-3';
+    t.match(await planned(release, '.fc41', { of, number: 1 }, version, head), { code }, what);
+  }
+  // Between what was published and the next release, in rpm's own order.
+  const older = (a: string, b: string): boolean => execFileSync('rpm', ['--eval', `%{lua: print(rpm.vercmp('${a}', '${b}'))}`], { encoding: 'utf8' }).trim() === '-1';
+  const order = ['3.fc41', '3.fc41.1', '3.fc41.2', '3.fc41.10', '3.1.fc41', '4.fc41'];
+  for (const [index, one] of order.slice(1).entries()) t.ok(older(order[index] as string, one), `${order[index]} < ${one}`);
+});
 
 void t.test('a spec says what will come of it, with and without the distribution', needsRoot, async (t) => {
   const head = 'Epoch: 2\nPatch0: fix.patch\n%package -n other\nSummary: Other\nVersion: 7\n%description -n other\nOther.';
@@ -168,5 +192,36 @@ exec(text)
 print(json.dumps([seen, config_opts]))`;
   const read = JSON.parse(execFileSync('python3', ['-c', reader], { input: mockConfiguration('fedora-41-x86_64', job), encoding: 'utf8' })) as unknown;
   t.same(read, [['fedora-41-x86_64.cfg'], { environment: { HOME: '/builddir', LANG: 'C.UTF-8', SOURCE_DATE_EPOCH: String(epoch) }, root: 'fedora-41-x86_64' }]);
+  const withMore = JSON.parse(execFileSync('python3', ['-c', reader.replace('seen = []', 'config_opts["dnf.conf"] = "[main]\\n"\nseen = []')], { input: mockConfiguration('fedora-41-x86_64', job, '[own]\nbaseurl=http://x/y\n'), encoding: 'utf8' })) as [string[], Record<string, unknown>];
+  t.equal(withMore[1]['dnf.conf'], '[main]\n\n[own]\nbaseurl=http://x/y\n', 'repositories come to its own');
   t.end();
+});
+
+void t.test('where build dependencies come from: what is published, of a line its own first, and further ones', async (t) => {
+  const published = { url: 'http://forge.example/rpm/fc41', publicKey: '/keys/own.asc' };
+  const told = { mock: 'fedora-41-x86_64', distTag: '.fc41', ownPackages: 'current', repositories: ['https://yum.example/r4.3/fc41 /keys/other.asc'] };
+  const of = (change: Partial<EngineJob>): unknown => extraRepositories(setUp(t, tinyTree(), change).job);
+  const other = { url: 'https://yum.example/r4.3/fc41', key: '/keys/other.asc' };
+  t.same(of({ options: told }), [other], 'nothing was published yet');
+  t.same(of({ options: told, published }), [{ url: `${published.url}/current`, key: '/keys/own.asc' }, other]);
+  t.same(of({ options: told, published: { ...published, suites: 'lts' } }), [{ url: `${published.url}/lts-current`, key: '/keys/own.asc', preferred: true }, { url: `${published.url}/current`, key: '/keys/own.asc' }, other]);
+  t.same(of({ options: { mock: 'x', distTag: '.fc41' }, published }), [], 'who does not ask for them does not get them');
+  const place = makePlace();
+  t.teardown(() => place.end());
+  const log = new Lines();
+  for (const name of ['a.asc', 'b.asc']) writeFileSync(join(place.folder, name), name);
+  const keys = place.make('keys');
+  const text = dnfSections([{ url: 'http://a/lts-current', key: join(place.folder, 'a.asc'), preferred: true }, { url: 'http://b', key: join(place.folder, 'b.asc') }], keys, log);
+  // As mock itself reads it, for what it shows to its dnf.
+  const parsed = JSON.parse(execFileSync('python3', ['-c', 'import configparser, json, sys\nc = configparser.ConfigParser(strict=False)\nc.read_string(sys.stdin.read())\nprint(json.dumps({s: dict(c[s]) for s in c.sections()}))'], { input: text, encoding: 'utf8' })) as Record<string, Record<string, string>>;
+  t.match(parsed, { 'build-infra-0': { baseurl: 'http://a/lts-current', gpgkey: `file://${keys}/0.asc`, gpgcheck: '1', repo_gpgcheck: '1', skip_if_unavailable: '0', priority: '50' }, 'build-infra-1': { baseurl: 'http://b', gpgkey: `file://${keys}/1.asc` }, 'build-infra-keys': { baseurl: `file://${keys}`, enabled: '0' } });
+  t.equal(parsed['build-infra-1']?.['priority'], undefined);
+  t.equal(readFileSync(join(keys, '1.asc'), 'utf8'), 'b.asc');
+  t.match(log.text(), /build dependencies from http:\/\/a\/lts-current first, signed by a key with sha256:[0-9a-f]{64}/);
+  t.equal(await codeOf(async () => dnfSections([{ url: 'http://a', key: join(place.folder, 'c.asc') }], keys, log)), 'NO_BUILD_DEPENDENCIES');
+  t.equal(dnfSections([], keys, log), '');
+  for (const [what, options] of [['no mock', { ownPackages: 'current' }], ['no mock, a further one', { repositories: told.repositories }], ['no suite', { ...told, ownPackages: 'stable' }], ['no key', { ...told, repositories: ['https://yum.example/x'] }], ['a quote', { ...told, repositories: ["https://yum.example/x'y /k"] }]] as const) {
+    t.equal(await codeOf(async () => readEngineOptions(setUp(t, tinyTree(), { options }).job)), 'BAD_DOCUMENT', what);
+  }
+  if (!existsSync(mockProgram)) t.equal(await codeOf(() => buildRpm(setUp(t, tinyTree(), { options: told, published }).job, log)), 'NO_BUILD_DEPENDENCIES', 'where mock is missing nothing is built without them');
 });

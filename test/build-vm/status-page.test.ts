@@ -48,6 +48,30 @@ void t.test('what an engine published stands under the suite of ours that it is,
   t.same(places({ ...named, uploaded: named.uploaded.map((upload) => ({ ...upload, repository: 'security-testing' })) }, 'fc41'), ['security-testing']);
 });
 
+void t.test('a line with suites of its own has a row of its own, and the main one another', async (t) => {
+  const [main, old] = [job('one', { version: '2-1', hours: 9, done: steps('trixie') }), job('one', { version: '1.9-1', hours: 2, done: steps('trixie'), suite: { trixie: 'trixie-maint-current' }, change: { suites: 'maint' } })];
+  const state = farm([main, old]);
+  const rows = farmStatus(state).components[0]?.dists.filter((one) => one.dist === 'trixie').map(({ suites, newest, published }) => [suites, newest?.version, published.map(({ repository, version }) => `${repository} ${version}`)]);
+  t.same(rows, [[undefined, '2-1', ['current-testing 2-1']], ['maint', '1.9-1', ['maint-current 1.9-1']]], 'the later one did not take the place of the higher one');
+  const made = filesOf(state);
+  t.match(textOf(made.get('index.html')), /trixie maint 1\.9-1 published(?: log)? – 1\.9-1 1 hour/);
+  t.match(made.get('components/one/badges/trixie/maint-current.svg'), 'one trixie maint-current: 1.9-1');
+  t.match(made.get('components/one/badges/trixie/current-testing.svg'), ': 2-1');
+});
+
+void t.test('a rebuild stands under the version of its packages, and goes with the version that it is of', async (t) => {
+  const base = job('one', { version: '2-1', hours: 9, done: steps('trixie', 'bookworm') });
+  const rebuild: NonNullable<Job['rebuild']> = { of: base.job, number: 1, sources: { trixie: { source: 'one', version: '2-1+deb13u1', packages: '2-1+deb13u1+b1' } }, command: { sha256: 'd'.repeat(64), line: 'Rebuild-component r4.3 one 1 trixie', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: ago(2) } };
+  const again = job('one', { version: '2-1', hours: 2, done: steps('trixie'), change: { rebuild, dists: ['trixie'] } });
+  const rows = (jobs: Job[]): unknown => farmStatus(farm(jobs)).components[0]?.dists.filter(({ dist }) => dist !== 'fc41').map(({ newest, published }) => [newest?.version, newest?.state, published.map(({ repository, version }) => `${repository} ${version}`).join()]).sort();
+  t.same(rows([base, again]), [['2-1+deb13u1+b1', 'published', 'current-testing 2-1+deb13u1+b1'], ['2-1', 'published', 'current-testing 2-1']]);
+  t.match(textOf(filesOf(farm([base, again])).get('components/one/index.html')), /2-1\+deb13u1\+b1 (?:queued|done).*built by Rebuild-component r4\.3 one 1 trixie/);
+  const gone = job('one', { version: '2-1', hours: 1, done: ['withdraw trixie', 'withdraw bookworm'], change: { kind: 'withdrawal', dists: ['trixie', 'bookworm'] } });
+  t.same(rows([base, again, gone]), [['2-1+deb13u1+b1', 'withdrawn', ''], ['2-1', 'withdrawn', '']]);
+  const open = job('one', { version: '2-1', hours: 2, done: ['fetch'], change: { rebuild, dists: ['trixie'], running: [{ stage: 'build', dist: 'trixie', started: ago(1) }] } });
+  t.match(farmStatus(farm([base, open])).running, [{ version: '2-1+deb13u1+b1', dist: 'trixie' }]);
+});
+
 void t.test('a promotion job needs no build of its own: the current repository shows it', async (t) => {
   t.match(dist('promoted', 'bookworm').published[1], { repository: 'current', version: '1.4-1', job: states.jobs.find((one) => one.uploaded[0]?.suite === 'bookworm-current')?.job });
 });

@@ -55,6 +55,23 @@ void t.test('a submodule is fetched by its commit, and its files are in the tree
   t.notOk(existsSync(join(folder, 'submodules')));
 });
 
+const spec: TreeFile = { path: 'hello-tiny.spec.in', content: 'Name: hello-tiny\nVersion: 1.0\nRelease: 1%{?dist}\nSource1: @one@\n' };
+const buildFile = (listed: string, kind = 'rpm: build: [hello-tiny.spec]'): TreeFile => ({ path: '.qubesbuilder', content: `vm:\n  ${kind.replace(': ', ':\n    ')}\nsource:\n  modules: ${listed}\n` });
+const rpm = new Set(['rpm'] as const);
+
+void t.test('modules that a tree lists are its submodules, with the commits that it pins', async (t) => {
+  const [one, two] = [library(), library()];
+  const all = [spec, modules(section('one', one.url), section('sub/two', two.url)), gitlink('one', one.commit), gitlink('sub/two', two.commit)];
+  t.strictSame((await released(t, [...all, buildFile('[one]')]).fetch('v1.0-1', { packages: rpm })).modules, { one: one.commit });
+  t.strictSame((await released(t, [...all, buildFile('[]')]).fetch('v1.0-1', { packages: rpm })).modules, {});
+  for (const [what, listed, code] of [
+    ['none of the tree', '[three]', 'BAD_SOURCE_FILES'], ['a folder that is no submodule', '[debian]', 'BAD_SOURCE_FILES'], ['a submodule below', '[sub/two]', 'BAD_SOURCE_FILES'], ['the name of one below', '[two]', 'BAD_SOURCE_FILES'],
+    ['one twice', '[one, one]', 'BAD_SOURCE_FILES'], ['the parent', '[..]', 'BAD_SOURCE_FILES'], ['no list', 'one', 'BAD_SOURCE_FILES'], ['a table', '[{one: two}]', 'BAD_SOURCE_FILES'],
+  ] as const) t.equal(await released(t, [...all, buildFile(listed)]).code('v1.0-1', { packages: rpm }), code, what);
+  t.equal(await released(t, [...all, buildFile('[one]', 'deb: build: [debian]')]).code('v1.0-1'), 'NOT_DONE_HERE', 'Debian packaging knows none');
+  t.equal(await released(t, [spec, { path: 'one/x', content: 'x' }, buildFile('[one]')]).code('v1.0-1', { packages: rpm }), 'BAD_SOURCE_FILES', 'a tree without submodules pins nothing');
+});
+
 void t.test('an address beside the component\'s own is one there', async (t) => {
   const { name, commit } = library();
   const { folder } = await released(t, [modules(section('sub', `../${name}.git`)), gitlink('sub', commit)]).fetch();

@@ -51,6 +51,21 @@ void t.test('a withdrawal that failed is done anew when it is asked for again, a
   t.end();
 });
 
+void t.test('what a line published goes on among the suites that it had then, and other lines are not in its way', async (t) => {
+  const place = stand(t);
+  const done = ['fetch', ...steps('bookworm')];
+  const made = (version: string, number: number, suites?: string): Job => place.add(jobOf(config, 'one', version, number, done, { evidence, state: 'done', dists: ['bookworm'], uploaded: published('bookworm').map((upload) => ({ ...upload, suite: `bookworm-${suites === undefined ? '' : `${suites}-`}current-testing` })), ...(suites === undefined ? {} : { suites, line: suites }) }));
+  const [old, main] = [made('1.9', 1, 'maint'), made('2.0', 2)];
+  const above = await promote(place, main);
+  Object.assign(above, { state: 'done', uploaded: [{ ...published('bookworm')[0], suite: 'bookworm-current' }] });
+  t.match(await promote(place, old), { change: { suite: 'maint-current' }, suites: 'maint', state: 'queued' }, 'the main line has a newer one');
+  t.match(await promote(place, old, 'security-testing', 'e'), { change: { suite: 'maint-security-testing' }, priority: 10 });
+  const newer = await promote(place, made('1.10', 3, 'maint'), 'current', 'f');
+  Object.assign(newer, { state: 'done', uploaded: [{ ...published('bookworm')[0], suite: 'bookworm-maint-current' }] });
+  t.equal(await promote(place, old, 'current', '1').then(() => 'accepted', (error: { code: string }) => error.code), 'NEWER_IN_SUITE', 'within the line it never goes back');
+  t.match(place.withdraw('1.9'), { kind: 'withdrawal', suites: 'maint', dists: ['bookworm'] });
+});
+
 void t.test('what is withdrawn is withdrawn for every distribution, also where nothing of it was published yet', (t) => {
   const { add, withdraw, withdrawn } = stand(t);
   add(end(jobOf(config, 'one', '1', 1, ['fetch', ...steps('bookworm'), 'build trixie'], { evidence, artifacts: [{ dist: 'trixie', files }], uploaded: published('bookworm') }), 'failed', 'sign', 'SIGN_FAILED', 'trixie'));
@@ -180,9 +195,28 @@ void t.test('a rebuild is a job of its own with the published source\'s version,
   t.equal(third.rebuild?.number, 3);
 });
 
+void t.test('an rpm is rebuilt with a raised release, once its release has a suffix', async (t) => {
+  const { queue, folder } = queueFor(t);
+  const stand_ = (options?: Record<string, unknown>): { suiteJobs: SuiteJobs; queue: JobQueue; with_: typeof config } => {
+    const with_ = { ...config, distributions: [{ name: 'bookworm', engine: 'rpm', packages: 'rpm', ...(options === undefined ? {} : { options }) }] } as typeof config;
+    return { with_, queue, suiteJobs: new SuiteJobs({ config: with_, queue, withdrawn: new WithdrawnVersions(join(folder, 'withdrawn')) }) };
+  };
+  const uploadOf = (...names: string[]): Job['uploaded'] => [{ ...published('bookworm')[0] as Job['uploaded'][number], files: names.map((name) => ({ name, size: 1, sha256: 'a'.repeat(64) })) }];
+  const place = stand_({ distTag: '.fc41' });
+  const built = (...names: string[]): Job => jobOf(place.with_, 'one', '1.2-1', 1, [], { evidence, uploaded: uploadOf(...names) });
+  const one = built('one-x-1.2-1.fc41.noarch.rpm', 'one-x-1.2-1.fc41.src.rpm');
+  t.match(await rebuild(place, one, 2, '1', 'bookworm'), { version: '1.2-1', rebuild: { number: 2, sources: { bookworm: { source: 'one-x', version: '1.2-1.fc41', packages: '1.2-1.fc41.2' } } } });
+  await t.rejects(rebuild(place, one, 1, '2', 'bookworm'), { code: 'ALREADY_BUILT' });
+  t.match(await rebuild(place, built('a-1.2-1.fc41.src.rpm', 'b-1.2-1.fc41.src.rpm'), 3, '3', 'bookworm'), { rebuild: { number: 3 } }, 'the specs of a tree');
+  await t.rejects(rebuild(place, built('a-1.2-1.fc41.src.rpm', 'b-1.2-1.src.rpm'), 4, '4', 'bookworm'), { code: 'NO_REBUILD', detail: /1\.2-1\.fc41 and 1\.2-1/ });
+  await t.rejects(rebuild(place, built('a-1.2-1.fc41.noarch.rpm'), 4, '5', 'bookworm'), { code: 'NOT_IN_SUITE' });
+  await t.rejects(rebuild(stand_(), one, 4, '6', 'bookworm'), { code: 'NO_REBUILD', detail: /distTag/ });
+  await t.rejects(rebuild(stand_({}), one, 4, '7', 'bookworm'), { code: 'NO_REBUILD', detail: /distTag/ });
+});
+
 void t.test('what another engine builds is not rebuilt, and it is named', async (t) => {
   const { queue, folder } = queueFor(t);
-  for (const change of [{ engine: 'rpm', packages: 'rpm' }, { engine: 'qubesbuilderv2', packages: 'deb', publisher: 'engine' }, { engine: 'qubesbuilderv2', packages: 'deb' }, { engine: 'debian', packages: 'deb', publisher: 'engine' }] as const) {
+  for (const change of [{ engine: 'mine', packages: 'rpm' }, { engine: 'rpm', packages: 'rpm', publisher: 'engine', options: { distTag: '.fc41' } }, { engine: 'qubesbuilderv2', packages: 'deb', publisher: 'engine' }, { engine: 'qubesbuilderv2', packages: 'deb' }, { engine: 'debian', packages: 'deb', publisher: 'engine' }] as const) {
     const other = { ...config, distributions: [{ ...config.distributions[0], ...change }] } as typeof config;
     const suiteJobs = new SuiteJobs({ config: other, queue, withdrawn: new WithdrawnVersions(join(folder, 'withdrawn')) });
     const built = jobOf(other, 'one', '1', 1, [], { evidence, uploaded: published('bookworm') });

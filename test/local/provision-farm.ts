@@ -81,7 +81,7 @@ export function threeEnvironments(): Pillar {
       fc41: { engine: 'rpm', options: { suite: 'bookworm', packages: ['gcc', 'make'], distTag: '.fc41' } }, fc42: { engine: 'mine', packages: 'rpm', publisher: 'engine', options: { deep: true, level: 3 } },
     },
   };
-  pillar['build-envs']['fedora'].components = { hello: { lines: { '1.2': { versions: '1.2', distributions: ['fc41'] }, latest: { tag: 'release/{version}', distributions: ['fc42'] } } } };
+  pillar['build-envs']['fedora'].components = { hello: { lines: { '1.2': { versions: '1.2', distributions: ['fc41'], suites: 'lts' }, latest: { tag: 'release/{version}', distributions: ['fc41', 'fc42'] } } } };
   delete pillar['build-envs']['fedora'].apt;
   delete pillar['build-envs']['fedora'].commands;
   pillar['build-envs']['fedora'].notify = { account: 'example-bot', repository: 'example/updates-status', release: 'r4.3', distributions: { fc41: { set: 'host', family: 'fedora' }, fc42: { set: 'vm', family: 'fedora' } } };

@@ -20,6 +20,19 @@ void t.test('a newer version in every distribution of an older one closes its is
   t.equal(comments(older).length, 1);
 });
 
+void t.test('a release line with suites of its own goes its own way', async (t) => {
+  const here = await place(t);
+  const line = { suites: 'maint', dists: ['bookworm'] };
+  here.put(uploaded('1.2-3', 'bookworm', 'maint-current', line), uploaded('1.10-1', 'bookworm', 'current', { dists: ['bookworm'] }));
+  await here.drain();
+  const old = issueOf(here, '1.2-3');
+  t.strictSame([old.state, [...old.labels].sort()], ['open', ['r4.3-stable', 'r4.3-vm-bookworm-maint-stable']], 'a higher version of another line is no reason');
+  t.match(old.body, /Upload-component r4\.3 hello [0-9a-f]+ current vm-bookworm/, 'commands are of the distribution');
+  here.put(uploaded('1.2-4', 'bookworm', 'maint-current', line));
+  await here.drain();
+  t.strictSame([old.state, issueOf(here, '1.10-1').state], ['closed', 'open'], 'one of its own is');
+});
+
 void t.test('a distribution in which the newer version is missing keeps the issue open', async (t) => {
   const here = await place(t);
   here.put(uploaded('1.2-3', 'bookworm'), uploaded('1.2-3', 'trixie'), uploaded('1.10-1', 'bookworm'));

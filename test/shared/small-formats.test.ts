@@ -9,7 +9,7 @@ import { logLink, logsUrlPattern } from '../../agents/shared/formats/log-link.js
 import { logEndLine, logEndPattern, logHeaderPrefix, readLogAnswer, writeLogAnswer, type LogAnswer } from '../../agents/shared/formats/log-stream.js';
 import * as names from '../../agents/shared/formats/names.js';
 import { readSignatureOrigin, writeSignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
-import { codenameOf, isTemplatesDist, repositoryOf, suites, suitesOf, templatesDist, templateSuites } from '../../agents/shared/formats/suites.js';
+import { codenameOf, isTemplatesDist, partsOf, repositoryOf, suiteOf, suites, suitesOf, wordsIn, templatesDist, templateSuites } from '../../agents/shared/formats/suites.js';
 import { compareVersions } from '../../agents/shared/formats/version-order.js';
 
 const hash = 'ab'.repeat(32);
@@ -92,9 +92,19 @@ await t.test('which suite an upload lies in', async (t) => {
     ['bookworm', 'current', undefined, 'current'], ['bookworm', 'bookworm-current-testing', undefined, 'current-testing'], ['bookworm', 'security-testing', undefined, 'security-testing'], ['bookworm', 'bookworm-testing', undefined, 'current-testing'],
     ['bookworm', 'bookworm-securitytesting', undefined, 'security-testing'], ['bookworm', 'bookworm-unstable', undefined, 'unstable'], ['bookworm', 'bookworm-other', undefined, 'bookworm-other'], ['bookworm', 'testing', undefined, 'testing'],
     ['bookworm', 'trixie-current', undefined, 'trixie-current'], ['bookworm', 'bookworm.testing', undefined, 'bookworm.testing'], ['bookworm', 'whatever', 'current', 'current'], ['bookworm', 'current', 'mine', 'mine'], ['templates-r4.3', 'templates-itl', undefined, 'templates-itl'], ['templates-r4.3', 'current', undefined, 'current'],
+    ['bookworm', 'bookworm-maint-current', undefined, 'maint-current'], ['bookworm', 'bookworm-maint-current-testing', undefined, 'maint-current-testing'], ['bookworm', 'maint-current', undefined, 'maint-current'], ['bookworm', 'bookworm-a-b-current', undefined, 'bookworm-a-b-current'], ['trixie', 'bookworm-current', undefined, 'bookworm-current'],
     ['templates-r4.3', 'templates-r4.3-templates-itl-testing', undefined, 'templates-itl-testing'], ['templates-r4.3', 'templates-r4.3-current', undefined, 'templates-r4.3-current'],
   ];
   for (const [dist, suite, repository, ours] of cases) t.equal(repositoryOf({ dist, suite, ...(repository === undefined ? {} : { repository }) }), ours, `${suite} of ${dist}`);
+});
+
+await t.test('the suites of a release line', async (t) => {
+  t.same(suitesOf('bookworm', ['lts', 'maint']).slice(3), ['lts-current-testing', 'lts-current', 'lts-security-testing', 'maint-current-testing', 'maint-current', 'maint-security-testing']);
+  t.same(suitesOf(templatesDist('r4.3'), ['lts']), templateSuites, 'templates have no lines');
+  t.same([suiteOf(undefined, 'current'), suiteOf('lts', 'current')], ['current', 'lts-current']);
+  for (const [suite, word, own] of [['current', undefined, 'current'], ['current-testing', undefined, 'current-testing'], ['lts-current-testing', 'lts', 'current-testing'], ['lts-current', 'lts', 'current'], ['security-current', 'security', 'current']] as const) t.same(partsOf(suite), { word, suite: own }, suite);
+  for (const none of ['', 'lts', 'lts-', '-current', 'a-b-current', 'Lts-current', '6-current', 'lts-currents', 'lts-testing', 'templates-itl', `${'a'.repeat(17)}-current`]) t.equal(partsOf(none), undefined, none);
+  t.same(wordsIn(['maint-current', 'current', 'lts-current', 'maint-security-testing', 'pool', 'key.asc']), ['lts', 'maint']);
 });
 
 await t.test('versions in the order that dpkg has them', async (t) => {

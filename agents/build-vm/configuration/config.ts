@@ -280,7 +280,7 @@ export function readConfig(path: string): Config {
     const repository = packages === 'deb' ? 'apt' : 'dnf';
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
-  for (const component of config.components) checkLines(component, dists);
+  for (const component of config.components) checkLines(component, config.distributions);
   const reserved = dists.find(isTemplatesDist) ?? names.find(isTemplatePackage);
   if (reserved !== undefined) throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
   const templates = (config.templates ?? []).map((template) => template.name);

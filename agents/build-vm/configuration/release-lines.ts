@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. Decision 161
 import { plainNamePattern } from '../../shared/formats/names.js';
+import { lineWordPattern } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import { splitTagPattern, tagPattern, versionOfTag } from './version-tag.js';
 
@@ -11,14 +12,22 @@ export interface ReleaseLine {
   tag?: string;
   /** the series of its versions, 6.6; absent: what is of no other line */
   versions?: string;
-  /** for which it is built, and no other line of the component */
+  /** for which it is built, and no other line of the component that has the same suites */
   distributions: string[];
+  /** word before its suites, maint: its packages go to maint-current-testing, and so on; absent: to those of the distribution. decision 174 */
+  suites?: string;
 }
 
 /** What of a component its lines are about. */
 interface Lined {
   tag: string;
   lines?: ReleaseLine[];
+}
+
+/** What of a distribution its suites are about. */
+interface Distributed {
+  name: string;
+  publisher?: 'agent' | 'engine';
 }
 
 /** The beginning of versions, up to where a part of them ends. */
@@ -36,23 +45,30 @@ export const linesSchema = {
       name: { type: 'string', pattern: plainNamePattern },
       tag: { type: 'string', pattern: tagPattern },
       versions: { type: 'string', pattern: seriesPattern },
+      suites: { type: 'string', pattern: lineWordPattern },
       distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
     },
   },
 };
 
 /** What the schema cannot say. @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
-export function checkLines({ name: component, tag, lines = [] }: Lined & { name: string }, dists: readonly string[]): void {
+export function checkLines({ name: component, tag, lines = [] }: Lined & { name: string }, distributions: readonly Distributed[]): void {
   const bad = (why: string): Refusal => new Refusal('BAD_CONFIG', `${component}: ${why}`, 'components');
   for (const [index, line] of lines.entries()) {
     splitTagPattern(line.tag ?? tag);
-    const strange = line.distributions.find((dist) => !dists.includes(dist));
+    const strange = line.distributions.find((dist) => distributions.every(({ name }) => name !== dist));
     if (strange !== undefined) throw bad(`the line ${line.name} is for ${strange}, which is no distribution here`);
+    if (line.suites !== undefined) {
+      const double = line.distributions.find((dist) => distributions.some(({ name }) => name === `${dist}-${line.suites}`));
+      if (double !== undefined) throw bad(`the suites ${line.suites} of the line ${line.name} would be called like those of ${double}-${line.suites}`);
+      const foreign = distributions.find(({ name, publisher }) => publisher === 'engine' && line.distributions.includes(name));
+      if (foreign !== undefined) throw bad(`the line ${line.name} has suites of its own, and those of ${foreign.name} are its engine's`);
+    }
     for (const other of lines.slice(0, index)) {
       if (other.name === line.name) throw bad(`two lines are called ${line.name}`);
       if ((other.tag ?? tag) === (line.tag ?? tag) && other.versions === line.versions) throw bad(`the lines ${other.name} and ${line.name} have the same tags`);
-      const shared = line.distributions.find((dist) => other.distributions.includes(dist));
-      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}, whose repository would have the higher one's packages alone`);
+      const shared = line.suites === other.suites ? line.distributions.find((dist) => other.distributions.includes(dist)) : undefined;
+      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}${line.suites === undefined ? '' : ` ${line.suites}`}, whose suites would have the higher one's packages alone`);
     }
   }
 }
@@ -85,6 +101,9 @@ export function meaningOfTag(component: Lined, untrustedTag: string): TagMeaning
   }
   return found;
 }
+
+/** The word before a line's suites; undefined: they are the distribution's. */
+export const suitesOfLine = (component: Pick<Lined, 'lines'>, line: string | undefined): string | undefined => component.lines?.find(({ name }) => name === line)?.suites;
 
 /** Distributions for which a line is built. */
 export function distsOf(component: Pick<Lined, 'lines'>, line: string | undefined, all: readonly string[]): string[] {

@@ -29,13 +29,14 @@ export function refuseWithoutRight(person: CommandRights, command: Command, job:
 
 /**
  * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
- * @param line as it was signed @param dists that it is still to be made for
+ * @param line as it was signed; undefined: nobody asked @param dists that it is still to be made for
  * @throws Refusal NOT_ALLOWED
  */
-export function refuseUploadWithoutRight(person: CommandRights, line: string, dists: readonly string[]): void {
+export function refuseAskedWithoutRight(person: CommandRights, line: string | undefined, dists: readonly string[]): void {
+  if (line === undefined) return;
   const { command } = parseCommand(line);
   refuseWithoutRight(person, command, undefined);
-  if (command.verb === 'Upload-component') refuseDistsWithoutRight(person, dists);
+  if (command.verb === 'Upload-component' || command.verb === 'Rebuild-component') refuseDistsWithoutRight(person, dists);
 }
 
 /** Everything that the word `all` or each of the words means, or none of it. @throws Refusal NOT_ALLOWED */

@@ -4,8 +4,8 @@
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
-import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseUploadWithoutRight, refuseWithoutRight } from './authorisation.js';
+import { commandOf, isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
+import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
 import { signerOf } from './opinions.js';
@@ -190,8 +190,8 @@ export class CommandProcessor {
       case 'Build-component':
         return this.#options.build(command.component);
       case 'Retry':
-        // Whoever takes a promotion up again makes it; whether its signer still may is asked when it is made.
-        if (job?.kind === 'promotion') refuseUploadWithoutRight(person, job.change?.command?.line ?? '', job.dists.filter((dist) => !isChainDone(job, dist)));
+        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked when it is made.
+        if (job !== undefined) refuseAskedWithoutRight(person, commandOf(job), job.dists.filter((dist) => !isChainDone(job, dist)));
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
         const builds = this.#built(command.component, command.commit);

@@ -9,7 +9,7 @@ import type { AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Component, Config } from '../configuration/config.js';
 import { configurationDigests, placeOf, type ConfigurationDigests } from './job-configuration.js';
-import { distsOf, meaningOfTag } from '../configuration/release-lines.js';
+import { distsOf, meaningOfTag, suitesOfLine } from '../configuration/release-lines.js';
 
 export const jobFormat = 'build-infra/job@2';
 
@@ -55,10 +55,10 @@ export interface TemplateOrder {
 export interface RebuildOrder {
   /** the job that published it */
   of: string;
-  /** of `+b1` */
+  /** of `+b1`, or of the release 1.fc41.1 */
   number: number;
-  /** of each distribution, as its repository has it */
-  sources: Record<string, { source: string; version: string }>;
+  /** of each distribution, as its repository has it; `packages` is the version of what is made, which documents of earlier releases do not say */
+  sources: Record<string, { source: string; version: string; packages?: string }>;
   command: ObeyedCommand;
 }
 
@@ -131,6 +131,8 @@ export interface Job {
   version: string;
   /** of a component that has release lines */
   line?: string;
+  /** word before its suites, of a line that has suites of its own */
+  suites?: string;
   tag: string;
   tagObject: string;
   url: string;
@@ -152,6 +154,8 @@ export interface Job {
   evidence: Evidence | null;
   /** names of the source packages that the tree's specs make, where it lists several */
   specs?: string[];
+  /** submodules whose archives are sources, where the tree lists some: the commits that it pins */
+  modules?: Record<string, string>;
   /** commits since the version before, for the notifier; not in documents of earlier releases */
   closes?: ClosingCommit[];
   /** seconds since 1970 that builds are to use, from debian/changelog */
@@ -184,6 +188,7 @@ export function jobIdentity(config: Config, component: Component, tag: string, t
 }
 
 export function newJob(config: Config, component: Component, found: { tag: string; tagObject: string; version: string; line?: string | undefined }, number: number, now: Date): Job {
+  const suites = suitesOfLine(component, found.line);
   return {
     format: jobFormat,
     job: jobIdentity(config, component, found.tag, found.tagObject, found.version),
@@ -193,6 +198,7 @@ export function newJob(config: Config, component: Component, found: { tag: strin
     component: component.name,
     version: found.version,
     ...(found.line === undefined ? {} : { line: found.line }),
+    ...(suites === undefined ? {} : { suites }),
     tag: found.tag,
     tagObject: found.tagObject,
     url: component.url,
@@ -259,6 +265,18 @@ export function uploadedDists(job: Job): string[] {
 /** Whatever the world may see, or may have seen, of what this job put somewhere. */
 export function publicUploads(job: Job): Job['uploaded'] {
   return [...job.uploaded, ...(job.switched ?? []).filter(({ dist }) => !uploadedDists(job).includes(dist))];
+}
+
+/** The line that asked for this job; undefined: a tag did, or a person in this VM. */
+export function commandOf({ kind, change, rebuild, template }: Job): string | undefined {
+  return (kind === 'promotion' || kind === 'withdrawal' ? change?.command : rebuild?.command ?? template?.command)?.line;
+}
+
+/** The version of a job's packages as people know it: of a rebuild its own. @param dist null: of all of them, where that is one */
+export function shownVersion({ version, rebuild, dists }: Job, dist: string | null): string {
+  const own = (one: string): string => rebuild?.sources[one]?.packages ?? version;
+  const all = new Set((dist === null ? dists : [dist]).map(own));
+  return all.size === 1 ? [...all][0] as string : version;
 }
 
 export function isOver(job: Job): boolean {

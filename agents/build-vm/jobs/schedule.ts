@@ -52,9 +52,9 @@ function standsInLine(job: Job): boolean {
   return job.kind !== 'withdrawal' && job.kind !== 'renewal';
 }
 
-/** A version goes before another one where both go the same way: release lines of a component have distributions of their own. */
+/** A version goes before another one where both go the same way: release lines of a component have distributions or suites of their own. */
 function standsBefore(other: Job, job: Job): boolean {
-  return standsInLine(other) && other.component === job.component && isEarlier(other, job) && other.dists.some((dist) => job.dists.includes(dist));
+  return standsInLine(other) && other.component === job.component && isEarlier(other, job) && other.suites === job.suites && other.dists.some((dist) => job.dists.includes(dist));
 }
 
 /** Urgent first, then first come, first served. What an urgent version of the same component has to wait for is as urgent. */

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { excerptLimit, notificationFormat, repositoriesLimit, type ClosingCommit, type Notification, type NotificationEvent, type NotifiedLog } from '../../shared/formats/notification.js';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
-import { repositoryOf, suites, type Upload } from '../../shared/formats/suites.js';
+import { partsOf, repositoryOf, suites, type Upload } from '../../shared/formats/suites.js';
 import { isFailure } from '../jobs/worker.js';
 
 interface JobStep {
@@ -22,6 +22,8 @@ export interface NotifiedJob {
   template?: { name: string; release: string };
   component: string;
   version: string;
+  /** of a release line with suites of its own: the word before them */
+  suites?: string;
   tag: string;
   url: string;
   env: string;
@@ -79,7 +81,7 @@ function nameOf({ dist, suite }: Upload): string {
 /** Where a version was put by all jobs, in the order of suites. */
 function suitesOf({ component, version }: NotifiedJob, dist: string, jobs: readonly NotifiedJob[]): string[] {
   const uploads = jobs.filter((one) => one.component === component && one.version === version).flatMap((one) => one.uploaded).filter((upload) => upload.dist === dist);
-  const place = (repository: string): number => (suites as readonly string[]).indexOf(repository);
+  const place = (repository: string): number => (suites as readonly string[]).indexOf(partsOf(repository)?.suite ?? repository);
   return [...new Set(uploads.map(announcedRepository))].sort((a, b) => place(a) - place(b)).slice(0, repositoriesLimit);
 }
 
@@ -130,7 +132,7 @@ export function notificationOf(job: NotifiedJob, earned: Earned, time: Date, exc
   const key = createHash('sha256').update(JSON.stringify([job.env, job.job, earned.name])).digest('hex');
   const logs = job.logs.filter((log) => log.dist === null || earned.dist === null || log.dist === earned.dist);
   return {
-    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: job.template === undefined ? 'component' : 'template', component: job.template?.name ?? job.component, version: job.version, release: job.template?.release ?? null, packageSet: null,
+    format: notificationFormat, key, time: time.toISOString(), event: earned.event, kind: job.template === undefined ? 'component' : 'template', component: job.template?.name ?? job.component, version: job.version, release: job.template?.release ?? null, ...(job.suites === undefined ? {} : { suites: job.suites }), packageSet: null,
     dist: earned.dist, dists: job.dists.slice(0, 20), repository: earned.repository, ...(earned.repositories === undefined ? {} : { repositories: earned.repositories }), env: job.env, job: job.job, tag: job.template === undefined ? job.tag.slice(0, 200) : null, commit: job.evidence?.commit ?? null, sourceUrl: job.template === undefined ? job.url.slice(0, 500) : null,
     logs: logs.slice(-200).map(({ stage, dist, path, commit }) => ({ stage, dist, path, commit })), reason: earned.reason, excerpt: excerpt === null ? null : excerpt.slice(-excerptLimit), commits: [...(job.closes ?? [])],
   };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Promotions and withdrawals as jobs: on disk before anybody is answered, done by the worker, the same job when asked for twice.
 import { createHash } from 'node:crypto';
-import type { AnySuite } from '../../shared/formats/suites.js';
+import { partsOf, suiteOf, type AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
 import { chainOf, isOver, jobFormat, makesPackages, publicUploads, uploadedDists, type Job, type SuiteChange } from '../jobs/job-document.js';
@@ -20,7 +20,7 @@ function changeJob(built: Job, kind: 'promotion' | 'withdrawal', change: SuiteCh
   const digest = createHash('sha256').update(JSON.stringify([kind, built.job, ...identity])).digest('hex').slice(0, 12);
   return {
     ...structuredClone(built), format: jobFormat, kind, change, job: `${kind}-${built.component}-${built.version.replaceAll(':', '_')}-${digest}`, number: queue.nextNumber(), dists: [...dists], created: now.toISOString(), state: 'queued',
-    priority: kind === 'withdrawal' ? withdrawalPriority : change.suite === 'security-testing' ? securityPriority : 0, configuration: null, running: [], waiting: [], finished: [], logs: [], reasons: [], reason: null, ended: null,
+    priority: kind === 'withdrawal' ? withdrawalPriority : partsOf(change.suite ?? '')?.suite === 'security-testing' ? securityPriority : 0, configuration: null, running: [], waiting: [], finished: [], logs: [], reasons: [], reason: null, ended: null,
     artifacts: built.artifacts.filter(({ dist }) => dists.includes(dist)), uploaded: [], switched: [],
   };
 }
@@ -60,8 +60,10 @@ export class SuiteJobs implements Promotions {
       for (const dist of promotion.dists) refuseWithdrawn(withdrawn, promotion.job.component, promotion.job.version, dist);
       return this.#add(rebuildToMake(promotion, config, queue, this.#now()));
     }
-    const { repository: suite, command, line, signer, signed } = promotion;
+    const { command, line, signer, signed } = promotion;
     const { job: built, dists } = promotion.verb === 'Upload-template' ? templateToUpload(promotion, config, queue) : promotion;
+    // Among the suites that its line had when it was built: there it lies.
+    const suite = promotion.verb === 'Upload-template' ? promotion.repository : suiteOf(built.suites, promotion.repository);
     for (const dist of dists) {
       if (!uploadedDists(built).includes(dist)) throw new Refusal('NOT_BUILT', `it was not published for ${dist}`);
       refuseWithdrawn(withdrawn, built.component, built.version, dist);

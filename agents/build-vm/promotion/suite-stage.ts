@@ -4,17 +4,17 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { codenameOf, suites, suitesOf, type AnySuite, type Suite } from '../../shared/formats/suites.js';
+import { codenameOf, partsOf, suiteOf, suitesOf, type AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
-import { makeGeneration, poolOf, suiteHas } from '../repositories/apt/apt-publication.js';
+import { codenamesIn, makeGeneration, poolOf, suiteHas } from '../repositories/apt/apt-publication.js';
 import { readBack, readBackAbsence } from '../repositories/apt/apt-read-back.js';
 import { sourceOf } from '../repositories/apt/published-source.js';
 import type { AptRepository, Config, Distribution, DnfRepository } from '../configuration/config.js';
-import { makeRpmGeneration } from '../repositories/dnf/dnf-publication.js';
+import { makeRpmGeneration, suitesIn } from '../repositories/dnf/dnf-publication.js';
 import { readBackPackages } from '../repositories/dnf/dnf-read-back.js';
 import { uploadedParts } from '../repositories/dnf/publish-packages.js';
 import { hashFile } from '../../shared/files/frozen-files.js';
-import { refuseUploadWithoutRight } from '../github-command/authorisation.js';
+import { refuseAskedWithoutRight } from '../github-command/authorisation.js';
 import { makesPackages, publicUploads, type Job } from '../jobs/job-document.js';
 import { templateUploadMs } from '../jobs/template-job.js';
 import type { JobQueue } from '../jobs/job-queue.js';
@@ -68,7 +68,7 @@ function triedIn(suite: AnySuite): AnySuite {
   switch (suite) {
     case 'templates-itl': return 'templates-itl-testing';
     case 'templates-community': return 'templates-community-testing';
-    default: return 'current-testing';
+    default: return suiteOf(partsOf(suite)?.word, 'current-testing');
   }
 }
 
@@ -76,7 +76,7 @@ function triedIn(suite: AnySuite): AnySuite {
 function refuseSignerWithoutRight({ change }: Job, dist: string, { commands }: Config): void {
   const person = commands?.people.find(({ fingerprint }) => fingerprint === change?.command?.signer.fingerprint);
   if (person === undefined) throw new Refusal('NOT_ALLOWED', 'the key that asked for it is no longer configured');
-  refuseUploadWithoutRight(person, change?.command?.line ?? '', [dist]);
+  refuseAskedWithoutRight(person, change?.command?.line ?? '', [dist]);
 }
 
 /** Stage promote. @throws Refusal as above, NOT_ALLOWED, WITHDRAWN, NEWER_IN_SUITE, NOT_IN_SUITE, PUBLISH_FAILED, UPLOAD_FAILED, READ_BACK_FAILED */
@@ -95,9 +95,9 @@ export async function promoteFor(job: Job, distribution: Distribution, log: Line
   refuseSignerWithoutRight(job, dist, options.config);
   refuseWithdrawn(withdrawn, job.component, job.version, dist);
   refuseOlderThanSuite(queue, withdrawn, job.component, job.version, dist, suite);
-  if (suite !== 'security-testing') await refuseTooYoung(built, dist, from, log, options);
+  if (partsOf(suite)?.suite !== 'security-testing') await refuseTooYoung(built, dist, from, log, options);
   for (const file of uploaded.files) log.say(`published sha256:${file.sha256} ${file.size} ${file.name}`);
-  return distribution.packages === 'deb' ? await promoteUpload(job, dist, suite as Suite, uploaded.files, log, options) : await promotePackages(job, dist, suite, uploaded.files, log, options);
+  return distribution.packages === 'deb' ? await promoteUpload(job, dist, suite, uploaded.files, log, options) : await promotePackages(job, dist, suite, uploaded.files, log, options);
 }
 
 function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string {
@@ -106,7 +106,7 @@ function gpgJobOf(job: Job, dist: string, { queue }: SuiteStageOptions): string 
   return path;
 }
 
-async function promoteUpload(job: Job, dist: string, suite: Suite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
+async function promoteUpload(job: Job, dist: string, suite: AnySuite, files: readonly HashedFile[], log: LineSink, options: SuiteStageOptions): Promise<Upload> {
   const { config, paths } = options;
   const { apt } = config;
   if (apt === undefined) throw new Error('there is no APT repository');
@@ -118,15 +118,16 @@ async function promoteUpload(job: Job, dist: string, suite: Suite, files: readon
   await settle(generations, job.job, options.publicKey, to, log);
   // After a kill there may be one of this job's own, and testing may have gone on meanwhile: then what was copied is there.
   const last = generations.ofJob(job.job, options.publicKey) ?? generations.published();
-  if (last === undefined || ![codenameOf(dist, 'current-testing'), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, version))) {
-    throw new Refusal('NOT_IN_SUITE', `${source} ${version} is not in current-testing of ${dist} any more`);
+  const from = triedIn(suite);
+  if (last === undefined || ![codenameOf(dist, from), codenameOf(dist, suite)].some((codename) => suiteHas(last, codename, source, version))) {
+    throw new Refusal('NOT_IN_SUITE', `${source} ${version} is not in ${from} of ${dist} any more`);
   }
   const pool = poolOf(join(last.folder, 'pool'));
   for (const file of files) {
     const folder = pool.get(file.name);
-    if (folder === undefined || hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('NOT_IN_SUITE', `${file.name} with its published bytes is not in current-testing`);
+    if (folder === undefined || hashFile(folder, file.name).sha256 !== file.sha256) throw new Refusal('NOT_IN_SUITE', `${file.name} with its published bytes is not in ${from}`);
   }
-  const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from: 'current-testing', source, version }, gpgJobOf(job, dist, options), repository, log);
+  const generation = await makeGeneration({ job: job.job }, { kind: 'copy', from, source, version }, gpgJobOf(job, dist, options), repository, log);
   const url = `${apt.url}/${dist}`;
   const codename = codenameOf(dist, suite);
   const upload = { dist, url, suite: codename, release: generation.release };
@@ -143,13 +144,13 @@ async function promotePackages(job: Job, dist: string, suite: AnySuite, files: r
   if (dnf === undefined) throw new Error('there is no DNF repository');
   const repository = { folder: join(paths.dnf, config.env), suite, gpg: paths.gpg, signingKey: config.signingKey, publicKey: options.publicKey };
   const made = { job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 };
-  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts(dist), timeoutMs: job.template === undefined ? undefined : templateUploadMs };
+  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, timeoutMs: job.template === undefined ? undefined : templateUploadMs };
   const generations = new Generations(join(repository.folder, dist));
   await settle(generations, job.job, options.publicKey, to, log);
   const generation = await makeRpmGeneration(made, { kind: 'copy', from: triedIn(suite), files }, gpgJobOf(job, dist, options), repository, log);
   const url = `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`;
   const upload = { dist, url, suite: codenameOf(dist, suite), release: generation.release };
-  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files: [...files] }), to, log);
+  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files: [...files] }), { ...to, ...uploadedParts(generation, dist) }, log);
   const back = await tryAgain(log, () => readBackPackages(join(generation.folder, suite, 'packages'), files,
     { url, publicKey: options.publicKey, repomd: join(generation.folder, suite, 'repodata/repomd.xml'), folder: join(paths.work, `read-back-${job.job}-${dist}`) }, log));
   return { ...upload, files: back };
@@ -209,7 +210,7 @@ async function withdrawUpload(job: Job, dist: string, made: Made, apt: AptReposi
   const pool = poolOf(join(last.folder, 'pool'));
   const isOurs = made.files.some(({ name, sha256 }) => name.endsWith('.dsc') && pool.has(name) && hashFile(pool.get(name) as string, name).sha256 === sha256);
   let generation = last;
-  if (own !== undefined || (isOurs && suites.some((suite) => suiteHas(last, codenameOf(dist, suite), source, version)))) {
+  if (own !== undefined || (isOurs && codenamesIn(last.folder, dist).some((codename) => suiteHas(last, codename, source, version)))) {
     generation = await makeGeneration({ job: job.job }, { kind: 'remove', source, version }, gpgJobOf(job, dist, options), repository, log);
     await publishGeneration(generations, generation, () => undefined, to, log);
   }
@@ -220,24 +221,24 @@ async function withdrawUpload(job: Job, dist: string, made: Made, apt: AptReposi
 
 async function withdrawPackages(job: Job, dist: string, { files, names }: Made, dnf: DnfRepository, log: LineSink, options: SuiteStageOptions): Promise<void> {
   const { config, paths, publicKey } = options;
-  const suites = suitesOf(dist);
-  const repository = { folder: join(paths.dnf, config.env), suite: suites[0] as AnySuite, gpg: paths.gpg, signingKey: config.signingKey, publicKey };
-  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig, ...uploadedParts(dist) };
+  const [suite] = suitesOf(dist) as [AnySuite];
+  const repository = { folder: join(paths.dnf, config.env), suite, gpg: paths.gpg, signingKey: config.signingKey, publicKey };
+  const to = { upload: `${dnf.upload}/${dist}`, sshConfig: paths.sshConfig };
   const generations = new Generations(join(repository.folder, dist));
   await settle(generations, job.job, publicKey, to, log);
   const own = generations.ofJob(job.job, publicKey);
   let generation = own ?? generations.published();
   if (generation === undefined) return refuseLostRepository(job, dist, log, options);
-  const there = ({ folder }: Generation): string[] => suites.flatMap((suite) => names.filter((name) => existsSync(join(folder, suite, 'packages', name))));
+  const there = ({ folder }: Generation): string[] => suitesIn(folder, dist).flatMap((suite) => names.filter((name) => existsSync(join(folder, suite, 'packages', name))));
   if (own !== undefined || there(generation).length > 0) {
     generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'remove', files }, gpgJobOf(job, dist, options), repository, log);
-    await publishGeneration(generations, generation, () => undefined, to, log);
+    await publishGeneration(generations, generation, () => undefined, { ...to, ...uploadedParts(generation, dist) }, log);
   }
   const others = there(generation);
   if (others.length > 0) throw new Refusal('NOT_IN_SUITE', `${others[0]} is published with other bytes than those of ${job.component} ${job.version}: look whose it is`);
   const folder = join(paths.work, `read-back-${job.job}-${dist}`);
-  for (const suite of suites) {
-    const repomd = join(generation.folder, suite, 'repodata/repomd.xml');
-    if (existsSync(repomd)) await tryAgain(log, () => readBackPackages('', [], { url: `${dnf.url.replace(/\/+$/, '')}/${dist}/${suite}`, publicKey, repomd, folder }, log));
+  for (const one of suitesIn(generation.folder, dist)) {
+    const repomd = join(generation.folder, one, 'repodata/repomd.xml');
+    if (existsSync(repomd)) await tryAgain(log, () => readBackPackages('', [], { url: `${dnf.url.replace(/\/+$/, '')}/${dist}/${one}`, publicKey, repomd, folder }, log));
   }
 }

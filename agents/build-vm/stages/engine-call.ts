@@ -61,10 +61,10 @@ export function freezeAnnounced(output: string, into: string, artifacts: readonl
   });
 }
 
-function builtFrom({ job, template, evidence }: Job, { folder, distribution = '' }: EngineOptions): Pick<EngineJob, 'source' | 'sourceTree'> | Pick<EngineTemplateJob, 'template'> {
+function builtFrom({ job, template, evidence, modules }: Job, { folder, distribution = '' }: EngineOptions): Pick<EngineJob, 'source' | 'sourceTree'> | Pick<EngineTemplateJob, 'template'> {
   if (template !== undefined) return { template: { name: template.name, release: template.release, timestamp: template.timestamp, distribution } };
   if (evidence === null) throw new Error(`${job} is built before its source was verified`);
-  return { source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit }, sourceTree: join(folder, 'source') };
+  return { source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit, ...(modules === undefined ? {} : { modules }) }, sourceTree: join(folder, 'source') };
 }
 
 function rebuildOf({ rebuild }: Job, dist: string, stage: EngineCall['stage']): Pick<EngineCall, 'rebuild'> {

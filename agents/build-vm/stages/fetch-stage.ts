@@ -12,11 +12,11 @@ import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { readListedFiles } from '../../engines/source-tree/listed-files.js';
 import { readVersionFiles, refuseOtherChangelog } from '../../engines/source-tree/package-version.js';
-import { buildFileName, buildsOf, targetOf, type Target } from '../../engines/source-tree/build-file.js';
+import { buildFileName, buildsOf, modulesOf, targetOf, type Target } from '../../engines/source-tree/build-file.js';
 import { formulaFiles } from '../../engines/source-tree/formula.js';
 import { sourceEvidence } from '../source/source-evidence.js';
 import { changedName, nameBy, type PackageKind, type SourceNames } from '../jobs/source-names.js';
-import { exportTree, manifestOf, roomOfTrees } from '../source/source-tree.js';
+import { exportTree, manifestOf, roomOfTrees, type Gitlink } from '../source/source-tree.js';
 import { exportSubmodules } from '../source/submodules.js';
 import { readTagObject, tagLimitBytes } from '../source/tag-object.js';
 import { readMaintainerKeys, verifyTag } from '../source/tag-verification.js';
@@ -87,6 +87,15 @@ function buildsOfTree(tree: string, targets: readonly FetchTarget[]): { builds: 
   return { builds, nothing };
 }
 
+/** The tree itself says which commit of them: nothing else does. @throws Refusal BAD_SOURCE_FILES */
+function pinnedModules(tree: string, gitlinks: readonly Gitlink[]): Record<string, string> {
+  return Object.fromEntries(modulesOf(tree).map((name) => {
+    const commit = gitlinks.find(({ path }) => path === name)?.commit;
+    if (commit === undefined) throw new Refusal('BAD_SOURCE_FILES', `${buildFileName} lists the module ${name}, and the tree has no submodule ${name} that pins its commit`);
+    return [name, commit];
+  }));
+}
+
 /** What its own engine can do nobody here knows: that it builds nothing is all that is looked for. */
 function unlessForeign<T>({ isForeign }: FetchTarget, read: () => T): T | undefined {
   try {
@@ -152,7 +161,7 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
  *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC, NOT_DONE_HERE, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[] }> {
+export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[]; modules: Record<string, string> }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);
@@ -178,6 +187,7 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
   const { names, date } = sourcePackageOf(tree, job.version, builds);
   const all = refuseOtherPackage(component, { ...otherNamesOf(tree, builds), ...names }, options);
   const sources = Object.fromEntries(Object.entries(all).filter(([kind]) => builds.has(kind as PackageKind)));
+  const modules = builds.has('rpm') ? pinnedModules(tree, exported.gitlinks) : {};
   const listed = builds.size === 0 ? [] : await readListedFiles(tree);
   const downloads = await downloadFiles(listed, {
     tree, work: join(options.folder, 'downloads'), time: tag.time, limits: options.downloads ?? downloadLimits(options.forge.timeoutMs), now: options.now,
@@ -193,5 +203,5 @@ export async function fetchSource(job: Job, component: Component, options: Fetch
     manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
   };
   log.say(`evidence ${sourceEvidence(evidence)}`);
-  return { sources, evidence, sourceDateEpoch: date ?? tag.time, nothing, specs: names.rpm ?? [] };
+  return { sources, evidence, sourceDateEpoch: date ?? tag.time, nothing, specs: names.rpm ?? [], modules };
 }

@@ -92,7 +92,7 @@ export async function rebuildJob(id: string, { config, paths, dists }: RebuildOp
     for (const [index, { dist, files }] of chosen.entries()) {
       const distribution = distributions[index];
       if (distribution === undefined) throw new Refusal('CONFIG_CHANGED', `${dist} is not a distribution of this VM any more`);
-      const made = await buildFor({ ...job, evidence: found.evidence }, dist, engineOptions(distribution, folder, { config, paths }, join(folder, 'work')), log);
+      const made = await buildFor({ ...job, evidence: found.evidence }, dist, engineOptions(distribution, folder, { config, paths }, job.suites, join(folder, 'work')), log);
       compared.push(...compare(dist, files, made, artifactsFolder(then, dist), artifactsFolder(folder, dist)));
     }
     return compared;

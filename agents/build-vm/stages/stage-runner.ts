@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
-import { templatesDist } from '../../shared/formats/suites.js';
+import { suiteOf, templatesDist } from '../../shared/formats/suites.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { buildFor } from './build-stage.js';
@@ -22,7 +22,7 @@ import type { EngineOptions } from './engine-call.js';
 import { publishWithEngine, signWithEngine, type EngineSigning } from './engine-stages.js';
 import { fetchSource, fetchTarget, type FetchTarget } from './fetch-stage.js';
 import { refuseOtherConfiguration, refuseOtherTemplate } from '../jobs/job-configuration.js';
-import { jobIdentity, type Job, type ObeyedCommand, type Step, type TemplateOrder } from '../jobs/job-document.js';
+import { jobIdentity, shownVersion, type Job, type ObeyedCommand, type Step, type TemplateOrder } from '../jobs/job-document.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import { commandEvidence, configuredTemplate, templateDistribution, templateUploadMs } from '../jobs/template-job.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
@@ -117,6 +117,7 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       job.evidence = found.evidence;
       job.sourceDateEpoch = found.sourceDateEpoch;
       if (found.specs.length > 1) job.specs = found.specs;
+      if (Object.keys(found.modules).length > 0) job.modules = found.modules;
       // Their chains are over before they began.
       job.dists = job.dists.filter((dist) => !found.nothing.includes(dist));
       // They were told of with the version itself.
@@ -128,10 +129,10 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       const distribution = distributionOf(job, step, config);
       const dist = distribution.name;
       if (job.rebuild !== undefined) {
-        log.say(`anew from the source of ${job.rebuild.of}: packages are +b${job.rebuild.number} of ${job.rebuild.sources[dist]?.version ?? 'nothing'}`);
+        log.say(`anew from the source of ${job.rebuild.of}: packages are ${shownVersion(job, dist)}, number ${job.rebuild.number} of ${job.rebuild.sources[dist]?.version ?? 'nothing'}`);
         sayCommand(job.rebuild.command, log);
       }
-      const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options) : templateOptions(job, distribution, folder, log, options), log);
+      const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options, job.suites) : templateOptions(job, distribution, folder, log, options), log);
       job.artifacts = [...job.artifacts.filter((made) => made.dist !== dist), { dist, files }];
       return;
     }
@@ -207,12 +208,12 @@ async function publish(job: Job, distribution: Distribution, jobFolder: string, 
   }
   const common = { gpg: paths.gpg, publicKey: publicKey(options).path, jobFolder, work: paths.work, sshConfig: paths.sshConfig, noteSwitch: noteSwitch(job, options) };
   if (packages === 'deb' && config.apt !== undefined) {
-    return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: 'current-testing' }, log);
+    return await publishUploadFor(job, name, { ...common, apt: config.apt, folder: join(paths.apt, config.env, name), dist: name, suite: suiteOf(job.suites, 'current-testing') }, log);
   }
   if (packages === 'rpm' && config.dnf !== undefined) {
     return await publishPackagesFor(job, name, {
       ...common, dnf: config.dnf, folder: join(paths.dnf, config.env), signingKey: config.signingKey,
-      ...(job.template === undefined ? { suite: 'current-testing' } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, uploadMs: templateUploadMs }),
+      ...(job.template === undefined ? { suite: suiteOf(job.suites, 'current-testing') } : { suite: `${configuredTemplate(config, job.template.name, job.template.release).repository}-testing`, uploadMs: templateUploadMs }),
     }, log);
   }
   throw new Error(`${name} has ${packages} packages and no repository`);

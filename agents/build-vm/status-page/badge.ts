@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // SVG badges: for a component as a whole, and for what one repository has of it. White on dark colours, with the same words for who does not see them.
-import { columns, type ComponentStatus, type DistStatus } from './farm-status.js';
+import { partsOf, suiteOf, suites } from '../../shared/formats/suites.js';
+import { type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html } from './markup.js';
 
 const colours = { good: '#14632f', testing: '#0b52a8', go: '#7a4300', bad: '#a4161a', none: '#525a66' } as const;
@@ -38,22 +39,23 @@ export function componentBadge({ name, dists, newestTag }: ComponentStatus): Bad
   if (newestTag !== null && !newestTag.built) return { label: name, message: `${newestTag.version} not built`, look: 'bad' };
   const places = live.map(placeOfNewest);
   const behind = places.sort((a, b) => a.rank - b.rank)[0];
-  return behind === undefined || behind.version === undefined ? { label: name, message: 'none', look: 'none' } : { label: name, message: `${behind.version} ${behind.repository}`, look: behind.repository === 'current' ? 'good' : 'testing' };
+  return behind === undefined || behind.version === undefined ? { label: name, message: 'none', look: 'none' } : { label: name, message: `${behind.version} ${behind.repository}`, look: partsOf(behind.repository ?? '')?.suite === 'current' ? 'good' : 'testing' };
 }
 
 function placeOfNewest({ newest, published }: DistStatus): { rank: number; version?: string; repository?: string } {
   const its = published.filter((one) => one.version === newest?.version);
-  const best = its.find((one) => one.repository === 'current') ?? its[0];
-  return best === undefined ? { rank: 0 } : { rank: best.repository === 'current' ? 2 : 1, version: best.version, repository: best.repository };
+  const isCurrent = ({ repository }: { repository: string }): boolean => partsOf(repository)?.suite === 'current';
+  const best = its.find(isCurrent) ?? its[0];
+  return best === undefined ? { rank: 0 } : { rank: isCurrent(best) ? 2 : 1, version: best.version, repository: best.repository };
 }
 
 /** Of every repository of a distribution, by its name. */
-export function repositoryBadges(component: string, { dist, published }: DistStatus): Map<string, Badge> {
+export function repositoryBadges(component: string, { dist, suites: word, published }: DistStatus): Map<string, Badge> {
   const found = new Map(published.map((one) => [one.repository, one]));
   // One without suites has no others.
-  const names = published.some((one) => !columns.includes(one.repository)) ? [...found.keys()] : columns;
+  const names = published.some((one) => partsOf(one.repository) === undefined) ? [...found.keys()] : suites.map((suite) => suiteOf(word, suite));
   return new Map(names.map((name) => {
     const version = found.get(name)?.version;
-    return [name, { label: `${component} ${dist} ${name}`, message: version ?? 'none', look: version === undefined ? 'none' : name === 'current' ? 'good' : 'testing' }];
+    return [name, { label: `${component} ${dist} ${name}`, message: version ?? 'none', look: version === undefined ? 'none' : partsOf(name)?.suite === 'current' ? 'good' : 'testing' }];
   }));
 }

@@ -2,8 +2,8 @@
 // What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
 // docs/formats.md, "Status page".
 import { suites, templatesDist } from '../../shared/formats/suites.js';
-import type { Config } from '../configuration/config.js';
-import { isChainDone, isOver, type Job } from '../jobs/job-document.js';
+import type { Component, Config } from '../configuration/config.js';
+import { isChainDone, isOver, shownVersion, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { Listing } from '../triggers/newest-tags.js';
 import { compareVersions } from '../configuration/version-tag.js';
@@ -18,6 +18,8 @@ export const refreshSeconds = 3600;
 
 export interface DistStatus {
   dist: string;
+  /** of release lines that have suites of their own there: the word before them */
+  suites?: string;
   /** the configuration has it no more */
   retired: boolean;
   /** of the newest version of which there is a job; null where there is none */
@@ -85,13 +87,21 @@ export function newestOf(jobs: readonly Job[]): Job | undefined {
   return jobs.reduce<Job | undefined>((newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest), undefined);
 }
 
+/** What goes different ways is told of by itself. */
+function waysOf(dist: string, component: Component | undefined, jobs: readonly Job[], retired: boolean): DistStatus[] {
+  const lines = component?.lines?.filter(({ distributions }) => distributions.includes(dist)).map((line) => line.suites) ?? [undefined];
+  const words = new Set([...lines, ...jobs.filter((job) => job.dists.includes(dist)).map((job) => job.suites)].map((word) => word ?? ''));
+  const ways = words.size === 0 ? [''] : [...words].sort();
+  return ways.map((word) => ({ ...(word === '' ? {} : { suites: word }), ...distStatus(dist, jobs.filter((job) => (job.suites ?? '') === word), retired) }));
+}
+
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
   // How far the newest build is; a promotion that has to wait says nothing of that.
   const job = newestOf(jobs.filter((candidate) => (candidate.kind === 'build' || candidate.kind === 'template') && candidate.dists.includes(dist)));
   if (job === undefined) return { dist, retired, published: publishedIn(dist, jobs), newest: null };
   const chain = chainStatus(job, dist);
   const isGone = chain.state === 'published' && jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
-  return { dist, retired, published: publishedIn(dist, jobs), newest: { version: job.version, job: job.job, ...chain, ...(isGone ? { state: 'withdrawn' } : {}) } };
+  return { dist, retired, published: publishedIn(dist, jobs), newest: { version: shownVersion(job, dist), job: job.job, ...chain, ...(isGone ? { state: 'withdrawn' } : {}) } };
 }
 
 function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {
@@ -100,7 +110,7 @@ function componentStatus(name: string, jobs: readonly Job[], state: FarmState): 
   const template = jobs.find((job) => job.template !== undefined)?.template?.name;
   const configured = template === undefined ? state.config.distributions.map((distribution) => distribution.name) : state.config.templates?.find((one) => one.name === template)?.releases.map(templatesDist) ?? [];
   const retired = [...new Set(jobs.flatMap((job) => job.dists))].filter((dist) => !configured.includes(dist)).sort();
-  const dists = [...configured.map((dist) => distStatus(dist, jobs, false)), ...retired.map((dist) => distStatus(dist, jobs, true)).filter((dist) => dist.published.length > 0)];
+  const dists = [...configured.flatMap((dist) => waysOf(dist, component, jobs, false)), ...retired.flatMap((dist) => waysOf(dist, component, jobs, true)).filter((dist) => dist.published.length > 0)];
   const failed = listing?.failed ?? null;
   return {
     name, url: component?.url ?? null, dists, jobs: jobs.length,
@@ -128,10 +138,10 @@ export function farmStatus(state: FarmState): FarmStatus {
     logsUrl: config.logsUrl ?? null,
     distributions: config.distributions.map(({ name, packages }) => ({ name, repository: repositoryUrl(config, name, packages) })),
     running: open.flatMap((job) => job.running.map((step) => ({
-      job: job.job, component: job.component, version: job.version, stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
+      job: job.job, component: job.component, version: shownVersion(job, step.dist), stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
     }))),
     queue: open.filter((job) => job.running.length === 0 || job.waiting.length > 0).map((job) => ({
-      job: job.job, component: job.component, version: job.version, priority: job.priority, created: toSeconds(job.created),
+      job: job.job, component: job.component, version: shownVersion(job, null), priority: job.priority, created: toSeconds(job.created),
       waiting: job.waiting.map(({ dist, code, detail, since }) => ({ dist, code, detail, since: toSeconds(since) })),
     })),
     components: [...byComponent].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, its]) => componentStatus(name, its, state)),

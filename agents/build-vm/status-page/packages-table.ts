@@ -2,6 +2,7 @@
 // Component x distribution x repository. On a narrow screen every component becomes a card; roles are said, since some readers forget a table's
 // when it is laid out as something else.
 import { isTemplatePackage } from '../configuration/config.js';
+import { partsOf } from '../../shared/formats/suites.js';
 import { columns, type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html, pathOf, type Markup } from './markup.js';
 import { newestText, publishedText, whyText } from './page-parts.js';
@@ -16,13 +17,13 @@ export interface TableOptions {
 }
 
 function repositoryCells(status: DistStatus, { logsUrl, made }: TableOptions): Markup[] {
-  const others = status.published.filter((published) => !columns.includes(published.repository));
+  const others = status.published.filter((published) => partsOf(published.repository) === undefined);
   if (others.length > 0) {
     // A repository without suites: what it has belongs to none of the columns.
     const named = others.map((published) => html`<span class="part"><span class="soft">in ${published.repository}</span> ${publishedText(published, logsUrl, made)}</span>`);
     return [html`<td role="cell" colspan="${columns.length}" data-label="published"><div>${named}</div></td>`];
   }
-  const own = new Map(status.published.map((published) => [published.repository, published]));
+  const own = new Map(status.published.map((published) => [partsOf(published.repository)?.suite as string, published]));
   return columns.map((column) => {
     const published = own.get(column);
     return published === undefined ? html`<td role="cell" class="none">–</td>` : html`<td role="cell" data-label="${column}"><div>${publishedText(published, logsUrl, made)}</div></td>`;
@@ -30,7 +31,7 @@ function repositoryCells(status: DistStatus, { logsUrl, made }: TableOptions): M
 }
 
 function distRow(status: DistStatus, options: TableOptions, head: Markup | ''): Markup {
-  return html`<tr role="row">${head}<th role="rowheader" scope="row">${status.dist}${status.retired && html` <span class="soft">(retired)</span>`}</th><td role="cell" data-label="newest"><div>${newestText(status, options.logsUrl)}</div></td>${repositoryCells(status, options)}</tr>
+  return html`<tr role="row">${head}<th role="rowheader" scope="row">${status.dist}${status.suites !== undefined && ` ${status.suites}`}${status.retired && html` <span class="soft">(retired)</span>`}</th><td role="cell" data-label="newest"><div>${newestText(status, options.logsUrl)}</div></td>${repositoryCells(status, options)}</tr>
 `;
 }
 

@@ -18,6 +18,8 @@ export interface ExtraRepository {
   components: string;
   /** of this VM */
   keyring: string;
+  /** before what is newer elsewhere: a line is built of its own */
+  preferred?: true;
 }
 
 export const refreshDays = 7;
@@ -72,7 +74,7 @@ export async function baseTar(cache: string, suite: string, sources: readonly Ap
  * @throws Refusal NO_BUILD_DEPENDENCIES where a key is not there
  */
 export function addRepositories(chroot: string, repositories: readonly ExtraRepository[], log: LineSink): void {
-  for (const [index, { url, suite, components, keyring }] of repositories.entries()) {
+  for (const [index, { url, suite, components, keyring, preferred }] of repositories.entries()) {
     const bytes = readIfThere(keyring);
     if (bytes === undefined) throw new Refusal('NO_BUILD_DEPENDENCIES', `the key of ${url}, ${keyring}, is not in this VM`);
     const name = `build-infra-${index}`;
@@ -80,7 +82,11 @@ export function addRepositories(chroot: string, repositories: readonly ExtraRepo
     makeFolder(join(chroot, 'etc/apt/keyrings'));
     writeFileSync(join(chroot, key), bytes, { mode: 0o644 });
     writeFileSync(join(chroot, 'etc/apt/sources.list.d', `${name}.list`), `deb [signed-by=${key}] ${url} ${suite} ${components}\n`);
-    log.say(`build dependencies from ${url} ${suite} ${components} too, signed by a key with sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+    if (preferred === true) {
+      makeFolder(join(chroot, 'etc/apt/preferences.d'));
+      writeFileSync(join(chroot, 'etc/apt/preferences.d', name), `Package: *\nPin: release n=${suite}\nPin-Priority: 990\n`);
+    }
+    log.say(`build dependencies from ${url} ${suite} ${components} ${preferred === true ? 'first' : 'too'}, signed by a key with sha256:${createHash('sha256').update(bytes).digest('hex')}`);
   }
 }
 

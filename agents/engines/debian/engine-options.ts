@@ -2,7 +2,7 @@
 // What a distribution's configuration may tell the Debian engine: the field `options` of the job document.
 import type { ExtraRepository } from '../chroot/base-chroot.js';
 import { checkWith } from '../../shared/json-schema.js';
-import { codenameOf, suites, type Suite } from '../../shared/formats/suites.js';
+import { codenameOf, suiteOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { EngineJob } from '../contract.js';
 import { wordPattern } from '../source-tree/build-file.js';
 import { suffixPattern } from '../source-tree/package-version.js';
@@ -42,7 +42,9 @@ export function readEngineOptions(job: EngineJob): DebianEngineOptions {
 /** The distribution's own repository first, as far as something was published to it. */
 export function extraRepositories(job: EngineJob): ExtraRepository[] {
   const { ownPackages, repositories = [] } = readEngineOptions(job);
-  const own = ownPackages === undefined || job.published === undefined ? [] : [{ url: job.published.url, suite: codenameOf(job.dist, ownPackages), components: 'main', keyring: job.published.publicKey }];
+  const { url, publicKey, suites: word } = job.published ?? { url: '', publicKey: '' };
+  const ownSuites = ownPackages === undefined || job.published === undefined ? [] : [...(word === undefined ? [] : [suiteOf(word, ownPackages)]), ownPackages];
+  const own = ownSuites.map((suite): ExtraRepository => ({ url, suite: codenameOf(job.dist, suite), components: 'main', keyring: publicKey, ...(word !== undefined && suite !== ownPackages ? { preferred: true } : {}) }));
   return [...own, ...repositories.map((line): ExtraRepository => {
     const [url, suite, components, keyring] = line.split(' ') as [string, string, string, string];
     return { url, suite, components: components.replaceAll(',', ' '), keyring };

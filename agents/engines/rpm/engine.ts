@@ -14,7 +14,7 @@ import { lintPackages } from './package-lint.js';
 import { buildInChroot, buildWithMock, makeRpmChroot, usesMock } from './package-build.js';
 import { rpmArchitecture, rpmFileName } from './spec-file.js';
 import { prepareSources } from './source-files.js';
-import { jobSpecs, planBuild, type PlannedBuild } from './spec-query.js';
+import { jobSpecs, planBuild, planRebuild, type PlannedBuild } from './spec-query.js';
 
 /** @throws Refusal BAD_SPEC */
 function refuseOtherArchitecture(plan: PlannedBuild): void {
@@ -28,6 +28,8 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
   // Before a chroot is made for nothing.
   const specs = jobSpecs(job);
   const withMock = usesMock(options);
+  // Without them something else would be built.
+  if (!withMock && (options.ownPackages ?? options.repositories) !== undefined) throw new Refusal('NO_BUILD_DEPENDENCIES', 'this VM has no mock, which installs build dependencies');
   const root = withMock ? '/' : await makeRpmChroot(job, options, log);
   const build = withMock ? join(job.work, 'build') : join(root, 'build');
   const taken: HashedFile[] = [];
@@ -35,10 +37,10 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
     // One after the other, each in an empty folder.
     rmSync(build, { recursive: true, force: true });
     makeFolder(build);
-    const plan = await planBuild(job, root, options.distTag, spec);
+    const plan = job.rebuild === undefined ? await planBuild(job, root, options.distTag, spec) : await planRebuild(job, root, options.distTag, spec, job.rebuild);
     refuseOtherArchitecture(plan);
     log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
-    await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log);
+    await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log, job.source.modules);
     if (withMock) await buildWithMock(options, plan, job, build, log);
     else await buildInChroot(root, plan, job, options.distTag, log);
     const twice = [plan.sourcePackage, ...plan.packages.map(rpmFileName)].find((name) => taken.some((file) => file.name === name));
@@ -51,5 +53,5 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
 
 /** @returns the exit status: 0 built, 1 not built and failure.json says why, 2 a fault */
 export function runEngine(documentPath: string): Promise<number> {
-  return runEngineOn(documentPath, buildRpm);
+  return runEngineOn(documentPath, buildRpm, ['build'], undefined, true);
 }

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { makeFolder } from '../../shared/durable-files.js';
+import { makeFolder, readIfThere } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
 import { readAptProxies, readAptSources } from '../chroot/apt-sources.js';
 import { baseTar, unpackChroot } from '../chroot/base-chroot.js';
@@ -11,7 +11,7 @@ import { buildJail } from '../chroot/jail.js';
 import type { EngineJob } from '../contract.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { proxyEnvironment } from '../../shared/programs/program.js';
-import type { MockOptions, RpmEngineOptions } from './engine-options.js';
+import { extraRepositories, type ExtraRepository, type MockOptions, type RpmEngineOptions } from './engine-options.js';
 import { distMacro, type PlannedBuild } from './spec-query.js';
 
 export const mockProgram = '/usr/bin/mock';
@@ -57,10 +57,33 @@ export async function buildInChroot(chroot: string, plan: PlannedBuild, job: Eng
 /**
  * What mock reads as its configuration: the named one, and in its environment the time that a rebuild uses. `--config-opts` knows booleans, numbers,
  * words and lists of these, so that a table given there would be taken as one word, and in the place of the whole environment.
+ * @param more sections for mock's dnf
  */
-export function mockConfiguration(config: string, job: EngineJob): string {
-  return `include('${config}.cfg')\nconfig_opts['environment']['SOURCE_DATE_EPOCH'] = '${job.sourceDateEpoch}'\n`;
+export function mockConfiguration(config: string, job: EngineJob, more = ''): string {
+  const repositories = more === '' ? '' : `config_opts['dnf.conf'] += '''\n${more}'''\n`;
+  return `include('${config}.cfg')\nconfig_opts['environment']['SOURCE_DATE_EPOCH'] = '${job.sourceDateEpoch}'\n${repositories}`;
 }
+
+/**
+ * Repositories as dnf has them, each with the one key that may have signed it and its packages. mock's dnf may run in a chroot of its own, where mock
+ * shows folders that are some repository's: so the keys lie in one.
+ * @param keys an empty folder @throws Refusal NO_BUILD_DEPENDENCIES where a key is not there
+ */
+export function dnfSections(repositories: readonly ExtraRepository[], keys: string, log: LineSink): string {
+  if (repositories.length === 0) return '';
+  const sections = repositories.map(({ url, key, preferred }, index) => {
+    const bytes = readIfThere(key);
+    if (bytes === undefined) throw new Refusal('NO_BUILD_DEPENDENCIES', `the key of ${url}, ${key}, is not in this VM`);
+    writeFileSync(join(keys, `${index}.asc`), bytes, { mode: 0o644 });
+    log.say(`build dependencies from ${url} ${preferred === true ? 'first' : 'too'}, signed by a key with sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+    const name = `build-infra-${index}`;
+    return [`[${name}]`, `name=${name}`, `baseurl=${url}`, `gpgkey=file://${join(keys, `${index}.asc`)}`, 'gpgcheck=1', 'repo_gpgcheck=1', 'enabled=1', 'skip_if_unavailable=0', 'metadata_expire=0', ...(preferred === true ? ['priority=50'] : []), ''].join('\n');
+  });
+  return [...sections, ['[build-infra-keys]', 'name=build-infra-keys', `baseurl=file://${keys}`, 'enabled=0', ''].join('\n')].join('\n');
+}
+
+/** What mock ends with where its dnf did not do what it was told: mostly, where no repository has a build dependency. */
+const mockMissesPackages = 30;
 
 /**
  * The calls of mock: the source package from spec and sources, then the packages from it. Dependencies come by mock's own network, the build has none.
@@ -76,12 +99,16 @@ export function mockCommands(configuration: string, plan: PlannedBuild, job: Eng
   ];
 }
 
-/** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT */
+/** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT, NO_BUILD_DEPENDENCIES, DEP_WAIT */
 export async function buildWithMock({ mock, distTag }: MockOptions, plan: PlannedBuild, job: EngineJob, build: string, log: LineSink): Promise<void> {
   const configuration = join(job.work, `${mock}.cfg`);
-  writeFileSync(configuration, mockConfiguration(mock, job));
+  const repositories = extraRepositories(job);
+  const keys = join(job.work, 'keys');
+  makeFolder(keys);
+  writeFileSync(configuration, mockConfiguration(mock, job, dnfSections(repositories, keys, log)));
   for (const command of mockCommands(configuration, plan, job, build, distTag)) {
     const status = await runLogged(command, log, { timeoutMs: job.buildSeconds * 1000, env: proxyEnvironment(), label: command.join(' ') });
+    if (status === mockMissesPackages && repositories.length > 0) throw new Refusal('DEP_WAIT', 'no repository has what the spec requires yet, or one does not answer: the log says what mock asked for');
     if (status !== 0) throw new Refusal('BUILD_FAILED', `mock ended with ${status}`);
   }
 }

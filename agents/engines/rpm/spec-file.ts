@@ -78,6 +78,17 @@ function literalName(file: string, text: Buffer): string {
   return name;
 }
 
+/**
+ * The spec whose packages are of a raised release: behind the distribution's suffix, as `rpmdev-bumpspec -r` has it. decision 175
+ * @throws Refusal NO_REBUILD where its text does not say plainly what the release is
+ */
+export function withRaisedRelease(spec: Spec, number: number): Spec {
+  const lines = [...spec.text.toString('latin1').matchAll(/^[ \t]*Release[ \t]*:[ \t]*(.*?)[ \t\r]*$/gim)];
+  if (lines.length !== 1 || !/%\{\??dist\}$/.test(lines[0]?.[1] ?? '')) throw new Refusal('NO_REBUILD', `${spec.file} has not one line "Release:" that ends with %{?dist}`);
+  const end = (lines[0]?.index ?? 0) + (lines[0]?.[0] ?? '').trimEnd().length;
+  return { ...spec, text: Buffer.concat([spec.text.subarray(0, end), Buffer.from(`.${number}`), spec.text.subarray(end)]) };
+}
+
 export interface SpecPackage {
   name: string;
   /** '' where there is none */

@@ -7,8 +7,9 @@ import { Refusal } from '../../shared/refusal.js';
 import type { EngineJob } from '../contract.js';
 import { ProgramFailed } from '../../shared/programs/program.js';
 import { targetOf } from '../source-tree/build-file.js';
+import { rebuiltRelease } from '../source-tree/package-version.js';
 import { askRpm } from './rpm-jail.js';
-import { packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, specsOf, type Spec, type SpecPackage, type SpecSource } from './spec-file.js';
+import { packageQuery, readPackageQuery, readSourceQuery, refuseOtherVersion, rpmFileName, sourceQuery, specsOf, withRaisedRelease, type Spec, type SpecPackage, type SpecSource } from './spec-file.js';
 
 export interface PlannedBuild {
   spec: Spec;
@@ -29,14 +30,14 @@ export function distMacro(distTag: string | undefined): string[] {
 
 /** @throws Refusal as specsOf */
 export function jobSpecs(job: EngineJob): Spec[] {
-  return specsOf(job.sourceTree, targetOf({ name: job.dist, packages: 'rpm', options: job.options }), { time: job.sourceDateEpoch, url: job.source.url });
+  return specsOf(job.sourceTree, targetOf({ name: job.dist, packages: 'rpm', options: job.options }), { time: job.sourceDateEpoch, url: job.source.url, modules: job.source.modules });
 }
 
 /**
  * @param root where rpmspec is: '/' or a chroot
  * @throws Refusal BAD_SPEC, VERSION_MISMATCH, SOURCE_NOT_IN_TREE
  */
-export async function planBuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec): Promise<PlannedBuild> {
+export async function planBuild(job: Pick<EngineJob, 'sourceTree' | 'work' | 'version'>, root: string, distTag: string | undefined, spec: Spec, number?: number): Promise<PlannedBuild> {
   const folder = join(job.sourceTree, spec.folder);
   const own = join(job.work, 'spec');
   rmSync(own, { recursive: true, force: true });
@@ -53,7 +54,7 @@ export async function planBuild(job: EngineJob, root: string, distTag: string | 
   };
   const plain = readSourceQuery(await ask(...distMacro(undefined), '-q', '--srpm', '--qf', sourceQuery));
   if (plain.name !== spec.name) throw new Refusal('BAD_SPEC', `${spec.file} says "Name: ${spec.name}" and means ${plain.name}`);
-  refuseOtherVersion(job.version, plain);
+  refuseOtherVersion(job.version, number === undefined ? plain : { ...plain, release: withoutNumber(plain.release, number) });
   const source = readSourceQuery(await ask(...distMacro(distTag), '-q', '--srpm', '--qf', sourceQuery));
   const built = readPackageQuery(await ask(...distMacro(distTag), '-q', '--builtrpms', '--qf', `${packageQuery}\\n`));
   const packages = built.filter((one) => !isDebug(one));
@@ -62,4 +63,20 @@ export async function planBuild(job: EngineJob, root: string, distTag: string | 
     { ...one, name: `${one.name}-debuginfo` }, { ...one, name: `${source.name}-debugsource`, version: source.version, release: source.release },
   ])];
   return { spec, source, sourcePackage: rpmFileName({ ...source, arch: 'src' }), packages, debugPackages };
+}
+
+const withoutNumber = (release: string, number: number): string => (release.endsWith(`.${number}`) ? release.slice(0, -`.${number}`.length) : release);
+
+/**
+ * Anew without a new source: what is published has to be what this tree and this configuration make.
+ * @throws Refusal NO_REBUILD, VERSION_MISMATCH, and as planBuild
+ */
+export async function planRebuild(job: EngineJob, root: string, distTag: string | undefined, spec: Spec, { of, number }: NonNullable<EngineJob['rebuild']>): Promise<PlannedBuild> {
+  const { source } = await planBuild(job, root, distTag, spec);
+  const now = `${source.version}-${source.release}`;
+  if (now !== of) throw new Refusal('VERSION_MISMATCH', `the source that is published is ${of}, and this would be ${now}`);
+  const plan = await planBuild(job, root, distTag, withRaisedRelease(spec, number), number);
+  const made = `${plan.source.version}-${plan.source.release}`;
+  if (made !== rebuiltRelease(of, number)) throw new Refusal('NO_REBUILD', `${spec.file} would make ${made}, not ${rebuiltRelease(of, number)}`);
+  return plan;
 }

@@ -97,7 +97,7 @@ export function buildsOf(tree: string, target: Target): string[] | undefined {
   if (builds.length === 0) return [];
   refuseUnknown(word, merged, ['build', 'source']);
   refuseUnknown(`${word}: source`, tableIn(merged, 'source'), []);
-  refuseUnknown('source', tableIn(root, 'source'), ['files', 'create-archive']);
+  refuseUnknown('source', tableIn(root, 'source'), ['files', 'create-archive', ...(packages === 'rpm' ? ['modules'] : [])]);
   // Files are fetched once, for all distributions.
   for (const place of new Set([set, word])) refuseUnknown(`${place}: source`, tableIn(tableIn(root, place), 'source'), []);
   const paths = builds.map((path: unknown) => {
@@ -109,6 +109,25 @@ export function buildsOf(tree: string, target: Target): string[] | undefined {
   if (packages === 'deb' && paths.length > 1) throw notDone(`${word}: build: more than one folder of Debian packaging`);
   return paths;
 }
+
+const modulesLimit = 20;
+/** As the builder's own word for it is `@NAME@`. */
+export const moduleNamePattern = '^[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}$';
+
+/** Submodules at the top of the tree whose archives are sources. @throws Refusal BAD_SOURCE_FILES */
+export function modulesOf(tree: string): string[] {
+  const modules = tableIn(readBuildFile(tree) ?? {}, 'source')['modules'] ?? [];
+  if (!Array.isArray(modules) || modules.length > modulesLimit) throw bad(`source: modules of ${buildFileName} is no list of at most ${modulesLimit}`);
+  const names = modules.map((name: unknown) => {
+    if (!matches(moduleNamePattern, name)) throw bad(`source: modules has ${printable(JSON.stringify(name))}, which is no name at the top of a tree`);
+    return name;
+  });
+  if (new Set(names).size !== names.length) throw bad('source: modules has one name twice');
+  return names;
+}
+
+/** What the builder calls it. @param commit that the tree pins */
+export const moduleArchive = (name: string, commit: string): string => `${name}-${commit.slice(0, 16)}.tar.gz`;
 
 /** Whether the tree itself is an archive of sources: where files are listed, the first one of them is, unless the tree says otherwise. */
 export function isTreeArchived(tree: string): boolean {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From `X.spec.in` to `X.spec`, as Qubes' builder fills it. A spec that is there as it is, is taken as it is.
 import { printable, Refusal } from '../../shared/refusal.js';
+import { moduleArchive } from './build-file.js';
 import { readVersionFiles } from './package-version.js';
 import { readTreeFile } from './tree-file.js';
 
@@ -13,6 +14,8 @@ export interface SpecStamp {
   time: number;
   /** where the rest of the history is */
   url: string;
+  /** those that the tree lists, with the commits that it pins */
+  modules?: Record<string, string> | undefined;
 }
 
 const days = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
@@ -35,7 +38,8 @@ export function readSpec(tree: string, path: string, stamp: SpecStamp): Buffer |
   if (template === undefined) return readTreeFile(tree, path, specLimitBytes);
   const files = readVersionFiles(tree);
   // Bytes stay what they are: latin1 there and back.
-  return Buffer.from(template.toString('latin1').replace(/@([A-Z][A-Z_]*)([0-9]*)@/g, (all, word: string, number: string) => {
+  const withModules = Object.entries(stamp.modules ?? {}).reduce((text, [name, commit]) => text.replaceAll(`@${name}@`, moduleArchive(name, commit)), template.toString('latin1'));
+  return Buffer.from(withModules.replace(/@([A-Z][A-Z_]*)([0-9]*)@/g, (all, word: string, number: string) => {
     const line = Number(number);
     // Others are the build's own, which has its sed.
     const value = word === 'VERSION' ? files?.version[line] : word === 'REL' ? files?.rel?.[line] : number !== '' ? all : word === 'BACKEND_VMM' ? backend : word === 'CHANGELOG' ? changelog(stamp) : all;

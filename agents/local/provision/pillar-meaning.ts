@@ -104,21 +104,29 @@ function checkEnv(env: string, settings: BuildEnv, pillar: Pillar): void {
   checkNotify(settings, place);
 }
 
-/** No tag is of two lines, and no repository has the packages of two. */
+/** No tag is of two lines, and no suite has the packages of two. */
 function checkLines(settings: BuildEnv, componentTag: string, lines: NonNullable<BuiltComponent['lines']>, place: string): void {
   const tags = new Map<string, string>();
   const owners = new Map<string, string>();
-  for (const [name, { tag = componentTag, versions = '', distributions }] of Object.entries(lines).sort(([a], [b]) => (a < b ? -1 : 1))) {
+  for (const [name, { tag = componentTag, versions = '', distributions, suites }] of Object.entries(lines).sort(([a], [b]) => (a < b ? -1 : 1))) {
     const same = tags.get(`${tag} ${versions}`);
     if (same !== undefined) throw new Refusal('BAD_VALUE', `has the same tags as ${same}`, `${place}.${name}`);
     tags.set(`${tag} ${versions}`, name);
     for (const dist of distributions) {
       if (!Object.hasOwn(settings.distributions, dist)) throw new Refusal('UNKNOWN_DISTRIBUTION', `${dist} is not built in this environment`, `${place}.${name}.distributions`);
-      const other = owners.get(dist);
-      if (other !== undefined) throw new Refusal('BAD_VALUE', `${dist} is the line ${other}'s: a repository has one version of a package`, `${place}.${name}.distributions`);
-      owners.set(dist, name);
+      if (suites !== undefined) checkSuites(settings, dist, suites, `${place}.${name}.suites`);
+      const way = suites === undefined ? dist : `${dist} ${suites}`;
+      const other = owners.get(way);
+      if (other !== undefined) throw new Refusal('BAD_VALUE', `${way} is the line ${other}'s: a suite has one version of a package`, `${place}.${name}.distributions`);
+      owners.set(way, name);
     }
   }
+}
+
+/** Of a line's own: what they are called is nothing else's name, and there is somebody to make them. */
+function checkSuites({ distributions }: BuildEnv, dist: string, word: string, field: string): void {
+  if (Object.hasOwn(distributions, `${dist}-${word}`)) throw new Refusal('BAD_VALUE', `the suites of ${dist}-${word} are called so already`, field);
+  if (distributions[dist]?.publisher === 'engine') throw new Refusal('BAD_VALUE', `${dist} is published by its engine, which has suites of its own`, field);
 }
 
 /** What was pinned tells a keys VM that it has begun before. It is made before the first publication, together with the signing key. */
@@ -145,17 +153,21 @@ function checkNotify(settings: BuildEnv, place: string): void {
 const labelLimit = 50;
 
 /** Labels and the commands that status issues show for copying: what the first notification would find wrong, or the first signed command. */
-function checkLabels({ commands }: BuildEnv, { release, distributions }: NonNullable<BuildEnv['notify']>, place: string): void {
+function checkLabels({ commands, components }: BuildEnv, { release, distributions }: NonNullable<BuildEnv['notify']>, place: string): void {
   if (commands !== undefined && !commands.releases.includes(release)) throw new Refusal('BAD_VALUE', `${release} is not one of commands.releases, so no command of a status issue would be taken`, `${place}.notify.release`);
   const owners = new Map<string, string>();
+  const words = Object.values(components).flatMap(({ lines = {} }) => Object.values(lines));
   for (const [dist, { set, name = dist }] of Object.entries(distributions)) {
     const field = `${place}.notify.distributions.${dist}`;
     const word = `${set}-${name}`;
-    const other = owners.get(word);
-    if (other !== undefined) throw new Refusal('BAD_VALUE', `${word} is the label of ${other} too`, field);
-    owners.set(word, dist);
-    const longest = `${release}-${word}-building`;
-    if (longest.length > labelLimit) throw new Refusal('BAD_VALUE', `the label ${longest} is longer than the ${labelLimit} characters that GitHub allows: give it a shorter name`, field);
+    const ways = words.flatMap(({ distributions: its, suites }) => (suites !== undefined && its.includes(dist) ? [`${word}-${suites}`] : []));
+    for (const way of new Set([word, ...ways])) {
+      const other = owners.get(way);
+      if (other !== undefined) throw new Refusal('BAD_VALUE', `${way} is the label of ${other} too`, field);
+      owners.set(way, dist);
+    }
+    const longest = [word, ...ways].map((way) => `${release}-${way}-building`).find((label) => label.length > labelLimit);
+    if (longest !== undefined) throw new Refusal('BAD_VALUE', `the label ${longest} is longer than the ${labelLimit} characters that GitHub allows: give it a shorter name`, field);
     if (commands !== undefined && word !== dist && commands['distribution-words']?.[word] !== dist) {
       throw new Refusal('UNKNOWN_DISTRIBUTION', `${word} has to be one of commands.distribution-words and mean ${dist}: status issues show commands with it`, field);
     }

@@ -7,6 +7,7 @@ import { journalKeyPattern } from '../../shared/formats/journal-head.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { packageSets, repositoryNamePattern } from '../../shared/formats/notification.js';
 import { fingerprintPattern, objectIdPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
+import { lineWordPattern } from '../../shared/formats/suites.js';
 
 const text = (pattern: string, title: string): object => ({ type: 'string', pattern, title });
 const whole = (minimum: number, maximum: number): object => ({ type: 'integer', minimum, maximum, title: `a whole number from ${minimum} to ${maximum}` });
@@ -42,6 +43,7 @@ const line = shape({
   tag,
   versions: text('^(?:[0-9]{1,9}:)?[0-9]{1,9}(?:\\.[0-9]{1,9}){0,7}$', 'the series of a line: numbers with dots, quoted'),
   distributions: { type: 'array', items: text(plainNamePattern, plain), minItems: 1, uniqueItems: true, title: 'a list of names of distributions' },
+  suites: text(lineWordPattern, 'a word before the names of suites: a letter, then at most 15 of a-z 0-9; quoted where YAML reads it otherwise'),
 }, ['distributions']);
 
 /** How one environment treats one component; `{}` for as all others. */

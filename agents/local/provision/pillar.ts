@@ -12,7 +12,7 @@ export interface Component {
 /** How one environment treats a component; what is left out is as for the whole environment. */
 export interface BuiltComponent {
   /** release lines by name */
-  lines?: Record<string, { tag?: string; versions?: string; distributions: string[] }>;
+  lines?: Record<string, { tag?: string; versions?: string; distributions: string[]; suites?: string }>;
   maintainers?: string[];
   'required-signatures'?: number;
 }

@@ -4,6 +4,7 @@
 import { checkWith } from '../json-schema.js';
 import type { Check } from '../json-document.js';
 import { jobIdPattern, logPathPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from './names.js';
+import { lineWordPattern } from './suites.js';
 
 export const notificationFormat = 'build-infra/notification@1';
 export const notificationLimitBytes = 256 * 1024;
@@ -59,6 +60,8 @@ export interface Notification {
   packageSet: PackageSet | null;
   /** null: of the job as a whole, i.e. of all its distributions */
   dist: string | null;
+  /** of a release line that has suites of its own: the word before them. It goes its own way, and its labels say so */
+  suites?: string;
   /** all distributions of the job */
   dists: string[];
   /** where it was uploaded to, or was to be promoted to: current-testing, …; null for the other events */
@@ -108,7 +111,7 @@ const required = object({
     items: object({ commit: text(objectIdPattern), subject: bounded(200), issues: { type: 'array', maxItems: issuesPerCommitLimit, items: text(issueReferencePattern) } }),
   },
 }) as { properties: Record<string, object> };
-export const notificationSchema = { ...required, properties: { ...required.properties, repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } };
+export const notificationSchema = { ...required, properties: { ...required.properties, suites: text(lineWordPattern), repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } };
 
 /** @throws Refusal BAD_DOCUMENT */
 export const checkNotification: Check<Notification> = checkWith<Notification>(notificationSchema);

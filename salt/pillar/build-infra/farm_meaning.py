@@ -125,7 +125,7 @@ def check_env(farm, env, settings):
 
 
 def check_lines(settings, component_tag, lines, place):
-    """No tag is of two lines, and no repository has the packages of two."""
+    """No tag is of two lines, and no suite has the packages of two."""
     tags = {}
     owners = {}
     for name, line in sorted(lines.items()):
@@ -135,9 +135,21 @@ def check_lines(settings, component_tag, lines, place):
         for dist in line['distributions']:
             if dist not in settings['distributions']:
                 raise Refusal('UNKNOWN_DISTRIBUTION', f'{dist} is not built in this environment', f'{place}.{name}.distributions')
-            other = owners.setdefault(dist, name)
+            way = dist
+            if 'suites' in line:
+                check_suites(settings, dist, line['suites'], f'{place}.{name}.suites')
+                way = f"{dist} {line['suites']}"
+            other = owners.setdefault(way, name)
             if other != name:
-                raise Refusal('BAD_VALUE', f"{dist} is the line {other}'s: a repository has one version of a package", f'{place}.{name}.distributions')
+                raise Refusal('BAD_VALUE', f"{way} is the line {other}'s: a suite has one version of a package", f'{place}.{name}.distributions')
+
+
+def check_suites(settings, dist, word, field):
+    """Of a line's own: what they are called is nothing else's name, and there is somebody to make them."""
+    if f'{dist}-{word}' in settings['distributions']:
+        raise Refusal('BAD_VALUE', f'the suites of {dist}-{word} are called so already', field)
+    if settings['distributions'][dist].get('publisher') == 'engine':
+        raise Refusal('BAD_VALUE', f'{dist} is published by its engine, which has suites of its own', field)
 
 
 def check_beginning(settings, place):
@@ -167,14 +179,17 @@ def check_labels(settings, place):
     if commands is not None and release not in commands['releases']:
         raise Refusal('BAD_VALUE', f'{release} is not one of commands.releases, so no command of a status issue would be taken', f'{place}.notify.release')
     owners = {}
+    lines = [line for component in settings['components'].values() for line in component.get('lines', {}).values()]
     for dist, told in settings['notify']['distributions'].items():
         field = f'{place}.notify.distributions.{dist}'
         word = f'{told["set"]}-{told.get("name", dist)}'
-        other = owners.setdefault(word, dist)
-        if other != dist:
-            raise Refusal('BAD_VALUE', f'{word} is the label of {other} too', field)
-        longest = f'{release}-{word}-building'
-        if len(longest) > LABEL_LIMIT:
+        ways = [word] + [f"{word}-{line['suites']}" for line in lines if 'suites' in line and dist in line['distributions']]
+        for way in ways:
+            other = owners.setdefault(way, dist)
+            if other != dist:
+                raise Refusal('BAD_VALUE', f'{way} is the label of {other} too', field)
+        longest = next((label for label in (f'{release}-{way}-building' for way in ways) if len(label) > LABEL_LIMIT), None)
+        if longest is not None:
             raise Refusal('BAD_VALUE', f'the label {longest} is longer than the {LABEL_LIMIT} characters that GitHub allows: give it a shorter name', field)
         if commands is not None and word != dist and commands.get('distribution-words', {}).get(word) != dist:
             raise Refusal('UNKNOWN_DISTRIBUTION', f'{word} has to be one of commands.distribution-words and mean {dist}: status issues show commands with it', field)

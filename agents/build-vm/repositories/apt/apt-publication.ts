@@ -8,7 +8,7 @@ import { gunzipSync } from 'node:zlib';
 import { makeFolder } from '../../../shared/durable-files.js';
 import { Refusal } from '../../../shared/refusal.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
-import { codenameOf, suites, type Suite } from '../../../shared/formats/suites.js';
+import { codenameOf, suitesOf, wordsIn, type AnySuite } from '../../../shared/formats/suites.js';
 import type { AptRepository } from '../../configuration/config.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
@@ -23,7 +23,7 @@ export interface PublicationOptions {
   folder: string;
   apt: AptRepository;
   dist: string;
-  suite: Suite;
+  suite: AnySuite;
   /** the gpg client, called as `gpg --reprepro-sign Release.new InRelease.new Release.gpg.new` */
   gpg: string;
   /** armored public key, published beside the repository */
@@ -31,6 +31,16 @@ export interface PublicationOptions {
 }
 
 const reproMs = 1800_000;
+
+/** Those of the distribution, and of each release line that has suites of its own and something in one of them. Once made they stay. @param folder of a generation */
+export function suitesIn(folder: string | undefined, dist: string, more: readonly AnySuite[] = []): readonly AnySuite[] {
+  const dists = join(folder ?? '', 'dists');
+  const names = folder !== undefined && existsSync(dists) ? readdirSync(dists).flatMap((name) => (name.startsWith(`${dist}-`) ? [name.slice(dist.length + 1)] : [])) : [];
+  return suitesOf(dist, wordsIn([...names, ...more]));
+}
+
+/** The same by the names under dists/. */
+export const codenamesIn = (folder: string, dist: string): string[] => suitesIn(folder, dist).map((suite) => codenameOf(dist, suite));
 
 /** Whether a suite has this source package in this version: a newer upload takes the place of an older one. */
 export function suiteHas(generation: Generation, codename: string, source: string, version: string): boolean {
@@ -61,7 +71,7 @@ export function refuseOtherBytes(last: Generation | undefined, files: readonly H
   }
 }
 
-async function writeConfiguration(part: string, options: PublicationOptions): Promise<void> {
+async function writeConfiguration(part: string, suites: readonly AnySuite[], options: PublicationOptions): Promise<void> {
   const architecture = (await runProgram(['dpkg', '--print-architecture'], { timeoutMs: 10_000 })).toString('utf8').trim();
   const paragraphs = suites.map((suite) => [
     `Origin: ${options.apt.origin}`, `Label: ${options.apt.label}`, `Suite: ${suite}`, `Codename: ${codenameOf(options.dist, suite)}`, `Architectures: ${architecture} source`, 'Components: main',
@@ -118,13 +128,13 @@ export type AptChange =
   /** a signed upload: path of its .changes, and its files */
   | { kind: 'include'; changes: string; files: readonly HashedFile[] }
   /** everything of a source package's version that another suite has */
-  | { kind: 'copy'; from: Suite; source: string; version: string }
+  | { kind: 'copy'; from: AnySuite; source: string; version: string }
   /** from every suite */
   | { kind: 'remove'; source: string; version: string }
   /** nothing but the Release of every suite */
   | { kind: 'renew' };
 
-function reproCommands(change: AptChange, codename: string, dist: string): string[][] {
+function reproCommands(change: AptChange, codename: string, dist: string, suites: readonly AnySuite[]): string[][] {
   switch (change.kind) {
     case 'include': return [['include', codename, change.changes]];
     case 'copy': return [['copysrc', codename, codenameOf(dist, change.from), change.source, change.version]];
@@ -151,8 +161,9 @@ export async function makeGeneration(made: { job: string }, change: AptChange, g
   const last = generations.published();
   if (change.kind === 'include') refuseOtherBytes(last, change.files);
   const part = join(options.folder, 'generation.part');
+  const suites = suitesIn(last?.folder, options.dist, [options.suite]);
   await copyOf(last, part);
-  await writeConfiguration(part, options);
+  await writeConfiguration(part, suites, options);
   writeFileSync(join(part, 'made-by.json'), JSON.stringify({ job: made.job, base: last?.release ?? null } satisfies MadeBy));
   const gnupg = join(options.folder, 'gnupg');
   makeFolder(gnupg, 0o700);
@@ -165,13 +176,14 @@ export async function makeGeneration(made: { job: string }, change: AptChange, g
     });
     if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   };
-  for (const command of reproCommands(change, codename, options.dist)) await reprepro(...command);
+  for (const command of reproCommands(change, codename, options.dist, suites)) await reprepro(...command);
   // reprepro takes the folder away with the last package in it.
   makeFolder(join(part, 'pool'));
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing; none stays signed by a key that is no longer beside it; and
   // what is due would be made anew soon anyway.
   const isOtherKey = last !== undefined && !readFileSync(join(last.folder, publicKeyName)).equals(readFileSync(options.publicKey));
-  const unsigned = isOtherKey || change.kind === 'renew' ? suites.map((suite) => codenameOf(options.dist, suite)) : dueSuites(part, options.dist, options.apt.validDays, Date.now());
+  const codenames = suites.map((suite) => codenameOf(options.dist, suite));
+  const unsigned = isOtherKey || change.kind === 'renew' ? codenames : dueSuites(part, codenames, options.apt.validDays, Date.now());
   if (unsigned.length > 0) await reprepro('export', ...unsigned);
   for (const suite of suites) {
     for (const name of ['InRelease', 'Release.gpg', 'Release']) {

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { codenameOf, suites } from '../../../shared/formats/suites.js';
+import { codenamesIn } from './apt-publication.js';
 import { Refusal } from '../../../shared/refusal.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { hashesIn } from '../../../shared/files/frozen-files.js';
@@ -107,7 +107,7 @@ interface WholeRepository extends Omit<ReadBackOptions, 'codename'> {
 /** apt reads every suite, as the last generation has it; `then` goes on with what it read. @throws Refusal READ_BACK_FAILED */
 async function readBackMetadata({ dist, generation, ...options }: WholeRepository, log: LineSink, then: (limitMs: number) => Promise<void>): Promise<void> {
   const { folder, limitMs = transferMs([]) } = options;
-  const codenames = suites.map((suite) => codenameOf(dist, suite));
+  const codenames = codenamesIn(generation, dist);
   const { apt } = makeApt(options, codenames, log, limitMs);
   try {
     await apt('update', '--error-on=any');

@@ -3,7 +3,6 @@
 import { join } from 'node:path';
 import { readIfThere } from '../../../shared/durable-files.js';
 import { validityOf } from '../../../shared/formats/apt-release.js';
-import { codenameOf, suites } from '../../../shared/formats/suites.js';
 import { clockToleranceMs } from '../../signatures/one-signature.js';
 
 const dayMs = 86_400_000;
@@ -19,9 +18,9 @@ export function isReleaseDue(release: string, validDays: number | undefined, now
   return date > now + clockToleranceMs || now >= date + (Math.min(validUntil - date, validDays * dayMs) * 2) / 3;
 }
 
-/** Of a repository's folder: the suites whose Release is due, or not there. */
-export function dueSuites(folder: string, dist: string, validDays: number | undefined, now: number): string[] {
-  return suites.map((suite) => codenameOf(dist, suite)).filter((codename) => {
+/** Of a repository's folder: the suites, by their codenames, whose Release is due, or not there. */
+export function dueSuites(folder: string, codenames: readonly string[], validDays: number | undefined, now: number): string[] {
+  return codenames.filter((codename) => {
     const release = readIfThere(join(folder, 'dists', codename, 'InRelease'))?.toString('latin1');
     return release === undefined || isReleaseDue(release, validDays, now);
   });

@@ -7,7 +7,7 @@ import type { LineSink } from '../../../shared/programs/logged-program.js';
 import { Generations } from '../repository-generations.js';
 import { writeGpgJob } from '../../gate/signed-files.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
-import { makeGeneration, type PublicationOptions } from './apt-publication.js';
+import { codenamesIn, makeGeneration, type PublicationOptions } from './apt-publication.js';
 import { readBackReleases } from './apt-read-back.js';
 import { dueSuites } from './release-renewal.js';
 
@@ -25,7 +25,7 @@ export async function renewReleasesFor(job: Job, { jobFolder, work, sshConfig, .
   await settle(generations, job.job, publicKey, to, log);
   const own = generations.ofJob(job.job, publicKey);
   const last = own ?? generations.published();
-  const due = last === undefined ? [] : dueSuites(last.folder, dist, apt.validDays, Date.now());
+  const due = last === undefined ? [] : dueSuites(last.folder, codenamesIn(last.folder, dist), apt.validDays, Date.now());
   if (own === undefined && due.length === 0) return log.say('nothing is due any more');
   if (own !== undefined && due.length > 0) throw new Refusal('RELEASE_TOO_OLD', `${own.release} waited for too long to be brought to the server; another renewal comes`);
   if (own === undefined) log.say(`due: ${due.join(' ')}; renewed is every suite, ${apt.validDays === undefined ? 'without an end' : `for ${apt.validDays} days`}`);

@@ -10,6 +10,7 @@ import type { Config } from '../../configuration/config.js';
 import { isOver, jobFormat, type Job } from '../../jobs/job-document.js';
 import type { JobQueue } from '../../jobs/job-queue.js';
 import { Generations } from '../repository-generations.js';
+import { codenamesIn } from './apt-publication.js';
 import { dueSuites } from './release-renewal.js';
 
 export interface RenewalOptions {
@@ -67,7 +68,7 @@ export function queueRenewals({ config, queue, repositories, report, now = () =>
 function isDue(folder: string, dist: string, validDays: number | undefined, now: Date): boolean {
   if (!existsSync(join(folder, 'generations'))) return false;
   try {
-    return new Generations(folder).perhapsPublic().some((generation) => dueSuites(generation.folder, dist, validDays, now.getTime()).length > 0);
+    return new Generations(folder).perhapsPublic().some((generation) => dueSuites(generation.folder, codenamesIn(generation.folder, dist), validDays, now.getTime()).length > 0);
   } catch (error) {
     // What is public is not here any more, and so cannot be read: where it has an end the job says so until a person helps.
     if (error instanceof Refusal) return validDays !== undefined;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
 import { Refusal } from '../../../shared/refusal.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
-import { codenameOf, suitesOf, type AnySuite } from '../../../shared/formats/suites.js';
+import { codenameOf, suitesOf, wordsIn, type AnySuite } from '../../../shared/formats/suites.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
 import type { LineSink } from '../../../shared/programs/logged-program.js';
@@ -27,6 +27,11 @@ export interface RpmPublicationOptions {
   publicKey: string;
 }
 
+/** Those of the distribution, and of each release line that has suites of its own and something in one of them. Once made they stay. @param folder of a generation */
+export function suitesIn(folder: string | undefined, dist: string, more: readonly AnySuite[] = []): readonly AnySuite[] {
+  return suitesOf(dist, wordsIn([...(folder === undefined ? [] : readdirSync(folder)), ...more]));
+}
+
 /** A name, version, release and architecture stands for one content, for ever. @throws Refusal ALREADY_PUBLISHED */
 export function refusePublished(last: Generation | undefined, files: readonly HashedFile[], suites: readonly AnySuite[]): void {
   if (last === undefined) return;
@@ -37,11 +42,11 @@ export function refusePublished(last: Generation | undefined, files: readonly Ha
   }
 }
 
-async function copyOf(last: Generation | undefined, part: string, suites: readonly AnySuite[]): Promise<void> {
+async function copyOf(last: Generation | undefined, part: string, suites: readonly AnySuite[], before: readonly AnySuite[]): Promise<void> {
   rmSync(part, { recursive: true, force: true });
   makeFolder(part);
   for (const suite of suites) {
-    if (last === undefined) makeFolder(join(part, suite, 'packages'));
+    if (last === undefined || !before.includes(suite)) makeFolder(join(part, suite, 'packages'));
     // A package is never written twice, so generations share it; metadata is made anew or stays.
     else await runProgram(['cp', '--archive', '--link', '--', join(last.folder, suite), part], { timeoutMs: 600_000 });
   }
@@ -83,7 +88,6 @@ function apply(change: DnfChange, part: string, suite: AnySuite, sourceDateEpoch
  */
 export async function makeRpmGeneration(made: { job: string; dist: string; sourceDateEpoch: number }, change: DnfChange, gpgJob: string, options: RpmPublicationOptions, log: LineSink): Promise<Generation> {
   const home = join(options.folder, made.dist);
-  const suites = suitesOf(made.dist);
   const generations = new Generations(home);
   const own = generations.ofJob(made.job, options.publicKey);
   if (own !== undefined) {
@@ -91,18 +95,20 @@ export async function makeRpmGeneration(made: { job: string; dist: string; sourc
     return own;
   }
   const last = generations.published();
+  const before = last === undefined ? [] : suitesIn(last.folder, made.dist);
+  const suites = suitesIn(last?.folder, made.dist, [options.suite]);
   if (change.kind === 'include') {
     for (const file of change.files) readRpmFile(change.signed, file.name);
-    refusePublished(last, change.files, suites);
+    refusePublished(last, change.files, before);
   }
   const part = join(home, 'generation.part');
-  await copyOf(last, part, suites);
+  await copyOf(last, part, suites, before);
   const changed = change.kind === 'remove' ? suites : [options.suite];
   for (const suite of changed) apply(change, part, suite, made.sourceDateEpoch);
   const revision = Math.max(made.sourceDateEpoch, last === undefined ? 0 : (generations.madeBy(last).revision ?? 0) + 1);
   const isOtherKey = last !== undefined && !readFileSync(join(last.folder, publicKeyName)).equals(readFileSync(options.publicKey));
   // Whoever follows a suite that nothing was published to yet finds it empty, not missing; and none stays signed by a key that is no longer beside it.
-  for (const suite of suites.filter((one) => last === undefined || isOtherKey || changed.includes(one))) {
+  for (const suite of suites.filter((one) => !before.includes(one) || isOtherKey || changed.includes(one))) {
     const folder = join(part, suite);
     rmSync(join(folder, 'repodata'), { recursive: true, force: true });
     await writeMetadata(folder, codenameOf(made.dist, suite), revision, log);

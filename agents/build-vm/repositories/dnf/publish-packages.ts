@@ -3,14 +3,14 @@
 import { join } from 'node:path';
 import { Refusal } from '../../../shared/refusal.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
-import { Generations } from '../repository-generations.js';
+import { Generations, type Generation } from '../repository-generations.js';
 import type { DnfRepository } from '../../configuration/config.js';
-import { codenameOf, suitesOf } from '../../../shared/formats/suites.js';
+import { codenameOf } from '../../../shared/formats/suites.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
 import type { Job } from '../../jobs/job-document.js';
 import type { LineSink } from '../../../shared/programs/logged-program.js';
 import { signedFolder, writeGpgJob } from '../../gate/signed-files.js';
-import { makeRpmGeneration, type RpmPublicationOptions } from './dnf-publication.js';
+import { makeRpmGeneration, suitesIn, type RpmPublicationOptions } from './dnf-publication.js';
 import { readBackPackages } from './dnf-read-back.js';
 
 export interface RpmPublishOptions extends RpmPublicationOptions {
@@ -25,7 +25,10 @@ export interface RpmPublishOptions extends RpmPublicationOptions {
 }
 
 /** What nothing refers to yet, then what refers to it. */
-export const uploadedParts = (dist: string): { packages: string[]; metadata: string[] } => ({ packages: suitesOf(dist).map((suite) => `${suite}/packages`), metadata: suitesOf(dist).map((suite) => `${suite}/repodata`) });
+export function uploadedParts({ folder }: Generation, dist: string): { packages: string[]; metadata: string[] } {
+  const suites = suitesIn(folder, dist);
+  return { packages: suites.map((suite) => `${suite}/packages`), metadata: suites.map((suite) => `${suite}/repodata`) };
+}
 
 /** @throws Refusal ALREADY_PUBLISHED, PUBLISH_FAILED, BAD_SIGNATURE, BAD_ARTIFACT, UPLOAD_FAILED, READ_BACK_FAILED */
 export async function publishPackagesFor(job: Job, dist: string, options: RpmPublishOptions, log: LineSink): Promise<Job['uploaded'][number]> {
@@ -35,12 +38,12 @@ export async function publishPackagesFor(job: Job, dist: string, options: RpmPub
   const gpgJob = join(options.jobFolder, `gpg-job-${dist}.json`);
   writeGpgJob(gpgJob, job, dist);
   const generations = new Generations(join(options.folder, dist));
-  const to = { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, ...uploadedParts(dist), timeoutMs: options.uploadMs };
+  const to = { upload: `${options.dnf.upload}/${dist}`, sshConfig: options.sshConfig, timeoutMs: options.uploadMs };
   await settle(generations, job.job, options.publicKey, to, log);
   const generation = await makeRpmGeneration({ job: job.job, dist, sourceDateEpoch: job.sourceDateEpoch ?? 0 }, { kind: 'include', signed, files }, gpgJob, options, log);
   const url = `${options.dnf.url.replace(/\/+$/, '')}/${dist}/${options.suite}`;
   const upload = { dist, url, suite: codenameOf(dist, options.suite), release: generation.release };
-  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files }), to, log);
+  await publishGeneration(generations, generation, () => options.noteSwitch({ ...upload, files }), { ...to, ...uploadedParts(generation, dist) }, log);
   const back = await tryAgain(log, () => readBackPackages(signed, files, { url, publicKey: options.publicKey, repomd: join(generation.folder, options.suite, 'repodata/repomd.xml'), folder: join(options.work, `read-back-${job.job}-${dist}`) }, log));
   return { ...upload, files: back };
 }

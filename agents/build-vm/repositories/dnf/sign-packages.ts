@@ -14,6 +14,7 @@ import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
 import { rootEnvironment } from '../../../shared/programs/program.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
+import { rebuiltRelease } from '../../../engines/source-tree/package-version.js';
 import { verifyPackages } from './package-signatures.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
 
@@ -35,9 +36,19 @@ export function readJobPackages(job: Job, dist: string, folder: string): RpmFile
   const packages = names.map((name) => readRpmFile(folder, name));
   if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
   refuseOtherSources(packages, job.version);
+  refuseOtherRebuild(job, dist, packages);
   const sources = packages.filter((one) => one.isSource);
   if (sources.length > 1 && sources.some(({ name }) => job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
   return packages;
+}
+
+/** A raised release where it was commanded, over the source that is published, and as it was commanded. @throws Refusal VERSION_MISMATCH */
+function refuseOtherRebuild({ rebuild }: Job, dist: string, packages: readonly RpmFile[]): void {
+  if (rebuild === undefined) return;
+  const published = rebuild.sources[dist];
+  const wanted = published === undefined ? 'none' : rebuiltRelease(published.version, rebuild.number);
+  const strange = packages.find((one) => one.isSource && `${one.version}-${one.release}` !== wanted);
+  if (strange !== undefined) throw new Refusal('VERSION_MISMATCH', `a source package is of ${strange.version}-${strange.release}, and the rebuild is ${wanted}`);
 }
 
 /** @throws Refusal BAD_ARTIFACT, VERSION_MISMATCH */
