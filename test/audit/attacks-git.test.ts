@@ -13,10 +13,9 @@ import { Findings } from '../../agents/audit/findings.js';
 import { PublishedHistory } from '../../agents/audit/history.js';
 import { PublishedGit } from '../../agents/audit/published-git.js';
 import { ReadingThread } from '../../agents/audit/reading/thread.js';
-import { intentFormat } from '../../agents/shared/formats/intent.js';
-import { intentPath, payloadPath } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, log, sha256, type LogsRepository } from './farm.js';
+import { line, lineAttacks, other, xz } from './content-attacks.js';
+import { Farm, sha256, type LogsRepository } from './farm.js';
 import { Pack } from './long-history.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
@@ -49,9 +48,7 @@ function deep(logs: LogsRepository, folders: number): string {
   execFileSync('git', ['index-pack', path], { stdio: 'ignore' });
   return id;
 }
-const other = log.replace('21-00-00', '22-00-00');
 const name = other.slice(folder.length + 1);
-const line = (text = 'hello', time = '2026-11-21 21:00:05.000000', vm = 'build-debian: '): string => `${time} +0000 ${vm}${text}\n`;
 
 // A tree so deep that git crashes on it, and a head whose every log is gone.
 attack('a tree 20,000 folders deep, with every log removed', ['file-lines BAD_TREE', 'files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ tree: tree(logs, [...entriesOf(logs, 'HEAD').filter(([, one]) => one !== 'build-debian'), ['40000', 'z', deep(logs, 20_000)]]) }), { commit: 'head' });
@@ -93,47 +90,7 @@ attack('commits that go back, their signatures too', ['one-line COMMIT_TIME'], (
 }, { commit: 'head' });
 attack('a signature of a time before its commit, when the key was still good', ['one-line COMMIT_TIME'], ({ logs }) => void logs.commit({ put: { [other]: line() }, more: ['--faked-system-time', `${Math.floor(Date.now() / 1000) - 7200}!`] }), { commit: 'head' });
 
-for (const path of ['build-debian/hello/log_2026-02-31_21-00-00', 'build-debian/hello/log_2026-13-01_21-00-00', 'build-debian/hello/log_2026-11-21_25-00-00', 'build-debian/hello/log_2026-11-21_21-60-00', 'build-debian/hello/log_0000-00-00_00-00-00']) {
-  attack(`a log of a time that is none: ${path.slice(-19)}`, ['file-lines BAD_PATH'], ({ logs }) => void logs.commit({ put: { [path]: line() } }), { commit: 'head', path });
-}
-attack('an intent of a day that is none', ['file-lines BAD_PATH'], (farm) => {
-  const { document, sha256: hash } = farm.intent([{ purpose: 'deb-dsc', name: 'x.dsc', mode: 'clearsign', payload: Buffer.from('x') }]);
-  farm.logs.commit({ put: { [intentPath('build-debian', '2026-02-30', hash)]: document } });
-}, { commit: 'head' });
-attack('one intent of two VMs', ['intents INTENT_TWICE'], ({ logs }) => {
-  const document = JSON.stringify({ format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: 'deb-dsc', key: keys.fingerprint.signing, mode: 'clearsign', payload: { name: 'x.dsc', size: 1, sha256: sha256('x') }, logs: [], artifacts: [] });
-  for (const vm of ['build-debian', 'build-fedora']) logs.commit({ put: { [intentPath(vm, '2026-11-21', sha256(document))]: document, [payloadPath(vm, '2026-11-21', sha256(document), sha256('x'))]: 'x' } });
-}, { commit: 'head' });
-attack('an empty journal', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { 'journal/keys-other/00000000.jsonl': '' } }), { commit: 'head' });
-attack('an empty key', ['file-lines EMPTY_FILE'], ({ logs }) => void logs.commit({ put: { [`keys/${keys.fingerprint.logs}.asc`]: '' } }), { commit: 'head' });
-
-const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
-attack('an .xz that is none', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: 'no xz at all' } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz that is empty', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: '' } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz that is cut short', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: xz(line()).subarray(0, -4) } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz with bytes behind its end', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.from('more')]) } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz with padding at its end', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.alloc(4)]) } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz with padding between its streams', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.alloc(4), xz(line())]) } }), { commit: 'head', path: `${other}.xz` });
-attack('an .lzma that is called .xz', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: execFileSync('xz', ['-c', '--format=lzma'], { input: line() }) } }), { commit: 'head', path: `${other}.xz` });
-attack('an .xz to which no stream was appended', ['files-grow BAD_XZ'], ({ logs }) => {
-  logs.commit({ put: { [`${other}.xz`]: xz(line()) } });
-  logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), Buffer.from('x')]) } });
-}, { commit: 'head', path: `${other}.xz` });
-attack('a log that was packed and begins again under its old name', ['files-grow LOG_TWICE'], ({ logs }) => {
-  logs.commit({ remove: [log], put: { [`${log}.xz`]: xz(logs.content.get(log) as Buffer) } });
-  logs.commit({ put: { [log]: line() } });
-}, { commit: 'head', path: log });
-attack('a log beside its .xz', ['files-grow LOG_TWICE'], ({ logs }) => void logs.commit({ put: { [`${log}.xz`]: xz(logs.content.get(log) as Buffer) } }), { commit: 'head', path: `${log}.xz` });
-
-for (const [what, text] of [
-  ['without a stamp', 'hello\n'], ['with a stamp of another spelling', line('x', '2026-11-21T21:00:05.000000')], ['of a day that is none', line('x', '2026-02-31 21:00:05.000000')],
-  ['of an hour that is none', line('x', '2026-11-21 24:00:05.000000')], ['with a stamp that goes back', line() + line('x', '2026-11-21 21:00:04.999999')], ['that says wrongly how far its clock went back', line() + line('clock set back from 2026-11-21 21:00:09.000000 +0000', '2026-11-21 21:00:01.000000', '> ')],
-  ['of another VM', line('x', undefined, 'build-fedora: ')], ['that a sender wrote for the receiver', line('x', undefined, '>')], ['of after its commit', line('x', '2099-11-21 21:00:05.000000')],
-  ['with a control byte', line('\u001b[31m')], ['with a tab', line('a\tb')], ['with CR', line('a\r')], ['with text that is not ASCII', line('é')], ['over 64 KiB', line('x'.repeat(64 * 1024 + 1))], ['that does not end', line().trimEnd()], ['that is blank', '\n'],
-] as const) {
-  attack(`a log with a line ${what}`, ['files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [other]: line() + text } }), { commit: 'head', path: other });
-  attack(`a packed log with a line ${what}`, ['files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [`${other}.xz`]: Buffer.concat([xz(line()), xz(text)]) } }), { commit: 'head', path: `${other}.xz` });
-}
+lineAttacks(attack, keys);
 
 void tap.test('a line may go back where the receiver says so, and lines may be long', async (t) => {
   const farm = new Farm(keys, good);

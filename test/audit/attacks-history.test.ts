@@ -4,9 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, log, sha256 } from './farm.js';
+import { contentAttacks } from './content-attacks.js';
+import { Farm, log } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 attack('an unsigned commit', ['commits-signed NOT_SIGNED'], (farm) => void farm.logs.commit({ signer: null, put: { [log]: farm.grow() } }), { commit: 'head' });
@@ -28,25 +29,8 @@ attack('a merge', ['one-line MERGE'], (farm) => {
 attack('a number left out', ['one-line SEQ_GAP'], (farm) => void farm.logs.commit({ seq: 99, put: { [log]: farm.grow() } }), { commit: 'head' });
 attack('a message of another shape', ['file-lines BAD_PUBLICATION', 'file-lines CHANGE_WITHOUT_LINE'], (farm) => void farm.logs.commit({ message: 'Update log\n', put: { [log]: farm.grow() } }), { commit: 'head' });
 
-attack('a file rewritten, with a true line', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ put: { [log]: Buffer.concat([Buffer.from('X'), (logs.content.get(log) as Buffer).subarray(1), Buffer.from('more\n')]) } }), { commit: 'head', path: log });
-// What the audit remembers of a file to save work is of the version before, or worth nothing.
-for (const [what, untold] of [['untold', { lines: (): [] => [] }], ['with a line of another size', { lines: (all: readonly PublishedFile[]): PublishedFile[] => all.map((one) => ({ ...one, size: 1 })) }]] as const) {
-  attack(`a file that grew ${what}, and without that went on`, [`file-lines ${what === 'untold' ? 'CHANGE_WITHOUT_LINE' : 'WRONG_SIZE'}`, 'files-grow FILE_REWRITTEN'], (farm) => {
-    const first = farm.logs.content.get(log) as Buffer;
-    farm.logs.commit({ put: { [log]: farm.grow() }, ...untold });
-    farm.logs.commit({ put: { [log]: Buffer.concat([first, Buffer.from(`2026-11-21 21:00:09.000000 +0000 build-debian: ${'x'.repeat(200)}\n`)]) } });
-  }, { path: log });
-}
-attack('a file cut short', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ put: { [log]: (logs.content.get(log) as Buffer).subarray(0, -1) } }), { commit: 'head', path: log });
-attack('a file removed', ['files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ remove: [log], put: {} }), { commit: 'head', path: log });
-attack('a log packed, but changed by it', ['files-grow FILE_REWRITTEN'], ({ logs }) => void logs.commit({ remove: [log], put: { [`${log}.xz`]: execFileSync('xz', ['-c'], { input: 'another log\n'.repeat(100) }) } }), { commit: 'head', path: `${log}.xz` });
-attack('a log replaced by what is no .xz', ['files-grow BAD_XZ'], ({ logs }) => void logs.commit({ remove: [log], put: { [`${log}.xz`]: 'not xz' } }), { commit: 'head', path: `${log}.xz` });
-attack('a file changed without a line', ['file-lines CHANGE_WITHOUT_LINE'], (farm) => void farm.logs.commit({ put: { [log]: farm.grow() }, lines: () => [] }), { commit: 'head', path: log });
-attack('a line without a change', ['file-lines LINE_WITHOUT_CHANGE'], (farm) => void farm.logs.commit({ put: {}, lines: () => [{ path: log, size: 1, sha256: sha256('x') }] }), { commit: 'head', path: log });
-attack('a wrong SHA-256 in a line', ['file-lines WRONG_SHA256'], (farm) => void farm.logs.commit({ put: { [log]: farm.grow() }, lines: (lines) => lines.map((line) => ({ ...line, sha256: sha256('x') })) }), { commit: 'head', path: log });
-attack('a wrong size in a line', ['file-lines WRONG_SIZE'], (farm) => void farm.logs.commit({ put: { [log]: farm.grow() }, lines: (lines) => lines.map((line) => ({ ...line, size: 1 })) }), { commit: 'head', path: log });
+contentAttacks(attack);
 attack('a symlink among the logs: nothing else of its folder is read', ['file-lines BAD_FILE_MODE', 'file-lines LINE_WITHOUT_CHANGE'], ({ logs }) => void logs.commit({ mode: '120000', put: { 'build-debian/log_2026-11-21_22-00-00': '/etc/passwd' } }), { commit: 'head' });
-attack('a file of no known kind', ['file-lines BAD_PATH'], ({ logs }) => void logs.commit({ put: { 'build-debian/index.html': '<script>' } }), { commit: 'head', path: 'build-debian/index.html' });
 
 void tap.test('a mirror that forked is found, whichever is named first, and the evidence says where', async (t) => {
   const farm = new Farm(keys, good);

@@ -1,67 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Signatures that are good, by the right key, and in the journal, and yet were not made as this history says; and signatures of another class than is due.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import tap from 'tap';
 import type { SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, withOrigin, type Wanted } from './farm.js';
+import { Farm, withOrigin } from './farm.js';
+import { lay, lies, other, places, signed, type Place } from './origin-attacks.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
 import { verdict } from './run-audit.js';
 
 await buildDnf(good, ['moon']);
 const withDnf = (farm: Farm): string[] => ['--dnf', farm.dnf];
 
-/** A signature over a payload of the farm, and where it is put. */
-interface Place {
-  name: string;
-  check: 'apt-signatures' | 'dnf-signatures';
-  path: string;
-  wanted(farm: Farm): Wanted;
-}
-const release = (farm: Farm): Buffer => readFileSync(join(farm.apt, 'dists/bookworm/Release'));
-const repomd = `${testing}/repodata/repomd.xml`;
-const places: Place[] = [
-  { name: 'InRelease', check: 'apt-signatures', path: 'dists/bookworm/InRelease', wanted: (farm) => ({ purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload: release(farm) }) },
-  { name: 'Release.gpg', check: 'apt-signatures', path: 'dists/bookworm/Release.gpg', wanted: (farm) => ({ purpose: 'apt-release', name: 'Release', mode: 'detach', payload: release(farm) }) },
-  { name: 'repomd.xml.asc', check: 'dnf-signatures', path: `${repomd}.asc`, wanted: (farm) => ({ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(join(farm.dnf, repomd)) }) },
-];
-
-function lay(farm: Farm, place: Place, signature: Buffer): void {
-  const path = join(place.check === 'apt-signatures' ? farm.apt : farm.dnf, place.path);
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, signature);
-}
-
-/** Granted, claimed, signed with other words, and journaled: what a keys VM in other hands, or a journal that was made up, looks like. */
-function signed(farm: Farm, place: Place, words: (origin: SignatureOrigin, farm: Farm) => readonly string[], dist = place.check === 'apt-signatures' ? 'bookworm' : 'fc41'): void {
-  const wanted = place.wanted(farm);
-  const claimed = farm.claimAll([wanted], dist);
-  const signature = keys.sign('signing', wanted.mode, wanted.payload, words(claimed.origins[0] as SignatureOrigin, farm));
-  farm.publishSigned(claimed, [signature]);
-  lay(farm, place, signature);
-}
-
-const other = (hex: string): string => hex.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
-/** What the signature says, and the code for it. */
-const lies: [string, string, (origin: SignatureOrigin, farm: Farm) => readonly string[]][] = [
-  ['no origin', 'NO_ORIGIN', () => []],
-  ['two origins', 'NO_ORIGIN', (origin) => [...withOrigin(origin), ...withOrigin({ ...origin, seq: origin.seq + 1 })]],
-  ['an origin with something behind it', 'NO_ORIGIN', (origin) => withOrigin(origin).map((word) => (word.includes('=') ? `${word}:x` : word))],
-  ['an origin in another spelling', 'NO_ORIGIN', (origin) => withOrigin(origin).map((word) => word.replace(`:${origin.seq}:`, `:0${origin.seq}:`))],
-  ['an origin under another name', 'NO_ORIGIN', (origin) => withOrigin(origin).map((word) => word.replace('origin@', 'origins@'))],
-  ['a commit that nobody else saw', 'UNKNOWN_ORIGIN', (origin) => withOrigin({ ...origin, commit: other(origin.commit) })],
-  ['an older commit of this history', 'WRONG_ORIGIN', (origin) => withOrigin({ ...origin, commit: good.logs.head as string })],
-  ['another number', 'WRONG_ORIGIN', (origin) => withOrigin({ ...origin, seq: origin.seq - 1 })],
-  ['another claim', 'WRONG_ORIGIN', (origin) => withOrigin({ ...origin, claim: other(origin.claim) })],
-  ['the claim of another payload', 'WRONG_ORIGIN', (origin, farm) => {
-    const elsewhere = farm.claimAll([{ purpose: 'other', name: 'x', mode: 'detach', payload: Buffer.from(`${origin.seq}`) }]);
-    farm.publishSigned(elsewhere, [Buffer.from('x')]);
-    return withOrigin({ ...(elsewhere.origins[0] as SignatureOrigin), commit: origin.commit });
-  }],
-];
 for (const place of places) {
-  for (const [how, code, words] of lies) attack(`${place.name} that names ${how}`, [`${place.check} ${code}`], (farm) => signed(farm, place, words), { path: place.path }, withDnf);
+  for (const [how, code, words] of lies(good.logs.head as string)) attack(`${place.name} that names ${how}`, [`${place.check} ${code}`], (farm) => signed(farm, place, words), { path: place.path }, withDnf);
 }
 
 void tap.test('the same words, true, are no finding', async (t) => {

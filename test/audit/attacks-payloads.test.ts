@@ -1,108 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Attacks on what was signed: payloads that are not public, metadata that was signed and is shown to some only, or shown once more when it is old,
 // and signatures that are used for something else than was announced.
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import tap from 'tap';
-import { publishedPayloadLimitBytes, type Intent } from '../../agents/shared/formats/intent.js';
+import { publishedPayloadLimitBytes } from '../../agents/shared/formats/intent.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, sha256, type Wanted } from './farm.js';
+import { Farm } from './farm.js';
+import { payloadAttacks, small } from './payload-attacks.js';
+import { asWas, newRelease, releaseAttacks, serve } from './release-attacks.js';
 import { verdict } from './run-audit.js';
 
-const small: Wanted = { purpose: 'apt-release', name: 'Release', mode: 'detach', payload: Buffer.from('Codename: x\nSHA256:\n') };
+payloadAttacks(attack);
 
-for (const purpose of ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-repomd', 'link', 'other'] as const) {
-  attack(`a payload of ${purpose} that is not published`, ['payloads PAYLOAD_NOT_PUBLISHED'], (farm) => {
-    const { path, document } = farm.intent([{ ...small, purpose }]);
-    farm.logs.commit({ put: { [path]: document } });
-  }, { commit: 'head' });
-}
-attack('a payload that is published by the next commit', ['payloads PAYLOAD_NOT_PUBLISHED', 'payloads PAYLOAD_WITHOUT_INTENT'], (farm) => {
-  const { path, document, put } = farm.intent([small]);
-  farm.logs.commit({ put: { [path]: document } });
-  farm.logs.commit({ put: Object.fromEntries(Object.entries(put).filter(([name]) => name !== path)) });
-});
-attack('a payload that was published before its intent', ['payloads PAYLOAD_NOT_PUBLISHED', 'payloads PAYLOAD_WITHOUT_INTENT'], (farm) => {
-  const { path, document, put } = farm.intent([small]);
-  farm.logs.commit({ put: Object.fromEntries(Object.entries(put).filter(([name]) => name !== path)) });
-  farm.logs.commit({ put: { [path]: document } });
-});
-attack('a payload with other bytes', ['payloads PAYLOAD_DIFFERS'], (farm) => {
-  const { path, document, put } = farm.intent([small]);
-  farm.logs.commit({ put: { ...Object.fromEntries(Object.keys(put).map((name) => [name, 'Codename: y\nSHA256:\n'])), [path]: document } });
-}, { commit: 'head' });
-attack('a payload that has grown', ['payloads PAYLOAD_DIFFERS'], (farm) => {
-  const { path, put } = farm.intent([small]);
-  farm.logs.commit({ put });
-  farm.logs.commit({ put: Object.fromEntries(Object.entries(put).filter(([name]) => name !== path).map(([name, data]) => [name, `${data.toString()}\n`])) });
-}, { commit: 'head' });
-attack('a payload that no intent names', ['payloads PAYLOAD_WITHOUT_INTENT'], (farm) => {
-  const { put } = farm.intent([small]);
-  farm.logs.commit({ put: { ...put, [`payloads/build-debian/2026-11-21/${sha256('x')}/${sha256('y')}`]: 'y' } });
-}, { commit: 'head' });
-attack('a payload beside the place that payloads have', ['file-lines BAD_PATH'], (farm) => void farm.logs.commit({ put: { [`payloads/build-debian/2026-11-21/${sha256('x')}/notes`]: 'y' } }), { commit: 'head' });
-attack('a Release that is too large to be published', ['payloads PAYLOAD_TOO_LARGE'], (farm) => {
-  farm.logs.commit({ put: farm.intent([{ ...small, payload: Buffer.concat([small.payload, Buffer.alloc(publishedPayloadLimitBytes, '#')]) }]).put });
-}, { commit: 'head' });
-attack('one payload with two sizes', ['payloads PAYLOAD_DIFFERS'], (farm) => {
-  const { document, put, path } = farm.intent([small, { ...small, mode: 'clearsign' }]);
-  const bad = document.replace(`"size":${small.payload.length}`, `"size":${small.payload.length}`).replace(new RegExp(`"size":${small.payload.length}(?!.*"size")`), '"size":3');
-  const hash = sha256(bad);
-  farm.logs.commit({ put: Object.fromEntries(Object.entries(put).map(([name, data]) => [name.replace(sha256(document), hash), name === path ? bad : data])) });
-}, { commit: 'head' });
-
-/** The repository's Release once more, with one line of difference, signed; served as it was. @returns the signatures */
-function newRelease(farm: Farm, more: string, change: Partial<Wanted> = {}, dist = 'bookworm'): { payload: Buffer; inRelease: Buffer; detached: Buffer } {
-  const payload = Buffer.from(readFileSync(join(farm.apt, 'dists/bookworm/Release'), 'utf8').replace(/^Origin: .*$/m, `Origin: ${more}`));
-  const [inRelease, detached] = farm.signAll([{ purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload, ...change }, { purpose: 'apt-release', name: 'Release', mode: 'detach', payload, ...change, ...(change.mode === undefined ? {} : { mode: 'detach' as const }) }], dist) as [Buffer, Buffer];
-  return { payload, inRelease, detached };
-}
-function serve(farm: Farm, { payload, inRelease, detached }: ReturnType<typeof newRelease>): void {
-  farm.put('dists/bookworm/Release', payload);
-  farm.put('dists/bookworm/InRelease', inRelease);
-  farm.put('dists/bookworm/Release.gpg', detached);
-}
-const asWas = (farm: Farm): ReturnType<typeof newRelease> => ({
-  payload: readFileSync(join(farm.apt, 'dists/bookworm/Release')), inRelease: readFileSync(join(farm.apt, 'dists/bookworm/InRelease')), detached: readFileSync(join(farm.apt, 'dists/bookworm/Release.gpg')),
-});
-
-attack("last month's signed Release, served again", ['apt-signatures OLD_RELEASE'], (farm) => {
-  const old = asWas(farm);
-  serve(farm, newRelease(farm, 'newer'));
-  serve(farm, old);
-}, { path: 'dists/bookworm/InRelease' });
-attack('only Release.gpg and its Release are of last month', ['apt-signatures OLD_RELEASE', 'apt-signatures RELEASE_DIFFERS'], (farm) => {
-  const old = asWas(farm);
-  serve(farm, { ...old, inRelease: newRelease(farm, 'newer').inRelease });
-});
-attack("last month's Release, signed once more today", ['apt-signatures OLD_RELEASE'], (farm) => {
-  newRelease(farm, 'newer');
-  // Under another name, for one document is granted once.
-  serve(farm, newRelease(farm, 'build-infra', { name: 'Release.new' }));
-});
-attack('a Release that was signed and never served', ['apt-signatures OLD_RELEASE'], (farm) => void newRelease(farm, 'victim'));
-attack('a Release that was signed under another purpose and never served', ['apt-signatures OLD_RELEASE'], (farm) => void newRelease(farm, 'victim', { purpose: 'other', name: 'notes' }));
-for (const [purpose, name] of [['other', 'Release'], ['link', 'x.link'], ['deb-changes', 'Release'], ['rpm-repomd', 'repomd.xml']] as const) {
-  attack(`a Release that was announced as ${purpose}`, ['apt-signatures WRONG_PURPOSE'], (farm) => serve(farm, newRelease(farm, purpose, { purpose, name })), { path: 'dists/bookworm/InRelease' });
-}
-attack('a Release that was announced for another distribution', ['apt-signatures WRONG_NAME'], (farm) => serve(farm, newRelease(farm, 'x', {}, 'trixie')));
-attack('a Release that was announced for no distribution', ['apt-signatures WRONG_NAME'], (farm) => serve(farm, newRelease(farm, 'x', {}, 'none')));
-attack('a Release that was announced for a distribution whose name only begins so', ['apt-signatures WRONG_NAME'], (farm) => serve(farm, newRelease(farm, 'x', {}, 'book')));
-attack('a Release that was announced under another name', ['apt-signatures WRONG_NAME'], (farm) => serve(farm, newRelease(farm, 'x', { name: 'notes' })));
-
-/** The .dsc and .buildinfo of the good farm, announced as something else. */
-function signPoolFile(farm: Farm, name: string, change: Partial<Wanted>): void {
-  const path = `pool/main/h/hello/${name}`;
-  const source = readFileSync(join(farm.apt, 'pool/main/h/hello/hello_2.10-3.tar.xz'));
-  // A .dsc and a .changes have to name files.
-  const payload = Buffer.from(`Format: 1.0\nSource: hello\nVersion: ${JSON.stringify(change).length}\nChecksums-Sha256:\n ${sha256(source)} ${source.length} hello_2.10-3.tar.xz\n`);
-  const [signed] = farm.signAll([{ purpose: 'other', name, mode: 'clearsign', payload, ...change }]) as [Buffer];
-  farm.put(path, signed);
-}
-for (const [name, purpose] of [['hello_2.10-3_amd64.buildinfo', 'deb-buildinfo'], ['hello_2.10-3_amd64.changes', 'deb-changes'], ['other_1.dsc', 'deb-dsc']] as [string, Intent['purpose']][]) {
-  attack(`${name} that was announced as other`, ['apt-signatures WRONG_PURPOSE'], (farm) => signPoolFile(farm, name, {}), { path: `pool/main/h/hello/${name}` });
-  attack(`${name} that was announced under another name`, ['apt-signatures WRONG_NAME'], (farm) => signPoolFile(farm, name, { purpose, name: `x${name}` }), { path: `pool/main/h/hello/${name}` });
-}
+releaseAttacks(attack);
 
 /** A farm that is good, and what its audit tells of signatures that nobody serves. */
 function told(name: string, change: (farm: Farm) => void, expected: object[], extra: (farm: Farm) => readonly string[] = () => []): void {

@@ -41,7 +41,7 @@ export interface Reading {
   limits: { objects: number; bytes: number };
 }
 
-interface Shared {
+export interface Shared {
   /** two windows' files, one being judged while the other is read */
   memory: [SharedArrayBuffer, SharedArrayBuffer];
   /** how many windows are judged */
@@ -49,7 +49,7 @@ interface Shared {
 }
 
 /** JSON of a ReadWindow; or the end: all is read; a limit is met; git ended, or answered something else. */
-type Said = { window: string } | { end: 'done' | 'objects' | 'bytes' | 'git'; why?: string | undefined };
+export type Said = { window: string } | { end: 'done' | 'objects' | 'bytes' | 'git'; why?: string | undefined };
 
 const name = 'build-infra audit: reading';
 
@@ -103,7 +103,8 @@ export class ReadingThread {
   }
 }
 
-function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limits }: Reading, say: (said: Said) => void): void {
+/** What the thread does; a test calls it in its own. */
+export function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limits }: Reading, say: (said: Said) => void): void {
   const left = { ...limits };
   const spend = (what: 'objects' | 'bytes', count: number): void => {
     if ((left[what] -= count) < 0) throw new LimitMet(what);
