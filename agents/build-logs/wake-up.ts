@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One call at the earliest of the times that were asked for, never before it. A timer of Node's alone may be early by a millisecond, as
-// it counts in whole ones from the last whole one: whoever is woken then finds that nothing is due yet, and would sleep on for ever.
+// One call at each of the times that were asked for, never before it. All of them are kept: where the earliest passes with nothing to do, as its log has ended
+// meanwhile, a later one must still come. A timer of Node's alone may be early by a millisecond, as it counts in whole ones from the last whole one: whoever is
+// woken then finds that nothing is due yet, and would sleep on for ever.
 
 /** Less than the longest time that a timer of Node's takes. */
 const longestMs = 2 ** 30;
@@ -8,7 +9,7 @@ const longestMs = 2 ** 30;
 export class WakeUp {
   readonly #call: () => void;
   #timer: NodeJS.Timeout | undefined;
-  #time = Infinity;
+  readonly #times = new Set<number>();
 
   constructor(call: () => void) {
     this.#call = call;
@@ -16,8 +17,7 @@ export class WakeUp {
 
   /** @param time by performance.now() */
   at(time: number): void {
-    if (time >= this.#time) return;
-    this.#time = time;
+    this.#times.add(time);
     this.#sleep();
   }
 
@@ -27,10 +27,13 @@ export class WakeUp {
 
   #sleep(): void {
     clearTimeout(this.#timer);
+    if (this.#times.size === 0) return;
     this.#timer = setTimeout(() => {
-      if (performance.now() < this.#time) return this.#sleep();
-      this.#time = Infinity;
-      this.#call();
-    }, Math.max(0, Math.min(Math.ceil(this.#time - performance.now()), longestMs)));
+      const now = performance.now();
+      const over = [...this.#times].filter((time) => time <= now);
+      for (const time of over) this.#times.delete(time);
+      this.#sleep();
+      if (over.length > 0) this.#call();
+    }, Math.max(0, Math.min(Math.ceil(Math.min(...this.#times) - performance.now()), longestMs)));
   }
 }

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t from 'tap';
+import { dataFrames } from '../../agents/shared/formats/split-gpg.js';
 import { callsPerSource, serveSockets } from '../../agents/shared/calls/socket-service.js';
 import { readKeysConfig } from '../../agents/keys/documents.js';
 import { gpgService } from '../../agents/keys/gpg-service.js';
@@ -43,6 +44,10 @@ await t.test('a caller that sends no command line, or no end of its data, is ref
   t.equal(refusalCode(await hang(Buffer.concat([preamble(['-b']), frame(0, 'x')])).answer), 'TOO_SLOW');
 });
 
+await t.test('a call with an argument is refused: nothing of it is meant for anybody', async (t) => {
+  t.equal(refusalCode(readAnswer(await callSocket(`${machine.root}/run/build-infra/qubes.Gpg.sock`, 'qubes.Gpg+x build-debian', Buffer.concat([preamble(['-b']), frame(0, 'x'), frame(0, '')])))), 'BAD_ARGUMENT');
+});
+
 await t.test('what waits to be signed is bounded over all callers, and freed when they go', async (t) => {
   const part = (count: number): Buffer => Buffer.concat(Array.from({ length: count }, () => frame(0, Buffer.alloc(4000))));
   const first = hang(Buffer.concat([preamble(['-b']), part(24)]));
@@ -76,6 +81,30 @@ await t.test('gpg that cannot sign uses the grant up, says so, and the journal s
   const answer = readAnswer(await callSocket(`${folder}/qubes.Gpg.sock`, 'qubes.Gpg+ build-debian', Buffer.concat([preamble(['-b']), frame(0, 'x'), frame(0, '')])));
   t.equal(refusalCode(answer), 'SIGNING_FAILED');
   t.equal(refusalCode(await callGpg(machine, ['-b'], 'x')), 'GRANT_USED');
+});
+
+await t.test('a clear signature is over at most 32 MiB, whatever the configuration allows', async (t) => {
+  const limit = 32 * 1024 * 1024;
+  const folder = `${machine.root}/run`;
+  const large = new Spool(`${machine.root}/large`, { each: limit + 1, total: 2 * limit });
+  const other = await serveSockets([gpgService({ config, ledger, keys, gpg, spool: large, report: () => undefined })], { folder, report: () => undefined });
+  t.teardown(() => other.close());
+  const asked = async (mode: string, size: number): Promise<string> =>
+    refusalCode(readAnswer(await callSocket(`${folder}/qubes.Gpg.sock`, 'qubes.Gpg+ build-debian', Buffer.concat([preamble([mode]), dataFrames(0, Buffer.alloc(size, '\n')), frame(0, '')]))));
+  t.same([await asked('--clearsign', limit), await asked('--clearsign', limit + 1), await asked('-b', limit + 1)], ['NO_GRANT', 'TOO_LARGE', 'NO_GRANT']);
+});
+
+await t.test('a fault of the keys VM ends in no, says nothing of itself to the caller, and is no refusal in the journal', async (t) => {
+  const folder = `${machine.root}/run`;
+  const [refused, noted]: [unknown[], string[]] = [[], []];
+  const broken = { claim: () => { throw new Error('the disk\nis gone'); }, refused: (note: unknown) => refused.push(note) } as unknown as Ledger;
+  const other = await serveSockets([gpgService({ config, ledger: broken, keys, gpg, spool, report: (line) => noted.push(line) })], { folder, report: (line) => noted.push(line) });
+  t.teardown(() => other.close());
+  const answer = readAnswer(await callSocket(`${folder}/qubes.Gpg.sock`, 'qubes.Gpg+ build-debian', Buffer.concat([preamble(['-b']), frame(0, 'x'), frame(0, '')])));
+  t.equal(answer.status, 2);
+  t.equal(answer.streams[1]?.toString(), 'build-infra: fault\n');
+  t.same([refused, noted.length], [[], 1]);
+  t.match(noted, [/^qubes\.Gpg from build-debian: fault: Error: the disk\.is gone/]);
 });
 
 /** What gpg might do instead of what it was told: a shell program around the real one. */

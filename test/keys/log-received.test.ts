@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Receipts: what the build-logs VM, or somebody in its place, can and cannot make the keys VM believe.
+import { connect } from 'node:net';
 import t from 'tap';
 import { journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import type { PublishedFile } from '../../agents/shared/formats/publication.js';
@@ -15,18 +16,20 @@ const codeOf = async (receipt: unknown): Promise<string> => {
   return reply.result === 'refused' ? reply.code : 'accepted';
 };
 const document = (payload: string, changes = {}): string => machine.document([machine.intent(payload, changes)]);
+/** What was out of step honestly is worth no entry of the journal. */
+const entries = (): number => machine.journal().length;
 const granted = (): number => machine.journal().filter(({ event }) => event === 'granted').length;
 const encoded = (...commits: Published[]): string[] => commits.map(({ raw }) => raw.toString('base64'));
 
 await t.test('the first receipt must begin at the root commit', async (t) => {
   machine.publish([]);
   const second = machine.publish([]);
-  const before = granted();
+  const before = entries();
   t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(second), intents: [] } })), 'NOT_FROM_ROOT');
-  t.match((await machine.send(machine.receipt([], { proof: { commits: encoded(second), intents: [] } }))).reply, {
-    format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'NOT_FROM_ROOT', detail: 'the first receipt must begin with the root commit',
-  });
-  t.equal(granted(), before);
+  const { journalHead, ...said } = (await machine.send(machine.receipt([], { proof: { commits: encoded(second), intents: [] } }))).reply;
+  t.same(said, { format: 'build-infra/receipt-reply@1', result: 'refused', head: null, code: 'NOT_FROM_ROOT', detail: 'the first receipt must begin with the root commit' });
+  t.equal(journalHead.seq, before);
+  t.equal(entries(), before);
 });
 
 await t.test('a true receipt is accepted, grants what its intents ask for, and brings back the journal', async (t) => {
@@ -53,23 +56,27 @@ await t.test('the same receipt again grants nothing and says which commit is rem
   const commit = machine.publish([machine.file(wish)]);
   const receipt = machine.receipt([wish]);
   t.equal(await codeOf(receipt), 'accepted');
-  const before = granted();
+  const before = entries();
   t.match((await machine.send(receipt)).reply, { result: 'refused', code: 'ALREADY_RECEIVED', head: commit.commit });
-  t.equal(granted(), before);
+  t.equal(entries(), before);
 });
 
 await t.test('an older receipt, one that starts early and one with a gap are told apart', async (t) => {
+  const before = entries();
   t.equal(await codeOf(machine.receipt([], { commit: (machine.history[1] as Published).commit, proof: { commits: encoded(...machine.history.slice(0, 2)), intents: [] } })), 'OLD_RECEIPT');
   machine.publish([]);
   t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(...machine.history), intents: [] } })), 'STARTS_EARLY');
   const last = machine.publish([]);
   t.equal(await codeOf(machine.receipt([], { proof: { commits: encoded(last), intents: [] } })), 'GAP');
+  t.equal(entries(), before);
   t.equal(await codeOf(machine.receipt([])), 'accepted');
 });
 
 await t.test('no commits and no grants ask for journal entries alone', async (t) => {
   t.equal(await codeOf(machine.receipt([], { proof: { commits: [], intents: [] } })), 'accepted');
+  const before = entries();
   t.equal(await codeOf(machine.receipt([document('none\n')], { proof: { commits: [], intents: [] } })), 'EMPTY_PROOF');
+  t.equal(entries(), before);
 });
 
 /** Each changes one thing in a receipt that is true otherwise, and is followed by the true one. */
@@ -124,6 +131,7 @@ for (const [what, code, make] of badCommits) {
     const before = granted();
     t.equal(await codeOf(machine.receipt([wish], { commit: bad.commit, proof: { commits: encoded(bad), intents: [Buffer.from(wish).toString('base64')] } })), code);
     t.equal(granted(), before);
+    t.match(machine.journal().at(-1), { event: 'refused', result: code, commit: code === 'FORK' ? bad.commit : null }, 'of two histories the other one is named');
   });
 }
 
@@ -223,9 +231,27 @@ await t.test('a receipt from any other VM is refused before it is read', async (
   const receipt = machine.receipt([wish]);
   const before = granted();
   t.match((await machine.sendRaw(Buffer.from(JSON.stringify(receipt)), 'build-debian'))[0], /^refused NOT_LOGS_VM /);
+  t.match(machine.journal().at(-1), { event: 'refused', source: 'build-debian', result: 'NOT_LOGS_VM' });
   t.match(JSON.parse((await machine.sendRaw(Buffer.from(JSON.stringify(receipt)), 'build-logs', 'build-fedora'))[0] as string), { code: 'WRONG_SOURCE' });
   t.equal(granted(), before);
   t.equal(await codeOf(receipt), 'accepted');
+});
+
+await t.test('eight receipts may be on their way at once, and one more when one has come', async (t) => {
+  const open = await Promise.all(Array.from({ length: 8 }, async () => {
+    const socket = connect({ path: `${machine.root}/run/build-infra/qubesbuilder.LogReceived.sock`, allowHalfOpen: true });
+    // What follows the descriptor shows that the call is in its service.
+    await new Promise((resolve) => socket.write('qubesbuilder.LogReceived+build-debian build-logs\0{', resolve));
+    return socket;
+  }));
+  const again = async (): Promise<string> => (await machine.sendRaw(Buffer.from('x')))[0] as string;
+  for (let tries = 0; tries < 200 && !(await again()).startsWith('refused BUSY '); tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+  t.match(await again(), /^refused BUSY /);
+  const answered = new Promise((resolve) => open[0]?.on('data', resolve));
+  open[0]?.end();
+  await answered;
+  t.match(JSON.parse(await again()), { code: 'NOT_JSON' });
+  for (const socket of open) socket.destroy();
 });
 
 await t.test('a receipt over its size is refused', async (t) => {
@@ -259,7 +285,7 @@ await t.test('a journal that was rewritten on its way into the repository ends a
   const tried = async (files: Parameters<typeof machine.publish>[0]): Promise<string> => {
     machine.publish(files);
     const code = await codeOf(machine.receipt([], { journal: position() }));
-    if (code !== 'accepted') machine.history.pop();
+    if (code !== 'accepted') t.match(machine.journal().at(-1), { event: 'refused', result: code, commit: machine.history.pop()?.commit });
     return code;
   };
   const journal = machine.journal().slice(0, 256);

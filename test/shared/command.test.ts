@@ -121,6 +121,8 @@ void t.test('upstream\'s older grammar is read, with no, one and many distributi
   t.same(older(''), { command: { ...command, dists: 'all' }, grammar: 'older' });
   t.same(older('vm-trixie '), { command: { ...command, dists: ['vm-trixie'] }, grammar: 'older' });
   t.same(older('dom0-fc41 vm-trixie '), { command: { ...command, dists: ['dom0-fc41', 'vm-trixie'] }, grammar: 'older' });
+  // Without its closing word a command for one distribution must not become one for all.
+  for (const line of ['', ' vm-trixie', ' vm-trixie dom0-fc41', ' vm-trixie repo x']) t.equal(code(() => parseCommand(`Upload core-admin ${sha} r4.2 current${line}`)), 'BAD_COMMAND', line);
   for (const seed of Array.from({ length: 1000 }, (_, i) => i)) {
     const dice = new Dice(seed);
     const made: UploadComponent = { ...randomCommand(dice), verb: 'Upload-component', release: 'r4.2', component: name(dice).slice(0, 40), commit: commit(dice), repository: 'current', dists: dice.below(3) === 0 ? 'all' : ['vm-a', 'host-b'] };
@@ -166,6 +168,8 @@ const bad: Record<string, string> = {
   'more than 255 bytes': `Upload-component r4.3 hello ${sha} current ${Array.from({ length: 20 }, (_, i) => `distribution-${i}`).join(',')}`,
   'a minute that no day has': 'Build-template r4.3 debian-13 202611222460',
   'a day that no month has': 'Build-template r4.3 debian-13 202602300000',
+  'a minute with a digit more before it': 'Build-template r4.3 debian-13 9202611221200',
+  'a minute with a digit more behind it': 'Build-template r4.3 debian-13 2026112212009',
   'a template without timestamp': 'Upload-template r4.3 debian-13 4.3.0 templates-itl',
   'a template for testing': 'Upload-template r4.3 debian-13 4.3.0-202611221200 templates-itl-testing',
   'a job that is a path': 'Retry ../../etc',

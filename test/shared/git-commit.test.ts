@@ -94,7 +94,7 @@ t.test('the message of a publication has bounds', (t) => {
   t.same(readPublicationMessage('x\n\nseq: 999999999999999\n'), { subject: 'x', files: [], seq: 999_999_999_999_999 });
   t.equal(codeOf(() => readPublicationMessage(`${'x'.repeat(200)}\n\nseq: 1\n`)), 'read');
   const bad = [
-    '', 'x', 'x\n', 'x\n\n', 'x\n\nseq: 1', 'x\nseq: 1\n', '\n\nseq: 1\n', `${'x'.repeat(201)}\n\nseq: 1\n`, 'é\n\nseq: 1\n', '\x1bx\n\nseq: 1\n', 'x\n\nseq: 0\n', 'x\n\nseq: 1234567890123456\n', 'x\n\nseq: 1x\n', 'x\n\nxseq: 1\n', 'x\n\nseq: 1\n\n', 'x\ny\n\nseq: 1\n', 'seq: 1\n',
+    '', 'x', 'x\n', 'x\n\n', 'x\n\nseq: 1', 'x\nseq: 1\n', '\n\nseq: 1\n', `${'x'.repeat(201)}\n\nseq: 1\n`, 'é\n\nseq: 1\n', '\x1bx\n\nseq: 1\n', 'x\n\nseq: 0\n', 'x\n\nseq: 1234567890123456\n', 'x\n\nseq: 1x\n', 'x\n\nxseq: 1\n', 'x\n\nseq: 1\n\n', 'x\n\nseq: 1\nmore', 'x\ny\n\nseq: 1\n', 'seq: 1\n',
     text.replace('12', '012'), text.replace('12', '-1'), text.replace('12', '1234567890123456'), text.replace('sha256:', 'sha1:'), text.replace(hash, id('a')), text.replace('file a', 'xfile a'), text.replace(' 12', '  12'), text.replace('a/b', 'a'), text.replace('a/b', 'c/b'), text.replace('a/b', 'b/c'), text.replace(`${hash}\n`, `${hash} \n`), text.replace('file', 'File'),
   ];
   for (const one of bad) t.equal(codeOf(() => readPublicationMessage(one)), 'BAD_PUBLICATION', JSON.stringify(one));

@@ -24,6 +24,16 @@ await t.test('target and service are given, the input to its end, and the whole 
   t.equal(qrexecClient, '/usr/bin/qrexec-client-vm');
 });
 
+await t.test('the first line of an answer is told once, as soon as it is whole', async (t) => {
+  const told: string[] = [];
+  const answer = call('printf "one"; sleep 0.2; printf " line\\nsecond\\n"; while [ ! -e "$0.go" ]; do sleep 0.05; done; printf "third\\n"', { onFirstLine: (line) => {
+    told.push(line);
+    writeFileSync(`${folder}/client${number}.go`, '');
+  } });
+  t.equal((await answer).toString(), 'one line\nsecond\nthird\n');
+  t.same(told, ['one line']);
+});
+
 await t.test('the client sees nothing of this process\' environment', async (t) => {
   process.env['TEST_OF_CALLS'] = 'secret';
   const names = (await call('env | cut -d= -f1 | sort | tr "\\n" " "; echo $PATH $LANG')).toString();
