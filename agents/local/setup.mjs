@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What "npm run local", "npm test", "npm run bench", "npm run mutate", "npm run qb" and "npm run package" do first: Debian packages, npm packages, Salt, bundles; each only where something
 // is missing or older than its sources. Plain JavaScript with Node's builtins, because nothing is installed yet when it runs.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installSalt } from '../../test/salt/install.mjs';
+import { saltMissing } from '../../test/salt/install.mjs';
 
 const top = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -134,14 +134,16 @@ if (!['local', 'test', 'bench', 'fuzz', 'package', 'mutate', 'qb'].includes(comm
 const withRpm = command === 'test' || command === 'qb' || command === 'fuzz' || (command === 'local' && args.includes('demo-rpm'));
 const withSalt = command === 'test' || (command === 'local' && /--provisioner[ =]salt\b/.test(args.join(' ')));
 debianPackages([...(command === 'package' ? [] : ['common']), ...(command === 'local' ? [] : [command === 'mutate' ? 'test' : command]), ...(withRpm ? ['rpm'] : []), ...(withSalt ? ['salt', 'package'] : [])]);
+// pip waits for the network and for one processor: that is beside npm and the compiler.
+const salt = withSalt ? spawn(process.execPath, [join(top, 'test/salt/install.mjs')], { stdio: 'inherit' }) : undefined;
+const saltDone = salt && new Promise((resolve) => salt.once('close', resolve));
+process.once('exit', () => salt?.kill());
 npmPackages();
-if (withSalt) {
-  const missing = installSalt(say);
-  // The tests go on and count what they skip (test/run.mjs); a farm that Salt should set up does not start.
-  if (missing !== undefined && command === 'local') fail(`set-up failed: Salt is not here: ${missing}`);
-}
 if (command === 'test' || command === 'mutate') testRunner();
 bundles();
+if (withSalt && await saltDone !== 0) fail('set-up failed: the installation of Salt did not end well');
+// The tests go on and count what they skip (test/run.mjs); a farm that Salt should set up does not start.
+if (withSalt && command === 'local' && saltMissing() !== undefined) fail(`set-up failed: Salt is not here: ${saltMissing()}`);
 mkdirSync(join(top, '.local'), { recursive: true });
 if (command === 'local') start('dist/local.mjs', args);
 if (command === 'test') start('test/run.mjs', args);

@@ -9,12 +9,14 @@ import { spawnInVm } from '../../agents/local/qrexec/admin-client.js';
 import type { Dom0Event } from '../../agents/local/qrexec/events.js';
 import { LocalState } from '../../agents/local/farm/local-state.js';
 import { publishIntent } from '../../agents/local/job/gate.js';
+import { giveChroots, shareChroots } from '../support/clean-chroots.js';
 import { localCommand } from '../support/local-command.js';
 import { until } from '../support/until.js';
 import { dist } from './standing-farm.js';
 
 const { folder, local } = localCommand(t, 'two-');
 const state = new LocalState(folder);
+giveChroots(state);
 
 interface KeysFile { signing: Record<string, { fingerprint: string }>; uploads?: unknown }
 
@@ -44,6 +46,7 @@ await t.test('demo-rpm ends with a program that real dnf installed, a rebuild wi
   t.match(out, /the same bytes: moonphase-1\.0-1\.\S+\.src\.rpm moonphase-1\.0-1\.\S+ moonphase-names-1\.0-1\.\S+\.noarch\.rpm/);
   t.match(out, /ok +every signature in the DNF repository is in a journal +6 signatures/);
   t.match(out, /was built, signed, published, installed with dnf, rebuilt and audited/);
+  shareChroots(state);
 });
 
 await t.test('the audit fails when a package is changed where it is published', async (t) => {

@@ -15,7 +15,8 @@ import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
 
-const agentMain = fileURLToPath(new URL('../../agents/build-vm/main.js', import.meta.url));
+// As it is installed: each stage of a job is a process, and more than a hundred modules take three times as long to start.
+const agentMain = fileURLToPath(new URL('../../../dist/build-agent.mjs', import.meta.url));
 
 export function freePort(): Promise<number> {
   return new Promise((resolve) => {

@@ -100,3 +100,5 @@ export function installSalt(say) {
     return error.message;
   }
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) installSalt((line) => process.stdout.write(`set-up: ${line}\n`));

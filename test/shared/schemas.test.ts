@@ -147,7 +147,10 @@ await t.test('a refusal names the field, and says whether it is known at all', a
   t.same(refusal({ a: { c: 1 } }), { code: 'BAD_DOCUMENT', field: '/a/c', detail: 'is not a known field' });
   t.same(refusal({ a: {}, d: 1 }), { code: 'BAD_DOCUMENT', field: '/d', detail: 'is not a known field' });
   t.match(refusal(1), { code: 'BAD_DOCUMENT', field: '/' });
-  t.throws(() => checkWith({ type: 'object', unknownWord: 1 }));
+  // A schema that is none is a fault of ours, at its first use.
+  for (const schema of [{ type: 'object', unknownWord: 1 }, { type: 'strng' }, { type: 'string', maxLength: '3' }, { type: 'object', properties: [] }, { type: 'string', pattern: '(' }]) {
+    t.throws(() => checkWith(schema)('x'), { code: undefined }, JSON.stringify(schema));
+  }
   t.throws(() => checkNotification({}), { code: 'BAD_DOCUMENT' });
   t.equal(checkNotification(notification), notification);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Clean chroots are costly to make: one for each suite serves all tests on this machine, and the engine itself makes it anew when it is old. So are the
 // roots from which visitors install. A farm of its own may be given those that are there before its first build; one gets none, as a newcomer's, and shares what it made.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What the build VMs of single tests use as their cache. */
@@ -14,9 +14,20 @@ interface FarmFolders {
 
 /** Finished ones only: what is being made has another name. */
 const kinds = [
-  { pattern: /^[a-z]+-[0-9a-f]+\.tar$/, shared: join(chrootCache, 'chroots'), own: (state: FarmFolders) => join(state.rootOf('build-debian'), 'var/lib/build-infra/cache/chroots') },
+  ...['build-debian', 'build-rpm'].map((vm) => ({ pattern: /^[a-z]+-[0-9a-f]+\.tar$/, shared: join(chrootCache, 'chroots'), own: (state: FarmFolders) => join(state.rootOf(vm), 'var/lib/build-infra/cache/chroots') })),
   { pattern: /^base-[a-z]+\.tar$/, shared: join(chrootCache, 'visitors'), own: (state: FarmFolders) => join(state.rootOf('visitor'), 'var/lib/build-infra') },
 ];
+
+/** A file more of the same bytes: nobody writes to what is finished, who makes it anew puts another in its place. Half a gigabyte each is not copied for every farm. */
+function another(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch {
+    const { mtime } = statSync(from);
+    copyFileSync(from, to);
+    utimesSync(to, mtime, mtime);
+  }
+}
 
 /** They keep their age: who uses one makes it anew when it is old. */
 function copyMissing(pattern: RegExp, from: string, to: string): void {
@@ -26,8 +37,7 @@ function copyMissing(pattern: RegExp, from: string, to: string): void {
     if ((statSync(join(to, name), { throwIfNoEntry: false })?.mtime ?? 0) >= mtime) continue;
     const part = join(to, `${name}.${process.pid}.part`);
     try {
-      copyFileSync(join(from, name), part);
-      utimesSync(part, mtime, mtime);
+      another(join(from, name), part);
       renameSync(part, join(to, name));
     } finally {
       rmSync(part, { force: true });

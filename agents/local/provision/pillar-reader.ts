@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Reads and checks the pillar as a whole before anything is written; the first thing wrong is named in one line.
 import { readFileSync } from 'node:fs';
-import { Ajv, type ErrorObject } from 'ajv';
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { parseDocument } from 'yaml';
 import { Refusal } from '../../shared/refusal.js';
 import { pillarSchema } from './pillar-schema.js';
 import type { Pillar } from './pillar.js';
 import { checkMeaning } from './pillar-meaning.js';
 
-const ajv = new Ajv({ allErrors: false, strict: true, allowUnionTypes: true, verbose: true });
-const matchesShape = ajv.compile<Pillar>(pillarSchema);
+const ajv = new Ajv({ allErrors: false, strict: true, allowUnionTypes: true, verbose: true, validateSchema: false });
+let compiled: ValidateFunction<Pillar> | undefined;
 
 function explain(error: ErrorObject): Refusal {
   const field = error.instancePath.split('/').slice(1).map((name) => name.replace(/~1/g, '/').replace(/~0/g, '~'));
@@ -33,6 +33,7 @@ function explain(error: ErrorObject): Refusal {
  * @throws Refusal with the field as `build-envs.debian.key`; codes in salt/README.md
  */
 export async function checkPillar(untrusted: unknown): Promise<Pillar> {
+  const matchesShape = compiled ??= ajv.compile<Pillar>(pillarSchema);
   if (!matchesShape(untrusted)) {
     // For "anyOf" and "propertyNames" ajv lists the inner failures first; the outer one has the words for people.
     const errors = matchesShape.errors as ErrorObject[];
