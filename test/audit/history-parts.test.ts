@@ -4,7 +4,7 @@
 import tap from 'tap';
 import { AnnouncedNames } from '../../agents/audit/announced-names.js';
 import { GrowingFiles } from '../../agents/audit/growing-file.js';
-import type { AnnouncedIntent } from '../../agents/audit/intents.js';
+import type { AnnouncedIntent } from '../../agents/audit/announced-names.js';
 import type { Signature } from '../../agents/audit/journal.js';
 import { LogLines, stampTime } from '../../agents/audit/log-lines.js';
 import { isRealDay, pathKind } from '../../agents/audit/path-kind.js';

@@ -46,7 +46,8 @@ export async function look(farm: Farm, { dnf = false, apt = true, suites = [], n
   const budget = new Budget({ ...defaultLimits, ...limits });
   const looked = new Set<string>();
   for (const [kind, source] of [...(apt ? [['apt', farm.apt]] : []), ...(dnf === false ? [] : [['dnf', dnf === true ? farm.dnf : dnf]])] as ['apt' | 'dnf', string][]) {
-    const { dist, suites: folders } = placeOf(source);
+    const where = placeOf(source, () => []);
+    const { dist, suites: folders } = where;
     looked.add(`${kind} ${fingerprint}`);
     const met = (path: string, signature: Signature): void => {
       seen.add(signature);
@@ -59,7 +60,7 @@ export async function look(farm: Farm, { dnf = false, apt = true, suites = [], n
     for (const signature of await signaturesOfGenerations(source, signatures, budget)) seen.add(signature);
     const expected = { place: '', signingKey, signatures, commits, met };
     const files = new BudgetedFiles(source, budget);
-    if (kind === 'dnf') await new DnfAudit(source, files, intents, expected, findings).run();
+    if (kind === 'dnf') await new DnfAudit(where, files, intents, expected, findings).run();
     else await new AptAudit(files, { ...expected, suites: new Set(suites), announced: intents.names.suites(fingerprint), signedNames: intents.names.lists(fingerprint) }, findings).run();
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);

@@ -397,7 +397,7 @@ await t.test('a keys VM\'s journal is found again in the repository, and its las
     };
   };
   const store = (name: string, entries: number): JournalStore => {
-    const made = new JournalStore(join(folder, `${name}.jsonl`), 'keys-debian', vm.journalKey);
+    const made = new JournalStore(join(folder, `${name}.jsonl`), 'keys-debian', vm.journalKey, () => undefined);
     made.append(vm.journal.slice(0, entries));
     return made;
   };
