@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the audit starts, git and xz, part by part; and the whole of it on one farm that was signed in this process.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
+import { audit } from '../../agents/audit/audit.js';
 import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
+import { readOptions, type AuditOptions } from '../../agents/audit/options.js';
 import { gitSource, PublishedGit } from '../../agents/audit/published-git.js';
 import { unpack } from '../../agents/audit/unpacked.js';
 import { line, xz } from './content-attacks.js';
-import { Farm, log, sha256 } from './farm.js';
+import { Farm, journalKey, log, sha256 } from './farm.js';
+import { addPackage, publish, suites } from './made-dnf.js';
 import { pens } from './pens.js';
+import { asWas, newRelease, serve } from './release-attacks.js';
 import { verdict } from './run-audit.js';
 
 tap.setTimeout(300_000);
@@ -167,10 +171,9 @@ void tap.test('the whole audit, on a good farm and on bad ones', async (t) => {
   const seen = own.logs.head as string;
   own.logs.commit({ put: { [log]: own.grow() } });
   await whole(t, own, [], ['--contains', seen], [mirror, own.logs.path]);
-  writeFileSync(join(own.top, 'other'), '');
   const forked = new Farm(pens, farm);
   t.teardown(() => forked.remove());
-  forked.logs.commit({ put: { [log]: forked.grow() }, time: Math.floor(Date.now() / 1000) - 1, more: ['--faked-system-time', `${Math.floor(Date.now() / 1000) - 1}!`] });
+  forked.logs.commit({ put: { [log]: Buffer.concat([forked.grow(), Buffer.from(line())]) } });
   const fork = await whole(t, own, ['mirrors MIRROR_FORKED'], [], [own.logs.path, mirror, forked.logs.path]);
   t.match(fork.checks[0]?.findings, [{ commit: forked.logs.head, path: forked.logs.path, expected: `a part of the history that ends in ${own.logs.head} at ${own.logs.path}`, found: `a different history after ${seen}` }]);
   t.match((await whole(t, own, ['mirrors HEAD_LOST'], ['--contains', forked.logs.head as string])).checks[0]?.findings, [{ commit: forked.logs.head, found: /does not hold it/ }]);
@@ -186,4 +189,48 @@ void tap.test('the whole audit, on a good farm and on bad ones', async (t) => {
   t.equal(both.checks.find(({ name }) => name === 'apt-files')?.findings[0]?.path, `${own.apt}/pool/x`, 'says of which repository');
   await t.rejects(verdict(own, ['--max-objects', '9']), { name: 'Unreadable', message: /--max-objects of 9 git objects is met: what comes after commit 0 of 7, and no package repository, was not checked/ });
   await t.rejects(verdict(own, ['--apt', join(own.top, 'nowhere')]), { name: 'Unreadable', message: /nowhere is not there/ });
+});
+
+void tap.test('the whole audit, on repositories of both kinds', async (t) => {
+  const own = new Farm(pens, farm);
+  t.teardown(() => own.remove());
+  mkdirSync(own.dnf);
+  const moon = addPackage(own, 'moon');
+  for (const suite of suites) publish(own, suite, suite === 'current-testing' ? [moon] : []);
+  const dnf = ['--dnf', own.dnf];
+  const good = await whole(t, own, [], dnf);
+  t.same(good.checks.slice(-2).map(({ name, count }) => `${name} ${count}`), ['dnf-signatures 4', 'dnf-files 10']);
+  t.same(good.unseen, []);
+  t.match((await whole(t, own, [])).unseen, suites.map(() => ({ kind: 'dnf', state: 'nowhere' })), 'where the DNF repository was not looked at');
+  const options = ['--logs', own.logs.path, '--logs-key', join(own.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
+  t.same((await audit(readOptions(options) as AuditOptions)).unseen, [], 'without any repository nothing is told of');
+  // Each in its own place, and each the newest of its own suite.
+  const one = new Farm(pens, own);
+  t.teardown(() => one.remove());
+  serve(one, newRelease(one, 'newer'));
+  t.match((await whole(t, one, [], ['--dnf', one.dnf])).unseen, [{ kind: 'apt', state: 'earlier' }]);
+  const old = new Farm(pens, own);
+  t.teardown(() => old.remove());
+  newRelease(old, 'victim');
+  publish(old, 'current', [], { repomd: (text) => text.replace('<revision>1', '<revision>2') });
+  for (const name of ['repomd.xml', 'repomd.xml.asc']) cpSync(join(own.dnf, 'current/repodata', name), join(old.dnf, 'current/repodata', name));
+  const found = await whole(t, old, ['apt-signatures OLD_RELEASE', 'dnf-signatures OLD_RELEASE'], ['--dnf', old.dnf]);
+  t.same(found.checks.flatMap(({ findings }) => findings.map(({ path }) => path)), [`${old.apt}/dists/bookworm/InRelease`, `${old.apt}/dists/bookworm/Release.gpg`, `${old.dnf}/current/repodata/repomd.xml.asc`]);
+  t.same((await whole(t, old, ['apt-signatures OLD_RELEASE', 'dnf-signatures OLD_RELEASE'], ['--dnf', join(old.dnf, 'current')])).checks.find(({ name }) => name === 'dnf-signatures')?.findings.map(({ path }) => path), [`${old.dnf}/current/repodata/repomd.xml.asc`], 'one suite alone');
+  const other = new Farm(pens, own);
+  t.teardown(() => other.remove());
+  addPackage(other, 'star', { purpose: 'other' });
+  publish(other, 'current', [], { purpose: 'link' });
+  const purposes = await whole(t, other, ['dnf-signatures WRONG_PURPOSE'], ['--dnf', other.dnf]);
+  t.same(purposes.checks.find(({ name }) => name === 'dnf-signatures')?.findings.map(({ path }) => path?.slice(other.dnf.length + 1)).sort(), ['current-testing/packages/star-1-2.noarch.rpm', 'current/repodata/repomd.xml.asc'], 'each once');
+  const renamed = new Farm(pens, own);
+  t.teardown(() => renamed.remove());
+  renameSync(renamed.dnf, join(renamed.top, 'fc42'));
+  await whole(t, renamed, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME'], ['--dnf', join(renamed.top, 'fc42')]);
+  const releases = new Farm(pens, own);
+  t.teardown(() => releases.remove());
+  const before = asWas(releases);
+  serve(releases, newRelease(releases, 'newer'));
+  releases.putBeside('apt.releases/1/dists/bookworm/InRelease', before.inRelease);
+  t.same((await whole(t, releases, [], ['--dnf', releases.dnf])).unseen, [], 'what earlier generations hold is in use');
 });
