@@ -38,6 +38,13 @@ void tap.test('the quick way says when a good signature was made, and of any oth
   }
   for (let length = 0; length < packet.length; length++) if (judge(armor('SIGNATURE', packet.subarray(0, length))) !== undefined) t.fail(`${length} bytes`);
   t.equal(judge(armor('SIGNATURE', Buffer.concat([packet, Buffer.alloc(1)]))), undefined);
+  // Larger numbers than the key has.
+  const body = packet.subarray(3);
+  const hashedEnd = 6 + body.readUInt16BE(4);
+  const start = hashedEnd + 2 + body.readUInt16BE(hashedEnd) + 2;
+  const first = start + 2 + Math.ceil(body.readUInt16BE(start) / 8);
+  const long = Buffer.concat([body.subarray(0, start), Buffer.from([1, 8]), Buffer.alloc(33, 0xff), body.subarray(first)]);
+  t.equal(judge(armor('SIGNATURE', Buffer.concat([Buffer.from([0x89, long.length >> 8, long.length & 0xff]), long]))), undefined, 'a number of 33 bytes');
   const short = Buffer.concat([Buffer.from([0x88, packet.length - 3]), packet.subarray(3)]);
   t.equal(judge(armor('SIGNATURE', short)), time * second, 'with a length of one byte');
   t.equal(judge(armor('SIGNATURE', Buffer.concat([Buffer.from([0x88, packet.length - 4]), packet.subarray(3)]))), undefined);

@@ -56,6 +56,15 @@ attack('an index that is listed and is nowhere', ['apt-files FILE_MISSING'], (fa
   rmSync(join(farm.apt, 'pool/main/h/hello/hello_2.10-3_amd64.deb'));
 }, { path: 'dists/bookworm/main/binary-amd64/Packages' });
 
+attack('a packed index of another text than the plain one, which is not there', ['apt-files INDEX_FORMS_DIFFER'], (farm) => {
+  const at = (path: string): string => join(farm.apt, 'dists/bookworm/main', path);
+  const plain = readFileSync(at('binary-amd64/Packages'));
+  const packedForm = gzipSync(plain.toString().replace('2.10-3\n', '2.10-4\n'));
+  farm.put('dists/bookworm/main/binary-amd64/Packages.gz', packedForm);
+  farm.publishRelease('bookworm', { 'main/binary-amd64/Packages': plain, 'main/binary-amd64/Packages.gz': packedForm, 'main/source/Sources.gz': readFileSync(at('source/Sources.gz')) });
+  rmSync(at('binary-amd64/Packages'));
+}, { path: 'dists/bookworm/main/binary-amd64/Packages.gz' });
+
 void tap.test('what is no attack', async (t) => {
   await changed(t, () => undefined, { counts: [4, 6] });
   // One form of an index may be missing, and a copy may lie under its hash, also of an earlier generation.
@@ -115,6 +124,9 @@ void tap.test('suites that the auditor names, and announced ones, must be there'
   const missing = ({ rows }: Awaited<ReturnType<typeof look>>): unknown => rows.find(({ name }) => name === 'apt-signatures')?.findings.map(({ code, path }) => `${code} ${path}`);
   t.same(missing(await look(farm, { suites: ['bookworm'] })), []);
   t.same(missing(await look(farm, { suites: ['bookworm', 'trixie'] })), ['FILE_MISSING dists/trixie/InRelease']);
+  const empty = servedFarm();
+  t.teardown(() => empty.remove());
+  t.same(missing(await look(empty)), [], 'nothing was announced');
   rmSync(join(farm.apt, 'dists'), { recursive: true });
   rmSync(join(farm.apt, 'pool'), { recursive: true });
   t.same(missing(await look(farm)), ['FILE_MISSING dists/bookworm/InRelease'], 'one of those that were announced');

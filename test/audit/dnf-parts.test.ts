@@ -37,6 +37,12 @@ void tap.test('a package says who it is, what is signed, and whether its payload
   })) t.equal((await of(bytes))?.payloadIsSigned, false, what);
   t.match(await of(rpm(headerOf('moon', [[1000, 8, ['a', 'b']]], [1000]))), { name: '' }, 'not one name');
   t.match(await of(rpm(headerOf('moon', [[1003, 6, ['7']]]))), { epoch: '0' }, 'an epoch that is no number');
+  // Its epoch is the eighth entry: one that lies behind the end, and two numbers.
+  for (const [at, value] of [[8, 0x10000000], [12, 2]] as const) {
+    const odd = headerOf('moon', [[1003, 4, 7]]);
+    odd.writeUInt32BE(value, 16 + 7 * 16 + at);
+    t.match(await of(rpm(odd)), { epoch: '0' });
+  }
   t.match(await of(rpm(head, [[268, 6, ['x']]])), { signatures: [Buffer.alloc(0)] }, 'a signature that is no bytes');
   const changed = (at: number, value: number, bytes = whole): Buffer => Buffer.from(bytes.map((byte, i) => (i === at ? value : byte)));
   const start = whole.indexOf(head);

@@ -221,7 +221,8 @@ void tap.test('the whole audit, on repositories of both kinds', async (t) => {
   t.teardown(() => other.remove());
   addPackage(other, 'star', { purpose: 'other' });
   publish(other, 'current', [], { purpose: 'link' });
-  const purposes = await whole(t, other, ['dnf-signatures WRONG_PURPOSE'], ['--dnf', other.dnf]);
+  serve(other, newRelease(other, 'x', { purpose: 'other' }));
+  const purposes = await whole(t, other, ['apt-signatures WRONG_PURPOSE', 'dnf-signatures WRONG_PURPOSE'], ['--dnf', other.dnf]);
   t.same(purposes.checks.find(({ name }) => name === 'dnf-signatures')?.findings.map(({ path }) => path?.slice(other.dnf.length + 1)).sort(), ['current-testing/packages/star-1-2.noarch.rpm', 'current/repodata/repomd.xml.asc'], 'each once');
   const renamed = new Farm(pens, own);
   t.teardown(() => renamed.remove());

@@ -174,6 +174,8 @@ void tap.test('commits are judged as they are read', async (t) => {
   const now = Math.floor(Date.now() / 1000) * 1000;
   t.same((await judged([{ ...base, ...unjudged('logs'), time: now }])).codes, []);
   t.same((await judged([{ ...base, ...unjudged('logs') }])).codes, [Math.abs(now - time) > 10 * minute ? 'one-line COMMIT_TIME id 0' : ''].filter((code) => code !== ''));
+  const odd = Buffer.from('\u00e9', 'latin1');
+  t.same((await judged([{ ...base, time: now, signedAt: undefined as never, unjudged: { signed: odd.toString('latin1'), signature: pens.sign('logs', 'detach', odd).toString() } }])).codes, [], 'bytes that are no ASCII');
   t.same((await judged([{ ...base, ...unjudged('stranger') }])).codes, ['commits-signed WRONG_KEY id 0']);
   t.same((await judged([{ ...base, ...unjudged('logs', ['--textmode']) }])).codes, ['commits-signed BAD_SIGNATURE id 0']);
   for (const [end, ended, message] of [[{ end: 'objects' }, 0, /--max-objects of 10/], [{ end: 'bytes' }, 0, /--max-read of 1 MiB/], [{ end: 'git', why: 'said x' }, 0, /^said x$/], [{ end: 'git' }, 0, /^git cat-file ended early with 0$/], [{ end: 'git' }, 'SIGKILL', /early with SIGKILL/], [{ end: 'done' }, 3, /^git cat-file ended with 3$/]] as const) {

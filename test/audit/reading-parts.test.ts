@@ -195,6 +195,18 @@ void tap.test('a file that is larger than its message tells takes no other file\
   t.end();
 });
 
+void tap.test('of a file that is gone nothing is read, whatever its message tells', (t) => {
+  const logs = new UnwrittenLogs(pens);
+  const path = 'build-debian/log_2026-11-21_21-00-00';
+  logs.commit({ put: { [path]: 'one' } });
+  logs.commit({ put: { [log]: 'two' }, remove: [path], lines: (lines) => [...lines, { path, size: 3, sha256: sha256('one') }] });
+  const ids = logs.commits.map(({ commit: { id } }) => id);
+  const commits = ids.map((id): CommitFiles => ({ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures({ keys: [], turns: [] })), changes: [], bad: [] }));
+  new WindowFiles(objectsOf(logs)).read(ids, commits, Buffer.alloc(1000));
+  t.same(commits.map(({ changes }) => changes.map((one) => [one.path, one.after !== undefined, one.size])), [[[path, true, 3]], [[log, true, 3], [path, false, undefined]]]);
+  t.end();
+});
+
 void tap.test('files are read ahead up to their limit, and as long as there is memory', (t) => {
   const limit = 256 * 1024;
   // 32 bytes of room before each.
