@@ -116,7 +116,7 @@ void tap.test('what the real agents publish passes the audit, and a signature be
   writeFileSync(join(source, 'debian/changelog'), 'tiny (1.0) bookworm; urgency=low\n\n  * One.\n\n -- X <x@farm.example>  Sat, 21 Nov 2026 20:00:00 +0000\n');
   writeFileSync(join(source, 'debian/rules'), '#!/usr/bin/make -f\nclean build build-arch build-indep binary-indep:\n\ttrue\nbinary-arch:\n\tmkdir -p debian/tiny/DEBIAN\n\tdpkg-gencontrol -ptiny -Pdebian/tiny\n\tdpkg-deb --root-owner-group --build debian/tiny ..\nbinary: binary-arch\n', { mode: 0o755 });
   const client = at('b', 'usr/bin/gpg-client');
-  writeFileSync(client, `#!/bin/sh\nexec ${process.execPath} ${agents}/build/gpg-client/main.js "$@"\n`, { mode: 0o755 });
+  writeFileSync(client, `#!/bin/sh\nexec ${process.execPath} ${agents}/build-vm/gpg-client/main.js "$@"\n`, { mode: 0o755 });
   const log = await openLog();
   const job = at('b', 'job.json');
   const logged = (name: string, path: string): void => writeFileSync(job, JSON.stringify({ job: name, component: 'tiny', version: '1.0', dist: 'bookworm', logs: [path], artifacts: [] }));

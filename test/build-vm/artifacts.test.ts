@@ -178,7 +178,7 @@ void t.test('an engine that cannot build packages anew without a new source says
     t.teardown(() => place.end());
     const job = engineJob(place, writeTree(place.make('source'), tinyTree()), { rebuild: { of: '1.2-1', number: 1 } });
     writeFileSync(join(place.folder, 'job.json'), JSON.stringify(job));
-    const engine = new URL(`../../agents/build-vm/${name}-engine/engine.js`, import.meta.url).href;
+    const engine = new URL(`../../agents/engines/${name}/engine.js`, import.meta.url).href;
     const run = spawnSync(process.execPath, ['--input-type=module', '--eval', `process.exitCode = await (await import('${engine}')).runEngine('${place.folder}/job.json');`], { encoding: 'utf8' });
     t.equal(run.status, 1, run.stderr);
     t.match(JSON.parse(readFileSync(join(job.output, 'failure.json'), 'utf8')), { code: 'NO_REBUILD' }, name);

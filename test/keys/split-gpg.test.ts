@@ -147,7 +147,7 @@ await t.test('independent peers', async (t) => {
     writeFileSync(`${client}.direct`, readFileSync(client), { mode: 0o755 });
     writeFileSync(client, `#!/usr/bin/python3 -ISE\n${independentServer.replace('KEYS_HOME', machine.keysHome.folder)}`);
     const payload = Buffer.alloc(300_000, 'payload ');
-    const child = spawn(process.execPath, [`${agents}/build/gpg-client/main.js`, '--status-fd=2', '-bsau', machine.signingKey], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: machine.root }, detached: true });
+    const child = spawn(process.execPath, [`${agents}/build-vm/gpg-client/main.js`, '--status-fd=2', '-bsau', machine.signingKey], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: machine.root }, detached: true });
     let signature = '';
     let status = '';
     child.stdout.on('data', (chunk: Buffer) => (signature += chunk.toString()));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// rpmlint over what was built, before it leaves the engine: the counterpart of lintian (debian-engine/package-checks.ts), in a clean root of its own.
+// rpmlint over what was built, before it leaves the engine: the counterpart of lintian (debian/package-checks.ts), in a clean root of its own.
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
