@@ -50,6 +50,24 @@ await test('a key that gpg cannot list for the moment is not replaced by another
   t.match(run('keys'), { status: 0, stdout: first.stdout, stderr: '' });
 });
 
+await test('of several secret keys none is overlooked while gpg lists some only', async (t) => {
+  const { root, env, run } = vm(t);
+  run('keys');
+  spawnSync('gpg', ['--batch', '--quiet', '--passphrase', '', '--quick-generate-key', 'another', 'ed25519', 'sign', 'never'], { env });
+  // As with an agent that is late: the first lists end before the second key, with exit status 0.
+  const programs = join(root, 'programs');
+  mkdirSync(programs);
+  const real = spawnSync('which', ['gpg'], { encoding: 'utf8' }).stdout.trim();
+  writeFileSync(join(programs, 'gpg'), `#!/bin/sh
+case "$*" in *--list-secret-keys*) echo x >>${root}/asked; [ "$(wc -l <${root}/asked)" -gt "$LATE" ] || { ${real} "$@" | awk -F: '$1 == "sec" && seen++ { exit } { print }'; exit 0; } ;; esac
+exec ${real} "$@"
+`, { mode: 0o755 });
+  Object.assign(env, { PATH: `${programs}:${env['PATH'] ?? ''}`, LATE: '2' });
+  t.match(run('keys'), { status: 1, stdout: '', stderr: /more than one secret key/ });
+  Object.assign(env, { LATE: '100', GPG_TRIES: '2' });
+  t.match(run('keys'), { status: 1, stdout: '', stderr: /make-keys: gpg cannot list the secret keys: the public key [0-9A-F]{40} is here/ });
+});
+
 await test('a public key whose secret half gpg does not list is not joined by another key', async (t) => {
   const { home, env, run } = vm(t);
   const first = run('keys');
