@@ -34,8 +34,8 @@ journalctl -q -u 'build-infra-*' -o cat >/out/journal
 async function withKeys(root: string, role: string, user: string, pillar: Pillar): Promise<Pillar> {
   const home = join(root, user === 'root' ? 'root' : 'home/user');
   mkdirSync(home, { recursive: true });
-  // GNUPGHOME: two default homes would share the agent of a machine that has /run/user.
-  const env = { PATH: '/usr/bin:/bin', HOME: home, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
+  // Not $HOME/.gnupg: gpg takes that for the default home, and all default homes of one account share one agent where there is a /run/user.
+  const env = { PATH: '/usr/bin:/bin', HOME: root, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   const run = (...args: string[]): string => execFileSync(join(root, 'usr/lib/build-infra/make-keys'), [role, ...args], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'ignore'] });
   const said = run();
   const fingerprint = /-key ([0-9A-F]{40})$/m.exec(said)?.[1];

@@ -19,7 +19,8 @@ function vm(t: Test): { root: string; home: string; folder: string; env: NodeJS.
   chmodSync(root, 0o700);
   mkdirSync(join(root, 'usr/lib/build-infra'), { recursive: true });
   symlinkSync(join(top, 'dist/keys-agent.mjs'), join(root, 'usr/lib/build-infra/keys-agent.mjs'));
-  const env = { PATH: '/usr/bin:/bin', HOME: home, BUILD_INFRA_ROOT: root };
+  // Not $HOME/.gnupg: gpg takes that for the default home, and all default homes of one account share one agent where there is a /run/user.
+  const env = { PATH: '/usr/bin:/bin', HOME: root, GNUPGHOME: join(home, '.gnupg'), BUILD_INFRA_ROOT: root };
   t.teardown(() => {
     if (existsSync(join(home, '.gnupg'))) execFileSync('gpgconf', ['--homedir', join(home, '.gnupg'), '--kill', 'all']);
     rmSync(root, { recursive: true, force: true });
