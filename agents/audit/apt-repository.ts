@@ -27,8 +27,14 @@ export interface AptExpectations extends Announcements {
   signedNames: SignedNames;
 }
 
-/** Name, version, number of a rebuild, architecture. */
-const rebuiltName = /^(.+_)([^_]+?)(?:\+b([0-9]{1,3}))?(_[a-z0-9-]+\.u?deb)$/;
+/** Name and version, number of a rebuild, architecture. */
+const rebuiltName = /^(.+_[^_]+?)(?:\+b([0-9]{1,3}))?(_[a-z0-9-]+\.u?deb)$/;
+
+/** 0: it was not rebuilt, or is no package. */
+function rebuildOf(path: string): { package: string; number: number } {
+  const [, version = path, number = '0', architecture = ''] = rebuiltName.exec(path) ?? [];
+  return { package: `${version}${architecture}`, number: Number(number) };
+}
 
 export class AptAudit {
   readonly #files: BudgetedFiles;
@@ -39,8 +45,8 @@ export class AptAudit {
   readonly #signedChecked = new Map<string, string | undefined>();
   /** packages of a .changes that are not there */
   readonly #gone: ListedFile[] = [];
-  /** what Packages name */
-  readonly #indexed = new Set<string>();
+  /** what Packages name: the highest number of a rebuild, by all else that is in a package's path */
+  readonly #rebuilds = new Map<string, number>();
   /** every path that something signed names */
   readonly #named = new Set<string>();
 
@@ -218,11 +224,8 @@ export class AptAudit {
 
   /** A rebuild of the same source took its place: the pool keeps packages that a suite has, and the papers of a source for as long as one has that. */
   #isRebuilt(path: string): boolean {
-    const [, name, version, number = '0', arch] = rebuiltName.exec(path) as RegExpExecArray;
-    return [...this.#indexed].some((other) => {
-      const its = rebuiltName.exec(other);
-      return its?.[1] === name && its?.[2] === version && its?.[4] === arch && Number(its?.[3] ?? '0') > Number(number);
-    });
+    const { package: its, number } = rebuildOf(path);
+    return (this.#rebuilds.get(its) ?? 0) > number;
   }
 
   async #poolFile(file: ListedFile): Promise<void> {
@@ -237,7 +240,8 @@ export class AptAudit {
     const files = filesOfIndex(/Sources(?:\.gz)?$/.test(indexPath) ? 'Sources' : 'Packages', text.toString('utf8'));
     if (files === undefined) return this.#wrong('apt-files', 'BAD_INDEX', indexPath, 'stanzas with name, size and SHA-256, each package once', 'something else');
     for (const file of files) {
-      this.#indexed.add(file.path);
+      const { package: its, number } = rebuildOf(file.path);
+      if (number > (this.#rebuilds.get(its) ?? 0)) this.#rebuilds.set(its, number);
       await this.#poolFile(file);
       if (!file.path.endsWith('.dsc')) continue;
       for (const path of [file.path, ...this.#expected.signedNames.besides(file.path)]) await this.#signedList(path);

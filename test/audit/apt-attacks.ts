@@ -161,6 +161,9 @@ export function formAttacks(attack: Attack, keys: Keys): void {
     farm.put('pool/main/h/hello/hello_2.10-3_amd64.changes', changes);
   }
   attack('a .changes that names a file that is not there', ['apt-files FILE_MISSING'], (farm) => putChanges(farm, ` ${sha256(other)} ${other.length} gone_1_all.deb\n`), { path: 'pool/main/h/hello/gone_1_all.deb' });
+  for (const [what, name] of [['of another version', 'hello_2.10-2_amd64.deb'], ['rebuilt later than the one that is indexed', 'hello_2.10-3+b1_amd64.deb'], ['for another architecture', 'hello_2.10-3_i386.deb'], ['of another name', 'hell_2.10-3_amd64.deb']]) {
+    attack(`a .changes that names a package that is not there, ${what}`, ['apt-files FILE_MISSING'], (farm) => putChanges(farm, ` ${sha256(other)} ${other.length} ${name}\n`), { path: `pool/main/h/hello/${name}` });
+  }
   attack('a .changes that names other bytes', ['apt-files WRONG_SHA256'], (farm) => putChanges(farm, ` ${sha256(other)} 11 hello_2.10-3_amd64.deb\n`), { path: 'pool/main/h/hello/hello_2.10-3_amd64.deb' });
   attack('a .changes that names a file elsewhere', ['apt-files BAD_INDEX'], (farm) => putChanges(farm, ` ${sha256(other)} 11 ../hello_2.10-3_amd64.deb\n`));
 }
