@@ -18,10 +18,13 @@ export interface Signer {
 const outputLimitBytes = 64 * 1024;
 const timeoutMs = 60_000;
 
-export function gpgSigner(home: string, key: string): Signer {
+/** @param program a gpg that a test wants to end badly */
+export function gpgSigner(home: string, key: string, program = 'gpg'): Signer {
+  /** @throws Error where gpg did not come to its end: that is no answer about a signature */
   const gpg = async (argv: string[], input: Buffer): Promise<{ status: number; output: string; complaint: string }> => {
     const args = ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv];
-    const { status, stdout, stderr } = await runProcess({ program: 'gpg', args, env: cleanEnvironment, input, limitBytes: outputLimitBytes, timeoutMs });
+    const { status, stdout, stderr } = await runProcess({ program, args, env: cleanEnvironment, input, limitBytes: outputLimitBytes, timeoutMs });
+    if (status === -1) throw new Error(`gpg did not come to its end: ${printable(stderr.slice(0, 2000))}`);
     return { status, output: stdout.toString('latin1'), complaint: stderr.slice(0, 2000) };
   };
   return {
