@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import type { EngineJob } from '../../agents/engines/contract.js';
 import { buildRpm } from '../../agents/engines/rpm/engine.js';
 import { extraRepositories, readEngineOptions } from '../../agents/engines/rpm/engine-options.js';
-import { dnfSections, mockCommands, mockConfiguration, mockProgram } from '../../agents/engines/rpm/package-build.js';
+import { buildWithMock, dnfSections, mockCommands, mockConfiguration, mockProgram } from '../../agents/engines/rpm/package-build.js';
 import { prepareSources } from '../../agents/engines/rpm/source-files.js';
 import { findSpec, refuseOtherVersion, rpmArchitecture, type Spec } from '../../agents/engines/rpm/spec-file.js';
 import { jobSpecs, planBuild, planRebuild, type PlannedBuild } from '../../agents/engines/rpm/spec-query.js';
@@ -26,6 +26,12 @@ function setUp(test: Test, files: Files, change: Partial<EngineJob> = {}): { job
       return join(place.folder, 'build/SOURCES');
     },
   };
+}
+
+function makeFolderOf(test: Test): string {
+  const place = makePlace();
+  test.teardown(() => place.end());
+  return place.folder;
 }
 
 // The jail gives up root for the build's user.
@@ -224,4 +230,20 @@ void t.test('where build dependencies come from: what is published, of a line it
     t.equal(await codeOf(async () => readEngineOptions(setUp(t, tinyTree(), { options }).job)), 'BAD_DOCUMENT', what);
   }
   if (!existsSync(mockProgram)) t.equal(await codeOf(() => buildRpm(setUp(t, tinyTree(), { options: told, published }).job, log)), 'NO_BUILD_DEPENDENCIES', 'where mock is missing nothing is built without them');
+});
+
+void t.test('a build waits for a dependency where mock says that its package manager failed, and there is a repository that may get it', needsRoot, async (t) => {
+  const key = join(makeFolderOf(t), 'key.asc');
+  writeFileSync(key, 'key');
+  const mock = { mock: 'fedora-41-x86_64', distTag: '.fc41' };
+  const { job, plan } = setUp(t, tinyTree(), { options: { ...mock, repositories: [`https://yum.example/x ${key}`] } });
+  const planned = await plan('.fc41');
+  const ending = (status: number, options: Record<string, unknown> = job.options ?? {}): Promise<string> => {
+    const folder = makeFolderOf(t);
+    writeFileSync(join(folder, 'mock'), `#!/bin/sh\nexit ${status}\n`, { mode: 0o755 });
+    return codeOf(() => buildWithMock(mock, planned, { ...job, work: folder, options }, folder, new Lines(), join(folder, 'mock')));
+  };
+  t.equal(await ending(30), 'DEP_WAIT');
+  t.equal(await ending(30, mock), 'BUILD_FAILED', 'without a further repository nothing is worth waiting for');
+  for (const status of [1, 10, 20, 31, 40]) t.equal(await ending(status), 'BUILD_FAILED', String(status));
 });

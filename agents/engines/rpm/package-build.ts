@@ -82,15 +82,16 @@ export function dnfSections(repositories: readonly ExtraRepository[], keys: stri
   return [...sections, ['[build-infra-keys]', 'name=build-infra-keys', `baseurl=file://${keys}`, 'enabled=0', ''].join('\n')].join('\n');
 }
 
-/** What mock ends with where its dnf did not do what it was told: mostly, where no repository has a build dependency. */
+/** mock's exit status when its package manager fails (mockbuild/exception.py): mostly, because no repository has a build dependency. */
 const mockMissesPackages = 30;
 
 /**
  * The calls of mock: the source package from spec and sources, then the packages from it. Dependencies come by mock's own network, the build has none.
  * @param configuration path of what mockConfiguration() says; it ends in .cfg, which is how mock tells it from a name
+ * @param program another mock, in a test
  */
-export function mockCommands(configuration: string, plan: PlannedBuild, job: EngineJob, build: string, distTag: string): string[][] {
-  const common = [mockProgram, '--root', configuration, '--uniqueext', createHash('sha256').update(`${job.job} ${job.dist}`).digest('hex').slice(0, 12), '--disable-plugin=root_cache', '--no-bootstrap-image',
+export function mockCommands(configuration: string, plan: PlannedBuild, job: EngineJob, build: string, distTag: string, program = mockProgram): string[][] {
+  const common = [program, '--root', configuration, '--uniqueext', createHash('sha256').update(`${job.job} ${job.dist}`).digest('hex').slice(0, 12), '--disable-plugin=root_cache', '--no-bootstrap-image',
     '--config-opts=rpmbuild_networking=False', '--config-opts=use_host_resolv=False',
     ...defines(reproducibleMacros(job.sourceDateEpoch)), ...distMacro(distTag)];
   return [
@@ -100,13 +101,13 @@ export function mockCommands(configuration: string, plan: PlannedBuild, job: Eng
 }
 
 /** @throws Refusal BUILD_FAILED, TIMED_OUT, OUTPUT_LIMIT, NO_BUILD_DEPENDENCIES, DEP_WAIT */
-export async function buildWithMock({ mock, distTag }: MockOptions, plan: PlannedBuild, job: EngineJob, build: string, log: LineSink): Promise<void> {
+export async function buildWithMock({ mock, distTag }: MockOptions, plan: PlannedBuild, job: EngineJob, build: string, log: LineSink, program = mockProgram): Promise<void> {
   const configuration = join(job.work, `${mock}.cfg`);
   const repositories = extraRepositories(job);
   const keys = join(job.work, 'keys');
   makeFolder(keys);
   writeFileSync(configuration, mockConfiguration(mock, job, dnfSections(repositories, keys, log)));
-  for (const command of mockCommands(configuration, plan, job, build, distTag)) {
+  for (const command of mockCommands(configuration, plan, job, build, distTag, program)) {
     const status = await runLogged(command, log, { timeoutMs: job.buildSeconds * 1000, env: proxyEnvironment(), label: command.join(' ') });
     if (status === mockMissesPackages && repositories.length > 0) throw new Refusal('DEP_WAIT', 'no repository has what the spec requires yet, or one does not answer: the log says what mock asked for');
     if (status !== 0) throw new Refusal('BUILD_FAILED', `mock ended with ${status}`);
