@@ -107,7 +107,7 @@ const commandLines = (head: string, { line, signer, signed, sha256 }: Command): 
 function originLines({ template, rebuild, tag, tagObject, evidence }: Job): string[] {
   if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
   if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
-  return [...(rebuild === undefined ? [] : [`anew           number ${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
+  return [...(rebuild === undefined ? [] : [`rebuild        number ${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
     `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
     `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
   ])];

@@ -129,7 +129,7 @@ void t.test('a version waits in testing, goes on by a signed command, once, and 
     t.equal(rebuilt.uploaded[0]?.files.length, 1);
     t.same([offered('promoted', 'current-testing'), offered('promoted', 'current')], [['1.0-2+deb12u1+b2'], ['1.0-2+deb12u1']]);
     const log = vm.receiver.ofStage('build').at(-1)?.lines.join('\n');
-    for (const said of [/anew from the source of hello-tiny-1\.0-2-/, /command [0-9a-f]{64} of alice .*: Rebuild-component/, /evidence \{"sha256"/, /dpkg-buildpackage -us -uc -B/]) t.match(log, said);
+    for (const said of [/rebuilt from the source of hello-tiny-1\.0-2-/, /command [0-9a-f]{64} of alice .*: Rebuild-component/, /evidence \{"sha256"/, /dpkg-buildpackage -us -uc -B/]) t.match(log, said);
     const intent = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/jobs', rebuilt.job, 'gpg-job-bookworm.json'), 'utf8')) as { artifacts: { name: string }[] };
     t.same(intent.artifacts.filter(({ name }) => name.endsWith('.json')).map(({ name }) => name), ['source-evidence.json', 'signed-command.json'], 'each intent names who commanded it');
     t.equal(await ask(rebuild(2)), 'refused ALREADY_BUILT');

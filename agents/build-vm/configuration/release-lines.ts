@@ -14,7 +14,7 @@ export interface ReleaseLine {
   versions?: string;
   /** for which it is built, and no other line of the component that has the same suites */
   distributions: string[];
-  /** word before its suites, maint: its packages go to maint-current-testing, and so on; absent: to those of the distribution. decision 174 */
+  /** word before its suites, maint: its packages go to maint-current-testing, and so on; absent: to those of the distribution. Decision 174 */
   suites?: string;
 }
 
@@ -60,15 +60,15 @@ export function checkLines({ name: component, tag, lines = [] }: Lined & { name:
     if (strange !== undefined) throw bad(`the line ${line.name} is for ${strange}, which is no distribution here`);
     if (line.suites !== undefined) {
       const double = line.distributions.find((dist) => distributions.some(({ name }) => name === `${dist}-${line.suites}`));
-      if (double !== undefined) throw bad(`the suites ${line.suites} of the line ${line.name} would be called like those of ${double}-${line.suites}`);
+      if (double !== undefined) throw bad(`the suites ${line.suites} of the line ${line.name} would have the names of those of ${double}-${line.suites}`);
       const foreign = distributions.find(({ name, publisher }) => publisher === 'engine' && line.distributions.includes(name));
-      if (foreign !== undefined) throw bad(`the line ${line.name} has suites of its own, and those of ${foreign.name} are its engine's`);
+      if (foreign !== undefined) throw bad(`the line ${line.name} has suites of its own, but the engine of ${foreign.name} decides its suites`);
     }
     for (const other of lines.slice(0, index)) {
       if (other.name === line.name) throw bad(`two lines are called ${line.name}`);
       if ((other.tag ?? tag) === (line.tag ?? tag) && other.versions === line.versions) throw bad(`the lines ${other.name} and ${line.name} have the same tags`);
       const shared = line.suites === other.suites ? line.distributions.find((dist) => other.distributions.includes(dist)) : undefined;
-      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}${line.suites === undefined ? '' : ` ${line.suites}`}, whose suites would have the higher one's packages alone`);
+      if (shared !== undefined) throw bad(`the lines ${other.name} and ${line.name} are both for ${shared}${line.suites === undefined ? '' : ` ${line.suites}`}, whose suites would hold only the packages of the higher one`);
     }
   }
 }

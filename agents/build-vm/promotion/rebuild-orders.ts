@@ -14,7 +14,7 @@ import { rebuiltRelease, rebuiltVersion } from '../../engines/source-tree/packag
 function refuseOtherEngine(dist: string, config: Config): void {
   const distribution = config.distributions.find(({ name }) => name === dist);
   const { engine, packages, publisher, options } = distribution ?? {};
-  if (engine === 'rpm' && packages === 'rpm' && options?.['distTag'] === undefined) throw new Refusal('NO_REBUILD', `packages of ${dist} have no suffix, and a raised release is told by what comes after it: give it a distTag`);
+  if (engine === 'rpm' && packages === 'rpm' && options?.['distTag'] === undefined) throw new Refusal('NO_REBUILD', `packages of ${dist} have no suffix behind which a rebuild could raise the release: give it a distTag`);
   if (publisher !== 'engine' && ((engine === 'debian' && packages === 'deb') || (engine === 'rpm' && packages === 'rpm'))) return;
   throw new Refusal('NO_REBUILD', `${dist} is built by ${distribution?.engine ?? 'nothing here'}, which builds nothing anew without a new source: tag a version with a higher release`);
 }

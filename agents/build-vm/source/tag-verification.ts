@@ -31,7 +31,7 @@ export async function readMaintainerKeys(folder: string, maintainers: readonly M
       throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc: ${printable((error as Error).message)}`);
     }
     const [key] = found;
-    if (key === undefined || found.length !== 1) throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds ${found.length} keys, and not one`);
+    if (key === undefined || found.length !== 1) throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds ${found.length} keys; it must hold exactly one`);
     if (key.getFingerprint().toUpperCase() !== maintainer.fingerprint) throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds another key`);
     keys.push({ ...maintainer, key });
   }

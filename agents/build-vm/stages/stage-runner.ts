@@ -129,7 +129,7 @@ export async function runStage(job: Job, step: Step, log: LineSink, options: Sta
       const distribution = distributionOf(job, step, config);
       const dist = distribution.name;
       if (job.rebuild !== undefined) {
-        log.say(`anew from the source of ${job.rebuild.of}: packages are ${shownVersion(job, dist)}, number ${job.rebuild.number} of ${job.rebuild.sources[dist]?.version ?? 'nothing'}`);
+        log.say(`rebuilt from the source of ${job.rebuild.of}: packages are ${shownVersion(job, dist)}, number ${job.rebuild.number} of ${job.rebuild.sources[dist]?.version ?? 'nothing'}`);
         sayCommand(job.rebuild.command, log);
       }
       const files = await buildFor(job, dist, job.template === undefined ? engineOptions(distribution, folder, options, job.suites) : templateOptions(job, distribution, folder, log, options), log);

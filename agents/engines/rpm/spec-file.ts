@@ -79,7 +79,7 @@ function literalName(file: string, text: Buffer): string {
 }
 
 /**
- * The spec whose packages are of a raised release: behind the distribution's suffix, as `rpmdev-bumpspec -r` has it. decision 175
+ * The spec whose packages are of a raised release: behind the distribution's suffix, as `rpmdev-bumpspec -r` has it. Decision 175
  * @throws Refusal NO_REBUILD where its text does not say plainly what the release is
  */
 export function withRaisedRelease(spec: Spec, number: number): Spec {

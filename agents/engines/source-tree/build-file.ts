@@ -93,7 +93,7 @@ export function buildsOf(tree: string, target: Target): string[] | undefined {
   const set = word.slice(0, word.indexOf('-'));
   const merged: Table = Object.assign({}, ...([[set, packages], [set, familyOf(target)], [word, packages]] as const).map(([outer, inner]) => tableIn(tableIn(root, outer), inner)));
   const builds = merged['build'] ?? [];
-  if (!Array.isArray(builds) || builds.length > buildsLimit) throw bad(`build of ${word} is no list of at most ${buildsLimit}`);
+  if (!Array.isArray(builds) || builds.length > buildsLimit) throw bad(`build of ${word} is not a list of at most ${buildsLimit}`);
   if (builds.length === 0) return [];
   refuseUnknown(word, merged, ['build', 'source']);
   refuseUnknown(`${word}: source`, tableIn(merged, 'source'), []);
@@ -117,9 +117,9 @@ export const moduleNamePattern = '^[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}$';
 /** Submodules at the top of the tree whose archives are sources. @throws Refusal BAD_SOURCE_FILES */
 export function modulesOf(tree: string): string[] {
   const modules = tableIn(readBuildFile(tree) ?? {}, 'source')['modules'] ?? [];
-  if (!Array.isArray(modules) || modules.length > modulesLimit) throw bad(`source: modules of ${buildFileName} is no list of at most ${modulesLimit}`);
+  if (!Array.isArray(modules) || modules.length > modulesLimit) throw bad(`source: modules of ${buildFileName} is not a list of at most ${modulesLimit}`);
   const names = modules.map((name: unknown) => {
-    if (!matches(moduleNamePattern, name)) throw bad(`source: modules has ${printable(JSON.stringify(name))}, which is no name at the top of a tree`);
+    if (!matches(moduleNamePattern, name)) throw bad(`source: modules has ${printable(JSON.stringify(name))}, which is not the name of a folder at the top of a tree`);
     return name;
   });
   if (new Set(names).size !== names.length) throw bad('source: modules has one name twice');

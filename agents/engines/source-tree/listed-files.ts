@@ -58,7 +58,7 @@ function readInTree(tree: string, untrustedPath: string, limitBytes: number): Bu
 function readList(tree: string): unknown[] | undefined {
   const files = tableIn(readBuildFile(tree) ?? {}, 'source')['files'];
   if (files === undefined || files === null) return undefined;
-  if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is no list of at most ${filesLimit}`);
+  if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is not a list of at most ${filesLimit}`);
   return files;
 }
 
@@ -123,7 +123,7 @@ async function readEntry(entry: unknown, tree: string): Promise<ListedFile> {
   if (sha256 !== undefined) return { ...file, pin: readDigest('sha256', sha256, tree) };
   if (sha512 !== undefined) return { ...file, pin: readDigest('sha512', sha512, tree) };
   const paths = entry['pubkeys'];
-  if (!Array.isArray(paths) || paths.length > keysLimit || !paths.every((path): path is string => typeof path === 'string')) throw bad(`pubkeys of ${name} is no list of at most ${keysLimit} paths`);
+  if (!Array.isArray(paths) || paths.length > keysLimit || !paths.every((path): path is string => typeof path === 'string')) throw bad(`pubkeys of ${name} is not a list of at most ${keysLimit} paths`);
   const keys = await readKeys(tree, paths.map(filled));
   const from = signature as string;
   const isFar = from.includes('://');

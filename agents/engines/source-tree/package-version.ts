@@ -32,7 +32,7 @@ export function rebuiltVersion(sourceVersion: string, number: number): string {
   return `${sourceVersion}+b${number}`;
 }
 
-/** The same of rpm packages, by their version and release: as Fedora's people raise one, behind the distribution's suffix (1.fc41.1). decision 175 */
+/** The same of rpm packages, by their version and release: as Fedora's people raise one, behind the distribution's suffix (1.fc41.1). Decision 175 */
 export function rebuiltRelease(sourceVersion: string, number: number): string {
   return `${sourceVersion}.${number}`;
 }

@@ -125,7 +125,7 @@ function checkLines(settings: BuildEnv, componentTag: string, lines: NonNullable
 
 /** Of a line's own: what they are called is nothing else's name, and there is somebody to make them. */
 function checkSuites({ distributions }: BuildEnv, dist: string, word: string, field: string): void {
-  if (Object.hasOwn(distributions, `${dist}-${word}`)) throw new Refusal('BAD_VALUE', `the suites of ${dist}-${word} are called so already`, field);
+  if (Object.hasOwn(distributions, `${dist}-${word}`)) throw new Refusal('BAD_VALUE', `the suites of ${dist}-${word} have these names already`, field);
   if (distributions[dist]?.publisher === 'engine') throw new Refusal('BAD_VALUE', `${dist} is published by its engine, which has suites of its own`, field);
 }
 

@@ -8,7 +8,7 @@ export type Suite = (typeof suites)[number];
 /** The repositories of templates, by upstream's names: each is tried in its `-testing` before it goes on. */
 export const templateSuites = ['templates-itl-testing', 'templates-itl', 'templates-community-testing', 'templates-community'] as const;
 export type TemplateSuite = (typeof templateSuites)[number];
-/** Of a release line that has suites of its own: maint-current. decision 174 */
+/** Of a release line that has suites of its own: maint-current. Decision 174 */
 export type LineSuite = `${string}-${Suite}`;
 export type AnySuite = Suite | TemplateSuite | LineSuite;
 /** The word before each of a line's suites: without a hyphen, so that nothing can be read in two ways. */

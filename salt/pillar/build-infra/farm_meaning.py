@@ -147,7 +147,7 @@ def check_lines(settings, component_tag, lines, place):
 def check_suites(settings, dist, word, field):
     """Of a line's own: what they are called is nothing else's name, and there is somebody to make them."""
     if f'{dist}-{word}' in settings['distributions']:
-        raise Refusal('BAD_VALUE', f'the suites of {dist}-{word} are called so already', field)
+        raise Refusal('BAD_VALUE', f'the suites of {dist}-{word} have these names already', field)
     if settings['distributions'][dist].get('publisher') == 'engine':
         raise Refusal('BAD_VALUE', f'{dist} is published by its engine, which has suites of its own', field)
 
