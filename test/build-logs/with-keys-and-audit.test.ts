@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Both ends of the receipt, and the audit after it, for real: what build-logs publishes convinces the keys agent and build-infra audit.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -69,8 +69,14 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
   await log.line(/^synced 180001$/);
   t.match(await rig.ask(rig.intent({ key: keys.key, logs: [path] })), { result: 'published' });
   await rig.kill();
+  // What a full disk once left in the copy of the journal: a line glued to a torn one, and more behind it.
+  const copy = join(rig.root, 'var/lib/build-infra/journal/keys-debian.jsonl');
+  const lines = readFileSync(copy, 'utf8').split('\n');
+  writeFileSync(copy, [...lines.slice(0, 4), `${(lines[4] as string).slice(0, 50)}${lines[5]}`, ...lines.slice(6)].join('\n'));
   await rig.start();
   t.match(await rig.ask(rig.intent({ key: keys.key })), { result: 'published' });
+  t.strictSame(readFileSync(copy, 'utf8').split('\n').slice(0, lines.length - 1), lines.slice(0, -1), 'its copy is whole again');
+  t.match(readFileSync(`${copy}.damaged`, 'utf8'), lines[5] as string);
   const end = await rig.call().send(rig.header({ continues: { path, lines: 180_001 } })).end('> end status=0\n');
   t.match(end.at(-1), /^published/);
   await until('the journal is published', () => {
