@@ -3,27 +3,52 @@
 // comments; who signed the block, and whether it means anything, the build VM finds out.
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
+import { Refusal } from '../shared/refusal.js';
 import type { WebhookConfig } from './config.js';
+
+interface Comment {
+  id: number;
+  body: string;
+  user: { login: string } | null;
+}
 
 interface CommentPayload {
   action: string;
-  comment: { body: string };
+  comment: Comment;
   repository: { full_name: string };
 }
 
-/** Only what is used. Who wrote the comment, and where it stands, counts for nothing. */
+/** Only what is used. Who wrote the comment counts for nothing but a share of the spool, where it stands not even for that. */
+const comment = {
+  type: 'object',
+  required: ['id', 'body', 'user'],
+  properties: {
+    id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
+    body: { type: 'string', maxLength: 262_144 },
+    user: {
+      type: ['object', 'null'],
+      required: ['login'],
+      properties: { login: { type: 'string', maxLength: 100 } },
+    },
+  },
+};
+
 const checkComment = checkWith<CommentPayload>({
   type: 'object',
   required: ['action', 'comment', 'repository'],
   properties: {
     action: { type: 'string', maxLength: 50 },
-    comment: { type: 'object', required: ['body'], properties: { body: { type: 'string', maxLength: 262_144 } } },
+    comment,
     repository: { type: 'object', required: ['full_name'], properties: { full_name: { type: 'string', maxLength: 200 } } },
   },
 });
 
 export interface SignedComment {
   repository: string;
+  /** its number on the forge, which webhook and API have in common */
+  id: number;
+  /** the login of its writer, as the forge says; "ghost" of an account that is gone */
+  author: string;
   /** from the first dash to the last, with the line ends that it came with */
   block: string;
 }
@@ -67,6 +92,56 @@ export function decideComment(untrustedBody: Uint8Array, config: WebhookConfig):
   if (config.commands?.repositories.includes(repository) !== true) return { kind: 'ignored', code: 'UNKNOWN_REPOSITORY', detail: 'commands are not read from that repository' };
   // An edited comment is not what its writer first said, and may be edited by others.
   if (payload.action !== 'created') return { kind: 'ignored', code: 'NOT_CREATED', detail: 'only a new comment is read' };
-  const found = signedBlock(payload.comment.body);
-  return 'block' in found ? { kind: 'command', comment: { repository, block: found.block } } : { kind: 'ignored', ...found };
+  return read(repository, payload.comment);
+}
+
+function read(repository: string, { id, body, user }: Comment): CommentDecision {
+  const found = signedBlock(body);
+  if (!('block' in found)) return { kind: 'ignored', ...found };
+  return { kind: 'command', comment: { repository, id, author: user?.login ?? 'ghost', block: found.block } };
+}
+
+/** Under which a comment is known, whichever way it came. */
+export const commentKey = (comment: SignedComment): string => `comment-${comment.id}`;
+
+interface Listed {
+  created_at: string;
+  updated_at: string;
+}
+
+const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$' };
+const checkList = checkWith<Listed[]>({
+  type: 'array',
+  maxItems: 100,
+  items: { type: 'object', required: ['created_at', 'updated_at'], properties: { created_at: time, updated_at: time } },
+});
+const checkListed = checkWith<Comment>(comment);
+
+/** One page of the forge's list of comments: how many there are, when the last one was changed, and what may be commands. */
+export interface CommentPage {
+  size: number;
+  newest: string | undefined;
+  found: SignedComment[];
+}
+
+function readListed(untrusted: Listed, repository: string): SignedComment[] {
+  // A reaction does not count as a change; whoever edits a comment has to post a new one, as with a webhook.
+  if (untrusted.updated_at !== untrusted.created_at) return [];
+  try {
+    const decision = read(repository, checkListed(untrusted));
+    return decision.kind === 'command' ? [decision.comment] : [];
+  } catch (error) {
+    // One that is odd is in nobody's way.
+    if (error instanceof Refusal) return [];
+    throw error;
+  }
+}
+
+/**
+ * @param untrustedBody of GET /repos/{owner}/{repo}/issues/comments, in the order of their last change
+ * @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT
+ */
+export function readCommentPage(untrustedBody: Uint8Array, limitBytes: number, repository: string): CommentPage {
+  const list = readDocument(untrustedBody, limitBytes, checkList);
+  return { size: list.length, newest: list.at(-1)?.updated_at, found: list.flatMap((one) => readListed(one, repository)) };
 }

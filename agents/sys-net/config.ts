@@ -11,6 +11,18 @@ export const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
 
 const fullNamePattern = '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$';
 
+/** Nothing that is read there is believed; yet whoever stands between could hold comments back: TLS, but for the machine itself. */
+const apiPattern = '^(?:https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|http://127\\.0\\.0\\.1:[0-9]{1,5})(?:/[A-Za-z0-9._-]+)*$';
+
+export interface CommandsConfig {
+  /** where comments may hold commands, by GitHub's names */
+  repositories: string[];
+  /** which of the build VMs hear of them */
+  buildVms: string[];
+  /** the API that is asked for comments whose webhook did not come; absent: none is asked */
+  api?: string;
+}
+
 export interface SysNetConfig {
   format: 'build-infra/sys-net-config@1';
   vm: string;
@@ -18,8 +30,8 @@ export interface SysNetConfig {
   webhook?: { socket: string; bodyBytes: number };
   repositories?: { fullName: string; component: string; tag: string }[];
   buildVms?: string[];
-  /** absent: no comment is read. Where comments may hold commands, by GitHub's names, and which of the build VMs hear of them */
-  commands?: { repositories: string[]; buildVms: string[] };
+  /** absent: no comment is read */
+  commands?: CommandsConfig;
   /** absent: this VM connects no ssh */
   sshHosts?: { host: string; address: string; port: number }[];
 }
@@ -41,7 +53,7 @@ const fields = {
   vm: { type: 'string', pattern: vmNamePattern },
   webhook: object({
     socket: { type: 'string', pattern: '^/[A-Za-z0-9._/-]{1,100}$' },
-    bodyBytes: { type: 'integer', minimum: 1024, maximum: 64 * 1024 * 1024 },
+    bodyBytes: { type: 'integer', minimum: 1024, maximum: 2 * 1024 * 1024 },
   }),
   repositories: {
     type: 'array', maxItems: 2000,
@@ -52,10 +64,14 @@ const fields = {
     }),
   },
   buildVms: { type: 'array', minItems: 1, maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
-  commands: object({
-    repositories: { type: 'array', minItems: 1, maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
-    buildVms: { type: 'array', maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
-  }),
+  commands: {
+    ...object({
+      repositories: { type: 'array', minItems: 1, maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
+      buildVms: { type: 'array', maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+      api: { type: 'string', pattern: apiPattern },
+    }),
+    required: ['repositories', 'buildVms'],
+  },
   sshHosts: {
     type: 'array', maxItems: 50,
     items: object({

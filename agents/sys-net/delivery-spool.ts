@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What was accepted and not yet told to every build VM, and what was accepted before: on disk before GitHub hears 202.
-//   pending/<delivery>.json  one accepted push or comment, with the state of each build VM
-//   deliveries               "<delivery> <sha256 of the body>", a line for each accepted one, oldest first
-// A delivery is in `deliveries` before its pending file goes away, so at any kill one of the two knows it.
-import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
+// What was accepted, and what of it some build VM has not answered yet: on disk before GitHub hears 202. One file, `deliveries`, a line for each event:
+//   <delivery> <key>…                            accepted; nothing of it waits
+//   {"format":…,"delivery":…,"keys":[…],…}       accepted; the VMs that it names have to hear of it
+//   {"told":<delivery>,"vm":…,"outcome":…}       one of them has answered, or we gave up
+// All that comes in one turn of the event loop is one write and one fdatasync: a release of thousands of tags costs few of them.
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
-import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
+import { makeFolder, writeDurably } from '../shared/durable-files.js';
+import { isDiskFull } from '../shared/files/free-room.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
-import { objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
+import { objectIdPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { blockPattern, type SignedComment } from './comment-event.js';
-import { isDeliveryId, type VersionPush } from './push-event.js';
+import { deliveryPattern, type VersionPush } from './push-event.js';
 
-const deliveryFormat = 'build-infra/webhook-delivery@1';
+const deliveryFormat = 'build-infra/webhook-delivery@2' as const;
+const keyPattern = '^[a-z0-9-]{1,80}$';
 
 export interface VmState {
   vm: string;
-  attempts: number;
   /** the build VM's answer, or why we gave up; null while it waits */
   outcome: string | null;
 }
@@ -26,7 +27,8 @@ export interface VmState {
 export interface PendingDelivery {
   format: typeof deliveryFormat;
   delivery: string;
-  body: string;
+  /** under which it is known too: the hash of the body, the number of the comment */
+  keys: string[];
   /** our clock, ISO 8601 */
   received: string;
   /** one of the two */
@@ -35,93 +37,244 @@ export interface PendingDelivery {
   vms: VmState[];
 }
 
+interface Told {
+  told: string;
+  vm: string;
+  outcome: string;
+}
+
 const string = (pattern: string): object => ({ type: 'string', pattern });
-const object = (properties: Record<string, object>): object => ({ type: 'object', additionalProperties: false, required: Object.keys(properties), properties });
+const object = (properties: Record<string, object>): object => ({
+  type: 'object',
+  additionalProperties: false,
+  required: Object.keys(properties),
+  properties,
+});
 const fields = {
   format: { const: deliveryFormat },
-  delivery: { type: 'string' },
-  body: string(sha256Pattern),
+  delivery: string(deliveryPattern),
+  keys: { type: 'array', minItems: 1, maxItems: 4, items: string(keyPattern) },
   received: string('^[0-9T:.-]{20,30}Z$'),
-  push: object({ repository: { type: 'string' }, component: string(plainNamePattern), tag: { type: 'string' }, after: string(objectIdPattern) }),
-  comment: object({ repository: { type: 'string' }, block: string(blockPattern) }),
-  vms: { type: 'array', items: object({ vm: string(vmNamePattern), attempts: { type: 'integer' }, outcome: { type: ['string', 'null'] } }) },
+  push: object({
+    repository: { type: 'string' },
+    component: string(plainNamePattern),
+    tag: { type: 'string' },
+    after: string(objectIdPattern),
+  }),
+  comment: object({
+    repository: { type: 'string' },
+    id: { type: 'integer' },
+    author: { type: 'string' },
+    block: string(blockPattern),
+  }),
+  vms: {
+    type: 'array',
+    items: object({ vm: string(vmNamePattern), outcome: { type: ['string', 'null'] } }),
+  },
 };
-const checkPending = checkWith<PendingDelivery>({ ...object(fields), required: ['format', 'delivery', 'body', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
+const checkPending = checkWith<PendingDelivery>({
+  ...object(fields),
+  required: ['format', 'delivery', 'keys', 'received', 'vms'],
+  minProperties: 6,
+  maxProperties: 6,
+});
+const checkTold = checkWith<Told>(
+  object({ told: string(deliveryPattern), vm: string(vmNamePattern), outcome: { type: 'string' } }),
+);
+const isKnownLine = /^[0-9a-f-]{36}(?: [a-z0-9-]{1,80}){1,4}$/;
 
 export interface SpoolLimits {
-  /** deliveries that may wait at once */
-  pending: number;
-  /** of these, comments: anybody can write one, and they must not keep out the pushes */
+  /** comments that may wait at once: anybody can write one */
   comments: number;
+  /** of these, of one author: nobody takes the others' places */
+  commentsOfOne: number;
+  /** pushes that may wait at once. Of one component there are two at most: one that is being told, and one for all that came since */
+  pushes: number;
   /** accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing: the build VM knows the tag) */
   remembered: number;
 }
 
+const shippedLimits: SpoolLimits = { comments: 2000, commentsOfOne: 100, pushes: 5000, remembered: 20_000 };
+/** The file is written again, without what is over, before it is larger. */
+const rewriteBytes = 64 * 1024 * 1024;
+
+export type Accepted = 'accepted' | 'known';
+
+interface Coming {
+  delivery: string;
+  keys: readonly string[];
+  what: VersionPush | SignedComment;
+  vms: readonly string[];
+  now: Date;
+  settle(error?: unknown): void;
+}
+
+const nameOf = (delivery: string, keys: readonly string[]): string => [delivery, ...keys].join(' ');
+
 export class DeliverySpool {
-  readonly #folder: string;
+  readonly #path: string;
   readonly #limits: SpoolLimits;
   readonly #pending = new Map<string, PendingDelivery>();
-  /** delivery id and body hash, both as keys */
+  /** what a build VM is being told just now, "DELIVERY VM": nothing that comes meanwhile is covered by it */
+  readonly #calling = new Set<string>();
+  /** delivery ids and keys */
   readonly #known = new Set<string>();
-  #lines: string[];
+  /** for the next write, and by each name that it will be known under */
+  #coming: Coming[] = [];
+  readonly #names = new Map<string, Promise<Accepted>>();
+  /** "DELIVERY KEY…", oldest first */
+  #remembered: string[] = [];
   #file: AppendOnlyLines;
+  #bytes = 0;
 
-  /** @throws Refusal on a pending file that is not one of ours: a person must look before anything is lost */
-  constructor(folder: string, limits: SpoolLimits = { pending: 1000, comments: 200, remembered: 20_000 }) {
-    this.#folder = folder;
-    this.#limits = limits;
-    makeFolder(join(folder, 'pending'), 0o700);
-    ({ file: this.#file, lines: this.#lines } = AppendOnlyLines.open(join(folder, 'deliveries'), 0o600));
-    for (const line of this.#lines) this.#know(line);
-    for (const name of readdirSync(join(folder, 'pending')).sort()) {
-      // What a kill in mid-write left; each has the name of its process, so nobody would overwrite it.
-      if (/^\..*\.tmp$/.test(name)) unlinkSync(join(folder, 'pending', name));
-      if (!isDeliveryId(name.replace(/\.json$/, ''))) continue;
-      const pending = readDocument(readFileSync(join(folder, 'pending', name)), 64 * 1024, checkPending);
+  /** @throws Refusal on a line that is not one of ours: a person must look before anything is lost */
+  constructor(folder: string, limits: Partial<SpoolLimits> = {}) {
+    this.#path = join(folder, 'deliveries');
+    this.#limits = { ...shippedLimits, ...limits };
+    makeFolder(folder, 0o700);
+    const opened = AppendOnlyLines.open(this.#path, 0o600);
+    this.#file = opened.file;
+    for (const line of opened.lines) this.#read(line);
+    if (opened.lines.length > 0) this.#rewrite();
+  }
+
+  #read(line: string): void {
+    if (isKnownLine.test(line)) return this.#know(line);
+    const bytes = Buffer.from(line);
+    if (!line.startsWith('{"told"')) {
+      const pending = readDocument(bytes, 64 * 1024, checkPending);
       this.#pending.set(pending.delivery, pending);
-      if (!this.#known.has(pending.delivery)) this.#remember(pending);
+      return this.#know(nameOf(pending.delivery, pending.keys));
     }
+    const { told, vm, outcome } = readDocument(bytes, 64 * 1024, checkTold);
+    this.#settle(told, vm, outcome);
   }
 
-  /** Whether this delivery id, or this very body under any id, was accepted before. */
-  knows(delivery: string, body: string): boolean {
-    return this.#known.has(delivery) || this.#known.has(body);
+  /**
+   * Returns once it is on disk. `known`: this delivery id, or one of these keys under any id, was accepted before.
+   * @param keys other names of what was delivered: the hash of its body, the number of its comment
+   * @throws Refusal SPOOL_FULL, DISK_FULL
+   */
+  async accept(
+    delivery: string,
+    keys: readonly string[],
+    what: VersionPush | SignedComment,
+    vms: readonly string[],
+    now: Date,
+  ): Promise<Accepted> {
+    const names = [delivery, ...keys];
+    if (names.some((name) => this.#known.has(name))) return 'known';
+    // One that is not on disk yet may still fail, and then this one fails with it.
+    const twin = names.map((name) => this.#names.get(name)).find((found) => found !== undefined);
+    if (twin !== undefined) return await twin.then(() => 'known');
+    const written = new Promise<Accepted>((resolve, reject) => {
+      const settle = (error?: unknown): void => {
+        for (const name of names) this.#names.delete(name);
+        if (error === undefined) resolve('accepted');
+        else reject(error as Error);
+      };
+      this.#coming.push({ delivery, keys, what, vms, now, settle });
+    });
+    for (const name of names) this.#names.set(name, written);
+    if (this.#coming.length === 1) setImmediate(() => this.#write());
+    return await written;
   }
 
-  /** Returns once it is on disk. @throws Refusal SPOOL_FULL */
-  accept(delivery: string, body: string, what: VersionPush | SignedComment, vms: readonly string[], now: Date): void {
-    const comments = [...this.#pending.values()].filter(({ comment }) => comment !== undefined).length;
-    if (this.#pending.size >= this.#limits.pending || ('block' in what && comments >= this.#limits.comments)) throw new Refusal('SPOOL_FULL', 'too many deliveries wait already');
-    const pending: PendingDelivery = {
-      format: deliveryFormat, delivery, body, received: now.toISOString(), ...('block' in what ? { comment: what } : { push: what }), vms: vms.map((vm) => ({ vm, attempts: 0, outcome: null })),
-    };
-    this.#write(pending);
-    this.#pending.set(delivery, pending);
-    this.#remember(pending);
+  /** Everything that came in this turn, with one write. */
+  #write(): void {
+    const coming = this.#coming;
+    this.#coming = [];
+    const planned: { one: Coming; pending: PendingDelivery | undefined }[] = [];
+    const waiting = [...this.#pending.values()];
+    for (const one of coming) {
+      try {
+        const pending = this.#plan(one, waiting);
+        if (pending !== undefined) waiting.push(pending);
+        planned.push({ one, pending });
+      } catch (error) {
+        one.settle(error);
+      }
+    }
+    try {
+      this.#append(
+        planned.map(({ one, pending }) =>
+          pending === undefined ? nameOf(one.delivery, one.keys) : JSON.stringify(pending),
+        ),
+      );
+    } catch (error) {
+      const refusal = isDiskFull(error) ? new Refusal('DISK_FULL', 'no room to write it down') : error;
+      for (const { one } of planned) one.settle(refusal);
+      return;
+    }
+    for (const { one, pending } of planned) {
+      if (pending !== undefined) this.#pending.set(one.delivery, pending);
+      this.#know(nameOf(one.delivery, one.keys));
+      one.settle();
+    }
+    if (this.#remembered.length > 2 * this.#limits.remembered || this.#bytes > rewriteBytes) this.#rewrite();
+  }
+
+  /**
+   * What has to wait of it; undefined where every VM will hear of that component anyhow: it is told no more than the component's name, so one call
+   * that has not begun is good for any number of pushes.
+   */
+  #plan({ delivery, keys, what, vms, now }: Coming, waiting: readonly PendingDelivery[]): PendingDelivery | undefined {
+    const known = { format: deliveryFormat, delivery, keys: [...keys], received: now.toISOString() };
+    if ('block' in what) {
+      const comments = waiting.flatMap(({ comment }) => comment ?? []);
+      const ofOne = comments.filter(({ author }) => author === what.author).length;
+      if (ofOne >= this.#limits.commentsOfOne) throw new Refusal('SPOOL_FULL', 'too many comments of this author wait already');
+      if (comments.length >= this.#limits.comments) throw new Refusal('SPOOL_FULL', 'too many comments wait already');
+      return { ...known, comment: what, vms: vms.map((vm) => ({ vm, outcome: null })) };
+    }
+    const sameComponent = waiting.filter(({ push }) => push?.component === what.component);
+    const willHear = (vm: string): boolean =>
+      sameComponent.some((one) => this.#waits(one, vm) && !this.#calling.has(`${one.delivery} ${vm}`));
+    const left = vms.filter((vm) => !willHear(vm));
+    if (left.length === 0) return undefined;
+    if (waiting.filter(({ push }) => push !== undefined).length >= this.#limits.pushes) {
+      throw new Refusal('SPOOL_FULL', 'too many pushes wait already');
+    }
+    return { ...known, push: what, vms: left.map((vm) => ({ vm, outcome: null })) };
+  }
+
+  #waits({ vms }: PendingDelivery, vm: string): boolean {
+    return vms.some((state) => state.vm === vm && state.outcome === null);
   }
 
   /** Oldest first. */
   waitingFor(vm: string): PendingDelivery[] {
     return [...this.#pending.values()]
-      .filter((pending) => pending.vms.some((state) => state.vm === vm && state.outcome === null))
+      .filter((pending) => this.#waits(pending, vm))
       .sort((a, b) => (a.received < b.received ? -1 : a.received > b.received ? 1 : 0));
   }
 
   /** Every VM that something waits for: also one that the configuration no longer names. */
   vms(): Set<string> {
-    return new Set([...this.#pending.values()].flatMap((pending) => pending.vms.filter((state) => state.outcome === null).map((state) => state.vm)));
+    return new Set(
+      [...this.#pending.values()].flatMap((pending) =>
+        pending.vms.filter((state) => state.outcome === null).map((state) => state.vm),
+      ),
+    );
   }
 
-  /** After an attempt; `outcome` ends it for this VM. Durable when it returns. */
-  record(delivery: string, vm: string, outcome: string | null): void {
+  /** Around a call: what comes while it runs may be newer than what the build VM looks at. */
+  async calling<T>(delivery: string, vm: string, call: () => Promise<T>): Promise<T> {
+    const name = `${delivery} ${vm}`;
+    this.#calling.add(name);
+    try {
+      return await call();
+    } finally {
+      this.#calling.delete(name);
+    }
+  }
+
+  /** The last word about it for this VM. Durable when it returns. */
+  record(delivery: string, vm: string, outcome: string): void {
     const pending = this.#pending.get(delivery);
-    const state = pending?.vms.find((one) => one.vm === vm);
-    if (pending === undefined || state === undefined) throw new Error(`no delivery ${delivery} waits for ${vm}`);
-    state.attempts += 1;
-    state.outcome = outcome;
-    if (pending.vms.some((one) => one.outcome === null)) return this.#write(pending);
-    removeDurably(this.#path(delivery));
-    this.#pending.delete(delivery);
+    if (pending === undefined || !this.#waits(pending, vm)) throw new Error(`no delivery ${delivery} waits for ${vm}`);
+    this.#append([JSON.stringify({ told: delivery, vm, outcome } satisfies Told)]);
+    this.#settle(delivery, vm, outcome);
   }
 
   get pending(): number {
@@ -132,36 +285,36 @@ export class DeliverySpool {
     this.#file.close();
   }
 
-  #path(delivery: string): string {
-    return join(this.#folder, 'pending', `${delivery}.json`);
+  #append(lines: readonly string[]): void {
+    this.#file.append(lines);
+    for (const line of lines) this.#bytes += line.length + 1;
   }
 
-  #write(pending: PendingDelivery): void {
-    writeDurably(this.#path(pending.delivery), JSON.stringify(pending), 0o600);
+  #settle(delivery: string, vm: string, outcome: string): void {
+    const pending = this.#pending.get(delivery);
+    for (const state of pending?.vms ?? []) if (state.vm === vm) state.outcome = outcome;
+    if (pending?.vms.every((state) => state.outcome !== null) === true) this.#pending.delete(delivery);
   }
 
   #know(line: string): void {
-    for (const key of line.split(' ')) this.#known.add(key);
+    this.#remembered.push(line);
+    for (const name of line.split(' ')) this.#known.add(name);
   }
 
-  #remember(pending: PendingDelivery): void {
-    const line = `${pending.delivery} ${pending.body}`;
-    this.#file.append([line]);
-    this.#lines.push(line);
-    this.#know(line);
-    if (this.#lines.length > 2 * this.#limits.remembered) this.#forget();
-  }
-
-  /** Rewrites the file with the younger half. What still waits stays known. */
-  #forget(): void {
-    const waiting = [...this.#pending.values()].map((pending) => `${pending.delivery} ${pending.body}`);
-    const young = this.#lines.slice(-this.#limits.remembered);
-    const kept = [...new Set([...waiting, ...young])];
-    const path = join(this.#folder, 'deliveries');
-    writeDurably(path, kept.map((line) => `${line}\n`).join(''), 0o600);
+  /** Writes the file again: what waits, and the younger half of what was accepted. */
+  #rewrite(): void {
+    const waiting = new Map(
+      [...this.#pending.values()].map((pending) => [nameOf(pending.delivery, pending.keys), pending]),
+    );
+    const young = new Set(this.#remembered.slice(-this.#limits.remembered));
+    const kept = this.#remembered.filter((line) => young.has(line) || waiting.has(line));
+    const lines = kept.map((line) => (waiting.has(line) ? JSON.stringify(waiting.get(line)) : line));
+    writeDurably(this.#path, lines.map((line) => `${line}\n`).join(''), 0o600);
     this.#file.close();
-    ({ file: this.#file, lines: this.#lines } = AppendOnlyLines.open(path, 0o600));
+    this.#file = AppendOnlyLines.open(this.#path, 0o600).file;
+    this.#bytes = lines.reduce((sum, line) => sum + line.length + 1, 0);
+    this.#remembered = [];
     this.#known.clear();
-    for (const line of this.#lines) this.#know(line);
+    for (const line of kept) this.#know(line);
   }
 }

@@ -19,7 +19,7 @@ export interface WorkerOptions {
   /** the first pause after a failed attempt; doubles up to `longestPauseMs` */
   firstPauseMs?: number;
   longestPauseMs?: number;
-  /** from reception; then the build VM's own poller is what is left */
+  /** from reception: longer than a command is good for; of pushes the build VM's own poller is what is left */
   giveUpMs?: number;
 }
 
@@ -94,7 +94,7 @@ class VmQueue {
     const what = `${pending.delivery} ${push === undefined ? `comment in ${printable(comment?.repository ?? '')}` : `${push.component} ${push.tag}`} to ${this.vm}`;
     let failure: string;
     try {
-      const untrustedAnswer = push === undefined ? await this.calls.command(this.vm, comment?.block ?? '') : await this.calls.trigger(this.vm, push.component);
+      const untrustedAnswer = await this.spool.calling(pending.delivery, this.vm, () => (push === undefined ? this.calls.command(this.vm, comment?.block ?? '') : this.calls.trigger(this.vm, push.component)));
       const answer = push === undefined ? readCommandAnswer(untrustedAnswer) : readTriggerAnswer(untrustedAnswer);
       if (answer !== undefined) {
         if (this.#stopped) return false;
@@ -109,7 +109,7 @@ class VmQueue {
     if (this.#stopped) return false;
     let tooOld = now().getTime() - Date.parse(pending.received) > giveUpMs;
     try {
-      this.spool.record(pending.delivery, this.vm, tooOld ? `gave up: ${failure}` : null);
+      if (tooOld) this.spool.record(pending.delivery, this.vm, `gave up: ${failure}`);
     } catch (error) {
       // A full disk: the state stays as it was, and the pause keeps us from spinning.
       failure += `; and not noted: ${printable(String((error as Error).message))}`;
@@ -125,15 +125,26 @@ export class DeliveryWorker {
   readonly #spool: DeliverySpool;
   readonly #calls: BuildVmCalls;
   readonly #options: Required<WorkerOptions>;
+  #waking = false;
+  #stopped = false;
 
   constructor(spool: DeliverySpool, calls: BuildVmCalls, options: WorkerOptions) {
     this.#spool = spool;
     this.#calls = calls;
-    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 24 * 3600_000, ...options };
+    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 7 * 24 * 3600_000, ...options };
   }
 
   /** Call after each accepted delivery, and once at the start. */
   wake(): void {
+    if (this.#waking) return;
+    this.#waking = true;
+    setImmediate(() => {
+      this.#waking = false;
+      if (!this.#stopped) this.#wakeQueues();
+    });
+  }
+
+  #wakeQueues(): void {
     for (const vm of this.#spool.vms()) {
       for (const kind of kinds) {
         const name = `${kind} ${vm}`;
@@ -145,6 +156,7 @@ export class DeliveryWorker {
   }
 
   stop(): void {
+    this.#stopped = true;
     for (const queue of this.#queues.values()) queue.stop();
   }
 }

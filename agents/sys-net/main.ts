@@ -9,6 +9,7 @@ import { connectsSsh, readConfig, readSecret, receivesWebhooks, type WebhookConf
 import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';
 import { DeliveryWorker } from './delivery-worker.js';
+import { MissedComments } from './missed-comments.js';
 import { createReceiver, listenForNginx } from './webhook-receiver.js';
 
 const root = process.env['BUILD_INFRA_ROOT'] ?? '';
@@ -16,7 +17,8 @@ const at = (path: string): string => (root === '' ? path : join(root, path));
 
 async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {
   const secret = readSecret(at('/rw/config/build-infra/webhook-secret'));
-  const spool = new DeliverySpool(at('/var/lib/build-infra/webhooks'));
+  const webhooksFolder = at('/var/lib/build-infra/webhooks');
+  const spool = new DeliverySpool(webhooksFolder);
   const limits = { limitBytes: 4096, timeoutMs: 180_000, client: at(qrexecClient) };
   const worker = new DeliveryWorker(
     spool,
@@ -31,6 +33,9 @@ async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, nu
   await listenForNginx(receiver, webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook });
   report(`webhooks: ${spool.pending} deliveries wait`);
   worker.wake();
+  const { commands } = config;
+  if (commands?.api === undefined || commands.buildVms.length === 0) return;
+  new MissedComments({ commands, api: commands.api, folder: webhooksFolder, spool, report, onAccepted: () => worker.wake() }).start();
 }
 
 async function main(): Promise<void> {

@@ -65,6 +65,8 @@ export function decidePush(untrustedBody: Uint8Array, config: WebhookConfig): Pu
 }
 
 /** GitHub's delivery id: a UUID in lower case. */
+export const deliveryPattern = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$';
+
 export function isDeliveryId(untrusted: unknown): untrusted is string {
-  return matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$', untrusted);
+  return matches(deliveryPattern, untrusted);
 }

@@ -5,7 +5,7 @@ import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import { decideComment } from './comment-event.js';
+import { commentKey, decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
 import { decidePush, isDeliveryId } from './push-event.js';
@@ -14,7 +14,7 @@ import { bodyHash, isSignedBy, readSignatureHeader } from './webhook-signature.j
 /** HTTP status of each refusal; whatever is not here is 400. docs: README.md, "Answers". */
 const statusOf = new Map<string, number>([
   ['NOT_SIGNED', 401], ['BAD_SIGNATURE', 403], ['UNKNOWN_PATH', 404], ['BAD_METHOD', 405], ['TOO_SLOW', 408],
-  ['NO_LENGTH', 411], ['TOO_LARGE', 413], ['BAD_CONTENT_TYPE', 415], ['BUSY', 503], ['SPOOL_FULL', 503],
+  ['NO_LENGTH', 411], ['TOO_LARGE', 413], ['BAD_CONTENT_TYPE', 415], ['BUSY', 503], ['SPOOL_FULL', 503], ['DISK_FULL', 503],
 ]);
 
 interface Answer {
@@ -30,48 +30,57 @@ export interface ReceiverOptions {
   /** after a delivery has been spooled */
   onAccepted: () => void;
   now?: () => Date;
-  /** for the whole body; nginx has it complete already, so it is short */
+  /** from the headers to the end of the body: whoever sends a byte now and then is cut off all the same */
   bodyTimeoutMs?: number;
 }
 
-function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: number): Promise<Buffer> {
+const shippedBodyTimeoutMs = 20_000;
+
+/** A body of this size is always read: ordinary webhooks are smaller, and no larger ones can keep them out. */
+const smallBytes = 64 * 1024;
+/** Of larger ones so much is in memory at once: of the forge, and of everybody else. */
+const largeBytes = 64 * 1024 * 1024;
+
+interface BodyRoom {
+  /** bytes that are in memory now */
+  used: number;
+}
+
+function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: number, room: BodyRoom): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
+    let chunks: Buffer[] = [];
     let size = 0;
-    const timer = setTimeout(() => reject(new Refusal('TOO_SLOW', 'the body did not come in time')), timeoutMs);
     const finish = (outcome: () => void): void => {
       clearTimeout(timer);
+      request.off('data', onData);
+      room.used -= size;
+      size = 0;
       outcome();
+      chunks = [];
     };
-    request.on('data', (chunk: Buffer) => {
+    const refuse = (code: string, detail: string): void => finish(() => reject(new Refusal(code, detail)));
+    const timer = setTimeout(() => refuse('TOO_SLOW', `the body did not come within ${timeoutMs / 1000} s`), timeoutMs);
+    const onData = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size <= limitBytes) chunks.push(chunk);
-      else finish(() => reject(new Refusal('TOO_LARGE', `more than ${limitBytes} bytes`)));
-    });
+      room.used += chunk.length;
+      if (size > limitBytes) return refuse('TOO_LARGE', `more than ${limitBytes} bytes`);
+      if (size > smallBytes && room.used > largeBytes) return refuse('BUSY', 'too many large bodies at once');
+      chunks.push(chunk);
+    };
+    request.on('data', onData);
     request.on('end', () => finish(() => resolve(Buffer.concat(chunks))));
-    request.on('error', (error) => finish(() => reject(error)));
-    request.on('close', () => finish(() => reject(new Error('the sender went away'))));
+    request.on('error', () => refuse('CUT_OFF', 'the sender went away'));
+    request.on('close', () => refuse('CUT_OFF', 'the sender went away'));
   });
 }
 
-/** Bodies of strangers that are in memory now, by their announced sizes: at most four of the largest. */
-class BodyBudget {
-  #used = 0;
-  constructor(readonly bytes: number) {}
-
-  async spend<T>(bytes: number, use: () => Promise<T>): Promise<T> {
-    if (this.#used + bytes > this.bytes) throw new Refusal('BUSY', 'too many large bodies at once');
-    this.#used += bytes;
-    try {
-      return await use();
-    } finally {
-      this.#used -= bytes;
-    }
-  }
+interface Rooms {
+  forge: BodyRoom;
+  others: BodyRoom;
 }
 
 /** One request, in order: method and path, content type, announced size, signature header, body, signature; then what GitHub says. */
-async function decide(request: IncomingMessage, options: ReceiverOptions, budget: BodyBudget): Promise<Answer> {
+async function decide(request: IncomingMessage, options: ReceiverOptions, rooms: Rooms): Promise<Answer> {
   const { config } = options;
   if (request.url !== '/github') throw new Refusal('UNKNOWN_PATH', 'only /github');
   if (request.method !== 'POST') throw new Refusal('BAD_METHOD', 'only POST');
@@ -83,13 +92,12 @@ async function decide(request: IncomingMessage, options: ReceiverOptions, budget
   if (Number(length) > config.webhook.bodyBytes) throw new Refusal('TOO_LARGE', `more than ${config.webhook.bodyBytes} bytes`);
   const claimed = readSignatureHeader(request.headers['x-hub-signature-256']);
   if (claimed === undefined) throw new Refusal('NOT_SIGNED', 'X-Hub-Signature-256 is missing or not sha256=<64 hex>');
-  return budget.spend(Number(length), async () => {
-    const untrustedBody = await readBody(request, config.webhook.bodyBytes, options.bodyTimeoutMs ?? 30_000);
-    return decideBody(request, untrustedBody, claimed, options);
-  });
+  const room = request.headers['x-forge'] === '1' ? rooms.forge : rooms.others;
+  const untrustedBody = await readBody(request, config.webhook.bodyBytes, options.bodyTimeoutMs ?? shippedBodyTimeoutMs, room);
+  return await decideBody(request, untrustedBody, claimed, options);
 }
 
-function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Buffer, options: ReceiverOptions): Answer {
+async function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Buffer, options: ReceiverOptions): Promise<Answer> {
   const { config, spool } = options;
   if (!isSignedBy(options.secret, untrustedBody, claimed)) throw new Refusal('BAD_SIGNATURE', 'the signature is not by our secret over this body');
 
@@ -103,37 +111,34 @@ function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Bu
   if (event !== 'push' && !comments) return { status: 202, line: `ignored OTHER_EVENT ${event}` };
   const decision = comments ? decideComment(untrustedBody, config) : decidePush(untrustedBody, config);
   if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
-  const body = bodyHash(untrustedBody);
-  if (spool.knows(delivery, body)) return { status: 200, line: `known ${delivery}` };
+  const keys = [bodyHash(untrustedBody)];
   const now = (options.now ?? (() => new Date()))();
-  if (decision.kind === 'command') spool.accept(delivery, body, decision.comment, takers, now);
-  else spool.accept(delivery, body, decision.push, config.buildVms, now);
+  const accepted = decision.kind === 'command'
+    ? await spool.accept(delivery, [...keys, commentKey(decision.comment)], decision.comment, takers, now)
+    : await spool.accept(delivery, keys, decision.push, config.buildVms, now);
+  if (accepted === 'known') return { status: 200, line: `known ${delivery}` };
   options.onAccepted();
   return { status: 202, line: `accepted ${delivery}` };
 }
 
-/** What is refused early is read and dropped to its end: nginx takes an answer that comes while it sends for a broken agent. */
-function drained(request: IncomingMessage, timeoutMs: number): Promise<void> {
-  if (request.complete || request.destroyed) return Promise.resolve();
+/** What is refused early is read and dropped to its end, or to the end of its time: nginx takes a connection that ends while it sends for a broken agent. */
+function drained(request: IncomingMessage, timeoutMs: number): Promise<boolean> {
+  if (request.complete || request.destroyed) return Promise.resolve(true);
   return new Promise((resolve) => {
-    const timer = setTimeout(() => request.destroy(), timeoutMs);
-    request.once('close', () => {
+    const timer = setTimeout(() => resolve(false), Math.max(0, timeoutMs));
+    const finish = (): void => {
       clearTimeout(timer);
-      resolve();
-    });
-    request.once('end', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-    request.resume();
+      resolve(true);
+    };
+    request.once('close', finish).once('end', finish).resume();
   });
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: ReceiverOptions, budget: BodyBudget): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, options: ReceiverOptions, rooms: Rooms): Promise<void> {
   const started = process.hrtime.bigint();
   let reply: Answer;
   try {
-    reply = await decide(request, options, budget);
+    reply = await decide(request, options, rooms);
   } catch (error) {
     if (error instanceof Refusal) {
       reply = { status: statusOf.get(error.code) ?? 400, line: error.line() };
@@ -142,9 +147,14 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
       reply = { status: 500, line: 'fault' };
     }
   }
-  await drained(request, options.bodyTimeoutMs ?? 30_000);
+  // Of the same time: a body is not waited for twice.
+  const left = (options.bodyTimeoutMs ?? shippedBodyTimeoutMs) - Number((process.hrtime.bigint() - started) / 1_000_000n);
+  const isRead = await drained(request, left);
+  if (!isRead) response.setHeader('Connection', 'close');
   response.writeHead(reply.status, { 'Content-Type': 'text/plain', 'Content-Length': Buffer.byteLength(reply.line) + 1 });
-  response.end(`${reply.line}\n`);
+  response.end(`${reply.line}\n`, () => {
+    if (!isRead) request.destroy();
+  });
   const name = (header: string): string => printable(String(request.headers[header] ?? '-')).slice(0, 60);
   const ms = Number((process.hrtime.bigint() - started) / 1_000_000n);
   options.report(`webhook: ${name('x-real-ip')} ${printable(request.method ?? '-')} ${printable(request.url ?? '-').slice(0, 60)} ${name('x-github-event')} ${name('x-github-delivery')}: ${reply.status} ${reply.line} (${ms} ms)`);
@@ -152,11 +162,12 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
 
 /** The HTTP server, not yet listening. */
 export function createReceiver(options: ReceiverOptions): Server {
-  const budget = new BodyBudget(4 * options.config.webhook.bodyBytes);
-  const server = createServer({ maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 5_000 }, (request, response) => {
-    void answer(request, response, options, budget);
+  const rooms = { forge: { used: 0 }, others: { used: 0 } };
+  // nginx keeps its connections for 60 s: it must be the one to close them, or it would send a webhook into one that is just being closed.
+  const timeouts = { headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 90_000, connectionsCheckingInterval: 5_000 };
+  const server = createServer({ maxHeaderSize: 16 * 1024, ...timeouts }, (request, response) => {
+    void answer(request, response, options, rooms);
   });
-  server.maxConnections = 64;
   server.maxHeadersCount = 100;
   server.on('clientError', (_error, socket) => {
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
@@ -172,7 +183,7 @@ export async function listenForNginx(server: Server, socket: { fd: number } | { 
   if ('path' in socket && existsSync(socket.path)) unlinkSync(socket.path);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(socket, resolve);
+    server.listen({ ...socket, backlog: 4096 }, resolve);
   });
   if ('path' in socket) chmodSync(socket.path, 0o660);
 }

@@ -11,7 +11,7 @@ const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/sys-ne
 
 export const baseConfig = {
   format: 'build-infra/sys-net-config@1', vm: 'sys-net',
-  webhook: { socket: '/run/build-infra/webhook.http.sock', bodyBytes: 26214400 },
+  webhook: { socket: '/run/build-infra/webhook.http.sock', bodyBytes: 2097152 },
   repositories: [{ fullName: 'example/hello', component: 'hello', tag: 'v{version}' }],
   buildVms: ['build-debian'],
   sshHosts: [{ host: 'forge.example', address: '127.0.0.1', port: 2222 }],
@@ -26,6 +26,8 @@ export interface Tree {
   calls(): string[];
   /** what a build VM read last, of a command */
   heard(vm: string): string;
+  /** calls that the spool still owes to build VMs */
+  waiting(): number;
   remove(): void;
 }
 
@@ -53,6 +55,10 @@ exit $(cat $file.status)
     },
     calls: () => (existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').trim().split('\n') : []),
     heard: (vm) => readFileSync(join(root, `heard.${vm}`), 'latin1'),
+    waiting: () => {
+      const spooled = readFileSync(join(root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
+      return spooled.split('"outcome":null').length - spooled.split('{"told":').length;
+    },
     remove: () => rmSync(root, { recursive: true, force: true }),
   };
 }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Comments on issues, through the real nginx: what is one signed message goes to every build VM as it came, everything else nowhere.
 import { randomUUID } from 'node:crypto';
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import tap from 'tap';
 import { signedBlock } from '../../agents/sys-net/comment-event.js';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent, type Tree } from './agent.js';
+import { baseConfig, makeTree, startAgent } from './agent.js';
 import { startNginx } from './nginx.js';
 import { post } from './post.js';
 import { githubHeaders, pushPayload, sign } from './push-payload.js';
@@ -32,7 +30,6 @@ function comment(body: string | null, change: { action?: string; fullName?: stri
 }
 
 const config = { ...baseConfig, buildVms: ['build-debian', 'build-fedora', 'build-deaf'], commands: { repositories: ['example/updates-status'], buildVms: ['build-debian', 'build-fedora'] } };
-const pending = (tree: Tree): number => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length;
 
 void tap.test('a comment through nginx', async (t) => {
   const tree = makeTree(config);
@@ -60,7 +57,7 @@ void tap.test('a comment through nginx', async (t) => {
     const bytes = comment(block);
     const delivery = randomUUID();
     t.same(await send(bytes, { 'X-GitHub-Delivery': delivery }), { status: 202, body: `accepted ${delivery}\n` });
-    await until('the calls', () => tree.calls().length === 2 && pending(tree) === 0);
+    await until('the calls', () => tree.calls().length === 2 && tree.waiting() === 0);
     t.same(tree.calls().sort(), ['build-debian qubesbuilder.ProcessGithubCommand', 'build-fedora qubesbuilder.ProcessGithubCommand']);
     t.equal(tree.heard('build-debian'), block);
     t.equal(tree.heard('build-fedora'), block);
@@ -72,7 +69,7 @@ void tap.test('a comment through nginx', async (t) => {
     await t.test(name, async (t) => {
       const calls = tree.calls().length;
       t.equal((await send(comment(body))).status, 202);
-      await until('the calls', () => tree.calls().length === calls + 2 && pending(tree) === 0);
+      await until('the calls', () => tree.calls().length === calls + 2 && tree.waiting() === 0);
       t.equal(tree.heard('build-fedora'), expected);
     });
   };
@@ -129,7 +126,7 @@ void tap.test('killed after 202 and before a build VM answered, the command is b
   t.teardown(() => second.kill('SIGKILL'));
   await until('an answer that is none', () => second.log().includes('will try again: no answer of a build VM: later FORGE_UNREACHABLE'));
   tree.answer('accepted hello-2.10-3-0123456789ab\n');
-  await until('the delivery', () => pending(tree) === 0);
+  await until('the delivery', () => tree.waiting() === 0);
   t.equal(tree.heard('build-debian'), block);
 });
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From 202 to the build VM's answer: kills, refusals, build VMs that are down, a full spool.
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
+import type { SignedComment } from '../../agents/sys-net/comment-event.js';
+import type { VersionPush } from '../../agents/sys-net/push-event.js';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
@@ -15,7 +17,11 @@ import { post } from './post.js';
 
 const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
-const hash = (n: number): string => n.toString(16).padStart(64, '0');
+const hash = (n: number): string[] => [n.toString(16).padStart(64, '0')];
+const accept = async (spool: DeliverySpool, keys: string[], what: VersionPush | SignedComment, vms: string[], now: Date, delivery = randomUUID()): Promise<string> => {
+  await spool.accept(delivery, keys, what, vms, now);
+  return delivery;
+};
 const folder = (t: { teardown(f: () => void): void }): string => {
   const path = mkdtempSync(join(tmpdir(), 'sp-'));
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
@@ -34,11 +40,10 @@ void tap.test('killed after 202 and before the build VM answered, it delivers af
   await first.kill('SIGKILL');
 
   tree.answer('queued hello-2.10-3-0123456789ab\n');
-  const pending = join(tree.root, 'var/lib/build-infra/webhooks/pending');
-  writeFileSync(join(pending, `.${delivery}.json.1.tmp`), '{"half');
+  appendFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), '{"told":"half');
   const second = await startAgent(tree.root);
   t.teardown(() => second.kill('SIGKILL'));
-  await until('the delivery', () => readdirSync(pending).length === 0);
+  await until('the delivery', () => tree.waiting() === 0);
   t.equal(tree.calls().length, 2);
   const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   t.equal(again.status, 200, 'the replay is still known after the restart');
@@ -70,11 +75,9 @@ void tap.test('killed many times while webhooks come in, it delivers every one t
   }
   t.ok(accepted.size >= 36);
   const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
-  const pending = readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).join();
-  for (const delivery of accepted) if (!spooled.includes(delivery) && !pending.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
+  for (const delivery of accepted) if (!spooled.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
   const last = await startAgent(tree.root);
-  await until('everything delivered', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).filter((name) => !name.startsWith('.')).length === 0);
-  t.ok(tree.calls().length >= accepted.size);
+  await until('everything delivered', () => tree.waiting() === 0);
   await last.kill('SIGKILL');
 });
 
@@ -90,12 +93,12 @@ void tap.test('each build VM is told, and one that is down does not hold up the 
   await until('a retry', () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2);
   t.equal(tree.calls().filter((call) => call.startsWith('build-debian ')).length, 1);
   tree.answer('refused UNKNOWN_COMPONENT hello\n', 0, 'build-fedora');
-  await until('the end', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
+  await until('the end', () => tree.waiting() === 0);
 });
 
 void tap.test('a refusal of the build VM ends the delivery', async (t) => {
   const spool = new DeliverySpool(folder(t));
-  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  await accept(spool, hash(1), push, ['build-debian'], new Date());
   let calls = 0;
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)), { report: () => undefined });
   worker.wake();
@@ -105,7 +108,7 @@ void tap.test('a refusal of the build VM ends the delivery', async (t) => {
 
 void tap.test('what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log', async (t) => {
   const spool = new DeliverySpool(folder(t));
-  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  await accept(spool, hash(1), push, ['build-debian'], new Date());
   const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
   const times: number[] = [];
   const lines: string[] = [];
@@ -126,10 +129,10 @@ void tap.test('after an answer the pauses begin with the first one again', async
   const spool = new DeliverySpool(folder(t));
   const times: number[] = [];
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(times.push(Date.now()) === 6 ? 'queued hello-1\n' : '')), { report: () => undefined, firstPauseMs: 20, longestPauseMs: 60_000 });
-  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+  await accept(spool, hash(1), push, ['build-debian'], new Date());
   worker.wake();
   await until('the answer', () => spool.pending === 0);
-  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
+  await accept(spool, hash(2), push, ['build-debian'], new Date());
   worker.wake();
   await until('two more attempts', () => times.length >= 8);
   // 640 ms and more, had the count of failures gone on.
@@ -139,8 +142,8 @@ void tap.test('after an answer the pauses begin with the first one again', async
 
 void tap.test('one component that fails for ever does not hold up another', async (t) => {
   const spool = new DeliverySpool(folder(t));
-  spool.accept(randomUUID(), hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
-  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
+  await accept(spool, hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
+  await accept(spool, hash(2), push, ['build-debian'], new Date(2000));
   const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
     if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
     return Buffer.from('queued hello-1\n');
@@ -151,20 +154,11 @@ void tap.test('one component that fails for ever does not hold up another', asyn
   worker.stop();
 });
 
-void tap.test('a full spool refuses, and what it holds stays', async (t) => {
-  const spool = new DeliverySpool(folder(t), { pending: 2, comments: 2, remembered: 100 });
-  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
-  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
-  t.equal(spool.pending, 2);
-  t.notOk(spool.knows(randomUUID(), hash(3)), 'so that GitHub may deliver it again');
-});
-
-const comment = { repository: 'example/updates-status', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
+const comment = { repository: 'example/updates-status', id: 1, author: 'alice', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
 
 void tap.test('a push does not wait while a comment is not taken', async (t) => {
   const spool = new DeliverySpool(folder(t));
-  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date(1000));
+  await accept(spool, hash(1), comment, ['build-debian'], new Date(1000));
   let asked = 0;
   const worker = new DeliveryWorker(spool, {
     command: async () => {
@@ -175,30 +169,77 @@ void tap.test('a push does not wait while a comment is not taken', async (t) => 
   }, { report: () => undefined, firstPauseMs: 3_600_000, now: () => new Date(3000) });
   worker.wake();
   await until('the comment to be asked about', () => asked === 1);
-  spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
+  await accept(spool, hash(2), push, ['build-debian'], new Date(2000));
   worker.wake();
   await until('the push', () => spool.pending === 1);
   t.equal(asked, 1, 'the comment waits for its pause');
   worker.stop();
 });
 
-void tap.test('comments, which anybody can write, never fill the spool for pushes', async (t) => {
+void tap.test('comments, which anybody can write, never fill the spool for pushes, and those of one author not for another one', async (t) => {
   const path = folder(t);
-  const spool = new DeliverySpool(path, { pending: 4, comments: 2, remembered: 100 });
-  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
-  spool.accept(randomUUID(), hash(2), comment, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(3), comment, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
-  spool.accept(randomUUID(), hash(4), push, ['build-debian'], new Date());
-  spool.accept(randomUUID(), hash(5), push, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(6), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  const spool = new DeliverySpool(path, { pushes: 2, comments: 3, commentsOfOne: 2, remembered: 100 });
+  const by = (author: string, n: number): SignedComment => ({ ...comment, author, id: n });
+  await accept(spool, hash(1), by('mallory', 1), ['build-debian'], new Date());
+  await accept(spool, hash(2), by('mallory', 2), ['build-debian'], new Date());
+  await t.rejects(accept(spool, hash(3), by('mallory', 3), ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  await accept(spool, hash(4), by('alice', 4), ['build-debian'], new Date());
+  await t.rejects(accept(spool, hash(5), by('bob', 5), ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  await accept(spool, hash(6), push, ['build-debian'], new Date());
+  await accept(spool, hash(7), { ...push, component: 'other' }, ['build-debian'], new Date());
+  await t.rejects(accept(spool, hash(8), { ...push, component: 'third' }, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  t.equal(await spool.accept(randomUUID(), hash(4), comment, ['build-debian'], new Date()), 'known', 'what is known is known in a full spool too');
   spool.close();
   const again = new DeliverySpool(path);
-  t.same(again.waitingFor('build-debian').map(({ comment: one, push: other }) => one?.block ?? other?.component).sort(), [comment.block, comment.block, 'hello', 'hello'], 'both kinds are read again');
+  t.same(again.waitingFor('build-debian').map(({ comment: one, push: other }) => one?.author ?? other?.component).sort(), ['alice', 'hello', 'mallory', 'mallory', 'other'], 'both kinds are read again');
+  t.equal(await again.accept(randomUUID(), hash(8), { ...push, component: 'third' }, ['build-debian'], new Date()), 'accepted', 'and what was refused may come again');
+  again.close();
+});
+
+void tap.test('a component that is pushed to without end has one call waiting for each build VM, and a push that comes during a call has one more', async (t) => {
+  const path = folder(t);
+  const spool = new DeliverySpool(path);
+  const asked: string[] = [];
+  let answer: (bytes: Buffer) => void = () => undefined;
+  const worker = new DeliveryWorker(spool, callsOf((vm, component) => {
+    asked.push(`${vm} ${component}`);
+    return new Promise((resolve) => (answer = resolve));
+  }), { report: () => undefined });
+  const vms = ['build-debian'];
+  for (let n = 1; n <= 50; n++) await accept(spool, hash(n), { ...push, tag: `v${n}` }, vms, new Date());
+  t.equal(spool.pending, 1);
+  worker.wake();
+  await until('the call', () => asked.length === 1);
+  for (let n = 51; n <= 100; n++) await accept(spool, hash(n), { ...push, tag: `v${n}` }, vms, new Date());
+  t.equal(spool.pending, 2, 'the call that runs may have looked before');
+  await accept(spool, hash(101), push, ['build-debian', 'build-fedora'], new Date());
+  t.equal(spool.pending, 3, 'a VM that nothing waits for is told');
+  t.equal(spool.waitingFor('build-fedora').length, 1);
+  answer(Buffer.from('queued hello-1\n'));
+  await until('the second call', () => asked.length === 2);
+  answer(Buffer.from('known hello-1\n'));
+  await until('build-debian has heard of all', () => spool.waitingFor('build-debian').length === 0);
+  t.same(asked, ['build-debian hello', 'build-debian hello']);
+  worker.stop();
+  spool.close();
+  const again = new DeliverySpool(path);
+  for (const n of [1, 25, 50, 51, 100, 101]) t.equal(await again.accept(randomUUID(), hash(n), push, vms, new Date()), 'known');
+  again.close();
+});
+
+void tap.test('two that come at once under one name are one, and neither is told before it is on disk', async (t) => {
+  const path = folder(t);
+  const spool = new DeliverySpool(path);
+  const both = [spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date()), spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date())];
+  t.equal(readFileSync(join(path, 'deliveries'), 'utf8'), '', 'nothing is written yet');
+  t.same(await Promise.all(both), ['accepted', 'known']);
+  t.equal(spool.pending, 1);
+  spool.close();
 });
 
 void tap.test('a command that the build VM asks for later is brought again', async (t) => {
   const spool = new DeliverySpool(folder(t));
-  spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
+  await accept(spool, hash(1), comment, ['build-debian'], new Date());
   const answers = ['later FORGE_UNREACHABLE\n', '', 'fault\n', 'queued hello-1\n', 'accepted hello-1\n'];
   const heard: string[] = [];
   const worker = new DeliveryWorker(spool, { trigger: async () => Buffer.from('queued x\n'), command: async (_vm, block) => Buffer.from(answers[heard.push(block) - 1] ?? '') }, { report: () => undefined, firstPauseMs: 1 });
@@ -209,30 +250,32 @@ void tap.test('a command that the build VM asks for later is brought again', asy
 
 void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
   const path = folder(t);
-  let spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
-  const waiting = randomUUID();
-  spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
+  const limits = { remembered: 10, commentsOfOne: 0 };
+  let spool = new DeliverySpool(path, limits);
+  const waiting = await accept(spool, hash(0), push, ['build-debian'], new Date());
+  // What is not known is refused, since no comment may wait.
+  const knows = (delivery: string, keys: string[]): Promise<boolean> => spool.accept(delivery, keys, comment, ['build-debian'], new Date()).then((answer) => answer === 'known', () => false);
   for (let n = 1; n <= 60; n++) {
-    const delivery = randomUUID();
-    spool.accept(delivery, hash(n), push, ['build-fedora'], new Date());
+    const delivery = await accept(spool, hash(n), push, ['build-fedora'], new Date());
     spool.record(delivery, 'build-fedora', 'queued x');
   }
   for (const again of [false, true]) {
-    if (again) spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
-    t.ok(spool.knows('-', hash(60)) && spool.knows('-', hash(51)), 'young');
-    t.ok(spool.knows(waiting, '-'), 'waiting');
-    t.notOk(spool.knows('-', hash(5)), 'old');
+    if (again) spool = new DeliverySpool(path, limits);
+    t.ok(await knows(randomUUID(), hash(60)) && await knows(randomUUID(), hash(51)), 'young');
+    t.ok(await knows(waiting, hash(99)), 'waiting');
+    t.notOk(await knows(randomUUID(), hash(5)), 'old');
     t.equal(spool.pending, 1);
   }
-  t.ok(readFileSync(join(path, 'deliveries'), 'utf8').split('\n').length <= 23);
+  t.ok(readFileSync(join(path, 'deliveries'), 'utf8').split('\n').length <= 45);
 });
 
-void tap.test('a pending file that is not ours stops the agent, so that nothing is lost unseen', async (t) => {
-  const path = folder(t);
-  new DeliverySpool(path).close();
-  writeFileSync(join(path, 'pending', `${randomUUID()}.json`), '{"format":"build-infra/webhook-delivery@1"}');
-  t.throws(() => new DeliverySpool(path), { code: 'BAD_DOCUMENT' });
-});
+for (const line of ['{"format":"build-infra/webhook-delivery@1"}', '{"told":"x"}', '{"half', 'hello', `${randomUUID()} ../x`]) {
+  void tap.test(`a line that is not ours stops the agent, so that nothing is lost unseen: ${line.slice(0, 12)}`, async (t) => {
+    const path = folder(t);
+    writeFileSync(join(path, 'deliveries'), `${line}\n`);
+    t.throws(() => new DeliverySpool(path), { code: /^(?:BAD_DOCUMENT|NOT_JSON)$/ });
+  });
+}
 
 void tap.test('only one line of the three kinds is an answer', async (t) => {
   t.equal(readTriggerAnswer(Buffer.from('known hello-2.10-3-0123456789ab\n')), 'known hello-2.10-3-0123456789ab');

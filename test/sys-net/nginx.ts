@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The real nginx with the configuration that we ship, on a port of its own.
-import { spawn, type ChildProcess } from 'node:child_process';
+// The real nginx with the configuration that we ship, made for a webhook of the pillar, on a port of its own.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { post } from './post.js';
 
-const shipped = join(dirname(fileURLToPath(import.meta.url)), '../../../qrexec-services/sys-net/nginx.conf');
+
+const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+const shipped = join(top, 'qrexec-services/sys-net/nginx.conf');
+const templates = join(top, 'salt/build-infra/templates');
 
 function freePort(): Promise<number> {
   return new Promise((resolve) => {
@@ -18,10 +20,35 @@ function freePort(): Promise<number> {
   });
 }
 
-export async function startNginx(root: string): Promise<{ port: number; child: ChildProcess; log: () => string }> {
+/** As Salt renders a managed file. */
+function render(template: string, infra: object): Buffer {
+  const program = 'import json, sys, jinja2; print(jinja2.Template(open(sys.argv[1]).read(), undefined=jinja2.StrictUndefined).render(infra=json.load(sys.stdin)))';
+  return execFileSync('/usr/bin/python3', ['-c', program, template], { input: JSON.stringify(infra) });
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+export interface Nginx {
+  port: number;
+  child: ChildProcess;
+  log: () => string;
+}
+
+/** @param webhook what `webhook:` of the pillar says beside address and port */
+export async function startNginx(root: string, webhook: object = {}): Promise<Nginx> {
   const port = await freePort();
   mkdirSync(join(root, 'etc'), { recursive: true });
-  writeFileSync(join(root, 'rw/config/build-infra/nginx-listen.conf'), `listen 127.0.0.1:${port};\n`);
+  for (const name of ['nginx-listen.conf', 'nginx-forge.conf']) {
+    writeFileSync(join(root, 'rw/config/build-infra', name), render(join(templates, `${name}.jinja`), { webhook: { address: '127.0.0.1', port, ...webhook } }));
+  }
   const moved = readFileSync(shipped, 'utf8').replace(/(?<= |unix:)\/(?=var\/lib|run|rw)/g, `${root}/`);
   // As root nginx would hand its folders to nobody; on a VM it is started as user.
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
@@ -30,7 +57,7 @@ export async function startNginx(root: string): Promise<{ port: number; child: C
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
   for (let i = 0; i < 6000; i++) {
-    if (await post({ port }, Buffer.alloc(0), {}, '/').then(() => true, () => false)) return { port, child, log: () => text };
+    if (await accepts(port)) return { port, child, log: () => text };
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`nginx did not start: ${text}`);

@@ -91,7 +91,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
     template: 'local',
-    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false, comments: [statusRepository] },
+    webhook: { address: '127.0.0.1', port: settings.ports.webhook, tls: false, comments: [statusRepository], 'forge-addresses': ['127.0.0.1'], api: null },
     'ssh-hosts': { [forgeHost]: { address: '127.0.0.1', port: settings.ports.ssh, 'host-keys': [keys.forgeHostKey] } },
     components: Object.fromEntries([...settings.components, ...rpmComponents].map((name) => [name, { url: sshUrl(name), 'full-name': fullNameOf(name), tag: 'v{version}' }])),
     'logs-vms': {

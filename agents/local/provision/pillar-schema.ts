@@ -172,6 +172,10 @@ const logsVm = shape({
   'intent-bytes-per-day': whole(1_048_576, 1_099_511_627_776),
 }, ['netvm', 'key', 'remotes']);
 
+const octet = '(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})';
+/** Small enough that it names somebody: 0.0.0.0/0 would be everybody. */
+const network = text(`^(?:${octet}(?:\\.${octet}){3}(?:/(?:[89]|[12][0-9]|3[0-2]))?|(?=[0-9a-f]*:)[0-9a-f:]{2,39}(?:/(?:1[6-9]|[2-9][0-9]|1[01][0-9]|12[0-8]))?)$`, 'an IP address or a network, as 192.0.2.0/24 or 2001:db8::/32');
+
 export const pillarSchema = shape({
   'net-vm': vmName,
   'ssh-proxy-vm': vmName,
@@ -186,7 +190,13 @@ export const pillarSchema = shape({
     port: whole(1, 65_535),
     address: text('^(?:[0-9]{1,3}(?:\\.[0-9]{1,3}){3}|\\[[0-9a-f:]{2,39}\\]|\\*)$', 'an IPv4 address, an IPv6 address in brackets, or *'),
     tls: { type: 'boolean', title: 'true or false' },
-    'body-bytes': whole(1024, 26_214_400),
+    'body-bytes': whole(1024, 2_097_152),
+    'forge-addresses': { type: 'array', items: network, uniqueItems: true, title: 'a list of addresses or networks' },
+    proxy: shape({
+      addresses: { type: 'array', items: network, minItems: 1, uniqueItems: true, title: 'a list of at least one address or network' },
+      tells: text('^[A-Z][A-Za-z0-9-]{1,40}$', 'PROXY, for the PROXY protocol, or the name of a header'),
+    }, ['addresses', 'tells']),
+    api: { anyOf: [text('^(?:https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|http://127\\.0\\.0\\.1:[0-9]{1,5})(?:/[A-Za-z0-9._-]+)*$', 'an address of an API'), { type: 'null' }], title: 'an API that begins with https://, or null' },
     comments: { type: 'array', items: fullName, minItems: 1, uniqueItems: true, title: 'a list of at least one repository as GitHub names it' },
   }, ['port']),
   'ssh-hosts': named(hostPattern, 'a host name in lower case', shape({

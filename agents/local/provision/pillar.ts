@@ -123,7 +123,7 @@ export interface Pillar {
   /** of every VM that names no other */
   template: string;
   /** `vm`: a VM of its own behind the net VM; without it the net VM receives webhooks itself */
-  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number; comments?: string[] };
+  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number; 'forge-addresses'?: string[]; proxy?: { addresses: string[]; tells: string }; api?: string | null; comments?: string[] };
   'ssh-hosts': Record<string, { address: string; port: number; 'host-keys': string[] }>;
   'public-keys': Record<string, string>;
   components: Record<string, Component>;

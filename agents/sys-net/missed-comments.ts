@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// A forge sends a webhook once. Whatever it said while nobody listened here is asked for: the comments of the configured repositories since the last
+// one that was seen. They go the way of a webhook from there on, and are believed as little. Asked without a token: what anybody can read is enough.
+// Tags need no such question: the poller of each build VM lists them anyhow.
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { Reporter } from '../shared/calls/socket-service.js';
+import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
+import { printable, Refusal } from '../shared/refusal.js';
+import { commentKey, readCommentPage } from './comment-event.js';
+import type { CommandsConfig } from './config.js';
+import type { DeliverySpool } from './delivery-spool.js';
+
+export interface Answer {
+  status: number;
+  headers: { get(name: string): string | null };
+  body: Buffer;
+}
+
+/** A hundred comments, each of the 65,536 characters that GitHub takes at most, in its longest spelling. */
+const answerLimitBytes = 64 * 1024 * 1024;
+const timeoutMs = 60_000;
+/** One list may be older than another: what is so much older than the newest comment is looked at again. */
+const overlapMs = 120_000;
+/** Of a first start: what was said before has been taken care of by hand. */
+const firstLookMs = 3600_000;
+/** One question, about one repository: 30 of the 60 in an hour that GitHub answers to anybody. */
+const pauseMs = 120_000;
+const longestPauseMs = 3600_000;
+const pagesAtOnce = 20;
+
+/** @throws what fetch(3) says; Refusal TOO_LARGE */
+async function get(url: string): Promise<Answer> {
+  const headers = { accept: 'application/vnd.github+json', 'user-agent': 'build-infra' };
+  const response = await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(timeoutMs) });
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += (chunk as Uint8Array).length;
+    if (size > answerLimitBytes) throw new Refusal('TOO_LARGE', `the answer has more than ${answerLimitBytes} bytes`);
+    chunks.push(chunk as Uint8Array);
+  }
+  return { status: response.status, headers: response.headers, body: Buffer.concat(chunks) };
+}
+
+/** How long a forge that does not want to be asked now wants to be left alone; undefined where it says nothing. */
+function wantedPauseMs({ headers }: Answer, now: Date): number | undefined {
+  const after = headers.get('retry-after');
+  if (after !== null) return /^[0-9]{1,6}$/.test(after) ? Number(after) * 1000 : Date.parse(after) - now.getTime();
+  const reset = headers.get('x-ratelimit-remaining') === '0' ? headers.get('x-ratelimit-reset') : null;
+  return reset !== null && /^[0-9]{1,12}$/.test(reset) ? Number(reset) * 1000 - now.getTime() : undefined;
+}
+
+/** As GitHub spells times. */
+const spelled = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+
+/** A delivery id of its own for each comment: the same one whenever it is found. */
+function deliveryOf(key: string): string {
+  const hex = createHash('sha256').update(key).digest('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+}
+
+export interface MissedCommentsOptions {
+  commands: CommandsConfig;
+  /** the API: https://api.github.com */
+  api: string;
+  /** keeps `asked.json`: of each repository the time of the newest comment that was seen, by the forge's clock */
+  folder: string;
+  spool: DeliverySpool;
+  onAccepted: () => void;
+  report: Reporter;
+  now?: () => Date;
+  get?: (url: string) => Promise<Answer>;
+  pauseMs?: number;
+}
+
+export class MissedComments {
+  readonly #options: MissedCommentsOptions;
+  readonly #path: string;
+  readonly #seen: Map<string, string>;
+  #trouble = '';
+  #failures = 0;
+  #turn = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(options: MissedCommentsOptions) {
+    this.#options = options;
+    makeFolder(options.folder, 0o700);
+    this.#path = join(options.folder, 'asked.json');
+    const bytes = readIfThere(this.#path);
+    this.#seen = new Map(bytes === undefined ? [] : Object.entries(JSON.parse(bytes.toString('utf8')) as Record<string, string>));
+    // From its first start on nothing is missed, also where nobody had written anything until then.
+    for (const repository of options.commands.repositories) {
+      if (!this.#seen.has(repository)) this.#see(repository, spelled(this.#now().getTime() - firstLookMs));
+    }
+  }
+
+  /** Asks soon, and then again and again, the repositories in turn. */
+  start(): void {
+    this.#timer = setTimeout(() => void this.#next(), 1000);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #next(): Promise<void> {
+    const { repositories } = this.#options.commands;
+    const repository = repositories[this.#turn++ % repositories.length] as string;
+    const pause = await this.ask(repository);
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.#next(), pause);
+  }
+
+  /** Everything of one repository since the last time. Returns the pause until the next question, in ms; says a trouble once. Never rejects. */
+  async ask(repository: string): Promise<number> {
+    const shortest = this.#options.pauseMs ?? pauseMs;
+    let wanted: number | undefined;
+    try {
+      const refused = await this.#askAll(repository);
+      if (refused === undefined) {
+        this.#failures = 0;
+        this.#say('');
+        return shortest;
+      }
+      wanted = wantedPauseMs(refused, this.#now());
+      this.#say(`${repository}: answered ${refused.status}${refused.status === 404 ? ', as for a repository that not everybody can read' : ''}`);
+    } catch (error) {
+      this.#say(`${repository}: ${error instanceof Refusal ? error.line() : printable(causeOf(error))}`);
+    }
+    this.#failures += 1;
+    const growing = shortest * 2 ** Math.min(this.#failures - 1, 20);
+    return Math.max(shortest, Math.min(wanted ?? growing, longestPauseMs));
+  }
+
+  /** @returns an answer that is no list of comments */
+  async #askAll(repository: string): Promise<Answer | undefined> {
+    const { api, spool, commands, onAccepted } = this.#options;
+    let since = spelled(Date.parse(this.#seen.get(repository) as string) - overlapMs);
+    let sameSecond = 1;
+    for (let page = 0; page < pagesAtOnce; page++) {
+      const query = new URLSearchParams({ sort: 'updated', direction: 'asc', since, per_page: '100', page: String(sameSecond) });
+      const answer = await (this.#options.get ?? get)(`${api}/repos/${repository}/issues/comments?${query.toString()}`);
+      if (answer.status !== 200) return answer;
+      const { size, newest, found } = readCommentPage(answer.body, answerLimitBytes, repository);
+      for (const comment of found) {
+        const key = commentKey(comment);
+        const accepted = await spool.accept(deliveryOf(key), [key], comment, commands.buildVms, this.#now());
+        if (accepted === 'known') continue;
+        this.#options.report(`webhooks: comment ${comment.id} in ${repository} had not come: accepted ${deliveryOf(key)}`);
+        onAccepted();
+      }
+      if (newest !== undefined) this.#see(repository, newest);
+      if (size < 100 || newest === undefined) return undefined;
+      sameSecond = newest === since ? sameSecond + 1 : 1;
+      since = newest;
+    }
+    return undefined;
+  }
+
+  #see(repository: string, time: string): void {
+    if (Date.parse(this.#seen.get(repository) ?? '') >= Date.parse(time)) return;
+    this.#seen.set(repository, time);
+    writeDurably(this.#path, `${JSON.stringify(Object.fromEntries(this.#seen))}\n`, 0o600);
+  }
+
+  #say(trouble: string): void {
+    if (trouble !== this.#trouble) {
+      this.#options.report(trouble === '' ? 'webhooks: the forge answers again what comments there are' : `webhooks: cannot ask for comments that did not come: ${trouble}`);
+    }
+    this.#trouble = trouble;
+  }
+
+  #now(): Date {
+    return this.#options.now?.() ?? new Date();
+  }
+}
+
+/** fetch says "fetch failed", and only its cause says why. */
+const causeOf = (error: unknown): string => {
+  const { cause, message } = error as Error;
+  return cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.message) : message;
+};
