@@ -109,7 +109,7 @@ interface Listed {
   updated_at: string;
 }
 
-const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$' };
+const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,9})?Z$' };
 const checkList = checkWith<Listed[]>({
   type: 'array',
   maxItems: 100,

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { descriptionOf, type MatchedOperation } from './description.js';
-import { commentAnswer, issueAnswer, labelOf, Store, type StoredIssue, type StoredRepository } from './store.js';
+import { commentAnswer, issueAnswer, labelOf, Store, type StoredComment, type StoredIssue, type StoredRepository } from './store.js';
 
 /** `after` ones have done the work before they fail. */
 export type Misbehaviour =
@@ -205,7 +205,8 @@ export class GitHubServer {
     if (cloud === undefined || enterprise === undefined) return violation('the description knows no such call');
     const violations = [...cloud.violations, ...enterprise.violations.map((text) => `GitHub Enterprise: ${text}`)];
     if (violations.length > 0) return violation(violations.join(' | '));
-    if (request.headers.authorization !== `Bearer ${this.#options.token}`) return no(401, 'Bad credentials');
+    const isAnybodys = method === 'GET' && request.headers.authorization === undefined;
+    if (!isAnybodys && request.headers.authorization !== `Bearer ${this.#options.token}`) return no(401, 'Bad credentials');
     const result = this.#do(`${method} ${cloud.template}`, cloud.path, cloud.query, (body ?? {}) as Record<string, unknown>);
     this.violations.push(...cloud.checkAnswer(result.status, result.body));
     return result;
@@ -219,6 +220,7 @@ export class GitHubServer {
     const api = this.url;
     if (call === 'GET /repos/{owner}/{repo}/issues') return this.#page(this.#visible(repository.issues).toSorted((a, b) => b.number - a.number).filter((issue) => query['state'] === 'all' || issue.state === (query['state'] ?? 'open')), query, (issue) => issueAnswer(repository, issue, web, api));
     if (call === 'POST /repos/{owner}/{repo}/issues') return this.#createIssue(repository, body as { title: string; body?: string; labels?: string[] });
+    if (call === 'GET /repos/{owner}/{repo}/issues/comments') return this.#page(this.#commentsOf(repository, query['since']), query, ({ issue, comment }) => commentAnswer(repository, issue, comment, web, api));
     const number = Number(path['issue_number']);
     const issue = repository.issues.find((one) => one.number === number);
     if (repository.gone.has(number)) return no(410, 'This issue was deleted');
@@ -233,6 +235,13 @@ export class GitHubServer {
       case 'DELETE /repos/{owner}/{repo}/issues/{issue_number}/labels/{name}': return this.#removeLabel(repository, issue, path['name'] ?? '');
       default: return no(404, 'the test server does not do this');
     }
+  }
+
+  /** Of all issues, as ?sort=updated&direction=asc asks for them. */
+  #commentsOf(repository: StoredRepository, since = ''): { issue: StoredIssue; comment: StoredComment }[] {
+    const changed = (comment: StoredComment): number => Date.parse(comment.edited ?? comment.at);
+    return repository.issues.flatMap((issue) => this.#visible(issue.comments).map((comment) => ({ issue, comment })))
+      .filter(({ comment }) => since === '' || changed(comment) >= Date.parse(since)).toSorted((a, b) => changed(a.comment) - changed(b.comment));
   }
 
   #visible<T extends { visibleFrom: number }>(all: readonly T[]): T[] {

@@ -5,6 +5,8 @@ export interface StoredComment {
   author: string;
   body: string;
   at: string;
+  /** when its text was changed last */
+  edited?: string;
   /** the request after which it shows up in lists */
   visibleFrom: number;
 }
@@ -86,6 +88,6 @@ export function issueAnswer(repository: StoredRepository, issue: StoredIssue, we
 export function commentAnswer(repository: StoredRepository, issue: StoredIssue, comment: StoredComment, web: string, api: string): object {
   return {
     id: comment.id, node_id: 'IC_1', url: `${api}/repos/${repository.name}/issues/comments/${comment.id}`, html_url: `${web}/${repository.name}/issues/${issue.number}#issuecomment-${comment.id}`,
-    issue_url: `${api}/repos/${repository.name}/issues/${issue.number}`, body: comment.body, user: userOf(comment.author, web, api), created_at: comment.at, updated_at: comment.at, author_association: 'MEMBER', performed_via_github_app: null,
+    issue_url: `${api}/repos/${repository.name}/issues/${issue.number}`, body: comment.body, user: userOf(comment.author, web, api), created_at: comment.at, updated_at: comment.edited ?? comment.at, author_association: 'MEMBER', performed_via_github_app: null,
   };
 }
