@@ -6,8 +6,53 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
 import { hostPattern, type SshConfig } from './config.js';
 
+/**
+ * An ssh server has few places for connections that have not logged in (MaxStartups of sshd: from ten on it drops some, whoever they are), and to it we are
+ * all one address. Whether a connection has logged in we cannot see; it is given up by the server when it is this old (LoginGraceTime), and what has moved so
+ * much has.
+ */
+const youthMs = 120_000;
+const youthBytes = 1024 * 1024;
+/** So many young connections one VM may have to one host. More of them wait. */
+export const youngOfOne = 3;
+
+/** The young connections to each host, by the VM that has them. */
+class Beginners {
+  readonly #young = new Map<string, number>();
+  readonly #waiting = new Map<string, (() => void)[]>();
+
+  /** Resolves, in turn, when there is a place. @throws Refusal TOO_MANY_CALLS */
+  async enter(name: string, timeoutMs: number): Promise<void> {
+    const young = this.#young.get(name) ?? 0;
+    if (young < youngOfOne) return void this.#young.set(name, young + 1);
+    const line = this.#waiting.get(name) ?? [];
+    this.#waiting.set(name, line);
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        line.splice(line.indexOf(enter), 1);
+        reject(new Refusal('TOO_MANY_CALLS', `${youngOfOne} connections of this VM to this host are new and have not ended`));
+      }, timeoutMs);
+      const enter = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      line.push(enter);
+    });
+  }
+
+  leave(name: string): void {
+    const next = this.#waiting.get(name)?.shift();
+    if (next !== undefined) return next();
+    const left = (this.#young.get(name) ?? 1) - 1;
+    if (left === 0) this.#young.delete(name);
+    else this.#young.set(name, left);
+  }
+}
+
 export interface ConnectOptions {
   report: Reporter;
+  /** after which a connection is no beginner any more, in ms */
+  youthMs?: number;
   connectTimeoutMs?: number;
   /** without a byte in either direction; a push may make the far side think for minutes */
   idleMs?: number;
@@ -81,6 +126,8 @@ export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: 
 
 export function connectSsh(config: SshConfig, options: ConnectOptions): Service {
   const hosts = new Map(config.sshHosts.map((host) => [host.host, host]));
+  const beginners = new Beginners();
+  const grownMs = options.youthMs ?? youthMs;
   return {
     name: 'local.ConnectSSH',
     argument: hostPattern,
@@ -88,9 +135,29 @@ export function connectSsh(config: SshConfig, options: ConnectOptions): Service 
       const host = hosts.get(call.argument);
       if (host === undefined) throw new Refusal('UNKNOWN_HOST', 'this host is not configured');
       const who = `local.ConnectSSH from ${call.source} to ${host.host}`;
-      const remote = await connect(host, options.connectTimeoutMs ?? 30_000);
-      options.report(`${who}: connected`);
-      const why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
+      const place = `${call.source} ${host.host}`;
+      await beginners.enter(place, grownMs + 10_000);
+      let isYoung = true;
+      const grown = (): void => {
+        if (isYoung) beginners.leave(place);
+        isYoung = false;
+      };
+      const timer = setTimeout(grown, grownMs).unref();
+      let remote: Socket;
+      let why: string;
+      try {
+        remote = await connect(host, options.connectTimeoutMs ?? 30_000);
+        options.report(`${who}: connected`);
+        const moved = remote;
+        const look = (): void => {
+          if (moved.bytesRead + moved.bytesWritten > youthBytes) grown();
+        };
+        remote.on('data', look).on('drain', look);
+        why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
+      } finally {
+        clearTimeout(timer);
+        grown();
+      }
       options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);
     },
   };

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A build VM in a folder: the real agent as a process, with a forge, an apt server over ssh and http, a log receiver, and a gpg that
 // signs without asking anyone, since the gate has tests of its own.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
-import { createConnection, createServer, type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { chrootCache } from '../support/clean-chroots.js';
 import { writeDirectClient } from '../support/direct-client.js';
+import { freePort } from '../support/free-port.js';
+import { SshServer } from '../support/ssh-server.js';
 import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
@@ -18,38 +20,21 @@ import { TestReceiver } from './log-receiver.js';
 // As it is installed: each stage of a job is a process, and more than a hundred modules take three times as long to start.
 const agentMain = fileURLToPath(new URL('../../../dist/build-agent.mjs', import.meta.url));
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as AddressInfo;
-      probe.close(() => resolve(port));
-    });
-  });
-}
+export { freePort };
 
 /** sshd and a web server over one folder. */
 export class AptServer {
   readonly folder = mkdtempSync(join(tmpdir(), 'bi-www-'));
-  readonly #conf = mkdtempSync(join(tmpdir(), 'bi-sshd-'));
-  sshPort = 0;
+  readonly #sshd = new SshServer();
   httpPort = 0;
-  #sshd: ChildProcess | undefined;
   #http: Server | undefined;
 
+  get sshPort(): number {
+    return this.#sshd.port;
+  }
+
   async start(): Promise<void> {
-    for (const name of ['host', 'user']) execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(this.#conf, name)]);
-    writeFileSync(join(this.#conf, 'authorized_keys'), readFileSync(join(this.#conf, 'user.pub')), { mode: 0o600 });
-    this.sshPort = await freePort();
-    if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
-    writeFileSync(join(this.#conf, 'sshd_config'), [
-      'ListenAddress 127.0.0.1', `Port ${this.sshPort}`, `HostKey ${this.#conf}/host`, `AuthorizedKeysFile ${this.#conf}/authorized_keys`, 'StrictModes no', 'UsePAM no',
-      'PasswordAuthentication no', 'PermitRootLogin yes', 'PidFile none', '',
-    ].join('\n'));
-    // sshd wants /run/sshd to be root's and root's account to be open: in a user namespace the machine's own folder is not root's and
-    // /etc/shadow cannot be read, and elsewhere the account may be locked. So it gets both of its own.
-    writeFileSync(join(this.#conf, 'shadow'), 'root:*:20000::::::\n', { mode: 0o600 });
-    const ownRun = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind "$0" /etc/shadow && exec "$@"';
-    this.#sshd = spawn('unshare', ['--mount', '--propagation', 'private', '--', 'sh', '-c', ownRun, join(this.#conf, 'shadow'), '/usr/sbin/sshd', '-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
+    await this.#sshd.start();
     this.#http = createHttpServer((request, response) => {
       const path = join(this.folder, decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname));
       if (!path.startsWith(this.folder) || !existsSync(path)) return void response.writeHead(404).end();
@@ -57,24 +42,16 @@ export class AptServer {
     });
     await new Promise<void>((resolve) => this.#http?.listen(0, '127.0.0.1', () => resolve()));
     this.httpPort = (this.#http.address() as AddressInfo).port;
-    for (let i = 0; i < 2400; i++) {
-      const up = await new Promise<boolean>((resolve) => {
-        const socket = createConnection(this.sshPort, '127.0.0.1', () => resolve(socket.destroy() !== undefined)).on('error', () => resolve(false));
-      });
-      if (up) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    throw new Error('sshd does not start');
   }
 
   sshConfig(): string {
-    return `Host *\n  IdentityFile ${this.#conf}/user\n  IdentitiesOnly yes\n  UserKnownHostsFile /dev/null\n  StrictHostKeyChecking no\n  LogLevel ERROR\n`;
+    return this.#sshd.clientConfig();
   }
 
   async end(): Promise<void> {
-    this.#sshd?.kill('SIGKILL');
+    this.#sshd.end();
     await new Promise((resolve) => this.#http?.close(resolve) ?? resolve(undefined));
-    for (const folder of [this.folder, this.#conf]) rmSync(folder, { recursive: true, force: true });
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }
 

@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // local.ConnectSSH through its real socket, to real TCP servers and a real ssh server where there is one.
+import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
-import { connectSsh } from '../../agents/sys-net/connect-ssh.js';
+import { SshServer } from '../support/ssh-server.js';
+import { connectSsh, youngOfOne } from '../../agents/sys-net/connect-ssh.js';
 import { callsPerSource, serveSockets, socketPath } from '../../agents/shared/calls/socket-service.js';
 import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
 import { until } from '../support/until.js';
 import { baseConfig } from './agent.js';
 
 interface Rig {
+  socket: string;
   call(argument: string, source?: string): Socket;
   lines: string[];
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {}): Promise<Rig> {
+async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number; youthMs?: number; port?: number } = {}): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -28,7 +31,7 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const folder = mkdtempSync(join(tmpdir(), 'cs-'));
   const config = readConfig(Buffer.from(JSON.stringify({ ...baseConfig, sshHosts: [
-    { host: 'forge.example', address: '127.0.0.1', port: (server.address() as AddressInfo).port },
+    { host: 'forge.example', address: '127.0.0.1', port: options.port ?? (server.address() as AddressInfo).port },
     { host: 'closed.example', address: '127.0.0.1', port: 1 },
   ] }))) as SshConfig;
   const lines: string[] = [];
@@ -42,6 +45,7 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
   });
   return {
     lines,
+    socket: socketPath('local.ConnectSSH', folder),
     call: (argument, source = 'build-debian') => {
       const socket = connect({ path: socketPath('local.ConnectSSH', folder), allowHalfOpen: true });
       socket.on('error', () => undefined);
@@ -133,7 +137,7 @@ void tap.test('refusals', async (t) => {
 });
 
 void tap.test('one VM has so many connections, and build-logs still has its own', async (t) => {
-  const { call, lines } = await rig(t, (socket) => void socket.end('SSH-2.0-far\r\n'));
+  const { call, lines } = await rig(t, (socket) => void socket.end('SSH-2.0-far\r\n'), { youthMs: 1 });
   const limit = callsPerSource(5);
   for (let n = 0; n < limit; n++) call('forge.example').write('SSH-2.0-near\r\n');
   await until('all are in', () => lines.filter((line) => line.endsWith(': connected')).length === limit);
@@ -144,4 +148,53 @@ void tap.test('one VM has so many connections, and build-logs still has its own'
 void tap.test('who opens a connection and never says hello is cut off', async (t) => {
   const { call } = await rig(t, () => undefined, { firstByteMs: 100 });
   t.match((await all(call('forge.example'))).toString(), /^refused TOO_SLOW/);
+});
+
+void tap.test('a VM that holds connections without logging in does not keep the others from a real sshd', async (t) => {
+  const sshd = new SshServer();
+  await sshd.start();
+  t.teardown(() => sshd.end());
+  const { call, lines, socket } = await rig(t, () => undefined, { port: sshd.port });
+  for (let n = 0; n < 24; n++) call('forge.example').write('SSH-2.0-near\r\n');
+  await until('as many as may begin', () => lines.filter((line) => line.includes('from build-debian') && line.endsWith(': connected')).length === youngOfOne);
+  const folder = mkdtempSync(join(tmpdir(), 'cs-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'config'), `${sshd.clientConfig()}  ProxyCommand ${process.execPath} ${join(folder, 'proxy.mjs')}\n`);
+  writeFileSync(join(folder, 'proxy.mjs'), `import { connect } from 'node:net';
+const socket = connect(${JSON.stringify(socket)});
+socket.write('local.ConnectSSH+forge.example build-logs\\0');
+process.stdin.pipe(socket).pipe(process.stdout);
+`);
+  const login = (n: number): Promise<string> => new Promise((resolve) => {
+    execFile('ssh', ['-F', join(folder, 'config'), 'root@forge.example', `echo ${n}`], (error, stdout, stderr) => resolve(error === null ? stdout : stderr));
+  });
+  // sshd drops three of ten, and more, once ten have not logged in.
+  const heard: string[] = [];
+  for (let n = 0; n < 12; n++) heard.push(await login(n));
+  t.same(heard, Array.from({ length: 12 }, (_, n) => `${n}\n`));
+});
+
+void tap.test('who has too many connections that are new waits in line, for an end or until one is old', async (t) => {
+  const { call, lines } = await rig(t, (socket) => socket.on('end', () => socket.end()).resume(), { youthMs: 1500 });
+  const connected = (host = 'forge.example'): number => lines.filter((line) => line.endsWith(`to ${host}: connected`)).length;
+  const open = Array.from({ length: youngOfOne + 2 }, () => {
+    const one = call('forge.example');
+    one.write('SSH-2.0-near\r\n');
+    return one;
+  });
+  await until('the first', () => connected() === youngOfOne);
+  call('forge.example', 'build-other').write('SSH-2.0-near\r\n');
+  await until('another VM', () => connected() === youngOfOne + 1);
+  open[0]?.end();
+  await until('the next', () => connected() === youngOfOne + 2);
+  await until('the last, when the others have grown old', () => connected() === youngOfOne + 3);
+  t.pass();
+});
+
+void tap.test('a connection that moves much is new no more', async (t) => {
+  const { call, lines } = await rig(t, (socket) => void socket.resume(), { youthMs: 3_600_000 });
+  const chunk = Buffer.alloc(1_200_000, 'x');
+  for (let n = 0; n < youngOfOne + 2; n++) call('forge.example').write(chunk);
+  await until('all', () => lines.filter((line) => line.endsWith(': connected')).length === youngOfOne + 2);
+  t.pass();
 });

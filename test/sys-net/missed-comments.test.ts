@@ -16,7 +16,7 @@ import { githubHeaders } from './push-payload.js';
 import { post } from './post.js';
 
 const repository = 'example/updates-status';
-const commands = { repositories: [repository], buildVms: ['build-debian'] };
+const commands = { repositories: [repository, 'example/private'], buildVms: ['build-debian'] };
 const start = Date.parse('2026-11-22T10:00:00Z');
 
 interface Rig {
@@ -164,7 +164,7 @@ void tap.test('the agent that was off finds what was posted meanwhile, and what 
   const stored = server.repository(repository);
   const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date().toISOString() });
   const say = (): number => server.store.addComment(issue, { body: block, author: 'alice', visibleFrom: 0, at: `${new Date().toISOString().slice(0, 19)}Z` }).id;
-  const tree = makeTree({ ...baseConfig, commands: { ...commands, api: server.url } });
+  const tree = makeTree({ ...baseConfig, commands: { ...commands, repositories: [repository], api: server.url } });
   tree.answer('accepted hello-2.10-3-0123456789ab\n');
   let agent = await startAgent(tree.root);
   t.teardown(async () => {

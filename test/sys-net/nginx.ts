@@ -2,23 +2,15 @@
 // The real nginx with the configuration that we ship, made for a webhook of the pillar, on a port of its own.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../support/free-port.js';
 
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 const shipped = join(top, 'qrexec-services/sys-net/nginx.conf');
 const templates = join(top, 'salt/build-infra/templates');
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** As Salt renders a managed file. */
 function render(template: string, infra: object): Buffer {
