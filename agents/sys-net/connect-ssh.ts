@@ -137,25 +137,24 @@ export function connectSsh(config: SshConfig, options: ConnectOptions): Service 
       const who = `local.ConnectSSH from ${call.source} to ${host.host}`;
       const place = `${call.source} ${host.host}`;
       await beginners.enter(place, grownMs + 10_000);
+      const began = Date.now();
       let isYoung = true;
       const grown = (): void => {
         if (isYoung) beginners.leave(place);
         isYoung = false;
       };
-      const timer = setTimeout(grown, grownMs).unref();
-      let remote: Socket;
+      let remote: Socket | undefined;
+      const moved = (): number => (remote?.bytesRead ?? 0) + (remote?.bytesWritten ?? 0);
+      const timer = setInterval(() => {
+        if (Date.now() - began >= grownMs || moved() > youthBytes) grown();
+      }, Math.min(1000, grownMs)).unref();
       let why: string;
       try {
         remote = await connect(host, options.connectTimeoutMs ?? 30_000);
         options.report(`${who}: connected`);
-        const moved = remote;
-        const look = (): void => {
-          if (moved.bytesRead + moved.bytesWritten > youthBytes) grown();
-        };
-        remote.on('data', look).on('drain', look);
         why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
       } finally {
-        clearTimeout(timer);
+        clearInterval(timer);
         grown();
       }
       options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);

@@ -12,6 +12,7 @@ import { benchAudit } from './audit-history.js';
 import { benchLogStream } from './log-stream.js';
 import { benchSignatures } from './signatures.js';
 import { benchWarmJob, warmComponent } from './warm-job.js';
+import { benchWebhooks } from './webhooks.js';
 
 async function withFarm(work: (farm: StandingFarm) => Promise<void>, component?: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'bench-'));
@@ -51,6 +52,7 @@ const benches: Record<string, () => Promise<void>> = {
   'publication': async () => void await benchPublication(),
   'audit': () => benchAudit(dist),
   'main-job': async () => mainJob(),
+  'webhooks': () => benchWebhooks(),
   'warm-job': () => withFarm(benchWarmJob, warmComponent),
 };
 const wanted = process.argv.slice(2);

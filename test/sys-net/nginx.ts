@@ -34,8 +34,11 @@ export interface Nginx {
   log: () => string;
 }
 
-/** @param webhook what `webhook:` of the pillar says beside address and port */
-export async function startNginx(root: string, webhook: object = {}): Promise<Nginx> {
+/**
+ * @param webhook what `webhook:` of the pillar says beside address and port
+ * @param under a program that nginx is started by
+ */
+export async function startNginx(root: string, webhook: object = {}, under: readonly string[] = []): Promise<Nginx> {
   const port = await freePort();
   mkdirSync(join(root, 'etc'), { recursive: true });
   for (const name of ['nginx-listen.conf', 'nginx-forge.conf']) {
@@ -45,7 +48,8 @@ export async function startNginx(root: string, webhook: object = {}): Promise<Ng
   // As root nginx would hand its folders to nobody; on a VM it is started as user.
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
   writeFileSync(join(root, 'etc/nginx.conf'), user + moved);
-  const child = spawn('/usr/sbin/nginx', ['-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [command, ...args] = [...under, '/usr/sbin/nginx', '-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'];
+  const child = spawn(command as string, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
   for (let i = 0; i < 6000; i++) {
