@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Config } from '../../agents/build-vm/configuration/config.js';
-import type { RemoteTag } from '../../agents/build-vm/source/git.js';
+import { listRemoteTags, type RemoteTag } from '../../agents/build-vm/source/git.js';
 import type { Job, JobState } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { Forge } from './forge.js';
 
 const config = {
   vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40),
@@ -271,4 +272,39 @@ void t.test('tags that are built do not count, however many', async (t) => {
     Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: {} });
     end(q, answer, version % 2 === 0 ? 'done' : 'failed', true);
   }
+});
+
+void t.test('tags of one push, of which a forge tells nobody when there are more than three, are found by one round of the poller', async (t) => {
+  const forge = new Forge();
+  await forge.start();
+  t.teardown(() => forge.end());
+  const there = forge.create('hello');
+  const work = forge.create('work');
+  const commit = work.commit(work.tree([{ path: 'README', content: 'hello' }]));
+  const push = (...versions: string[]): string => {
+    for (const version of versions) work.ref(`v${version}`, work.tagObject(work.tagText(`v${version}`, commit)));
+    return work.git(['push', '--quiet', there.folder, ...versions.map((version) => `refs/tags/v${version}`)]);
+  };
+  const { queue } = place(t);
+  const q = queue();
+  const lines: string[] = [];
+  const trigger = new Trigger({ config: { ...config, components: [{ ...config.components[0] as Config['components'][number], url: forge.url('hello') }] }, queue: q, listTags: (url) => listRemoteTags(url, { sshConfig: '/dev/null', timeoutMs: 60_000 }) });
+  const round = (): Promise<void> => pollOnce({ components: ['hello'], trigger, pollSeconds: 1, report: (line) => lines.push(line) });
+  const built = (): string[] => q.all().map((job) => job.version);
+
+  push('1.0');
+  await round();
+  end(q, lines[0]?.split(': ')[2] ?? '', 'done', true);
+  push('1.1', '1.2', '1.2.1', '1.9', '1.10', '0.9');
+  await round();
+  t.same(built().sort(), ['1.0', '1.1', '1.10', '1.2', '1.2.1', '1.9'], 'each once, and none below what was built');
+  const waiting = q.all().filter((job) => job.state === 'queued').map((job) => [job.number, job.version] as const);
+  t.same(waiting.sort(([a], [b]) => a - b).map(([, version]) => version), ['1.1', '1.2', '1.2.1', '1.9', '1.10'], 'the lowest first');
+  await round();
+  t.equal(built().length, 6, 'and the next round finds nothing new');
+  push(...Array.from({ length: 14 }, (_, n) => `2.${n}`));
+  await round();
+  t.same(built().filter((version) => version.startsWith('2.')).length, 11, 'the newest and ten before it, at once');
+  await round();
+  t.same(built().filter((version) => version.startsWith('2.')).length, 14, 'and the others in the next round');
 });
