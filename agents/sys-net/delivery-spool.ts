@@ -119,8 +119,10 @@ export class DeliverySpool {
   readonly #calling = new Set<string>();
   /** delivery ids and keys */
   readonly #known = new Set<string>();
-  /** for the next write, and by each name that it will be known under */
+  /** for the next write: what came, also by each name that it will be known under, and what was answered */
   #coming: Coming[] = [];
+  #answered: { told: Told; settle(error?: unknown): void }[] = [];
+  #isWriting = false;
   readonly #names = new Map<string, Promise<Accepted>>();
   /** "DELIVERY KEY…", oldest first */
   #remembered: string[] = [];
@@ -176,14 +178,20 @@ export class DeliverySpool {
       this.#coming.push({ delivery, keys, what, vms, now, settle });
     });
     for (const name of names) this.#names.set(name, written);
-    if (this.#coming.length === 1) setImmediate(() => this.#write());
+    this.#writeSoon();
     return await written;
+  }
+
+  #writeSoon(): void {
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    setImmediate(() => this.#write());
   }
 
   /** Everything that came in this turn, with one write. */
   #write(): void {
-    const coming = this.#coming;
-    this.#coming = [];
+    const [coming, answered] = [this.#coming, this.#answered];
+    [this.#coming, this.#answered, this.#isWriting] = [[], [], false];
     const planned: { one: Coming; pending: PendingDelivery | undefined }[] = [];
     const waiting = [...this.#pending.values()];
     for (const one of coming) {
@@ -196,15 +204,18 @@ export class DeliverySpool {
       }
     }
     try {
-      this.#append(
-        planned.map(({ one, pending }) =>
-          pending === undefined ? nameOf(one.delivery, one.keys) : JSON.stringify(pending),
-        ),
+      const lines = planned.map(({ one, pending }) =>
+        pending === undefined ? nameOf(one.delivery, one.keys) : JSON.stringify(pending),
       );
+      this.#append([...answered.map(({ told }) => JSON.stringify(told)), ...lines]);
     } catch (error) {
       const refusal = isDiskFull(error) ? new Refusal('DISK_FULL', 'no room to write it down') : error;
-      for (const { one } of planned) one.settle(refusal);
+      for (const { settle } of [...answered, ...planned.map(({ one }) => one)]) settle(refusal);
       return;
+    }
+    for (const { told, settle } of answered) {
+      this.#settle(told.told, told.vm, told.outcome);
+      settle();
     }
     for (const { one, pending } of planned) {
       if (pending !== undefined) this.#pending.set(one.delivery, pending);
@@ -258,7 +269,7 @@ export class DeliverySpool {
     );
   }
 
-  /** Around a call: what comes while it runs may be newer than what the build VM looks at. */
+  /** Around a call and the note of its answer: what comes meanwhile may be newer than what the build VM looked at. */
   async calling<T>(delivery: string, vm: string, call: () => Promise<T>): Promise<T> {
     const name = `${delivery} ${vm}`;
     this.#calling.add(name);
@@ -269,12 +280,15 @@ export class DeliverySpool {
     }
   }
 
-  /** The last word about it for this VM. Durable when it returns. */
-  record(delivery: string, vm: string, outcome: string): void {
+  /** The last word about it for this VM. Durable when it returns. @throws Refusal DISK_FULL */
+  record(delivery: string, vm: string, outcome: string): Promise<void> {
     const pending = this.#pending.get(delivery);
     if (pending === undefined || !this.#waits(pending, vm)) throw new Error(`no delivery ${delivery} waits for ${vm}`);
-    this.#append([JSON.stringify({ told: delivery, vm, outcome } satisfies Told)]);
-    this.#settle(delivery, vm, outcome);
+    return new Promise((resolve, reject) => {
+      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error as Error));
+      this.#answered.push({ told: { told: delivery, vm, outcome }, settle });
+      this.#writeSoon();
+    });
   }
 
   get pending(): number {

@@ -18,6 +18,11 @@ export interface WorkerOptions {
   now?: () => Date;
   /** the first pause after a failed attempt; doubles up to `longestPauseMs` */
   firstPauseMs?: number;
+  /**
+   * so long nothing must have come before a call begins, yet no call waits longer than ten times that: to start a program takes as long as to receive a hundred
+   * webhooks, and one call tells of all that have come for its component
+   */
+  quietMs?: number;
   longestPauseMs?: number;
   /** from reception: longer than a command is good for; of pushes the build VM's own poller is what is left */
   giveUpMs?: number;
@@ -47,7 +52,7 @@ class VmQueue {
   #stopped = false;
   #turn = 0;
 
-  constructor(readonly vm: string, readonly kind: typeof kinds[number], readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>) {}
+  constructor(readonly vm: string, readonly kind: typeof kinds[number], readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>, readonly quiet: () => Promise<void>) {}
 
   /** Something new waits. A pause that is on goes on. */
   wake(): void {
@@ -68,9 +73,11 @@ class VmQueue {
         this.#busy = false;
         return;
       }
+      await this.quiet();
+      if (this.#stopped) return;
       // After a failure the next one gets its turn: one component that fails for ever does not hold up the others.
       const pending = waiting[this.#turn % waiting.length] as PendingDelivery;
-      if (await this.#attempt(pending)) {
+      if (await this.spool.calling(pending.delivery, this.vm, () => this.#attempt(pending))) {
         this.#failures = 0;
         this.#turn = 0;
         continue;
@@ -94,11 +101,11 @@ class VmQueue {
     const what = `${pending.delivery} ${push === undefined ? `comment in ${printable(comment?.repository ?? '')}` : `${push.component} ${push.tag}`} to ${this.vm}`;
     let failure: string;
     try {
-      const untrustedAnswer = await this.spool.calling(pending.delivery, this.vm, () => (push === undefined ? this.calls.command(this.vm, comment?.block ?? '') : this.calls.trigger(this.vm, push.component)));
+      const untrustedAnswer = push === undefined ? await this.calls.command(this.vm, comment?.block ?? '') : await this.calls.trigger(this.vm, push.component);
       const answer = push === undefined ? readCommandAnswer(untrustedAnswer) : readTriggerAnswer(untrustedAnswer);
       if (answer !== undefined) {
         if (this.#stopped) return false;
-        this.spool.record(pending.delivery, this.vm, answer);
+        await this.spool.record(pending.delivery, this.vm, answer);
         report(`${what}: ${printable(answer)}`);
         return true;
       }
@@ -109,7 +116,7 @@ class VmQueue {
     if (this.#stopped) return false;
     let tooOld = now().getTime() - Date.parse(pending.received) > giveUpMs;
     try {
-      if (tooOld) this.spool.record(pending.delivery, this.vm, `gave up: ${failure}`);
+      if (tooOld) await this.spool.record(pending.delivery, this.vm, `gave up: ${failure}`);
     } catch (error) {
       // A full disk: the state stays as it was, and the pause keeps us from spinning.
       failure += `; and not noted: ${printable(String((error as Error).message))}`;
@@ -126,16 +133,18 @@ export class DeliveryWorker {
   readonly #calls: BuildVmCalls;
   readonly #options: Required<WorkerOptions>;
   #waking = false;
+  #woken = -Infinity;
   #stopped = false;
 
   constructor(spool: DeliverySpool, calls: BuildVmCalls, options: WorkerOptions) {
     this.#spool = spool;
     this.#calls = calls;
-    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 7 * 24 * 3600_000, ...options };
+    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, quietMs: 50, giveUpMs: 7 * 24 * 3600_000, ...options };
   }
 
   /** Call after each accepted delivery, and once at the start. */
   wake(): void {
+    this.#woken = performance.now();
     if (this.#waking) return;
     this.#waking = true;
     setImmediate(() => {
@@ -144,12 +153,17 @@ export class DeliveryWorker {
     });
   }
 
+  async #quiet(): Promise<void> {
+    const { quietMs } = this.#options;
+    for (let n = 0; n < 10 && performance.now() - this.#woken < quietMs; n++) await new Promise((resolve) => setTimeout(resolve, quietMs));
+  }
+
   #wakeQueues(): void {
     for (const vm of this.#spool.vms()) {
       for (const kind of kinds) {
         const name = `${kind} ${vm}`;
         let queue = this.#queues.get(name);
-        if (queue === undefined) this.#queues.set(name, queue = new VmQueue(vm, kind, this.#spool, this.#calls, this.#options));
+        if (queue === undefined) this.#queues.set(name, queue = new VmQueue(vm, kind, this.#spool, this.#calls, this.#options, () => this.#quiet()));
         queue.wake();
       }
     }

@@ -10,7 +10,7 @@ import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';
 import { DeliveryWorker } from './delivery-worker.js';
 import { MissedComments } from './missed-comments.js';
-import { createReceiver, listenForNginx } from './webhook-receiver.js';
+import { createReceivers, listenForNginx, moreSockets } from './webhook-receiver.js';
 
 const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
@@ -28,9 +28,10 @@ async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, nu
     },
     { report },
   );
-  const receiver = createReceiver({ config, secret, spool, report, onAccepted: () => worker.wake() });
   const webhook = handedOver.get('webhook');
-  await listenForNginx(receiver, webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook });
+  const sockets = [webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook }, ...moreSockets.map((path) => ({ path: at(path) }))];
+  const receivers = createReceivers({ config, secret, spool, report, onAccepted: () => worker.wake() }, sockets.length);
+  for (const [n, receiver] of receivers.entries()) await listenForNginx(receiver, sockets[n] as { path: string });
   report(`webhooks: ${spool.pending} deliveries wait`);
   worker.wake();
   const { commands } = config;

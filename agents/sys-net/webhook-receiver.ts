@@ -58,19 +58,19 @@ function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: numbe
       outcome();
       chunks = [];
     };
-    const refuse = (code: string, detail: string): void => finish(() => reject(new Refusal(code, detail)));
-    const timer = setTimeout(() => refuse('TOO_SLOW', `the body did not come within ${timeoutMs / 1000} s`), timeoutMs);
+    const refuse = (refusal: Refusal): void => finish(() => reject(refusal));
+    const timer = setTimeout(() => refuse(new Refusal('TOO_SLOW', `the body did not come within ${timeoutMs / 1000} s`)), timeoutMs);
     const onData = (chunk: Buffer): void => {
       size += chunk.length;
       room.used += chunk.length;
-      if (size > limitBytes) return refuse('TOO_LARGE', `more than ${limitBytes} bytes`);
-      if (size > smallBytes && room.used > largeBytes) return refuse('BUSY', 'too many large bodies at once');
+      if (size > limitBytes) return refuse(new Refusal('TOO_LARGE', `more than ${limitBytes} bytes`));
+      if (size > smallBytes && room.used > largeBytes) return refuse(new Refusal('BUSY', 'too many large bodies at once'));
       chunks.push(chunk);
     };
     request.on('data', onData);
     request.on('end', () => finish(() => resolve(Buffer.concat(chunks))));
-    request.on('error', () => refuse('CUT_OFF', 'the sender went away'));
-    request.on('close', () => refuse('CUT_OFF', 'the sender went away'));
+    request.on('error', () => refuse(new Refusal('CUT_OFF', 'the sender went away')));
+    request.on('close', () => refuse(new Refusal('CUT_OFF', 'the sender went away')));
   });
 }
 
@@ -160,9 +160,20 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   options.report(`webhook: ${name('x-real-ip')} ${printable(request.method ?? '-')} ${printable(request.url ?? '-').slice(0, 60)} ${name('x-github-event')} ${name('x-github-delivery')}: ${reply.status} ${reply.line} (${ms} ms)`);
 }
 
-/** The HTTP server, not yet listening. */
-export function createReceiver(options: ReceiverOptions): Server {
+/**
+ * Node accepts one connection of a listening socket in each turn of its event loop. In a flood a turn takes as long as twenty webhooks, and the kernel turns nginx away
+ * once 4096 wait at a socket: so there are more of them, of the agent's own. While it is off, nginx comes back to the first one, where systemd lets it wait.
+ */
+export const moreSockets = Array.from({ length: 15 }, (_, n) => `/var/lib/build-infra/webhook-${n + 1}.http.sock`);
+
+/** HTTP servers with one and the same room, not yet listening. */
+export function createReceivers(options: ReceiverOptions, count: number): Server[] {
   const rooms = { forge: { used: 0 }, others: { used: 0 } };
+  return Array.from({ length: count }, () => createReceiver(options, rooms));
+}
+
+/** The HTTP server, not yet listening. */
+export function createReceiver(options: ReceiverOptions, rooms: Rooms = { forge: { used: 0 }, others: { used: 0 } }): Server {
   // nginx keeps its connections for 60 s: it must be the one to close them, or it would send a webhook into one that is just being closed.
   const timeouts = { headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 90_000, connectionsCheckingInterval: 5_000 };
   const server = createServer({ maxHeaderSize: 16 * 1024, ...timeouts }, (request, response) => {

@@ -38,7 +38,7 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
 
 await test('the documents made from the example pillar are these', async (t) => {
   for (const [vm, names] of Object.entries({
-    'sys-net': ['sys-net.json', 'nginx-listen.conf'], 'build-logs': ['build-logs.json', 'ssh_config', 'ssh_known_hosts'], 'keys-debian': ['keys.json'], 'build-debian': ['build.json', 'ssh_config'],
+    'sys-net': ['sys-net.json', 'nginx-listen.conf', 'nginx-forge.conf'], 'build-logs': ['build-logs.json', 'ssh_config', 'ssh_known_hosts'], 'keys-debian': ['keys.json'], 'build-debian': ['build.json', 'ssh_config'],
   })) {
     const { root, run } = lay(t);
     run(vm);

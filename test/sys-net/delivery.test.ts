@@ -257,7 +257,7 @@ void tap.test('the record of deliveries is bounded, keeps the young ones, and wh
   const knows = (delivery: string, keys: string[]): Promise<boolean> => spool.accept(delivery, keys, comment, ['build-debian'], new Date()).then((answer) => answer === 'known', () => false);
   for (let n = 1; n <= 60; n++) {
     const delivery = await accept(spool, hash(n), push, ['build-fedora'], new Date());
-    spool.record(delivery, 'build-fedora', 'queued x');
+    await spool.record(delivery, 'build-fedora', 'queued x');
   }
   for (const again of [false, true]) {
     if (again) spool = new DeliverySpool(path, limits);

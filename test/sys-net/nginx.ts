@@ -37,8 +37,9 @@ export interface Nginx {
 /**
  * @param webhook what `webhook:` of the pillar says beside address and port
  * @param under a program that nginx is started by
+ * @param change what is made of the configuration, where something else than the agent is behind it
  */
-export async function startNginx(root: string, webhook: object = {}, under: readonly string[] = []): Promise<Nginx> {
+export async function startNginx(root: string, webhook: object = {}, under: readonly string[] = [], change = (config: string): string => config): Promise<Nginx> {
   const port = await freePort();
   mkdirSync(join(root, 'etc'), { recursive: true });
   for (const name of ['nginx-listen.conf', 'nginx-forge.conf']) {
@@ -47,7 +48,7 @@ export async function startNginx(root: string, webhook: object = {}, under: read
   const moved = readFileSync(shipped, 'utf8').replace(/(?<= |unix:)\/(?=var\/lib|run|rw)/g, `${root}/`);
   // As root nginx would hand its folders to nobody; on a VM it is started as user.
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
-  writeFileSync(join(root, 'etc/nginx.conf'), user + moved);
+  writeFileSync(join(root, 'etc/nginx.conf'), user + change(moved));
   const [command, ...args] = [...under, '/usr/sbin/nginx', '-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'];
   const child = spawn(command as string, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
