@@ -85,6 +85,20 @@ await t.test('a copy that is damaged is believed as far as it is a chain; the re
   }
 });
 
+await t.test('each damage of a copy is kept under a name of its own', async (t) => {
+  const { journal, journalKey } = keysVmWith(6);
+  const path = `${folderOf(t)}/k.jsonl`;
+  const kept: [string, string][] = [];
+  for (const [damaged, suffix] of [['one', ''], ['two', '-2'], ['three', '-3']] as const) {
+    writeFileSync(path, text([journal[0] as string, damaged]));
+    reports.length = 0;
+    t.equal(new JournalStore(path, 'keys-debian', journalKey, report).entries, 1);
+    kept.push([`${path}.damaged${suffix}`, text([damaged])]);
+    t.match(reports[0], new RegExp(`is kept in ${path}\\.damaged${suffix},`));
+    for (const [name, content] of kept) t.equal(readFileSync(name, 'utf8'), content);
+  }
+});
+
 await t.test('a head is taken when it is signed, of this VM, and no step back', async (t) => {
   const folder = folderOf(t);
   const vm = keysVmWith(6);
