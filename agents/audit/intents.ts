@@ -6,7 +6,7 @@ import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from '../shared/refusal.js';
 import { AnnouncedNames, type AnnouncedIntent } from './announced-names.js';
 import type { Findings } from './findings.js';
-import { OneText } from './one-text.js';
+import { OneText } from '../published/one-text.js';
 import type { NewBytes, PublishedContent } from './published-content.js';
 
 const checkIntent = checkWith<IntentDocument>(intentSchema);

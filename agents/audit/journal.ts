@@ -10,7 +10,7 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { JournalHeads } from './journal-heads.js';
 import type { PublishedIntents } from './intents.js';
-import { detached, OneText } from './one-text.js';
+import { detached, OneText } from '../published/one-text.js';
 import type { NewBytes } from './published-content.js';
 
 const checkEntry = checkWith<JournalEntry>(journalEntrySchema);

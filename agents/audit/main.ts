@@ -2,7 +2,7 @@
 // build-infra audit: the command line. Exit 0: good. 1: something is wrong, and the evidence. 2: it could not be checked.
 import { printable } from '../shared/refusal.js';
 import { audit } from './audit.js';
-import { Unreadable } from './findings.js';
+import { Unreadable } from '../published/unreadable.js';
 import { Misuse, readOptions, usage } from './options.js';
 import { asJson, asTable } from './report.js';
 

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { matches, objectIdPattern, vmNamePattern } from '../shared/formats/names.js';
-import { defaultLimits, type Limits } from './budget.js';
+import { defaultLimits, type Limits } from '../published/budget.js';
 
 export const usage = `Usage: build-infra audit --logs URL_OR_PATH... --logs-key FILE|FPR [--apt URL_OR_PATH... --dnf URL_OR_PATH... --signing-key FILE|FPR]...
 Checks what the farm has published, from the published repositories alone. It asks no VM and trusts nothing but the keys.

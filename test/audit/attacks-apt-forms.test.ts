@@ -3,7 +3,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { readClearSigned, readStanzas } from '../../agents/audit/apt-control.js';
+import { readClearSigned, readStanzas } from '../../agents/shared/formats/deb822.js';
 import { formAttacks } from './apt-attacks.js';
 import { good, keys } from './attack.js';
 import { Farm, journalKey } from './farm.js';

@@ -5,9 +5,9 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap from 'tap';
-import { isAbout, readPrimary, readRepomd } from '../../agents/audit/dnf-metadata.js';
+import { isAbout, readPrimary, readRepomd } from '../../agents/published/packages/dnf-metadata.js';
 import { placeOf } from '../../agents/audit/dnf-repository.js';
-import { readPackage } from '../../agents/audit/rpm-package.js';
+import { readPackage } from '../../agents/published/packages/rpm-package.js';
 import { sha256, type Farm } from './farm.js';
 import { header, payload, headerOf, rpm, hash, rpmNamespace, repomdOf, primaryOf, secondOf, type Data, suites, at, put, signIn, addPackage, publish, moon, sun } from './made-dnf.js';
 import { pens } from './pens.js';

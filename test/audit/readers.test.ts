@@ -3,14 +3,15 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
-import { readClearSigned, readStanzas } from '../../agents/audit/apt-control.js';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { checkNames, Findings, Unreadable } from '../../agents/audit/findings.js';
-import { indexText } from '../../agents/audit/index-text.js';
-import { detached, OneText } from '../../agents/audit/one-text.js';
+import { readClearSigned, readStanzas } from '../../agents/shared/formats/deb822.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { checkNames, Findings } from '../../agents/audit/findings.js';
+import { Unreadable } from '../../agents/published/unreadable.js';
+import { indexText } from '../../agents/published/packages/index-text.js';
+import { detached, OneText } from '../../agents/published/one-text.js';
 import { Misuse, readOptions, type AuditOptions } from '../../agents/audit/options.js';
-import { hashUpTo } from '../../agents/audit/prefix-hash.js';
-import { oneChild, readXml, type Element } from '../../agents/audit/strict-xml.js';
+import { hashUpTo } from '../../agents/published/logs/prefix-hash.js';
+import { oneChild, readXml, type Element } from '../../agents/published/packages/strict-xml.js';
 
 const key = 'ab'.repeat(32);
 const budget = (changes: Partial<Limits> = {}): Budget => new Budget({ ...defaultLimits, ...changes });

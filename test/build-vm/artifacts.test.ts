@@ -113,7 +113,11 @@ void t.test('control files are read strictly', async (t) => {
   t.equal(code(() => readFields('A: 1\nA: 2\n')), 'BAD_CONTROL_FILE');
   t.equal(code(() => readFields('no field\n')), 'BAD_CONTROL_FILE');
   t.equal(code(() => readChanges('Source: xx\nVersion: 1\n')), 'BAD_CONTROL_FILE');
-  t.same(readFields('-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nA: 1\n\n-----BEGIN PGP SIGNATURE-----\n\nx\n').get('a'), '1');
+  const signed = '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nA: 1\n-----BEGIN PGP SIGNATURE-----\n\nxxxx\n=xxxx\n-----END PGP SIGNATURE-----\n';
+  t.same(readFields(signed).get('A'), '1');
+  t.same(readFields(signed.replace('A: 1\n', 'A: 1\n\n')).get('A'), '1');
+  for (const cut of [signed.slice(0, -20), signed.replace('SHA512\n\n', 'SHA512\n'), `${signed}A: 2\n`]) t.equal(code(() => readFields(cut)), 'BAD_CONTROL_FILE');
+  t.equal(code(() => readFields('A: 1\n\nB: 2\n')), 'BAD_CONTROL_FILE');
   const tree = mkdtempSync(join(tmpdir(), 'bi-tree-'));
   t.teardown(() => rmSync(tree, { recursive: true }));
   mkdirSync(join(tree, 'debian'));

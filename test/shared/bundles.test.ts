@@ -29,11 +29,11 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
-    folders: ['build-vm', 'engines', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
+    folders: ['build-vm', 'engines', 'published', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
   'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
-  'build-infra': { folders: ['audit', 'command', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
+  'build-infra': { folders: ['audit', 'command', 'local', 'published', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
@@ -70,9 +70,10 @@ for (const [name, complaint] of Object.entries(complaints)) {
 
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
-  t.strictSame(references('build-vm'), ['../shared', '../engines']);
+  t.strictSame(references('build-vm'), ['../shared', '../published', '../engines']);
+  t.strictSame(references('audit'), ['../shared', '../published']);
   t.strictSame(references('vm-commands'), ['../shared', '../doctor']);
-  for (const agent of ['engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
+  for (const agent of ['published', 'engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();
 });

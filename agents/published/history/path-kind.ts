@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only files that a logs repository may hold, by their paths. docs/formats.md, "The logs repository".
-import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNamePattern } from '../shared/formats/names.js';
+import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNamePattern } from '../../shared/formats/names.js';
 
 export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'journal-heads' | 'key';
 

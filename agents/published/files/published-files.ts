@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, realpathSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
-import { printable } from '../shared/refusal.js';
-import { Unreadable } from './findings.js';
+import { printable } from '../../shared/refusal.js';
+import { Unreadable } from '../unreadable.js';
 
 export interface HashedBytes {
   size: number;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The lines of a log as the build-logs VM writes them: its stamp, the log's own VM or the receiver's mark, plain text, and times that go on.
 // Only what is new in a version is read. docs/formats.md, "Log files".
-import { printable } from '../shared/refusal.js';
-import { detached } from './one-text.js';
+import { printable } from '../../shared/refusal.js';
+import { detached } from '../one-text.js';
 
 /** Where a log stands: the stamp of its last line, as text. */
 export interface LogPosition {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The text of a repository's index, which may be packed, and may be a bomb.
 import { inflateRawSync } from 'node:zlib';
-import type { Budget } from './budget.js';
+import type { Budget } from '../budget.js';
 
 export const indexLimitBytes = 512 * 1024 * 1024;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One budget for the whole audit: whoever serves the repositories may be the attacker, and wants the auditor to wait, or to run out of something.
-import { Unreadable } from './findings.js';
+import { Unreadable } from './unreadable.js';
 
 export interface Limits {
   /** for everything */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A package repository's files, whose bytes count against the budget as they come.
-import type { Budget } from './budget.js';
-import { printable } from '../shared/refusal.js';
-import { Unreadable } from './findings.js';
+import type { Budget } from '../budget.js';
+import { printable } from '../../shared/refusal.js';
+import { Unreadable } from '../unreadable.js';
 import { hashOf, openPublished, type FilePlace, type HashedBytes } from './published-files.js';
 
 export class BudgetedFiles {

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
-import type { PublishedGit } from './published-git.js';
+import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
+import type { PublishedGit } from '../history/published-git.js';
 import { hashUpTo } from './prefix-hash.js';
 
 const memoryLimit = '--memlimit-decompress=256MiB';

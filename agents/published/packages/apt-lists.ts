@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What Release, Packages, Sources, .dsc and .changes say about files, as reprepro and dpkg write it. Every list of hashes counts: apt takes the
 // strongest that it knows, dpkg-source and reprepro others. Pure.
-import { readStanzas, type Stanza } from './apt-control.js';
+import { readStanzas, type Stanza } from '../../shared/formats/deb822.js';
 
 export type Algorithm = 'md5' | 'sha1' | 'sha256';
 export type Hashes = Partial<Record<Algorithm, string>> & { sha256: string };

@@ -7,11 +7,11 @@ import { once } from 'node:events';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { execa, ExecaError } from 'execa';
-import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
-import { printable } from '../shared/refusal.js';
-import type { Budget } from './budget.js';
-import { Unreadable } from './findings.js';
-import type { ObjectType, Pipes } from './reading/objects.js';
+import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
+import { printable } from '../../shared/refusal.js';
+import type { Budget } from '../budget.js';
+import { Unreadable } from '../unreadable.js';
+import type { ObjectType, Pipes } from './objects.js';
 
 const protocols = ['file', 'git', 'http', 'https'];
 const mib = 1024 * 1024;
