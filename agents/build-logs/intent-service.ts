@@ -5,10 +5,10 @@ import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Call, Reporter } from '../shared/calls/socket-service.js';
-import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
+import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, publishedDocumentLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
 import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';
-import { PayloadRoom } from './payload-room.js';
+import { Room } from '../shared/room.js';
 import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
@@ -43,11 +43,14 @@ const say = ({ stream }: Call, reply: IntentReply | IntentIsPublic): void => {
   if (stream.writable) stream.write(`${JSON.stringify(reply)}\n`);
 };
 
+/** Payloads are in memory from their arrival to their publication: so many bytes of one build VM at once. */
+const roomBytes = 2 * publishedDocumentLimitBytes;
+
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
   const asked = new Set<string>();
-  const rooms = new Map<string, PayloadRoom>();
-  const roomOf = (vm: string): PayloadRoom => {
-    const room = rooms.get(vm) ?? new PayloadRoom();
+  const rooms = new Map<string, Room>();
+  const roomOf = (vm: string): Room => {
+    const room = rooms.get(vm) ?? new Room(roomBytes);
     rooms.set(vm, room);
     return room;
   };
@@ -69,8 +72,8 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     const publishedBytes = bytes.length + sumOf(wanted);
     options.publisher.demandShare(source.vm, publishedBytes);
     const confirmed = (commit: string): void => say(call, { format: intentReplyFormat, result: 'public', intent: sha256, commit, commits: options.publisher.newestCommits(commit, publicCommitsLimitBytes).map((body) => body.toString('base64')) });
-    const { commit, grantedUntil } = await roomOf(source.vm).hold(sumOf(wanted), async () =>
-      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, confirmed, payloads: await input.payloads(wanted) })).finally(() => asked.delete(sha256));
+    const { commit, grantedUntil } = await roomOf(source.vm).pass(async () =>
+      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, confirmed, payloads: await input.payloads(wanted) }), sumOf(wanted)).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 

@@ -5,7 +5,7 @@ import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import { stampLength } from './line-stamper.js';
 import { LogWriter, type LogPosition } from './log-writer.js';
 import { writeRecord, type LogRecord } from './log-record.js';
@@ -20,7 +20,7 @@ export interface Sender {
 }
 
 export interface LogPlace {
-  clock: Clock;
+  clock: StampTime;
   report: Reporter;
   limitBytes: number;
   reopenMs: number;

@@ -6,7 +6,7 @@
 import { intentPath } from '../shared/formats/publication.js';
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';
 import { Confirmation } from './confirmation.js';
@@ -34,7 +34,7 @@ export interface PublisherOptions {
   remotes: readonly Remote[];
   receipts: ReadonlyMap<string, Receipts>;
   report: Reporter;
-  clock: Clock;
+  clock: StampTime;
   /** publications between two packings of the repository */
   packEvery?: number;
 }

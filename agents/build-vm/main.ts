@@ -35,6 +35,7 @@ import { StatusPage } from './status-page/status-page.js';
 import { statusOf, writeStatus } from './jobs/status-file.js';
 import { Trigger, triggerLine } from './triggers/trigger.js';
 import { Worker } from './jobs/worker.js';
+import { rootPrefix } from '../shared/root-prefix.js';
 
 const listTimeoutMs = 60_000;
 const outboxAgainMs = 300_000;
@@ -53,7 +54,7 @@ function refuseSecondAgent(lock: string): void {
 
 async function serve(): Promise<void> {
   const report = reportToStderr;
-  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  const paths = pathsUnder(rootPrefix);
   const config = readConfig(paths.config);
   for (const folder of [paths.state, paths.work, paths.cache, paths.apt, paths.dnf]) makeFolder(folder);
   refuseSecondAgent(`${paths.state}/agent.pid`);
@@ -124,7 +125,7 @@ async function serve(): Promise<void> {
   const githubCommand = commandService({ config, paths, queue, report, promotions: suiteJobs, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report, callers: 1 });
-  await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
+  await openGpgDoor(rootPrefix, report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,
@@ -145,10 +146,10 @@ const engine = mode === 'engine' ? engines.get(name) : undefined;
 if (engine !== undefined && document !== undefined) {
   process.exitCode = await engine(document);
 } else if (mode === 'rebuild' && name !== '') {
-  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  const paths = pathsUnder(rootPrefix);
   process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
 } else if (mode === 'read-back' && process.argv.length === 3 + readBackWords) {
-  process.exitCode = await runReadBack(process.argv.slice(3), process.env['BUILD_INFRA_ROOT'] ?? '');
+  process.exitCode = await runReadBack(process.argv.slice(3), rootPrefix);
 } else if (mode === undefined) {
   startOrSay('build agent', serve);
 } else {

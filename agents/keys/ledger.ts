@@ -13,7 +13,8 @@ import { journalHeadFormat, journalHeadPath, signJournalHead, type JournalHead }
 import { journalFileEntries, journalLineHash } from '../shared/formats/journal.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest } from '../shared/formats/receipt.js';
-import { GrantBook, type Clock, type Grant } from './grant-book.js';
+import type { Clock } from '../shared/clock.js';
+import { GrantBook, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
 import { heldJournalKey, makeJournalKey, type JournalKey } from './journal-key.js';
 import { anyText, list, oneOf, record, text, whole } from './strict-reader.js';
@@ -50,7 +51,7 @@ export interface LedgerOptions {
   /** changes with every start of the VM */
   bootId: string;
   grantSeconds: number;
-  clock: Clock;
+  clock: Pick<Clock, 'wall' | 'steady'>;
   /** what the configuration pins */
   journalKey?: string | null;
 }
@@ -70,7 +71,7 @@ export class Ledger {
     this.#journal = journal;
     this.#book = book;
     this.#head = head;
-    this.#refusalsCountedAt = options.clock.monotonic();
+    this.#refusalsCountedAt = options.clock.steady();
   }
 
   /** @throws Error with a clear message if what was remembered is damaged: the VM then signs nothing. */
@@ -193,7 +194,7 @@ export class Ledger {
 
   /** Lists a refusal, or counts it where there are too many. */
   refused(note: Omit<JournalNote, 'event'>): void {
-    const earned = Math.floor((this.#options.clock.monotonic() - this.#refusalsCountedAt) / refusalEveryMs);
+    const earned = Math.floor((this.#options.clock.steady() - this.#refusalsCountedAt) / refusalEveryMs);
     this.#refusalsLeft = Math.min(refusalBurst, this.#refusalsLeft + earned);
     this.#refusalsCountedAt += earned * refusalEveryMs;
     if (this.#refusalsLeft === 0) {

@@ -5,7 +5,7 @@ import { readDocument } from '../shared/json-document.js';
 import { Refusal } from '../shared/refusal.js';
 import { vmNamePattern } from '../shared/formats/names.js';
 import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
-import { Turnstile } from '../shared/programs/bounded-process.js';
+import { Room } from '../shared/room.js';
 import { readReceipt, type KeysConfig } from './documents.js';
 import type { Ledger } from './ledger.js';
 import type { VerifyCommit } from './logs-key.js';
@@ -27,8 +27,8 @@ export interface LogReceivedOptions {
 
 export function logReceived({ config, ledger, verify, report }: LogReceivedOptions): Service {
   // One at a time: the commit that is remembered cannot change between a receipt's check and its acceptance.
-  const turnstile = new Turnstile(1);
-  let open = 0;
+  const room = new Room(1);
+  const places = new Room(openReceipts);
 
   async function take(receipt: Receipt): Promise<ReceiptResult> {
     const proven = await checkReceipt(receipt, config, ledger.head, verify, (file) => ledger.entriesPublished(config.vm, file));
@@ -76,14 +76,14 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
         ledger.refused({ source: call.source, result: 'NOT_LOGS_VM' });
         throw new Refusal('NOT_LOGS_VM', 'receipts come from the build-logs VM only');
       }
-      if (open >= openReceipts) throw new Refusal('BUSY', 'too many receipts at once');
-      open++;
+      const leave = places.enterNow();
+      if (leave === undefined) throw new Refusal('BUSY', 'too many receipts at once');
       try {
         const untrustedBytes = await readAll(call.stream, receiptLimitBytes);
-        const lines = await turnstile.pass(() => answer(call, untrustedBytes));
+        const lines = await room.pass(() => answer(call, untrustedBytes));
         call.stream.end(lines.map((line) => `${line}\n`).join(''));
       } finally {
-        open--;
+        leave();
       }
     },
   };

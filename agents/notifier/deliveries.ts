@@ -4,7 +4,8 @@
 import { printable, Refusal } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Notification } from '../shared/formats/notification.js';
-import type { Clock, Pace } from './github/pace.js';
+import type { Clock } from '../shared/clock.js';
+import type { Pace } from './github/pace.js';
 import { GitHubTrouble } from './github/trouble.js';
 import type { OutboxReader, Waiting } from './outbox-reader.js';
 import { orderOf } from './subject.js';
@@ -51,7 +52,7 @@ export class Deliveries {
     for (;;) {
       this.#refresh();
       if (this.#queues.size === 0) return undefined;
-      const now = this.#options.clock.now().getTime();
+      const now = this.#options.clock.wall();
       const all = Math.max(this.#allUntil - now, this.#options.pace.silentMs);
       if (all > 0) return all;
       const ready = [...this.#queues.keys()].find((subject) => (this.#trying.get(subject)?.until ?? 0) <= now);
@@ -107,7 +108,7 @@ export class Deliveries {
   }
 
   #failed(subject: string, waiting: Waiting, error: unknown): void {
-    const now = this.#options.clock.now().getTime();
+    const now = this.#options.clock.wall();
     const what = this.#what(waiting);
     if (error instanceof GitHubTrouble && error.kind === 'limited') {
       this.#allUntil = now + (error.waitMs ?? 60_000);

@@ -9,8 +9,8 @@ import { readConfig, readToken } from './config.js';
 import { proxyOf } from './github/exchange.js';
 import { defaultLimits, Notifier } from './notifier.js';
 import { OutboxReader } from './outbox-reader.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
 const state = at('/var/lib/build-infra/notifier');
 

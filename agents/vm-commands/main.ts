@@ -7,6 +7,7 @@ import { examine } from '../doctor/doctor.js';
 import { embeddedManifests } from '../doctor/embedded-manifests.js';
 import { listJobs, showJob } from './job-commands.js';
 import { thisMachine } from '../doctor/machine.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
 const usage = `usage: build-infra doctor [--online] [--json]   tell what is missing in this VM, one line each; changes nothing
        build-infra status [--json]             in build-<env>, as root: jobs and their state
@@ -20,7 +21,6 @@ const usage = `usage: build-infra doctor [--online] [--json]   tell what is miss
   --online   in build-<env> and logs VMs: also reach every remote and the upload by ssh, with this VM's key
 `;
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const say = (text: string): boolean => process.stdout.write(`${text}\n`);
 
 async function doctor(online: boolean, json: boolean): Promise<number> {

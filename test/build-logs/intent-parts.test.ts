@@ -11,7 +11,7 @@ import { demandRoom, diskFull, isDiskFull, roomIn } from '../../agents/build-log
 import { IntentInput, payloadsToPublish, sumOf } from '../../agents/build-logs/intent-input.js';
 import { IntentShares } from '../../agents/build-logs/intent-shares.js';
 import { IntentsToPublish, type WaitingIntent } from '../../agents/build-logs/intents-to-publish.js';
-import { PayloadRoom } from '../../agents/build-logs/payload-room.js';
+import { Room } from '../../agents/shared/room.js';
 import type { HashedFile, Intent, Purpose } from '../../agents/shared/formats/intent.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { sha256 } from './rig.js';
@@ -176,19 +176,19 @@ await t.test('build VMs take turns, each with a share of a publication', (t) => 
 });
 
 await t.test('room for payloads is given in the order in which it was asked for', async (t) => {
-  const room = new PayloadRoom(10);
+  const room = new Room(10);
   const log: string[] = [];
-  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.hold(bytes, async () => {
+  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.pass(async () => {
     log.push(`${name} in`);
     await soon(ms);
     log.push(`${name} out`);
     if (name === 'c') throw new Error('c fails');
-  });
+  }, bytes);
   const all = await Promise.allSettled([hold('a', 6, 20), hold('b', 4, 40), hold('c', 8, 5), hold('d', 1, 5)]);
   t.same(log, ['a in', 'b in', 'a out', 'b out', 'c in', 'd in', 'c out', 'd out']);
   t.same(all.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
-  t.equal(await room.hold(10, async () => 'all of it again'), 'all of it again');
-  t.equal(await new PayloadRoom().hold(32 * 1024 ** 2, async () => 'by default'), 'by default');
+  t.equal(await room.pass(async () => 'all of it again', 10), 'all of it again');
+  t.equal(room.enterNow(11), undefined);
 });
 
 await t.test('what a full disk looks like', async (t) => {

@@ -2,7 +2,7 @@
 // The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
 import t from 'tap';
 import { whenCancelled } from '../../agents/shared/programs/cancellation.js';
-import { commandBegins } from '../../agents/shared/programs/command-clock.js';
+import { toolBegins } from '../../agents/shared/programs/tool-watch.js';
 import { isOver } from '../../agents/build-vm/jobs/job-document.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
@@ -152,7 +152,7 @@ void t.test('a step that cannot write its document does not stop the others, and
 void t.test('each step says at its end what of its time was the farm\'s own, and the document has it', async (t) => {
   const { worker, queue, lines, over } = stageFor(t, async (name) => {
     if (!name.includes('build')) return;
-    const ended = commandBegins();
+    const ended = toolBegins();
     await new Promise((resolve) => setTimeout(resolve, 20));
     ended();
   });

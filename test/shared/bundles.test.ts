@@ -19,21 +19,19 @@ const madeOf = (name: string): Made => JSON.parse(readFileSync(join(top, 'dist',
 
 /** Program → folders of ours it may hold, packages that it may bring (with what they need), builtins. */
 const ajv = ['ajv', 'fast-deep-equal', 'fast-uri', 'json-schema-traverse'];
-const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross-spawn', 'execa', 'figures', 'get-stream', 'human-signals', 'is-plain-obj', 'is-stream', 'is-unicode-supported', 'npm-run-path', 'parse-ms', 'path-key', 'pretty-ms', 'shebang-command', 'shebang-regex', 'signal-exit', 'strip-final-newline', 'unicorn-magic', 'which', 'yoctocolors'];
-const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
   'gpg-client': { folders: ['build-vm', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-vm': { folders: ['doctor', 'shared', 'vm-commands'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
   'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
-  'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
+  'build-logs-agent': { folders: ['build-logs', 'shared'], packages: ajv, builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
   'build-agent': {
     folders: ['build-vm', 'engines', 'published', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
   'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
-  'build-infra': { folders: ['audit', 'command', 'local', 'published', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
+  'build-infra': { folders: ['audit', 'command', 'local', 'published', 'shared'], packages: [...ajv, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeDurably } from '../../shared/durable-files.js';
 import { Refusal } from '../../shared/refusal.js';
-import { expectFarmCalls } from '../../shared/programs/command-clock.js';
+import { expectFarmCalls } from '../jobs/command-clock.js';
 import type { Job } from '../jobs/job-document.js';
 import { hashedCommand } from '../jobs/template-job.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';

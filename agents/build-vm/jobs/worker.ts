@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { cancelled, withCancellation } from '../../shared/programs/cancellation.js';
-import { CommandClock, withClock } from '../../shared/programs/command-clock.js';
+import { CommandClock, withClock } from './command-clock.js';
 import { isDiskFull } from '../../shared/files/free-room.js';
 import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Stage, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';

@@ -7,6 +7,7 @@ import { logEndLine, type LogAnswer, type LogHeader } from '../../shared/formats
 import { LogCall } from './log-call.js';
 import { piecesOf } from '../../shared/programs/tool-line.js';
 import { UnsyncedLines } from './unsynced-lines.js';
+import { systemClock, type Clock } from '../../shared/clock.js';
 
 export interface LogSenderOptions {
   client: string;
@@ -18,16 +19,9 @@ export interface LogSenderOptions {
   breakMs?: number;
   /** of lines that are not synced yet, before write() asks to wait */
   spoolBytes?: number;
-  clock?: SenderClock;
+  clock?: Clock;
 }
 
-export interface SenderClock {
-  /** milliseconds; how long a break lasts is no matter of the day's time, which jumps */
-  now(): number;
-  after(ms: number, act: () => void): NodeJS.Timeout;
-}
-
-const ownClock: SenderClock = { now: () => performance.now(), after: (ms, act) => setTimeout(act, ms) };
 const longestPauseMs = 5000;
 
 export interface PublishedLog {
@@ -58,7 +52,7 @@ export class LogSender {
   #fail!: (why: Refusal) => void;
 
   private constructor(options: LogSenderOptions) {
-    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: ownClock, ...options };
+    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: systemClock, ...options };
     this.#published = new Promise((resolve, reject) => {
       this.#finished = { resolve, reject };
     });
@@ -206,7 +200,7 @@ export class LogSender {
   #broke(why: string): void {
     this.#call = undefined;
     const { clock } = this.#options;
-    const now = clock.now();
+    const now = clock.steady();
     this.#brokenSince ??= now;
     const lasted = now - this.#brokenSince;
     if (this.#path === undefined) return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));

@@ -18,8 +18,8 @@ import { artifactsFolder, publicUploads, type Job } from '../jobs/job-document.j
 import { hearingRefusals } from '../gate/refusals-heard.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { tryAgain } from '../repositories/upload-generation.js';
-import { rootEnvironment } from '../../shared/programs/program.js';
 import { removeDamaged, signedFolder, writeGpgJob } from '../gate/signed-files.js';
+import { rootEnvironment } from '../configuration/paths.js';
 
 export interface EngineSigning extends EngineOptions {
   gpg: string;
@@ -45,7 +45,7 @@ function frozenFiles(job: Job, dist: string): HashedFile[] {
 function environmentOf(job: Job, dist: string, folder: string): Record<string, string> {
   const path = join(folder, `gpg-job-${dist}.json`);
   writeGpgJob(path, job, dist);
-  return { ...rootEnvironment(), BUILD_INFRA_JOB: path };
+  return { ...rootEnvironment, BUILD_INFRA_JOB: path };
 }
 
 function signingOf(options: EngineSigning): NonNullable<EngineJob['signing']> {

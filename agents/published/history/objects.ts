@@ -2,8 +2,7 @@
 // The answers of `git cat-file --batch-command --buffer`, read in a thread that has nothing else to do: it waits where there is nothing yet, and one buffer serves
 // for all of them.
 import { closeSync, readSync, writeSync } from 'node:fs';
-
-export type ObjectType = 'blob' | 'tree' | 'commit' | 'tag';
+import type { ObjectType } from '../../shared/programs/git-objects.js';
 
 /** Why reading cannot go on; who started git knows how it ended. */
 export class ReadingEnded extends Error {

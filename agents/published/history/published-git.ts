@@ -2,16 +2,14 @@
 // Reading the logs repositories with git, of which nothing is believed but what our own hashes confirm. Whoever serves them may be the
 // attacker: they go into a new bare repository, with no configuration, hook, submodule or protocol but the four we name. A git is believed
 // at its end only: status 0, no signal, and while it runs one answer for each question.
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { execa, ExecaError } from 'execa';
-import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
-import { printable } from '../../shared/refusal.js';
+import { GitFailed, GitObjects, type ObjectType, type OnHeader } from '../../shared/programs/git-objects.js';
+import { ProgramFailed, runProgram, startWith } from '../../shared/programs/program.js';
+import { printable, Refusal } from '../../shared/refusal.js';
 import type { Budget } from '../budget.js';
 import { Unreadable } from '../unreadable.js';
-import type { ObjectType, Pipes } from './objects.js';
+import type { Pipes } from './objects.js';
 
 const protocols = ['file', 'git', 'http', 'https'];
 const mib = 1024 * 1024;
@@ -26,34 +24,12 @@ export function gitSource(untrusted: string): string {
   return resolve(untrusted);
 }
 
-interface Question {
-  /** an object id, or "<id>:<path>" */
-  name: string;
-  /** whether the object's bytes are wanted; called before any of them is there */
-  onHeader(type: ObjectType, size: number): boolean;
-  onChunk(chunk: Buffer): void;
-  resolve(isThere: boolean): void;
-  reject(error: Error): void;
-}
-
-/** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */
-const skipLimitBytes = mib;
-
-function endGroup(pid: number | undefined): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
-  } catch {
-    // All of it has ended.
-  }
-}
-
 export class PublishedGit {
   readonly folder: string;
   readonly scratch: string;
   readonly budget: Budget;
-  readonly #environment: NodeJS.ProcessEnv;
-  #reader: ChildProcessWithoutNullStreams | undefined;
-  readonly #questions: Question[] = [];
+  readonly #environment: Record<string, string>;
+  readonly #objects: GitObjects;
   readonly #program: string;
 
   /** @param scratch an empty folder of ours @param program a git that a test wants to end badly */
@@ -62,42 +38,32 @@ export class PublishedGit {
     this.scratch = scratch;
     this.budget = budget;
     this.folder = join(scratch, 'logs.git');
-    budget.signal.addEventListener('abort', () => this.#reader?.kill('SIGKILL'), { once: true });
     const config = join(scratch, 'gitconfig');
     // safe.directory: a published path may belong to whoever publishes it. Large blobs go through in pieces, packs are mapped in small windows.
     writeFileSync(config, `[safe]\n\tdirectory = *\n[core]\n\thooksPath = /dev/null\n\tbigFileThreshold = 32m\n\tpackedGitWindowSize = 32m\n\tpackedGitLimit = 256m\n[pack]\n\tthreads = 2\n[gc]\n\tauto = 0\n[protocol]\n\tallow = never\n${protocols.map((name) => `[protocol "${name}"]\n\tallow = always\n`).join('')}[http]\n\tlowSpeedLimit = 1000\n\tlowSpeedTime = 60\n[fetch]\n\tfsckObjects = false\n`);
     this.#environment = {
-      ...cleanEnvironment, HOME: scratch, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: config, GIT_TERMINAL_PROMPT: '0', GIT_ASKPASS: '/bin/false',
+      HOME: scratch, GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: config, GIT_TERMINAL_PROMPT: '0', GIT_ASKPASS: '/bin/false',
       GIT_NO_REPLACE_OBJECTS: '1', GIT_PROTOCOL_FROM_USER: '0',
     };
+    this.#objects = new GitObjects(this.#command([]), { env: this.#environment, signal: budget.signal });
   }
 
   /** The kernel keeps to the limits: no file of git's is larger, and no git takes more memory. */
-  #command(args: readonly string[]): [string, string[]] {
+  #command(args: readonly string[]): string[] {
     const { memoryMiB, downloadMiB } = this.budget.limits;
-    return ['prlimit', [`--as=${memoryMiB * mib}`, `--fsize=${downloadMiB * mib}`, '--core=0', '--', this.#program, '--git-dir', this.folder, ...args]];
+    return ['prlimit', `--as=${memoryMiB * mib}`, `--fsize=${downloadMiB * mib}`, '--core=0', '--', this.#program, '--git-dir', this.folder, ...args];
   }
 
   /** Standard output of one git call. @throws Unreadable with git's last words */
   async git(args: readonly string[], timeoutMs = 600_000): Promise<string> {
-    const [program, words] = this.#command(args);
-    // git's helper for HTTP outlives it, and holds our pipes: a group of their own is ended as one.
-    const child = execa(program, words, {
-      env: this.#environment, extendEnv: false, timeout: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), maxBuffer: 256 * mib, stdin: 'ignore', cwd: '/', cancelSignal: this.budget.signal, detached: true,
-    });
-    const end = (): void => endGroup(child.pid);
-    this.budget.signal.addEventListener('abort', end, { once: true });
-    // Before what it writes to is removed.
-    process.prependOnceListener('exit', end);
     try {
-      return (await child).stdout;
+      return (await runProgram(this.#command(args), {
+        env: this.#environment, timeoutMs: Math.ceil(Math.min(timeoutMs, this.budget.leftMs)), limitBytes: 256 * mib, signal: this.budget.signal,
+      })).toString('utf8');
     } catch (error) {
       this.budget.look();
-      const said = error instanceof ExecaError ? String(error.stderr || error.shortMessage).trim().split('\n').at(-1) ?? '' : String(error);
+      const said = error instanceof ProgramFailed ? error.stderr.split('\n').at(-1) || error.message : error instanceof Refusal ? error.detail : String(error);
       throw new Unreadable(`git ${args[0] ?? ''}: ${printable(said)}`);
-    } finally {
-      this.budget.signal.removeEventListener('abort', end);
-      process.removeListener('exit', end);
     }
   }
 
@@ -137,38 +103,37 @@ export class PublishedGit {
     return lines;
   }
 
-  /** @param answer what comes of it, once all is read */
-  #ask<T>(name: string, onHeader: Question['onHeader'], onChunk: Question['onChunk'], answer: (isThere: boolean) => T): Promise<T> {
-    return new Promise((resolveAnswer, reject) => {
-      const question = { name, onHeader, onChunk, reject, resolve: (isThere: boolean): void => {
-        try {
-          resolveAnswer(answer(isThere));
-        } catch (error) {
-          reject(error as Error);
-        }
-      } };
-      this.#questions.push(question);
-      if (this.#reader === undefined) this.#start();
-      else this.#reader.stdin.write(`${name}\n`);
-    });
+  async #ask(name: string, onHeader: OnHeader, onChunk: (chunk: Buffer) => void): Promise<boolean> {
+    try {
+      const found = await this.#objects.ask(name, (about) => {
+        this.budget.spend('objects', 1);
+        const isWanted = onHeader(about);
+        if (isWanted) this.budget.spend('bytes', about.size);
+        return isWanted;
+      }, onChunk);
+      if (found === undefined) this.budget.spend('objects', 1);
+      return found !== undefined;
+    } catch (error) {
+      throw error instanceof GitFailed ? new Unreadable(error.message) : error;
+    }
   }
 
   /**
    * Streams an object's bytes to `onChunk`.
    * @throws Unreadable where there is none of this type, or the budget does not hold it
    */
-  read(id: string, type: ObjectType, onChunk: (chunk: Buffer) => void): Promise<void> {
+  async read(id: string, type: ObjectType, onChunk: (chunk: Buffer) => void): Promise<void> {
     let found: string = 'missing';
-    return this.#ask(id, (is) => (found = is) === type, onChunk, () => {
-      if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
-    });
+    await this.#ask(id, (about) => (found = about.type) === type, onChunk);
+    if (found !== type) throw new Unreadable(`object ${id}: a ${type} was expected, git has: ${found}`);
   }
 
   /** A published file of that commit, or undefined where there is none of at most `limitBytes`. */
-  file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
+  async file(commit: string, path: string, limitBytes: number): Promise<Buffer | undefined> {
     const chunks: Buffer[] = [];
     let wanted = false;
-    return this.#ask(`${commit}:${path}`, (type, size) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(Buffer.from(chunk)), (isThere) => (isThere && wanted ? Buffer.concat(chunks) : undefined));
+    const isThere = await this.#ask(`${commit}:${path}`, ({ type, size }) => (wanted = type === 'blob' && size <= limitBytes), (chunk) => void chunks.push(chunk));
+    return isThere && wanted ? Buffer.concat(chunks) : undefined;
   }
 
   /**
@@ -177,104 +142,21 @@ export class PublishedGit {
    */
   async answerThread(): Promise<{ pipes: Pipes; ended: Promise<string | number> }> {
     const [questions, answers] = ['questions', 'answers'].map((name) => join(this.scratch, name)) as [string, string];
-    await execa('mkfifo', ['--mode=600', questions, answers], { env: cleanEnvironment, extendEnv: false, stdin: 'ignore' });
+    await runProgram(['mkfifo', '--mode=600', questions, answers], { timeoutMs: 10_000 });
     // Opened for both, so that opening does not wait for another side.
     const both = [questions, answers].map((path) => openSync(path, 'r+'));
     const ours: Pipes = { questions: openSync(questions, 'w'), answers: openSync(answers, 'r') };
     const theirs = [openSync(questions, 'r'), openSync(answers, 'w')] as const;
-    const [program, words] = this.#command(['cat-file', '--batch-command', '--buffer']);
-    const child = spawn(program, words, { env: this.#environment, stdio: [...theirs, 'ignore'], cwd: '/' });
-    for (const fd of [...both, ...theirs]) closeSync(fd);
     // The thread waits for it, and nothing else ends that.
-    const end = (): void => void child.kill('SIGKILL');
-    this.budget.signal.addEventListener('abort', end, { once: true });
-    process.prependOnceListener('exit', end);
-    const ended = once(child, 'close').then(([status, signal]) => (signal ?? status) as string | number, () => 'an error').finally(() => process.removeListener('exit', end));
-    return { pipes: ours, ended };
+    const child = startWith(this.#command(['cat-file', '--batch-command', '--buffer']), [...theirs, 'ignore'], { env: this.#environment, signal: this.budget.signal });
+    for (const fd of [...both, ...theirs]) closeSync(fd);
+    return { pipes: ours, ended: child.ended.then(({ exitCode, signal }) => signal ?? exitCode ?? 'an error') };
   }
 
   /** @throws Unreadable where the reading git did not end well */
   async close(): Promise<void> {
-    const reader = this.#reader;
-    if (reader === undefined) return;
-    const ended = new Promise<[number | null, string | null]>((resolveEnd) => reader.once('close', (status, signal) => resolveEnd([status, signal])));
-    reader.stdin.end();
-    const [status, signal] = await ended;
-    if (status !== 0) throw new Unreadable(`git cat-file ended with ${signal ?? status}`);
-  }
-
-  #start(): void {
-    const [program, words] = this.#command(['cat-file', '--batch']);
-    const child = spawn(program, words, { env: this.#environment, stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' });
-    this.#reader = child;
-    let header = '';
-    /** bytes of the body that are still to come, and the newline after it; -1 in a header */
-    let left = -1;
-    let isWanted = false;
-    const fail = (error: Error): void => {
-      if (this.#reader !== child) return;
-      this.#reader = undefined;
-      child.kill('SIGKILL');
-      for (const question of this.#questions.splice(0)) question.reject(error);
-    };
-    const onHeader = (): void => {
-      const question = this.#questions[0];
-      const [, name, rest] = /^(\S+) (.*)$/.exec(header) ?? [];
-      const [, type, length] = /^(blob|tree|commit|tag) (\d{1,15})$/.exec(rest ?? '') ?? [];
-      if (question === undefined || (name !== question.name && (type === undefined || !question.name.includes(':')))) throw new Unreadable(`git cat-file answered what nobody asked: ${printable(header)}`);
-      header = '';
-      this.budget.spend('objects', 1);
-      if (type === undefined) {
-        if (rest !== 'missing') throw new Unreadable(`git cat-file answered ${printable(rest ?? '')}`);
-        this.#questions.shift();
-        return question.resolve(false);
-      }
-      const size = Number(length);
-      isWanted = question.onHeader(type as ObjectType, size);
-      if (isWanted) this.budget.spend('bytes', size);
-      left = size + 1;
-      if (isWanted || size <= skipLimitBytes) return;
-      this.#questions.shift();
-      question.resolve(true);
-      this.#reader = undefined;
-      child.kill('SIGKILL');
-      if (this.#questions.length > 0) this.#start();
-    };
-    const onData = (chunk: Buffer): void => {
-      for (let at = 0; at < chunk.length && this.#reader === child;) {
-        if (left < 0) {
-          const end = chunk.indexOf(10, at);
-          header += chunk.toString('latin1', at, end < 0 ? chunk.length : end);
-          if (end < 0) return;
-          at = end + 1;
-          onHeader();
-          continue;
-        }
-        const part = chunk.subarray(at, at + left);
-        at += part.length;
-        left -= part.length;
-        const question = this.#questions[0] as Question;
-        const body = left === 0 ? part.subarray(0, -1) : part;
-        if (isWanted && body.length > 0) question.onChunk(body);
-        if (left > 0) continue;
-        left = -1;
-        this.#questions.shift();
-        question.resolve(true);
-      }
-    };
-    child.stderr.resume();
-    child.stdin.on('error', () => undefined);
-    child.stdout.on('data', (chunk: Buffer) => {
-      try {
-        onData(chunk);
-      } catch (error) {
-        fail(error as Error);
-      }
+    await this.#objects.close().catch((error: unknown) => {
+      throw error instanceof GitFailed ? new Unreadable(error.message) : error;
     });
-    child.on('error', fail);
-    child.on('close', (status, signal) => {
-      if (this.#questions.length > 0 || status !== 0) fail(new Unreadable(`git cat-file ended early with ${signal ?? status}`));
-    });
-    child.stdin.write(this.#questions.map(({ name }) => `${name}\n`).join(''));
   }
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The inside of an .xz log, as it comes out of xz(1): complete streams, nothing between and nothing behind them. It may be a bomb.
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { execa } from 'execa';
-import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
+import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
+import { Refusal } from '../../shared/refusal.js';
 import type { PublishedGit } from '../history/published-git.js';
 import { hashUpTo } from './prefix-hash.js';
 
@@ -44,10 +43,10 @@ export async function unpack(git: PublishedGit, blob: string, { skipBytes = 0, p
     closeSync(fd);
     isOpen = false;
     if (!head.equals(magic)) return undefined;
-    const list = await execa('xz', ['--robot', '--list', memoryLimit, '--', file], { env: cleanEnvironment, extendEnv: false, reject: false, stdin: 'ignore', cancelSignal: git.budget.signal });
+    const list = await orBad(runProgram(['xz', '--robot', '--list', memoryLimit, '--', file], { timeoutMs: git.budget.leftMs, signal: git.budget.signal }));
     // file, streams, blocks, packed bytes, plain bytes, ratio, checks, bytes of padding
-    const [, plain, padding] = /^file\t\d+\t\d+\t\d+\t(\d{1,15})\t\S+\t\S+\t(\d+)$/m.exec(list.stdout) ?? [];
-    if (list.exitCode !== 0 || plain === undefined || padding !== '0') return undefined;
+    const [, plain, padding] = /^file\t\d+\t\d+\t\d+\t(\d{1,15})\t\S+\t\S+\t(\d+)$/m.exec(list?.toString('latin1') ?? '') ?? [];
+    if (plain === undefined || padding !== '0') return undefined;
     git.budget.spend('bytes', Number(plain));
     const unpacked = await run(git, file, prefixBytes, Number(plain), onChunk);
     return unpacked?.size === Number(plain) ? unpacked : undefined;
@@ -57,20 +56,26 @@ export async function unpack(git: PublishedGit, blob: string, { skipBytes = 0, p
   }
 }
 
-function run(git: PublishedGit, file: string, prefixBytes: number, limitBytes: number, onChunk: (chunk: Buffer) => void): Promise<Unpacked | undefined> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('xz', ['--decompress', '--stdout', memoryLimit, '--', file], { env: cleanEnvironment, stdio: ['ignore', 'pipe', 'ignore'], signal: git.budget.signal });
-    const hash = createHash('sha256');
-    let prefix: string | undefined = prefixBytes === 0 ? hash.copy().digest('hex') : undefined;
-    let size = 0;
-    child.stdout.on('data', (chunk: Buffer) => {
-      prefix = hashUpTo(hash, chunk, prefixBytes - size) ?? prefix;
-      const news = chunk.subarray(Math.max(0, prefixBytes - size));
-      size += chunk.length;
-      if (size > limitBytes) child.kill('SIGKILL');
-      else if (news.length > 0) onChunk(news);
-    });
-    child.on('error', reject);
-    child.on('close', (status) => resolve(status === 0 ? { size, sha256: hash.digest('hex'), prefix } : undefined));
-  });
+/** undefined where xz takes it for no complete streams, or more comes out than it told. */
+async function orBad<T>(end: Promise<T>): Promise<T | undefined> {
+  try {
+    return await end;
+  } catch (error) {
+    if ((error instanceof ProgramFailed && error.exitCode !== undefined) || (error instanceof Refusal && error.code === 'OUTPUT_LIMIT')) return undefined;
+    throw error;
+  }
+}
+
+async function run(git: PublishedGit, file: string, prefixBytes: number, limitBytes: number, onChunk: (chunk: Buffer) => void): Promise<Unpacked | undefined> {
+  const hash = createHash('sha256');
+  let prefix: string | undefined = prefixBytes === 0 ? hash.copy().digest('hex') : undefined;
+  let size = 0;
+  const come = (chunk: Buffer): void => {
+    prefix = hashUpTo(hash, chunk, prefixBytes - size) ?? prefix;
+    const news = chunk.subarray(Math.max(0, prefixBytes - size));
+    size += chunk.length;
+    if (news.length > 0) onChunk(news);
+  };
+  const end = await orBad(runProgram(['xz', '--decompress', '--stdout', memoryLimit, '--', file], { timeoutMs: git.budget.leftMs, signal: git.budget.signal, limitBytes, onChunk: come }));
+  return end === undefined ? undefined : { size, sha256: hash.digest('hex'), prefix };
 }

@@ -80,26 +80,3 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
     if (run.secondInput !== undefined) feed((extra[4] ?? null) as Writable | null, run.secondInput);
   });
 }
-
-/** At most `width` at once, first come first served. */
-export class Turnstile {
-  readonly #width: number;
-  #inside = 0;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(width: number) {
-    this.#width = width;
-  }
-
-  async pass<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#inside >= this.#width) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#inside++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inside--;
-      else next();
-    }
-  }
-}

@@ -3,9 +3,9 @@
 import type { Readable } from 'node:stream';
 import { printable, Refusal } from '../refusal.js';
 import { isCancelled } from './cancellation.js';
-import { commandBegins } from './command-clock.js';
 import { endGroup, endOf, startProgram } from './program.js';
 import { pieceBytes, pieceMark } from './tool-line.js';
+import { toolBegins } from './tool-watch.js';
 
 export interface LoggedOptions {
   cwd?: string;
@@ -71,7 +71,7 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
 export async function runLogged(argv: readonly string[], log: LineSink, options: LoggedOptions): Promise<number> {
   const limit = options.limitBytes ?? defaultLimitBytes;
   log.say(options.label ?? `run ${printable(argv.join(' '))}`);
-  const ended = commandBegins();
+  const ended = toolBegins();
   const child = startProgram(argv, options);
   let refusal: Refusal | undefined;
   const stop = (why: Refusal): void => {

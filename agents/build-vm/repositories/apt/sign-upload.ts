@@ -14,9 +14,9 @@ import { artifactsFolder, type Job } from '../../jobs/job-document.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
 import { verifyOneSignature } from '../../signatures/one-signature.js';
-import { rootEnvironment } from '../../../shared/programs/program.js';
 import { isBuiltOfTag, rebuiltVersion } from '../../../engines/source-tree/package-version.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
+import { rootEnvironment } from '../../configuration/paths.js';
 
 const signMs = 1800_000;
 const textLimitBytes = 16 * 1024 * 1024;
@@ -72,7 +72,7 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
   const hearing = hearingRefusals(log);
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {
-    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
   if (status !== 0) throw hearing.refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
 }

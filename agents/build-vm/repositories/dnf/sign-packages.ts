@@ -12,11 +12,11 @@ import { artifactsFolder, type Job } from '../../jobs/job-document.js';
 import { templateFile } from '../../jobs/template-job.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
-import { rootEnvironment } from '../../../shared/programs/program.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
 import { rebuiltRelease } from '../../../engines/source-tree/package-version.js';
 import { verifyPackages } from './package-signatures.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
+import { rootEnvironment } from '../../configuration/paths.js';
 
 const signMs = 1800_000;
 
@@ -128,7 +128,7 @@ async function rpmsign(folder: string, names: readonly string[], job: Job, dist:
   const hearing = hearingRefusals(log);
   // An empty HOME: no .rpmmacros says who signs. The names are plain: rpm puts them into a macro and gives that to a shell.
   const status = await runLogged(['rpmsign', '--addsign', '--define', `__gpg ${options.gpg}`, '--define', `_gpg_name ${options.signingKey}`, '--define', '_gpg_sign_cmd_extra_args %{nil}', '--digest-algo=sha256', ...names], hearing, {
-    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
   });
   rmSync(temporary, { recursive: true, force: true });
   if (status !== 0) throw hearing.refusal('SIGN_FAILED', `rpmsign ended with ${status}; its log says why`);

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { followingClock } from '../../agents/build-logs/clock.js';
+import { followingTime } from '../../agents/build-logs/stamp-time.js';
 import type { Log, Sender } from '../../agents/build-logs/log.js';
 import { LogStore } from '../../agents/build-logs/log-store.js';
 import { LineStamper, lineLimitBytes, stamp, timeOfLine } from '../../agents/build-logs/line-stamper.js';
@@ -15,7 +15,7 @@ const noon = Date.UTC(2026, 10, 21, 12);
 void t.test('the clock', async (t) => {
   let wall = noon;
   let steady = 5000.25;
-  const clock = followingClock(() => Math.floor(wall), () => steady);
+  const clock = followingTime({ wall: () => Math.floor(wall), steady: () => steady });
   const ahead = (ms: number): number => {
     wall += ms;
     steady += ms;
@@ -39,7 +39,7 @@ void t.test('the clock', async (t) => {
 });
 
 void t.test('the real clock is that of this machine, and steady', async (t) => {
-  const clock = followingClock();
+  const clock = followingTime();
   let before = clock();
   for (let i = 0; i < 200_000; i++) {
     const now = clock();

@@ -2,6 +2,7 @@
 // Where a step's time goes: into the commands of tools and engines, or into the farm itself. What a command waits for inside our gpg, which is
 // the gate and its publication, is the farm's. docs/life-of-a-build.md, "Overhead".
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { withToolWatch } from '../../shared/programs/tool-watch.js';
 
 export class CommandClock {
   readonly #now: () => number;
@@ -70,12 +71,7 @@ const byJobFile = new Map<string, CommandClock>();
 
 /** Commands that `work` starts, however deep, count on `clock`: steps run side by side, and each has its own. */
 export function withClock<T>(clock: CommandClock, work: () => Promise<T>): Promise<T> {
-  return clocks.run(clock, work);
-}
-
-/** A command begins, on the clock of whoever started it. @returns what ends it */
-export function commandBegins(): () => void {
-  return clocks.getStore()?.command() ?? (() => undefined);
+  return clocks.run(clock, () => withToolWatch(() => clock.command(), work));
 }
 
 /** Calls of our gpg that name this job file are for the step that runs now. */

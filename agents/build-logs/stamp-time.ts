@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // This VM's time in microseconds, for stamps and commits. It follows a clock that is set, and a suspend, which a steady clock alone does not
 // see; between two such steps it runs steadily, so that it has microseconds and never goes back by a jitter of two clocks.
+import { systemClock, type Clock } from '../shared/clock.js';
 
 /** Microseconds since 1970. */
-export type Clock = () => number;
+export type StampTime = () => number;
 
 /** So far the steady clock may part from the VM's before that counts as set, ms. */
 const stepMs = 20;
 
-/** @param wall ms since 1970, in whole ms @param steady ms since any time; never set, stands still while suspended */
-export function followingClock(wall: () => number = () => Date.now(), steady: () => number = () => performance.now()): Clock {
+export function followingTime({ wall, steady }: Pick<Clock, 'wall' | 'steady'> = systemClock): StampTime {
   let offset = wall() - steady();
   return () => {
     const before = steady();
