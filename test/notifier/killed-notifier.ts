@@ -35,6 +35,6 @@ const notifier = await Notifier.open({
   limits: { timeoutMs: Number(process.env['TEST_TIMEOUT'] ?? 300_000), answerBytes: 1024 * 1024, proxy: proxyOf(process.env) },
 });
 process.stdout.write('open\n');
-for (let pause = await notifier.deliveries.work(); pause !== undefined; pause = await notifier.deliveries.work()) time += pause;
+for (let pause = await notifier.deliveries.work(); pause !== undefined; pause = await notifier.deliveries.work()) clock.time += pause;
 process.stdout.write('all said\n');
 notifier.close();
