@@ -72,10 +72,8 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
       resolve({ status: broken ? -1 : code, stdout: Buffer.concat(stdout), stderr: fault + joined(stderr), statusText: joined(status) });
     };
     child.on('error', ({ message }) => finish(-1, message)).on('close', (code) => finish(code ?? -1));
-    const feed = (stream: Writable | null, bytes: Uint8Array): void => {
-      // The program may end without reading: its status says why.
-      stream?.on('error', () => undefined).end(bytes);
-    };
+    // The program may end without reading: its status says why.
+    const feed = (stream: Writable | null, bytes: Uint8Array): unknown => stream?.on('error', () => undefined).end(bytes);
     if (!('fd' in input)) feed(child.stdin, input);
     if (run.secondInput !== undefined) feed((extra[4] ?? null) as Writable | null, run.secondInput);
   });
