@@ -85,4 +85,11 @@ await t.test('a turnstile lets so many in, in order, also after a failure', asyn
     inside--;
   })));
   t.equal(most, 2, 'and so many the next time');
+  const leave = turnstile.enterNow(2);
+  const next = turnstile.enter();
+  t.equal(turnstile.enterNow(0), undefined, 'nobody passes those who wait');
+  leave?.();
+  (await next)();
+  turnstile.enterNow(2)?.();
+  await t.rejects(turnstile.enter(1, AbortSignal.abort(new Error('gone'))), { message: 'gone' });
 });
