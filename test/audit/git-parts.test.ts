@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the audit starts, git and xz, part by part; and the whole of it on one farm that was signed in this process.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
 import { audit } from '../../agents/audit/audit.js';
@@ -10,6 +9,7 @@ import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js
 import { readOptions, type AuditOptions } from '../../agents/audit/options.js';
 import { gitSource, PublishedGit } from '../../agents/audit/published-git.js';
 import { unpack } from '../../agents/audit/unpacked.js';
+import { folderOf } from '../support/folders.js';
 import { line, xz } from './content-attacks.js';
 import { Farm, journalKey, log, sha256 } from './farm.js';
 import { addPackage, publish, suites } from './made-dnf.js';
@@ -18,8 +18,7 @@ import { asWas, newRelease, serve } from './release-attacks.js';
 import { verdict } from './run-audit.js';
 
 tap.setTimeout(300_000);
-const top = mkdtempSync(join(tmpdir(), 'gp-'));
-tap.teardown(() => rmSync(top, { recursive: true, force: true }));
+const top = folderOf(tap);
 const farm = new Farm(pens);
 farm.build();
 tap.teardown(() => farm.remove());

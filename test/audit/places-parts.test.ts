@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Folders, servers and keys as the audit reads them, and commits as it judges them, each part alone.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
@@ -17,11 +16,11 @@ import type { PublishedGit } from '../../agents/audit/published-git.js';
 import type { ReadCommit } from '../../agents/audit/reading/read-commit.js';
 import type { ReadingThread, Said } from '../../agents/audit/reading/thread.js';
 import { originNotation } from '../../agents/shared/formats/signature-origin.js';
+import { folderOf } from '../support/folders.js';
 import { sha256 } from './farm.js';
 import { pens } from './pens.js';
 
-const top = mkdtempSync(join(tmpdir(), 'pp-'));
-tap.teardown(() => rmSync(top, { recursive: true, force: true }));
+const top = folderOf(tap);
 const budgetOf = (limits: Partial<Limits> = {}): Budget => new Budget({ ...defaultLimits, ...limits });
 
 void tap.test('files of a folder and of a server are plain files in it', async (t) => {

@@ -2,15 +2,15 @@
 // Writing loose objects: what git reads back, also of a file that is written slower than it is read.
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
 import { LooseObjects } from '../../agents/build-logs/git-objects.js';
+import { folderOf } from '../support/folders.js';
 
 test('a large file becomes the object that git makes of it, and leaves nothing behind in this process', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'bi-objects-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   execFileSync('git', ['init', '--quiet', '--bare', '--template=', join(folder, 'repository')]);
   const objects = new LooseObjects(join(folder, 'repository'));
   const warnings: string[] = [];
@@ -30,6 +30,6 @@ test('a large file becomes the object that git makes of it, and leaves nothing b
   }
   await t.rejects(objects.writeFile(file, body.length + 1), /shorter/);
   t.same(readdirSync(join(folder, 'repository', 'objects')).filter((name) => name.startsWith('tmp_obj_')), [], 'what failed is removed');
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await sleep(20);
   t.same(warnings, [], 'no listener stays where one waited for the next chunk');
 });

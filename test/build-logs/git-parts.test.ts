@@ -2,6 +2,7 @@
 // The parts of the logs repository on a small real one: what git reads of what is written here, what is read back, and how the branch moves.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { BranchMover } from '../../agents/build-logs/branch-mover.js';
 import { BranchMoved, CommitChain } from '../../agents/build-logs/commit-chain.js';
@@ -11,13 +12,11 @@ import { ObjectPacking } from '../../agents/build-logs/object-packing.js';
 import { ObjectReader } from '../../agents/build-logs/object-reader.js';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { readPublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
-import { folderOf, git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
+import { folderOf } from '../support/folders.js';
+import { until } from '../support/until.js';
+import { git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
 import { sha256 } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds() && Date.now() < end;) await soon();
-}
 const id = (digit: string): string => digit.repeat(40);
 const emptyTree = '4b825dc642cb6eb9a060e54bf8d69288fbee4904';
 const objectFile = (repository: string, object: string): string => join(repository, 'objects', object.slice(0, 2), object.slice(2));
@@ -59,7 +58,7 @@ await t.test('an object has its name at once, and is there for git once all is s
 
   const lost = new LooseObjects(join(path, 'nowhere'));
   lost.write('blob', body);
-  await soon(20);
+  await sleep(20);
   await t.rejects(lost.sync(), { code: 'ENOENT' }, 'what went wrong is said by the next sync');
   await lost.sync();
 });
@@ -329,11 +328,11 @@ await t.test('objects are packed after so many publications or bytes, one packin
   publish(7);
   t.equal(packed, 1, 'not while it packs');
   end();
-  await soon();
+  await sleep(5);
   publish(1);
   t.equal(packed, 2);
   end(new Error('no\nroom'));
-  await until(() => reported.length > 0);
+  await until('the failure is reported', () => reported.length > 0);
   t.same(reported, ['git repack: Error: no.room']);
   packing.wrote(256 * 1024 * 1024 - 1);
   publish(1);
@@ -342,7 +341,7 @@ await t.test('objects are packed after so many publications or bytes, one packin
   publish(1);
   t.equal(packed, 3, 'for its bytes');
   end();
-  await soon();
+  await sleep(5);
   publish(2);
   t.equal(packed, 3, 'both are counted anew');
   const usual = new ObjectPacking(repository, () => undefined);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { until } from '../support/until.js';
-import { Rig, sleep, textOf, type Caller, type RigOptions } from './rig.js';
+import { Rig, textOf, type Caller, type RigOptions } from './rig.js';
 
 // Agents are started dozens of times here: on a busy machine a matter of minutes, where tap alone would wait half of one.
 

@@ -2,10 +2,11 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { callsPerSource } from '../../agents/shared/calls/socket-service.js';
 import { until } from '../support/until.js';
-import { Rig, sha256, sleep, textOf, type RigOptions } from './rig.js';
+import { Rig, sha256, textOf, type RigOptions } from './rig.js';
 
 const shared = await (await Rig.make()).start();
 t.teardown(() => shared.stop());

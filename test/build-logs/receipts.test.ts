@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import { until } from '../support/until.js';
 import type { FakeKeysVm } from './fake-keys-vm.js';
-import { Rig, sleep, type RigOptions } from './rig.js';
+import { Rig, type RigOptions } from './rig.js';
 
 async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<{ rig: Rig; keysVm: FakeKeysVm }> {
   const rig = await Rig.make(options);
@@ -94,7 +95,7 @@ void t.test('the journal is published: the entries of an answer with the next pu
   await rig.allPushed();
   const commits = rig.checkHistory();
   const receipts = keysVm.receipts.length;
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  await sleep(500);
   t.equal(rig.checkHistory(), commits, 'and then there is quiet');
   t.equal(keysVm.receipts.length, receipts);
   t.strictSame(keysVm.receipts.at(-1)?.grants, []);

@@ -2,6 +2,7 @@
 // A remote's lane on real repositories in a folder, without an agent: what is pushed and read back, whose an unknown head is, and where to go on at a start.
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { Alarms } from '../../agents/build-logs/alarms.js';
 import { signerOfHead } from '../../agents/build-logs/foreign-head.js';
@@ -9,18 +10,15 @@ import type { GitRepository } from '../../agents/build-logs/git-repository.js';
 import { findHistory } from '../../agents/build-logs/history.js';
 import { Remote, type RemoteOptions } from '../../agents/build-logs/remote.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
-import { folderOf, git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
+import { folderOf } from '../support/folders.js';
+import { until } from '../support/until.js';
+import { git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
 
 // What is put aside for a look at a head is to be gone afterwards.
 const temporary = folderOf(t);
 process.env['TMPDIR'] = temporary;
 
 const stranger = signerOf('stranger');
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds(); await soon()) if (Date.now() > end) throw new Error(`not in time: ${what}`);
-}
-
 interface Farm {
   folder: string;
   repository: GitRepository;
@@ -61,7 +59,7 @@ async function farm(t: Test, folder = folderOf(t)): Promise<Farm> {
   };
   return made;
 }
-const isHeld = (remote: Remote, seq: number): Promise<void> => until(`${remote.name} holds ${seq}: ${remote.trouble}`, () => remote.confirmedSeq === seq && !remote.busy);
+const isHeld = (remote: Remote, seq: number): Promise<boolean> => until(`${remote.name} holds ${seq}: ${remote.trouble}`, () => remote.confirmedSeq === seq && !remote.busy);
 /** As a repository elsewhere: with these objects, its branch where it is said to be. */
 function show(path: string, from: string, head: string): void {
   git(path, ['fetch', '--quiet', from, '+refs/build-infra/*:refs/build-infra/*', 'refs/heads/*:refs/build-infra/heads/*']);
@@ -85,7 +83,7 @@ await t.test('a commit is on a remote once it is pushed and shown, on both branc
   t.same([headOf(path), headOf(path, 'master'), await remote.head()], [two, two, two]);
   hook(path, 'pre-receive', `echo pushed >> ${folder}/pushes`);
   remote.aim({ commit: two, seq: 2 });
-  await soon(50);
+  await sleep(50);
   t.notOk(existsSync(`${folder}/pushes`), 'what it holds is not pushed again');
   remote.aim({ commit: three, seq: 3 });
   await isHeld(remote, 3);
@@ -94,7 +92,7 @@ await t.test('a commit is on a remote once it is pushed and shown, on both branc
   t.same([reported, alarms, rest.repository.path], [[], [], join(folder, 'ours.git')]);
   remote.stop();
   remote.aim({ commit: one, seq: 1 });
-  await soon(50);
+  await sleep(50);
   t.same([remote.busy, remote.confirmedSeq], [false, 3], 'nothing is pushed after a stop');
 });
 
@@ -146,7 +144,7 @@ await t.test('a remote that is away is tried again after pauses that grow up to 
   t.match(one.reported[before], /again in 0\.02 s$/, 'the first pause again');
   remote.stop();
   const stopped = one.reported.length;
-  await soon(150);
+  await sleep(150);
   t.equal(one.reported.length, stopped, 'no attempt after a stop');
   const usual = one.remote('other', true, { firstRetryMs: undefined, lastRetryMs: undefined } as never);
   usual.aim({ commit: first, seq: 1 });

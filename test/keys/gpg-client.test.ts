@@ -3,8 +3,9 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import t from 'tap';
+import { GpgHome } from '../support/gpg-home.js';
 import { GpgDoor, layGpgProgram } from './gpg-program.js';
-import { GpgHome, KeysMachine, sha256 } from './keys-machine.js';
+import { KeysMachine, sha256 } from './keys-machine.js';
 import { publishIntents, type IntentPublisher } from './intent-publisher.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 

@@ -4,8 +4,10 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
+import { GpgHome } from '../support/gpg-home.js';
+import { until } from '../support/until.js';
 import { GpgDoor, layGpgProgram } from './gpg-program.js';
-import { GpgHome, KeysMachine } from './keys-machine.js';
+import { KeysMachine } from './keys-machine.js';
 import { publishIntents, type IntentPublisher } from './intent-publisher.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 
@@ -63,13 +65,6 @@ function run(script: string, input: string | Uint8Array = '', args: readonly str
 
 const lastIntent = (): Intent => JSON.parse(publisher.documents.at(-1) as string) as Intent;
 const signed = (): number => machine.events().filter((event) => event === 'signed').length;
-
-async function until(what: string, ask: () => boolean): Promise<void> {
-  for (const end = Date.now() + 60_000; !ask();) {
-    if (Date.now() > end) throw new Error(`${what}: not in time`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 /** Starts a call of the client, runs `meanwhile` while its call of this service waits, and lets it go on. */
 async function whileHeld(service: string, begin: () => void, meanwhile: () => Promise<void>): Promise<void> {

@@ -6,9 +6,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { originNotation } from '../../agents/shared/formats/signature-origin.js';
+import { GpgHome } from '../support/gpg-home.js';
 import { layGpgProgram } from './gpg-program.js';
 import { publishIntents, type IntentPublisher } from './intent-publisher.js';
-import { GpgHome, KeysMachine } from './keys-machine.js';
+import { KeysMachine } from './keys-machine.js';
 
 const machine = new KeysMachine();
 const gpg = layGpgProgram(machine.root);

@@ -86,8 +86,7 @@ const one: Partial<Notification> = { dists: ['bookworm'], event: 'uploaded' };
 /** An older version's issue, which the upload that waits supersedes. */
 async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check(why: string): void }> {
   const made = await place(t, {}, server);
-  made.put(notification(one));
-  await made.drain();
+  await made.tell(notification(one));
   made.put(notification({ ...one, version: '1.10-1' }));
   const [older] = made.status.issues as [StoredIssue];
   return { place: made, check: (why) => t.strictSame([older.state, older.comments.length, made.status.issues[1]?.state, made.aside()], ['closed', 2, 'open', []], why) };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The whole agent as a process in a tree of its own, with a build VM that is a script, for tests that kill it.
-import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startAgent as start, type AgentProcess, type HowStarted } from '../support/agent-process.js';
 import { secret } from './push-payload.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/sys-net/main.js');
@@ -57,33 +57,6 @@ exit $(cat $file.status)
   };
 }
 
-export interface Agent {
-  child: ChildProcess;
-  log(): string;
-  kill(signal: NodeJS.Signals): Promise<void>;
+export function startAgent(root: string, how: HowStarted = {}): Promise<AgentProcess> {
+  return start([...how.under ?? [], process.execPath, how.program ?? entry], { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root });
 }
-
-/** Resolves once it says that it is ready; rejects with its log where it ends before. */
-export function startAgent(root: string, how: { under?: readonly string[]; program?: string } = {}): Promise<Agent> {
-  const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? entry];
-  const child = spawn(command as string, args, { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'ignore', 'pipe'] });
-  let text = '';
-  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  return new Promise((resolve, reject) => {
-    child.stderr.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-      if (text.includes('sys-net: ready')) {
-        resolve({
-          child,
-          log: () => text,
-          kill: async (signal) => {
-            child.kill(signal);
-            await gone;
-          },
-        });
-      }
-    });
-    child.once('close', () => reject(new Error(text)));
-  });
-}
-

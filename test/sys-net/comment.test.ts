@@ -64,7 +64,7 @@ void tap.test('a comment through nginx', async (t) => {
     t.same(tree.calls().sort(), ['build-debian qubesbuilder.ProcessGithubCommand', 'build-fedora qubesbuilder.ProcessGithubCommand']);
     t.equal(tree.heard('build-debian'), block);
     t.equal(tree.heard('build-fedora'), block);
-    await until('the lines in the log', () => /comment in example\/updates-status to build-debian: accepted hello/.test(agent.log()) && /to build-fedora: refused BAD_COMMAND/.test(agent.log()));
+    await until('the lines in the log', () => /comment in example\/updates-status to build-debian: accepted hello/.test(agent.said()) && /to build-fedora: refused BAD_COMMAND/.test(agent.said()));
     t.match(await send(bytes), { status: 200, body: /^known / }, 'the same comment under another delivery id is known');
     t.equal(tree.calls().length, 2);
   });
@@ -127,7 +127,7 @@ void tap.test('killed after 202 and before a build VM answered, the command is b
   tree.answer('later FORGE_UNREACHABLE\n');
   const second = await startAgent(tree.root);
   t.teardown(() => second.kill('SIGKILL'));
-  await until('an answer that is none', () => second.log().includes('will try again: no answer of a build VM: later FORGE_UNREACHABLE'));
+  await until('an answer that is none', () => second.said().includes('will try again: no answer of a build VM: later FORGE_UNREACHABLE'));
   tree.answer('accepted hello-2.10-3-0123456789ab\n');
   await until('the delivery', () => pending(tree) === 0);
   t.equal(tree.heard('build-debian'), block);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { readConfig, readSecret } from '../../agents/sys-net/config.js';
 import { isVersionTag } from '../../agents/sys-net/push-event.js';
+import { folderOf } from '../support/folders.js';
 import { baseConfig, makeTree, startAgent } from './agent.js';
 
 const read = (config: object): unknown => readConfig(Buffer.from(JSON.stringify(config)));
@@ -32,8 +32,7 @@ void tap.test('the configuration of docs/formats.md is taken, and each field is 
 });
 
 void tap.test('the secret: one newline at its end does not belong to it, anything doubtful is refused without showing it', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sec-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   const path = join(folder, 'webhook-secret');
   const written = (text: string, mode = 0o600): Buffer => {
     writeFileSync(path, text);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From 202 to the build VM's answer: kills, refusals, build VMs that are down, a full spool.
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { baseConfig, makeTree, startAgent } from './agent.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
@@ -17,8 +17,7 @@ const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, 
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
 const hash = (n: number): string => n.toString(16).padStart(64, '0');
 const folder = (t: { teardown(f: () => void): void }): string => {
-  const path = mkdtempSync(join(tmpdir(), 'sp-'));
-  t.teardown(() => rmSync(path, { recursive: true, force: true }));
+  const path = folderOf(t);
   return path;
 };
 

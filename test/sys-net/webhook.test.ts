@@ -42,7 +42,7 @@ void tap.test('a webhook through nginx', async (t) => {
     t.same(reply, { status: 202, body: `accepted ${delivery}\n` });
     await until('the call', () => tree.calls().length === 1 && readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
     t.same(tree.calls(), ['build-debian qubesbuilder.TriggerBuild+hello']);
-    await until('the line in the log', () => agent.log().includes(`127.0.0.1 POST /github push ${delivery}: 202`));
+    await until('the line in the log', () => agent.said().includes(`127.0.0.1 POST /github push ${delivery}: 202`));
 
     const again = await post(to, bytes, githubHeaders(bytes, { 'X-GitHub-Delivery': delivery }));
     t.same(again, { status: 200, body: `known ${delivery}\n` }, 'a redelivery is known');
@@ -107,7 +107,7 @@ void tap.test('a webhook through nginx', async (t) => {
     t.match(await post(to, bytes, githubHeaders(bytes, { 'X-Hub-Signature-256': undefined })), { status: 401, body: /^refused NOT_SIGNED / });
   });
   await t.test('neither the secret nor a signature is in any log', async (t) => {
-    t.notMatch(agent.log() + nginx.log(), /It-is-a-Secret|sha256=[0-9a-f]/);
+    t.notMatch(agent.said() + nginx.log(), /It-is-a-Secret|sha256=[0-9a-f]/);
   });
   await t.test('with the agent gone nginx says so', async (t) => {
     await agent.kill('SIGKILL');
