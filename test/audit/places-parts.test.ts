@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Folders, servers and keys as the audit reads them, and commits as it judges them, each part alone.
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
@@ -17,6 +15,7 @@ import type { ReadCommit } from '../../agents/audit/reading/read-commit.js';
 import type { ReadingThread, Said } from '../../agents/audit/reading/thread.js';
 import { originNotation } from '../../agents/shared/formats/signature-origin.js';
 import { folderOf } from '../support/folders.js';
+import { filesOf, serveWeb } from '../support/web-server.js';
 import { sha256 } from './farm.js';
 import { pens } from './pens.js';
 
@@ -30,7 +29,8 @@ void tap.test('files of a folder and of a server are plain files in it', async (
   symlinkSync('x', join(folder, 'link'));
   symlinkSync('/etc/hostname', join(folder, 'out'));
   symlinkSync('nothing', join(folder, 'broken'));
-  const web = createServer((request, response) => {
+  const files = filesOf(folder, (path) => path.replace(/^\/r\//, ''));
+  const address = await serveWeb(t, (request, response) => {
     const path = request.url ?? '';
     if (path === '/r/gone') return void response.writeHead(410).end();
     if (path === '/r/broken') return void response.writeHead(500).end();
@@ -42,15 +42,9 @@ void tap.test('files of a folder and of a server are plain files in it', async (
       return void setTimeout(() => response.destroy(), 20);
     }
     t.equal(request.headers['accept-encoding'], 'identity');
-    try {
-      response.end(readFileSync(join(folder, decodeURIComponent(path.replace(/^\/r\//, '')))));
-    } catch {
-      response.writeHead(404).end();
-    }
+    files(request, response);
   });
-  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => web.close());
-  const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}/r`;
+  const url = `${address}/r`;
   const budget = budgetOf();
   for (const source of [folder, `file://${folder}`, `${url}//`]) {
     const files = new BudgetedFiles(source, budget);

@@ -59,6 +59,11 @@ async function farm(t: Test, folder = folderOf(t)): Promise<Farm> {
   };
   return made;
 }
+/** With a bare repository `origin`, and so many commits of ours. */
+async function farmWith(t: Test, count: number): Promise<[farm: Farm, path: string, first: string, second: string, third: string]> {
+  const made = await farm(t);
+  return [made, made.bare('origin'), ...await made.commits(count)] as [Farm, string, string, string, string];
+}
 const isHeld = (remote: Remote, seq: number): Promise<boolean> => until(`${remote.name} holds ${seq}: ${remote.trouble}`, () => remote.confirmedSeq === seq && !remote.busy);
 /** As a repository elsewhere: with these objects, its branch where it is said to be. */
 function show(path: string, from: string, head: string): void {
@@ -115,9 +120,7 @@ await t.test('whoever is told of each change sees it, and a stop notes what was 
 });
 
 await t.test('a remote that is away is tried again after pauses that grow up to a limit, and is named with what is wrong', async (t) => {
-  const one = await farm(t);
-  const path = one.bare('origin');
-  const [first, second] = await one.commits(2) as [string, string];
+  const [one, path, first, second] = await farmWith(t, 2);
   renameSync(path, `${path}.away`);
   const remote = one.remote();
   await t.rejects(remote.head());
@@ -153,9 +156,7 @@ await t.test('a remote that is away is tried again after pauses that grow up to 
 });
 
 await t.test('a remote that hangs has so much time, and holds nothing', async (t) => {
-  const one = await farm(t);
-  const path = one.bare('origin');
-  const [first] = await one.commits(1) as [string];
+  const [one, path, first] = await farmWith(t, 1);
   hook(path, 'pre-receive', `while [ -e ${path} ]; do sleep 0.05; done`);
   const remote = one.remote('origin', true, { timeoutMs: 400 });
   const begun = Date.now();
@@ -167,9 +168,7 @@ await t.test('a remote that hangs has so much time, and holds nothing', async (t
 });
 
 await t.test('a remote that says yes to a push and shows something else holds nothing, nor does one that says no', async (t) => {
-  const one = await farm(t);
-  const path = one.bare('origin');
-  const [first, second] = await one.commits(2) as [string, string];
+  const [one, path, first, second] = await farmWith(t, 2);
   hook(path, 'post-receive', 'while read old new ref; do case $old in *[!0]*) git update-ref "$ref" "$old";; *) git update-ref -d "$ref";; esac; done');
   const again = one.remote();
   again.aim({ commit: first, seq: 1 });
@@ -187,9 +186,7 @@ await t.test('a remote that says yes to a push and shows something else holds no
 
 await t.test('another history of the logs key is one, anybody else\'s head is a broken remote, and both are forced by nobody', async (t) => {
   for (const [by, required] of [[logsKey, true], [logsKey, false], [stranger, true], [null, true]] as const) {
-    const one = await farm(t);
-    const path = one.bare('origin');
-    const [first, second] = await one.commits(2) as [string, string];
+    const [one, path, first, second] = await farmWith(t, 2);
     const other = await strayCommit(path, { by, seq: 7 });
     git(path, ['update-ref', 'refs/heads/main', other]);
     const remote = one.remote('origin', required);
@@ -210,9 +207,7 @@ await t.test('another history of the logs key is one, anybody else\'s head is a 
 });
 
 await t.test('a head that is shown and not handed out is neither, and is looked at again', async (t) => {
-  const one = await farm(t);
-  const path = one.bare('origin');
-  const [first] = await one.commits(1) as [string];
+  const [one, path, first] = await farmWith(t, 1);
   const other = await strayCommit(path, { seq: 7 });
   git(path, ['update-ref', 'refs/heads/main', other]);
   // Stands for ssh: keeps the one who would look at a single commit away.
@@ -250,9 +245,7 @@ await t.test('whose a head is', async (t) => {
 
 await t.test('a remote that lost what it held is pushed to again, and that is said; what it held is known after a restart too', async (t) => {
   for (const to of ['older', 'nothing', 'at a start', 'at a start, with its memory in pieces', 'elsewhere'] as const) {
-    const one = await farm(t);
-    const path = one.bare('origin');
-    const [first, second, third] = await one.commits(3) as [string, string, string];
+    const [one, path, first, second, third] = await farmWith(t, 3);
     let remote = one.remote();
     remote.aim({ commit: first, seq: 1 });
     await isHeld(remote, 1);

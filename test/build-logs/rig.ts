@@ -117,6 +117,18 @@ export class Rig {
     return rig;
   }
 
+  /** One that runs until the test is over. */
+  static async started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
+    const rig = await Rig.make(options);
+    t.teardown(() => rig.stop());
+    return rig.start();
+  }
+
+  /** of the first source */
+  get keysVm(): FakeKeysVm {
+    return this.keys.get(this.sources[0] as string) as FakeKeysVm;
+  }
+
   get gnupg(): string {
     return join(this.root, 'home/user/.gnupg');
   }

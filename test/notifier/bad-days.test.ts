@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // GitHub is down, slow, full, wrong, or says no.
 import fs, { readFileSync, symlinkSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Misbehaviour } from '../../agents/local/outside/github-server/server.js';
+import { serveWeb } from '../support/web-server.js';
 import { account, bodies, notification, patientLimits, place, token, type Place } from './notifying.js';
 
 const minute = 60_000;
@@ -296,13 +295,11 @@ void t.test('a distribution that the configuration does not know is set aside an
 void t.test('a redirect to another host is not followed, and the token stays', async (t) => {
   const here = await place(t);
   const seen: unknown[] = [];
-  const elsewhere = createServer((request, response) => {
+  const elsewhere = await serveWeb(t, (request, response) => {
     seen.push(request.headers);
     response.end('{}');
   });
-  await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => elsewhere.close());
-  here.github.plan({ times: 2, how: { kind: 'redirect', to: `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/` } });
+  here.github.plan({ times: 2, how: { kind: 'redirect', to: `${elsewhere}/` } });
   await here.tell(...story);
   t.strictSame(seen, []);
   toldOnce(here, t);
@@ -319,7 +316,7 @@ void t.test('a proxy of the VM is used', async (t) => {
   const here = await place(t);
   const through: string[] = [];
   const { request: ask } = await import('node:http');
-  const proxy = createServer((request, response) => {
+  const address = await serveWeb(t, (request, response) => {
     through.push(request.url ?? '');
     const onward = ask(request.url ?? '', { method: request.method ?? 'GET', headers: request.headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 500, answer.headers);
@@ -327,9 +324,6 @@ void t.test('a proxy of the VM is used', async (t) => {
     });
     request.pipe(onward);
   });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => proxy.close());
-  const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
   here.put(...story);
   await here.drain({ limits: { ...patientLimits, proxy: { http: address } } });
   toldOnce(here, t);

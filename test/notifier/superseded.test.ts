@@ -7,6 +7,7 @@ import type { StoredIssue } from '../../agents/local/outside/github-server/store
 import { account, bodies, notification, place, type Place } from './notifying.js';
 
 const uploaded = (version: string, dist: string, repository = 'current-testing', more: Partial<Notification> = {}): Notification => notification({ event: 'uploaded', version, dist, repository, ...more });
+const one = { dists: ['bookworm'] };
 const issueOf = ({ status }: Place, version: string): StoredIssue => status.issues.find((issue) => issue.title === `hello ${version} (r4.3)`) as StoredIssue;
 const comments = (issue: StoredIssue): string[] => bodies(issue).filter((body) => body.startsWith('Superseded'));
 
@@ -47,7 +48,6 @@ for (const [older, newer, closed] of [
 ] as const) {
   t.test(`an older one in ${older} and a newer one in ${newer}: ${closed ? 'closed' : 'open'}`, async (t) => {
     const here = await place(t);
-    const one = { dists: ['bookworm'] };
     await here.tell(uploaded('1.2-3', 'bookworm', older, one), uploaded('1.10-1', 'bookworm', newer, one));
     t.equal(issueOf(here, '1.2-3').state, closed ? 'closed' : 'open');
   });
@@ -56,7 +56,6 @@ for (const [older, newer, closed] of [
 void t.test('distributions of other environments count, by the issue\'s body and labels', async (t) => {
   for (const how of ['body', 'labels'] as const) {
     const here = await place(t);
-    const one = { dists: ['bookworm'] };
     await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one));
     if (how === 'body') issueOf(here, '1.2-3').body += `\n${distributionsMarker(['host-fc41'])}`;
     else issueOf(here, '1.2-3').labels.push('r4.3-host-fc41-cur-test');
@@ -70,7 +69,6 @@ void t.test('distributions of other environments count, by the issue\'s body and
 
 void t.test('two environments that both see it say it once', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one), uploaded('1.10-1', 'bookworm', 'current-testing', one));
   await here.tellAs('another-vm');
   t.equal(comments(issueOf(here, '1.2-3')).length, 1);
@@ -78,7 +76,6 @@ void t.test('two environments that both see it say it once', async (t) => {
 
 void t.test('an issue that a person opened again stays open', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one), uploaded('1.10-1', 'bookworm', 'current-testing', one));
   issueOf(here, '1.2-3').state = 'open';
   await here.tell(uploaded('1.10-1', 'bookworm', 'current', one));
@@ -89,7 +86,6 @@ void t.test('an issue that a person opened again stays open', async (t) => {
 void t.test('a version that failed, or was withdrawn, goes when a newer one is out; one that is being built stays', async (t) => {
   for (const [event, state] of [['failed', 'closed'], ['withdrawn', 'closed'], ['building', 'open']] as const) {
     const here = await place(t);
-    const one = { dists: ['bookworm'] };
     await here.tell(notification({ event, ...one, ...(event === 'withdrawn' ? { repositories: ['current-testing'] } : {}) }), uploaded('1.10-1', 'bookworm', 'current-testing', one));
     t.equal(issueOf(here, '1.2-3').state, state, event);
   }
@@ -97,14 +93,12 @@ void t.test('a version that failed, or was withdrawn, goes when a newer one is o
 
 void t.test('an older version that fails after the newer one was uploaded is closed too', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(notification({ event: 'building', ...one }), uploaded('1.10-1', 'bookworm', 'current-testing', one), notification({ event: 'failed', ...one }));
   t.equal(issueOf(here, '1.2-3').state, 'closed');
 });
 
 void t.test('a newer version that was withdrawn closes nothing', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   here.put(uploaded('1.2-3', 'bookworm', 'current', one), uploaded('1.10-1', 'bookworm', 'current', one));
   await here.tell(notification({ event: 'withdrawn', version: '1.11-1', repositories: [], ...one }), uploaded('1.12-1', 'bookworm', 'current-testing', one));
   t.strictSame(['1.2-3', '1.10-1', '1.12-1'].map((version) => issueOf(here, version).state), ['closed', 'open', 'open']);
@@ -112,7 +106,6 @@ void t.test('a newer version that was withdrawn closes nothing', async (t) => {
 
 void t.test('other components, other releases and issues of others are left alone', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', { ...one, component: 'hello-world' }), uploaded('1.2-3', 'bookworm', 'current-testing', { ...one, release: 'r4.2' }), uploaded('1.2-3', 'bookworm', 'current-testing', one));
   const ours = issueOf(here, '1.2-3');
   const theirs = here.github.store.addIssue(here.status, { title: 'hello 1.1-1 (r4.3)', body: ours.body, author: 'mallory', labels: ['r4.3-vm-bookworm-cur-test'] });
@@ -125,7 +118,6 @@ void t.test('other components, other releases and issues of others are left alon
 
 void t.test('a notifier that lost its memory still finds what is superseded', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one));
   await here.tellAs('lost-its-state', uploaded('1.10-1', 'bookworm', 'current-testing', one));
   t.equal(issueOf(here, '1.2-3').state, 'closed');
@@ -133,7 +125,6 @@ void t.test('a notifier that lost its memory still finds what is superseded', as
 
 void t.test('where closing is not allowed the journal says so, and the rest continues', async (t) => {
   const here = await place(t);
-  const one = { dists: ['bookworm'] };
   await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one));
   here.github.plan({ method: 'PATCH', how: { kind: 'status', status: 403 } });
   await here.tell(uploaded('1.10-1', 'bookworm', 'current-testing', one));
@@ -147,7 +138,6 @@ void t.test('a lost answer to the comment or to the closing changes nothing in t
   for (const method of ['POST', 'PATCH'] as const) {
     for (const after of [false, true]) {
       const here = await place(t);
-      const one = { dists: ['bookworm'] };
       await here.tell(uploaded('1.2-3', 'bookworm', 'current-testing', one));
       here.github.plan({ method, path: method === 'POST' ? /\/issues\/1\/comments$/ : /\/issues\/1$/, how: { kind: 'bad-gateway', after } });
       await here.tell(uploaded('1.10-1', 'bookworm', 'current-testing', one));

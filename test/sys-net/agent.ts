@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The whole agent as a process in a tree of its own, with a build VM that is a script, for tests that kill it.
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startAgent as start, type AgentProcess, type HowStarted } from '../support/agent-process.js';
+import { startAgent, type AgentProcess, type HowStarted } from '../support/agent-process.js';
+import { folderOf } from '../support/folders.js';
 import { secret } from './push-payload.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/sys-net/main.js');
@@ -26,11 +26,15 @@ export interface Tree {
   calls(): string[];
   /** what a build VM read last, of a command */
   heard(vm: string): string;
-  remove(): void;
+  /** what no build VM has taken yet, one name a delivery */
+  pending(): string[];
+  /** Starts the agent, which ends with the test. */
+  start(how?: HowStarted): Promise<AgentProcess>;
 }
 
-export function makeTree(config: object = baseConfig): Tree {
-  const root = mkdtempSync(join(tmpdir(), 'sn-'));
+/** Gone when the test is over. */
+export function makeTree(t: { teardown(act: () => unknown): void }, config: object = baseConfig): Tree {
+  const root = folderOf(t);
   for (const folder of ['rw/config/build-infra', 'var/lib/build-infra', 'run/build-infra', 'usr/bin']) mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'rw/config/build-infra/sys-net.json'), JSON.stringify(config));
   writeFileSync(join(root, 'rw/config/build-infra/webhook-secret'), `${secret}\n`, { mode: 0o600 });
@@ -53,10 +57,11 @@ exit $(cat $file.status)
     },
     calls: () => (existsSync(join(root, 'calls')) ? readFileSync(join(root, 'calls'), 'utf8').trim().split('\n') : []),
     heard: (vm) => readFileSync(join(root, `heard.${vm}`), 'latin1'),
-    remove: () => rmSync(root, { recursive: true, force: true }),
+    pending: () => readdirSync(join(root, 'var/lib/build-infra/webhooks/pending')),
+    start: async (how = {}) => {
+      const agent = await startAgent([...how.under ?? [], process.execPath, how.program ?? entry], { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root });
+      t.teardown(() => agent.kill());
+      return agent;
+    },
   };
-}
-
-export function startAgent(root: string, how: HowStarted = {}): Promise<AgentProcess> {
-  return start([...how.under ?? [], process.execPath, how.program ?? entry], { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root });
 }

@@ -5,7 +5,7 @@ import tap from 'tap';
 import { readConfig, readSecret } from '../../agents/sys-net/config.js';
 import { isVersionTag } from '../../agents/sys-net/push-event.js';
 import { folderOf } from '../support/folders.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 
 const read = (config: object): unknown => readConfig(Buffer.from(JSON.stringify(config)));
 
@@ -50,10 +50,9 @@ void tap.test('the secret: one newline at its end does not belong to it, anythin
 });
 
 void tap.test('without a secret the agent does not start', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   rmSync(join(tree.root, 'rw/config/build-infra/webhook-secret'));
-  await t.rejects(startAgent(tree.root), /NO_SECRET/);
+  await t.rejects(tree.start(), /NO_SECRET/);
 });
 
 void tap.test('which tags are version tags', async (t) => {
