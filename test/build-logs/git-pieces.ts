@@ -20,7 +20,7 @@ export async function repositoryIn(t: Pick<Test, 'teardown'>, folder = folderOf(
   return repository;
 }
 
-export const git = (repository: string, argv: readonly string[], input: string | Uint8Array = ''): Buffer => execFileSync('git', ['--git-dir', repository, ...argv], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+export const git = (repository: string, argv: readonly string[], input: string | Uint8Array = ''): Buffer => execFileSync('git', ['--git-dir', repository, ...argv], { input, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] });
 export const headOf = (repository: string, branch = 'main'): string => git(repository, ['for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`]).toString().trim();
 
 /** A commit as any key might have made it, into a repository; no branch shows it. @returns its id */
