@@ -20,10 +20,6 @@ export const agents = join(dirname(dirname(dirname(fileURLToPath(import.meta.url
 const mutant = { __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] };
 export const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
-export interface Answer {
-  bytes: Buffer;
-}
-
 /** One socket call as `source`; the caller's end is closed only if `half` says so. */
 export function callSocket(path: string, descriptor: string, bytes: Uint8Array, options: { halfClose?: boolean; chunk?: number } = {}): Promise<Buffer> {
   return new Promise((resolve, reject) => {
