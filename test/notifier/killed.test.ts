@@ -59,7 +59,10 @@ async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Prom
   return { place: made, check: (why) => t.strictSame([older.state, older.comments.length, made.status.issues[1]?.state, made.aside()], ['closed', 2, 'open', []], why) };
 }
 
-for (const [doing, make, least] of [['', told, { before: 2, after: 10 }], [' while it closes what is superseded', replaced, { before: 1, after: 8 }]] as const) {
+for (const [doing, atRequests, make, least] of [
+  ['', 'killed at each request, when GitHub has done the work and not answered', told, { before: 2, after: 10 }],
+  [' while it closes what is superseded', 'killed at each request while it closes what is superseded, when GitHub has done the work and not answered', replaced, { before: 1, after: 8 }],
+] as const) {
   for (const [when, files] of [['before', 'the first of each kind of file'], ['after', 'each file']] as const) {
     t.test(`killed ${when} ${files} that it makes durable${doing}`, async (t) => {
       let kills = 0;
@@ -78,7 +81,7 @@ for (const [doing, make, least] of [['', told, { before: 2, after: 10 }], [' whi
     });
   }
 
-  t.test(`killed at each request${doing}, when GitHub has done the work and not answered`, async (t) => {
+  t.test(atRequests, async (t) => {
     let kills = 0;
     for (let n = 1; n < 200; n++) {
       let seen = 0;
