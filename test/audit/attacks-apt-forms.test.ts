@@ -6,7 +6,7 @@ import tap from 'tap';
 import { readClearSigned, readStanzas } from '../../agents/shared/formats/deb822.js';
 import { formAttacks } from './apt-attacks.js';
 import { good, keys } from './attack.js';
-import { Farm, journalKey } from './farm.js';
+import { Farm, journalKey, removedAfter } from './farm.js';
 import { audit } from '../../agents/audit/audit.js';
 import { readOptions } from '../../agents/audit/options.js';
 
@@ -23,8 +23,7 @@ formAttacks((name, expected, change, { path } = {}) => void attacks.push({ name,
 const atOnce = 10;
 for (let from = 0; from < attacks.length; from += atOnce) {
   void tap.test(`attacks from the ${from + 1}th on`, { timeout: 300_000 }, async (t) => {
-    const farm = new Farm(keys, good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, new Farm(keys, good));
     const some = attacks.slice(from, from + atOnce).map((one, i) => {
       const apt = join(farm.top, `apt-${i}`);
       cpSync(farm.apt, apt, { recursive: true });

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The reading thread's parts in this process, with git's answers made here: objects, commits, trees, what messages tell, and the windows of all of it.
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
@@ -14,14 +13,14 @@ import { readWindows, type ReadWindow, type Said, type Shared } from '../../agen
 import { TreeWalk, type BadFolder } from '../../agents/published/history/tree-walk.js';
 import { WindowFiles, type CommitFiles } from '../../agents/published/history/window-files.js';
 import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
+import { folderOf } from '../support/folders.js';
 import { LogsRepository, log, sha256, type CommitOptions } from './farm.js';
 import { pens } from './pens.js';
 import { chance, compareTold, dishonest, honest, type Commit } from './told-histories.js';
 import { UnwrittenLogs } from './unwritten-farm.js';
 
 tap.setTimeout(300_000);
-const top = mkdtempSync(join(tmpdir(), 'rp-'));
-tap.teardown(() => rmSync(top, { recursive: true }));
+const top = folderOf(tap);
 const quickKeys = await quickKeysOf(await readKey({ armoredKey: pens.export('logs').toString() }));
 
 /** What a git would answer, in a file. */

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Pieces of the way of an intent, each alone: its bytes from the caller, its share of the day, its place among others, room in memory and on disk.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { Alarms } from '../../agents/build-logs/alarms.js';
 import { demandRoom, diskFull, isDiskFull, roomIn } from '../../agents/build-logs/disk-space.js';
@@ -14,9 +13,9 @@ import { IntentsToPublish, type WaitingIntent } from '../../agents/build-logs/in
 import { Room } from '../../agents/shared/room.js';
 import type { HashedFile, Intent, Purpose } from '../../agents/shared/formats/intent.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
 import { sha256 } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code);
 const file = (text: string, changes: Partial<HashedFile> = {}): HashedFile => ({ name: 'p', size: text.length, sha256: sha256(text), ...changes });
 const none = { intents: 0, bytes: 0 };
@@ -32,7 +31,7 @@ await t.test('a document is what comes up to the first newline, however it is cu
     const sent = (async () => {
       for (const piece of pieces) {
         stream.write(piece);
-        await soon();
+        await sleep(5);
       }
       stream.end();
     })();
@@ -180,7 +179,7 @@ await t.test('room for payloads is given in the order in which it was asked for'
   const log: string[] = [];
   const hold = (name: string, bytes: number, ms: number): Promise<void> => room.pass(async () => {
     log.push(`${name} in`);
-    await soon(ms);
+    await sleep(ms);
     log.push(`${name} out`);
     if (name === 'c') throw new Error('c fails');
   }, bytes);
@@ -199,8 +198,7 @@ await t.test('what a full disk looks like', async (t) => {
 });
 
 await t.test('an alarm is said once, kept among the last hundred, and published once an hour', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'al-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   const [reported, published]: [string[], string[]] = [[], []];
   const of = (path: string, publish = async (text: string): Promise<void> => void published.push(text)): Alarms => new Alarms({ file: path, report: (line) => reported.push(line), publish });
   const alarms = of(`${folder}/a`);
@@ -222,6 +220,6 @@ await t.test('an alarm is said once, kept among the last hundred, and published 
   of(`${folder}/f/x`).raise('origin', 'x');
   t.match(reported.slice(-2), ['ALARM remote origin: x', /\/f\/x: .*ENOTDIR/]);
   of(`${folder}/b`, () => Promise.reject(new Error('no\nroom'))).raise('origin', 'y');
-  await soon();
+  await sleep(5);
   t.equal(reported.at(-1), 'an alarm is not published: no.room');
 });

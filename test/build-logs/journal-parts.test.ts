@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What comes back from a keys VM and what is told to it, without a repository or a socket: the copy of its journal, and the receipts.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { JournalStore } from '../../agents/build-logs/journal-store.js';
 import { Receipts, type GrantedIntent } from '../../agents/build-logs/receipts.js';
@@ -12,14 +10,10 @@ import { journalHeadLine, type JournalHead } from '../../agents/shared/formats/j
 import { intentPath, writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
 import type { Refusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 import { sha256, signingKey } from './rig.js';
 
-function folderOf(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'bj-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 /** A keys VM whose journal has so many entries. */
 function keysVmWith(entries: number): FakeKeysVm {
   const vm = new FakeKeysVm('build-debian', '/nonexistent');

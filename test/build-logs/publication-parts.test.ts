@@ -5,6 +5,7 @@ import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { CommitChain } from '../../agents/build-logs/commit-chain.js';
 import { Confirmation, type Batch } from '../../agents/build-logs/confirmation.js';
@@ -23,14 +24,12 @@ import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentPath, payloadPath, readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
+import { until } from '../support/until.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
-import { folderOf, git, headOf, logsKey, repositoryIn } from './git-pieces.js';
+import { git, headOf, logsKey, repositoryIn } from './git-pieces.js';
 import { sha256 } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds(); await soon()) if (Date.now() > end) throw new Error(`not in time: ${what}`);
-}
 const mebibyte = 1024 ** 2;
 
 /** As much of a log as its publication asks for. */
@@ -335,7 +334,7 @@ await t.test('what rides on a commit is answered once every required remote hold
   confirmation.settle();
   t.same(sent, [['build-debian', 'c1', ['extra', 'mirror', 'origin'], [one.sha256]], ['build-fedora', 'c1', ['extra', 'mirror', 'origin'], [two.sha256]]]);
   t.same([confirmed, wanted, gone.heard, one.heard], [[[2, 'c1']], ['build-fedora'], [], ['confirmed c1']]);
-  await soon();
+  await sleep(5);
   t.same(one.heard, ['confirmed c1', 'granted c1 later']);
   confirmation.settle();
   t.equal(sent.length, 2, 'once');
@@ -349,11 +348,11 @@ await t.test('what rides on a commit is answered once every required remote hold
   confirmation.add(batch(4, [failed]));
   origin.confirmedSeq = mirror.confirmedSeq = 3;
   confirmation.settle();
-  await soon();
+  await sleep(5);
   answer = () => Promise.reject(new Error('x'));
   origin.confirmedSeq = mirror.confirmedSeq = 4;
   confirmation.settle();
-  await soon();
+  await sleep(5);
   t.same([refused.heard, failed.heard], [['confirmed c3', 'NOT_TODAY'], ['confirmed c4', 'KEYS_VM_UNREACHABLE']]);
 
   extra.diverged = true;

@@ -13,12 +13,9 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import { serveSockets } from '../../agents/shared/calls/socket-service.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { until } from '../support/until.js';
 import { Caller, sha256, signingKey } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds(); await soon()) if (Date.now() > end) throw new Error(`not in time: ${what}`);
-}
 const header = (more: object = {}): string => `> build-infra log@1 ${JSON.stringify({ job: 'hello-1', component: 'hello', stage: 'build', ...more })}\n`;
 const [commit, hash] = ['c'.repeat(40), 'd'.repeat(64)];
 const published = `published ${commit} sha256:${hash}`;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Stamps follow a clock that is set and a suspend; within a log they go back only at a line that says so.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { followingTime } from '../../agents/build-logs/stamp-time.js';
@@ -9,6 +8,7 @@ import type { Log, Sender } from '../../agents/build-logs/log.js';
 import { LogStore } from '../../agents/build-logs/log-store.js';
 import { LineStamper, lineLimitBytes, stamp, timeOfLine } from '../../agents/build-logs/line-stamper.js';
 import { clockSetBackMark } from '../../agents/shared/formats/log-stream.js';
+import { folderOf } from '../support/folders.js';
 
 const noon = Date.UTC(2026, 10, 21, 12);
 
@@ -94,8 +94,7 @@ void t.test('a sender\'s lines after the clock was set back come after a line th
 const sender: Sender = { synced: () => undefined, room: () => undefined, stopped: () => undefined };
 
 void t.test('a log says it once, in the middle of a line too, after a restart too, and before it is published', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'bl-clock-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   let now = noon * 1000;
   const store = (): LogStore => new LogStore({ folder: join(folder, 'logs'), clock: () => now++, report: () => undefined, limitBytes: 1 << 20, openLogs: 9, reopenMs: 60_000, changed: () => undefined, isPublished: async () => false });
   const before = store();

@@ -4,7 +4,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
@@ -17,6 +16,7 @@ import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
+import { folderOf } from '../support/folders.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const manifests = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')) as VmManifest);
@@ -30,9 +30,8 @@ export function examplePillar(): Pillar {
 
 /** Short, because gpg-agent's socket lies in it; open, because gpg and ssh run as the VM's accounts. */
 export function folder(t: { teardown(fn: () => void): void }): string {
-  const made = mkdtempSync(join(tmpdir(), 'dr-'));
+  const made = folderOf(t);
   chmodSync(made, 0o755);
-  t.teardown(() => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 

@@ -7,7 +7,8 @@ import { heldJournalKey, makeJournalKey, readJournalKey } from '../../agents/key
 import { Ledger } from '../../agents/keys/ledger.js';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import { journalHeadPath, verifiesJournalHead } from '../../agents/shared/formats/journal-head.js';
-import { Book, chained, entryOf, folderOf, hash, id, key, text, time } from './journal-pieces.js';
+import { folderOf } from '../support/folders.js';
+import { Book, chained, entryOf, hash, id, key, text, time } from './journal-pieces.js';
 import { sha256 } from './keys-machine.js';
 
 const noted: JournalNote = { event: 'refused', source: 'build-debian', result: 'X' };

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // build-infra policy explain: what it prints and how it exits.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'tap';
+import t, { test } from 'tap';
 import { explain } from '../../agents/local/policy/explain.js';
+import { folderOf } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'explain-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = folderOf(t);
 const policy = join(folder, '30-user.policy');
 const qubes = join(folder, 'qubes.json');
 writeFileSync(qubes, JSON.stringify({ vms: [{ name: 'a', tags: ['x'], running: true }, { name: 'b', default_dispvm: null, guivm: 'dom0' }, { name: 'c', type: 'TemplateVM' }] }));

@@ -48,6 +48,10 @@ export interface Place {
   put(...documents: Notification[]): void;
   /** lets a notifier work until nothing waits, and closes it; @returns how long that took, in milliseconds of the clock */
   drain(change?: Partial<NotifierOptions>): Promise<number>;
+  /** puts documents into the outbox and drains it */
+  tell(...documents: Notification[]): Promise<number>;
+  /** the same by another notifier, whose state is in a folder of that name */
+  tellAs(state: string, ...documents: Notification[]): Promise<number>;
   aside(): { name: string; reason: string }[];
   onlyIssue(): StoredIssue;
 }
@@ -91,6 +95,14 @@ export async function place(t: Test, change: Partial<NotifyConfig> = {}, server:
         notifier.close();
       }
       return clock.time - began;
+    },
+    tell: (...documents) => {
+      made.put(...documents);
+      return made.drain();
+    },
+    tellAs: (name, ...documents) => {
+      made.put(...documents);
+      return made.drain({ state: join(folder, name) });
     },
     aside: () => readdirSync(join(state, 'aside')).filter((name) => name.endsWith('.json')).map((name) => ({ name, reason: readFileSync(join(state, 'aside', `${name}.reason`), 'utf8').trim() })),
     onlyIssue: () => {

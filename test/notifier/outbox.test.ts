@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the build agent leaves for the notifier, and that nothing of it can be in a build's way.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build-vm/outbox/notifications.js';
@@ -9,6 +8,7 @@ import { LogTails } from '../../agents/build-vm/logs/log-tails.js';
 import { Outbox } from '../../agents/build-vm/outbox/outbox.js';
 import { checkNotification, type Notification } from '../../agents/shared/formats/notification.js';
 import type { LineSink } from '../../agents/shared/programs/logged-program.js';
+import { folderOf } from '../support/folders.js';
 
 const job = (change: Partial<NotifiedJob> = {}): NotifiedJob => ({
   job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], current: null, logs: [],
@@ -24,8 +24,7 @@ interface Place {
   documents(): Notification[];
 }
 function place(t: Test): Place {
-  const folder = mkdtempSync(join(tmpdir(), 'bi-outbox-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   const lines: string[] = [];
   const made: Place = {
     folder, lines,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The local farm's trees laid by Salt from the unpacked package, and by provision(): the same files, owners, modes and contents.
-import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { lstatSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { test, type Test } from 'tap';
 import { parse } from 'yaml';
@@ -13,7 +12,8 @@ import { provisionBySalt } from '../../agents/local/provision-by-salt/provision-
 import { unpackedPackage } from '../../agents/local/provision-by-salt/salt-package.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
 import { salted } from '../salt/rig.js';
-import { listing, temporary, top } from './package-tree.js';
+import { folderOf } from '../support/folders.js';
+import { listing, top } from './package-tree.js';
 
 async function farm(change: (pillar: Pillar) => void = () => undefined): Promise<Pillar> {
   const { 'build-infra': pillar } = parse(withKeysOfTests(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8'))) as { 'build-infra': Pillar };
@@ -25,10 +25,7 @@ const pathOf = (line: string): string => line.split(' ').find((word) => word.sta
 /** Files of a template, not of a VM; of folders, those of our own. */
 const ofTemplate = (line: string): boolean => (!line.includes(' folder ') || pathOf(line).startsWith('/usr/lib/build-infra/')) && /^\/(usr\/(?!local\/)|etc\/(?!qubes\/policy\.d\/))/.test(pathOf(line));
 
-const work = mkdtempSync(join(tmpdir(), 'bi-by-salt-'));
-t.teardown(() => {
-  rmSync(work, { recursive: true, force: true });
-});
+const work = folderOf(t);
 let unpacked: string | undefined;
 
 class TwoFarms {
@@ -36,7 +33,7 @@ class TwoFarms {
   changed: Record<string, string[]> = {};
 
   constructor(t: Test) {
-    this.#folder = temporary(t);
+    this.#folder = folderOf(t);
   }
 
   rootOf(machine: string): string {

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What each program is made of, and that it starts alone in an empty folder. The lists are the promise: a change of them is a decision.
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { folderOf } from '../support/folders.js';
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
-const folder = mkdtempSync(join(tmpdir(), 'bundles-'));
-t.teardown(() => rmSync(folder, { recursive: true }));
+const folder = folderOf(t);
 
 interface Made {
   modules: string[];

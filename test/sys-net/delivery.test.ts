@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From 202 to the build VM's answer: kills, refusals, build VMs that are down, a full spool.
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
 import { post } from './post.js';
 import { TestClock } from '../support/test-clock.js';
@@ -17,48 +17,39 @@ import { TestClock } from '../support/test-clock.js';
 const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
 const hash = (n: number): string => n.toString(16).padStart(64, '0');
-const folder = (t: { teardown(f: () => void): void }): string => {
-  const path = mkdtempSync(join(tmpdir(), 'sp-'));
-  t.teardown(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-};
 
 void tap.test('killed after 202 and before the build VM answered, it delivers after its restart, once', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   tree.answer('Request refused\n', 126);
-  const first = await startAgent(tree.root);
+  const first = await tree.start();
   const body = Buffer.from(JSON.stringify(pushPayload()));
   const delivery = randomUUID();
   t.equal((await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery }))).status, 202);
   await until('the refused call', () => tree.calls().length === 1);
-  await first.kill('SIGKILL');
+  await first.kill();
 
   tree.answer('queued hello-2.10-3-0123456789ab\n');
   const pending = join(tree.root, 'var/lib/build-infra/webhooks/pending');
   writeFileSync(join(pending, `.${delivery}.json.1.tmp`), '{"half');
-  const second = await startAgent(tree.root);
-  t.teardown(() => second.kill('SIGKILL'));
+  const second = await tree.start();
   await until('the delivery', () => readdirSync(pending).length === 0);
   t.equal(tree.calls().length, 2);
   const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   t.equal(again.status, 200, 'the replay is still known after the restart');
-  await second.kill('SIGKILL');
+  await second.kill();
 
-  const third = await startAgent(tree.root);
+  await tree.start();
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal(tree.calls().length, 2, 'nothing is delivered again');
-  await third.kill('SIGKILL');
 });
 
 void tap.test('killed many times while webhooks come in, it delivers every one that was answered 202', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   tree.answer('known hello-2.10-3-0123456789ab\n');
   const accepted = new Set<string>();
   for (const [round, answers] of [1, 5, 10, 20].entries()) {
     const before = accepted.size;
-    const agent = await startAgent(tree.root);
+    const agent = await tree.start();
     const sent = Array.from({ length: 30 }, async (_, i) => {
       const body = Buffer.from(JSON.stringify(pushPayload({ pushedAt: round * 1000 + i })));
       const delivery = randomUUID();
@@ -66,36 +57,33 @@ void tap.test('killed many times while webhooks come in, it delivers every one t
       if (reply?.status === 202) accepted.add(delivery);
     });
     await until('some answers', () => accepted.size >= before + answers);
-    await agent.kill('SIGKILL');
+    await agent.kill();
     await Promise.all(sent);
   }
   t.ok(accepted.size >= 36);
   const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
-  const pending = readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).join();
+  const pending = tree.pending().join();
   for (const delivery of accepted) if (!spooled.includes(delivery) && !pending.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
-  const last = await startAgent(tree.root);
-  await until('everything delivered', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).filter((name) => !name.startsWith('.')).length === 0);
+  await tree.start();
+  await until('everything delivered', () => tree.pending().filter((name) => !name.startsWith('.')).length === 0);
   t.ok(tree.calls().length >= accepted.size);
-  await last.kill('SIGKILL');
 });
 
 void tap.test('each build VM is told, and one that is down does not hold up the other', async (t) => {
-  const tree = makeTree({ ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t, { ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
   tree.answer('queued hello-2.10-3-0123456789ab\n');
   tree.answer('', 125, 'build-fedora');
-  const agent = await startAgent(tree.root);
-  t.teardown(() => agent.kill('SIGKILL'));
+  await tree.start();
   const body = Buffer.from(JSON.stringify(pushPayload()));
   await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   await until('a retry', () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2);
   t.equal(tree.calls().filter((call) => call.startsWith('build-debian ')).length, 1);
   tree.answer('refused UNKNOWN_COMPONENT hello\n', 0, 'build-fedora');
-  await until('the end', () => readdirSync(join(tree.root, 'var/lib/build-infra/webhooks/pending')).length === 0);
+  await until('the end', () => tree.pending().length === 0);
 });
 
 void tap.test('a refusal of the build VM ends the delivery', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   let calls = 0;
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)), { report: () => undefined });
@@ -105,7 +93,7 @@ void tap.test('a refusal of the build VM ends the delivery', async (t) => {
 });
 
 void tap.test('what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
   const times: number[] = [];
@@ -124,7 +112,7 @@ void tap.test('what is no answer of a build VM is tried again with growing pause
 });
 
 void tap.test('after an answer the pauses begin with the first one again', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   const times: number[] = [];
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(times.push(Date.now()) === 6 ? 'queued hello-1\n' : '')), { report: () => undefined, firstPauseMs: 20, longestPauseMs: 60_000 });
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
@@ -139,7 +127,7 @@ void tap.test('after an answer the pauses begin with the first one again', async
 });
 
 void tap.test('one component that fails for ever does not hold up another', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
   const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
@@ -153,7 +141,7 @@ void tap.test('one component that fails for ever does not hold up another', asyn
 });
 
 void tap.test('a full spool refuses, and what it holds stays', async (t) => {
-  const spool = new DeliverySpool(folder(t), { pending: 2, comments: 2, remembered: 100 });
+  const spool = new DeliverySpool(folderOf(t), { pending: 2, comments: 2, remembered: 100 });
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
   t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
@@ -164,7 +152,7 @@ void tap.test('a full spool refuses, and what it holds stays', async (t) => {
 const comment = { repository: 'example/updates-status', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
 
 void tap.test('a push does not wait while a comment is not taken', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date(1000));
   let asked = 0;
   const worker = new DeliveryWorker(spool, {
@@ -184,7 +172,7 @@ void tap.test('a push does not wait while a comment is not taken', async (t) => 
 });
 
 void tap.test('comments, which anybody can write, never fill the spool for pushes', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   const spool = new DeliverySpool(path, { pending: 4, comments: 2, remembered: 100 });
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(2), comment, ['build-debian'], new Date());
@@ -198,7 +186,7 @@ void tap.test('comments, which anybody can write, never fill the spool for pushe
 });
 
 void tap.test('a command that the build VM asks for later is brought again', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
   const answers = ['later FORGE_UNREACHABLE\n', '', 'fault\n', 'queued hello-1\n', 'accepted hello-1\n'];
   const heard: string[] = [];
@@ -209,7 +197,7 @@ void tap.test('a command that the build VM asks for later is brought again', asy
 });
 
 void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   let spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
   const waiting = randomUUID();
   spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
@@ -229,7 +217,7 @@ void tap.test('the record of deliveries is bounded, keeps the young ones, and wh
 });
 
 void tap.test('a pending file that is not ours stops the agent, so that nothing is lost unseen', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   new DeliverySpool(path).close();
   writeFileSync(join(path, 'pending', `${randomUUID()}.json`), '{"format":"build-infra/webhook-delivery@1"}');
   t.throws(() => new DeliverySpool(path), { code: 'BAD_DOCUMENT' });
