@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { readConfig, type Component, type Config } from '../../agents/build-vm/configuration/config.js';
 import type { Evidence, Job } from '../../agents/build-vm/jobs/job-document.js';
-import { JobQueue, type HighestVersion } from '../../agents/build-vm/jobs/job-queue.js';
+import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { schedule } from '../../agents/build-vm/jobs/schedule.js';
 import { Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import type { RemoteTag } from '../../agents/build-vm/source/git.js';
@@ -77,19 +77,6 @@ void t.test('what a lost webhook left out is made up for within its line', async
   for (const job of queue.all()) verify(job);
   await ask('v6.12.4-1', 'v6.12.5-1', 'v6.13-1', 'v6.14-1');
   t.same(jobs(queue).slice(2), ['latest 6.13-1 fc42', 'latest 6.14-1 fc42'], '6.12.4 lies between two of the others, and is none of theirs');
-});
-
-void t.test('what an earlier release remembered is of the line of its tag, and of every line where nobody knows that any more', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'bi-lines-'));
-  const before = farm(t, undefined, folder);
-  await before.ask('v6.12.3-1');
-  const [job] = before.queue.all() as [Job];
-  before.verify(job);
-  const { tag: _, ...remembered } = before.queue.highest('one') as HighestVersion;
-  writeFileSync(join(folder, 'highest/one.json'), JSON.stringify(remembered));
-  t.equal(await before.of(kernelLines).ask('v6.6.1-1'), 'queued one-6.6.1-1');
-  for (const { job: id } of before.of(undefined).queue.all()) rmSync(join(folder, 'jobs', id), { recursive: true });
-  t.equal(await before.of(kernelLines).ask('v6.6.1-1'), 'refused ROLLBACK');
 });
 
 void t.test('a candidate goes before its release, in its line', async (t) => {

@@ -127,7 +127,7 @@ void t.test('a promotion that still works on another distribution is taken up wh
   const promoted = await promote(place, built);
   promoted.dists = ['bookworm', 'trixie'];
   promoted.reasons = [{ stage: 'promote', dist: 'trixie', code: 'UPLOAD_FAILED', detail: '' }];
-  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other', tag: 'v2', sources: {} });
   reopen(promoted, queue);
   t.strictSame(promoted.reasons, []);
   const build = jobOf(config, 'one', '1', 1, ['fetch'], { reasons: [{ stage: 'build', dist: 'trixie', code: 'BUILD_FAILED', detail: '' }] });
@@ -188,7 +188,7 @@ void t.test('a rebuild is a job of its own with the published source\'s version,
   t.equal(queue.all().length, 4);
   // Each waits for the one before, as versions do.
   t.strictSame(schedule(queue.all(), new Map(), { builds: 4 }, 0).start.map(({ job }) => job.job), [first.job]);
-  queue.rememberHighest('one', { version: '1:1.1', tagObject: 'f'.repeat(40), job: 'x' });
+  queue.rememberHighest('one', { version: '1:1.1', tagObject: 'f'.repeat(40), job: 'x', tag: 'v2', sources: {} });
   await t.rejects(rebuild(place, built, 4, '6', 'bookworm'), { code: 'ROLLBACK' });
   t.match(withdraw('1:1.0'), { dists: ['bookworm', 'trixie'] });
   await t.rejects(rebuild(place, built, 4, '7', 'bookworm'), { code: 'WITHDRAWN' });

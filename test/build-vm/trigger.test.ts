@@ -39,7 +39,7 @@ function end(queue: JobQueue, answer: string, state: JobState, highest = false):
   if (job === undefined) throw new Error(answer);
   job.state = state;
   queue.save(job);
-  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
 }
 
 void t.test('the highest version is queued once and known afterwards, also after a restart', async (t) => {
@@ -148,7 +148,7 @@ void t.test('a job that waits stays the one of its tag when the configuration ch
   const again = async (): Promise<string> => triggerLine(await new Trigger({ config: more, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello')).trim();
   t.equal(await again(), first.replace('queued', 'known'));
   const job = q.get(first.split(' ')[1] as string) as Job;
-  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
   job.state = 'refused';
   t.match(await again(), /^queued hello-1\.0-/, 'after its end it is queued for the new one, as nothing of it was published');
   t.equal(q.all().length, 2);

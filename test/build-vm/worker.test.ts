@@ -120,7 +120,7 @@ void t.test('a chain that failed can be taken up while another one still runs, u
   worker.start();
   await until('the failure', () => job.reasons.length === 1);
   broken = false;
-  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other', tag: 'v2', sources: {} });
   t.throws(() => worker.retry(job.job), { code: 'ROLLBACK' });
   queue.highest = () => undefined;
   worker.retry(job.job);

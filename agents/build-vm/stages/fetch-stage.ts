@@ -15,7 +15,8 @@ import { readVersionFiles, refuseOtherChangelog } from '../../engines/source-tre
 import { buildFileName, buildsOf, modulesOf, targetOf, type Target } from '../../engines/source-tree/build-file.js';
 import { formulaFiles } from '../../engines/source-tree/formula.js';
 import { sourceEvidence } from '../source/source-evidence.js';
-import { changedName, nameBy, type PackageKind, type SourceNames } from '../jobs/source-names.js';
+import type { PackageKind } from '../../engines/contract.js';
+import { changedName, nameBy, type SourceNames } from '../jobs/source-names.js';
 import { exportTree, manifestOf, roomOfTrees, type Gitlink } from '../source/source-tree.js';
 import { exportSubmodules } from '../source/submodules.js';
 import { readTagObject, tagLimitBytes } from '../source/tag-object.js';
@@ -55,8 +56,9 @@ export interface FetchOptions {
  * @throws Refusal OTHER_SOURCE_PACKAGE; for a package that was renamed, a person removes highest/<component>.json
  */
 function refuseOtherPackage(component: Component, found: FoundNames, options: FetchOptions): SourceNames {
-  const sources = nameBy(options.highest, found);
-  const changed = changedName(options.highest, sources);
+  const remembered = options.highest?.sources ?? {};
+  const sources = nameBy(remembered, found);
+  const changed = changedName(remembered, sources);
   if (changed !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${changed.was} and would be ${changed.is} now`);
   for (const [kind, names] of Object.entries(found) as [PackageKind, string[]][]) {
     for (const source of names) {
