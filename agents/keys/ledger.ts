@@ -16,7 +16,7 @@ import type { GrantRequest } from '../shared/formats/receipt.js';
 import { GrantBook, type Clock, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
 import { heldJournalKey, makeJournalKey, type JournalKey } from './journal-key.js';
-import { anyText, list, oneOf, record, text, whole } from './strict-reader.js';
+import { anyText, list, oneOf, record, text, whole } from '../shared/formats/strict-reader.js';
 
 export interface Head {
   commit: string;

@@ -4,8 +4,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
+import { printable, Refusal } from '../../shared/refusal.js';
 import type { Component } from '../configuration/config.js';
-import { isOver, jobFormat, type Job } from './job-document.js';
+import { isOver, readJob, type Job } from './job-document.js';
 import type { PackageKind } from '../../engines/contract.js';
 import type { SourceNames } from './source-names.js';
 import { meaningOfTag } from '../configuration/release-lines.js';
@@ -18,6 +19,16 @@ export interface HighestVersion {
   job: string;
   tag: string;
   sources: SourceNames;
+}
+
+function readJobOf(name: string, bytes: Buffer): Job {
+  try {
+    const job = readJob(bytes);
+    if (job.job === name) return job;
+    throw new Refusal('BAD_DOCUMENT', `is of ${printable(job.job)}`);
+  } catch (error) {
+    throw new Error(`${name}/job.json is not a job of this version: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 export class JobQueue {
@@ -35,8 +46,7 @@ export class JobQueue {
     for (const name of readdirSync(folder)) {
       const bytes = matches(jobIdPattern, name) ? readIfThere(join(folder, name, 'job.json')) : undefined;
       if (bytes === undefined) continue;
-      const job = JSON.parse(bytes.toString('utf8')) as Job;
-      if (job.format !== jobFormat || job.job !== name) throw new Error(`${name}/job.json is not a job of this version`);
+      const job = readJobOf(name, bytes);
       if (job.state === 'running') job.state = 'queued';
       job.running = [];
       this.#jobs.set(name, job);

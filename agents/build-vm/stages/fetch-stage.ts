@@ -7,7 +7,7 @@ import type { Component, Distribution } from '../configuration/config.js';
 import { readChangelog } from '../../shared/formats/control-file.js';
 import { downloadFiles, downloadLimits, type DownloadLimits } from '../source/downloads.js';
 import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from '../source/git.js';
-import type { Evidence, Job } from '../jobs/job-document.js';
+import type { BuildJob, Evidence } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { readListedFiles } from '../../engines/source-tree/listed-files.js';
@@ -163,7 +163,7 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
  *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC, NOT_DONE_HERE, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[]; modules: Record<string, string> }> {
+export async function fetchSource(job: BuildJob, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[]; modules: Record<string, string> }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);
