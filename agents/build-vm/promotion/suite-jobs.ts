@@ -85,7 +85,8 @@ export class SuiteJobs implements Promotions {
     const built = builds.findLast((job) => publicUploads(job).length > 0) ?? builds.at(-1);
     if (built === undefined) throw new Refusal('UNKNOWN_VERSION', `nothing of ${component} ${version} is known here`);
     const all = [...new Set(builds.flatMap((job) => job.dists))];
-    const reached = all.filter((dist) => builds.some((job) => publicUploads(job).some((one) => one.dist === dist) || (!isOver(job) && job.dists.includes(dist) && chainOf(job, dist) !== undefined)));
+    // Of what was only built the withdrawal reads back that the world has none of it.
+    const reached = all.filter((dist) => builds.some((job) => [...publicUploads(job), ...job.artifacts].some((one) => one.dist === dist) || (!isOver(job) && job.dists.includes(dist) && chainOf(job, dist) !== undefined)));
     const dists = reached.length > 0 ? reached : all;
     const before = jobs.filter((job) => job.kind === 'withdrawal');
     const job = before.find((one) => !isOver(one) && one.reasons.length === 0 && dists.every((dist) => one.dists.includes(dist)))
