@@ -290,8 +290,8 @@ const readers: { [K in Job['kind']]: (isTemplate: boolean) => Reader<Extract<Job
 /** @throws Refusal NOT_JSON, BAD_DOCUMENT, as readDocument */
 export function readJob(bytes: Uint8Array): Job {
   return readDocument(bytes, Infinity, (untrusted) => {
-    const { kind, template } = (untrusted ?? {}) as { kind?: unknown; template?: unknown };
-    return readers[oneOf(Object.keys(readers) as Job['kind'][])(kind, '/kind')](template !== undefined)(untrusted, '');
+    const { kind, tag } = (untrusted ?? {}) as { kind?: unknown; tag?: unknown };
+    return readers[oneOf(Object.keys(readers) as Job['kind'][])(kind, '/kind')](tag === '')(untrusted, '');
   });
 }
 
