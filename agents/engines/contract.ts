@@ -6,6 +6,10 @@ import { lineWordPattern, suites } from '../shared/formats/suites.js';
 import { moduleNamePattern } from './source-tree/build-file.js';
 import { checkWith } from '../shared/json-schema.js';
 
+/** What is built, and so which kind of repository it goes to. */
+export const packageKinds = ['deb', 'rpm'] as const;
+export type PackageKind = (typeof packageKinds)[number];
+
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
 export type EngineStage = 'build' | 'sign' | 'publish';
 
@@ -19,7 +23,7 @@ export interface EngineCall {
   env: string;
   dist: string;
   /** the kind that is expected */
-  packages: 'deb' | 'rpm';
+  packages: PackageKind;
   /** seconds since 1970 */
   sourceDateEpoch: number;
   /** an empty folder for artifacts and artifacts.json */
@@ -143,7 +147,7 @@ const common = {
   version: { type: 'string' },
   env: { type: 'string', pattern: plainNamePattern },
   dist: { type: 'string', pattern: plainNamePattern },
-  packages: { enum: ['deb', 'rpm'] },
+  packages: { enum: packageKinds },
   sourceDateEpoch: { type: 'integer', minimum: 0 },
   output: { type: 'string', pattern: '^/' },
   work: { type: 'string', pattern: '^/' },

@@ -17,7 +17,7 @@ import type { Clock } from '../shared/clock.js';
 import { GrantBook, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
 import { heldJournalKey, makeJournalKey, type JournalKey } from './journal-key.js';
-import { anyText, list, oneOf, record, text, whole } from './strict-reader.js';
+import { anyText, list, oneOf, record, text, whole } from '../shared/formats/strict-reader.js';
 
 export interface Head {
   commit: string;

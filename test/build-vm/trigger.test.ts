@@ -10,6 +10,7 @@ import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
 import { Refusal } from '../../agents/shared/refusal.js';
+import { evidenceOf } from './jobs.js';
 
 const config = {
   vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40),
@@ -39,7 +40,7 @@ function end(queue: JobQueue, answer: string, state: JobState, highest = false):
   if (job === undefined) throw new Error(answer);
   job.state = state;
   queue.save(job);
-  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
 }
 
 void t.test('the highest version is queued once and known afterwards, also after a restart', async (t) => {
@@ -148,7 +149,7 @@ void t.test('a job that waits stays the one of its tag when the configuration ch
   const again = async (): Promise<string> => triggerLine(await new Trigger({ config: more, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello')).trim();
   t.equal(await again(), first.replace('queued', 'known'));
   const job = q.get(first.split(' ')[1] as string) as Job;
-  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
   job.state = 'refused';
   t.match(await again(), /^queued hello-1\.0-/, 'after its end it is queued for the new one, as nothing of it was published');
   t.equal(q.all().length, 2);
@@ -244,7 +245,7 @@ void t.test('who may push tags and sign none makes so many refused jobs of a com
   // One that was verified, so that tags that were missed are made good.
   add(1);
   end(q, await ask(), 'done', true);
-  Object.assign(q.all()[0] as Job, { evidence: {} });
+  Object.assign(q.all()[0] as Job, { evidence: evidenceOf() });
   for (let version = 2; version < 400; version++) add(version);
   for (let round = 0; round < 20; round++) {
     await ask();
@@ -268,7 +269,7 @@ void t.test('tags that are built do not count, however many', async (t) => {
     tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
     const answer = triggerLine(await trigger.trigger('hello')).trim();
     t.match(answer, /^queued /);
-    Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: {} });
+    Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: evidenceOf() });
     end(q, answer, version % 2 === 0 ? 'done' : 'failed', true);
   }
 });

@@ -3,7 +3,7 @@
 import t from 'tap';
 import { whenCancelled } from '../../agents/shared/programs/cancellation.js';
 import { toolBegins } from '../../agents/shared/programs/tool-watch.js';
-import { isOver } from '../../agents/build-vm/jobs/job-document.js';
+import { isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
 import { Refusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
@@ -120,7 +120,7 @@ void t.test('a chain that failed can be taken up while another one still runs, u
   worker.start();
   await until('the failure', () => job.reasons.length === 1);
   broken = false;
-  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other', tag: 'v2', sources: {} });
   t.throws(() => worker.retry(job.job), { code: 'ROLLBACK' });
   queue.highest = () => undefined;
   worker.retry(job.job);
@@ -272,13 +272,13 @@ void t.test('a withdrawal and a renewal are gone through with, and a cancelled p
   const { worker, queue, over } = stageFor(t, () => new Promise(() => undefined), {});
   t.throws(() => worker.cancel('hello-1-0123456789ab'), { code: 'UNKNOWN_JOB' });
   for (const [index, kind] of (['withdrawal', 'renewal'] as const).entries()) {
-    const job = jobOf(config, 'one', '1', index, [], { kind, job: `${kind}-1-0123456789ab` });
+    const job = Object.assign(jobOf(config, 'one', '1', index), { kind, job: `${kind}-1-0123456789ab` }) as unknown as Job;
     queue.add(job);
     t.throws(() => worker.cancel(job.job), { code: 'NOT_CANCELLED' });
     t.notOk('cancelled' in job);
     Object.assign(job, { state: 'done' });
   }
-  const promotion = jobOf(config, 'two', '1', 9, [], { kind: 'promotion', job: 'promotion-two-1-0123456789ab' });
+  const promotion = Object.assign(jobOf(config, 'two', '1', 9), { kind: 'promotion', job: 'promotion-two-1-0123456789ab' }) as unknown as Job;
   queue.add(promotion);
   worker.cancel(promotion.job);
   worker.start();

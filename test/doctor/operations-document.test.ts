@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { jobStates } from '../../agents/vm-commands/job-commands.js';
+import { jobStates } from '../../agents/shared/formats/job.js';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import { commandVerbs, parseCommand } from '../../agents/shared/formats/command.js';
 import { jobIdPattern, matches } from '../../agents/shared/formats/names.js';
@@ -23,7 +23,7 @@ await t.test('each command of build-infra that it shows is one, with options tha
     const [, verb, ...rest] = one.split(' ');
     t.match(usage, new RegExp(`build-infra ${verb}\\b|'${verb}'`), one);
     for (const option of rest.filter((word) => word.startsWith('--'))) t.ok(usage.includes(option) || usage.includes(`${option.slice(2)}: {`), `${one}: ${option}`);
-    if (rest.includes('--state')) t.ok(jobStates.includes(rest[rest.indexOf('--state') + 1] as string), one);
+    if (rest.includes('--state')) t.ok((jobStates as readonly string[]).includes(rest[rest.indexOf('--state') + 1] as string), one);
     const job = verb === 'retry' ? rest[0] : rest[0] === 'show' ? rest[1] : undefined;
     if (job !== undefined) t.ok(matches(jobIdPattern, job), `${one}: a job`);
   }

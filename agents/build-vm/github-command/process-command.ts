@@ -4,7 +4,7 @@
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { commandOf, isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
+import { commandOf, isChainDone, isOver, uploadedDists, type BuildJob, type Job } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
@@ -197,13 +197,13 @@ export class CommandProcessor {
         const builds = this.#built(command.component, command.commit);
         const meant = meantDists(command.dists, config, dists, builds.flatMap(uploadedDists));
         refuseDistsWithoutRight(person, meant);
-        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as Job));
+        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as BuildJob));
         if (built === undefined || others.length > 0) throw new Refusal('SEVERAL_BUILDS', 'it was rebuilt for some of these distributions: a command for those, and one for the others');
         return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
       }
       case 'Rebuild-component': {
         const { verb, release, number } = command;
-        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as Job;
+        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as BuildJob;
         const meant = meantDists(command.dists, config, dists, uploadedDists(built));
         refuseDistsWithoutRight(person, meant);
         return promotions.start({ ...asked, verb, release, job: built, dists: meant, number });
@@ -232,8 +232,8 @@ export class CommandProcessor {
   }
 
   /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
-  #built(component: string, commit: string): Job[] {
-    const built = this.#options.jobs().filter((job) => job.kind === 'build' && job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
+  #built(component: string, commit: string): BuildJob[] {
+    const built = this.#options.jobs().filter((job) => job.kind === 'build').filter((job) => job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
     if (built.length === 0) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
     return built.sort((a, b) => b.number - a.number);
   }

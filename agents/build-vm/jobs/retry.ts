@@ -25,7 +25,7 @@ export function reopen(job: Job, queue: JobQueue): void {
   if (job.cancelled !== undefined) throw new Refusal('NOT_OVER', 'the job was cancelled, and one of its steps still runs to its end');
   if (job.reasons.length === 0) throw new Refusal('NOT_OVER', `the job is ${job.state}`);
   // The fetch would find that out; here it is not done again.
-  const highest = queue.highest(job.component, job.line);
-  if (job.kind === 'build' && highest !== undefined && highest.tagObject !== job.tagObject) throw new Refusal('ROLLBACK', `${highest.version} was verified meanwhile`);
+  const highest = job.kind === 'build' ? queue.highest(job.component, job.line) : undefined;
+  if (highest !== undefined && highest.tagObject !== job.tagObject) throw new Refusal('ROLLBACK', `${highest.version} was verified meanwhile`);
   job.reasons = answered;
 }

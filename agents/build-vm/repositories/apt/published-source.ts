@@ -8,16 +8,3 @@ export function sourceOf(names: readonly string[], tagVersion: string): { source
   if (source === undefined || plain === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
   return { source, version: `${/^[0-9]+:/.exec(tagVersion)?.[0] ?? ''}${plain}` };
 }
-
-/** The same of an rpm upload, whose source packages may be several: version and release, which its specs have in common. @throws Refusal NOT_IN_SUITE, NO_REBUILD */
-export function rpmSourceOf(names: readonly string[]): { source: string; version: string } {
-  const found = names.flatMap((name) => {
-    const [, source, version] = /^(.+)-([^-]+-[^-]+)\.src\.rpm$/.exec(name) ?? [];
-    return source === undefined || version === undefined ? [] : [{ source, version }];
-  });
-  const [first] = found;
-  if (first === undefined) throw new Refusal('NOT_IN_SUITE', 'no source package was published');
-  const other = found.find(({ version }) => version !== first.version);
-  if (other !== undefined) throw new Refusal('NO_REBUILD', `its source packages are ${first.version} and ${other.version}, and a rebuild is of one version`);
-  return first;
-}

@@ -8,7 +8,7 @@ import { Refusal } from '../../../shared/refusal.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
-import { artifactsFolder, type Job } from '../../jobs/job-document.js';
+import { artifactsFolder, rebuildOf, type Job } from '../../jobs/job-document.js';
 import { templateFile } from '../../jobs/template-job.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
@@ -34,16 +34,17 @@ export function isOfVersion(jobVersion: string, { epoch, version, release }: Rpm
 export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
   const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
   const packages = names.map((name) => readRpmFile(folder, name));
-  if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
+  if (job.kind === 'template') return packagesOfTemplate(job, packages, names);
   refuseOtherSources(packages, job.version);
   refuseOtherRebuild(job, dist, packages);
   const sources = packages.filter((one) => one.isSource);
-  if (sources.length > 1 && sources.some(({ name }) => job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
+  if (sources.length > 1 && sources.some(({ name }) => !('specs' in job) || job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
   return packages;
 }
 
 /** A raised release where it was commanded, over the source that is published, and as it was commanded. @throws Refusal VERSION_MISMATCH */
-function refuseOtherRebuild({ rebuild }: Job, dist: string, packages: readonly RpmFile[]): void {
+function refuseOtherRebuild(job: Job, dist: string, packages: readonly RpmFile[]): void {
+  const rebuild = rebuildOf(job);
   if (rebuild === undefined) return;
   const published = rebuild.sources[dist];
   const wanted = published === undefined ? 'none' : rebuiltRelease(published.version, rebuild.number);

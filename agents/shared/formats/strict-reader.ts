@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Hand-written readers of JSON values, because this bundle holds Node's builtins only. They accept exactly what the JSON Schemas
-// in agents/shared accept; test/keys/documents.test.ts compares the two on good and mutated documents.
-import { Refusal } from '../shared/refusal.js';
-import { matches } from '../shared/formats/names.js';
+// Hand-written readers of JSON values, tied to the types that they return, for programs that hold Node's builtins only. Those of the keys VM accept
+// exactly what the JSON Schemas in agents/shared accept; test/keys/documents.test.ts compares the two on good and mutated documents.
+import { Refusal } from '../refusal.js';
+import { matches } from './names.js';
 
 /** Narrows `untrusted` or refuses; `at` is where it stands in the document, for the person who reads the refusal. */
 export type Reader<T> = (untrusted: unknown, at: string) => T;
@@ -46,6 +46,14 @@ export function list<T>(reader: Reader<T>, minimum: number, maximum: number): Re
   return (untrusted, at) => {
     if (!Array.isArray(untrusted) || untrusted.length < minimum || untrusted.length > maximum) throw bad(at, 'is not a list of the expected length');
     return untrusted.map((item, index) => reader(item, `${at}/${index}`));
+  };
+}
+
+/** By names that nobody knows before. */
+export function dictionary<T>(reader: Reader<T>): Reader<Record<string, T>> {
+  return (untrusted, at) => {
+    if (typeof untrusted !== 'object' || untrusted === null || Array.isArray(untrusted)) throw bad(at, 'is not an object');
+    return Object.fromEntries(Object.entries(untrusted).map(([name, value]) => [name, reader(value, `${at}/${name}`)]));
   };
 }
 
