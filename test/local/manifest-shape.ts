@@ -3,9 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
-import type { Manifest } from '../../agents/shared/formats/manifest.js';
+import type { Manifest, Role } from '../../agents/shared/formats/manifest.js';
 import { checkWith } from '../../agents/shared/json-schema.js';
 import { top } from './provision-farm.js';
+
+/** Of VMs that have an agent. */
+export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 
 const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
 const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };

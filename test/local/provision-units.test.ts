@@ -9,8 +9,7 @@ import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { roles } from '../../agents/local/provision/vms.js';
-import { readManifest } from './manifest-shape.js';
+import { readManifest, roles } from './manifest-shape.js';
 import { example, exampleFarm, isRoot, python, threeEnvironments, top, workshop } from './provision-farm.js';
 
 const servicesOf = (role: string): string[] => readdirSync(join(top, 'qrexec-services', role), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();

@@ -3,8 +3,6 @@
 import type { Condition, Option, Role } from '../../shared/formats/manifest.js';
 import type { Family } from './pillar.js';
 
-export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
-
 /** What a farm may do without; all are on unless said otherwise. */
 export const allOptions: readonly Option[] = ['ssh-proxy', 'webhooks'];
 
