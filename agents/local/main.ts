@@ -17,7 +17,7 @@ import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
 import { rebuild, rebuiltLine } from './job/rebuild.js';
 import type { ForeignSource } from './outside/foreign-source.js';
 import { serveGitHub } from './outside/github-server/serve.js';
-import { readPillar } from './provision/pillar-reader.js';
+import { planFarm } from './provision/planned-farm.js';
 import { buildVmOf } from './provision/vms.js';
 import { bySalt } from './provision-by-salt/farm-provisioner.js';
 import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';
@@ -137,7 +137,7 @@ async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Prom
 
 async function audit(state: LocalState, json: boolean): Promise<number> {
   const settings = await state.settings();
-  const args = auditArguments({ settings, pillar: await readPillar(state.pillarFile) }, publishedEnvs(state, settings));
+  const args = auditArguments({ settings, pillar: planFarm({ file: state.pillarFile }).pillar }, publishedEnvs(state, settings));
   const child = spawn(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])], { stdio: 'inherit' });
   return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
 }

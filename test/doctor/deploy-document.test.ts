@@ -4,12 +4,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
-import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
+import { planFarm, planFarms } from '../../agents/local/provision/planned-farm.js';
+import { Refusal } from '../../agents/shared/refusal.js';
 import { linesWithoutKeys } from './unmade-keys.js';
-import { examplePillar, folder, manifests, options, top } from './vm-tree.js';
+import { examplePillar, folder, manifests, top } from './vm-tree.js';
 
 const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
 /** The rows of the table whose first line begins so, cell by cell. */
@@ -24,7 +23,7 @@ const filesBelow = (path: string): string[] => readdirSync(join(top, path), { re
 const sources = (path: string, ending: string): string => filesBelow(path).filter((name) => name.endsWith(ending)).map((name) => readFileSync(join(top, name), 'utf8')).join('\n');
 
 await t.test('the VMs are those of the example', async (t) => {
-  const vms = vmsOf(await checkPillar(examplePillar()), options).map((vm) => [
+  const vms = planFarm({ pillar: examplePillar() }).vms.map((vm) => [
     `\`${vm.name}\``, vm.role, `\`${vm.template}\``,
     ...(vm.managed ? [vm.label, vm.netvm === null ? 'none' : `\`${vm.netvm}\``, `${vm.privateSize / 1024 ** 3} GiB`, vm.autostart ? 'yes' : 'no'] : ['–', '–', '–', '–']),
     vm.agentUser, vm.services.map((service) => `\`${service}\``).join(' '),
@@ -43,12 +42,14 @@ await t.test('the calls are what the policy allows, no more and no less', (t) =>
   t.end();
 });
 
-interface Shape { properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
+interface Shape { $ref?: string; $defs?: Record<string, Shape>; properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
 const nameOf: Record<string, string> = {
   templates: 'NAME', 'ssh-hosts': 'HOST', 'public-keys': 'FPR', components: 'NAME', 'logs-vms': 'VM', remotes: 'NAME', 'build-envs': 'ENV', distributions: 'NAME', options: 'OPTION', maintainers: 'PERSON', people: 'PERSON', 'distribution-words': 'WORD', lines: 'LINE',
 };
+const schema = JSON.parse(readFileSync(join(top, 'salt/pillar/build-infra/schema.json'), 'utf8')) as Shape;
 /** Every field that holds a value, as the page spells it; with whether it must be there. */
 function fields(shape: Shape, path: string[] = [], needed = true): Map<string, boolean> {
+  if (shape.$ref !== undefined) return fields(schema.$defs?.[shape.$ref.slice('#/$defs/'.length)] as Shape, path, needed);
   if (shape.properties !== undefined) {
     const found = Object.entries(shape.properties).map(([name, inner]) => fields(inner, [...path, name], needed && (shape.required ?? []).includes(name)));
     return new Map(found.flatMap((inner) => [...inner]));
@@ -58,7 +59,7 @@ function fields(shape: Shape, path: string[] = [], needed = true): Map<string, b
 }
 
 await t.test('every field of farm.yaml is described, and no other', (t) => {
-  const real = fields(pillarSchema as Shape);
+  const real = fields(schema);
   const rows = table('| field | what you write |').map(([field, , otherwise]) => ({ names: words(field as string), otherwise }));
   const covers = (name: string, field: string): boolean => (name.endsWith('.*') ? field.startsWith(name.slice(0, -1)) : name === field);
   for (const [field, needed] of real) {
@@ -88,16 +89,18 @@ await t.test('the farm of the first day is one, the smallest, and makes the VMs 
   const armored = (whole['public-keys'][person] as string).trimEnd().replaceAll('\n', '\n      ');
   const filled = shown.replaceAll('FINGERPRINT', person).replace('ARMORED-PUBLIC-KEY', armored).replace('HOST-KEY', whole['ssh-hosts']['forge.example']?.['host-keys'][0] as string);
   const farm = (text: string): Pillar => (parse(text) as { 'build-infra': Pillar })['build-infra'];
-  const names = vmsOf(await checkPillar(farm(filled)), []).map(({ name }) => name);
+  const names = planFarm({ pillar: farm(filled), enabled: [] }).vms.map(({ name }) => name);
   t.strictSame(names, ['build-logs', 'keys-debian', 'build-debian']);
   for (const name of names) t.ok(table('| step | where | what you then see |').some(([, , sees]) => words(sees as string).includes(name)), name);
   const lacking = (value: object, path: string[] = []): string[][] => Object.entries(value).flatMap(([name, inner]) => [[...path, name], ...(inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? lacking(inner as object, [...path, name]) : [])]);
-  for (const path of lacking(farm(filled))) {
+  const paths = lacking(farm(filled));
+  const answers = planFarms(paths.map((path) => {
     const less = farm(filled);
     const holder = path.slice(0, -1).reduce<Record<string, unknown>>((at, name) => at[name] as Record<string, unknown>, less as unknown as Record<string, unknown>);
     Reflect.deleteProperty(holder, path.at(-1) as string);
-    await t.rejects(checkPillar(less), `nothing can be left out: ${path.join('.')}`);
-  }
+    return { pillar: less };
+  }));
+  for (const [index, path] of paths.entries()) t.ok(answers[index] instanceof Refusal, `nothing can be left out: ${path.join('.')}`);
 });
 
 await t.test('every code of the doctor has its row, and no row has another', (t) => {

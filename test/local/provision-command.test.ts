@@ -5,15 +5,14 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { test } from 'tap';
-import { readPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
 import { lay } from './provisioned-tree.js';
-import { example, exampleText, isRoot, top, workshop } from './provision-farm.js';
+import { exampleFarm, exampleText, isRoot, top, workshop } from './provision-farm.js';
 
 const command = join(top, 'out/agents/local/provision/main.js');
 const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> => {
-  const program = `import { provisionMain } from ${JSON.stringify(command)}; process.exitCode = await provisionMain(process.argv.slice(1));`;
+  const program = `import { provisionMain } from ${JSON.stringify(command)}; process.exitCode = provisionMain(process.argv.slice(1));`;
   const [first, ...rest] = [...wrap, process.execPath, '--input-type=module', '-e', program, '--', ...args] as [string, ...string[]];
   return spawnSync(first, rest, { encoding: 'utf8', cwd: '/' });
 };
@@ -32,15 +31,15 @@ await test('the command says what changed, and ends with 1 and one line where it
   t.match(cli([...args, '--vm', 'keys-fedora']), { status: 1, stdout: '', stderr: /^build-infra provision: refused UNKNOWN_VM [^\n]*\n$/ });
   t.match(cli([...args.slice(2), '--vm', 'keys-debian']), { status: 2, stderr: /^usage: / });
   t.match(cli([...args, '--vm', 'keys-debian', '--frob']), { status: 2 });
-  t.match(cli(['--pillar', join(folder, 'none.yaml'), '--list']), { status: 2 });
-  const vms = vmsOf(await readPillar(farmPath));
+  t.match(cli(['--pillar', join(folder, 'none.yaml'), '--list']), { status: 1, stdout: '', stderr: /^build-infra provision: refused NO_PILLAR [^\n]*\n$/ });
+  const { vms } = planFarm({ file: farmPath });
   t.strictSame(JSON.parse(String(cli(['--pillar', farmPath, '--list']).stdout)), vms);
 });
 
 await test('a VM that the pillar does not make is refused, and a missing bundle says what to run', async (t) => {
   const { root, run } = lay(t);
   t.throws(() => run('keys-fedora'), { code: 'UNKNOWN_VM' });
-  t.throws(() => provision({ pillar: example(), vm: 'keys-debian', root, dist: join(root, 'none'), owners: isRoot }), { code: 'NO_SOURCE', message: /npm run bundle/ });
+  t.throws(() => provision({ farm: exampleFarm(), vm: 'keys-debian', root, dist: join(root, 'none'), owners: isRoot }), { code: 'NO_SOURCE', message: /npm run bundle/ });
 });
 
 await test('an ordinary user is told how, and does it in a user namespace', { skip: isRoot && spawnSync('setpriv', ['--version']).status !== 0 ? 'needs setpriv' : false }, async (t) => {

@@ -7,19 +7,24 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { planFarm, type PlannedFarm } from '../../agents/local/provision/planned-farm.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const examplePath = join(top, 'salt/pillar.example.yaml');
 /** The example, with keys that are not refused. */
 export const exampleText = withKeysOfTests(readFileSync(examplePath, 'utf8'));
-/** Debian's own interpreter: it has python3-jinja2, whatever else is first in PATH. */
+/** Debian's own interpreter, whatever else is first in PATH. */
 export const python = '/usr/bin/python3';
 
 /** A fresh copy each time, so that a test may spoil it. */
 export function example(): Pillar {
   return (parse(exampleText) as { 'build-infra': Pillar })['build-infra'];
 }
+
+let plannedExample: PlannedFarm | undefined;
+/** What follows from the example, asked once. */
+export const exampleFarm = (): PlannedFarm => plannedExample ??= planFarm({ pillar: example() });
 
 /** Made at the first use and kept for the run: public halves only. */
 let spareKeys: { fingerprint: string; armored: string }[] | undefined;

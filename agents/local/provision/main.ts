@@ -3,9 +3,9 @@
 import { parseArgs } from 'node:util';
 import type { Option } from '../../shared/formats/manifest.js';
 import { Refusal } from '../../shared/refusal.js';
-import { readPillar } from './pillar-reader.js';
+import { planFarm } from './planned-farm.js';
 import { provision } from './provision.js';
-import { allOptions, vmsOf } from './vms.js';
+import { allOptions } from './vms.js';
 
 const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--without OPTION]… [--json]
        build-infra provision --pillar FILE --list [--without OPTION]…
@@ -21,9 +21,9 @@ const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [
 `;
 
 /** @param argv what stands after `provision` */
-export async function provisionMain(argv: readonly string[]): Promise<number> {
+export function provisionMain(argv: readonly string[]): number {
   try {
-    return await run(argv);
+    return run(argv);
   } catch (error) {
     if (error instanceof Refusal) {
       process.stderr.write(`build-infra provision: ${error.line()}\n`);
@@ -34,7 +34,7 @@ export async function provisionMain(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function run(argv: readonly string[]): Promise<number> {
+function run(argv: readonly string[]): number {
   let values;
   try {
     ({ values } = parseArgs({
@@ -60,13 +60,13 @@ async function run(argv: readonly string[]): Promise<number> {
   const unknown = without.find((name) => !allOptions.includes(name as Option));
   if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is not one of ${allOptions.join(', ')}`);
   const enabled = allOptions.filter((option) => !without.includes(option));
-  const pillar = await readPillar(values.pillar);
+  const farm = planFarm({ file: values.pillar, enabled }, values.tree);
   if (values.list === true) {
-    process.stdout.write(`${JSON.stringify(vmsOf(pillar, enabled), null, 1)}\n`);
+    process.stdout.write(`${JSON.stringify(farm.vms, null, 1)}\n`);
     return 0;
   }
   const done = provision({
-    pillar, vm: values.vm as string, root: values.root as string, owners: values['no-owner'] !== true, enabled,
+    farm, vm: values.vm as string, root: values.root as string, owners: values['no-owner'] !== true,
     ...(values.dist === undefined ? {} : { dist: values.dist }), ...(values.tree === undefined ? {} : { tree: values.tree }),
   });
   if (values.json === true) {

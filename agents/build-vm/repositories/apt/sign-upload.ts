@@ -12,6 +12,7 @@ import { hashFile, readPlainFile } from '../../../shared/files/frozen-files.js';
 import { artifactsFolder, rebuildOf, type Job } from '../../jobs/job-document.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
+import { verifyClearSigned } from '../../signatures/one-signature.js';
 import { isBuiltOfTag, rebuiltVersion } from '../../../engines/source-tree/package-version.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
 import { rootEnvironment } from '../../configuration/paths.js';

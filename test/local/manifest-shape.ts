@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The manifest of a role: what goes into its VMs, as data (salt/README.md). Salt reads the same files.
+// The shape of a manifest (salt/README.md): dom0 and the stand-in read these files of ours without a check of their own.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseDocument } from 'yaml';
-import { checkWith } from '../../shared/json-schema.js';
-import type { Manifest } from '../../shared/formats/manifest.js';
-import { allConditions } from './vms.js';
+import type { Manifest, Role } from '../../agents/shared/formats/manifest.js';
+import { checkWith } from '../../agents/shared/json-schema.js';
+import { top } from './provision-farm.js';
+
+/** Of VMs that have an agent. */
+export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 
 const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
 const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };
 const account = { enum: ['root', 'user', 'qubes'] };
 const mode = { type: 'string', pattern: '^[01][0-7]{3}$' };
 const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } };
-const when = { enum: allConditions };
+const when = { enum: ['ssh-proxy', 'webhooks', 'notifier'] };
 const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 };
 const file = {
   type: 'object', required: ['path', 'owner', 'group'],
@@ -48,22 +51,9 @@ const checkManifest = checkWith<Manifest>({
   },
 });
 
-/** Where sources lie: `dist/…` in the bundles' folder, `qrexec-services/…` at the top of the tree, all else in salt/build-infra. */
-export interface SourceFolders {
-  /** top of the checkout (or of what is installed of it) */
-  tree: string;
-  dist: string;
-}
-
-export function sourcePath(folders: SourceFolders, name: string): string {
-  if (name.startsWith('dist/')) return join(folders.dist, name.slice('dist/'.length));
-  if (name.startsWith('qrexec-services/')) return join(folders.tree, name);
-  return join(folders.tree, 'salt/build-infra', name);
-}
-
 /** @throws Refusal BAD_DOCUMENT */
-export function readManifest(folders: SourceFolders, role: Manifest['role']): Manifest {
-  const document = parseDocument(readFileSync(sourcePath(folders, `manifests/${role}.yaml`), 'utf8'), { version: '1.2', uniqueKeys: true });
+export function readManifest(role: Manifest['role']): Manifest {
+  const document = parseDocument(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8'), { version: '1.2', uniqueKeys: true });
   if (document.errors[0] !== undefined) throw document.errors[0];
   return checkManifest(document.toJS({ maxAliasCount: 0 }));
 }
