@@ -6,15 +6,45 @@ import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
 import { printable, Refusal } from '../shared/refusal.js';
 
-interface Step { stage: string; dist: string | null }
-interface Reason { code: string; detail: string }
+interface Step {
+  stage: string;
+  dist: string | null;
+}
+interface Reason {
+  code: string;
+  detail: string;
+}
 /** without `dist` in job@1, where a whole job waits */
-interface Waiting extends Reason { dist?: string | null; since: string }
-interface HashedFile { name: string; size: number; sha256: string }
-interface Command { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string }
+interface Waiting extends Reason {
+  dist?: string | null;
+  since: string;
+}
+interface HashedFile {
+  name: string;
+  size: number;
+  sha256: string;
+}
+interface Command {
+  sha256: string;
+  line: string;
+  signer: { name: string; fingerprint: string };
+  signed: string;
+}
 /** build-infra/job@2; of job@1 what differs is read as that. */
 interface Job {
-  format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
+  format: string;
+  job: string;
+  number: number;
+  component: string;
+  version: string;
+  tag: string;
+  tagObject: string;
+  url: string;
+  env: string;
+  dists: string[];
+  created: string;
+  ended: string | null;
+  state: string;
   kind?: string;
   rebuild?: { of: string; number: number; command: Command };
   /** of a template, which has no tag */
@@ -27,7 +57,13 @@ interface Job {
   waiting: Waiting[] | Waiting | null;
   finished: (Step & { started: string; ended: string; commandSeconds?: number | null })[];
   logs: (Step & { path: string; commit: string | null })[];
-  evidence: { commit: string; tree: string; tagger: string; signers: { name: string; fingerprint: string; signed: string }[]; manifest: { files: number; bytes: number; sha256: string } } | null;
+  evidence: {
+    commit: string;
+    tree: string;
+    tagger: string;
+    signers: { name: string; fingerprint: string; signed: string }[];
+    manifest: { files: number; bytes: number; sha256: string };
+  } | null;
   artifacts: { dist: string; files: HashedFile[] }[];
   uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
   /** of them what was not read back may be public all the same */
@@ -47,7 +83,8 @@ function readJobFile(root: string, id: string): { text: string; job: Job } | und
     text = readFileSync(join(root, jobsFolder, id, 'job.json'), 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new Refusal('NOT_ROOT', "the jobs are root's here: run it as root");
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   }
@@ -60,8 +97,13 @@ function folderNames(root: string): string[] {
     return readdirSync(join(root, jobsFolder));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
-    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    if (code === 'ENOENT')
+      throw new Refusal(
+        'NO_STATUS',
+        'no build agent has run here: build-infra doctor says what it waits for',
+      );
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new Refusal('NOT_ROOT', "the jobs are root's here: run it as root");
     throw error;
   }
 }
@@ -73,17 +115,43 @@ export interface Wanted {
 
 /** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
 export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
-  if (state !== undefined && !jobStates.includes(state)) throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
+  if (state !== undefined && !jobStates.includes(state))
+    throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
   const all = folderNames(root).flatMap((id) => readJobFile(root, id)?.job ?? []);
-  const jobs = all.filter((job) => (component === undefined || job.component === component) && (state === undefined || job.state === state)).sort((a, b) => b.number - a.number);
-  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({ job, component: name, version, state: is, created, ended, reason }));
-  const lines = named.map((job) => `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`);
-  return { document: { format: 'build-infra/job-list@1', jobs: named }, lines: lines.length > 0 ? lines.map(printable) : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`] };
+  const jobs = all
+    .filter(
+      (job) =>
+        (component === undefined || job.component === component) &&
+        (state === undefined || job.state === state),
+    )
+    .sort((a, b) => b.number - a.number);
+  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({
+    job,
+    component: name,
+    version,
+    state: is,
+    created,
+    ended,
+    reason,
+  }));
+  const lines = named.map(
+    (job) =>
+      `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`,
+  );
+  return {
+    document: { format: 'build-infra/job-list@1', jobs: named },
+    lines:
+      lines.length > 0
+        ? lines.map(printable)
+        : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`],
+  };
 }
 
 function logsUrlOf(root: string): string | undefined {
   try {
-    const { logsUrl } = JSON.parse(readFileSync(join(root, '/rw/config/build-infra/build.json'), 'utf8')) as { logsUrl?: unknown };
+    const { logsUrl } = JSON.parse(readFileSync(join(root, '/rw/config/build-infra/build.json'), 'utf8')) as {
+      logsUrl?: unknown;
+    };
     return typeof logsUrl === 'string' ? logsUrl : undefined;
   } catch {
     // Links are an extra: the paths are there without.
@@ -97,50 +165,137 @@ const fileLine = ({ name, size, sha256 }: HashedFile): string => `  ${sha256}  $
 
 function stepLine(step: Job['finished'][number]): string {
   const took = seconds(step.started, step.ended);
-  const overhead = typeof step.commandSeconds === 'number' ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
+  const overhead =
+    typeof step.commandSeconds === 'number' ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
   return `  ${withDist(step)}: ${step.started} to ${step.ended}, ${took.toFixed(1)} s${overhead}`;
 }
 
-const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
+const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [
+  `${head.padEnd(15)}${line}`,
+  `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`,
+  `               command sha256:${sha256}`,
+];
 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
 function originLines({ template, rebuild, tag, tagObject, evidence }: Job): string[] {
-  if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
+  if (template !== undefined)
+    return [
+      `template       ${template.name} of ${template.release}, ${template.timestamp}`,
+      ...commandLines('built by', template.command),
+    ];
   if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
-  return [...(rebuild === undefined ? [] : [`rebuild        number ${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
-    `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
-    `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
-  ])];
+  return [
+    ...(rebuild === undefined
+      ? []
+      : [
+          `rebuild        number ${rebuild.number} of ${rebuild.of}`,
+          ...commandLines('built by', rebuild.command),
+        ]),
+    `tag            ${tag}`,
+    `tag object     ${tagObject}`,
+    ...(evidence === null
+      ? ['not verified yet']
+      : [
+          `commit         ${evidence.commit}`,
+          `tree           ${evidence.tree}`,
+          `tagger         ${evidence.tagger}`,
+          ...evidence.signers.map(
+            (signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`,
+          ),
+          `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
+        ]),
+  ];
 }
 
 function changeLines({ change }: Job): string[] {
   if (change === undefined || change === null) return [];
-  return [change.suite === null ? `takes back     ${change.of}, from everywhere` : `moves          ${change.of} to ${change.suite}`, ...(change.command === null ? [] : commandLines('commanded', change.command))];
+  return [
+    change.suite === null
+      ? `takes back     ${change.of}, from everywhere`
+      : `moves          ${change.of} to ${change.suite}`,
+    ...(change.command === null ? [] : commandLines('commanded', change.command)),
+  ];
 }
 
 function linesOf(job: Job, logsUrl: string | undefined): string[] {
   const waiting = job.waiting === null ? [] : Array.isArray(job.waiting) ? job.waiting : [job.waiting];
-  const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
+  const part = (head: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [head, ...lines];
   return [
-    `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
-    ...originLines(job), ...changeLines(job),
-    ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
-    ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),
-    ...part('waiting', waiting.map((chain) => `  ${chain.dist ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
-    ...part('given up', (job.reasons ?? []).map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`)),
+    `job            ${job.job}`,
+    ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]),
+    `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`,
+    `for            ${job.env}: ${job.dists.join(' ')}`,
+    `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`,
+    `ended          ${job.ended ?? 'not yet'}`,
+    ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
+    ...originLines(job),
+    ...changeLines(job),
+    ...(job.configuration
+      ? [
+          `configuration  sha256:${job.configuration.common}`,
+          ...Object.entries(job.configuration.dists).map(
+            ([dist, digest]) => `               ${dist} sha256:${digest}`,
+          ),
+        ]
+      : []),
+    ...part(
+      'running',
+      (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`),
+    ),
+    ...part(
+      'waiting',
+      waiting.map(
+        (chain) =>
+          `  ${chain.dist ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`,
+      ),
+    ),
+    ...part(
+      'given up',
+      (job.reasons ?? []).map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`),
+    ),
     ...part('steps', job.finished.map(stepLine)),
-    ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
+    ...part(
+      'logs',
+      job.logs.map(
+        (log) =>
+          `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`,
+      ),
+    ),
     ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
-    ...job.uploaded.flatMap((upload) => part(`read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
-    ...(job.switched ?? []).filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist)).flatMap((upload) => part(`perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
+    ...job.uploaded.flatMap((upload) =>
+      part(
+        `read back from ${upload.url} ${upload.suite}, release ${upload.release}`,
+        upload.files.map(fileLine),
+      ),
+    ),
+    ...(job.switched ?? [])
+      .filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist))
+      .flatMap((upload) =>
+        part(
+          `perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`,
+          upload.files.map(fileLine),
+        ),
+      ),
   ];
 }
 
 /** @returns the document as it stands on disk, and the same for a person. @throws Refusal UNKNOWN_JOB, NO_STATUS, NOT_ROOT */
 export function showJob(root: string, untrustedId: string): { text: string; lines: string[] } {
   const found = readJobFile(root, untrustedId);
-  if (found !== undefined) return { text: found.text, lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')) };
-  const near = folderNames(root).filter((id) => untrustedId !== '' && id.startsWith(untrustedId)).slice(0, 3);
-  throw new Refusal('UNKNOWN_JOB', near.length > 0 ? `there is no such job; there is ${near.join(', ')}` : 'there is no such job: build-infra jobs lists them');
+  if (found !== undefined)
+    return {
+      text: found.text,
+      lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')),
+    };
+  const near = folderNames(root)
+    .filter((id) => untrustedId !== '' && id.startsWith(untrustedId))
+    .slice(0, 3);
+  throw new Refusal(
+    'UNKNOWN_JOB',
+    near.length > 0
+      ? `there is no such job; there is ${near.join(', ')}`
+      : 'there is no such job: build-infra jobs lists them',
+  );
 }

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { auditScript } from '../support/audit-script.js';
 import { until } from '../support/until.js';
 import { realKeysVm } from './real-keys-vm.js';
 import { Rig } from './rig.js';
@@ -50,7 +51,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
 
   const publicKey = join(rig.folder, 'logs.asc');
   writeFileSync(publicKey, rig.publicLogsKey);
-  const script = `import { auditMain } from ${JSON.stringify(join(compiled, 'agents/audit/main.js'))}; process.exitCode = await auditMain(process.argv.slice(1));`;
+  const script = auditScript(1);
   const table = execFileSync(process.execPath, ['--input-type=module', '-e', script, '--', '--logs', rig.remote('origin'), '--logs', rig.remote('mirror'), '--logs-key', publicKey, '--journal-key', `keys-debian=${journalKey}`], { encoding: 'utf8' });
   t.comment(table);
 });

@@ -80,7 +80,7 @@ await test('Jinja, nothing and no YAML are refused in one line', (t) => {
     writeFileSync(path, text);
     t.match(upgrade(path), { status: 1, stdout: '', stderr: new RegExp(`^build-infra upgrade-pillar: refused ${code} [^\\n]*\\n$`) }, text);
   }
-  t.match(upgrade(), { status: 2, stderr: /^usage: / });
+  t.match(upgrade(), { status: 2, stderr: /^build-infra upgrade-pillar: FILE... is missing/ });
   t.end();
 });
 

@@ -51,7 +51,7 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
   'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/, 'build-infra-notifier': /not started: .*notify\.json/,
-  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra COMMAND/, 'build-infra-command': /usage: build-infra command make VERB/, 'build-infra': /usage:/, 'local': /usage: npm run local -- COMMAND/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
   t.test(`${name} starts alone in an empty folder`, async (t) => {
