@@ -8,7 +8,7 @@ import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
 import { asJson, asTable } from '../../agents/audit/report.js';
 import type { Ending, Unseen } from '../../agents/audit/signed-metadata.js';
-import { auditScript } from '../support/audit-script.js';
+import { oneCommand } from '../support/one-command.js';
 import { journalKey, type Farm } from './farm.js';
 
 export interface Ran {
@@ -21,7 +21,7 @@ export interface Ran {
 export function runAudit(args: readonly string[], env: NodeJS.ProcessEnv = {}, started: (child: ChildProcess) => void = () => undefined): Promise<Ran> {
   const folder = mkdtempSync(join(tmpdir(), 'ra-'));
   const script = join(folder, 'run.mjs');
-  writeFileSync(script, auditScript(2));
+  writeFileSync(script, oneCommand('audit/main.js', 'auditCommand', 2));
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   started(child);
   let out = '';

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { auditScript } from '../support/audit-script.js';
+import { oneCommand } from '../support/one-command.js';
 import { until } from '../support/until.js';
 import { realKeysVm } from './real-keys-vm.js';
 import { Rig } from './rig.js';
@@ -51,7 +51,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
 
   const publicKey = join(rig.folder, 'logs.asc');
   writeFileSync(publicKey, rig.publicLogsKey);
-  const script = auditScript(1);
+  const script = oneCommand('audit/main.js', 'auditCommand', 1);
   const table = execFileSync(process.execPath, ['--input-type=module', '-e', script, '--', '--logs', rig.remote('origin'), '--logs', rig.remote('mirror'), '--logs-key', publicKey, '--journal-key', `keys-debian=${journalKey}`], { encoding: 'utf8' });
   t.comment(table);
 });

@@ -8,12 +8,12 @@ import t, { test } from 'tap';
 import { readPillar } from '../../agents/local/provision/pillar-reader.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { vmsOf } from '../../agents/local/provision/vms.js';
+import { oneCommand } from '../support/one-command.js';
 import { lay } from './provisioned-tree.js';
 import { example, exampleText, isRoot, top, workshop } from './provision-farm.js';
 
-const command = join(top, 'out/agents/local/provision/main.js');
 const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> => {
-  const program = `import { provisionMain } from ${JSON.stringify(command)}; process.exitCode = await provisionMain(process.argv.slice(1));`;
+  const program = oneCommand('local/provision/main.js', 'provisionCommand', 1);
   const [first, ...rest] = [...wrap, process.execPath, '--input-type=module', '-e', program, '--', ...args] as [string, ...string[]];
   return spawnSync(first, rest, { encoding: 'utf8', cwd: '/' });
 };
@@ -51,7 +51,7 @@ await test('an ordinary user is told how, and does it in a user namespace', { sk
   const become = isRoot ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] : [];
   if (isRoot) chownSync(dirname(root), 65534, 65534);
   const args = ['--pillar', farmPath, '--root', root, '--dist', dist, '--vm', 'keys-debian'];
-  if (isRoot && spawnSync(become[0] as string, [...become.slice(1), 'test', '-r', command]).status !== 0) return t.comment('the checkout is not readable by others');
+  if (isRoot && spawnSync(become[0] as string, [...become.slice(1), 'test', '-r', join(top, 'out/agents/local/provision/main.js')]).status !== 0) return t.comment('the checkout is not readable by others');
   t.match(cli(args, become), { status: 1, stderr: /refused NOT_ROOT .*unshare --map-root-user --map-auto/ });
   t.match(cli([...args, '--no-owner'], become), { status: 0, stdout: /^changed: / });
   if (isRoot) return t.comment('the user namespace is tried as an ordinary user only');

@@ -7,10 +7,11 @@ import { test } from 'tap';
 import { parse, stringify } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { oneCommand } from '../support/one-command.js';
 import { alice, debian } from './bad-pillars.js';
 import { example, top, workshop } from './provision-farm.js';
 
-const program = `import { upgradeMain } from ${JSON.stringify(join(top, 'out/agents/local/upgrade/main.js'))}; process.exitCode = await upgradeMain(process.argv.slice(1));`;
+const program = oneCommand('local/upgrade/main.js', 'upgradeCommand', 1);
 const upgrade = (...paths: string[]): { status: number | null; stdout: string; stderr: string } => spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', ...paths], { encoding: 'utf8' });
 
 const farm = example();
