@@ -2,6 +2,8 @@
 // The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
 // `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { Misuse, type ProgramTable } from '../shared/command-line/program.js';
+import { runProgram } from '../shared/command-line/run-program.js';
 import { startOrSay } from '../shared/calls/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
@@ -22,7 +24,7 @@ import { NewestTags } from './triggers/newest-tags.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import { Outbox } from './outbox/outbox.js';
 import { pathsUnder } from './configuration/paths.js';
-import { readBackWords, runReadBack } from './publication/read-back-command.js';
+import { runReadBack } from './publication/read-back-command.js';
 import { runEngine as runBuilderEngine } from '../engines/qubesbuilder/engine.js';
 import { runEngine as runRpmEngine } from '../engines/rpm/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
@@ -141,18 +143,43 @@ async function serve(): Promise<void> {
 }
 
 const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
-const [mode, name = '', document, ...more] = process.argv.slice(2);
-const engine = mode === 'engine' ? engines.get(name) : undefined;
-if (engine !== undefined && document !== undefined) {
-  process.exitCode = await engine(document);
-} else if (mode === 'rebuild' && name !== '') {
-  const paths = pathsUnder(rootPrefix);
-  process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
-} else if (mode === 'read-back' && process.argv.length === 3 + readBackWords) {
-  process.exitCode = await runReadBack(process.argv.slice(3), rootPrefix);
-} else if (mode === undefined) {
-  startOrSay('build agent', serve);
-} else {
-  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...] | read-back URL LOGS-KEY VM COMMIT SIZE SHA256]');
-  process.exitCode = 2;
+
+async function runEngine(name: string, document: string): Promise<number> {
+  const engine = engines.get(name);
+  if (engine === undefined) throw new Misuse(`there is no engine "${name}": ${[...engines.keys()].join(', ')}`);
+  return await engine(document);
 }
+
+async function rebuild(job: string, dists: readonly string[]): Promise<number> {
+  const paths = pathsUnder(rootPrefix);
+  return await runRebuild(job, { config: readConfig(paths.config), paths, ...(dists.length === 0 ? {} : { dists }) });
+}
+
+const program: ProgramTable = {
+  name: 'build-agent',
+  does: 'the agent of a build VM; systemd starts it, without arguments',
+  commands: [
+    {
+      words: 'engine',
+      takes: 'ENGINE JOB-DOCUMENT',
+      does: 'runs one step of an engine (docs/engines.md)',
+      run: ({ words: [name = '', document = ''] }) => runEngine(name, document),
+    },
+    {
+      words: 'rebuild',
+      takes: 'JOB [DIST]...',
+      does: 'builds a finished job once more, from its tag, and compares every byte',
+      run: ({ words: [job = '', ...dists] }) => rebuild(job, dists),
+    },
+    {
+      words: 'read-back',
+      takes: 'URL LOGS-KEY VM COMMIT SIZE SHA256',
+      does: 'reads the public record at its URL',
+      hidden: true,
+      run: ({ words }) => runReadBack(words, rootPrefix),
+    },
+  ],
+};
+
+if (process.argv.length === 2) startOrSay('build agent', serve);
+else process.exitCode = await runProgram(program, process.argv.slice(2));

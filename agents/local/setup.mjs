@@ -19,7 +19,7 @@ const packages = {
     mmdebstrap: '/usr/bin/mmdebstrap', reprepro: '/usr/bin/reprepro', devscripts: '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
-  test: { gnupg2: '/usr/bin/gpg2', sqv: '/usr/bin/sqv', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', openssl: '/usr/bin/openssl',
+  test: { gnupg2: '/usr/bin/gpg2', sqv: '/usr/bin/sqv', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', 'groff-base': '/usr/bin/groff', openssl: '/usr/bin/openssl',
     chromium: '/usr/bin/chromium', 'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf', tidy: '/usr/bin/tidy', strace: '/usr/bin/strace' },
   // The second environment of the local farm, and its tests.
   rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },

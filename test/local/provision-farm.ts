@@ -101,7 +101,7 @@ export function workshop(t: { teardown(fn: () => void): void }): { folder: strin
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const dist = join(folder, 'dist');
   mkdirSync(dist);
-  for (const name of ['build-agent.mjs', 'gpg-client.mjs', 'build-infra-notifier.mjs', 'keys-agent.mjs', 'build-logs-agent.mjs', 'sys-net-agent.mjs', 'build-infra-vm.mjs', 'NOTICES.txt']) writeFileSync(join(dist, name), `// ${name}\n`);
+  for (const name of ['build-agent.mjs', 'gpg-client.mjs', 'build-infra-notifier.mjs', 'keys-agent.mjs', 'build-logs-agent.mjs', 'sys-net-agent.mjs', 'build-infra-vm.mjs', 'build-infra-vm.8', 'build-infra-vm.bash', 'NOTICES.txt']) writeFileSync(join(dist, name), `// ${name}\n`);
   return { folder, dist };
 }
 

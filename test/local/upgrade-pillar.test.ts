@@ -7,10 +7,11 @@ import { test } from 'tap';
 import { parse, stringify } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
 import { planFarm } from '../../agents/local/provision/planned-farm.js';
+import { oneCommand } from '../support/one-command.js';
 import { alice, debian } from './bad-pillars.js';
 import { example, top, workshop } from './provision-farm.js';
 
-const program = `import { upgradeMain } from ${JSON.stringify(join(top, 'out/agents/local/upgrade/main.js'))}; process.exitCode = await upgradeMain(process.argv.slice(1));`;
+const program = oneCommand('local/upgrade/main.js', 'upgradeCommand', 1);
 const upgrade = (...paths: string[]): { status: number | null; stdout: string; stderr: string } => spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', ...paths], { encoding: 'utf8' });
 
 const farm = example();
@@ -80,7 +81,7 @@ await test('Jinja, nothing and no YAML are refused in one line', (t) => {
     writeFileSync(path, text);
     t.match(upgrade(path), { status: 1, stdout: '', stderr: new RegExp(`^build-infra upgrade-pillar: refused ${code} [^\\n]*\\n$`) }, text);
   }
-  t.match(upgrade(), { status: 2, stderr: /^usage: / });
+  t.match(upgrade(), { status: 2, stderr: /^build-infra upgrade-pillar: FILE... is missing/ });
   t.end();
 });
 

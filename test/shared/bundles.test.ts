@@ -23,13 +23,13 @@ const expected: Record<string, { folders: string[]; packages: string[]; builtins
   'gpg-client': { folders: ['build-vm', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-vm': { folders: ['doctor', 'shared', 'vm-commands'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
-  'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
+  'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls', 'util'] },
   'build-logs-agent': { folders: ['build-logs', 'shared'], packages: ajv, builtins: ['async_hooks', 'child_process', 'crypto', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream', 'stream/promises', 'util', 'zlib'] },
   'build-agent': {
     folders: ['build-vm', 'engines', 'published', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
-  'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
+  'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process', 'util'] },
   'build-infra': { folders: ['audit', 'command', 'local', 'published', 'shared'], packages: [...ajv, 'openpgp', 'yaml'], builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'timers/promises', 'url', 'util', 'worker_threads', 'zlib'] },
 };
 
@@ -49,7 +49,7 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
   'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/, 'build-infra-notifier': /not started: .*notify\.json/,
-  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra COMMAND/, 'build-infra-command': /usage: build-infra command make VERB/, 'build-infra': /usage:/, 'local': /usage: npm run local -- COMMAND/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
   t.test(`${name} starts alone in an empty folder`, async (t) => {

@@ -3,8 +3,6 @@
 import { Refusal } from '../../shared/refusal.js';
 import { readBackOnce } from './read-back.js';
 
-export const readBackWords = 6;
-
 /** Prints `seen COMMIT`, or a refusal. @returns the exit status */
 export async function runReadBack(words: readonly string[], root: string): Promise<number> {
   const [url, logsKey, source, commit, size, sha256] = words as [string, string, string, string, string, string];
