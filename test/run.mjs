@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Runs the linter and every test (or those whose path holds one of the arguments), says in the last lines which files took longest and how many tests
+// Runs the linter and every test (or those whose path holds one of the arguments), says in the last lines which files took longest (with their processor time) and how many tests
 // passed and failed, and exits 0 only if none failed and none was left out. An ordinary user's tests run as root of a user namespace, as the local farm does.
 // Each file is a plain Node process that prints TAP: tap's own runner has hooks for coverage, which cost more than most files.
 import { spawn, spawnSync } from 'node:child_process';

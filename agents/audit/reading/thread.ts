@@ -100,7 +100,7 @@ export class ReadingThread {
     }
   }
 
-  /** Git has to be ended before, if it has not: the thread may be waiting for it. */
+  /** Once, after git has ended: the thread may be waiting for it. */
   async end(): Promise<void> {
     await this.#worker.terminate();
     idle.push(this.#shared.memory);
