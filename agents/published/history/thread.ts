@@ -53,8 +53,11 @@ export type Said = { window: string } | { end: 'done' | 'objects' | 'bytes' | 'g
 
 const name = 'build-infra audit: reading';
 
+/** Of threads that have ended: malloc gives memory that was used and freed only after it has filled it with zeros. */
+const idle: Shared['memory'][] = [];
+
 export class ReadingThread {
-  readonly #shared: Shared = { memory: [new SharedArrayBuffer(windowBytes), new SharedArrayBuffer(windowBytes)], judged: new SharedArrayBuffer(4) };
+  readonly #shared: Shared = { memory: idle.pop() ?? [new SharedArrayBuffer(windowBytes), new SharedArrayBuffer(windowBytes)], judged: new SharedArrayBuffer(4) };
   readonly #worker = new Worker(new URL(import.meta.url), { name, workerData: { name, shared: this.#shared }, execArgv: [], env: {}, trackUnmanagedFds: false, resourceLimits: { maxYoungGenerationSizeMb: 12 } });
 
   constructor() {
@@ -97,9 +100,10 @@ export class ReadingThread {
     }
   }
 
-  /** Git has to be ended before, if it has not: the thread may be waiting for it. */
+  /** Once, after git has ended: the thread may be waiting for it. */
   async end(): Promise<void> {
     await this.#worker.terminate();
+    idle.push(this.#shared.memory);
   }
 }
 
