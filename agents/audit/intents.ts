@@ -3,7 +3,7 @@
 import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
 import { readPublicDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { AnnouncedNames, type AnnouncedIntent } from './announced-names.js';
 import type { Findings } from './findings.js';
 import { OneText } from './one-text.js';

@@ -5,7 +5,8 @@ import type { KeyObject } from 'node:crypto';
 import { journalHeadLine, journalHeadPath, journalHeadSchema, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { NewBytes } from './published-content.js';
 

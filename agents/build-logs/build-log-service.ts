@@ -4,7 +4,8 @@
 import type { Socket } from 'node:net';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { AnyRefusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Call } from '../shared/calls/socket-service.js';
 import { logHeaderPrefix, logHeaderSchema, writeLogAnswer, type LogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
 import type { Log, Sender } from './log.js';
@@ -63,7 +64,7 @@ function parseHeader(untrusted: Uint8Array): LogHeader {
   try {
     return readDocument(untrusted, headerLimitBytes, checkHeader);
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('BAD_HEADER', error.detail, error.field);
+    if (error instanceof AnyRefusal) throw new Refusal('BAD_HEADER', error.detail, error.field);
     throw error;
   }
 }

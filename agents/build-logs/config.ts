@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Configuration": build-logs.json. An unknown field stops the agent.
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { payloadLimitBytes } from '../shared/formats/intent.js';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';

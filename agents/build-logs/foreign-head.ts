@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
-import { Refusal } from '../shared/refusal.js';
+import { AnyRefusal } from '../shared/refusal.js';
 import { branch, gitEnvironment } from './git-program.js';
 import type { Signer } from './signer.js';
 
@@ -41,7 +41,7 @@ export async function signerOfHead(id: string, { url, signer, sshCommand, timeou
     return await signer.verifies(commit.signedBytes, commit.signature) ? 'the logs key' : 'somebody else';
   } catch (error) {
     // It is there, and no commit that this agent would write.
-    return error instanceof Refusal ? 'somebody else' : 'unknown';
+    return error instanceof AnyRefusal ? 'somebody else' : 'unknown';
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { AnyRefusal, printable, RelayedRefusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { receiptFormat, receiptLimitBytes, receiptReplySchema, type GrantRequest, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
 import { gitObjectId } from '../shared/formats/git-commit.js';
@@ -161,11 +162,11 @@ export class Receipts {
       if (contradictions.has(reply.code)) throw this.#alarm(`it refused a receipt: ${reply.code} ${printable(reply.detail)}`);
       const anchor = reply.head === null && reply.code === 'NOT_FROM_ANCHOR' ? /\b[0-9a-f]{40,64}\b/.exec(reply.detail)?.[0] : undefined;
       const head = anchor ?? reply.head;
-      if (head === this.#state.head) throw new Refusal(reply.code, `${this.source.keysVm}: ${reply.detail}`);
+      if (head === this.#state.head) throw new RelayedRefusal(reply.code, `${this.source.keysVm}: ${reply.detail}`);
       this.#remember({ head });
-      failure = new Refusal(reply.code, reply.detail);
+      failure = new RelayedRefusal(reply.code, reply.detail);
     }
-    if (failure instanceof Refusal && failure.code !== 'CALL_REFUSED') throw failure;
+    if (failure instanceof AnyRefusal && !(failure instanceof Refusal && failure.code === 'CALL_REFUSED')) throw failure;
     throw new Refusal('KEYS_VM_UNREACHABLE', `${this.source.keysVm} cannot be reached: ${printable(String((failure as Error | undefined)?.message ?? 'too many attempts'))}`);
   }
 

@@ -3,7 +3,8 @@
 // sign. 2: it is no command.
 import { spawn } from 'node:child_process';
 import { commandUsage, makeCommand, makeOlderCommand, parseCommand, timestampSeconds } from '../shared/formats/command.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 const usage = `usage: build-infra command make VERB WORD... [--sign KEY [--gpg PROGRAM]] [--older]
 

@@ -2,7 +2,7 @@
 // Which byte strings may be signed now. The state is nothing but the journal read from its start: each entry is applied here,
 // at start and while running alike, so that what was published about a grant and what this VM does with it cannot differ.
 import { createHash } from 'node:crypto';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import type { JournalEntry } from '../shared/formats/journal.js';
 

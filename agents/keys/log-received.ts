@@ -2,7 +2,7 @@
 // qubesbuilder.LogReceived: a receipt in, one line of reply and the journal entries that the build-logs VM does not have yet out.
 import { readAll, type Call, type Reporter, type Service } from '../shared/calls/socket-service.js';
 import { readDocument } from '../shared/json-document.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { vmNamePattern } from '../shared/formats/names.js';
 import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
 import { Turnstile } from '../shared/programs/bounded-process.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Hand-written readers of JSON values, because this bundle holds Node's builtins only. They accept exactly what the JSON Schemas
 // in agents/shared accept; test/keys/documents.test.ts compares the two on good and mutated documents.
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { matches } from '../shared/formats/names.js';
 
 /** Narrows `untrusted` or refuses; `at` is where it stands in the document, for the person who reads the refusal. */

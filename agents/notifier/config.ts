@@ -7,7 +7,7 @@ import { packageSets, releasePattern, repositoryNamePattern, type PackageSet } f
 import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 export interface NotifiedDistribution {
   packageSet: PackageSet;

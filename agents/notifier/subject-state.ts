@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere, removeDurably, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { GitHubTrouble } from './github/trouble.js';
 
 export interface SubjectState {

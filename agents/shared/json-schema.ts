@@ -2,7 +2,7 @@
 // JSON Schema by ajv. Not for the keys VM, whose bundle holds Node's builtins only.
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import type { Check } from './json-document.js';
-import { Refusal } from './refusal.js';
+import { Refusal } from './refusals.js';
 
 // Strict mode refuses unknown keywords, and values of keywords that are none: to compile the schema of schemas as well would double every program's start.
 const ajv = new Ajv({ allErrors: false, strict: true, allowUnionTypes: true, validateSchema: false });

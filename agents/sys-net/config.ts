@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 
 /** A host as local.ConnectSSH's argument names it: lower case, dots and dashes inside only. */

@@ -9,7 +9,7 @@ import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
 import { blockPattern, type SignedComment } from './comment-event.js';
 import { isDeliveryId, type VersionPush } from './push-event.js';

@@ -3,7 +3,8 @@
 // order of the checks below is the security argument. No answer says more than its one line.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';

@@ -4,7 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 interface Step { stage: string; dist: string | null }
 interface Reason { code: string; detail: string }

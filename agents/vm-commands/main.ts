@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra` inside a VM of the farm. It wires and decides nothing. Exit 0: nothing is missing, or done; 1: something is missing, or refused; 2: a fault.
 import { parseArgs } from 'node:util';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { giveCommand, readStatus } from './build-commands.js';
 import { examine } from '../doctor/doctor.js';
 import { embeddedManifests } from '../doctor/embedded-manifests.js';

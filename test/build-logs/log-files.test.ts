@@ -9,12 +9,12 @@ import { readRecord, recordFile, recoverPosition, writeRecord, type LogRecord } 
 import { LogStore, type LogStoreOptions } from '../../agents/build-logs/log-store.js';
 import { LogWriter, type LogPosition } from '../../agents/build-logs/log-writer.js';
 import { stamp } from '../../agents/build-logs/line-stamper.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 
 const noon = Date.UTC(2026, 10, 21, 12) * 1000;
 const header = { job: 'hello-1', component: 'hello', stage: 'build' };
 const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code ?? String(error));
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as AnyRefusal).code ?? String(error));
 async function until(holds: () => boolean): Promise<void> {
   for (const end = Date.now() + 20_000; !holds() && Date.now() < end;) await soon();
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { Option } from '../../agents/shared/formats/manifest.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import type { BuildEnv, Pillar } from '../../agents/local/provision/pillar.js';
 import { checkPillar, readPillar } from '../../agents/local/provision/pillar-reader.js';
 import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
@@ -56,7 +56,7 @@ for (const [what, spoil, code, field, words] of badPillars) {
       await checkPillar(pillar);
       t.fail('it was accepted');
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       t.equal(error.code, code, error.message);
       t.ok(error.field === field || (field === 'public-keys' && error.field?.startsWith('public-keys.')), `${error.field}`);
       t.match(error.line(), words);

@@ -2,7 +2,7 @@
 // Who may command what: `commands` of build.json (docs/formats.md). What is not written there is not allowed.
 import { commandVerbs, distWordPattern, releasePattern, componentRepositories, templateRepositories, type CommandVerb } from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** As people are named in evidence, logs and answers: ASCII on one line, so that what was published is what was hashed. */
 export const personNamePattern = '^[ -~]{1,100}$';

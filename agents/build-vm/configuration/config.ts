@@ -3,7 +3,7 @@
 import { readIfThere } from '../../shared/durable-files.js';
 import { readDocument } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { distWordPattern, templateRepositories, type TemplateRepository } from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';

@@ -2,7 +2,7 @@
 // Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. Decision 161
 import { plainNamePattern } from '../../shared/formats/names.js';
 import { lineWordPattern } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { splitTagPattern, tagPattern, versionOfTag } from './version-tag.js';
 
 /** Versions that never go back among themselves. Decision 161 */

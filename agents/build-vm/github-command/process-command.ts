@@ -2,7 +2,8 @@
 // From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
 // signature over one line. The order of the checks is the argument (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { commandOf, isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
@@ -115,14 +116,14 @@ export class CommandProcessor {
     try {
       signed = await this.#verified(untrustedComment);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command: ${error.line()}`);
       return passing.has(error.code) ? { kind: 'later', code: error.code } : { kind: 'refused', code: strangersCode };
     }
     try {
       return await this.#once(signed);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command of ${signed.person.name}, "${signed.line}": ${error.line()}`);
       return { kind: 'refused', code: error.code };
     }
@@ -167,7 +168,7 @@ export class CommandProcessor {
       report(`${by}: accepted ${job}`);
       return { kind: 'accepted', job };
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`${by}: ${error.line()}`);
       if (passing.has(error.code)) {
         used.release(record.command);

@@ -6,7 +6,7 @@ import type { HashedFile } from '../../shared/formats/intent.js';
 import type { ClosingCommit } from '../../shared/formats/notification.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import type { AnySuite } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Config } from '../configuration/config.js';
 import { configurationDigests, placeOf, type ConfigurationDigests } from './job-configuration.js';
 import { distsOf, meaningOfTag, suitesOfLine } from '../configuration/release-lines.js';

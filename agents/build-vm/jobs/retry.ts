@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a person's "retry" takes up again: every chain that failed, from the step that failed. What is done stays as it is.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { isChainDone, isOver, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 

@@ -2,7 +2,8 @@
 // Takes jobs through their steps as the schedule says, each step inside its own log. A step that a kill broke off is done again from its
 // beginning; each is written so that this costs time and nothing else.
 import { availableParallelism } from 'node:os';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { cancelled, withCancellation } from '../../shared/programs/cancellation.js';
 import { CommandClock, withClock } from '../../shared/programs/command-clock.js';
@@ -284,7 +285,7 @@ export class Worker {
 }
 
 function reasonOf(error: unknown): { code: string; detail: string } {
-  if (error instanceof Refusal) return { code: error.code, detail: error.detail };
+  if (error instanceof AnyRefusal) return { code: error.code, detail: error.detail };
   if (isDiskFull(error)) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
   return { code: 'FAULT', detail: 'an unexpected fault; the journal of this VM has it' };
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
 // too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { logEndLine, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
 import { LogCall } from './log-call.js';

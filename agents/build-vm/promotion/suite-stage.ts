@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { codenameOf, partsOf, suiteOf, suitesOf, type AnySuite } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { codenamesIn, makeGeneration, poolOf, suiteHas } from '../repositories/apt/apt-publication.js';
 import { readBack, readBackAbsence } from '../repositories/apt/apt-read-back.js';
 import { sourceOf } from '../repositories/apt/published-source.js';

@@ -5,7 +5,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { readDocument, type Check } from '../../shared/json-document.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable, RelayedRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { contained } from './contained-program.js';
 import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineCall, type EngineJob, type EngineTemplateJob } from '../../engines/contract.js';
@@ -46,7 +47,7 @@ function readSaid<T>(output: string, name: string, check: Check<T>): T {
   try {
     return readDocument(readPlainFile(output, name, documentLimitBytes), documentLimitBytes, check);
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
+    if (error instanceof AnyRefusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
     throw error;
   }
 }
@@ -101,7 +102,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
       const failure = readSaid(output, 'failure.json', checkFailure);
       const detail = printable(failure.detail);
       if (agentsCodes.has(failure.code)) throw new Refusal('ENGINE_FAILED', `it said ${failure.code}, which is not an engine's to say: ${detail}`);
-      throw new Refusal(failure.code, detail);
+      throw new RelayedRefusal(failure.code, detail);
     }
     if (status !== 0) throw new Refusal('ENGINE_FAILED', `the engine for ${dist} ended with ${status}`);
     return await take(output, readSaid(output, 'artifacts.json', checkArtifacts));

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { verifyClearSigned } from '../repositories/apt/sign-upload.js';
 import { readChanges } from '../../shared/formats/control-file.js';
 import { verifyPackages } from '../repositories/dnf/package-signatures.js';

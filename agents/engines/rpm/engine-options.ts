@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a distribution's configuration may tell the RPM engine: the field `options` of the job document.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { suiteOf, suites, type Suite } from '../../shared/formats/suites.js';
 import { plainNamePattern } from '../../shared/formats/names.js';

@@ -2,7 +2,7 @@
 // `build-infra provision`. Exit 0 done, 1 refused (one line says why), 2 a fault.
 import { parseArgs } from 'node:util';
 import type { Option } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readPillar } from './pillar-reader.js';
 import { provision } from './provision.js';
 import { allOptions, vmsOf } from './vms.js';

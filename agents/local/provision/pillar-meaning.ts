@@ -3,7 +3,7 @@
 // are named after the first 21).
 import { createHash } from 'node:crypto';
 import { readKey } from 'openpgp';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { BuildEnv, BuiltComponent, Pillar } from './pillar.js';
 import { isTemplatesDist } from '../../shared/formats/suites.js';
 import { checkValues } from './pillar-values.js';

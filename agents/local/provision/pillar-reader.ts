@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { parseDocument } from 'yaml';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { pillarSchema } from './pillar-schema.js';
 import type { Pillar } from './pillar.js';
 import { checkMeaning } from './pillar-meaning.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What no text of a pillar may be, wherever it stands: a secret, or a key of the example. Salt refuses the same (salt/pillar/build-infra/farm_values.py).
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** The shipped example's: fingerprints and a journal key whose secret halves were thrown away. */
 export const exampleKeys: ReadonlySet<string> = new Set([

@@ -2,7 +2,7 @@
 // From manifest and pillar to the exact list of what lies in one VM. Pure but for reading the sources.
 import { readFileSync } from 'node:fs';
 import type { Account, Condition, Manifest, ManifestFile, Option } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readManifest, sourcePath, type SourceFolders } from './manifest.js';
 import type { Pillar } from './pillar.js';
 import { render, TemplateError, type Value } from './template.js';

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Account, Option } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Pillar } from './pillar.js';
 import { planFor, type Entry, type Plan } from './plan.js';
 import { pathParts, RootedTree } from './rooted-tree.js';

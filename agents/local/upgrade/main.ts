@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra upgrade-pillar`. Exit 0 done, 1 refused (one line says why), 2 a fault.
 import { stringify } from 'yaml';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { newPillar } from './new-pillar.js';
 import { readOldPillar } from './old-pillar.js';
 

@@ -4,7 +4,8 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { cleanEnvironment } from '../calls/qrexec-call.js';
-import { printable, Refusal } from '../refusal.js';
+import { printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { refuseCancelled, whenCancelled } from './cancellation.js';
 import { commandBegins } from './command-clock.js';
 

@@ -2,7 +2,7 @@
 // Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { makeGeneration, type PublicationOptions } from './apt-publication.js';
 import { readBack } from './apt-read-back.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';

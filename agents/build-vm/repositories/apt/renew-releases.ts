@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Stage renew: the same indices under a new Release in every suite, signed through the gate, uploaded and read back.
 import { join } from 'node:path';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { Job } from '../../jobs/job-document.js';
 import type { LineSink } from '../../../shared/programs/logged-program.js';
 import { Generations } from '../repository-generations.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Repository metadata, upload, and the proof by reading back; only then is a job's distribution done.
 import { join } from 'node:path';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { publishGeneration, settle, tryAgain } from '../upload-generation.js';
 import { Generations, type Generation } from '../repository-generations.js';
 import type { DnfRepository } from '../../configuration/config.js';

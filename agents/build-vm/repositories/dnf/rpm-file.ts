@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { fileNamePattern, matches } from '../../../shared/formats/names.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { openPlainFile } from '../../../shared/files/frozen-files.js';
 import { rpmFileName, type SpecPackage } from '../../../engines/rpm/spec-file.js';
 
