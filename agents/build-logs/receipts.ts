@@ -50,7 +50,7 @@ const proofBytes = receiptLimitBytes - 256 * 1024;
 const commitsPerReceipt = 4000;
 const attempts = 6;
 /** Two accounts of one journal: it was set back, lost, or rewritten on its way. A person has to look, whatever the next answer says. */
-const contradictions = new Set(['JOURNAL_FORK', 'JOURNAL_ALTERED', 'STATE_LOST']);
+export const contradictions: ReadonlySet<string> = new Set(['JOURNAL_FORK', 'JOURNAL_ALTERED', 'STATE_LOST']);
 const base64Length = (bytes: Buffer): number => Math.ceil(bytes.length / 3) * 4 + 3;
 
 export class Receipts {

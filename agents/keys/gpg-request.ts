@@ -2,7 +2,7 @@
 // What a caller's gpg command line asks for, or why it is refused. Nothing of it but the choices below ever reaches our gpg: the
 // command line that runs is built from scratch (signer.ts). An option is allowed, ignored because it has no effect on a
 // signature over given bytes, or refused; there is no fourth way.
-import { Refusal, type KeysCode } from './refusals.js';
+import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import { outputDescriptors, readGpgArguments, type GpgArguments, type GpgOption } from '../shared/formats/split-gpg-arguments.js';
 
@@ -35,13 +35,15 @@ const ignored = words(`batch no-tty quiet verbose no-verbose textmode openpgp rf
   use-agent no-use-agent no-force-v3-sigs no-force-v4-certs no-default-recipient no-encrypt-to pinentry-mode`);
 
 /** Refused with a word of their own, so that the person who called the tool understands. Every other option is refused too. */
-const refusedByName = new Map<string, KeysCode>([
-  ['decrypt', 'FORBIDDEN_DECRYPT'], ['try-secret-key', 'FORBIDDEN_DECRYPT'], ['try-all-secrets', 'FORBIDDEN_DECRYPT'], ['show-session-key', 'FORBIDDEN_SESSION_KEY'],
-  ['encrypt', 'FORBIDDEN_ENCRYPT'], ['recipient', 'FORBIDDEN_ENCRYPT'], ['hidden-recipient', 'FORBIDDEN_ENCRYPT'], ['encrypt-to', 'FORBIDDEN_ENCRYPT'], ['hidden-encrypt-to', 'FORBIDDEN_ENCRYPT'],
-  ['symmetric', 'FORBIDDEN_SYMMETRIC'], ['export-ownertrust', 'FORBIDDEN_OWNERTRUST'], ['export-secret-keys', 'FORBIDDEN_SECRET_KEY'], ['export-secret-subkeys', 'FORBIDDEN_SECRET_KEY'],
-  ['set-notation', 'FORBIDDEN_NOTATION'], ['sig-notation', 'FORBIDDEN_NOTATION'], ['cert-notation', 'FORBIDDEN_NOTATION'], ['comment', 'FORBIDDEN_COMMENT'], ['sender', 'FORBIDDEN_SENDER'],
-  ['verify', 'FORBIDDEN_VERIFY_LOCALLY'], ['store', 'FORBIDDEN_STORE'],
-]);
+const refusedByName = new Map(Object.entries({
+  decrypt: 'FORBIDDEN_DECRYPT', 'try-secret-key': 'FORBIDDEN_DECRYPT', 'try-all-secrets': 'FORBIDDEN_DECRYPT',
+  'show-session-key': 'FORBIDDEN_SESSION_KEY', encrypt: 'FORBIDDEN_ENCRYPT', recipient: 'FORBIDDEN_ENCRYPT',
+  'hidden-recipient': 'FORBIDDEN_ENCRYPT', 'encrypt-to': 'FORBIDDEN_ENCRYPT', 'hidden-encrypt-to': 'FORBIDDEN_ENCRYPT',
+  symmetric: 'FORBIDDEN_SYMMETRIC', 'export-ownertrust': 'FORBIDDEN_OWNERTRUST', 'export-secret-keys': 'FORBIDDEN_SECRET_KEY',
+  'export-secret-subkeys': 'FORBIDDEN_SECRET_KEY', 'set-notation': 'FORBIDDEN_NOTATION', 'sig-notation': 'FORBIDDEN_NOTATION',
+  'cert-notation': 'FORBIDDEN_NOTATION', comment: 'FORBIDDEN_COMMENT', sender: 'FORBIDDEN_SENDER', verify: 'FORBIDDEN_VERIFY_LOCALLY',
+  store: 'FORBIDDEN_STORE',
+} as const));
 
 const strongDigests = new Map<string, Digest>([['SHA256', 'SHA256'], ['8', 'SHA256'], ['H8', 'SHA256'], ['SHA512', 'SHA512'], ['10', 'SHA512'], ['H10', 'SHA512']]);
 

@@ -16,7 +16,7 @@ const repliedEntries = 1000;
 const openReceipts = 8;
 
 /** A build-logs VM that was restarted, or that did not get our last answer, runs into these honestly: they are not worth an entry. */
-const outOfStep = new Set(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
+const outOfStep = new Set<Refusal['code']>(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
 
 export interface LogReceivedOptions {
   config: KeysConfig;

@@ -8,5 +8,9 @@ export type SysNetCode =
   | 'CANNOT_CONNECT' | 'NOT_SIGNED' | 'NO_LENGTH' | 'NO_SECRET' | 'SECRET_EXPOSED' | 'SPOOL_FULL' | 'TOO_LARGE' | 'TOO_SLOW'
   | 'UNKNOWN_HOST' | 'UNKNOWN_PATH';
 
+/** A delivery that is correctly signed, and that asks for nothing: `202 ignored CODE why`. README.md, "Answers". */
+export type IgnoredCode =
+  | 'OTHER_EVENT' | 'UNKNOWN_REPOSITORY' | 'NOT_A_TAG' | 'NOT_A_VERSION' | 'DELETED' | 'NOT_CREATED' | 'NO_COMMAND' | 'NOT_ONE_BLOCK' | 'BLOCK_TOO_LARGE' | 'NOT_ASCII';
+
 export const Refusal: RefusalOf<SysNetCode, SysNetCode | SharedCode> = OwnRefusal;
 export type Refusal = OwnRefusal<SysNetCode | SharedCode>;

@@ -41,9 +41,9 @@ export function answerLine(answer: CommandAnswer): string {
 }
 
 /** Nobody's fault and soon over: such a command is not used up. */
-const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
+const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
 /** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
-export const strangersCode = 'BAD_COMMAND';
+export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
 /** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */

@@ -37,20 +37,23 @@ export interface WorkerOptions {
   builds?: number;
 }
 
-const waitsForPackages = 'DEP_WAIT';
+const waitsForPackages = 'DEP_WAIT' satisfies Refusal['code'];
 const waitForPackagesMs = 3_600_000;
 
 // The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
 const dayMs = 86_400_000;
-const patienceMs = new Map([
+const patienceMs = new Map<string, number>([
   // Another component's packages: looked for again when one was published, and each hour.
   [waitsForPackages, 7 * dayMs],
   ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['DOWNLOAD_FAILED', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
-]);
+] satisfies [Refusal['code'], number][]);
 // May be the world's fault: how often a step is tried.
-const tries = new Map([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]]);
+const tries = new Map<string, number>([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]] satisfies [Refusal['code'], number][]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', 'CANCELLED', ...patienceMs.keys(), ...tries.keys()]);
+const failures = new Set<string>([
+  ...['FAULT', 'BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'CANCELLED'] satisfies ('FAULT' | Refusal['code'])[],
+  ...patienceMs.keys(), ...tries.keys(),
+]);
 
 /** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
 export const isFailure = (code: string): boolean => failures.has(code);

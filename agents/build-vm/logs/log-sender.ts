@@ -37,7 +37,8 @@ export interface PublishedLog {
   commit: string;
 }
 
-const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
+/** What build-logs says for good. Anything else is worth coming back: a full disk, a publication that takes its time. */
+export const final: ReadonlySet<string> = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
 
 /** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
 export class LogSender {
@@ -167,7 +168,6 @@ export class LogSender {
   }
 
   #refused(code: string, detail: string): void {
-    // A full disk, a publication that takes its time: worth coming back. The rest is final.
     if (this.#path !== undefined && !final.has(code)) return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
     this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }

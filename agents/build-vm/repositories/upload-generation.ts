@@ -5,7 +5,7 @@ import { posix } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { readDestination } from '../../shared/formats/upload-url.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
-import { Refusal, type BuildVmCode } from '../refusals.js';
+import { Refusal } from '../refusals.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
 import type { Generation, Generations } from './repository-generations.js';
@@ -49,7 +49,7 @@ export function transferMs(files: readonly HashedFile[]): number {
 }
 
 /** A program that talks to the world: no end within its time is the world's fault. @throws Refusal `code` */
-export function orTimedOut(code: BuildVmCode, label: string): (error: unknown) => never {
+export function orTimedOut(code: 'READ_BACK_FAILED' | 'UPLOAD_FAILED', label: string): (error: unknown) => never {
   return (error) => {
     if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal(code, `${label}: ${error.detail}`);
     throw error;

@@ -37,7 +37,9 @@ export interface EngineOptions {
 export type StageFields = Pick<EngineCall, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
-const agentsCodes = new Set(['FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
+const agentsCodes = new Set<string>([
+  'FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'DIST_RETIRED', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK',
+] satisfies ('FAULT' | Refusal['code'])[]);
 
 export function engineState(jobFolder: string, dist: string): string {
   return join(jobFolder, 'engine', dist);
