@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the compiler knows of the codes with which agents say no: the unions in which they are listed, and every code that is thrown.
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -13,14 +13,15 @@ function literals(type: ts.Type): string[] {
   return (type.isUnion() ? type.types : [type]).flatMap((one) => (one.isStringLiteral() ? [one.value] : []));
 }
 
+let unions: ts.Program | undefined;
+
 /** The members of an exported union of codes, such as `KeysCode` of `keys/refusals.ts`. */
 export function codesOf(file: string, name: string): Set<string> {
-  const path = join(agents, file);
-  const program = ts.createProgram([path], { ...options, noLib: true, types: [] });
-  const source = program.getSourceFile(path);
-  const declared = source?.statements.find((statement) => ts.isTypeAliasDeclaration(statement) && statement.name.text === name);
+  const files = readdirSync(agents).map((agent) => join(agents, agent, 'refusals.ts')).filter((path) => existsSync(path));
+  unions ??= ts.createProgram([...files, join(agents, 'doctor/finding.ts'), join(agents, 'audit/findings.ts')], { ...options, noLib: true, types: [] });
+  const declared = unions.getSourceFile(join(agents, file))?.statements.find((statement) => ts.isTypeAliasDeclaration(statement) && statement.name.text === name);
   if (declared === undefined) throw new Error(`${file} has no type ${name}`);
-  return new Set(literals(program.getTypeChecker().getTypeAtLocation(declared)));
+  return new Set(literals(unions.getTypeChecker().getTypeAtLocation(declared)));
 }
 
 /** The union of an agent, `keys` → `KeysCode`. */
