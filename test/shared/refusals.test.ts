@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The codes with which an agent says no are a closed union, so an unknown one does not compile. Here: each that is listed is said somewhere,
-// and no comparison of a code escapes the compiler.
+// no comparison of a code escapes the compiler,
+// and what one program makes of another's codes is about codes that the other has.
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { contradictions } from '../../agents/build-logs/receipts.js';
+import { gateIsAway } from '../../agents/build-vm/gate/refusals-heard.js';
+import { final } from '../../agents/build-vm/logs/log-sender.js';
+import { words } from '../../agents/notifier/refusal-words.js';
 import { codesOf, refusalCodes, seenCodes } from '../support/refusal-codes.js';
 
 const { thrown, doctor, audit, unchecked } = seenCodes();
@@ -24,5 +32,26 @@ t.test('every code of the doctor is that of a check, and every code of the audit
 
 t.test('a code that is compared with a word is one of a union', (t) => {
   t.strictSame(unchecked, []);
+  t.end();
+});
+
+const acts: [string, Iterable<string>, readonly string[]][] = [
+  ['build-logs: an answer of the keys VM that is an alarm', contradictions, ['keys']],
+  ['build-vm: an answer of the gate that is worth asking again', gateIsAway, ['keys', 'build-logs', 'build-vm', 'shared']],
+  ['build-vm: an answer of the logs VM that ends a log', final, ['build-logs', 'shared']],
+  ['notifier: a reason of the build VM that has words for the public', words.keys(), ['build-vm']],
+];
+for (const [what, codes, agents] of acts) {
+  t.test(what, (t) => {
+    const known = new Set(agents.flatMap((agent) => [...refusalCodes(agent)]));
+    t.strictSame([...codes].filter((code) => !known.has(code)), []);
+    t.end();
+  });
+}
+
+t.test('what sys-net ignores is in its README.md', (t) => {
+  const page = readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../../../agents/sys-net/README.md'), 'utf8');
+  const row = /^\| 202 `ignored CODE why` \| `([A-Z_ ]+)`/m.exec(page)?.[1] as string;
+  t.strictSame(sorted(row.split(' ')), sorted(codesOf('sys-net/refusals.ts', 'IgnoredCode')));
   t.end();
 });
