@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
 import { createHash } from 'node:crypto';
-import { readPublicDocument } from '../shared/json-document.js';
+import { readPublicDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { AnyRefusal, printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -13,7 +13,7 @@ import { PayloadRoom } from './payload-room.js';
 import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
-const checkIntent = checkWith<IntentDocument>(intentSchema);
+const checkIntent: Check<IntentDocument> = checkWith(intentSchema);
 const readTimeoutMs = 30_000;
 
 export interface IntentOptions {

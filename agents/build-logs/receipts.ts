@@ -3,7 +3,7 @@
 // the head that the keys VM acknowledged last. The keys VM believes the proof, not us; we believe its journal only as a chain.
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { AnyRefusal, printable, RelayedRefusal } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -44,7 +44,7 @@ export interface GrantedIntent {
   grants: GrantRequest[];
 }
 
-const checkReply = checkWith<ReceiptReply>(receiptReplySchema);
+const checkReply: Check<ReceiptReply> = checkWith(receiptReplySchema);
 /** Of base64 in one receipt, below the limit of 4 MiB with everything around it. */
 const proofBytes = receiptLimitBytes - 256 * 1024;
 const commitsPerReceipt = 4000;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A comment on an issue, as far as we care: one clear-signed block is cut out of it and handed on, unread. Pure. Anybody on earth may write
 // comments; who signed the block, and whether it means anything, the build VM finds out.
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import type { WebhookConfig } from './config.js';
 import type { IgnoredCode } from './refusals.js';
@@ -13,7 +13,7 @@ interface CommentPayload {
 }
 
 /** Only what is used. Who wrote the comment, and where it stands, counts for nothing. */
-const checkComment = checkWith<CommentPayload>({
+const checkComment: Check<CommentPayload> = checkWith({
   type: 'object',
   required: ['action', 'comment', 'repository'],
   properties: {

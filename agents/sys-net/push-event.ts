@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a webhook's payload says, as far as we care. Pure. The payload is signed by GitHub, but who pushed what is the attacker's
 // choice; and whatever stands here is only a hint: the build VM verifies the tag itself.
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { WebhookConfig } from './config.js';
@@ -15,7 +15,7 @@ interface PushPayload {
 }
 
 /** Only what is used. GitHub adds fields whenever it likes, so unknown ones are let through here, and nothing reads them. */
-const checkPush = checkWith<PushPayload>({
+const checkPush: Check<PushPayload> = checkWith({
   type: 'object',
   required: ['ref', 'deleted', 'after', 'repository'],
   properties: {

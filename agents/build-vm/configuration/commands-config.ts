@@ -34,8 +34,8 @@ export interface CommandsConfig {
   people: CommandRights[];
 }
 
-const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] };
-const oneOf = (known: readonly string[]): object => ({ type: 'array', uniqueItems: true, items: { enum: known } });
+const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] } as const;
+const oneOf = <const T extends string>(known: readonly T[]) => ({ type: 'array', uniqueItems: true, items: { enum: known } }) as const;
 
 export const commandsSchema = {
   type: 'object',
@@ -73,7 +73,7 @@ export const commandsSchema = {
       },
     },
   },
-};
+} as const;
 
 /** What the schema cannot say. @throws Refusal BAD_CONFIG */
 export function checkCommandsConfig(commands: CommandsConfig, dists: readonly string[]): void {

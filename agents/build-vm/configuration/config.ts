@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
 import { readIfThere } from '../../shared/durable-files.js';
-import { readDocument } from '../../shared/json-document.js';
+import { readDocument, type Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { Refusal } from '../refusals.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
@@ -258,7 +258,7 @@ export const templatePackage = (name: string): string => `${templatePrefix}${nam
 /** No component is called so. */
 export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
 
-const check = checkWith<Config>(schema);
+const check: Check<Config> = checkWith(schema);
 
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {

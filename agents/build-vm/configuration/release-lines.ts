@@ -49,7 +49,7 @@ export const linesSchema = {
       distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
     },
   },
-};
+} as const;
 
 /** What the schema cannot say. @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
 export function checkLines({ name: component, tag, lines = [] }: Lined & { name: string }, distributions: readonly Distributed[]): void {
