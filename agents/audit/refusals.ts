@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the audit refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the audit refuses. */
 export type AuditCode =
   | 'BAD_ENTRY' | 'BAD_HEAD';
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the logs VM refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the logs VM refuses. docs/deploy.md, section 15, says what to do. */
 export type BuildLogsCode =
   | 'BAD_DOCUMENT' | 'BAD_HEADER' | 'CALL_REFUSED' | 'DAY_SHARE_USED' | 'DISK_FULL' | 'FAULT' | 'FOREIGN_HISTORY' | 'HISTORY_DIVERGED'
   | 'INTENT_KNOWN' | 'JOURNAL_BROKEN' | 'KEYS_VM_ALARM' | 'KEYS_VM_UNREACHABLE' | 'KEY_NOT_ALLOWED' | 'LINES_LOST' | 'LOG_DIFFERS'

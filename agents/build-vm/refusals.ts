@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the build VM refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { EnginesCode } from '../engines/refusals.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the build VM refuses. docs/deploy.md, section 15, says what to do. */
 export type BuildVmCode =
   | 'ALREADY_BUILT' | 'ALREADY_OVER' | 'ALREADY_PUBLISHED' | 'ALREADY_RUNNING' | 'AMBIGUOUS_KEY' | 'ANSWER_TOO_LARGE' | 'ARMOR_HEADER'
   | 'BAD_ARMOR' | 'BAD_ARTIFACT' | 'BAD_COMMAND' | 'BAD_CONFIG' | 'BAD_CRC' | 'BAD_HASH_HEADER' | 'BAD_JOB_FILE' | 'BAD_LINE_ENDS'

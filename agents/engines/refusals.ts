@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the engines refuse. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the engines refuse. docs/deploy.md, section 15, says what to do. */
 export type EnginesCode =
   | 'ALREADY_PUBLISHED' | 'BAD_ARTIFACT' | 'BAD_DOCUMENT' | 'BAD_FORMULA' | 'BAD_METADATA' | 'BAD_SOURCE_FILES' | 'BAD_SPEC' | 'BAD_TREE'
   | 'BUILD_FAILED' | 'DEP_WAIT' | 'DOWNLOAD_FAILED' | 'FETCH_FAILED' | 'INSTALL_FAILED' | 'LINT_FAILED' | 'NOTHING_TO_BUILD'

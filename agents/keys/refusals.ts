@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the keys VM refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the keys VM refuses. docs/deploy.md, section 15, says what to do. */
 export type KeysCode =
   | 'ALREADY_GRANTED' | 'ALREADY_RECEIVED' | 'BAD_DOCUMENT' | 'BAD_FRAME' | 'BAD_SEQ' | 'BAD_SIGNATURE' | 'BUSY' | 'DISK_FULL'
   | 'EMPTY_PROOF' | 'FILE_NAME' | 'FORBIDDEN_COMMENT' | 'FORBIDDEN_DECRYPT' | 'FORBIDDEN_ENCRYPT' | 'FORBIDDEN_NOTATION' | 'FORBIDDEN_OPTION' | 'FORBIDDEN_OWNERTRUST' | 'FORBIDDEN_SECRET_KEY' | 'FORBIDDEN_SENDER' | 'FORBIDDEN_SESSION_KEY' | 'FORBIDDEN_STORE' | 'FORBIDDEN_SYMMETRIC' | 'FORBIDDEN_VERIFY_LOCALLY' | 'FOREIGN_KEY' | 'FORK' | 'GAP' | 'GRANT_EXPIRED' | 'GRANT_USED' | 'INLINE_SIGN'

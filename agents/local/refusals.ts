@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which the stand-in and its provisioning refuse. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { AuditCode } from '../audit/refusals.js';
 import type { CommandCode } from '../command/refusals.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which the stand-in and its provisioning refuse. */
 export type LocalCode =
   | 'BAD_DOCUMENT' | 'BAD_NETVM' | 'BAD_PATH' | 'BAD_PUBLIC_KEY' | 'BAD_TEMPLATE' | 'BAD_VALUE' | 'BAD_VM_NAME' | 'EXAMPLE_KEY'
   | 'IS_A_FOLDER' | 'MISSING_FIELD' | 'NOT_A_FOLDER' | 'NOT_ROOT' | 'NOT_YAML' | 'NO_PILLAR' | 'NO_PUBLIC_KEY' | 'NO_REQUIRED_REMOTE'

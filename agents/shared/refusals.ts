@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which what all agents share refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from './refusal.js';
 
+/** Every code with which what all agents share refuses. docs/deploy.md, section 15, says what to do. */
 export type SharedCode =
   | 'AMBIGUOUS_JSON' | 'ANSWER_TOO_LARGE' | 'BAD_ARGUMENT' | 'BAD_ARTIFACT' | 'BAD_CHARACTER' | 'BAD_COMMAND' | 'BAD_COMMIT'
   | 'BAD_CONTROL_FILE' | 'BAD_DESCRIPTOR' | 'BAD_DOCUMENT' | 'BAD_FRAME' | 'BAD_OPTION' | 'BAD_PREAMBLE' | 'BAD_PUBLICATION'

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every code with which `build-infra` inside a VM refuses. docs/deploy.md, section 15, says what to do.
 import { OwnRefusal, type RefusalOf } from '../shared/refusal.js';
 import type { SharedCode } from '../shared/refusals.js';
 
+/** Every code with which `build-infra` inside a VM refuses. docs/deploy.md, section 15, says what to do. */
 export type VmCommandsCode =
   | 'BAD_COMMAND' | 'NOT_A_BUILD_VM' | 'NOT_ROOT' | 'NO_AGENT' | 'NO_ANSWER' | 'NO_STATUS' | 'UNKNOWN_JOB';
 
