@@ -3,7 +3,8 @@
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
 import { callService } from '../shared/calls/qrexec-call.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { serveSockets, type Reporter } from '../shared/calls/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
 import { Alarms } from './alarms.js';

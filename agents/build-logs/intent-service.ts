@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
 import { createHash } from 'node:crypto';
-import { readPublicDocument } from '../shared/json-document.js';
+import { readPublicDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { AnyRefusal, printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Call, Reporter } from '../shared/calls/socket-service.js';
 import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, publishedDocumentLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
@@ -12,7 +13,7 @@ import { Room } from '../shared/room.js';
 import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
-const checkIntent = checkWith<IntentDocument>(intentSchema);
+const checkIntent: Check<IntentDocument> = checkWith(intentSchema);
 const readTimeoutMs = 30_000;
 
 export interface IntentOptions {
@@ -88,8 +89,8 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
       if (source === undefined || receipts === undefined) throw new Refusal('UNKNOWN_SOURCE', 'this VM signs nothing here');
       answer(await publish(call, source, receipts));
     } catch (error) {
-      const refusal = error instanceof Refusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
-      options.report(`intent from ${call.source}: ${error instanceof Refusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
+      const refusal = error instanceof AnyRefusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
+      options.report(`intent from ${call.source}: ${error instanceof AnyRefusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
       answer({ format: intentReplyFormat, result: 'refused', code: refusal.code, detail: `${refusal.field === undefined ? '' : `${refusal.field}: `}${refusal.detail}` });
     }
   };

@@ -5,14 +5,14 @@
 import { existsSync } from 'node:fs';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
-const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
+const checkEntry: Check<JournalEntry> = checkWith(journalEntrySchema);
 const lineLimitBytes = 4096;
 const perFile = 256;
 const textOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One log: its file, who is sending it now, and how it ends. Life: open (a sender is there, or may come back) → ended → published.
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';

@@ -10,7 +10,7 @@ import {
   parseCommand,
   timestampSeconds,
 } from '../shared/formats/command.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 /** YYYYmmddHHMM, in UTC. */
 export function minuteOf(now: Date): string {

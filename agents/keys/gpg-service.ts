@@ -14,7 +14,8 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { CleartextCheck } from '../shared/formats/cleartext.js';
 import { clearsignLimitBytes } from '../shared/formats/intent.js';
 import { Room } from '../shared/room.js';

@@ -3,7 +3,7 @@
 // at start and while running alike, so that what was published about a grant and what this VM does with it cannot differ.
 import { createHash } from 'node:crypto';
 import type { Clock } from '../shared/clock.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import type { JournalEntry } from '../shared/formats/journal.js';
 

@@ -6,7 +6,7 @@
 // A receipt is one atomic step: head.json is replaced first, with the journal lines in it, then they are appended. After a kill in
 // between, the next start appends what is missing. Nothing is told to anyone before both are on disk.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { objectIdPattern, sha256Pattern } from '../shared/formats/names.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import { journalHeadFormat, journalHeadPath, signJournalHead, type JournalHead } from '../shared/formats/journal-head.js';

@@ -2,7 +2,7 @@
 // qubesbuilder.LogReceived: a receipt in, one line of reply and the journal entries that the build-logs VM does not have yet out.
 import { readAll, type Call, type Reporter, type Service } from '../shared/calls/socket-service.js';
 import { readDocument } from '../shared/json-document.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { vmNamePattern } from '../shared/formats/names.js';
 import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
 import { Room } from '../shared/room.js';
@@ -16,7 +16,7 @@ const repliedEntries = 1000;
 const openReceipts = 8;
 
 /** A build-logs VM that was restarted, or that did not get our last answer, runs into these honestly: they are not worth an entry. */
-const outOfStep = new Set(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
+const outOfStep = new Set<Refusal['code']>(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
 
 export interface LogReceivedOptions {
   config: KeysConfig;

@@ -22,7 +22,7 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { readPublicDocument } from '../shared/json-document.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
 import { intentLimitBytes, intentsOf, isPublishedPayload, type Intent } from '../shared/formats/intent.js';
 import { payloadPath, readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
 // what GitHub does not want to hear about one never holds up another.
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Clock } from '../shared/clock.js';

@@ -2,7 +2,8 @@
 // Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between the answer and our note of it
 // the build VM is told again, and says `known`, or that the command was used.
 import { systemClock, type Clock } from '../shared/clock.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
 

@@ -6,7 +6,8 @@ import type { HashedFile } from '../shared/formats/intent.js';
 import { jobStates, readJob, type Job, type ObeyedCommand, type Step, type StepResult } from '../shared/formats/job.js';
 import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 const jobsFolder = '/var/lib/build-infra/jobs';
 

@@ -17,7 +17,7 @@ import type { PublishedGit } from '../../agents/published/history/published-git.
 import { PublishedPayloads } from '../../agents/audit/published-payloads.js';
 import type { ReadChange } from '../../agents/published/history/thread.js';
 import { readPublicationMessage, writePublicationMessage } from '../../agents/shared/formats/publication.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { pens } from './pens.js';
 import { Farm, journalKey, LogsRepository, sha256, type CommitOptions, type Keys } from './farm.js';
 
@@ -63,7 +63,7 @@ function messageOf(text: string): PublishedCommit['message'] {
   try {
     return readPublicationMessage(text);
   } catch (error) {
-    if (error instanceof Refusal) return undefined;
+    if (error instanceof AnyRefusal) return undefined;
     throw error;
   }
 }

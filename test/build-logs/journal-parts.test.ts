@@ -9,7 +9,7 @@ import { journalLine, journalLineHash, type JournalEntry } from '../../agents/sh
 import { journalHeadLine, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentPath, writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 import { sha256, signingKey } from './rig.js';
@@ -25,7 +25,7 @@ const codeOf = (work: () => unknown): string => {
     work();
     return 'taken';
   } catch (error) {
-    return (error as Refusal).code;
+    return (error as AnyRefusal).code;
   }
 };
 const reports: string[] = [];
@@ -223,7 +223,7 @@ function told(t: Test, folder = folderOf(t), vm = keysVmWith(0), commits: Told['
   return { vm, receipts, reported, commits, grew: () => grew, commit, state: () => JSON.parse(readFileSync(`${folder}/keys/keys-debian.json`, 'utf8')) as ReturnType<Told['state']>, answer: (change) => (answer = change) };
 }
 const intentOf = (document: string): GrantedIntent => ({ sha256: sha256(document), bytes: Buffer.from(document), payloads: [], grants: [{ sha256: sha256('p'), size: 1, key: signingKey, mode: 'detach', intent: sha256(document) }] });
-const sent = (one: Told, commit: string, intents: GrantedIntent[] = []): Promise<string> => one.receipts.send(commit, ['origin'], intents).then(() => 'granted', (error: unknown) => (error as Refusal).code);
+const sent = (one: Told, commit: string, intents: GrantedIntent[] = []): Promise<string> => one.receipts.send(commit, ['origin'], intents).then(() => 'granted', (error: unknown) => (error as AnyRefusal).code);
 
 await t.test('a receipt proves what is new, and asks for the grants of its intents', async (t) => {
   const one = told(t);

@@ -9,7 +9,7 @@ import { signerOfHead } from '../../agents/build-logs/foreign-head.js';
 import type { GitRepository } from '../../agents/build-logs/git-repository.js';
 import { findHistory } from '../../agents/build-logs/history.js';
 import { Remote, type RemoteOptions } from '../../agents/build-logs/remote.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
@@ -276,7 +276,7 @@ await t.test('a remote that lost what it held is pushed to again, and that is sa
   }
 });
 
-const code = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => (error as Refusal).code ?? 'an error');
+const code = (work: Promise<unknown>): Promise<unknown> => work.catch((error: unknown) => (error as AnyRefusal).code ?? 'an error');
 
 await t.test('where nothing is, a history begins, and where something is, it is taken over', async (t) => {
   const one = await farm(t);

@@ -13,7 +13,7 @@ import { prepareSource, sourceNames, type SourceWishes } from '../../agents/engi
 import { tinyPackage } from './forge.js';
 import { codeOf, engineJob, Lines, makePlace, tinyTree, writeTree } from './rpm-packages.js';
 import { checkLink, checkPath } from '../../agents/build-vm/source/source-tree.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 
 const line = (name: string, content = 'x'): string => ` ${createHash('sha256').update(content).digest('hex')} ${content.length} ${name}`;
 
@@ -33,7 +33,7 @@ function place(test: Test, names: readonly string[], change: (folder: string) =>
         takeArtifacts(build, output, { source: 'xx', version: '1' });
         return 'taken';
       } catch (error) {
-        return error instanceof Refusal ? error.code : String(error);
+        return error instanceof AnyRefusal ? error.code : String(error);
       }
     },
   };
@@ -107,7 +107,7 @@ void t.test('control files are read strictly', async (t) => {
       act();
       return 'none';
     } catch (error) {
-      return error instanceof Refusal ? error.code : String(error);
+      return error instanceof AnyRefusal ? error.code : String(error);
     }
   };
   t.equal(code(() => readFields('A: 1\nA: 2\n')), 'BAD_CONTROL_FILE');

@@ -12,7 +12,7 @@ import { readJobContext } from '../../agents/build-vm/gpg-client/settings.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { writeGpgJob } from '../../agents/build-vm/gate/signed-files.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { fetchTarget, type FetchTarget } from '../../agents/build-vm/stages/fetch-stage.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';
 import { tinyPackage } from './forge.js';
@@ -204,9 +204,9 @@ void t.test('a signed tag of a tree or of another tag is refused', async (t) => 
 void t.test('reports a forge that cannot be reached', async (t) => {
   const s = situation(t);
   s.component.url = 'git://127.0.0.1:1/nothing.git';
-  t.equal(await listRemoteTags(s.component.url, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
+  t.equal(await listRemoteTags(s.component.url, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: AnyRefusal) => error.code), 'FORGE_UNREACHABLE');
 });
 
 void t.test('a forge by a protocol that is not allowed is not asked', async (t) => {
-  t.equal(await listRemoteTags(`file://${forge.folder}/hello0.git`, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: Refusal) => error.code), 'FORGE_UNREACHABLE');
+  t.equal(await listRemoteTags(`file://${forge.folder}/hello0.git`, { sshConfig: '/dev/null', timeoutMs: 60_000 }).then(() => 'none', (error: AnyRefusal) => error.code), 'FORGE_UNREACHABLE');
 });

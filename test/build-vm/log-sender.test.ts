@@ -7,7 +7,7 @@ import { toolLine } from '../../agents/engines/debian/engine.js';
 import { LogSender } from '../../agents/build-vm/logs/log-sender.js';
 import { pieceBytes, pieceMark } from '../../agents/shared/programs/tool-line.js';
 import { runLogged } from '../../agents/shared/programs/logged-program.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
 import { TestReceiver } from './log-receiver.js';
@@ -25,7 +25,7 @@ async function place(test: Test): Promise<{ receiver: TestReceiver; options: Par
 }
 
 function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error)));
+  return promise.then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error)));
 }
 
 void t.test('every line arrives in order and the end is published', async (t) => {

@@ -11,7 +11,7 @@ import { schedule } from '../../agents/build-vm/jobs/schedule.js';
 import { Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import type { RemoteTag } from '../../agents/build-vm/source/git.js';
 import { isInSeries, meaningOfTag, type ReleaseLine } from '../../agents/build-vm/configuration/release-lines.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { configFor, evidenceOf } from './jobs.js';
 import { codeOf } from './rpm-packages.js';
 
@@ -32,7 +32,7 @@ function farm(test: Test, lines: ReleaseLine[] | undefined, folder = mkdtempSync
       try {
         return triggerLine(await new Trigger({ config, queue, listTags: async () => remote }).trigger(component.name)).trim().replace(/-[0-9a-f]{12}$/, '');
       } catch (error) {
-        return error instanceof Refusal ? `refused ${error.code}` : String(error);
+        return error instanceof AnyRefusal ? `refused ${error.code}` : String(error);
       }
     },
     // As the fetch does.

@@ -8,7 +8,7 @@ import type { EngineJob } from '../../agents/engines/contract.js';
 import { newJob, type BuildJob } from '../../agents/build-vm/jobs/job-document.js';
 import type { Config } from '../../agents/build-vm/configuration/config.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 
 export const epoch = 1795291200;
 
@@ -153,6 +153,6 @@ export async function codeOf(act: () => unknown): Promise<string> {
     await act();
     return 'none';
   } catch (error) {
-    return error instanceof Refusal ? error.code : String((error as Error).stack ?? error);
+    return error instanceof AnyRefusal ? error.code : String((error as Error).stack ?? error);
   }
 }

@@ -9,7 +9,8 @@ import type { Job, JobState } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { evidenceOf } from './jobs.js';
 
 const config = {
@@ -28,7 +29,7 @@ function place(test: Test): { folder: string; queue: () => JobQueue; ask: (queue
       try {
         return triggerLine(await new Trigger({ config, queue, listTags: async () => tags }).trigger(component)).trim();
       } catch (error) {
-        return error instanceof Refusal ? `refused ${error.code}` : String(error);
+        return error instanceof AnyRefusal ? `refused ${error.code}` : String(error);
       }
     },
   };
@@ -225,7 +226,7 @@ void t.test('a listing that fails is over for those who share it, and the next o
     if (fails) throw new Refusal('FORGE_UNREACHABLE', 'away');
     return [tag('1.0', '1')];
   } });
-  const codes = await Promise.all(Array.from({ length: 5 }, () => trigger.trigger('hello').then(() => 'none', (error: Refusal) => error.code)));
+  const codes = await Promise.all(Array.from({ length: 5 }, () => trigger.trigger('hello').then(() => 'none', (error: AnyRefusal) => error.code)));
   t.strictSame(codes, codes.map(() => 'FORGE_UNREACHABLE'));
   fails = false;
   t.match(await trigger.trigger('hello'), { kind: 'queued' });
@@ -238,7 +239,7 @@ void t.test('who may push tags and sign none makes so many refused jobs of a com
   const tags: RemoteTag[] = [];
   const trigger = new Trigger({ config, queue: q, now: () => now, listTags: async () => tags });
   const add = (version: number): void => void tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
-  const ask = async (): Promise<string> => trigger.trigger('hello').then((answer) => triggerLine(answer).trim(), (error: Refusal) => error.line());
+  const ask = async (): Promise<string> => trigger.trigger('hello').then((answer) => triggerLine(answer).trim(), (error: AnyRefusal) => error.line());
   const refuseAll = (): void => {
     for (const job of q.all()) if (job.state === 'queued') Object.assign(job, { state: 'refused', ended: now.toISOString() });
   };

@@ -4,7 +4,7 @@ import t from 'tap';
 import { whenCancelled } from '../../agents/shared/programs/cancellation.js';
 import { toolBegins } from '../../agents/shared/programs/tool-watch.js';
 import { isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { until } from '../support/until.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 import { config, failing, stageFor } from './worker-stage.js';

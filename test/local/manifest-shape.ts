@@ -10,24 +10,24 @@ import { top } from './provision-farm.js';
 /** Of VMs that have an agent. */
 export const roles: readonly Role[] = ['build', 'keys', 'build-logs', 'sys-net'];
 
-const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' };
-const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' };
-const account = { enum: ['root', 'user', 'qubes'] };
-const mode = { type: 'string', pattern: '^[01][0-7]{3}$' };
-const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } };
-const when = { enum: ['ssh-proxy', 'webhooks', 'notifier'] };
-const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 };
+const path = { type: 'string', pattern: '^(?:/[A-Za-z0-9_][A-Za-z0-9._-]*|/\\.gnupg)+$' } as const;
+const source = { type: 'string', pattern: '^(?:dist|files|units|templates|qrexec-services|policy\\.jinja)(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$' } as const;
+const account = { enum: ['root', 'user', 'qubes'] } as const;
+const mode = { type: 'string', pattern: '^[01][0-7]{3}$' } as const;
+const folder = { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'mode'], properties: { path, owner: account, group: account, mode } } as const;
+const when = { enum: ['ssh-proxy', 'webhooks', 'notifier'] } as const;
+const needs = { type: 'array', items: { enum: ['signing-key', 'logs-key'] }, minItems: 1 } as const;
 const file = {
   type: 'object', required: ['path', 'owner', 'group'],
   oneOf: [
-    { type: 'object', additionalProperties: false, required: ['source', 'mode'], properties: { path, source, owner: account, group: account, mode, when } },
-    { type: 'object', additionalProperties: false, required: ['template', 'mode'], properties: { path, template: source, owner: account, group: account, mode, needs, when } },
-    { type: 'object', additionalProperties: false, required: ['link'], properties: { path, link: path, owner: account, group: account, when } },
+    { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'source', 'mode'], properties: { path, source, owner: account, group: account, mode, when } },
+    { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'template', 'mode'], properties: { path, template: source, owner: account, group: account, mode, needs, when } },
+    { type: 'object', additionalProperties: false, required: ['path', 'owner', 'group', 'link'], properties: { path, link: path, owner: account, group: account, when } },
   ],
   properties: { path: true, owner: true, group: true },
-};
-const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+._-]+$' }, uniqueItems: true };
-const checkManifest = checkWith<Manifest>({
+} as const;
+const names = { type: 'array', items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+._-]+$' }, uniqueItems: true } as const;
+const checkManifest = checkWith({
   type: 'object', additionalProperties: false, required: ['format', 'role', 'vm'],
   properties: {
     format: { const: 'build-infra/manifest@1' },

@@ -11,7 +11,7 @@ import { manPage } from '../../agents/shared/command-line/man-page.js';
 import { nearest } from '../../agents/shared/command-line/nearest.js';
 import type { ProgramTable } from '../../agents/shared/command-line/program.js';
 import { runProgram, wordCounts } from '../../agents/shared/command-line/run-program.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/shared/refusals.js';
 
 const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 const { version } = JSON.parse(readFileSync(join(top, 'package.json'), 'utf8')) as { version: string };
@@ -66,7 +66,7 @@ async function answer(...argv: string[]): Promise<Ran> {
       {
         words: 'refuse',
         does: 'says no',
-        run: () => Promise.reject(new Refusal('NO_STATUS', 'there is nothing')),
+        run: () => Promise.reject(new Refusal('TIMED_OUT', 'there is nothing')),
       },
       { words: 'break', does: 'fails', run: () => Promise.reject(new Error('a \u001b[31mfault')) },
       { words: 'secret', does: 'is not for people', hidden: true, run: () => 0 },
@@ -142,7 +142,7 @@ await t.test('a refusal ends with 1, a fault with 2, each in one line that nothi
   t.strictSame(await answer('refuse'), {
     status: 1,
     out: '',
-    complaint: 'farm refuse: refused NO_STATUS there is nothing\n',
+    complaint: 'farm refuse: refused TIMED_OUT there is nothing\n',
   });
   t.strictSame(await answer('break'), { status: 2, out: '', complaint: 'farm break: fault: a .[31mfault\n' });
 });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/shared/refusals.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { baseConfig, makeTree } from './agent.js';

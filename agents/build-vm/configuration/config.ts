@@ -2,9 +2,9 @@
 // build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
 import { packageKinds, type PackageKind } from '../../engines/contract.js';
 import { readIfThere } from '../../shared/durable-files.js';
-import { readDocument } from '../../shared/json-document.js';
+import { readDocument, type Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { distWordPattern, templateRepositories, type TemplateRepository } from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
@@ -262,7 +262,7 @@ export const templatePackage = (name: string): string => `${templatePrefix}${nam
 /** No component is called so. */
 export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
 
-const check = checkWith<Config>(schema);
+const check: Check<Config> = checkWith(schema);
 
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {

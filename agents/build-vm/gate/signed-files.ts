@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeDurably } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
 import { expectFarmCalls } from '../jobs/command-clock.js';
 import { type Job, rebuildOf, templateOf } from '../jobs/job-document.js';
 import { hashedCommand } from '../jobs/template-job.js';
@@ -25,7 +25,7 @@ export function signedFolder(jobFolder: string, dist: string): string {
 
 /** Signed files that do not verify any more, after a power cut mostly: nothing was published of a job that signs, so they are made anew. @throws what is no refusal */
 export function removeDamaged(signed: string, error: unknown, log: LineSink): void {
-  if (!(error instanceof Refusal)) throw error;
+  if (!(error instanceof AnyRefusal)) throw error;
   log.say(`the signed files that are there from before are not what was signed (${error.message}): they are signed anew`);
   rmSync(signed, { recursive: true });
 }

@@ -2,7 +2,8 @@
 // From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
 // signature over one line. The order of the checks is the argument (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { commandOf, isChainDone, isOver, uploadedDists, type BuildJob, type Job } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
@@ -40,9 +41,9 @@ export function answerLine(answer: CommandAnswer): string {
 }
 
 /** Nobody's fault and soon over: such a command is not used up. */
-const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
+const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
 /** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
-export const strangersCode = 'BAD_COMMAND';
+export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
 /** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
@@ -115,14 +116,14 @@ export class CommandProcessor {
     try {
       signed = await this.#verified(untrustedComment);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command: ${error.line()}`);
       return passing.has(error.code) ? { kind: 'later', code: error.code } : { kind: 'refused', code: strangersCode };
     }
     try {
       return await this.#once(signed);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command of ${signed.person.name}, "${signed.line}": ${error.line()}`);
       return { kind: 'refused', code: error.code };
     }
@@ -167,7 +168,7 @@ export class CommandProcessor {
       report(`${by}: accepted ${job}`);
       return { kind: 'accepted', job };
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`${by}: ${error.line()}`);
       if (passing.has(error.code)) {
         used.release(record.command);

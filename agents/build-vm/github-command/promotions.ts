@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a command may ask for beyond building: handed over only after every check, with what this environment itself knows to be true.
 import type { ComponentRepository, TemplateRepository } from '../../shared/formats/command.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { BuildJob } from '../jobs/job-document.js';
 
 interface Asked {

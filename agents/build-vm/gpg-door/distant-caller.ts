@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A caller at the other end of the door. Its files and descriptors are not ours (it may see other mounts): each step is asked of it, and it answers.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { payloadMemoryBytes, type Caller } from '../gpg-client/caller.js';
 import { CallerGone, type Messages } from './messages.js';
 import type { Room } from '../../shared/room.js';

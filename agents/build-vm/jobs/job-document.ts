@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { jobFormat, type BuildJob, type Job, type MakingJob, type PackageJob, type RebuildOrder, type Stage, type Step, type TemplateOrder, type Upload } from '../../shared/formats/job.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Config } from '../configuration/config.js';
 import { configurationDigests, placeOf } from './job-configuration.js';
 import { distsOf, meaningOfTag, suitesOfLine } from '../configuration/release-lines.js';

@@ -5,7 +5,7 @@ import { timestampSeconds } from '../../shared/formats/command.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { templatesDist } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { templatePackage, type Config, type Distribution, type Template } from '../configuration/config.js';
 import { templateDigests } from './job-configuration.js';
 import { jobFormat, type Job, type ObeyedCommand, type TemplateJob, type TemplateOrder } from './job-document.js';

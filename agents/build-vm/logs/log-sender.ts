@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
 // too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { logEndLine, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
 import { LogCall } from './log-call.js';
@@ -30,7 +31,8 @@ export interface PublishedLog {
   commit: string;
 }
 
-const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
+/** What build-logs says for good. Anything else is worth coming back: a full disk, a publication that takes its time. */
+export const final: ReadonlySet<string> = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
 
 /** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
 export class LogSender {
@@ -160,7 +162,6 @@ export class LogSender {
   }
 
   #refused(code: string, detail: string): void {
-    // A full disk, a publication that takes its time: worth coming back. The rest is final.
     if (this.#path !== undefined && !final.has(code)) return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
     this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }

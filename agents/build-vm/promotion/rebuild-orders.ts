@@ -2,7 +2,7 @@
 // What a signed Rebuild-component means here: a job that builds a published source once more. Decision 171
 import { createHash } from 'node:crypto';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { packageRepositories } from '../repositories/package-repositories.js';
 import type { Component, Config, Distribution } from '../configuration/config.js';
 import type { Promotion } from '../github-command/promotions.js';

@@ -2,7 +2,7 @@
 // Promotions and withdrawals as jobs: on disk before anybody is answered, done by the worker, the same job when asked for twice.
 import { createHash } from 'node:crypto';
 import { partsOf, suiteOf, type AnySuite } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Promotion, Promotions } from '../github-command/promotions.js';
 import { chainOf, isOver, makesPackages, publicUploads, suitesWordOf, uploadedDists, type Job, type MakingJob, type PromotionJob, type WithdrawalJob } from '../jobs/job-document.js';
 import type { Config } from '../configuration/config.js';

@@ -3,7 +3,7 @@
 // what lies here under their names; how long they were in testing says the public record, not this VM's clock or notes.
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { partsOf, suiteOf, type AnySuite } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Config, Distribution } from '../configuration/config.js';
 import { refuseAskedWithoutRight } from '../github-command/authorisation.js';
 import { makesPackages, publicUploads, templateOf, type Job, type PromotionJob, type Upload, type WithdrawalJob } from '../jobs/job-document.js';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a signed command about a template means here: a job to be made, or the one that made what is to be uploaded. What lies on a disk or in a
 // repository is not asked, the jobs are.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Config } from '../configuration/config.js';
 import type { Promotion } from '../github-command/promotions.js';
 import type { TemplateJob } from '../jobs/job-document.js';

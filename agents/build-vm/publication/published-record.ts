@@ -7,7 +7,8 @@ import * as openpgp from 'openpgp';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
 import { verifyDetached } from '../signatures/one-signature.js';
 import { GitFailed, GitObjects } from '../../shared/programs/git-objects.js';
@@ -156,7 +157,7 @@ export class PublishedRecord {
       this.#remember(walked);
       return seen;
     } catch (error) {
-      if (error instanceof Refusal) return undefined;
+      if (error instanceof AnyRefusal) return undefined;
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-agent read-back URL LOGS-KEY VM COMMIT SIZE SHA256`: one look, for the gpg client where no agent serves it.
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
 import { readBackOnce } from './read-back.js';
 
 /** Prints `seen COMMIT`, or a refusal. @returns the exit status */
@@ -11,7 +11,7 @@ export async function runReadBack(words: readonly string[], root: string): Promi
     process.stdout.write(`seen ${commit}\n`);
     return 0;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof AnyRefusal)) throw error;
     process.stdout.write(`${error.line()}\n`);
     return 1;
   }

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 
 export interface Generation {

@@ -4,7 +4,8 @@
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import * as openpgp from 'openpgp';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** How far ahead of this VM's clock a signature may say it was made. */
 export const clockToleranceMs = 5 * 60_000;

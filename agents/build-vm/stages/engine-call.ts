@@ -5,7 +5,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { readDocument, type Check } from '../../shared/json-document.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable, RelayedRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { contained } from './contained-program.js';
 import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineCall, type EngineJob, type EngineTemplateJob, type PackageKind } from '../../engines/contract.js';
@@ -36,7 +37,9 @@ export interface EngineOptions {
 export type StageFields = Pick<EngineCall, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
-const agentsCodes = new Set(['FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
+const agentsCodes = new Set<string>([
+  'FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'DIST_RETIRED', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK',
+] satisfies ('FAULT' | Refusal['code'])[]);
 
 export function engineState(jobFolder: string, dist: string): string {
   return join(jobFolder, 'engine', dist);
@@ -46,7 +49,7 @@ function readSaid<T>(output: string, name: string, check: Check<T>): T {
   try {
     return readDocument(readPlainFile(output, name, documentLimitBytes), documentLimitBytes, check);
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
+    if (error instanceof AnyRefusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
     throw error;
   }
 }
@@ -103,7 +106,7 @@ export async function callEngine<T>(job: MakingJob, dist: string, fields: StageF
       const failure = readSaid(output, 'failure.json', checkFailure);
       const detail = printable(failure.detail);
       if (agentsCodes.has(failure.code)) throw new Refusal('ENGINE_FAILED', `it said ${failure.code}, which is not an engine's to say: ${detail}`);
-      throw new Refusal(failure.code, detail);
+      throw new RelayedRefusal(failure.code, detail);
     }
     if (status !== 0) throw new Refusal('ENGINE_FAILED', `the engine for ${dist} ended with ${status}`);
     return await take(output, readSaid(output, 'artifacts.json', checkArtifacts));

@@ -4,7 +4,8 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
 import { indexNames, type EngineJob } from '../../engines/contract.js';
@@ -67,7 +68,8 @@ async function withReason<T>(log: LineSink, act: (hearing: LineSink) => Promise<
   try {
     return await act(hearing);
   } catch (error) {
-    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw hearing.refusal(error.code, error.detail);
+    const failed = error instanceof AnyRefusal && (['SIGN_FAILED', 'PUBLISH_FAILED'] as const).find((code) => code === error.code);
+    if (failed && hearing.lastRefusal !== undefined) throw hearing.refusal(failed, error.detail);
     throw error;
   }
 }

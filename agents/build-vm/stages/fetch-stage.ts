@@ -2,7 +2,8 @@
 // From a hint to a verified tree. The order of the checks is the argument; the forge and whoever can push there is the attacker.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Distribution } from '../configuration/config.js';
 import { readChangelog } from '../../shared/formats/control-file.js';
 import { downloadFiles, downloadLimits, type DownloadLimits } from '../source/downloads.js';
@@ -103,7 +104,7 @@ function unlessForeign<T>({ isForeign }: FetchTarget, read: () => T): T | undefi
   try {
     return read();
   } catch (error) {
-    if (isForeign && error instanceof Refusal) return undefined;
+    if (isForeign && error instanceof AnyRefusal) return undefined;
     throw error;
   }
 }
@@ -143,7 +144,7 @@ function otherNamesOf(tree: string, builds: Builds): FoundNames {
     try {
       found[kind] = read();
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
     }
   }
   return found;

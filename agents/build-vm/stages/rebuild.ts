@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { buildFor } from './build-stage.js';
 import type { Config } from '../configuration/config.js';
 import { engineOptions } from './distribution-options.js';
@@ -119,7 +120,7 @@ export async function runRebuild(id: string, options: RebuildOptions): Promise<n
     for (const { dist, name, verdict, was, is } of compared) toStdout.say(`rebuilt ${verdict} ${dist} ${name} was sha256:${was ?? '-'} is sha256:${is ?? '-'}`);
     return isReproduced(compared) ? 0 : 1;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof AnyRefusal)) throw error;
     toStdout.say(error.message);
     return 2;
   }

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import { suiteOf, templatesDist } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { buildFor } from './build-stage.js';
 import { closingCommits, commitBefore } from '../source/closing-history.js';

@@ -3,7 +3,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { EngineCall, EngineJob } from '../contract.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { proxyEnvironment, runProgram } from '../../shared/programs/program.js';

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** The folder above this program that holds salt/build-infra: in a checkout, the top, for dist/ and out/ alike. */
 export function findTree(): string {

@@ -2,7 +2,7 @@
 // `build-infra provision`. Exit 0 done, 1 refused (one line says why), 2 a fault.
 import type { Option } from '../../shared/formats/manifest.js';
 import { Misuse, type CommandCall, type CommandRow } from '../../shared/command-line/program.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { planFarm } from './planned-farm.js';
 import { provision } from './provision.js';
 import { allOptions } from './vms.js';

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { Account, Option } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
+import { RelayedRefusal } from '../../shared/refusal.js';
 import { findTree } from './checkout.js';
 import type { Pillar } from './pillar.js';
 import { allOptions, toldVm, type ToldVm, type Vm } from './vms.js';
@@ -47,14 +47,14 @@ const milliseconds = 60_000;
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) as string;
 
 /** @returns an answer to each, in their order; those of Refusal have codes of salt/README.md, and the field as `build-envs.debian.key` */
-export function planFarms(requests: readonly FarmRequest[], tree: string = findTree()): (PlannedFarm | Refusal)[] {
+export function planFarms(requests: readonly FarmRequest[], tree: string = findTree()): (PlannedFarm | RelayedRefusal)[] {
   const lines = requests.map(({ enabled = allOptions, ...asked }) => `${JSON.stringify({ ...('file' in asked ? asked : { farm: asked.pillar }), enabled })}\n`);
   const program = join(tree, 'agents/local/provision/plan_farms.py');
   const done = spawnSync('/usr/bin/python3', ['-IB', '-X', 'utf8', program, tree], { input: lines.join(''), encoding: 'utf8', env: {}, maxBuffer: outputLimit, timeout: milliseconds });
   if (done.status !== 0) throw new Error(`plan_farms.py, which needs python3, python3-yaml and python3-jinja2: ${lastLine(done.stderr ?? '') || (done.error?.message ?? done.signal)}`);
   return done.stdout.trimEnd().split('\n').map((line) => {
     const answer = JSON.parse(line) as Answer;
-    if ('refused' in answer) return new Refusal(answer.refused.code, answer.refused.detail, answer.refused.field ?? undefined);
+    if ('refused' in answer) return new RelayedRefusal(answer.refused.code, answer.refused.detail, answer.refused.field ?? undefined);
     return { pillar: answer.farm, vms: answer.vms.map(toldVm), machines: answer.machines };
   });
 }
@@ -62,6 +62,6 @@ export function planFarms(requests: readonly FarmRequest[], tree: string = findT
 /** @throws Refusal as planFarms gives it */
 export function planFarm(request: FarmRequest, tree?: string): PlannedFarm {
   const [planned] = planFarms([request], tree);
-  if (planned === undefined || planned instanceof Refusal) throw planned ?? new Error('plan_farms.py gave no answer');
+  if (planned === undefined || planned instanceof RelayedRefusal) throw planned ?? new Error('plan_farms.py gave no answer');
   return planned;
 }

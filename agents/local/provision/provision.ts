@@ -4,9 +4,10 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Account } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { findTree } from './checkout.js';
 import type { PlannedEntry, PlannedFarm } from './planned-farm.js';
+
 import { pathParts, RootedTree } from './rooted-tree.js';
 
 export interface ProvisionOptions {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The few calls of GitHub's API that the notifier makes, spelled by GitHub's own package (@octokit/endpoint), spoken by exchange.ts.
 import { endpoint } from '@octokit/endpoint';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readComment, readComments, readFoundIssues, readIssue, readIssues, type Comment, type Issue } from './answers.js';
 import { exchange, type Answer, type Exchanged, type ExchangeLimits } from './exchange.js';
 import type { Clock } from '../../shared/clock.js';

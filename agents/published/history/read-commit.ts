@@ -3,7 +3,7 @@
 import { readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
 import { matches, vmNamePattern } from '../../shared/formats/names.js';
 import { readPublicationMessage, type PublicationMessage } from '../../shared/formats/publication.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../../shared/refusals.js';
 import type { QuickSignatures } from './quick-signatures.js';
 
 export interface ReadCommit {

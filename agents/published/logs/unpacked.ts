@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../../shared/refusals.js';
 import type { PublishedGit } from '../history/published-git.js';
 import { hashUpTo } from './prefix-hash.js';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Reads a command line by the program's table and runs the command that it names. Nothing runs that was not understood whole.
 import { parseArgs } from 'node:util';
-import { printable, Refusal } from '../refusal.js';
+import { AnyRefusal, printable } from '../refusal.js';
 import { bashCompletion } from './completion.js';
 import { commandHelp, programHelp } from './help.js';
 import { manPage } from './man-page.js';
@@ -264,8 +264,8 @@ export async function runProgram(
     if (error instanceof Misuse) {
       const at = said(error.command ?? name.slice(table.name.length).trim());
       complain(`${at}: ${printable(error.message)}\n(${at} --help tells more)\n`);
-    } else if (error instanceof Refusal) complain(`${name}: ${error.line()}\n`);
+    } else if (error instanceof AnyRefusal) complain(`${name}: ${error.line()}\n`);
     else complain(`${name}: fault: ${printable((error as Error).message)}\n`);
-    return error instanceof Refusal ? 1 : 2;
+    return error instanceof AnyRefusal ? 1 : 2;
   }
 }

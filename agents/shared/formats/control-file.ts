@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { readClearSigned, readStanzas, type Stanza } from './deb822.js';
 import { fileNamePattern, matches, sha256Pattern, versionPattern } from './names.js';
 import type { HashedFile } from './intent.js';
-import { printable, Refusal } from '../refusal.js';
+import { AnyRefusal, printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export const sourceNamePattern = '^[a-z0-9][a-z0-9+.-]{1,99}$';
 
@@ -72,7 +73,7 @@ export function readChangelog(tree: string, folder = 'debian'): { source: string
     if (statSync(path).size > changelogLimitBytes) throw new Refusal('NOT_A_PACKAGE', `${folder}/changelog is too large`);
     untrustedText = readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Refusal) throw error;
+    if (error instanceof AnyRefusal) throw error;
     throw new Refusal('NOT_A_PACKAGE', `the tree has no readable ${folder}/changelog`);
   }
   const head = /^\s*(\S+) \(([^()\s]+)\)/.exec(untrustedText);

@@ -7,7 +7,7 @@ import type { ClosingCommit } from './notification.js';
 import { anyText, dictionary, list, oneOf, orNull, record, text, whole, type Reader } from './strict-reader.js';
 import { partsOf, templateSuites, type AnySuite } from './suites.js';
 import { readDocument } from '../json-document.js';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export const jobFormat = 'build-infra/job@2';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Hand-written readers of JSON values, tied to the types that they return, for programs that hold Node's builtins only. Those of the keys VM accept
 // exactly what the JSON Schemas in agents/shared accept; test/keys/documents.test.ts compares the two on good and mutated documents.
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches } from './names.js';
 
 /** Narrows `untrusted` or refuses; `at` is where it stands in the document, for the person who reads the refusal. */

@@ -4,7 +4,8 @@
 import { spawn, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from 'node:child_process';
 import { Readable, type Writable } from 'node:stream';
 import { cleanEnvironment } from '../calls/qrexec-call.js';
-import { printable, Refusal } from '../refusal.js';
+import { printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { refuseCancelled, whenCancelled } from './cancellation.js';
 import { toolBegins } from './tool-watch.js';
 

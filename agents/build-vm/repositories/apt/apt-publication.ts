@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { codenameOf, suitesOf, wordsIn, type AnySuite } from '../../../shared/formats/suites.js';
 import type { AptRepository } from '../../configuration/config.js';

@@ -2,7 +2,7 @@
 // Debian packages: metadata by reprepro, signed through the gate, and the proof by apt.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { rebuiltVersion } from '../../../engines/source-tree/package-version.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { readChanges } from '../../../shared/formats/control-file.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What an engine signed of Debian packages, against what was frozen before.
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { isBuiltOfTag } from '../../../engines/source-tree/package-version.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
 import { readChanges } from '../../../shared/formats/control-file.js';

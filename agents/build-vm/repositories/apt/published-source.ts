@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Name and version of source packages, by the files that were published of it.
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 
 /** The source package as the repository has it. Its version is not the tag's, where a revision or a distribution's suffix came to it; the epoch, which no file name holds, is. */
 export function sourceOf(names: readonly string[], tagVersion: string): { source: string; version: string } {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Stage renew: the same indices under a new Release in every suite, signed through the gate, uploaded and read back.
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { LineSink } from '../../../shared/programs/logged-program.js';
 import type { RenewalJob } from '../../jobs/job-document.js';
 import { bringOut, type ChangeOptions } from '../repository-change.js';

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../../shared/refusal.js';
 import type { Reporter } from '../../../shared/calls/socket-service.js';
 import { repositoryNames, type Config } from '../../configuration/config.js';
 import { isOver, jobFormat, type Job, type RenewalJob } from '../../jobs/job-document.js';
@@ -71,7 +71,7 @@ function isDue(folder: string, dist: string, validDays: number | undefined, now:
     return new Generations(folder).perhapsPublic().some((generation) => dueSuites(generation.folder, codenamesIn(generation.folder, dist), validDays, now.getTime()).length > 0);
   } catch (error) {
     // What is public is not here any more, and so cannot be read: where it has an end the job says so until a person helps.
-    if (error instanceof Refusal) return validDays !== undefined;
+    if (error instanceof AnyRefusal) return validDays !== undefined;
     throw error;
   }
 }

@@ -4,7 +4,8 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { readChanges, type Changes } from '../../../shared/formats/control-file.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
@@ -74,7 +75,7 @@ async function isWhole(part: string, file: HashedFile, options: SignOptions): Pr
     await verifyClearSigned(readPlainFile(part, file.name, textLimitBytes).toString('utf8'), file.name, options.publicKey, options.signingKey);
     return true;
   } catch (error) {
-    if (error instanceof Refusal) return false;
+    if (error instanceof AnyRefusal) return false;
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 // RPM packages: metadata by createrepo_c, signed through the gate, and the proof by dnf.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { indexNames } from '../../../engines/contract.js';
 import { rebuiltRelease } from '../../../engines/source-tree/package-version.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What an engine signed of RPM packages, against what was frozen before.
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
 import type { SignedCheck } from '../package-repository.js';
 import { contentOf, signedContent, textOf } from '../signed-text.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Name and version of source packages, by the files that were published of it.
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 
 /** The source packages may be several: version and release, which their specs have in common. @throws Refusal NOT_IN_SUITE, NO_REBUILD */
 export function sourceOfPackages(names: readonly string[]): { source: string; version: string } {

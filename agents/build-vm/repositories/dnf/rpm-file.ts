@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { fileNamePattern, matches } from '../../../shared/formats/names.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { openPlainFile } from '../../../shared/files/frozen-files.js';
 import { headerBytes, introBytes, isLead, leadBytes, padded, RpmHeader, rpmTags as tags } from '../../../published/packages/rpm-header.js';
 import { rpmFileName, type SpecPackage } from '../../../engines/rpm/spec-file.js';

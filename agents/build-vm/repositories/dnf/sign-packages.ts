@@ -4,7 +4,8 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
@@ -115,7 +116,7 @@ function isSignedAlready(folder: string, frozen: string, name: string): boolean 
     const { signatures, unsigned } = readRpmFile(folder, name);
     return signatures.length > 0 && unsigned === readRpmFile(frozen, name).unsigned;
   } catch (error) {
-    if (error instanceof Refusal) return false;
+    if (error instanceof AnyRefusal) return false;
     throw error;
   }
 }

@@ -2,7 +2,8 @@
 // repodata/ of one suite: made by createrepo_c from the packages alone, signed, and complete for clients that are in the middle of the one before.
 import { existsSync, linkSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { printable } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
 import { verifyDetached } from '../../signatures/one-signature.js';
