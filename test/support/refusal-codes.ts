@@ -35,7 +35,7 @@ export interface SeenCodes {
   thrown: Map<string, Set<string>>;
   /** codes that one of the doctor's checks can say */
   doctor: Set<string>;
-  /** string literals of the audit's code, types and comparisons apart */
+  /** string literals of the code of the audit and of the readers that it uses, types and comparisons apart */
   audit: Set<string>;
   /** `file: expression`, where a code is compared with a word and the compiler knows no union for it */
   unchecked: string[];
@@ -66,7 +66,7 @@ export function seenCodes(): SeenCodes {
       if (isA(made, 'OwnRefusal')) for (const code of given(node)) (seen.thrown.get(agent) as Set<string>).add(code);
     }
     if (ts.isCallExpression(node) && agent === 'doctor') for (const code of given(node)) seen.doctor.add(code);
-    if (ts.isStringLiteral(node) && agent === 'audit' && !isComparison(node.parent)) seen.audit.add(node.text);
+    if (ts.isStringLiteral(node) && (agent === 'audit' || agent === 'published') && !isComparison(node.parent)) seen.audit.add(node.text);
     if (isComparison(node)) {
       for (const [one, other] of [[node.left, node.right], [node.right, node.left]] as const) {
         if (!ts.isStringLiteral(one) || !ts.isPropertyAccessExpression(other) || other.name.text !== 'code') continue;
