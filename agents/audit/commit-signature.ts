@@ -3,7 +3,7 @@
 // signature that the quick way does not know.
 import { enums, readSignature, SignaturePacket, type PublicKey, type PublicKeyPacket } from 'openpgp';
 import { judgeDetached, type BadSignature } from './public-keys.js';
-import { publicKeyAlgorithms, type QuickKey, type QuickKeys } from './reading/quick-signatures.js';
+import { publicKeyAlgorithms, type QuickKey, type QuickKeys } from '../published/history/quick-signatures.js';
 
 const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 

@@ -6,7 +6,8 @@ import { createMessage, enums, readCleartextMessage, readKeys, readSignature, ve
 import { printable } from '../shared/refusal.js';
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
 import { originNotation } from '../shared/formats/signature-origin.js';
-import { Unreadable, type FindingCode } from './findings.js';
+import type { FindingCode } from './findings.js';
+import { Unreadable } from '../published/unreadable.js';
 
 /** One published file by name, or undefined where there is none. */
 export interface KeyPlace {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A comment on an issue, as far as we care: one clear-signed block is cut out of it and handed on, unread. Pure. Anybody on earth may write
 // comments; who signed the block, and whether it means anything, the build VM finds out.
-import { readDocument } from '../shared/json-document.js';
-import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, orNull, text } from '../shared/json-schema.js';
+import { Refusal } from './refusals.js';
 import type { WebhookConfig } from './config.js';
+import type { IgnoredCode } from './refusals.js';
 
 interface Comment {
   id: number;
@@ -25,15 +26,11 @@ const comment = {
   properties: {
     id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
     body: { type: 'string', maxLength: 262_144 },
-    user: {
-      type: ['object', 'null'],
-      required: ['login'],
-      properties: { login: { type: 'string', maxLength: 100 } },
-    },
+    user: orNull({ type: 'object', required: ['login'], properties: { login: { type: 'string', maxLength: 100 } } }),
   },
-};
+} as const;
 
-const checkComment = checkWith<CommentPayload>({
+const checkComment: Check<CommentPayload> = checkWith({
   type: 'object',
   required: ['action', 'comment', 'repository'],
   properties: {
@@ -55,7 +52,7 @@ export interface SignedComment {
 
 export type CommentDecision =
   | { kind: 'command'; comment: SignedComment }
-  | { kind: 'ignored'; code: string; detail: string };
+  | { kind: 'ignored'; code: IgnoredCode; detail: string };
 
 /** What qubesbuilder.ProcessGithubCommand reads at most, in bytes. */
 export const blockLimitBytes = 8192;
@@ -65,7 +62,7 @@ const begin = '-----BEGIN PGP SIGNED MESSAGE-----';
 const end = '-----END PGP SIGNATURE-----';
 
 /** The one block of a comment. What stands around it, as a fence of Markdown, is not signed and goes no further. */
-export function signedBlock(untrustedBody: string): { block: string } | { code: string; detail: string } {
+export function signedBlock(untrustedBody: string): { block: string } | { code: IgnoredCode; detail: string } {
   if (!untrustedBody.includes('BEGIN PGP SIGNED MESSAGE')) return { code: 'NO_COMMAND', detail: 'no clear-signed message in the comment' };
   const lines = untrustedBody.split('\n');
   const places = (wanted: string): number[] => lines.flatMap((line, i) => (line.replace(/[ \r]+$/, '') === wanted ? [i] : []));
@@ -109,13 +106,13 @@ interface Listed {
   updated_at: string;
 }
 
-const time = { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,9})?Z$' };
-const checkList = checkWith<Listed[]>({
+const time = text('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.][0-9]{1,9})?Z$');
+const checkList: Check<Listed[]> = checkWith({
   type: 'array',
   maxItems: 100,
   items: { type: 'object', required: ['created_at', 'updated_at'], properties: { created_at: time, updated_at: time } },
 });
-const checkListed = checkWith<Comment>(comment);
+const checkListed: Check<Comment> = checkWith(comment);
 
 /** One page of the forge's list of comments: how many there are, when the last one was changed, and what may be commands. */
 export interface CommentPage {

@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, writeDurably } from '../shared/durable-files.js';
 import { isDiskFull } from '../shared/files/free-room.js';
-import { readDocument } from '../shared/json-document.js';
-import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, object, text } from '../shared/json-schema.js';
 import { objectIdPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
+import { Refusal } from './refusals.js';
 import { blockPattern, type SignedComment } from './comment-event.js';
 import { deliveryPattern, type VersionPush } from './push-event.js';
 
@@ -43,44 +43,17 @@ interface Told {
   outcome: string;
 }
 
-const string = (pattern: string): object => ({ type: 'string', pattern });
-const object = (properties: Record<string, object>): object => ({
-  type: 'object',
-  additionalProperties: false,
-  required: Object.keys(properties),
-  properties,
-});
 const fields = {
   format: { const: deliveryFormat },
-  delivery: string(deliveryPattern),
-  keys: { type: 'array', minItems: 1, maxItems: 4, items: string(keyPattern) },
-  received: string('^[0-9T:.-]{20,30}Z$'),
-  push: object({
-    repository: { type: 'string' },
-    component: string(plainNamePattern),
-    tag: { type: 'string' },
-    after: string(objectIdPattern),
-  }),
-  comment: object({
-    repository: { type: 'string' },
-    id: { type: 'integer' },
-    author: { type: 'string' },
-    block: string(blockPattern),
-  }),
-  vms: {
-    type: 'array',
-    items: object({ vm: string(vmNamePattern), outcome: { type: ['string', 'null'] } }),
-  },
-};
-const checkPending = checkWith<PendingDelivery>({
-  ...object(fields),
-  required: ['format', 'delivery', 'keys', 'received', 'vms'],
-  minProperties: 6,
-  maxProperties: 6,
-});
-const checkTold = checkWith<Told>(
-  object({ told: string(deliveryPattern), vm: string(vmNamePattern), outcome: { type: 'string' } }),
-);
+  delivery: text(deliveryPattern),
+  keys: { type: 'array', minItems: 1, maxItems: 4, items: text(keyPattern) },
+  received: text('^[0-9T:.-]{20,30}Z$'),
+  push: object({ repository: { type: 'string' }, component: text(plainNamePattern), tag: { type: 'string' }, after: text(objectIdPattern) }),
+  comment: object({ repository: { type: 'string' }, id: { type: 'integer' }, author: { type: 'string' }, block: text(blockPattern) }),
+  vms: { type: 'array', items: object({ vm: text(vmNamePattern), outcome: { type: ['string', 'null'] } }) },
+} as const;
+const checkPending: Check<PendingDelivery> = checkWith({ ...object(fields), required: ['format', 'delivery', 'keys', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
+const checkTold: Check<Told> = checkWith(object({ told: text(deliveryPattern), vm: text(vmNamePattern), outcome: { type: 'string' } }));
 const isKnownLine = /^[0-9a-f-]{36}(?: [a-z0-9-]{1,80}){1,4}$/;
 
 export interface SpoolLimits {

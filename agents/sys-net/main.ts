@@ -11,8 +11,8 @@ import { DeliverySpool } from './delivery-spool.js';
 import { DeliveryWorker } from './delivery-worker.js';
 import { MissedComments } from './missed-comments.js';
 import { createReceivers, listenForNginx, moreSockets } from './webhook-receiver.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
 
 async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {

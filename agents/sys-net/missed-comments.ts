@@ -6,7 +6,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { systemClock, type Clock } from '../shared/clock.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { commentKey, readCommentPage } from './comment-event.js';
 import type { CommandsConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
@@ -69,7 +71,7 @@ export interface MissedCommentsOptions {
   spool: DeliverySpool;
   onAccepted: () => void;
   report: Reporter;
-  now?: () => Date;
+  clock?: Clock;
   get?: (url: string) => Promise<Answer>;
   pauseMs?: number;
 }
@@ -173,7 +175,7 @@ export class MissedComments {
   }
 
   #now(): Date {
-    return this.#options.now?.() ?? new Date();
+    return new Date((this.#options.clock ?? systemClock).wall());
   }
 }
 

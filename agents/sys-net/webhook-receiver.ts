@@ -3,16 +3,18 @@
 // order of the checks below is the security argument. No answer says more than its one line.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
+import { systemClock, type Clock } from '../shared/clock.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { commentKey, decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
-import { decidePush, isDeliveryId } from './push-event.js';
+import { decidePush, isDeliveryId, type PushDecision } from './push-event.js';
 import { bodyHash, isSignedBy, readSignatureHeader } from './webhook-signature.js';
 
 /** HTTP status of each refusal; whatever is not here is 400. docs: README.md, "Answers". */
-const statusOf = new Map<string, number>([
+const statusOf = new Map<Refusal['code'], number>([
   ['NOT_SIGNED', 401], ['BAD_SIGNATURE', 403], ['UNKNOWN_PATH', 404], ['BAD_METHOD', 405], ['TOO_SLOW', 408],
   ['NO_LENGTH', 411], ['TOO_LARGE', 413], ['BAD_CONTENT_TYPE', 415], ['BUSY', 503], ['SPOOL_FULL', 503], ['DISK_FULL', 503],
 ]);
@@ -29,7 +31,7 @@ export interface ReceiverOptions {
   report: Reporter;
   /** after a delivery has been spooled */
   onAccepted: () => void;
-  now?: () => Date;
+  clock?: Clock;
   /** from the headers to the end of the body: whoever sends a byte now and then is cut off all the same */
   bodyTimeoutMs?: number;
 }
@@ -45,6 +47,8 @@ interface BodyRoom {
   /** bytes that are in memory now */
   used: number;
 }
+
+const otherEvent = (event: string): Extract<PushDecision, { kind: 'ignored' }> => ({ kind: 'ignored', code: 'OTHER_EVENT', detail: event });
 
 function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: number, room: BodyRoom): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -108,11 +112,10 @@ async function decideBody(request: IncomingMessage, untrustedBody: Buffer, claim
   if (event === 'ping') return { status: 200, line: 'pong' };
   const takers = config.commands?.buildVms ?? [];
   const comments = event === 'issue_comment' && takers.length > 0;
-  if (event !== 'push' && !comments) return { status: 202, line: `ignored OTHER_EVENT ${event}` };
-  const decision = comments ? decideComment(untrustedBody, config) : decidePush(untrustedBody, config);
+  const decision = comments ? decideComment(untrustedBody, config) : event === 'push' ? decidePush(untrustedBody, config) : otherEvent(event);
   if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
   const keys = [bodyHash(untrustedBody)];
-  const now = (options.now ?? (() => new Date()))();
+  const now = new Date((options.clock ?? systemClock).wall());
   const accepted = decision.kind === 'command'
     ? await spool.accept(delivery, [...keys, commentKey(decision.comment)], decision.comment, takers, now)
     : await spool.accept(delivery, keys, decision.push, config.buildVms, now);

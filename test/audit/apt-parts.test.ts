@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap, { type Test } from 'tap';
 import { aptAttacks, bomb, formAttacks, packed } from './apt-attacks.js';
-import { sha256, withOrigin, type Farm } from './farm.js';
+import { type Farm, removedAfter, sha256, withOrigin } from './farm.js';
 import { lies, places, signed, type Place } from './origin-attacks.js';
 import { pens } from './pens.js';
 import { asWas, newRelease, releaseAttacks, serve } from './release-attacks.js';
@@ -102,8 +102,7 @@ void tap.test('what is no attack', async (t) => {
 const until = 'Sun, 29 Nov 2026 00:00:00 UTC';
 const ending = (farm: Farm, more: string, end: string): ReturnType<typeof newRelease> => newRelease(farm, `${more}\nDate: Sun, 22 Nov 2026 00:00:00 UTC\nValid-Until: ${end}`);
 void tap.test('until when a Release is good is said, and that it is over is found', async (t) => {
-  const farm = servedFarm(good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, servedFarm(good));
   const later = 'Sun, 06 Dec 2026 00:00:00 UTC';
   const [old, renewed, without] = [ending(farm, 'x', until), ending(farm, 'x', later), newRelease(farm, 'without')];
   serve(farm, old);
@@ -119,13 +118,11 @@ void tap.test('until when a Release is good is said, and that it is over is foun
 });
 
 void tap.test('suites that the auditor names, and announced ones, must be there', async (t) => {
-  const farm = servedFarm(good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, servedFarm(good));
   const missing = ({ rows }: Awaited<ReturnType<typeof look>>): unknown => rows.find(({ name }) => name === 'apt-signatures')?.findings.map(({ code, path }) => `${code} ${path}`);
   t.same(missing(await look(farm, { suites: ['bookworm'] })), []);
   t.same(missing(await look(farm, { suites: ['bookworm', 'trixie'] })), ['FILE_MISSING dists/trixie/InRelease']);
-  const empty = servedFarm();
-  t.teardown(() => empty.remove());
+  const empty = removedAfter(t, servedFarm());
   t.same(missing(await look(empty)), [], 'nothing was announced');
   rmSync(join(farm.apt, 'dists'), { recursive: true });
   rmSync(join(farm.apt, 'pool'), { recursive: true });
@@ -134,12 +131,10 @@ void tap.test('suites that the auditor names, and announced ones, must be there'
 });
 
 void tap.test('what is read counts against the budget', async (t) => {
-  const farm = servedFarm(good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, servedFarm(good));
   packed(farm, bomb(1024 * 1024));
   await t.rejects(look(farm, { limits: { readMiB: 1 } }), { name: 'Unreadable', message: /--max-read of 1 MiB/ });
-  const large = servedFarm(good);
-  t.teardown(() => large.remove());
+  const large = removedAfter(t, servedFarm(good));
   large.put('dists/bookworm/Release.gpg', Buffer.alloc(64 * 1024 + 1));
   await t.rejects(look(large), { name: 'Unreadable', message: /Release\.gpg is larger than 65536 bytes/ });
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One thing wrong, all else as it should be: exactly that must be found, with its evidence.
 import tap from 'tap';
-import { Farm, Keys } from './farm.js';
+import { Farm, Keys, removedAfter } from './farm.js';
 import { verdict } from './run-audit.js';
 
 export const keys = new Keys();
@@ -16,8 +16,7 @@ tap.teardown(() => {
 /** @param expected "check CODE" of everything that must be found, and nothing else */
 export function attack(name: string, expected: string[], change: (farm: Farm) => void, evidence: { commit?: 'head'; path?: string } = {}, extra: (farm: Farm) => readonly string[] = () => []): void {
   void tap.test(name, async (t) => {
-    const farm = new Farm(keys, good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, new Farm(keys, good));
     change(farm);
     const result = await verdict(farm, extra(farm));
     t.equal(result.ok, false);

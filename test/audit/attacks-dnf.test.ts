@@ -2,14 +2,13 @@
 // Attacks on the DNF repository.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import tap from 'tap';
 import { readOptions } from '../../agents/audit/options.js';
+import { filesOf, serveWeb } from '../support/web-server.js';
 import { attack as attackFarm, good, keys } from './attack.js';
-import { Farm, sha256, journalKey } from './farm.js';
+import { Farm, journalKey, removedAfter, sha256 } from './farm.js';
 import { suitesOf } from '../../agents/shared/formats/suites.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
 import { runAudit, verdict } from './run-audit.js';
@@ -63,17 +62,8 @@ void tap.test('a good DNF repository passes beside an APT repository, and from a
   const both = await verdict(good, withDnf(good));
   t.same(both.codes, []);
   t.match(both.checks.filter((row) => row.name.startsWith('dnf-')).map(({ name, count }) => `${name} ${count}`), ['dnf-signatures 5', 'dnf-files 11']);
-  const web = createServer((request, response) => {
-    try {
-      response.end(readFileSync(join(good.top, decodeURIComponent(request.url ?? ''))));
-    } catch {
-      response.writeHead(404).end();
-    }
-  });
-  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => web.close());
   execFileSync('git', ['--git-dir', good.logs.path, 'update-server-info']);
-  const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
+  const url = await serveWeb(t, filesOf(good.top));
   const { status, out, err } = await runAudit(['--logs', good.logs.path, '--logs-key', join(good.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`, '--dnf', `${url}/fc41`, '--signing-key', keys.fingerprint.signing]);
   t.equal(status, 0, out + err);
   t.match(out, /skipped +every signature in the APT/);
@@ -96,16 +86,14 @@ void tap.test('each of two keys belongs to the repositories before it', async (t
 });
 
 void tap.test('the metadata of one distribution served as those of another, and one suite alone', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   t.same((await verdict(farm, ['--dnf', join(farm.dnf, testing)])).codes, []);
   renameSync(farm.dnf, join(farm.top, 'fc42'));
   t.same((await verdict(farm, ['--dnf', join(farm.top, 'fc42')])).codes, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME']);
 });
 
 void tap.test('suites of a release line are looked at once signed metadata names them', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   cpSync(join(farm.dnf, 'current-testing'), join(farm.dnf, 'lts-current-testing'), { recursive: true });
   t.same((await verdict(farm, ['--dnf', farm.dnf])).codes, ['dnf-files UNLISTED_FILE'], 'nothing that was signed names it');
   const suites = suitesOf('fc41', ['lts']).slice(3);
@@ -125,8 +113,7 @@ void tap.test('suites of a release line are looked at once signed metadata names
 });
 
 void tap.test('templates of a release lie in four repositories, and none of them may stand for another', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const folder = join(farm.top, 'templates-r4.3');
   await buildDnf(farm, ['qubes-template-debian-13'], { folder, dist: 'templates-r4.3' });
   t.same((await verdict(farm, ['--dnf', folder])).codes, []);
@@ -139,8 +126,7 @@ void tap.test('templates of a release lie in four repositories, and none of them
 });
 
 void tap.test('a repository before its first package is no finding, and one that lost its metadata is', async (t) => {
-  const empty = new Farm(keys);
-  t.teardown(() => empty.remove());
+  const empty = removedAfter(t, new Farm(keys));
   empty.build();
   t.same((await verdict(empty, ['--dnf', empty.top])).codes, []);
 });
@@ -252,8 +238,7 @@ attack('a package under another file name', ['dnf-files BAD_INDEX'], (farm) => {
 }, 'current-testing/packages/bash-5-1.noarch.rpm');
 
 void tap.test('a package that was announced as something else', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const path = join(farm.dnf, testing, 'packages/misnamed-1-1.noarch.rpm');
   copyFileSync(misnamed, path);
   await signPackage(farm, path, 'other');
@@ -265,8 +250,7 @@ void tap.test('a package that was announced as something else', async (t) => {
 });
 
 void tap.test('what comes out of a packed index counts against the budget', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   changePrimary(farm, (text) => `${text}${'\n'.repeat(100 * 1024 * 1024)}`);
   await t.rejects(verdict(farm, [...withDnf(farm), '--max-read', '50']), { name: 'Unreadable', message: /--max-read of 50 MiB is met: .*\/fc41 was not checked to its end/ });
 });

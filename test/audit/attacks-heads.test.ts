@@ -4,7 +4,7 @@ import { readOptions } from '../../agents/audit/options.js';
 import type { JournalEntry } from '../../agents/shared/formats/journal.js';
 import { runAudit, argumentsFor, verdict } from './run-audit.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, journalKey, journalKeyOf } from './farm.js';
+import { Farm, journalKey, journalKeyOf, removedAfter } from './farm.js';
 import { entriesPath, headAttacks, headsPath, lines, refused, without } from './head-attacks.js';
 
 headAttacks(attack, (farm) => {
@@ -15,16 +15,14 @@ headAttacks(attack, (farm) => {
 });
 
 void tap.test('an entry that was there before its last head cannot be older than it', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   farm.logs.commit({ put: farm.logs.journalHeadInFuture() });
   farm.logs.commit({ put: refused(farm) });
   t.ok((await verdict(farm)).codes.includes('journal-chain JOURNAL_TIME'));
 });
 
 void tap.test('a journal without any head is wrong from its first entry on, and one without a pinned key too', async (t) => {
-  const farm = new Farm(keys);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys));
   farm.logs.commit({ put: without(farm.logs.journal(['start', 'b0075a1d-0000-4000-8000-000000000000']), headsPath) });
   farm.put('key.asc', keys.export('signing'));
   const logsOnly = argumentsFor(farm).slice(0, 4);

@@ -7,7 +7,7 @@ import tap from 'tap';
 import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import { attack, good, keys } from './attack.js';
 import { contentAttacks } from './content-attacks.js';
-import { Farm, log } from './farm.js';
+import { Farm, log, removedAfter } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 attack('an unsigned commit', ['commits-signed NOT_SIGNED'], (farm) => void farm.logs.commit({ signer: null, put: { [log]: farm.grow() } }), { commit: 'head' });
@@ -33,8 +33,7 @@ contentAttacks(attack);
 attack('a symlink among the logs: nothing else of its folder is read', ['file-lines BAD_FILE_MODE', 'file-lines LINE_WITHOUT_CHANGE'], ({ logs }) => void logs.commit({ mode: '120000', put: { 'build-debian/log_2026-11-21_22-00-00': '/etc/passwd' } }), { commit: 'head' });
 
 void tap.test('a mirror that forked is found, whichever is named first, and the evidence says where', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const mirror = join(farm.top, 'mirror.git');
   cpSync(farm.logs.path, mirror, { recursive: true });
   const common = farm.logs.head;
@@ -57,8 +56,7 @@ function forked(farm: Farm, mirror: string, parent: string): string {
 }
 
 void tap.test('a history that was replaced since the last audit is found', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const seen = farm.logs.head as string;
   execFileSync('git', ['--git-dir', farm.logs.path, 'update-ref', 'refs/heads/main', `${seen}~1`]);
   const result = await verdict(farm, ['--contains', seen]);
@@ -68,8 +66,7 @@ void tap.test('a history that was replaced since the last audit is found', async
 });
 
 void tap.test('the table shows the evidence to a person, and nothing that could draw on the terminal', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   farm.logs.commit({ put: { 'build-debian/\u001b[31mred': 'x' }, lines: () => [] });
   const { status, out } = await runAudit(argumentsFor(farm));
   t.equal(status, 1);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import tap from 'tap';
 import type { SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
 import { attack, good, keys } from './attack.js';
-import { Farm, withOrigin } from './farm.js';
+import { Farm, removedAfter, withOrigin } from './farm.js';
 import { lay, lies, other, places, signed, type Place } from './origin-attacks.js';
 import { buildDnf, buildPackage, makeMetadata, rpmsign, signMetadata, signPackage, testing } from './rpm-farm.js';
 import { verdict } from './run-audit.js';
@@ -18,8 +18,7 @@ for (const place of places) {
 }
 
 void tap.test('the same words, true, are no finding', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   for (const place of places) signed(farm, place, withOrigin);
   t.same((await verdict(farm, withDnf(farm))).codes, []);
 });
@@ -29,8 +28,7 @@ for (const [how, code, change] of [
   ['a commit that nobody else saw', 'UNKNOWN_ORIGIN', (origin: SignatureOrigin) => ({ ...origin, commit: other(origin.commit) })],
   ['another claim', 'WRONG_ORIGIN', (origin: SignatureOrigin) => ({ ...origin, claim: other(origin.claim) })],
 ] as const) void tap.test(`a package whose signature names ${how}`, async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const path = buildPackage('star', join(farm.dnf, testing, 'packages'));
   await signPackage(farm, path, 'rpm-header', undefined, (origin) => rpmsign(farm, path, change?.(origin)));
   makeMetadata(farm);

@@ -4,7 +4,7 @@
 import tap from 'tap';
 import { publishedPayloadLimitBytes } from '../../agents/shared/formats/intent.js';
 import { attack, good, keys } from './attack.js';
-import { Farm } from './farm.js';
+import { Farm, removedAfter } from './farm.js';
 import { payloadAttacks, small } from './payload-attacks.js';
 import { asWas, newRelease, releaseAttacks, serve } from './release-attacks.js';
 import { verdict } from './run-audit.js';
@@ -16,8 +16,7 @@ releaseAttacks(attack);
 /** A farm that is good, and what its audit tells of signatures that nobody serves. */
 function told(name: string, change: (farm: Farm) => void, expected: object[], extra: (farm: Farm) => readonly string[] = () => []): void {
   void tap.test(name, async (t) => {
-    const farm = new Farm(keys, good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, new Farm(keys, good));
     change(farm);
     const result = await verdict(farm, extra(farm));
     t.same(result.codes, []);
@@ -51,8 +50,7 @@ told('earlier generations that the auditor has are in use', (farm) => {
   serve(farm, newRelease(farm, 'newer'));
 }, []);
 void tap.test('an upload may take an hour, and then a Release that is not served is a finding', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   farm.logs.setClock(Date.now() - 600_000);
   newRelease(farm, 'on its way');
   const soon = await verdict(farm);
@@ -60,14 +58,12 @@ void tap.test('an upload may take an hour, and then a Release that is not served
   t.match(soon.unseen, [{ state: 'waiting' }]);
   farm.logs.setClock(Date.now() - 3_500_000);
   t.same((await verdict(farm)).codes, []);
-  const late = new Farm(keys, good);
-  t.teardown(() => late.remove());
+  const late = removedAfter(t, new Farm(keys, good));
   late.logs.setClock(Date.now() - 3_700_000);
   newRelease(late, 'lost');
   t.same((await verdict(late)).codes, ['apt-signatures OLD_RELEASE']);
   // What is on its way excuses nothing that was there before.
-  const both = new Farm(keys, good);
-  t.teardown(() => both.remove());
+  const both = removedAfter(t, new Farm(keys, good));
   const old = asWas(both);
   serve(both, newRelease(both, 'newer'));
   serve(both, old);
@@ -83,8 +79,7 @@ const end = Date.parse(until);
 const at = (farm: Farm, now: number): ReturnType<typeof verdict> => verdict(farm, [], undefined, now);
 
 void tap.test('a Release that is served after its end is a finding, to the second', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   serve(farm, ending(farm, 'x', until));
   const fresh = await at(farm, end - 1000);
   t.same(fresh.codes, []);
@@ -95,8 +90,7 @@ void tap.test('a Release that is served after its end is a finding, to the secon
 });
 
 void tap.test('after a renewal it is the new one that counts, and the old one served again is found by both', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const old = ending(farm, 'x', until);
   serve(farm, ending(farm, 'x', 'Sun, 06 Dec 2026 00:00:00 UTC'));
   const renewed = await at(farm, end + 1000);
@@ -108,8 +102,7 @@ void tap.test('after a renewal it is the new one that counts, and the old one se
 });
 
 void tap.test('that a Release has no end though earlier ones had one is said, and no finding', async (t) => {
-  const farm = new Farm(keys, good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, new Farm(keys, good));
   const plain = await verdict(farm);
   t.same(plain.endings, [], 'of a farm without the setting nothing is said');
   ending(farm, 'x', until);
@@ -124,8 +117,7 @@ void tap.test('that a Release has no end though earlier ones had one is said, an
 });
 for (const [what, text] of [['no time', 'never'], ['one in another spelling', '2126-11-29']] as const) {
   void tap.test(`a Release whose Valid-Until is ${what} is none of this farm's`, async (t) => {
-    const farm = new Farm(keys, good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, new Farm(keys, good));
     serve(farm, ending(farm, 'x', text));
     t.ok((await verdict(farm)).codes.includes('apt-files BAD_INDEX'));
   });

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The quick way to judge a commit's signature says yes only where openpgp and gpgv do: real keys of each kind, and signatures with every bit turned once.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey, type PublicKey } from 'openpgp';
 import tap from 'tap';
 import { judgeCommit, quickKeysOf, type JudgedCommit } from '../../agents/audit/commit-signature.js';
 import { judgeDetached } from '../../agents/audit/public-keys.js';
-import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
-import { fastSigner } from './long-history.js';
+import { QuickSignatures } from '../../agents/published/history/quick-signatures.js';
+import { GpgHome } from '../support/gpg-home.js';
+import { armor, pens } from './pens.js';
 
 tap.setTimeout(600_000);
-const home = mkdtempSync(join(tmpdir(), 'cs-'));
-tap.teardown(() => {
-  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all'], { stdio: 'ignore' });
-  rmSync(home, { recursive: true, force: true });
-});
-const gpg = (args: readonly string[], input: Buffer | string = ''): Buffer => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+const gpgHome = GpgHome.of(tap);
+const home = gpgHome.folder;
+const gpg = (args: readonly string[], input: Buffer | string = ''): Buffer => gpgHome.gpg(['--pinentry-mode', 'loopback', '--passphrase', '', ...args], input);
 const data = Buffer.from('tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nPublish\n');
 
 /** As the audit does it: the quick way, and openpgp where that does not know. */
@@ -44,17 +41,6 @@ class CommitSignatures {
   }
 }
 
-function armored(packet: Buffer): string {
-  const header = '-----BEGIN PGP SIGNATURE-----\n\n';
-  let crc = 0xb704ce;
-  for (const byte of packet) {
-    crc ^= byte << 16;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 0x800000 ? (crc << 1) ^ 0x1864cfb : crc << 1;
-  }
-  const sum = Buffer.from([(crc >> 16) & 0xff, (crc >> 8) & 0xff, crc & 0xff]).toString('base64');
-  return `${header}${packet.toString('base64').replace(/.{64}/g, '$&\n').trimEnd()}\n=${sum}\n-----END PGP SIGNATURE-----\n`;
-}
-
 function gpgvSaysGood(keyring: string, signature: string): boolean {
   writeFileSync(join(home, 'data'), data);
   writeFileSync(join(home, 'data.asc'), signature);
@@ -70,11 +56,11 @@ for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp25
     const judge = await CommitSignatures.of(key);
     const sign = (...more: string[]): Buffer => gpg([...more, '--local-user', kind, '--detach-sign', '--output', '-'], data);
     const good = sign();
-    t.equal((await judge.judge(data, armored(good))).bad, undefined);
+    t.equal((await judge.judge(data, armor('SIGNATURE', good))).bad, undefined);
     t.equal(judge.fast, 1, 'the quick way knows what gpg writes');
     t.equal((await judge.judge(data, gpg(['--local-user', kind, '--armor', '--detach-sign', '--output', '-'], data).toString())).bad, undefined);
     t.equal(judge.fast, 2);
-    t.ok((await judge.judge(Buffer.concat([data, Buffer.from(' ')]), armored(good))).bad, 'other data');
+    t.ok((await judge.judge(Buffer.concat([data, Buffer.from(' ')]), armor('SIGNATURE', good))).bad, 'other data');
     const strange: Record<string, Buffer> = {
       'of class 01': sign('--textmode'), ...(kind.startsWith('nist') ? {} : { 'with SHA-1': sign('--digest-algo', 'SHA1', '--allow-weak-digest-algos') }), 'with a notation': sign('--set-notation', 'x@farm.example=1'), 'with a critical notation': sign('--set-notation', '!x@farm.example=1'),
       'that ends': sign('--default-sig-expire', '1d'), 'with bytes behind': Buffer.concat([good, Buffer.from([0])]), 'twice': Buffer.concat([good, good]), 'cut short': good.subarray(0, -1), 'in one piece of unknown length': Buffer.concat([Buffer.from([0x8b]), good.subarray(good[0] === 0x88 ? 2 : 3)]),
@@ -82,7 +68,7 @@ for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp25
     };
     for (const [what, packet] of Object.entries(strange)) {
       const before = judge.fast;
-      await judge.judge(data, armored(packet));
+      await judge.judge(data, armor('SIGNATURE', packet));
       t.equal(judge.fast, before, `one ${what} goes the slow way`);
     }
     const wrong: string[] = [];
@@ -90,7 +76,7 @@ for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp25
       for (let bit = 0; bit < 8; bit += everyBit ? 1 : 5) {
         const mutant = Buffer.from(good);
         mutant[at] = (mutant[at] as number) ^ (1 << bit);
-        const text = armored(mutant);
+        const text = armor('SIGNATURE', mutant);
         const before = judge.fast;
         const { bad } = await judge.judge(data, text);
         const isGood = bad === undefined;
@@ -120,13 +106,13 @@ void tap.test('a key that ended, or that was called back, is not good the quick 
 });
 
 void tap.test('the signatures of the long history are what gpg makes', async (t) => {
-  const signer = await fastSigner(new Date(Date.now() - 86_400_000));
+  const publicKey = pens.export('logs').toString();
   const keyring = join(home, 'fast.gpg');
-  writeFileSync(join(home, 'fast.asc'), signer.publicKey);
+  writeFileSync(join(home, 'fast.asc'), publicKey);
   execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--yes', '--dearmor', '--output', keyring, join(home, 'fast.asc')]);
-  const signature = signer.sign(data.toString(), Math.floor(Date.now() / 1000));
+  const signature = pens.sign('logs', 'detach', data).toString();
   t.ok(gpgvSaysGood(keyring, signature));
-  const judge = await CommitSignatures.of(await readKey({ armoredKey: signer.publicKey }));
+  const judge = await CommitSignatures.of(await readKey({ armoredKey: publicKey }));
   t.equal((await judge.judge(data, signature)).bad, undefined);
   t.equal(judge.fast, 1);
 });

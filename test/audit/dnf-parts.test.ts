@@ -5,10 +5,10 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap from 'tap';
-import { isAbout, readPrimary, readRepomd } from '../../agents/audit/dnf-metadata.js';
+import { isAbout, readPrimary, readRepomd } from '../../agents/published/packages/dnf-metadata.js';
 import { placeOf } from '../../agents/audit/dnf-repository.js';
-import { readPackage } from '../../agents/audit/rpm-package.js';
-import { sha256, type Farm } from './farm.js';
+import { readPackage } from '../../agents/published/packages/rpm-package.js';
+import { sha256, type Farm, removedAfter } from './farm.js';
 import { header, payload, headerOf, rpm, hash, rpmNamespace, repomdOf, primaryOf, secondOf, type Data, suites, at, put, signIn, addPackage, publish, moon, sun } from './made-dnf.js';
 import { pens } from './pens.js';
 import { look, good as aptGood } from './served-farm.js';
@@ -180,8 +180,7 @@ const cases: [string, string[], (farm: Farm) => void, string?][] = [
 ];
 for (const [name, expected, change, path] of cases) {
   void tap.test(`a DNF repository with ${name}`, async (t) => {
-    const farm = servedFarm(good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, servedFarm(good));
     change(farm);
     const { codes, rows } = await look(farm, { dnf: true, apt: false });
     t.same(codes, expected);
@@ -195,15 +194,13 @@ void tap.test('what is looked at is counted; one suite alone, another distributi
   t.same(['dnf-signatures', 'dnf-files'].map((name) => rows.find((row) => row.name === name)?.count), [5, 11]);
   t.same(unseen, []);
   t.same((await look(good, { dnf: join(good.dnf, 'current-testing') })).codes, []);
-  const farm = servedFarm(good);
-  t.teardown(() => farm.remove());
+  const farm = removedAfter(t, servedFarm(good));
   renameSync(farm.dnf, join(farm.top, 'fc42'));
   t.same((await look(farm, { dnf: join(farm.top, 'fc42') })).codes, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME']);
   mkdirSync(join(farm.top, 'fc43'));
   writeFileSync(join(farm.top, 'fc43/notes'), 'x');
   t.same((await look(farm, { dnf: join(farm.top, 'fc43') })).codes, [], 'nothing was ever announced');
-  const newer = servedFarm(good);
-  t.teardown(() => newer.remove());
+  const newer = removedAfter(t, servedFarm(good));
   const old = ['repomd.xml', 'repomd.xml.asc'].map((name): [string, Buffer] => [name, readFileSync(at(newer, `current/repodata/${name}`))]);
   publish(newer, 'current', [], { repomd: (text) => text.replace('<revision>1', '<revision>2') });
   t.match((await look(newer, { dnf: true })).unseen, [{ kind: 'dnf', state: 'earlier', names: ['fc41-current'] }]);

@@ -52,6 +52,12 @@ export class Keys {
   }
 }
 
+/** @returns what is removed when the test or the whole file is over */
+export function removedAfter<T extends { remove(): void }>(t: { teardown(act: () => unknown): void }, made: T): T {
+  t.teardown(() => made.remove());
+  return made;
+}
+
 /** A journal key from 32 fixed bytes, and its public half as it is pinned. */
 export function journalKeyOf(seed: string): { secret: KeyObject; public: string } {
   const secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(seed).digest()]), format: 'der', type: 'pkcs8' });
@@ -116,7 +122,7 @@ export class LogsRepository {
       this.#clock = from.#clock;
       return;
     }
-    if (path !== '') execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', path], { env: environment });
+    if (path !== '') execFileSync('git', ['init', '-q', '--bare', '--template=', '--initial-branch=main', path], { env: environment });
   }
 
   /** Writes a loose object, as git would; a process for each would make these tests slow. */
@@ -321,6 +327,12 @@ export class Farm {
 
   use(one: Wanted, intent: string, commit: string): Use {
     return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
+  }
+
+  /** Publishes an intent for a payload. @returns how the journal tells of its use */
+  announce(one: Wanted): Use {
+    const intent = this.intent([one]);
+    return this.use(one, intent.sha256, this.logs.commit({ put: intent.put }));
   }
 
   /** The first half of the way for some payloads: intent, publication, grants, claims. */

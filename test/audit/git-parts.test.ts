@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the audit starts, git and xz, part by part; and the whole of it on one farm that was signed in this process.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
 import { audit } from '../../agents/audit/audit.js';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { readOptions, type AuditOptions } from '../../agents/audit/options.js';
-import { gitSource, PublishedGit } from '../../agents/audit/published-git.js';
-import { unpack } from '../../agents/audit/unpacked.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { readOptions } from '../../agents/audit/options.js';
+import { gitSource, PublishedGit } from '../../agents/published/history/published-git.js';
+import { unpack } from '../../agents/published/logs/unpacked.js';
+import { folderOf } from '../support/folders.js';
 import { line, xz } from './content-attacks.js';
-import { Farm, journalKey, log, sha256 } from './farm.js';
+import { Farm, journalKey, log, removedAfter, sha256 } from './farm.js';
 import { addPackage, publish, suites } from './made-dnf.js';
 import { pens } from './pens.js';
 import { asWas, newRelease, serve } from './release-attacks.js';
 import { verdict } from './run-audit.js';
 
 tap.setTimeout(300_000);
-const top = mkdtempSync(join(tmpdir(), 'gp-'));
-tap.teardown(() => rmSync(top, { recursive: true, force: true }));
+const top = folderOf(tap);
 const farm = new Farm(pens);
 farm.build();
 tap.teardown(() => farm.remove());
@@ -70,8 +69,7 @@ void tap.test('git is asked for heads, lists and objects', async (t) => {
 });
 
 void tap.test('what nobody wants is not read over when it is large, and the next question is answered all the same', async (t) => {
-  const own = new Farm(pens, farm);
-  t.teardown(() => own.remove());
+  const own = removedAfter(t, new Farm(pens, farm));
   const large = line('x'.repeat(60_000)).repeat(40);
   own.logs.commit({ put: { 'build-debian/log_2026-11-21_20-00-00': large, 'build-debian/log_2026-11-21_20-00-01': 'small' } });
   const budget = budgetOf();
@@ -166,19 +164,16 @@ void tap.test('the whole audit, on a good farm and on bad ones', async (t) => {
   t.match(JSON.parse(good.json), { format: 'build-infra/audit@1', ok: true, head: farm.logs.head, commits: 6, journals: [{ keysVm: 'keys-debian', entries: 13, head: { seq: 13 } }], unseen: [], endings: [] });
   const mirror = join(farm.top, 'mirror.git');
   cpSync(farm.logs.path, mirror, { recursive: true });
-  const own = new Farm(pens, farm);
-  t.teardown(() => own.remove());
+  const own = removedAfter(t, new Farm(pens, farm));
   const seen = own.logs.head as string;
   own.logs.commit({ put: { [log]: own.grow() } });
   await whole(t, own, [], ['--contains', seen], [mirror, own.logs.path]);
-  const forked = new Farm(pens, farm);
-  t.teardown(() => forked.remove());
+  const forked = removedAfter(t, new Farm(pens, farm));
   forked.logs.commit({ put: { [log]: Buffer.concat([forked.grow(), Buffer.from(line())]) } });
   const fork = await whole(t, own, ['mirrors MIRROR_FORKED'], [], [own.logs.path, mirror, forked.logs.path]);
   t.match(fork.checks[0]?.findings, [{ commit: forked.logs.head, path: forked.logs.path, expected: `a part of the history that ends in ${own.logs.head} at ${own.logs.path}`, found: `a different history after ${seen}` }]);
   t.match((await whole(t, own, ['mirrors HEAD_LOST'], ['--contains', forked.logs.head as string])).checks[0]?.findings, [{ commit: forked.logs.head, found: /does not hold it/ }]);
-  const alone = new Farm(pens);
-  t.teardown(() => alone.remove());
+  const alone = removedAfter(t, new Farm(pens));
   alone.logs.commit({ put: { [log]: alone.grow() } });
   t.match((await whole(t, own, ['mirrors MIRROR_FORKED'], [], [own.logs.path, alone.logs.path])).checks[0]?.findings, [{ found: 'nothing in common' }]);
   const tag = execFileSync('git', ['--git-dir', mirror, 'mktag'], { input: `object ${seen}\ntype commit\ntag x\ntagger x <x@farm.example> 1 +0000\n\nx\n` }).toString().trim();
@@ -192,8 +187,7 @@ void tap.test('the whole audit, on a good farm and on bad ones', async (t) => {
 });
 
 void tap.test('the whole audit, on repositories of both kinds', async (t) => {
-  const own = new Farm(pens, farm);
-  t.teardown(() => own.remove());
+  const own = removedAfter(t, new Farm(pens, farm));
   mkdirSync(own.dnf);
   const moon = addPackage(own, 'moon');
   for (const suite of suites) publish(own, suite, suite === 'current-testing' ? [moon] : []);
@@ -203,33 +197,28 @@ void tap.test('the whole audit, on repositories of both kinds', async (t) => {
   t.same(good.unseen, []);
   t.match((await whole(t, own, [])).unseen, suites.map(() => ({ kind: 'dnf', state: 'nowhere' })), 'where the DNF repository was not looked at');
   const options = ['--logs', own.logs.path, '--logs-key', join(own.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
-  t.same((await audit(readOptions(options) as AuditOptions)).unseen, [], 'without any repository nothing is told of');
+  t.same((await audit(readOptions(options))).unseen, [], 'without any repository nothing is told of');
   // Each in its own place, and each the newest of its own suite.
-  const one = new Farm(pens, own);
-  t.teardown(() => one.remove());
+  const one = removedAfter(t, new Farm(pens, own));
   serve(one, newRelease(one, 'newer'));
   t.match((await whole(t, one, [], ['--dnf', one.dnf])).unseen, [{ kind: 'apt', state: 'earlier' }]);
-  const old = new Farm(pens, own);
-  t.teardown(() => old.remove());
+  const old = removedAfter(t, new Farm(pens, own));
   newRelease(old, 'victim');
   publish(old, 'current', [], { repomd: (text) => text.replace('<revision>1', '<revision>2') });
   for (const name of ['repomd.xml', 'repomd.xml.asc']) cpSync(join(own.dnf, 'current/repodata', name), join(old.dnf, 'current/repodata', name));
   const found = await whole(t, old, ['apt-signatures OLD_RELEASE', 'dnf-signatures OLD_RELEASE'], ['--dnf', old.dnf]);
   t.same(found.checks.flatMap(({ findings }) => findings.map(({ path }) => path)), [`${old.apt}/dists/bookworm/InRelease`, `${old.apt}/dists/bookworm/Release.gpg`, `${old.dnf}/current/repodata/repomd.xml.asc`]);
   t.same((await whole(t, old, ['apt-signatures OLD_RELEASE', 'dnf-signatures OLD_RELEASE'], ['--dnf', join(old.dnf, 'current')])).checks.find(({ name }) => name === 'dnf-signatures')?.findings.map(({ path }) => path), [`${old.dnf}/current/repodata/repomd.xml.asc`], 'one suite alone');
-  const other = new Farm(pens, own);
-  t.teardown(() => other.remove());
+  const other = removedAfter(t, new Farm(pens, own));
   addPackage(other, 'star', { purpose: 'other' });
   publish(other, 'current', [], { purpose: 'link' });
   serve(other, newRelease(other, 'x', { purpose: 'other' }));
   const purposes = await whole(t, other, ['apt-signatures WRONG_PURPOSE', 'dnf-signatures WRONG_PURPOSE'], ['--dnf', other.dnf]);
   t.same(purposes.checks.find(({ name }) => name === 'dnf-signatures')?.findings.map(({ path }) => path?.slice(other.dnf.length + 1)).sort(), ['current-testing/packages/star-1-2.noarch.rpm', 'current/repodata/repomd.xml.asc'], 'each once');
-  const renamed = new Farm(pens, own);
-  t.teardown(() => renamed.remove());
+  const renamed = removedAfter(t, new Farm(pens, own));
   renameSync(renamed.dnf, join(renamed.top, 'fc42'));
   await whole(t, renamed, ['dnf-signatures RELEASE_DIFFERS', 'dnf-signatures WRONG_NAME'], ['--dnf', join(renamed.top, 'fc42')]);
-  const releases = new Farm(pens, own);
-  t.teardown(() => releases.remove());
+  const releases = removedAfter(t, new Farm(pens, own));
   const before = asWas(releases);
   serve(releases, newRelease(releases, 'newer'));
   releases.putBeside('apt.releases/1/dists/bookworm/InRelease', before.inRelease);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm where everything is right passes, in every way that its repositories can be reached.
 import { execFileSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
-import { Farm, journalKey, Keys, log } from './farm.js';
+import { filesOf, serveWeb } from '../support/web-server.js';
+import { Farm, journalKey, Keys, log, removedAfter } from './farm.js';
 import { argumentsFor, runAudit, verdict } from './run-audit.js';
 
 const keys = new Keys();
@@ -29,17 +28,8 @@ void tap.test('a good farm passes, and the table says what was looked at', async
 });
 
 void tap.test('two fingerprints and two URLs are enough: the keys come with the repositories', async (t) => {
-  const web = createServer((request, response) => {
-    try {
-      response.end(readFileSync(join(farm.top, decodeURIComponent((request.url ?? '').replace(/\?.*/, '')))));
-    } catch {
-      response.writeHead(404).end();
-    }
-  });
-  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => web.close());
   execFileSync('git', ['--git-dir', farm.logs.path, 'update-server-info']);
-  const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}`;
+  const url = await serveWeb(t, filesOf(farm.top));
   const { status, out, err } = await runAudit(['--logs', `${url}/logs.git`, '--logs-key', keys.fingerprint.logs, '--apt', `${url}/apt`, '--signing-key', keys.fingerprint.signing, '--journal-key', `keys-debian=${journalKey.public}`, '--json']);
   t.equal(err, '');
   t.equal(status, 0, out);
@@ -59,8 +49,7 @@ void tap.test('a mirror that lags behind agrees', async (t) => {
 });
 
 void tap.test('a log may become its .xz, and that may grow', async (t) => {
-  const own = new Farm(keys, farm);
-  t.teardown(() => own.remove());
+  const own = removedAfter(t, new Farm(keys, farm));
   const xz = (data: Buffer | string): Buffer => execFileSync('xz', ['-c'], { input: data });
   const plain = own.grow();
   const packed = xz(plain);
@@ -72,8 +61,7 @@ void tap.test('a log may become its .xz, and that may grow', async (t) => {
 });
 
 void tap.test('a farm that has signed nothing yet passes and says so', async (t) => {
-  const own = new Farm(keys);
-  t.teardown(() => own.remove());
+  const own = removedAfter(t, new Farm(keys));
   own.logs.commit({ put: { [log]: own.grow() } });
   const { status, out } = await runAudit(argumentsFor(own));
   t.equal(status, 0, out);

@@ -6,8 +6,8 @@ import { AnnouncedNames } from '../../agents/audit/announced-names.js';
 import { GrowingFiles } from '../../agents/audit/growing-file.js';
 import type { AnnouncedIntent } from '../../agents/audit/announced-names.js';
 import type { Signature } from '../../agents/audit/journal.js';
-import { LogLines, stampTime } from '../../agents/audit/log-lines.js';
-import { isRealDay, pathKind } from '../../agents/audit/path-kind.js';
+import { LogLines, stampTime } from '../../agents/published/logs/log-lines.js';
+import { isRealDay, pathKind } from '../../agents/published/history/path-kind.js';
 import { publishedPayloadLimitBytes } from '../../agents/shared/formats/intent.js';
 import { contentAttacks, line, lineAttacks, other, xz } from './content-attacks.js';
 import { log, sha256, type Farm, type Wanted } from './farm.js';
@@ -230,23 +230,19 @@ attack('an entry in another file than its own', ['journal-chain JOURNAL_PLACE'],
 }, { path: 'journal/keys-debian/00000256.jsonl' });
 attack('a use that does not name what it uses', ['journal-grants BAD_ENTRY'], ({ logs }) => void logs.commit({ put: logs.journal(['granted', logs.until], ['signed', `sha256:${sha256('x')}`, { source: 'build-debian' }]) }));
 attack('a signature whose hash is none, and a grant without an end', ['journal-grants BAD_ENTRY'], (farm) => {
-  const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+  const use = farm.announce(one);
   farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.until, use], ['claimed', '', use], ['signed', 'SHA256:x', use]) });
 });
 attack('an end of a grant that is no time', ['journal-grants BAD_ENTRY'], (farm) => {
-  const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+  const use = farm.announce(one);
   farm.logs.commit({ put: farm.logs.journal(['granted', 'later', use]) });
 });
 attack('an end of a grant that nobody had', ['journal-grants NO_GRANT'], (farm) => {
-  const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+  const use = farm.announce(one);
   farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.until, use], ['expired', '', use], ['expired', '', use]) });
 });
 attack('a claim of a grant that has ended', ['journal-grants SIGNED_TWICE'], (farm) => {
-  const intent = farm.intent([one]);
-  const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+  const use = farm.announce(one);
   farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.until, use], ['expired', '', use], ['claimed', '', use]) });
 });
 

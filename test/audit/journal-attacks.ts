@@ -59,13 +59,11 @@ export function journalAttacks(attack: Attack, keys: Pick<Keys, 'fingerprint'>):
   attack('one claim, two signatures', ['journal-grants NO_CLAIM'], (farm) => sign(farm, ['granted', 'claimed', 'signed', 'signed']), { commit: 'head' });
   attack('two grants for one intent', ['journal-grants GRANTED_TWICE'], (farm) => sign(farm, ['granted', 'claimed', 'signed', 'granted']), { commit: 'head' });
   attack('a claim after the grant ended', ['journal-grants CLAIMED_LATE'], (farm) => {
-    const intent = farm.intent([one]);
-    const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+    const use = farm.announce(one);
     farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.lastTime, use], ['claimed', '', use]) });
   }, { commit: 'head' });
   attack('a claim after a reboot', ['journal-grants CLAIMED_LATE'], (farm) => {
-    const intent = farm.intent([one]);
-    const use = farm.use(one, intent.sha256, farm.logs.commit({ put: intent.put }));
+    const use = farm.announce(one);
     farm.logs.commit({ put: farm.logs.journal(['granted', farm.logs.until, use], ['start', 'another-boot'], ['claimed', '', use]) });
   }, { commit: 'head' });
 }

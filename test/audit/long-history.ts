@@ -2,18 +2,18 @@
 // A history of any length, as a farm would have published it, made in seconds: one pack, whose objects are deltas on the version before as git
 // itself would pack them, and commits signed by a real OpenPGP key without an OpenPGP program for each.
 import { spawn, execFileSync } from 'node:child_process';
-import { createHash, createPrivateKey, createPublicKey, sign, type Hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, createReadStream, createWriteStream, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { generateKey, type SecretKeyPacket } from 'openpgp';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
 import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import { journalKey, sha256 } from './farm.js';
+import { Pens } from './pens.js';
 
-const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 const types = { commit: 1, tree: 2, blob: 3 } as const;
 const offsetDelta = 6;
 /** As git's own default. */
@@ -94,6 +94,12 @@ interface Version {
   depth: number;
 }
 
+function packHead(objects: number): Buffer {
+  const head = Buffer.from('PACK\0\0\0\x02\0\0\0\0', 'latin1');
+  head.writeUInt32BE(objects, 8);
+  return head;
+}
+
 export class Pack {
   readonly #fd: number;
   readonly #hash: Hash = createHash('sha1');
@@ -105,9 +111,7 @@ export class Pack {
 
   constructor(path: string, objects: number) {
     this.#fd = openSync(path, 'w');
-    const header = Buffer.from('PACK\0\0\0\x02\0\0\0\0', 'latin1');
-    header.writeUInt32BE(objects, 8);
-    this.#write(header);
+    this.#write(packHead(objects));
   }
 
   /** @param place what this is a new version of @returns its id */
@@ -153,46 +157,6 @@ export class Pack {
   }
 }
 
-function crc24(data: Buffer): Buffer {
-  let crc = 0xb704ce;
-  for (const byte of data) {
-    crc ^= byte << 16;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 0x800000 ? (crc << 1) ^ 0x1864cfb : crc << 1;
-  }
-  return Buffer.from([(crc >> 16) & 0xff, (crc >> 8) & 0xff, crc & 0xff]);
-}
-
-/** Signs as gpg does, with an Ed25519 key whose secret is at hand. */
-export async function fastSigner(made: Date): Promise<{ publicKey: string; fingerprint: string; sign(data: string, seconds: number): string }> {
-  const { privateKey } = await generateKey({ curve: 'ed25519Legacy', userIDs: [{ name: 'logs' }], format: 'object', date: made, config: { nonDeterministicSignaturesViaNotation: false } });
-  const packet = privateKey.keyPacket as SecretKeyPacket;
-  const { seed } = packet.privateParams as { seed: Uint8Array };
-  const { Q } = packet.publicParams as { Q: Uint8Array };
-  const key = createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d: Buffer.from(seed).toString('base64url'), x: Buffer.from(Q.subarray(1)).toString('base64url') }, format: 'jwk' });
-  const fingerprint = Buffer.from(privateKey.getFingerprint(), 'hex');
-  const mpi = (bytes: Buffer): Buffer => {
-    const from = bytes.findIndex((byte) => byte !== 0);
-    const plain = bytes.subarray(from);
-    const bits = 8 * (plain.length - 1) + 32 - Math.clz32(plain[0] as number);
-    return Buffer.concat([Buffer.from([bits >> 8, bits & 0xff]), plain]);
-  };
-  return {
-    publicKey: privateKey.toPublic().armor(), fingerprint: fingerprint.toString('hex').toUpperCase(),
-    sign: (data, seconds) => {
-      const time = Buffer.alloc(4);
-      time.writeUInt32BE(seconds);
-      const hashed = Buffer.concat([Buffer.from([22, 33, 4]), fingerprint, Buffer.from([5, 2]), time]);
-      const head = Buffer.concat([Buffer.from([4, 0, 22, 10, 0, hashed.length]), hashed]);
-      const digest = createHash('sha512').update(data).update(head).update(Buffer.from([4, 0xff, 0, 0, head.length >> 8, head.length & 0xff])).digest();
-      const signature = sign(null, digest, key);
-      const body = Buffer.concat([head, Buffer.from([0, 10, 9, 16]), fingerprint.subarray(12), digest.subarray(0, 2), mpi(signature.subarray(0, 32)), mpi(signature.subarray(32))]);
-      const whole = Buffer.concat([Buffer.from([0x88, body.length]), body]);
-      const lines = whole.toString('base64').replace(/.{64}/g, '$&\n').trimEnd();
-      return `-----BEGIN PGP SIGNATURE-----\n\n${lines}\n=${crc24(whole).toString('base64')}\n-----END PGP SIGNATURE-----\n`;
-    },
-  };
-}
-
 /** A folder whose entries come in any order. */
 class Folder {
   readonly #entries = new Map<string, { folder: Folder | undefined; bytes: Buffer }>();
@@ -231,15 +195,9 @@ const boot = 'b0075a1d-0000-4000-8000-000000000000';
 
 /** A keys VM's journal and the heads that it signs, as they grow. */
 class Journal {
-  readonly #secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(keysVm).digest()]), format: 'der', type: 'pkcs8' });
   readonly #files = new Map<string, Buffer>();
   #last = noEntry;
   #seq = 0;
-
-  /** as it is pinned */
-  get key(): string {
-    return Buffer.from(createPublicKey(this.#secret).export({ format: 'jwk' }).x as string, 'base64url').toString('hex');
-  }
 
   #append(path: string, line: string): string {
     this.#files.set(path, Buffer.concat([this.#files.get(path) ?? Buffer.alloc(0), Buffer.from(`${line}\n`)]));
@@ -256,7 +214,7 @@ class Journal {
       changed.add(this.#append(journalPath(keysVm, this.#seq), line));
     }
     const head = { format: journalHeadFormat, keysVm, seq: this.#seq, entry: this.#last, commit: remembered, boot, time } as const;
-    changed.add(this.#append(journalHeadPath(keysVm, this.#seq), journalHeadLine(signJournalHead(head, this.#secret))));
+    changed.add(this.#append(journalHeadPath(keysVm, this.#seq), journalHeadLine(signJournalHead(head, journalKey.secret))));
     const files = new Map([...changed].map((path) => [path, this.#files.get(path) as Buffer]));
     for (const path of this.#files.keys()) if (!changed.has(path)) this.#files.delete(path);
     return files;
@@ -275,7 +233,9 @@ export interface LongHistory {
 export async function makeHistory(folder: string, count: number): Promise<LongHistory> {
   const end = Math.floor(Date.now() / 1000) - 60;
   const start = end - Math.ceil(count / perDay) * 86_400;
-  const signer = await fastSigner(new Date((start - 86_400) * 1000));
+  const pens = new Pens(start - 86_400);
+  const fingerprint = pens.fingerprint.logs;
+  const publicKey = pens.export('logs');
   const repository = join(folder, 'logs.git');
   execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', repository]);
   const path = join(folder, 'history.pack');
@@ -295,7 +255,7 @@ export async function makeHistory(folder: string, count: number): Promise<LongHi
       files.push({ path: name, size: body.length, sha256: sha256(body) });
       top.at(name.split('/'), pack.put('blob', body, isNew ? undefined : `blob ${name}`));
     };
-    if (n === 1) put(`keys/${signer.fingerprint}.asc`, Buffer.from(signer.publicKey), true);
+    if (n === 1) put(`keys/${fingerprint}.asc`, publicKey, true);
     if ((n - 1) % perLog === 0) {
       pack.forget(`blob ${log.path}`);
       log = { path: `build-debian/${date}/log_${date}_${time.slice(11, 19).replaceAll(':', '-')}`, body: Buffer.alloc(0) };
@@ -319,13 +279,13 @@ export async function makeHistory(folder: string, count: number): Promise<LongHi
     const who = `build-logs <build-logs@build-infra.invalid> ${seconds} +0000`;
     const head = [`tree ${top.write(pack, '')}`, ...(before === undefined ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
     const message = `\n\n${writePublicationMessage({ subject: `Publish ${files.length} files, 1 intent`, files, seq: n })}`;
-    const signature = signer.sign(head + message, seconds);
+    const signature = pens.sign('logs', 'detach', head + message, ['--faked-system-time', `${seconds}!`]).toString();
     before = { commit: pack.put('commit', Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`)), intent, payload: hashed.sha256 };
   }
   pack.end();
   await index(repository, path, pack.objects);
   execFileSync('git', ['--git-dir', repository, 'update-ref', 'refs/heads/main', before?.commit as string]);
-  return { repository, publicKey: signer.publicKey, fingerprint: signer.fingerprint, journalKey: `${keysVm}=${journal.key}` };
+  return { repository, publicKey: publicKey.toString(), fingerprint, journalKey: `${keysVm}=${journalKey.public}` };
 }
 
 /** The number of objects stands in a pack's head, and its own hash at its end: both are only known now. */
@@ -334,8 +294,7 @@ async function index(repository: string, path: string, objects: number): Promise
   mkdirSync(join(repository, 'objects/pack'), { recursive: true });
   const hash = createHash('sha1');
   const out = createWriteStream(target);
-  const header = Buffer.from('PACK\0\0\0\x02\0\0\0\0', 'latin1');
-  header.writeUInt32BE(objects, 8);
+  const header = packHead(objects);
   hash.update(header);
   out.write(header);
   for await (const chunk of createReadStream(path, { start: 12, end: statSync(path).size - 21, highWaterMark: 1 << 20 })) {

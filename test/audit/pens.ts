@@ -24,19 +24,17 @@ export function armor(what: string, data: Buffer): string {
 }
 
 interface Pen {
+  made: number;
   secret: KeyObject;
   public: Buffer;
   fingerprint: Buffer;
 }
 
-/** Made yesterday. */
-const made = Math.floor(Date.now() / 1000) - 86_400;
-
-function penOf(seed: string): Pen {
+function penOf(seed: string, made: number): Pen {
   const { secret } = journalKeyOf(seed);
   const point = Buffer.from(createPublicKey(createPrivateKey(secret.export({ type: 'pkcs8', format: 'pem' }))).export({ format: 'jwk' }).x as string, 'base64url');
   const body = Buffer.concat([Buffer.from([4]), number32(made), Buffer.from([22, 9]), Buffer.from('2b06010401da470f01', 'hex'), number16(263), Buffer.from([0x40]), point]);
-  return { secret, public: body, fingerprint: createHash('sha1').update(Buffer.concat([Buffer.from([0x99]), number16(body.length), body])).digest() };
+  return { made, secret, public: body, fingerprint: createHash('sha1').update(Buffer.concat([Buffer.from([0x99]), number16(body.length), body])).digest() };
 }
 
 interface Words {
@@ -56,10 +54,12 @@ function signaturePacket({ secret, fingerprint }: Pen, data: Buffer, { type, cre
 }
 
 export class Pens {
-  readonly #pens = { logs: penOf('logs'), signing: penOf('signing'), stranger: penOf('stranger') };
+  readonly #pens: Record<Signer, Pen>;
   readonly fingerprint: Record<Signer, string>;
 
-  constructor() {
+  /** @param made when its keys were, s since 1970; yesterday, where nothing is said */
+  constructor(made = Math.floor(Date.now() / 1000) - 86_400) {
+    this.#pens = { logs: penOf('logs', made), signing: penOf('signing', made), stranger: penOf('stranger', made) };
     const of = (signer: Signer): string => this.#pens[signer].fingerprint.toString('hex').toUpperCase();
     this.fingerprint = { logs: of('logs'), signing: of('signing'), stranger: of('stranger') };
   }
@@ -85,7 +85,7 @@ export class Pens {
     const pen = this.#pens[signer];
     const user = Buffer.from(`${signer} <${signer}@farm.example>`);
     const over = Buffer.concat([Buffer.from([0x99]), number16(pen.public.length), pen.public, Buffer.from([0xb4]), number32(user.length), user]);
-    const self = signaturePacket(pen, over, { type: 0x13, created: made, hash: 'SHA512', more: [subpacket(27, Buffer.from([3]))] });
+    const self = signaturePacket(pen, over, { type: 0x13, created: pen.made, hash: 'SHA512', more: [subpacket(27, Buffer.from([3]))] });
     return Buffer.from(armor('PUBLIC KEY BLOCK', Buffer.concat([packet(6, pen.public), packet(13, user), self])));
   }
 

@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Folders, servers and keys as the audit reads them, and commits as it judges them, each part alone.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { BudgetedFiles } from '../../agents/audit/budgeted-files.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { BudgetedFiles } from '../../agents/published/files/budgeted-files.js';
 import { Findings } from '../../agents/audit/findings.js';
 import { PublishedHistory } from '../../agents/audit/history.js';
 import { findKey, judgeCleartext, judgeDetached, originsOf } from '../../agents/audit/public-keys.js';
-import { hashOf } from '../../agents/audit/published-files.js';
-import type { PublishedGit } from '../../agents/audit/published-git.js';
-import type { ReadCommit } from '../../agents/audit/reading/read-commit.js';
-import type { ReadingThread, Said } from '../../agents/audit/reading/thread.js';
+import { hashOf } from '../../agents/published/files/published-files.js';
+import type { PublishedGit } from '../../agents/published/history/published-git.js';
+import type { ReadCommit } from '../../agents/published/history/read-commit.js';
+import type { ReadingThread, Said } from '../../agents/published/history/thread.js';
 import { originNotation } from '../../agents/shared/formats/signature-origin.js';
+import { folderOf } from '../support/folders.js';
+import { filesOf, serveWeb } from '../support/web-server.js';
 import { sha256 } from './farm.js';
 import { pens } from './pens.js';
 
-const top = mkdtempSync(join(tmpdir(), 'pp-'));
-tap.teardown(() => rmSync(top, { recursive: true, force: true }));
+const top = folderOf(tap);
 const budgetOf = (limits: Partial<Limits> = {}): Budget => new Budget({ ...defaultLimits, ...limits });
 
 void tap.test('files of a folder and of a server are plain files in it', async (t) => {
@@ -31,7 +29,8 @@ void tap.test('files of a folder and of a server are plain files in it', async (
   symlinkSync('x', join(folder, 'link'));
   symlinkSync('/etc/hostname', join(folder, 'out'));
   symlinkSync('nothing', join(folder, 'broken'));
-  const web = createServer((request, response) => {
+  const files = filesOf(folder, (path) => path.replace(/^\/r\//, ''));
+  const address = await serveWeb(t, (request, response) => {
     const path = request.url ?? '';
     if (path === '/r/gone') return void response.writeHead(410).end();
     if (path === '/r/broken') return void response.writeHead(500).end();
@@ -43,15 +42,9 @@ void tap.test('files of a folder and of a server are plain files in it', async (
       return void setTimeout(() => response.destroy(), 20);
     }
     t.equal(request.headers['accept-encoding'], 'identity');
-    try {
-      response.end(readFileSync(join(folder, decodeURIComponent(path.replace(/^\/r\//, '')))));
-    } catch {
-      response.writeHead(404).end();
-    }
+    files(request, response);
   });
-  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => web.close());
-  const url = `http://127.0.0.1:${(web.address() as AddressInfo).port}/r`;
+  const url = `${address}/r`;
   const budget = budgetOf();
   for (const source of [folder, `file://${folder}`, `${url}//`]) {
     const files = new BudgetedFiles(source, budget);

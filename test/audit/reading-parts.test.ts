@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The reading thread's parts in this process, with git's answers made here: objects, commits, trees, what messages tell, and the windows of all of it.
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
 import { quickKeysOf } from '../../agents/audit/commit-signature.js';
-import { ObjectReader, ReadingEnded, type ObjectType } from '../../agents/audit/reading/objects.js';
-import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
-import { readCommit } from '../../agents/audit/reading/read-commit.js';
-import { readWindows, type ReadWindow, type Said, type Shared } from '../../agents/audit/reading/thread.js';
-import { TreeWalk, type BadFolder } from '../../agents/audit/reading/tree-walk.js';
-import { WindowFiles, type CommitFiles } from '../../agents/audit/reading/window-files.js';
+import { ObjectReader, ReadingEnded } from '../../agents/published/history/objects.js';
+import type { ObjectType } from '../../agents/shared/programs/git-objects.js';
+import { QuickSignatures } from '../../agents/published/history/quick-signatures.js';
+import { readCommit } from '../../agents/published/history/read-commit.js';
+import { readWindows, type ReadWindow, type Said, type Shared } from '../../agents/published/history/thread.js';
+import { TreeWalk, type BadFolder } from '../../agents/published/history/tree-walk.js';
+import { WindowFiles, type CommitFiles } from '../../agents/published/history/window-files.js';
 import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
+import { folderOf } from '../support/folders.js';
 import { LogsRepository, log, sha256, type CommitOptions } from './farm.js';
 import { pens } from './pens.js';
 import { chance, compareTold, dishonest, honest, type Commit } from './told-histories.js';
 import { UnwrittenLogs } from './unwritten-farm.js';
 
 tap.setTimeout(300_000);
-const top = mkdtempSync(join(tmpdir(), 'rp-'));
-tap.teardown(() => rmSync(top, { recursive: true }));
+const top = folderOf(tap);
 const quickKeys = await quickKeysOf(await readKey({ armoredKey: pens.export('logs').toString() }));
 
 /** What a git would answer, in a file. */

@@ -4,14 +4,14 @@ import { readKey, type PublicKey } from 'openpgp';
 import tap, { type Test } from 'tap';
 import { judgeUse } from '../../agents/audit/announced-purpose.js';
 import { AptAudit } from '../../agents/audit/apt-repository.js';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { BudgetedFiles } from '../../agents/audit/budgeted-files.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { BudgetedFiles } from '../../agents/published/files/budgeted-files.js';
 import { DnfAudit, placeOf } from '../../agents/audit/dnf-repository.js';
 import { signaturesOfGenerations } from '../../agents/audit/earlier-generations.js';
 import { Findings, type Row } from '../../agents/audit/findings.js';
 import type { Signature } from '../../agents/audit/journal.js';
 import { SignedMetadata, type Ending, type Served, type Unseen } from '../../agents/audit/signed-metadata.js';
-import type { Farm } from './farm.js';
+import { type Farm, removedAfter } from './farm.js';
 import { pens } from './pens.js';
 import { judge, servedFarm, type Attack, type UnwrittenLogs } from './unwritten-farm.js';
 
@@ -71,8 +71,7 @@ export async function look(farm: Farm, { dnf = false, apt = true, suites = [], n
 
 export const attackServed = (looking: Looking = {}): Attack => (name, expected, change, evidence = {}) => {
   void tap.test(name, async (t: Test) => {
-    const farm = servedFarm(good);
-    t.teardown(() => farm.remove());
+    const farm = removedAfter(t, servedFarm(good));
     change(farm);
     const { codes, rows } = await look(farm, looking);
     t.same(codes, [...expected].sort());

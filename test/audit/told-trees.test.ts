@@ -4,19 +4,18 @@
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import tap, { type Test } from 'tap';
-import { Budget, defaultLimits } from '../../agents/audit/budget.js';
-import { PublishedGit } from '../../agents/audit/published-git.js';
-import { ObjectReader } from '../../agents/audit/reading/objects.js';
+import { Budget, defaultLimits } from '../../agents/published/budget.js';
+import { PublishedGit } from '../../agents/published/history/published-git.js';
+import { ObjectReader } from '../../agents/published/history/objects.js';
+import { folderOf } from '../support/folders.js';
 import { keys } from './attack.js';
 import { LogsRepository } from './farm.js';
 import { chance, compareTold, dishonest, honest, type Commit } from './told-histories.js';
 
 tap.setTimeout(600_000);
-const top = mkdtempSync(join(tmpdir(), 'told-'));
-tap.teardown(() => rmSync(top, { recursive: true }));
+const top = folderOf(tap);
 
 /** Goes through the history in windows of so many; how many of them were told. */
 async function compare(t: Test, logs: LogsRepository, windowCommits: number): Promise<{ told: number; windows: number }> {

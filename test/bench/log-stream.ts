@@ -2,11 +2,26 @@
 // BuildLog through the whole farm: from qrexec-client-vm in the build VM, through policy and sandboxes, until the last line is synced. Its peer
 // is ts '%F %.T' of moreutils on the same file in the same run, without any of that.
 import { execFileSync } from 'node:child_process';
-import { openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { must } from '../../agents/local/outside/machine.js';
 import type { StandingFarm } from '../attacks/standing-farm.js';
-import { writeBuildLog } from '../build-logs/bench-byte-path.js';
+
+/** A build's log: lines of about 80 characters, one in fifty with colours, tabs or broken bytes. @returns lines in it */
+function writeBuildLog(path: string, bytes: number): number {
+  const pieces: string[] = [];
+  for (let i = 0; i < 2000; i++) {
+    if (i % 50 === 7) pieces.push(`\x1b[01;35mwarning:\x1b[0m\tunused variable \u2018x${i}\u2019 in function main [-Wunused]`);
+    else if (i % 9 === 0) pieces.push(`libtool: link: gcc -g -O2 -o hello${i} src/hello.o`);
+    else pieces.push(`gcc -DHAVE_CONFIG_H -I. -I./lib -g -O2 -fstack-protector-strong -c -o lib/file${i}.o lib/file${i}.c`);
+  }
+  const block = Buffer.from(`${pieces.join('\n')}\n`);
+  const fd = openSync(path, 'w');
+  let lines = 0;
+  for (let done = 0; done < bytes; done += block.length, lines += pieces.length) writeSync(fd, block);
+  closeSync(fd);
+  return lines;
+}
 
 /** Sends a file with a header, reads `synced`, prints the seconds until all lines are on disk. */
 const sender = `import subprocess, sys, threading, time, shutil

@@ -2,9 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { until } from '../support/until.js';
-import { Rig, sleep, textOf } from './rig.js';
+import { Rig, textOf } from './rig.js';
 import { smallDisk } from '../support/small-disk.js';
 
 const disk = smallDisk(24);

@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A small real repository for tests of its parts, and a logs key that is no more than a hash: who signed what is all that the parts ask.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { GitRepository } from '../../agents/build-logs/git-repository.js';
 import type { Signer } from '../../agents/build-logs/signer.js';
 import { gitObjectId } from '../../agents/shared/formats/git-commit.js';
 import { writePublicationMessage } from '../../agents/shared/formats/publication.js';
+import { folderOf } from '../support/folders.js';
 import { sha256 } from './rig.js';
 
 const signed = (by: string, bytes: Uint8Array): string => `-----BEGIN PGP SIGNATURE-----\n\n${sha256(Buffer.concat([Buffer.from(by), bytes]))}\n-----END PGP SIGNATURE-----\n`;
 export const signerOf = (by: string): Signer => ({ sign: async (bytes) => signed(by, bytes), publicKey: async () => `public ${by}\n`, verifies: async (bytes, signature) => signature === signed(by, bytes) });
 export const logsKey = signerOf('logs key');
-
-export function folderOf(t: Pick<Test, 'teardown'>): string {
-  const folder = mkdtempSync(join(tmpdir(), 'gp-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
-  return folder;
-}
 
 export async function repositoryIn(t: Pick<Test, 'teardown'>, folder = folderOf(t), name = 'ours.git'): Promise<GitRepository> {
   const repository = await GitRepository.open(join(folder, name));
@@ -27,7 +20,7 @@ export async function repositoryIn(t: Pick<Test, 'teardown'>, folder = folderOf(
   return repository;
 }
 
-export const git = (repository: string, argv: readonly string[], input: string | Uint8Array = ''): Buffer => execFileSync('git', ['--git-dir', repository, ...argv], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+export const git = (repository: string, argv: readonly string[], input: string | Uint8Array = ''): Buffer => execFileSync('git', ['--git-dir', repository, ...argv], { input, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] });
 export const headOf = (repository: string, branch = 'main'): string => git(repository, ['for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`]).toString().trim();
 
 /** A commit as any key might have made it, into a repository; no branch shows it. @returns its id */

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Pieces of the way of an intent, each alone: its bytes from the caller, its share of the day, its place among others, room in memory and on disk.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { Alarms } from '../../agents/build-logs/alarms.js';
 import { demandRoom, diskFull, isDiskFull, roomIn } from '../../agents/build-logs/disk-space.js';
 import { IntentInput, payloadsToPublish, sumOf } from '../../agents/build-logs/intent-input.js';
 import { IntentShares } from '../../agents/build-logs/intent-shares.js';
 import { IntentsToPublish, type WaitingIntent } from '../../agents/build-logs/intents-to-publish.js';
-import { PayloadRoom } from '../../agents/build-logs/payload-room.js';
+import { Room } from '../../agents/shared/room.js';
 import type { HashedFile, Intent, Purpose } from '../../agents/shared/formats/intent.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-logs/refusals.js';
+import { folderOf } from '../support/folders.js';
 import { sha256 } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code);
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as AnyRefusal).code);
 const file = (text: string, changes: Partial<HashedFile> = {}): HashedFile => ({ name: 'p', size: text.length, sha256: sha256(text), ...changes });
 const none = { intents: 0, bytes: 0 };
 
@@ -32,7 +32,7 @@ await t.test('a document is what comes up to the first newline, however it is cu
     const sent = (async () => {
       for (const piece of pieces) {
         stream.write(piece);
-        await soon();
+        await sleep(5);
       }
       stream.end();
     })();
@@ -90,7 +90,7 @@ await t.test('which payloads a document may bring', (t) => {
     try {
       return String(payloadsToPublish(intents).length);
     } catch (error) {
-      return (error as Refusal).code;
+      return (error as AnyRefusal).code;
     }
   };
   t.equal(code(intent('apt-release', of(mebibyte)), intent('other', of(5)), intent('rpm-header', of(6)), intent('other', of(2 * mebibyte))), '2');
@@ -115,7 +115,7 @@ await t.test('a share of the day is counted with what waits, and begins anew wit
       shares.demand(source, bytes, waiting);
       return true;
     } catch (error) {
-      t.equal((error as Refusal).code, 'DAY_SHARE_USED');
+      t.equal((error as AnyRefusal).code, 'DAY_SHARE_USED');
       return false;
     }
   };
@@ -169,38 +169,37 @@ await t.test('build VMs take turns, each with a share of a publication', (t) => 
   second.settled = true;
   waiting.add(second, third);
   t.same([waiting.used('a'), [...waiting.sources()]], [none, ['b']]);
-  const why = new Refusal('X', 'y');
+  const why = new Refusal('NOT_PUBLISHED', 'y');
   waiting.refuseAll(why);
   t.same([third.refused, waiting.used()], [why, none]);
   t.end();
 });
 
 await t.test('room for payloads is given in the order in which it was asked for', async (t) => {
-  const room = new PayloadRoom(10);
+  const room = new Room(10);
   const log: string[] = [];
-  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.hold(bytes, async () => {
+  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.pass(async () => {
     log.push(`${name} in`);
-    await soon(ms);
+    await sleep(ms);
     log.push(`${name} out`);
     if (name === 'c') throw new Error('c fails');
-  });
+  }, bytes);
   const all = await Promise.allSettled([hold('a', 6, 20), hold('b', 4, 40), hold('c', 8, 5), hold('d', 1, 5)]);
   t.same(log, ['a in', 'b in', 'a out', 'b out', 'c in', 'd in', 'c out', 'd out']);
   t.same(all.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
-  t.equal(await room.hold(10, async () => 'all of it again'), 'all of it again');
-  t.equal(await new PayloadRoom().hold(32 * 1024 ** 2, async () => 'by default'), 'by default');
+  t.equal(await room.pass(async () => 'all of it again', 10), 'all of it again');
+  t.equal(room.enterNow(11), undefined);
 });
 
 await t.test('what a full disk looks like', async (t) => {
-  t.same([{ code: 'ENOSPC' }, { code: 'EDQUOT' }, diskFull(), { code: 'EIO' }, { code: 'DISK_FULL' }, new Refusal('OTHER', ''), undefined].map(isDiskFull), [true, true, true, false, false, false, false]);
+  t.same([{ code: 'ENOSPC' }, { code: 'EDQUOT' }, diskFull(), { code: 'EIO' }, { code: 'DISK_FULL' }, new Refusal('FAULT', ''), undefined].map(isDiskFull), [true, true, true, false, false, false, false]);
   const room = await roomIn('/');
   t.ok(Number.isFinite(room));
   t.equal(await codeOf(demandRoom('/proc')), 'done', 'a file system without blocks has nothing to be kept free');
 });
 
 await t.test('an alarm is said once, kept among the last hundred, and published once an hour', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'al-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   const [reported, published]: [string[], string[]] = [[], []];
   const of = (path: string, publish = async (text: string): Promise<void> => void published.push(text)): Alarms => new Alarms({ file: path, report: (line) => reported.push(line), publish });
   const alarms = of(`${folder}/a`);
@@ -222,6 +221,6 @@ await t.test('an alarm is said once, kept among the last hundred, and published 
   of(`${folder}/f/x`).raise('origin', 'x');
   t.match(reported.slice(-2), ['ALARM remote origin: x', /\/f\/x: .*ENOTDIR/]);
   of(`${folder}/b`, () => Promise.reject(new Error('no\nroom'))).raise('origin', 'y');
-  await soon();
+  await sleep(5);
   t.equal(reported.at(-1), 'an alarm is not published: no.room');
 });

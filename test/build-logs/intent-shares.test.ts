@@ -13,14 +13,10 @@ import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import type { IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { until } from '../support/until.js';
-import { Rig, sha256, textOf, type RigOptions } from './rig.js';
+import { Rig, sha256, textOf } from './rig.js';
 import { smallDisk } from '../support/small-disk.js';
 
-async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
-  const rig = await Rig.make({ sources: ['build-debian', 'build-fedora'], ...options });
-  t.teardown(() => rig.stop());
-  return rig.start();
-}
+const sources = ['build-debian', 'build-fedora'];
 
 const code = (reply: IntentReply): string => (reply.result === 'refused' ? reply.code : reply.result);
 
@@ -89,7 +85,7 @@ void t.test('a share is of a day, of each VM, and counts what waits', async (t) 
 
 for (const [what, options, size] of [['number', { intentsPerDay: 5 }, 0], ['bytes', { intentBytesPerDay: 1_048_576 }, 200_000]] as const) {
   void t.test(`a VM that used up its share of ${what} is refused with one line, after a restart too, and the other VM is not`, async (t) => {
-    const rig = await started(t, options);
+    const rig = await Rig.started(t, options);
     const replies = await Promise.all(Array.from({ length: 12 }, () => rig.ask(large(rig, size))));
     t.strictSame(replies.map(code).sort(), [...Array(7).fill('DAY_SHARE_USED'), ...Array(5).fill('published')], 'all at once');
     t.match(replies.find((reply) => code(reply) === 'DAY_SHARE_USED'), { detail: /^build-debian has used its share of today: / });
@@ -104,14 +100,14 @@ for (const [what, options, size] of [['number', { intentsPerDay: 5 }, 0], ['byte
 }
 
 void t.test('what was refused for another reason uses nothing up', async (t) => {
-  const rig = await started(t, { intentsPerDay: 2 });
+  const rig = await Rig.started(t, { sources, intentsPerDay: 2 });
   for (let i = 0; i < 4; i++) t.equal(code(await rig.ask(rig.intent({ key: 'B'.repeat(40) }))), 'KEY_NOT_ALLOWED');
   for (let i = 0; i < 2; i++) t.equal(code(await rig.ask(rig.intent())), 'published');
   t.equal(code(await rig.ask(rig.intent())), 'DAY_SHARE_USED');
 });
 
 void t.test('beside a flood of large intents another VM waits for no more than the publication that is being made and its own', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t, { sources });
   t.equal(code(await rig.ask(rig.intent(), 'build-fedora')), 'published');
   const alone: number[] = [];
   const timed = async (): Promise<number> => {
@@ -144,7 +140,7 @@ function entropy(bytes: number): Buffer {
 }
 
 void t.test('while a large log is packed, another VM\'s intents are published; the VM\'s own come with all that it had said', async (t) => {
-  const rig = await started(t, { intentSeconds: 400 });
+  const rig = await Rig.started(t, { sources, intentSeconds: 400 });
   const log = rig.call();
   const sent = log.end(entropy(11_000_000), 400_000);
   const packing = (): string | undefined => readdirSync(join(rig.state, 'logs/build-debian'), { recursive: true }).map(String).find((name) => name.endsWith('.xz'));
@@ -168,7 +164,7 @@ void t.test('while a large log is packed, another VM\'s intents are published; t
 });
 
 void t.test('of many logs at once each publication has a share, and whoever waits is in the next one', async (t) => {
-  const rig = await started(t, { publishSeconds: 1 });
+  const rig = await Rig.started(t, { sources, publishSeconds: 1 });
   const logs = Array.from({ length: 5 }, (_, n) => rig.call().send(rig.header({ stage: `s${n}` })).send(`${'a long line of a build '.repeat(40)}\n`.repeat(9_000)));
   await Promise.all(logs.map((log) => log.line(/^synced 9000$/)));
   const own = rig.ask(rig.intent());

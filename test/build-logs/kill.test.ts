@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { chmodSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { until } from '../support/until.js';
-import { Rig, sleep, textOf, type Caller, type RigOptions } from './rig.js';
+import { Rig, textOf, type Caller } from './rig.js';
 
 // Agents are started dozens of times here: on a busy machine a matter of minutes, where tap alone would wait half of one.
-
-async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
-  const rig = await Rig.make(options);
-  t.teardown(() => rig.stop());
-  return rig.start();
-}
 
 const isThere = (rig: Rig, remote: string): boolean => rig.git(rig.remote(remote), 'for-each-ref') !== '';
 
@@ -64,7 +59,7 @@ class Resumer {
 }
 
 void t.test('killed again and again while logs stream and intents come: no acknowledged line is lost, none is doubled, the history is whole', async (t) => {
-  const rig = await started(t, { publishSeconds: 1 });
+  const rig = await Rig.started(t, { publishSeconds: 1 });
   const senders = Array.from({ length: 4 }, (_, i) => new Resumer(rig, `s${i}`, 12_000));
   let asking = true;
   const asker = (async () => {
@@ -98,7 +93,7 @@ void t.test('killed again and again while logs stream and intents come: no ackno
 });
 
 void t.test('killed between the commit and its push: the commit is pushed after the restart, and history does not fork', async (t) => {
-  const rig = await started(t, { intentSeconds: 5 });
+  const rig = await Rig.started(t, { intentSeconds: 5 });
   t.match(await rig.ask(rig.intent()), { result: 'published' });
   const gate = join(rig.folder, 'gate');
   for (const remote of ['origin', 'mirror']) {
@@ -120,7 +115,7 @@ void t.test('killed between the commit and its push: the commit is pushed after 
 });
 
 void t.test('killed while git moves the branch: if that comes true only after the restart, the next publication follows on it', async (t) => {
-  const rig = await started(t, { intentSeconds: 2 });
+  const rig = await Rig.started(t, { intentSeconds: 2 });
   const repository = join(rig.state, 'repository.git');
   const branch = (where: string): string => rig.git(where, 'rev-parse', 'main').trim();
   const move = (where: string, to: string): string => rig.git(where, 'update-ref', 'refs/heads/main', to);
@@ -141,7 +136,7 @@ void t.test('killed while git moves the branch: if that comes true only after th
 });
 
 void t.test('killed after a log ended and before it was published: it is published once, and its sender gets the answer', async (t) => {
-  const rig = await started(t, { intentSeconds: 2 });
+  const rig = await Rig.started(t, { intentSeconds: 2 });
   renameSync(rig.remote('mirror'), `${rig.remote('mirror')}.away`);
   const call = rig.call().send(`${rig.header()}one\n`);
   const path = (await call.line(/^opened/)).split(' ')[1] as string;
@@ -159,7 +154,7 @@ void t.test('killed after a log ended and before it was published: it is publish
 });
 
 void t.test('killed, or broken off, between the end line and the end of the stream: the log has ended well, and its sender hears so', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   for (const how of ['killed', 'broken off']) {
     const call = rig.call().send(`${rig.header({ stage: how.replace(' ', '') })}one\n> end status=0\n`);
     const path = (await call.line(/^opened/)).split(' ')[1] as string;
@@ -178,7 +173,7 @@ void t.test('killed, or broken off, between the end line and the end of the stre
 });
 
 void t.test('the log of a raw sender that was open at the kill is closed as truncated', async (t) => {
-  const rig = await started(t, { publishSeconds: 1 });
+  const rig = await Rig.started(t, { publishSeconds: 1 });
   rig.call().send('one\ntwo\n');
   await until('it is published', () => isThere(rig, 'origin'));
   await rig.kill();
@@ -190,7 +185,7 @@ void t.test('the log of a raw sender that was open at the kill is closed as trun
 });
 
 void t.test('killed with a large log open: its packed form goes on growing', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   const block = Array.from({ length: 60_000 }, (_, i) => `line ${i} of a long build with some text\n`).join('');
   const call = rig.call().send(rig.header());
   const path = (await call.line(/^opened/)).split(' ')[1] as string;

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Logs on disk, without sockets or a repository: how a line gets there, who feeds a log, how it ends, and what a kill leaves of it.
-import { appendFileSync, closeSync, existsSync, fstatSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Log, Sender } from '../../agents/build-logs/log.js';
 import { readRecord, recordFile, recoverPosition, writeRecord, type LogRecord } from '../../agents/build-logs/log-record.js';
 import { LogStore, type LogStoreOptions } from '../../agents/build-logs/log-store.js';
 import { LogWriter, type LogPosition } from '../../agents/build-logs/log-writer.js';
 import { stamp } from '../../agents/build-logs/line-stamper.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
+import { until } from '../support/until.js';
 
 const noon = Date.UTC(2026, 10, 21, 12) * 1000;
 const header = { job: 'hello-1', component: 'hello', stage: 'build' };
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code ?? String(error));
-async function until(holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds() && Date.now() < end;) await soon();
-}
-
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as AnyRefusal).code ?? String(error));
 interface Place {
   folder: string;
   reported: string[];
@@ -28,8 +25,7 @@ interface Place {
   now: number;
   published: Set<string>;
 }
-function place(t: Test, options: Partial<LogStoreOptions> = {}, folder = mkdtempSync(join(tmpdir(), 'bf-'))): Place {
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+function place(t: Test, options: Partial<LogStoreOptions> = {}, folder = folderOf(t)): Place {
   const made: Place = { folder: join(folder, 'logs'), reported: [], changed: [], now: noon, published: new Set(), store: undefined as unknown as LogStore };
   made.store = new LogStore({
     folder: made.folder, clock: () => made.now++, report: (line) => made.reported.push(line), limitBytes: 1 << 20, openLogs: 3, reopenMs: 60_000, changed: (log) => made.changed.push(log), isPublished: async (path) => made.published.has(path), ...options,
@@ -115,10 +111,10 @@ await t.test('a sender that goes may come back, a second one takes over, and who
   log.detach(second);
   t.notOk(log.hasSender);
   await log.attach(second, 'back');
-  await soon(150);
+  await sleep(150);
   t.equal(log.ended, false, 'it came back in time');
   log.detach(second);
-  await until(() => log.ended);
+  await until('the log ends', () => log.ended);
   t.same([wordsOf(log).at(-1), log.record.truncated, log.record.lines], ['> truncated: the sender went away without its end line', true, 1]);
 
   const done = await at.store.open('build-debian', '', header);
@@ -126,7 +122,7 @@ await t.test('a sender that goes may come back, a second one takes over, and who
   await done.attach(third, 'starting log');
   done.push(third, Buffer.from('> end status=0\n'));
   done.detach(third);
-  await until(() => done.ended);
+  await until('the log ends', () => done.ended);
   t.same([wordsOf(done).at(-1), done.record.truncated], ['> closing log', false], 'its end was said');
   const open = await at.store.open('build-debian', '', header);
   await open.attach(third, 'starting log');
@@ -147,7 +143,7 @@ await t.test('a log is cut at its limit, to the byte, and says so', async (t) =>
     t.equal(log.push(sender, Buffer.from(`${'x'.repeat(left - line)}\n`.padEnd(left - line + 1 + more, 'y'))), more === 0 ? 'more' : 'wait');
     if (more === 0) t.equal(log.push(sender, Buffer.from('z')), 'wait');
     await log.settled();
-    await until(() => log.ended);
+    await until('the log ends', () => log.ended);
     t.same(sender.why, ['LOG_TOO_LARGE']);
     t.same(wordsOf(log).slice(-2), ['> log cut at 1000 bytes, the rest is refused', '> closing log']);
     t.equal(readFileSync(log.file, 'latin1').indexOf('> log cut') - 33, 1000, 'where the limit was');
@@ -238,13 +234,12 @@ await t.test('a log whose end was said before the kill is closed at the start, o
   const again = place(t, { reopenMs: 50 }, dirname(at.folder));
   again.store.recover();
   const [one, two] = [again.store.get(ended.record.path), again.store.get(waiting.record.path)] as [Log, Log];
-  await until(() => one.ended && two.ended);
+  await until('both logs end', () => one.ended && two.ended);
   t.same([one.record.truncated, two.record.truncated], [false, true]);
 });
 
 await t.test('where a file stands is read from its bytes', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'bp-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   const file = `${folder}/l`;
   const line = (text: string, time = noon): string => `${stamp(time)}${text}\n`;
   const stands = (text: string): unknown[] => {
@@ -274,8 +269,7 @@ await t.test('where a file stands is read from its bytes', (t) => {
 });
 
 await t.test('the writer acknowledges in order, makes a fast sender wait, and fails as one', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'bw-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   const make = (fd: number, changes: object = {}): { writer: LogWriter; synced: LogPosition[]; rooms: () => number; failed: Error[] } => {
     let rooms = 0;
     const [synced, failed]: [LogPosition[], Error[]] = [[], []];
@@ -285,7 +279,7 @@ await t.test('the writer acknowledges in order, makes a fast sender wait, and fa
   const { writer, synced, rooms, failed } = make(fd);
   t.equal(writer.push(Buffer.from('one\ntw')), 'more');
   t.same([writer.midLine, writer.tail.slice(-5), writer.end.lines, writer.synced.bytes], [true, 'v: tw', 1, 0]);
-  await until(() => synced.length > 0);
+  await until('a line is synced', () => synced.length > 0);
   t.equal(synced[0]?.bytes, fstatSync(fd).size);
   t.equal(synced[0]?.complete, readFileSync(`${folder}/w`, 'latin1').indexOf('\n') + 1);
   let waited = 0;
@@ -293,7 +287,7 @@ await t.test('the writer acknowledges in order, makes a fast sender wait, and fa
   for (let i = 0; i < 8; i++) if (writer.push(big) === 'wait') waited++;
   t.ok(waited > 0);
   await writer.flush();
-  await until(() => rooms() > 0);
+  await until('there is room', () => rooms() > 0);
   t.ok(rooms() > 0, 'and there is room again');
   t.same([writer.synced, writer.synced.lines, fstatSync(fd).size], [writer.end, 8001, writer.end.bytes]);
   await writer.flush();
@@ -335,7 +329,7 @@ await t.test('a log that cannot be stored goes back to its last acknowledged lin
   closeSync(fds[0] as number);
   t.equal(openSync('/dev/full', 'a'), fds[0]);
   log.push(sender, Buffer.from('two\n'));
-  await until(() => sender.why.length > 0);
+  await until('the sender is stopped', () => sender.why.length > 0);
   t.same([sender.why, log.hasSender, wordsOf(log)], [['DISK_FULL'], false, before]);
   t.match(at.reported[0], /^build-debian\/.*ENOSPC/);
   await log.attach(sender, 'back');

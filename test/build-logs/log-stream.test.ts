@@ -2,25 +2,19 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { callsPerSource } from '../../agents/shared/calls/socket-service.js';
 import { until } from '../support/until.js';
-import { Rig, sha256, sleep, textOf, type RigOptions } from './rig.js';
+import { Rig, sha256, textOf } from './rig.js';
 
-const shared = await (await Rig.make()).start();
-t.teardown(() => shared.stop());
+/** For all tests that need no other settings. */
+const shared = await Rig.started(t);
 
-/** A rig of its own for a test that needs other settings, or the shared one. */
-async function started(t: { teardown(act: () => unknown): void }, options?: RigOptions): Promise<Rig> {
-  if (options === undefined) return shared;
-  const rig = await Rig.make(options);
-  t.teardown(() => rig.stop());
-  return rig.start();
-}
 const pathOf = (opened: string): string => opened.split(' ')[1] as string;
 
 void t.test('a raw sender, as upstream sends, gets its path and then the commit that publishes the log', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const lines = await rig.call().end('one\ntwo\nlast');
   t.equal(lines.length, 2);
   t.match(lines[0], /^build-debian\/\d{4}-\d\d-\d\d\/log_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$/);
@@ -34,27 +28,27 @@ void t.test('a raw sender, as upstream sends, gets its path and then the commit 
 });
 
 void t.test('a log goes into the subdirectory that the sender names', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   t.match((await rig.call('nightly').end('x\n'))[0], /^build-debian\/nightly\/log_/);
 });
 
 void t.test('a log that is empty is published too', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   t.match((await rig.call().end())[1], /^published /);
 });
 
 void t.test('a subdirectory of another spelling is refused', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   t.match((await rig.call('..').end('x\n'))[0], /^refused BAD_ARGUMENT/);
 });
 
 void t.test('a VM that is not configured is refused', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   t.match((await rig.call('', 'build-other').end('x\n'))[0], /^refused UNKNOWN_SOURCE/);
 });
 
 void t.test('our own sender hears at once where its log is and which lines are on disk', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened \S+ 0$/));
   const sent = Date.now();
@@ -71,13 +65,13 @@ void t.test('our own sender hears at once where its log is and which lines are o
 });
 
 void t.test('a header that is not one is refused', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   t.match(await rig.call().send('> build-infra log@1 {"job":"x"}\n').line(/./), /^refused BAD_HEADER/);
   t.match(await rig.call().send(rig.header({ more: 1 })).line(/./), /^refused BAD_HEADER/);
 });
 
 void t.test('after a break the sender goes on where the file stands, and no line is lost or doubled', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const first = rig.call().send(`${rig.header()}one\ntwo\npart of thr`);
   const path = pathOf(await first.line(/^opened/));
   await first.line(/^synced 2$/);
@@ -92,7 +86,7 @@ void t.test('after a break the sender goes on where the file stands, and no line
 });
 
 void t.test('a sender that lost only its answer gets it when it comes back', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const first = rig.call().send(`${rig.header()}one\n> end status=0\n`);
   const path = pathOf(await first.line(/^opened/));
   const published = (await first.end()).at(-1);
@@ -101,7 +95,7 @@ void t.test('a sender that lost only its answer gets it when it comes back', asy
 });
 
 void t.test('nobody goes on with the log of another VM or of another job', async (t) => {
-  const rig = await started(t, { sources: ['build-debian', 'build-fedora'] });
+  const rig = await Rig.started(t, { sources: ['build-debian', 'build-fedora'] });
   const first = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await first.line(/^opened/));
   t.match(await rig.call('', 'build-fedora').send(rig.header({ continues: { path, lines: 0 } })).line(/./), /^refused LOG_UNKNOWN/);
@@ -109,7 +103,7 @@ void t.test('nobody goes on with the log of another VM or of another job', async
 });
 
 void t.test('a sender with an acknowledgement that the file does not bear out raises an alarm', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const first = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await first.line(/^opened/));
   await first.line(/^synced 1$/);
@@ -118,7 +112,7 @@ void t.test('a sender with an acknowledgement that the file does not bear out ra
 });
 
 void t.test('a log whose sender stays away is closed as truncated and published', async (t) => {
-  const rig = await started(t, { reopenSeconds: 1 });
+  const rig = await Rig.started(t, { reopenSeconds: 1 });
   const first = rig.call().send(`${rig.header()}one\ntw`);
   const path = pathOf(await first.line(/^opened/));
   await first.line(/^synced 1$/);
@@ -128,13 +122,13 @@ void t.test('a log whose sender stays away is closed as truncated and published'
 });
 
 void t.test('a stream that ends without its end line is told so and may come back', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const lines = await rig.call().end(`${rig.header()}one\n`);
   t.match(lines.at(-1), /^refused NO_END/);
 });
 
 void t.test('an endless stream is cut with a mark and refused, and the log is published', async (t) => {
-  const rig = await started(t, { logBytes: 200_000 });
+  const rig = await Rig.started(t, { logBytes: 200_000 });
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened/));
   const block = 'all work and no play makes jack a dull boy\n'.repeat(1000);
@@ -150,7 +144,7 @@ void t.test('an endless stream is cut with a mark and refused, and the log is pu
 });
 
 void t.test('a line of 100 MB is split and kept, in little memory', async (t) => {
-  const rig = await started(t, {});
+  const rig = await Rig.started(t, {});
   const call = rig.call();
   const block = Buffer.alloc(1_000_000, 'x');
   for (let i = 0; i < 100; i++) if (!call.socket.write(block)) await new Promise((resolve) => call.socket.once('drain', resolve));
@@ -166,7 +160,7 @@ void t.test('a line of 100 MB is split and kept, in little memory', async (t) =>
 });
 
 void t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t) => {
-  const rig = await started(t, {});
+  const rig = await Rig.started(t, {});
   const call = rig.call().send(rig.header());
   const path = pathOf(await call.line(/^opened/));
   const block = Array.from({ length: 60_000 }, (_, i) => `line ${i} of a long build with some text\n`).join('');
@@ -188,7 +182,7 @@ void t.test('a log over 10 MiB is stored as .xz whose text only grows', async (t
 });
 
 void t.test('the link that upstream\'s notices make of the first line of the answer leads to the log, and nothing hangs on it', async (t) => {
-  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'mirror', required: true }] });
+  const rig = await Rig.started(t, { remotes: [{ name: 'origin', required: true }, { name: 'mirror', required: true }] });
   // Somebody else's branch of that name, in one remote.
   const theirs = rig.git(rig.remote('mirror'), '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'theirs', rig.git(rig.remote('mirror'), 'hash-object', '-t', 'tree', '-w', '/dev/null').trim()).trim();
   rig.git(rig.remote('mirror'), 'update-ref', 'refs/heads/master', theirs);
@@ -203,7 +197,7 @@ void t.test('the link that upstream\'s notices make of the first line of the ans
 });
 
 void t.test('50 streams at once lose no line', async (t) => {
-  const rig = await started(t);
+  const rig = shared;
   const streams = await Promise.all(Array.from({ length: 50 }, async (_, stream) => {
     const call = rig.call().send(rig.header({ stage: `s${stream}` }));
     for (let i = 0; i < 20; i++) {
@@ -222,7 +216,7 @@ void t.test('50 streams at once lose no line', async (t) => {
 
 void t.test('a VM has only so many calls, of logs, of intents and of silence together, and another VM is not kept out by them', async (t) => {
   const sources = ['build-debian', 'build-fedora'];
-  const rig = await started(t, { sources });
+  const rig = await Rig.started(t, { sources });
   const limit = callsPerSource(sources.length);
   // The three kinds with which one VM could take all 128 places: open logs, calls that say nothing, intents that never come.
   const logs = Array.from({ length: 20 }, () => rig.call().send(rig.header()));
@@ -239,7 +233,7 @@ void t.test('a VM has only so many calls, of logs, of intents and of silence tog
 });
 
 void t.test('a VM has only so many open logs', async (t) => {
-  const rig = await started(t, { openLogs: 2 });
+  const rig = await Rig.started(t, { openLogs: 2 });
   const calls = [rig.call().send('a\n'), rig.call().send('b\n')];
   await until('both are open', () => existsSync(join(rig.state, 'logs/build-debian')) && readdirSync(join(rig.state, 'logs/build-debian'), { recursive: true }).filter((name) => String(name).endsWith('.json')).length === 2);
   t.match(await rig.call().send('c\n').line(/./), /^refused TOO_MANY_LOGS/);
@@ -247,7 +241,7 @@ void t.test('a VM has only so many open logs', async (t) => {
 });
 
 void t.test('an open log is published so long after its last new line, by itself', async (t) => {
-  const rig = await started(t, { publishSeconds: 1 });
+  const rig = await Rig.started(t, { publishSeconds: 1 });
   const call = rig.call().send(`${rig.header()}one\n`);
   const path = pathOf(await call.line(/^opened/));
   await until('it is published', () => rig.git(rig.remote('mirror'), 'for-each-ref') !== '' && textOf(rig.file(path, 'mirror')).includes('one'), 60);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The publisher on a real repository, with remotes and keys VMs that do as a test tells them: what goes out together, what waits, and what is refused.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { BuildLogsConfig } from '../../agents/build-logs/config.js';
 import type { GitRepository } from '../../agents/build-logs/git-repository.js';
@@ -13,14 +12,12 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { folderOf } from '../support/folders.js';
+import { until } from '../support/until.js';
 import { git, headOf, logsKey, repositoryIn, strayCommit } from './git-pieces.js';
 import { sha256 } from './rig.js';
 
-const soon = (ms = 5): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !holds(); await soon()) if (Date.now() > end) throw new Error(`not in time: ${what}`);
-}
 const noon = Date.UTC(2026, 10, 21, 12) * 1000;
 const mebibyte = 1024 ** 2;
 
@@ -39,8 +36,7 @@ interface Vm {
   log: (text: string, end?: boolean) => Promise<Log>;
   files: (commit?: string) => string[];
 }
-async function vm(t: Test, config: Partial<BuildLogsConfig> = {}, folder = mkdtempSync(join(tmpdir(), 'pp-'))): Promise<Vm> {
-  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+async function vm(t: Test, config: Partial<BuildLogsConfig> = {}, folder = folderOf(t)): Promise<Vm> {
   const repository = await repositoryIn(t, folder);
   let publisher: Publisher | undefined = undefined;
   let now = noon;
@@ -49,7 +45,7 @@ async function vm(t: Test, config: Partial<BuildLogsConfig> = {}, folder = mkdte
   const made: Vm = {
     folder, repository, logs, reported, sent: [], confirms: true, owed: false, publisher: undefined as unknown as Publisher, remote: { name: 'origin', required: true, busy: false, confirmedSeq: 0, diverged: false, trouble: '', stopped: false, aimed: [] },
     publish: async (text, { publishedBytes = text.length, source = 'build-debian', heard = [] } = {}) => made.publisher.publish({ source, sha256: sha256(text), bytes: Buffer.from(text), payloads: [], grants: [], publishedBytes, confirmed: (commit) => heard.push(commit) })
-      .then(({ commit, grantedUntil }) => `${grantedUntil} ${commit === headOf(repository.path)}`, (error: unknown) => (error as Refusal).line()),
+      .then(({ commit, grantedUntil }) => `${grantedUntil} ${commit === headOf(repository.path)}`, (error: unknown) => (error as AnyRefusal).line()),
     log: async (text, end = true) => {
       const log = await logs.open('build-debian', '', null);
       const sender: Sender = { synced: () => undefined, room: () => undefined, stopped: () => undefined };
@@ -98,7 +94,7 @@ await t.test('what waits goes into one commit, and its callers are answered once
   const one = await vm(t);
   t.equal(one.publisher.started, false);
   const before = one.publish('early');
-  await soon(50);
+  await sleep(50);
   t.equal(headOf(one.repository.path), '', 'nothing before it is known on which history');
   await one.publisher.start(null);
   t.equal(one.publisher.started, true);
@@ -106,7 +102,7 @@ await t.test('what waits goes into one commit, and its callers are answered once
   const heard: string[] = [];
   one.remote.busy = true;
   const three = Promise.all([one.publish('a', { heard }), one.publish('b'), one.publish('c', { source: 'build-fedora' })]);
-  await soon(100);
+  await sleep(100);
   one.remote.busy = false;
   one.publisher.remoteChanged();
   t.same(await three, ['later true', 'later true', 'later true']);
@@ -146,7 +142,7 @@ await t.test('while a remote is pushed to more gathers, and what is not confirme
   await until('it is committed', () => one.remote.aimed.length === 1);
   one.remote.busy = true;
   const second = one.publish('b');
-  await soon(100);
+  await sleep(100);
   t.equal(one.remote.aimed.length, 1);
   one.remote.trouble = 'away';
   t.same([await first, await second], ['refused NOT_PUBLISHED not confirmed within 1 s on remote origin (away)', 'refused NOT_PUBLISHED not confirmed within 1 s on remote origin (away)']);
@@ -154,7 +150,7 @@ await t.test('while a remote is pushed to more gathers, and what is not confirme
   one.remote.busy = false;
   one.remote.confirmedSeq = 1;
   one.publisher.remoteChanged();
-  await soon(50);
+  await sleep(50);
   t.same([one.sent, one.remote.aimed.length], [[], 1], 'nobody waits for a grant, or for that intent, any more');
   const log = await one.log('x\n');
   await t.rejects(one.publisher.publication(log), { code: 'NOT_PUBLISHED' });
@@ -168,14 +164,14 @@ await t.test('a second history on a required remote refuses what waits and what 
   await until('it is committed', () => one.remote.aimed.length === 1);
   one.remote.busy = true;
   const next = one.publish('b');
-  await soon(20);
+  await sleep(20);
   one.remote.diverged = true;
   one.publisher.remoteChanged();
   t.match([await waiting, await next, await one.publish('c')], [/^refused HISTORY_DIVERGED/, /^refused HISTORY_DIVERGED/, /^refused HISTORY_DIVERGED/]);
 });
 
 await t.test('a start goes on with what is there: it is pushed again, its intents are known and counted, its logs are published', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'pp-'));
+  const folder = folderOf(t);
   const one = await vm(t, { intentSeconds: 5 }, folder);
   await one.publisher.start(null);
   t.equal(await one.publish('a'), 'later true');
@@ -183,7 +179,7 @@ await t.test('a start goes on with what is there: it is pushed again, its intent
   one.publisher.stop();
   t.equal(one.remote.stopped, true);
   void one.publish('never');
-  await soon(50);
+  await sleep(50);
   t.equal(one.remote.aimed.length, 1, 'nothing goes out after a stop');
   const again = await vm(t, { intentsPerDay: 2, intentBytesPerDay: mebibyte }, folder);
   const log = await again.log('waits\n');
@@ -205,7 +201,7 @@ await t.test('a start goes on with what is there: it is pushed again, its intent
 await t.test('so many bytes of one build VM wait, and no more', async (t) => {
   const one = await vm(t);
   const waiting = one.publish('a', { publishedBytes: 40 * mebibyte });
-  await soon(50);
+  await sleep(50);
   t.throws(() => one.publisher.demandShare('build-debian', 24 * mebibyte + 1), { code: 'TOO_MANY_INTENTS' });
   t.doesNotThrow(() => one.publisher.demandShare('build-debian', 24 * mebibyte));
   t.doesNotThrow(() => one.publisher.demandShare('build-fedora', 40 * mebibyte));

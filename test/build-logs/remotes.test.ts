@@ -10,13 +10,7 @@ import { Remote } from '../../agents/build-logs/remote.js';
 import { gpgSigner } from '../../agents/build-logs/signer.js';
 import { until } from '../support/until.js';
 import { makeRepository } from './many-logs.js';
-import { Rig, textOf, type RigOptions } from './rig.js';
-
-async function started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
-  const rig = await Rig.make(options);
-  t.teardown(() => rig.stop());
-  return rig.start();
-}
+import { Rig, textOf } from './rig.js';
 
 /** The remote takes no push until the file `gate` is there; a push waits for it, then goes through. */
 function hangs(rig: Rig, remote: string): string {
@@ -32,7 +26,7 @@ function count(rig: Rig, remote: string): number {
 }
 
 void t.test('an intent whose push fails on one required remote is refused, named, not granted, and published later', async (t) => {
-  const rig = await started(t, { intentSeconds: 2 });
+  const rig = await Rig.started(t, { intentSeconds: 2 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const away = `${rig.remote('mirror')}.away`;
   renameSync(rig.remote('mirror'), away);
@@ -49,7 +43,7 @@ void t.test('an intent whose push fails on one required remote is refused, named
 });
 
 void t.test('a required remote that hangs refuses the intent in time, and others are served when it is back', async (t) => {
-  const rig = await started(t, { intentSeconds: 2 });
+  const rig = await Rig.started(t, { intentSeconds: 2 });
   const gate = hangs(rig, 'mirror');
   const begun = Date.now();
   t.match(await rig.ask(rig.intent()), { result: 'refused', code: 'NOT_PUBLISHED', detail: /mirror/ });
@@ -71,7 +65,7 @@ function dropsRefs(rig: Rig, remote: string): void {
 
 void t.test('a required remote that answers ok to every push and drops the ref confirms nothing, from the first publication or later', async (t) => {
   for (const before of [0, 1]) {
-    const rig = await started(t, { intentSeconds: 3 });
+    const rig = await Rig.started(t, { intentSeconds: 3 });
     for (let i = 0; i < before; i++) t.equal((await rig.ask(rig.intent())).result, 'published');
     dropsRefs(rig, 'mirror');
     const grants = (): number => rig.keys.get('build-debian')?.receipts.flatMap((receipt) => receipt.grants).length ?? -1;
@@ -89,7 +83,7 @@ void t.test('a required remote that answers ok to every push and drops the ref c
 });
 
 void t.test('a remote that fails is asked again after pauses that grow, and after the first one again once it has worked', async (t) => {
-  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'away', required: false }] });
+  const rig = await Rig.started(t, { remotes: [{ name: 'origin', required: true }, { name: 'away', required: false }] });
   const away = `${rig.remote('away')}.away`;
   const pauses = (): number[] => [...rig.report.matchAll(/remote away: .*; again in ([0-9.]+) s$/gm)].map(([, seconds]) => Number(seconds));
   renameSync(rig.remote('away'), away);
@@ -108,7 +102,7 @@ void t.test('a remote that fails is asked again after pauses that grow, and afte
 });
 
 void t.test('a remote that is not required may hang or fail without holding anybody up', async (t) => {
-  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'slow', required: false }, { name: 'gone', required: false }] });
+  const rig = await Rig.started(t, { remotes: [{ name: 'origin', required: true }, { name: 'slow', required: false }, { name: 'gone', required: false }] });
   hangs(rig, 'slow');
   rmSync(rig.remote('gone'), { recursive: true });
   const begun = Date.now();
@@ -138,7 +132,7 @@ function publishedAlarms(rig: Rig, remote = 'origin'): string[] {
 }
 
 void t.test('a required remote that holds another history by the logs key is an alarm: nothing is granted, nothing is forced', async (t) => {
-  const rig = await started(t, { intentSeconds: 5 });
+  const rig = await Rig.started(t, { intentSeconds: 5 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const mirror = rig.remote('mirror');
   const other = putHead(rig, 'mirror', 'the logs key');
@@ -153,7 +147,7 @@ void t.test('a required remote that holds another history by the logs key is an 
 });
 
 for (const by of ['nobody', 'nobody, on top'] as const) void t.test(`a required remote with a head by ${by} is a broken remote: named, nothing granted through it, no second history, and right again by itself`, async (t) => {
-  const rig = await started(t, { intentSeconds: 2 });
+  const rig = await Rig.started(t, { intentSeconds: 2 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const ours = rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim();
   const other = putHead(rig, 'mirror', by);
@@ -170,7 +164,7 @@ for (const by of ['nobody', 'nobody, on top'] as const) void t.test(`a required 
 });
 
 for (const by of ['the logs key', 'nobody'] as const) void t.test(`a remote that is not required and shows a commit by ${by} is an alarm and keeps nobody waiting, also after a restart`, async (t) => {
-  const rig = await started(t, { remotes: [{ name: 'origin', required: true }, { name: 'extra', required: false }], intentSeconds: 10 });
+  const rig = await Rig.started(t, { remotes: [{ name: 'origin', required: true }, { name: 'extra', required: false }], intentSeconds: 10 });
   t.equal((await rig.ask(rig.intent())).result, 'published');
   await rig.allPushed();
   putHead(rig, 'extra', by);
@@ -186,7 +180,7 @@ for (const by of ['the logs key', 'nobody'] as const) void t.test(`a remote that
 });
 
 for (const to of ['an older commit', 'nothing'] as const) for (const restarted of [false, true]) void t.test(`a required remote that was set back to ${to}${restarted ? ', while the agent was away,' : ''} is pushed to again, and that is said aloud`, async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const old = rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim();
   t.equal((await rig.ask(rig.intent())).result, 'published');
@@ -203,7 +197,7 @@ for (const to of ['an older commit', 'nothing'] as const) for (const restarted o
 });
 
 void t.test('a required remote that was set back is said aloud also where somebody keeps a push from ending well', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   for (let i = 0; i < 2; i++) t.equal((await rig.ask(rig.intent())).result, 'published');
   const held = rig.git(rig.remote('mirror'), 'rev-parse', 'main').trim();
   const theirs = rig.git(rig.remote('mirror'), '-c', 'user.name=x', '-c', 'user.email=x@example.invalid', 'commit-tree', '-m', 'theirs', 'main^{tree}').trim();
@@ -214,7 +208,7 @@ void t.test('a required remote that was set back is said aloud also where somebo
 });
 
 void t.test('a restored VM takes over the history of its remotes instead of beginning a second one', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   const path = (await rig.call().end('before\n'))[0] as string;
   t.equal((await rig.ask(rig.intent())).result, 'published');
   await rig.kill('SIGTERM');
@@ -226,7 +220,7 @@ void t.test('a restored VM takes over the history of its remotes instead of begi
 });
 
 void t.test('a history that was just taken over is ours: an intent that comes before the first push is not refused as if there were two', async (t) => {
-  const rig = await started(t);
+  const rig = await Rig.started(t);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   await rig.kill('SIGTERM');
   const repository = await GitRepository.open(join(rig.folder, 'restored.git'));

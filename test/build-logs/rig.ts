@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A build-logs VM in a temporary folder: the real agent as a process, real git remotes, a real logs key, and a keys VM that only keeps
 // the receipts' protocol. Calls go straight to the sockets (test/support/direct-client.ts for the other direction).
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -11,7 +11,9 @@ import { fileURLToPath } from 'node:url';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentFormat, intentsOf, publishedPayloads, type HashedFile, type Intent, type IntentDocument, type IntentReply } from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
+import { type AgentProcess, type HowStarted, startAgent } from '../support/agent-process.js';
 import { writeDirectClient } from '../support/direct-client.js';
+import { GpgHome } from '../support/gpg-home.js';
 import { until } from '../support/until.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 
@@ -39,10 +41,6 @@ export interface RigOptions {
 
 export function sha256(bytes: string | Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
-}
-
-export function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** A caller's connection to BuildLog, after policy: who calls is in the descriptor. */
@@ -89,24 +87,22 @@ export class Rig {
   readonly root: string;
   readonly keys = new Map<string, FakeKeysVm>();
   readonly options: RigOptions;
+  readonly #home: GpgHome;
   logsKey = '';
-  report = '';
+  #saidBefore = '';
   readonly #payloads = new Map<string, Buffer>();
-  agent: ChildProcess | undefined;
+  agent: AgentProcess | undefined;
 
   private constructor(options: RigOptions) {
     this.options = options;
     this.folder = mkdtempSync(join(tmpdir(), 'bl-'));
     this.root = options.root ?? join(this.folder, 'r');
+    this.#home = new GpgHome(this.gnupg);
   }
 
   static async make(options: RigOptions = {}): Promise<Rig> {
     const rig = new Rig(options);
-    const gnupg = rig.gnupg;
-    mkdirSync(gnupg, { recursive: true, mode: 0o700 });
-    execFileSync('gpg', ['--homedir', gnupg, '--batch', '--quiet', '--passphrase', '', '--quick-generate-key', 'build-logs <logs@example.invalid>', 'ed25519', 'sign', 'never'], { stdio: 'ignore' });
-    const listing = execFileSync('gpg', ['--homedir', gnupg, '--batch', '--with-colons', '--list-keys'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
-    rig.logsKey = (/^fpr:+([0-9A-F]+):/m.exec(listing) as RegExpExecArray)[1] as string;
+    rig.logsKey = rig.#home.makeKey('build-logs <logs@example.invalid>');
     for (const folder of ['rw/config/build-infra', 'run/build-infra', 'var/lib', 'usr/bin']) mkdirSync(join(rig.root, folder), { recursive: true });
     for (const { name } of rig.remotes) execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', rig.remote(name)]);
     const routes: Record<string, string> = {};
@@ -121,8 +117,25 @@ export class Rig {
     return rig;
   }
 
+  /** One that runs until the test is over. */
+  static async started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
+    const rig = await Rig.make(options);
+    t.teardown(() => rig.stop());
+    return rig.start();
+  }
+
+  /** of the first source */
+  get keysVm(): FakeKeysVm {
+    return this.keys.get(this.sources[0] as string) as FakeKeysVm;
+  }
+
   get gnupg(): string {
     return join(this.root, 'home/user/.gnupg');
+  }
+
+  /** the public logs key, armored */
+  get publicLogsKey(): Buffer {
+    return this.#home.exported(this.logsKey);
   }
 
   get remotes(): { name: string; required: boolean }[] {
@@ -172,40 +185,26 @@ export class Rig {
     }));
   }
 
-  /** @param how what stands before the command line, and another program than the compiled agent */
-  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<this> {
-    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentProgram];
-    const agent = spawn(command as string, args, { env: { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root, __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] }, stdio: ['ignore', 'inherit', 'pipe'] });
-    this.agent = agent;
-    const from = this.report.length;
-    agent.stderr?.on('data', (chunk: Buffer) => {
-      this.report += chunk.toString();
-      if (process.env['SHOW_AGENT']) process.stderr.write(chunk);
-    });
-    await until('the agent is ready', () => {
-      if (agent.exitCode !== null) throw new Error(`the agent ended: ${this.report}`);
-      return this.report.slice(from).includes('ready');
-    });
+  async start(how: HowStarted = {}): Promise<this> {
+    this.agent = await startAgent([...how.under ?? [], process.execPath, how.program ?? agentProgram], { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root, __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] });
     return this;
   }
 
+  /** What all its agents said. */
+  get report(): string {
+    return this.#saidBefore + (this.agent?.said() ?? '');
+  }
+
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    const agent = this.agent;
+    await this.agent?.kill(signal);
+    this.#saidBefore = this.report;
     this.agent = undefined;
-    if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
-    const gone = new Promise((resolve) => agent.once('exit', resolve));
-    agent.kill(signal);
-    await gone;
   }
 
   async stop(): Promise<void> {
     await this.kill('SIGTERM');
     for (const keysVm of this.keys.values()) await keysVm.close();
-    try {
-      execFileSync('gpgconf', ['--homedir', this.gnupg, '--kill', 'all'], { stdio: 'ignore' });
-    } catch {
-      // No agent was left.
-    }
+    this.#home.close();
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 

@@ -4,7 +4,6 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
@@ -14,9 +13,10 @@ import { ids, thisMachine, type Machine } from '../../agents/doctor/machine.js';
 import { fileOfPackage } from '../../agents/doctor/programs.js';
 import { readUnitFile } from '../../agents/doctor/unit-file.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
+import { folderOf } from '../support/folders.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const manifests = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')) as VmManifest);
@@ -30,9 +30,8 @@ export function examplePillar(): Pillar {
 
 /** Short, because gpg-agent's socket lies in it; open, because gpg and ssh run as the VM's accounts. */
 export function folder(t: { teardown(fn: () => void): void }): string {
-  const made = mkdtempSync(join(tmpdir(), 'dr-'));
+  const made = folderOf(t);
   chmodSync(made, 0o755);
-  t.teardown(() => rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
@@ -68,7 +67,7 @@ export function makeKeys(root: string, role: Role): { fingerprint: string | unde
 }
 
 /** The pillar with this VM's own key in it. */
-export async function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, change: (pillar: Pillar) => void): Promise<Pillar> {
+export function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, change: (pillar: Pillar) => void): Pillar {
   const pillar = examplePillar();
   if (made.fingerprint !== undefined) {
     pillar['public-keys'][made.fingerprint] = made.publicKey;
@@ -77,7 +76,7 @@ export async function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, 
     if (role !== 'keys') (pillar['logs-vms']['build-logs'] as { key: string }).key = made.fingerprint;
   }
   change(pillar);
-  return await checkPillar(pillar);
+  return pillar;
 }
 
 async function bindSocket(path: string): Promise<void> {
@@ -133,10 +132,10 @@ export async function healthyVm(work: string, role: Role, change: (pillar: Pilla
   // make-keys has it make the journal key.
   copyFileSync(join(top, 'dist/keys-agent.mjs'), join(dist, 'keys-agent.mjs'));
   const root = join(work, role);
-  const apply = (pillar: Pillar): unknown => provision({ pillar, vm: vmNames[role], root, dist, enabled });
-  apply(await checkPillar(examplePillar()));
+  const apply = (pillar: Pillar): unknown => provision({ farm: planFarm({ pillar, enabled }), vm: vmNames[role], root, dist });
+  apply(examplePillar());
   const made = makeKeys(root, role);
-  const pillar = await pillarWith(role, made, change);
+  const pillar = pillarWith(role, made, change);
   apply(pillar);
   await layRunning(root, role);
   return { root, role, pillar, fingerprint: made.fingerprint };

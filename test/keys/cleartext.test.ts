@@ -2,23 +2,16 @@
 // What a clear signature carries unchanged: real gpg signs some hundred generated texts, and is asked by three ways what it signed.
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash, createPublicKey, verify } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import t from 'tap';
 import { CleartextCheck, cleartextLineLimitBytes, type CleartextFault } from '../../agents/shared/formats/cleartext.js';
-import { GpgHome } from './keys-machine.js';
+import { GpgHome } from '../support/gpg-home.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'ct-'));
-const home = new GpgHome(`${folder}/g`);
+const home = GpgHome.of(t);
 const key = home.makeKey('clear <c@x>');
-const keyring = join(folder, 'ring.gpg');
+const keyring = join(home.folder, 'ring.gpg');
 home.gpg(['--output', keyring, '--export', key]);
-t.teardown(() => {
-  home.close();
-  rmSync(folder, { recursive: true });
-});
 const { publicParams } = (await openpgp.readKey({ binaryKey: home.gpg(['--export', key]) })).keyPacket as unknown as { publicParams: { Q: Uint8Array } };
 const publicKey = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(publicParams.Q.subarray(1)).toString('base64url') }, format: 'jwk' });
 

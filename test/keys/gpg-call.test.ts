@@ -4,6 +4,7 @@ import { fstatSync, mkdtempSync, readdirSync, readSync, rmSync, statSync } from 
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { CallerGone, GpgCall } from '../../agents/keys/gpg-call.js';
 import { Spool } from '../../agents/keys/spool.js';
@@ -41,7 +42,6 @@ async function pair(): Promise<Pair> {
   open.push(caller, stream);
   return { caller, stream, call: new GpgCall(stream), answer };
 }
-const soon = (ms = 20): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const outcome = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error instanceof CallerGone ? 'gone' : (error as { code?: string }).code ?? error));
 const listening = (stream: Socket): number[] => ['data', 'end', 'error'].map((event) => stream.listenerCount(event));
 /** A call that has read its command line. */
@@ -123,7 +123,7 @@ await t.test('nothing may follow the end of a payload, in one piece with it or l
     const later = await begun(['-b'], input('x'));
     await later.call.readPayload(() => undefined, 5000);
     later.caller.write(more);
-    await soon();
+    await sleep(20);
     t.throws(() => later.call.refuseMore(), { code: 'BAD_FRAME' });
   }
 });

@@ -1,51 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The build VM's gpg client, called by the real tools, against the real keys agent: once done by the build agent, once where none runs.
-import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import t from 'tap';
-import { GpgDoor, layGpgProgram } from './gpg-program.js';
-import { GpgHome, KeysMachine, sha256 } from './keys-machine.js';
-import { publishIntents, type IntentPublisher } from './intent-publisher.js';
+import { openGate, type Run } from './gate.js';
+import { GpgDoor } from './gpg-program.js';
+import { sha256 } from './keys-machine.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 
-const machine = new KeysMachine();
-const gpg = layGpgProgram(machine.root);
-const buildHome = new GpgHome(`${machine.root}/b`);
-let publisher: IntentPublisher;
-
-t.before(async () => {
-  buildHome.gpg(['--import', `${machine.root}/rw/config/build-infra/public-keys/${machine.signingKey}.asc`]);
-  await machine.start();
-  publisher = await publishIntents(machine);
-});
-t.teardown(async () => {
-  await publisher.close();
-  buildHome.close();
-  await machine.close();
-});
-
-interface Run {
-  status: number;
-  stdout: string;
-  stderr: string;
-}
-
-function runIn(program: string, args: string[], options: { input?: string | Uint8Array; env?: Record<string, string>; cwd?: string } = {}): Promise<Run> {
-  return new Promise((resolve) => {
-    const child = spawn(program, args, {
-      cwd: options.cwd ?? machine.root,
-      // No terminal: a refusal must not land on the screen of the person who runs the tests.
-      detached: true,
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', HOME: machine.root, GNUPGHOME: buildHome.folder, BUILD_INFRA_ROOT: machine.root, LANG: 'C.UTF-8', DEBEMAIL: 'sign@build.example', ...options.env },
-    });
-    const out = { stdout: '', stderr: '' };
-    child.stdout.on('data', (chunk: Buffer) => (out.stdout += chunk.toString('latin1')));
-    child.stderr.on('data', (chunk: Buffer) => (out.stderr += chunk.toString()));
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(options.input ?? '');
-    child.on('close', (status) => resolve({ status: status ?? -1, ...out }));
-  });
-}
+const { machine, publisher, gpg, run: runIn } = await openGate(t);
 
 const lastIntent = (): Intent => JSON.parse(publisher.documents.at(-1) as string) as Intent;
 

@@ -1,39 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Bad days between the gpg client and the build agent that does its work, and callers' words and descriptors of every shape, against the real keys agent.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, type ChildProcess } from 'node:child_process';
+import { existsSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { GpgDoor, layGpgProgram } from './gpg-program.js';
-import { GpgHome, KeysMachine } from './keys-machine.js';
-import { publishIntents, type IntentPublisher } from './intent-publisher.js';
+import { until } from '../support/until.js';
+import { openGate } from './gate.js';
+import { GpgDoor } from './gpg-program.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 
-const machine = new KeysMachine({ payloadBytes: 64 * 1024 * 1024 });
-const gpg = layGpgProgram(machine.root);
+const { machine, publisher, gpg, work, start: startIn } = await openGate(t, { payloadBytes: 64 * 1024 * 1024 });
 const doorPath = `${machine.root}/run/build-infra-gpg/door.sock`;
 const client = `${machine.root}/usr/bin/qrexec-client-vm`;
-const work = `${machine.root}/w`;
-const buildHome = new GpgHome(`${machine.root}/b`);
-let publisher: IntentPublisher;
-let door: GpgDoor;
-
-t.before(async () => {
-  mkdirSync(work);
-  buildHome.gpg(['--import', `${machine.root}/rw/config/build-infra/public-keys/${machine.signingKey}.asc`]);
-  await machine.start();
-  publisher = await publishIntents(machine);
-  // A call that a test holds says that it came, and waits.
-  renameSync(client, `${client}.real`);
-  writeFileSync(client, `#!/bin/sh\n: >'${work}/came-'"$2"\nwhile [ -e '${work}/hold-'"$2" ]; do sleep 0.02; done\nexec '${client}.real' "$@"\n`, { mode: 0o755 });
-  door = await GpgDoor.open(machine.root);
-});
-t.teardown(async () => {
-  await door.end();
-  await publisher.close();
-  buildHome.close();
-  await machine.close();
-});
+// A call that a test holds says that it came, and waits.
+renameSync(client, `${client}.real`);
+writeFileSync(client, `#!/bin/sh\n: >'${work}/came-'"$2"\nwhile [ -e '${work}/hold-'"$2" ]; do sleep 0.02; done\nexec '${client}.real' "$@"\n`, { mode: 0o755 });
+let door = await GpgDoor.open(machine.root);
+t.teardown(() => door.end());
 
 interface Run {
   status: number;
@@ -41,20 +24,12 @@ interface Run {
   stderr: string;
 }
 
+/** @param script of sh, in which $gpg is the client */
 function start(script: string, args: readonly string[] = []): { child: ChildProcess; over: Promise<Run> } {
-  const child = spawn('/bin/sh', ['-c', script, 'sh', ...args], {
-    cwd: work, detached: true, stdio: ['pipe', 'pipe', 'pipe'],
-    env: { PATH: '/usr/bin:/bin', HOME: machine.root, GNUPGHOME: buildHome.folder, BUILD_INFRA_ROOT: machine.root, LANG: 'C.UTF-8', gpg },
-  });
-  const parts: Buffer[] = [];
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => parts.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  child.stdin.on('error', () => undefined);
-  return { child, over: new Promise((resolve) => child.on('close', (status) => resolve({ status: status ?? -1, stdout: Buffer.concat(parts), stderr }))) };
+  const { child, over } = startIn('/bin/sh', ['-c', script, 'sh', ...args], { env: { gpg } });
+  return { child, over: over.then((run) => ({ ...run, stdout: Buffer.from(run.stdout, 'latin1') })) };
 }
 
-/** @param script of sh, in which $gpg is the client */
 function run(script: string, input: string | Uint8Array = '', args: readonly string[] = []): Promise<Run> {
   const { child, over } = start(script, args);
   child.stdin?.end(input);
@@ -63,13 +38,6 @@ function run(script: string, input: string | Uint8Array = '', args: readonly str
 
 const lastIntent = (): Intent => JSON.parse(publisher.documents.at(-1) as string) as Intent;
 const signed = (): number => machine.events().filter((event) => event === 'signed').length;
-
-async function until(what: string, ask: () => boolean): Promise<void> {
-  for (const end = Date.now() + 60_000; !ask();) {
-    if (Date.now() > end) throw new Error(`${what}: not in time`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 /** Starts a call of the client, runs `meanwhile` while its call of this service waits, and lets it go on. */
 async function whileHeld(service: string, begin: () => void, meanwhile: () => Promise<void>): Promise<void> {

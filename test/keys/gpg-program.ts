@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The build VM's gpg as it is installed, in the folder of a KeysMachine, and the agent's side of it as a process that a test can kill.
-import { spawn, type ChildProcess } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { type AgentProcess, startAgent } from '../support/agent-process.js';
 import { agents } from './keys-machine.js';
 
 /** @returns its path */
@@ -23,33 +23,20 @@ process.stderr.write('ready\\n');
 `;
 
 export class GpgDoor {
-  readonly #agent: ChildProcess;
-  /** what it reported: nothing, when all went well */
-  said = '';
-
-  private constructor(root: string) {
-    this.#agent = spawn(process.execPath, ['--input-type=module', '-e', program, join(agents, 'build-vm/gpg-door/door.js'), root], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: '/usr/bin:/bin', HOME: root } });
-  }
+  private constructor(readonly agent: AgentProcess) {}
 
   static async open(root: string): Promise<GpgDoor> {
-    const door = new GpgDoor(root);
-    await new Promise<void>((resolve, reject) => {
-      door.#agent.stderr?.on('data', (chunk: Buffer) => {
-        door.said += chunk.toString();
-        if (door.said.startsWith('ready\n')) resolve();
-      });
-      door.#agent.once('exit', () => reject(new Error(door.said)));
-    });
-    door.said = '';
-    return door;
+    return new GpgDoor(await startAgent([process.execPath, '--input-type=module', '-e', program, join(agents, 'build-vm/gpg-door/door.js'), root], { PATH: '/usr/bin:/bin', HOME: root }));
+  }
+
+  /** what it reported: nothing, when all went well */
+  get said(): string {
+    return this.agent.said().replace('ready\n', '');
   }
 
   /** SIGSTOP and SIGCONT hold it, anything else ends it. */
   async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    const agent = this.#agent;
-    if (agent.exitCode !== null || agent.signalCode !== null) return;
-    const over = new Promise((resolve) => agent.once('exit', resolve));
-    agent.kill(signal);
-    if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') await over;
+    const gone = this.agent.kill(signal);
+    if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') await gone;
   }
 }

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Journals made up line by line, for the tests of what reads them.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Test } from 'tap';
 import { GrantBook } from '../../agents/keys/grant-book.js';
 import { journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
 
@@ -12,11 +8,6 @@ export const hash = (digit: string): string => digit.repeat(64);
 export const id = (digit: string): string => digit.repeat(40);
 export const time = '2026-11-21T21:37:52.123Z';
 
-export function folderOf(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'kj-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 /** Lines of a chain that holds. */
 export function chained(notes: readonly Partial<JournalEntry>[]): string[] {
   let prev = noEntry;
@@ -34,7 +25,7 @@ export const entryOf = (event: JournalEntry['event'], changes: Partial<JournalEn
 export class Book {
   wall = Date.parse(time);
   up = 0;
-  readonly book = new GrantBook({ wall: () => this.wall, monotonic: () => this.up }, 900);
+  readonly book = new GrantBook({ wall: () => this.wall, steady: () => this.up }, 900);
   find(sha = hash('1'), source = 'build-debian', by = key, mode: 'detach' | 'clearsign' = 'detach'): string {
     try {
       return this.book.find(source, sha, by, mode).commit;

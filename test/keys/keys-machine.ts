@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One keys VM for a test: a root folder with real keys, the compiled agent as a process of its own, and a small publisher that
 // makes real signed git commits and receipts, as the build-logs VM does.
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -12,15 +12,13 @@ import { intentFormat, intentsOf, publishedPayloads, type Intent, type IntentDoc
 import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { receiptFormat, type Receipt, type ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import type { JournalEntry } from '../../agents/shared/formats/journal.js';
+import { type AgentProcess, type HowStarted, startAgent } from '../support/agent-process.js';
+import { GpgHome } from '../support/gpg-home.js';
 
 export const agents = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'agents');
 /** Which change of the agent is on, in a run of test/mutation. */
 const mutant = { __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] };
 export const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
-export interface Answer {
-  bytes: Buffer;
-}
 
 /** One socket call as `source`; the caller's end is closed only if `half` says so. */
 export function callSocket(path: string, descriptor: string, bytes: Uint8Array, options: { halfClose?: boolean; chunk?: number } = {}): Promise<Buffer> {
@@ -38,31 +36,6 @@ export function callSocket(path: string, descriptor: string, bytes: Uint8Array, 
     for (let at = 0; at < bytes.length; at += step) socket.write(bytes.subarray(at, at + step));
     if (options.halfClose === true) socket.end();
   });
-}
-
-export class GpgHome {
-  constructor(readonly folder: string) {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  }
-
-  gpg(args: string[], input: string | Uint8Array = ''): Buffer {
-    return execFileSync('/usr/bin/gpg', ['--batch', '--no-tty', '--quiet', ...args], { input, env: { PATH: '/usr/bin:/bin', GNUPGHOME: this.folder }, stdio: ['pipe', 'pipe', 'ignore'] });
-  }
-
-  /** @returns the fingerprint */
-  makeKey(user: string): string {
-    this.gpg(['--passphrase', '', '--quick-gen-key', user, 'ed25519', 'sign', 'never']);
-    const rows = this.gpg(['--with-colons', '--list-keys', `=${user}`]).toString().split('\n');
-    return (rows.find((row) => row.startsWith('fpr:')) as string).split(':')[9] as string;
-  }
-
-  exported(fingerprint: string): Buffer {
-    return this.gpg(['--armor', '--export', fingerprint]);
-  }
-
-  close(): void {
-    execFileSync('/usr/bin/gpgconf', ['--homedir', this.folder, '--kill', 'all']);
-  }
 }
 
 export interface Published {
@@ -94,8 +67,7 @@ export class KeysMachine {
   readonly #payloads = new Map<string, PublishedFile[]>();
   /** the newest commit that the agent accepted */
   believed = 0;
-  #agent: ChildProcess | undefined;
-  agentErrors = '';
+  #agent: AgentProcess | undefined;
 
   constructor(config: Record<string, unknown> = {}) {
     this.signingKey = this.keysHome.makeKey('Debian signing <sign@build.example>');
@@ -127,20 +99,14 @@ export class KeysMachine {
     });
   }
 
-  /** @param how what stands before the command line, and another program than the compiled agent */
-  async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
+  async start(how: HowStarted = {}): Promise<void> {
     // As its unit starts it.
-    const [command, ...args] = [...how.under ?? [], process.execPath, '--jitless', '--no-expose-wasm', how.program ?? `${agents}/keys/main.js`];
-    const agent = spawn(command as string, args, { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root, ...mutant }, stdio: ['ignore', 'ignore', 'pipe'] });
-    this.#agent = agent;
-    this.agentErrors = '';
-    await new Promise<void>((resolve, reject) => {
-      agent.stderr.on('data', (chunk: Buffer) => {
-        this.agentErrors += chunk.toString();
-        if (this.agentErrors.includes(': ready;')) resolve();
-      });
-      agent.on('exit', () => reject(new Error(`the agent ended: ${this.agentErrors}`)));
-    });
+    this.#agent = await startAgent([...how.under ?? [], process.execPath, '--jitless', '--no-expose-wasm', how.program ?? `${agents}/keys/main.js`], { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root, ...mutant });
+  }
+
+  /** What the agent said since its last start. */
+  get agentErrors(): string {
+    return this.#agent?.said() ?? '';
   }
 
   /** Another start of its program, with arguments. @returns what it printed */
@@ -148,17 +114,8 @@ export class KeysMachine {
     return execFileSync(process.execPath, [`${agents}/keys/main.js`, ...argv], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: this.root } });
   }
 
-  get agentPid(): number {
-    return this.#agent?.pid as number;
-  }
-
   async kill(): Promise<void> {
-    const agent = this.#agent;
-    if (agent === undefined || agent.exitCode !== null || agent.signalCode !== null) return;
-    await new Promise((resolve) => {
-      agent.once('exit', resolve);
-      agent.kill('SIGKILL');
-    });
+    await this.#agent?.kill();
   }
 
   async restart(): Promise<void> {

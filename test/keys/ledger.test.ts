@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Time, reboots, a full budget of refusals, and a kill between the two files of a receipt.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { Ledger } from '../../agents/keys/ledger.js';
 import { journalLineHash, type JournalEntry } from '../../agents/shared/formats/journal.js';
 import type { GrantRequest } from '../../agents/shared/formats/receipt.js';
+import { folderOf } from '../support/folders.js';
 
 const key = 'A'.repeat(40);
 const hash = (digit: string): string => digit.repeat(64);
@@ -14,11 +13,10 @@ const commit = (digit: string): string => digit.repeat(40);
 
 class Machine {
   readonly folder: string;
-  readonly clock = { now: 1_795_000_000_000, up: 1000, wall: () => this.clock.now, monotonic: () => this.clock.up };
+  readonly clock = { now: 1_795_000_000_000, up: 1000, wall: () => this.clock.now, steady: () => this.clock.up };
   ledger: Ledger;
   constructor(t: Tap) {
-    const folder = mkdtempSync(join(tmpdir(), 'kl-'));
-    t.teardown(() => rmSync(folder, { recursive: true }));
+    const folder = folderOf(t);
     this.folder = folder;
     this.ledger = this.open();
   }

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One commit's signature, by the real gpgv. The key file holds a stranger's key too, as a careless admin would leave it: only the pinned one counts.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import { dearmor, logsKeyVerifier } from '../../agents/keys/logs-key.js';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
-import { GpgHome } from './keys-machine.js';
+import { GpgHome } from '../support/gpg-home.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'lk-'));
-const home = new GpgHome(`${folder}/g`);
-t.teardown(() => {
-  home.close();
-  rmSync(folder, { recursive: true });
-});
+const home = GpgHome.of(t);
 const logsKey = home.makeKey('logs <logs@x>');
 const stranger = home.makeKey('stranger <s@x>');
 const unknown = home.makeKey('unknown <u@x>');
-const verify = logsKeyVerifier({ fingerprint: logsKey, publicKeyFile: home.gpg(['--armor', '--export', logsKey, stranger]), stateFolder: folder });
+const verify = logsKeyVerifier({ fingerprint: logsKey, publicKeyFile: home.gpg(['--armor', '--export', logsKey, stranger]), stateFolder: home.folder });
 
 const text = 'tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor a <a> 1 +0000\ncommitter a <a> 1 +0000\n\nsubject\n\nseq: 1\n';
 function signedCommit(args: string[], body = text): Buffer {
@@ -47,8 +40,8 @@ for (const digest of ['SHA256', 'SHA384', 'SHA512']) {
 }
 
 await t.test('what gpgv says is taken at its word: one signature, good, valid, of this key, kind and strength, and status 0', async (t) => {
-  const gpgv = `${folder}/gpgv`;
-  const asked = logsKeyVerifier({ fingerprint: logsKey, publicKeyFile: home.exported(logsKey), stateFolder: folder, gpgv });
+  const gpgv = `${home.folder}/gpgv`;
+  const asked = logsKeyVerifier({ fingerprint: logsKey, publicKeyFile: home.exported(logsKey), stateFolder: home.folder, gpgv });
   const commit = readGitCommit(signedCommit(['-b', '-u', logsKey]));
   const says = async (lines: readonly string[], end = 0): Promise<string> => {
     writeFileSync(gpgv, `#!/bin/sh\ncat >/dev/null <&4; cat >/dev/null\nprintf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} >&3\nexit ${end}\n`, { mode: 0o755 });

@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import { Journal } from '../../agents/keys/journal.js';
 import { journalLineHash } from '../../agents/shared/formats/journal.js';
-import { Book, chained, entryOf, folderOf, text } from './journal-pieces.js';
+import { folderOf } from '../support/folders.js';
+import { Book, chained, entryOf, text } from './journal-pieces.js';
 import { sha256 } from './keys-machine.js';
 
 await t.test('a journal of several mebibytes is read across the border of each piece', async (t) => {

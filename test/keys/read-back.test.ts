@@ -5,17 +5,14 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type AddressInfo } from 'node:net';
 import t from 'tap';
-import { GpgDoor, layGpgProgram } from './gpg-program.js';
-import { publishIntents, type IntentPublisher } from './intent-publisher.js';
-import { KeysMachine } from './keys-machine.js';
+import { openGate } from './gate.js';
+import { GpgDoor } from './gpg-program.js';
 
-const machine = new KeysMachine();
-const gpg = layGpgProgram(machine.root);
+const { machine, publisher, gpg, run } = await openGate(t);
 const settings = `${machine.root}/rw/config/build-infra/build.json`;
 const client = `${machine.root}/usr/bin/qrexec-client-vm`;
 const calls = `${machine.root}/calls`;
 const remotes = `${machine.root}/remotes`;
-let publisher: IntentPublisher;
 let daemon: ChildProcess;
 let port = 0;
 
@@ -39,26 +36,16 @@ t.before(async () => {
   });
   daemon = spawn('git', ['daemon', '--listen=127.0.0.1', `--port=${port}`, '--reuseaddr', '--export-all', `--base-path=${remotes}`, remotes], { stdio: 'ignore', detached: true });
   for (let up = false; !up;) up = await new Promise((resolve) => createConnection(port, '127.0.0.1', () => resolve(true)).on('error', () => setTimeout(() => resolve(false), 50)));
-  await machine.start();
-  publisher = await publishIntents(machine);
   renameSync(client, `${client}.real`);
   writeFileSync(client, `#!/bin/sh\necho "$2" >>'${calls}'\nexec '${client}.real' "$@"\n`, { mode: 0o755 });
 });
-t.teardown(async () => {
+t.teardown(() => {
   if (daemon.pid !== undefined) process.kill(-daemon.pid, 'SIGKILL');
-  await publisher.close();
-  await machine.close();
 });
 
 async function sign(payload: string): Promise<{ status: number; stderr: string; calls: string[] }> {
   rmSync(calls, { force: true });
-  const child = spawn(gpg, ['-b', '-o', '-', '-'], { cwd: machine.root, detached: true, stdio: ['pipe', 'ignore', 'pipe'], env: { PATH: '/usr/bin:/bin:/usr/sbin', HOME: machine.root, BUILD_INFRA_ROOT: machine.root, LANG: 'C.UTF-8' } });
-  let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  // Who is refused at once may be gone before this is written.
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(payload);
-  const status = await new Promise<number>((resolve) => child.on('close', (code) => resolve(code ?? -1)));
+  const { status, stderr } = await run(gpg, ['-b', '-o', '-', '-'], { cwd: machine.root, input: payload });
   return { status, stderr, calls: existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n') : [] };
 }
 

@@ -1,47 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Signatures made through the gate, each with its notation, before the programs of this machine that will meet them: gpgv, sqv, git, apt, rpm, dnf.
 // (debsign, dpkg-buildpackage and reprepro make some in gpg-client.test.ts; apt and dnf of other suites install what the whole farm signs in attacks/.)
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { originNotation } from '../../agents/shared/formats/signature-origin.js';
-import { layGpgProgram } from './gpg-program.js';
-import { publishIntents, type IntentPublisher } from './intent-publisher.js';
-import { GpgHome, KeysMachine } from './keys-machine.js';
+import { openGate } from './gate.js';
 
-const machine = new KeysMachine();
-const gpg = layGpgProgram(machine.root);
-const buildHome = new GpgHome(`${machine.root}/b`);
-const work = `${machine.root}/w`;
+const { machine, gpg, work, run: runIn } = await openGate(t);
 const [armored, binary] = [`${work}/key.asc`, `${work}/key.gpg`];
-let publisher: IntentPublisher;
-
-t.before(async () => {
-  mkdirSync(work);
-  writeFileSync(armored, machine.keysHome.exported(machine.signingKey));
-  writeFileSync(binary, machine.keysHome.gpg(['--export', machine.signingKey]));
-  buildHome.gpg(['--import', armored]);
-  await machine.start();
-  publisher = await publishIntents(machine);
-});
-t.teardown(async () => {
-  await publisher.close();
-  buildHome.close();
-  await machine.close();
-});
+writeFileSync(armored, machine.keysHome.exported(machine.signingKey));
+writeFileSync(binary, machine.keysHome.gpg(['--export', machine.signingKey]));
 
 interface Run {
   ok: boolean;
   said: string;
 }
 
-/** Not a synchronous one: the publisher of intents runs in this process. */
-function run(program: string, args: readonly string[], environment: Record<string, string> = {}): Promise<Run> {
-  return new Promise((resolve) => {
-    const child = execFile(program, args, { cwd: work, maxBuffer: 1 << 26, env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: work, GNUPGHOME: buildHome.folder, BUILD_INFRA_ROOT: machine.root, LANG: 'C.UTF-8', ...environment } }, (error, stdout, stderr) => resolve({ ok: error === null, said: stdout + stderr }));
-    child.stdin?.end();
-  });
+async function run(program: string, args: readonly string[], environment: Record<string, string> = {}): Promise<Run> {
+  const { status, stdout, stderr } = await runIn(program, args, { env: { HOME: work, ...environment } });
+  return { ok: status === 0, said: stdout + stderr };
 }
 async function must(program: string, ...args: string[]): Promise<string> {
   const { ok, said } = await run(program, args);

@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The keys that a VM has and the one place that uses them, without the gate in front: by which words a key is meant, what gpg is told, and what is
 // taken for the signature that was ordered.
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import { checkMadeSignature } from '../../agents/keys/made-signature.js';
 import type { SigningOrder } from '../../agents/keys/made-signature.js';
 import { sign, type Signature } from '../../agents/keys/signer.js';
 import { SigningKeys, type Gpg } from '../../agents/keys/signing-keys.js';
-import { GpgHome, sha256 } from './keys-machine.js';
+import { GpgHome } from '../support/gpg-home.js';
+import { sha256 } from './keys-machine.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'ks-'));
-const home = new GpgHome(`${folder}/g`);
-t.teardown(() => {
-  home.close();
-  rmSync(folder, { recursive: true });
-});
+const home = GpgHome.of(t);
 const gpg: Gpg = { program: '/usr/bin/gpg', home: home.folder };
 const first = home.makeKey('First: of two <First@build.example>');
 const second = home.makeKey('plain@build.example');
@@ -61,7 +55,7 @@ await t.test('what is listed and exported is as gpg has it, of the configured ke
 });
 
 await t.test('a VM without the key, or with its public half alone, does not start', async (t) => {
-  const other = new GpgHome(`${folder}/o`);
+  const other = new GpgHome(`${home.folder}/o`);
   t.teardown(() => other.close());
   await t.rejects(SigningKeys.load({ ...gpg, home: other.folder }, [first]), /gpg .*--list-(?:secret-)?keys.* ended with 2: /);
   other.gpg(['--import'], home.exported(first));
@@ -70,10 +64,10 @@ await t.test('a VM without the key, or with its public half alone, does not star
 });
 
 const payload = 'one\n- two\n\nthree\n';
-writeFileSync(`${folder}/payload`, payload);
+writeFileSync(`${home.folder}/payload`, payload);
 const origin = { commit: 'ab'.repeat(20), seq: 7, claim: 'cd'.repeat(32) };
 async function make(changes: Partial<SigningOrder> = {}, program = gpg.program): Promise<{ order: SigningOrder; made: Awaited<ReturnType<typeof sign>> }> {
-  const fd = openSync(`${folder}/payload`, 'r');
+  const fd = openSync(`${home.folder}/payload`, 'r');
   try {
     const order: SigningOrder = { key: first, mode: 'detach', armor: false, digest: 'SHA512', payload: { fd, size: payload.length, sha256: sha256(payload) }, origin, ...changes };
     return { order, made: await sign({ ...gpg, program }, order) };
@@ -90,8 +84,8 @@ const name = ({ mode, armor, digest }: Partial<SigningOrder>): string => `${mode
 
 for (const order of ordered) await t.test(`what is ordered is made: ${name(order)}`, async (t) => {
   const { bytes, statusText } = signatureOf((await make(order)).made);
-  writeFileSync(`${folder}/made`, bytes);
-  const said = home.gpg(['--status-fd', '1', '--verify', `${folder}/made`, ...(order.mode === 'detach' ? [`${folder}/payload`] : [])]).toString();
+  writeFileSync(`${home.folder}/made`, bytes);
+  const said = home.gpg(['--status-fd', '1', '--verify', `${home.folder}/made`, ...(order.mode === 'detach' ? [`${home.folder}/payload`] : [])]).toString();
   t.match(said, new RegExp(`VALIDSIG ${first} .* ${order.digest === 'SHA256' ? 8 : 10} ${order.mode === 'detach' ? '00' : '01'} `));
   t.match(said.replaceAll('\n[GNUPG:] NOTATION_DATA ', ''), `${origin.commit}:7:${origin.claim}\n`);
   t.match(statusText, /^\[GNUPG:\] SIG_CREATED /m);
@@ -102,11 +96,11 @@ await t.test('it is made by the primary key, also where a subkey could sign', as
 
 await t.test('a clear text that gpg makes much longer, and lines that begin with a dash, are no fault', async (t) => {
   const lines = '-\n'.repeat(50_000);
-  writeFileSync(`${folder}/payload`, lines);
-  const fd = openSync(`${folder}/payload`, 'r');
+  writeFileSync(`${home.folder}/payload`, lines);
+  const fd = openSync(`${home.folder}/payload`, 'r');
   const { made } = await make({ mode: 'clearsign', payload: { fd, size: lines.length, sha256: sha256(lines) } });
   closeSync(fd);
-  writeFileSync(`${folder}/payload`, payload);
+  writeFileSync(`${home.folder}/payload`, payload);
   t.equal(signatureOf(made).bytes.toString().match(/^- -$/gm)?.length, 50_000);
 });
 
@@ -114,11 +108,11 @@ await t.test('nothing is handed out where gpg does not say that it made exactly 
   const good = `[GNUPG:] SIG_CREATED D 22 10 00 1700000000 ${first}`;
   const clear = `[GNUPG:] SIG_CREATED C 22 10 01 1700000000 ${first}`;
   signatureOf((await make()).made);
-  writeFileSync(`${folder}/sig`, signatureOf((await make()).made).bytes);
-  writeFileSync(`${folder}/clear`, signatureOf((await make({ mode: 'clearsign' })).made).bytes);
-  const program = `${folder}/said`;
+  writeFileSync(`${home.folder}/sig`, signatureOf((await make()).made).bytes);
+  writeFileSync(`${home.folder}/clear`, signatureOf((await make({ mode: 'clearsign' })).made).bytes);
+  const program = `${home.folder}/said`;
   const saying = async (mode: SigningOrder['mode'], status: string, end = '0', output = mode === 'detach' ? 'sig' : 'clear'): Promise<string> => {
-    writeFileSync(program, `#!/bin/sh\ncat '${folder}/${output}'\nprintf '%s\\n' '${status}' >&3\necho ' spoken ' >&2\nexit ${end}\n`, { mode: 0o755 });
+    writeFileSync(program, `#!/bin/sh\ncat '${home.folder}/${output}'\nprintf '%s\\n' '${status}' >&3\necho ' spoken ' >&2\nexit ${end}\n`, { mode: 0o755 });
     const { made } = await make({ mode }, program);
     return 'failed' in made ? `${made.failed.code} ${made.why}` : made.statusText;
   };
@@ -130,11 +124,11 @@ await t.test('nothing is handed out where gpg does not say that it made exactly 
     ['detach', good.replace(' 00 ', ' 01 ')], ['detach', clear], ['clearsign', good], ['clearsign', clear.replace(' C ', ' D ')], ['clearsign', clear.replace(' 01 ', ' 00 ')], ['detach', good.replace('SIG_CREATED', 'SIG_CREATED_')],
   ];
   for (const [mode, status] of wrong) t.match(await saying(mode, status), /^SIGNING_FAILED /, `${mode}: ${status}`);
-  writeFileSync(`${folder}/nothing`, '');
+  writeFileSync(`${home.folder}/nothing`, '');
   t.match(await saying('detach', good, '0', 'nothing'), /^SIGNING_FAILED /);
-  writeFileSync(`${folder}/much`, Buffer.alloc(70_000));
+  writeFileSync(`${home.folder}/much`, Buffer.alloc(70_000));
   t.match(await saying('detach', good, '0', 'much'), 'SIGNING_FAILED gpg ended with -1: ');
-  writeFileSync(`${folder}/bad`, 'no signature');
+  writeFileSync(`${home.folder}/bad`, 'no signature');
   t.match(await saying('detach', good, '0', 'bad'), /^WRONG_SIGNATURE gpg's signature is refused: /);
 });
 
@@ -170,7 +164,7 @@ await t.test('a signature that differs in one byte of what was ordered is not th
 
 await t.test('a clear text is the announced one, framed as one message and nothing around it', async (t) => {
   const { order, made } = await make({ mode: 'clearsign' });
-  const text = readFileSync(`${folder}/payload`, 'latin1');
+  const text = readFileSync(`${home.folder}/payload`, 'latin1');
   const whole = signatureOf(made).bytes.toString('latin1');
   t.doesNotThrow(() => checkMadeSignature(Buffer.from(whole, 'latin1'), order));
   t.ok(whole.includes('\n- - two\n\nthree\n'));

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every cell of the tables on tokens (which may stand where) and on targets (which matches what).
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'tap';
+import t, { test } from 'tap';
 import { chosenTarget, evaluate, type Verdict } from '../../agents/local/policy/evaluate.js';
 import { loadPolicy } from '../../agents/local/policy/policy-files.js';
 import { cleanService, cleanTarget, splitService } from '../../agents/local/policy/request.js';
 import { PolicyError } from '../../agents/local/policy/rule.js';
 import { adminUuid, SystemInfo, systemVm } from '../../agents/local/policy/system-info.js';
+import { folderOf } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'policy-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = folderOf(t);
 
 const uuidOfA = '11111111-1111-1111-1111-11111111111a';
 const uuidOfB = '11111111-1111-1111-1111-11111111111b';

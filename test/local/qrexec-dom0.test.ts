@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // dom0 itself: one at a time, killed at any moment, and what a new one finds.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'tap';
 import { AdminClient, runInVm } from '../../agents/local/qrexec/admin-client.js';
 import { Dom0 } from '../../agents/local/qrexec/dom0.js';
 import { ensureRootNamespace } from '../../agents/local/vm/root-namespace.js';
+import { folderOf } from '../support/folders.js';
 
 await ensureRootNamespace();
 
@@ -16,8 +17,7 @@ const dom0Module = join(import.meta.dirname, '../../agents/local/qrexec/dom0.js'
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 test('a killed dom0 takes its VMs with it, and the next one starts where it was', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'dom0-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   mkdirSync(join(folder, 'policy'));
   mkdirSync(join(folder, 'vms/a'), { recursive: true });
   const program = join(folder, 'dom0.mjs');
@@ -45,7 +45,7 @@ console.log(dom0.adminSocket);
   t.ok(alive(pid));
   first.child.kill('SIGKILL');
   await t.rejects(admin.startVm('a').then(() => admin.list()), /dom0 ended/);
-  for (let i = 0; i < 100 && alive(pid); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (let i = 0; i < 100 && alive(pid); i++) await sleep(20);
   t.notOk(alive(pid), 'the VM ended with it');
 
   const second = await start();

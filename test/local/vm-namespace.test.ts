@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where sandboxes are not allowed, one clear line says so; where an ordinary user may make them, the program starts again as root of a namespace.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import { runFolderFor } from '../../agents/local/vm/host-folders.js';
+import { folderOf } from '../support/folders.js';
 
 const namespaceModule = join(import.meta.dirname, '../../agents/local/vm/root-namespace.js');
 const script = `import { ensureRootNamespace } from ${JSON.stringify(namespaceModule)}; await ensureRootNamespace(); console.log(process.geteuid(), process.argv.slice(2).join()); process.exitCode = 7;`;
 
 test('a machine that does not allow sandboxes', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'namespace-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   const program = join(folder, 'program.mjs');
   writeFileSync(program, script);
   const run = (path: string): ReturnType<typeof spawnSync> => {

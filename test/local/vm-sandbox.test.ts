@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a VM sees, what it does not, and what lives how long.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { test } from 'tap';
 import { AdminClient, runInVm, spawnInVm } from '../../agents/local/qrexec/admin-client.js';
+import { folderOf } from '../support/folders.js';
 import { addSocketServices, client, startFarm } from './qrexec-farm.js';
 
 const checkout = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 test('the sandbox of a VM', async (t) => {
-  const secrets = mkdtempSync(join(tmpdir(), 'host-secret-'));
-  t.teardown(() => rmSync(secrets, { recursive: true, force: true }));
+  const secrets = folderOf(t);
   writeFileSync(join(secrets, 'host-file'), 'secret');
   const farm = await startFarm(t, '* * net keys allow\n', [
     { name: 'keys', features: ['build-infra-test', 'other'] }, { name: 'net', netvm: 'sys-net' }, { name: 'third' },
@@ -89,7 +90,7 @@ test('the sandbox of a VM', async (t) => {
   await t.test('a crashed service is started again, and what it left behind is ended', async (t) => {
     t.equal((await farm.sh('keys', 'pgrep -c "^sleep$"')).stdout, '2\n');
     await farm.sh('keys', 'pgrep -x sleep > /run/before; pkill -9 -f socket-service[s]; pkill -9 -f "sh -c echo main"', root);
-    for (let i = 0; i < 40 && (await farm.sh('keys', 'pgrep -c "^sleep$"')).stdout !== '2\n'; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 40 && (await farm.sh('keys', 'pgrep -c "^sleep$"')).stdout !== '2\n'; i++) await sleep(50);
     t.equal((await farm.sh('keys', 'for p in $(cat /run/before); do test -d /proc/$p && echo alive; done; pgrep -c "^sleep$"', root)).stdout, '2\n', 'the two old ones are gone, also the one in a session of its own');
     t.match(await farm.run('net', [client, 'keys', 'test.who']), { stdout: 'test.who+ net' });
     t.match(readFileSync(farm.dom0.logOf('keys'), 'utf8'), /build-infra-test\.service: ended \(137\)\n[^]*build-infra-test\.service: started/);
@@ -99,7 +100,7 @@ test('the sandbox of a VM', async (t) => {
     await farm.sh('keys', 'kill -9 2', root);
     let answer = await farm.run('net', [client, 'keys', 'test.who']);
     for (let i = 0; i < 40 && answer.status !== 0; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
       answer = await farm.run('net', [client, 'keys', 'test.who']);
     }
     t.match(answer, { stdout: 'test.who+ net' });
@@ -110,7 +111,7 @@ test('the sandbox of a VM', async (t) => {
     t.equal((await farm.run('net', ['no-such-program'])).status, 127);
     t.equal((await farm.run('net', ['id'], { user: 'nosuchuser' })).status, 125);
     await t.rejects(farm.run('net', ['sleep', '4321'], { timeoutMs: 300 }), /took longer/);
-    for (let i = 0; i < 40 && (await farm.sh('net', 'pgrep -f "sleep 432[1]"')).status === 0; i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 40 && (await farm.sh('net', 'pgrep -f "sleep 432[1]"')).status === 0; i++) await sleep(50);
     t.equal((await farm.sh('net', 'pgrep -f "sleep 432[1]"')).status, 1, 'the command is gone with its client');
     await t.rejects(farm.run('nosuch', ['true']), /no such VM/);
   });
@@ -147,7 +148,7 @@ test('the sandbox of a VM', async (t) => {
 
   await t.test('a target that is killed during a call ends the call', async (t) => {
     const call = farm.sh('net', `sleep 20 | (${client} keys test.echo; echo ended; pkill sleep)`);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await sleep(300);
     await farm.dom0.killVm('keys');
     t.match(await call, { stdout: 'ended\n' });
   });

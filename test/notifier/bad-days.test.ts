@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // GitHub is down, slow, full, wrong, or says no.
 import fs, { readFileSync, symlinkSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Misbehaviour } from '../../agents/local/outside/github-server/server.js';
+import { serveWeb } from '../support/web-server.js';
 import { account, bodies, notification, patientLimits, place, token, type Place } from './notifying.js';
 
 const minute = 60_000;
@@ -47,16 +46,14 @@ const hiccups: [string, Misbehaviour][] = [
 for (const [name, how] of hiccups) {
   t.test(`${name}, at any one request, changes nothing in the end`, async (t) => {
     const calm = await place(t);
-    calm.put(...story);
-    await calm.drain();
+    await calm.tell(...story);
     for (let n = 0; n < calm.github.requests.length; n++) {
       const here = await place(t);
       const { method, path } = calm.github.requests[n] as { method: string; path: string };
       const same = calm.github.requests.slice(0, n).filter((request) => request.method === method && request.path === path).length;
       const pass: Parameters<typeof here.github.plan>[0] = { method, path: new RegExp(`^${path}$`), times: same, how: { kind: 'slow', ms: 0 } };
       here.github.plan(pass, { method, path: new RegExp(`^${path}$`), how });
-      here.put(...story);
-      await here.drain();
+      await here.tell(...story);
       t.equal(here.github.stillPlanned, 0, `request ${n}, ${method} ${path}`);
       t.strictSame(here.aside(), []);
       toldOnce(here, t);
@@ -68,15 +65,13 @@ void t.test('GitHub\'s lists lag behind after a lost answer', async (t) => {
   const here = await place(t);
   here.github.lag = 2;
   here.github.plan({ method: 'POST', path: /\/issues$/, how: { kind: 'drop', after: true } }, { method: 'POST', path: /\/comments$/, how: { kind: 'bad-gateway', after: true } });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   toldOnce(here, t);
 });
 
 void t.test('an answer that is too slow is given up and asked for again', async (t) => {
   const calm = await place(t);
-  calm.put(...story);
-  await calm.drain();
+  await calm.tell(...story);
   const here = await place(t);
   here.github.plan({ method: 'POST', path: /\/comments$/, how: { kind: 'slow', ms: 600_000 } });
   here.put(...story);
@@ -90,26 +85,22 @@ void t.test('an answer that is too slow is given up and asked for again', async 
 void t.test('an endless answer is cut off', async (t) => {
   const here = await place(t);
   here.github.plan({ method: 'GET', how: { kind: 'endless' } });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   toldOnce(here, t);
   t.match(here.lines.join('\n'), /ANSWER_TOO_LARGE/);
 });
 
 void t.test('the same document many times, in any order of delivery, is said once', async (t) => {
   const here = await place(t);
-  here.put(...story, ...story);
-  await here.drain();
-  here.put(...story.toReversed());
-  await here.drain();
+  await here.tell(...story, ...story);
+  await here.tell(...story.toReversed());
   toldOnce(here, t);
 });
 
 void t.test('retry-after is kept to, and no request leaves before', async (t) => {
   const here = await place(t);
   here.github.plan({ method: 'POST', how: { kind: 'secondary-limit', retryAfter: 700 } });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   const limited = here.github.requests.findIndex((request) => request.status === 403);
   t.ok((here.github.requests[limited + 1]?.at.getTime() ?? 0) - (here.github.requests[limited]?.at.getTime() ?? 0) >= 700_000);
 });
@@ -136,8 +127,7 @@ void t.test('a silence of a hundred years is an hour', async (t) => {
 
 void t.test('requests that write are a second apart', async (t) => {
   const here = await place(t);
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   const writes = here.github.requests.filter((request) => request.method !== 'GET').map((request) => request.at.getTime());
   t.ok(writes.length >= 4);
   for (let n = 1; n < writes.length; n++) t.ok((writes[n] as number) - (writes[n - 1] as number) >= 1000);
@@ -146,8 +136,7 @@ void t.test('requests that write are a second apart', async (t) => {
 void t.test('a document that GitHub refuses for good is set aside, and the others go on', async (t) => {
   const here = await place(t);
   here.github.plan({ method: 'POST', path: /\/issues$/, how: { kind: 'status', status: 422, message: 'Validation Failed' } });
-  here.put(notification({ component: 'poison' }), ...story);
-  await here.drain();
+  await here.tell(notification({ component: 'poison' }), ...story);
   toldOnce(here, t);
   t.strictSame(here.aside().map(({ reason }) => reason), ['GITHUB_REFUSED: GitHub answered 422: Validation Failed']);
   t.match(here.lines.join('\n'), /set aside, GITHUB_REFUSED: GitHub answered 422/);
@@ -164,8 +153,7 @@ void t.test('404 for good is believed after two hours, and does not hold up othe
 
 void t.test('one component of which GitHub wants to hear nothing leaves the others in time', async (t) => {
   const here = await place(t);
-  here.put(notification({ component: 'bad' }));
-  await here.drain();
+  await here.tell(notification({ component: 'bad' }));
   here.github.plan({ method: 'POST', path: /\/issues\/1\//, times: 1000, how: { kind: 'status', status: 403 } });
   here.put(notification({ component: 'bad', event: 'built' }), ...story);
   const began = here.clock.time;
@@ -179,8 +167,7 @@ void t.test('what was set aside is said when a person wants it', async (t) => {
   const here = await place(t);
   const { OutboxReader } = await import('../../agents/notifier/outbox-reader.js');
   here.github.plan({ method: 'POST', path: /\/issues$/, how: { kind: 'status', status: 422 } });
-  here.put(notification({ event: 'built' }));
-  await here.drain();
+  await here.tell(notification({ event: 'built' }));
   t.equal(here.status.issues.length, 0);
   t.equal(OutboxReader.wantAgain(here.state, 'all').length, 1);
   await here.drain();
@@ -191,8 +178,7 @@ void t.test('what was set aside is said when a person wants it', async (t) => {
 void t.test('a document that is none is set aside and holds up nothing', async (t) => {
   const here = await place(t);
   const bad = { ...notification(), version: '../../etc', key: 'f'.repeat(64) };
-  here.put(bad, { ...notification(), key: 'e'.repeat(64), extra: 1 } as never, ...story);
-  await here.drain();
+  await here.tell(bad, { ...notification(), key: 'e'.repeat(64), extra: 1 } as never, ...story);
   toldOnce(here, t);
   t.strictSame(here.aside().map(({ reason }) => reason.slice(0, 23)).toSorted(), ['BAD_DOCUMENT: /extra: i', 'BAD_DOCUMENT: /version:']);
 });
@@ -295,39 +281,33 @@ void t.test('a ledger of which a full disk took half a line knows afterwards wha
 void t.test('a link in the outbox is set aside, wherever it leads', async (t) => {
   const here = await place(t);
   symlinkSync('/etc/passwd', join(here.outbox, `000000000000-${'f'.repeat(64)}.json`));
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   toldOnce(here, t);
   t.match(here.lines.join('\n'), /set aside, BAD_DOCUMENT: it is no plain file/);
 });
 
 void t.test('a distribution that the configuration does not know is set aside and says so', async (t) => {
   const here = await place(t);
-  here.put(notification({ dist: 'sid', dists: ['sid'] }));
-  await here.drain();
+  await here.tell(notification({ dist: 'sid', dists: ['sid'] }));
   t.match(here.aside()[0]?.reason, /UNKNOWN_DISTRIBUTION: dist: notify\.json has no distribution sid/);
 });
 
 void t.test('a redirect to another host is not followed, and the token stays', async (t) => {
   const here = await place(t);
   const seen: unknown[] = [];
-  const elsewhere = createServer((request, response) => {
+  const elsewhere = await serveWeb(t, (request, response) => {
     seen.push(request.headers);
     response.end('{}');
   });
-  await new Promise<void>((resolve) => elsewhere.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => elsewhere.close());
-  here.github.plan({ times: 2, how: { kind: 'redirect', to: `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/` } });
-  here.put(...story);
-  await here.drain();
+  here.github.plan({ times: 2, how: { kind: 'redirect', to: `${elsewhere}/` } });
+  await here.tell(...story);
   t.strictSame(seen, []);
   toldOnce(here, t);
 });
 
 void t.test('GitHub Enterprise has a path before every call', async (t) => {
   const here = await place(t, {}, { prefix: '/api/v3' });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   t.ok(here.github.requests.every((request) => request.path.startsWith('/api/v3/')));
   toldOnce(here, t);
 });
@@ -336,7 +316,7 @@ void t.test('a proxy of the VM is used', async (t) => {
   const here = await place(t);
   const through: string[] = [];
   const { request: ask } = await import('node:http');
-  const proxy = createServer((request, response) => {
+  const address = await serveWeb(t, (request, response) => {
     through.push(request.url ?? '');
     const onward = ask(request.url ?? '', { method: request.method ?? 'GET', headers: request.headers }, (answer) => {
       response.writeHead(answer.statusCode ?? 500, answer.headers);
@@ -344,9 +324,6 @@ void t.test('a proxy of the VM is used', async (t) => {
     });
     request.pipe(onward);
   });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  t.teardown(() => proxy.close());
-  const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
   here.put(...story);
   await here.drain({ limits: { ...patientLimits, proxy: { http: address } } });
   toldOnce(here, t);
@@ -368,8 +345,7 @@ void t.test('a second notifier on the same state does not start', async (t) => {
 
 void t.test('a dry run asks GitHub nothing, says all, and uses nothing up', async (t) => {
   const here = await place(t, { dryRun: true });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   t.equal(here.github.requests.length, 0);
   t.match(here.lines.join('\n'), /dry run: would open an issue in example\/updates-status: hello 1\.2-3 \(r4\.3\) \[r4\.3-vm-bookworm-building\]/);
   here.config.dryRun = false;
@@ -380,8 +356,7 @@ void t.test('a dry run asks GitHub nothing, says all, and uses nothing up', asyn
 void t.test('no file of the state holds the token', async (t) => {
   const here = await place(t);
   here.github.plan({ how: { kind: 'status', status: 401, message: `Bad credentials ${token}` } });
-  here.put(...story);
-  await here.drain();
+  await here.tell(...story);
   const { readdirSync } = await import('node:fs');
   for (const name of readdirSync(here.state, { recursive: true, withFileTypes: true })) if (name.isFile()) t.notMatch(readFileSync(join(name.parentPath, name.name), 'latin1'), token);
   t.equal(here.onlyIssue().author, account);

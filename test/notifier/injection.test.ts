@@ -12,9 +12,8 @@ const evil = [
 ].join('\n');
 
 void t.test('the tail of a log stays in its fence, whatever stands in it', async (t) => {
-  const { put, drain, onlyIssue } = await place(t);
-  put(notification({ event: 'failed', excerpt: evil }));
-  await drain();
+  const { tell, onlyIssue } = await place(t);
+  await tell(notification({ event: 'failed', excerpt: evil }));
   const body = bodies(onlyIssue())[0] ?? '';
   const inside = /\n(`{9,})text\n([^]*?)\n\1\n\n<\/details>/.exec(body);
   t.ok(inside !== null, 'a fence longer than any in the text, closed by itself');
@@ -33,16 +32,14 @@ void t.test('the tail is bounded in lines and characters', (t) => {
 });
 
 void t.test('a commit subject is code, and links and mentions in it are none', async (t) => {
-  const { put, drain, onlyIssue } = await place(t);
-  put(notification({ commits: [{ commit: 'e'.repeat(40), subject: '`` [x](http://evil.example) @everyone <b> @GIT_URL@', issues: [] }] }));
-  await drain();
+  const { tell, onlyIssue } = await place(t);
+  await tell(notification({ commits: [{ commit: 'e'.repeat(40), subject: '`` [x](http://evil.example) @everyone <b> @GIT_URL@', issues: [] }] }));
   t.match(onlyIssue().body, /\) ``` `` \[x\]\(http\u200b:\/\/evil\.example\) @\u200beveryone <\u200bb> @\u200bGIT_URL@ ```\n/);
 });
 
 void t.test('a reason\'s words are code', async (t) => {
-  const { put, drain, onlyIssue } = await place(t);
-  put(notification({ event: 'failed', reason: { code: 'BUILD_FAILED', detail: 'no `rule` for\n\n# @all' } }));
-  await drain();
+  const { tell, onlyIssue } = await place(t);
+  await tell(notification({ event: 'failed', reason: { code: 'BUILD_FAILED', detail: 'no `rule` for\n\n# @all' } }));
   t.match(bodies(onlyIssue())[0], /Reason: `BUILD_FAILED` ``no `rule` for {2}# @\u200ball``/);
 });
 

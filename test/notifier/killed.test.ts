@@ -49,79 +49,53 @@ async function goOn(place: Place): Promise<void> {
   await place.drain();
 }
 
-for (const [when, files, least] of [['before', 'the first of each kind of file', 2], ['after', 'each file', 10]] as const) {
-  t.test(`killed ${when} ${files} that it makes durable`, async (t) => {
-    let kills = 0;
-    for (let n = 1; n < 200; n++) {
-      const { place, check } = await told(t);
-      const first = await run(place, [when, String(n)]);
-      if (!first.killed) {
-        t.match(first.said, /all said/);
-        break;
-      }
-      kills += 1;
-      await goOn(place);
-      check(`${when} file ${n}`);
-    }
-    t.ok(kills > least, `${kills} kills`);
-  });
-}
-
-void t.test('killed at each request, when GitHub has done the work and not answered', async (t) => {
-  let kills = 0;
-  for (let n = 1; n < 200; n++) {
-    let seen = 0;
-    let child: ChildProcess | undefined;
-    const { place, check } = await told(t, { onWorked: () => void (++seen === n && child?.kill('SIGKILL')) });
-    const first = await run(place, [], (started) => child = started);
-    if (!first.killed) break;
-    kills += 1;
-    await goOn(place);
-    check(`request ${n}`);
-  }
-  t.ok(kills > 8, `${kills} kills`);
-});
-
 const one: Partial<Notification> = { dists: ['bookworm'], event: 'uploaded' };
 /** An older version's issue, which the upload that waits supersedes. */
 async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check(why: string): void }> {
   const made = await place(t, {}, server);
-  made.put(notification(one));
-  await made.drain();
+  await made.tell(notification(one));
   made.put(notification({ ...one, version: '1.10-1' }));
   const [older] = made.status.issues as [StoredIssue];
   return { place: made, check: (why) => t.strictSame([older.state, older.comments.length, made.status.issues[1]?.state, made.aside()], ['closed', 2, 'open', []], why) };
 }
 
-for (const [when, files, least] of [['before', 'the first of each kind of file', 1], ['after', 'each file', 8]] as const) {
-  t.test(`killed ${when} ${files} that it makes durable while it closes what is superseded`, async (t) => {
+for (const [doing, atRequests, make, least] of [
+  ['', 'killed at each request, when GitHub has done the work and not answered', told, { before: 2, after: 10 }],
+  [' while it closes what is superseded', 'killed at each request while it closes what is superseded, when GitHub has done the work and not answered', replaced, { before: 1, after: 8 }],
+] as const) {
+  for (const [when, files] of [['before', 'the first of each kind of file'], ['after', 'each file']] as const) {
+    t.test(`killed ${when} ${files} that it makes durable${doing}`, async (t) => {
+      let kills = 0;
+      for (let n = 1; n < 200; n++) {
+        const { place, check } = await make(t);
+        const first = await run(place, [when, String(n)]);
+        if (!first.killed) {
+          t.match(first.said, /all said/);
+          break;
+        }
+        kills += 1;
+        await goOn(place);
+        check(`${when} file ${n}`);
+      }
+      t.ok(kills > least[when], `${kills} kills`);
+    });
+  }
+
+  t.test(atRequests, async (t) => {
     let kills = 0;
     for (let n = 1; n < 200; n++) {
-      const { place, check } = await replaced(t);
-      const first = await run(place, [when, String(n)]);
+      let seen = 0;
+      let child: ChildProcess | undefined;
+      const { place, check } = await make(t, { onWorked: () => void (child !== undefined && ++seen === n && child.kill('SIGKILL')) });
+      const first = await run(place, [], (started) => child = started);
       if (!first.killed) break;
       kills += 1;
       await goOn(place);
-      check(`${when} file ${n}`);
+      check(`request ${n}`);
     }
-    t.ok(kills > least, `${kills} kills`);
+    t.ok(kills > 8, `${kills} kills`);
   });
 }
-
-void t.test('killed at each request while it closes what is superseded, when GitHub has done the work and not answered', async (t) => {
-  let kills = 0;
-  for (let n = 1; n < 200; n++) {
-    let seen = 0;
-    let child: ChildProcess | undefined;
-    const { place, check } = await replaced(t, { onWorked: () => void (child !== undefined && ++seen === n && child.kill('SIGKILL')) });
-    const first = await run(place, [], (started) => child = started);
-    if (!first.killed) break;
-    kills += 1;
-    await goOn(place);
-    check(`request ${n}`);
-  }
-  t.ok(kills > 8, `${kills} kills`);
-});
 
 void t.test('a killed notifier does not keep the next one from starting, a living one does', async (t) => {
   const { place } = await told(t);

@@ -10,16 +10,11 @@ import { Notifier, type NotifierOptions } from '../../agents/notifier/notifier.j
 import { notificationFormat, type Notification } from '../../agents/shared/formats/notification.js';
 import { GitHubServer, type GitHubServerOptions } from '../../agents/local/outside/github-server/server.js';
 import type { StoredIssue, StoredRepository } from '../../agents/local/outside/github-server/store.js';
+import { TestClock } from '../support/test-clock.js';
 
 export const token = 'ghp_this-is-the-secret-token-of-the-test';
 export const account = 'build-bot';
 export const commitId = 'c0ffee'.padEnd(40, '0');
-
-export class VirtualClock {
-  time = Date.parse('2026-11-22T05:00:00.000Z');
-  now = (): Date => new Date(this.time);
-  sleep = async (ms: number): Promise<void> => void (this.time += ms);
-}
 
 /** No test waits for this one: a machine that is slow is not a GitHub that is. */
 export const patientLimits = { timeoutMs: 300_000, answerBytes: 1024 * 1024 };
@@ -42,7 +37,7 @@ export interface Place {
   folder: string;
   outbox: string;
   state: string;
-  clock: VirtualClock;
+  clock: TestClock;
   config: NotifyConfig;
   github: GitHubServer;
   status: StoredRepository;
@@ -53,14 +48,18 @@ export interface Place {
   put(...documents: Notification[]): void;
   /** lets a notifier work until nothing waits, and closes it; @returns how long that took, in milliseconds of the clock */
   drain(change?: Partial<NotifierOptions>): Promise<number>;
+  /** puts documents into the outbox and drains it */
+  tell(...documents: Notification[]): Promise<number>;
+  /** the same by another notifier, whose state is in a folder of that name */
+  tellAs(state: string, ...documents: Notification[]): Promise<number>;
   aside(): { name: string; reason: string }[];
   onlyIssue(): StoredIssue;
 }
 
 export async function place(t: Test, change: Partial<NotifyConfig> = {}, server: Partial<GitHubServerOptions> = {}): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-notify-'));
-  const clock = new VirtualClock();
-  const github = await GitHubServer.start({ token, account, now: clock.now, ...server });
+  const clock = new TestClock();
+  const github = await GitHubServer.start({ token, account, now: () => new Date(clock.time), ...server });
   const lines: string[] = [];
   t.teardown(async () => {
     await github.stop();
@@ -96,6 +95,14 @@ export async function place(t: Test, change: Partial<NotifyConfig> = {}, server:
         notifier.close();
       }
       return clock.time - began;
+    },
+    tell: (...documents) => {
+      made.put(...documents);
+      return made.drain();
+    },
+    tellAs: (name, ...documents) => {
+      made.put(...documents);
+      return made.drain({ state: join(folder, name) });
     },
     aside: () => readdirSync(join(state, 'aside')).filter((name) => name.endsWith('.json')).map((name) => ({ name, reason: readFileSync(join(state, 'aside', `${name}.reason`), 'utf8').trim() })),
     onlyIssue: () => {

@@ -2,20 +2,19 @@
 // The notifier as a process with the environment that notify-environment gives it: GitHub behind TLS with an authority of one's own, directly and
 // through a proxy that does CONNECT, and both on their bad days. Its clock goes by itself, so that pauses take no time.
 import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { GitHubServer } from '../../agents/local/outside/github-server/server.js';
+import { folderOf } from '../support/folders.js';
 import { certify, ConnectProxy, type ProxyMood } from './connect-proxy.js';
 import { account, bodies, notification, place, token, type Place } from './notifying.js';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const top = join(here, '../../..');
 const name = 'api.github.test';
-const folder = mkdtempSync(join(tmpdir(), 'bi-tls-'));
-t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+const folder = folderOf(t);
 const ours = certify(join(folder, 'ours'), name);
 const local = certify(join(folder, 'local'), 'localhost');
 const stranger = certify(join(folder, 'stranger'), name);

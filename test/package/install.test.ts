@@ -4,7 +4,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, wr
 import { join } from 'node:path';
 import { test } from 'tap';
 import { parse } from 'yaml';
-import { copySources, dropIn, filesBelow, listing, must, pillar, run, states, temporary, top } from './package-tree.js';
+import { folderOf } from '../support/folders.js';
+import { copySources, dropIn, filesBelow, listing, must, pillar, run, states, top } from './package-tree.js';
 
 const sourcesOfManifests = (tree: string): string[] => {
   const folder = join(tree, states, 'manifests');
@@ -12,7 +13,7 @@ const sourcesOfManifests = (tree: string): string[] => {
 };
 
 await test('the tree of dom0 lies where the formula, the pillar and the drop-in belong, and nowhere else', async (t) => {
-  const root = join(temporary(t), 'with a space');
+  const root = join(folderOf(t), 'with a space');
   must('make', ['install', `DESTDIR=${root}`], { cwd: top });
   const files = filesBelow(root).map((name) => `/${name}`);
   t.strictSame(files.filter((name) => !name.startsWith(`${states}/`) && !name.startsWith(`${pillar}/`)), [dropIn]);
@@ -26,7 +27,7 @@ await test('the tree of dom0 lies where the formula, the pillar and the drop-in 
 });
 
 await test('what the manifests name is there, and of the bundles nothing else', async (t) => {
-  const root = temporary(t);
+  const root = folderOf(t);
   must('make', ['install', `DESTDIR=${root}`], { cwd: top });
   const sources = sourcesOfManifests(root);
   t.ok(sources.length > 30);
@@ -35,7 +36,7 @@ await test('what the manifests name is there, and of the bundles nothing else', 
 });
 
 await test('no mode comes from the checkout or the umask', async (t) => {
-  const work = temporary(t);
+  const work = folderOf(t);
   const tree = copySources(join(work, 'tree'));
   for (const name of ['salt/build-infra/files/make-keys', 'salt/build-infra/policy.jinja', 'dist/keys-agent.mjs', 'salt/pillar/build-infra/init.sls']) chmodSync(join(tree, name), 0o700);
   must('sh', ['-c', 'umask 077; make install DESTDIR="$1"', 'sh', join(work, 'narrow')], { cwd: tree });
@@ -49,7 +50,7 @@ await test('no mode comes from the checkout or the umask', async (t) => {
 });
 
 await test('without bundles one line says what to run, and nothing is laid', async (t) => {
-  const work = temporary(t);
+  const work = folderOf(t);
   const tree = copySources(join(work, 'tree'));
   rmSync(join(tree, 'dist'), { recursive: true });
   const done = run('make', ['install', `DESTDIR=${join(work, 'root')}`], { cwd: tree });
@@ -59,7 +60,7 @@ await test('without bundles one line says what to run, and nothing is laid', asy
 });
 
 await test('a farm.yaml that lies in the checkout, and what an editor left, are not installed', async (t) => {
-  const work = temporary(t);
+  const work = folderOf(t);
   const tree = copySources(join(work, 'tree'));
   must('make', ['install', `DESTDIR=${join(work, 'clean')}`], { cwd: tree });
   for (const name of ['farm.yaml', 'init.sls~', '.init.sls.swp', '__pycache__/farm_file.cpython-311.pyc']) {
@@ -93,7 +94,7 @@ await test('FORMULA is YAML with keys that qubes-builder knows, and the version 
 });
 
 await test('with the Makefiles of qubes-builder beside ours the same is laid, once', async (t) => {
-  const work = temporary(t);
+  const work = folderOf(t);
   const tree = copySources(join(work, 'tree'));
   must('make', ['install', `DESTDIR=${join(work, 'ours')}`], { cwd: tree });
   // As theirs: double-colon rules, and "required" before anything else.

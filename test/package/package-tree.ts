@@ -2,11 +2,9 @@
 // Copies of the checkout to make packages from, and trees to compare.
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Test } from 'tap';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 /** Any time will do: 2026-11-22. */
@@ -25,14 +23,6 @@ export function must(program: string, args: readonly string[], options: { cwd?: 
   const done = run(program, args, options);
   if (done.status !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${done.status ?? done.signal}: ${done.error?.message ?? ''}${done.stderr}${done.stdout}`);
   return done.stdout;
-}
-
-export function temporary(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'bi-package-'));
-  t.teardown(() => {
-    rmSync(folder, { recursive: true, force: true });
-  });
-  return folder;
 }
 
 /** What a source archive has of this checkout, and the bundles. */

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every id of the largest and the smallest farms of the matrix, rendered and linted once more: this time from the unpacked RPM. That its tree is the
 // one of `make install`, which the tests of Salt render all farms from, is seen in rpm.test.ts byte by byte.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { manyEnvironments, oneEnvironment, special } from '../salt/farms.js';
 import { renderCases } from '../salt/render-cases.js';
 import { installedTree, salted } from '../salt/rig.js';
+import { folderOf } from '../support/folders.js';
 import { copySources, makePackages, unpack } from './package-tree.js';
 
-const work = mkdtempSync(join(tmpdir(), 'bi-render-'));
-t.teardown(() => {
-  rmSync(work, { recursive: true, force: true });
-});
+const work = folderOf(t);
 
 if (salted.skip === false) {
   const { rpm } = makePackages(copySources(join(work, 'sources')), join(work, 'packages'));

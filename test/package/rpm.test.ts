@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The RPM of dom0: the same bytes wherever it is made, the tree of make install, and what rpm does with it over its life.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import t, { test } from 'tap';
-import { copySources, dropIn, epoch, filesBelow, formula, listing, makePackages, must, pillar, run, states, temporary, top, unpack } from './package-tree.js';
+import { folderOf } from '../support/folders.js';
+import { copySources, dropIn, epoch, filesBelow, formula, listing, makePackages, must, pillar, run, states, top, unpack } from './package-tree.js';
 
-const work = mkdtempSync(join(tmpdir(), 'bi-rpm-test-'));
-t.teardown(() => {
-  rmSync(work, { recursive: true, force: true });
-});
+const work = folderOf(t);
 const tree = copySources(join(work, 'one'));
 const made = makePackages(tree, join(work, 'packages'));
 const query = (...args: string[]): string[] => must('rpm', ['-qp', '--nosignature', ...args, made.rpm]).split('\n').filter((line) => line !== '');
@@ -96,7 +93,7 @@ await test('an upgrade renews code, keeps farm.yaml and an edited drop-in, and r
   writeFileSync(join(newer, 'packaging/minion.conf'), '# newer\n');
   const upgrade = makePackages(newer, join(work, 'upgrade'));
 
-  const root = temporary(t);
+  const root = folderOf(t);
   const rpm = (...args: string[]): string => must('rpm', ['--root', root, '--nosignature', '--nodeps', '--noscripts', ...args]);
   rpm('--install', made.rpm);
   t.strictSame(rpm('--verify', 'build-infra-dom0').trim(), '');
@@ -114,7 +111,7 @@ await test('an upgrade renews code, keeps farm.yaml and an edited drop-in, and r
 });
 
 await test('removal takes away the tops that would lead nowhere, and no other; an upgrade none', async (t) => {
-  const root = temporary(t);
+  const root = folderOf(t);
   const script = query('--qf', '%{postun}').join('\n').replaceAll('/srv/', `${root}/srv/`);
   const tops = ['/srv/salt/_tops/base', '/srv/pillar/_tops/base'].map((name) => join(root, name));
   for (const folder of tops) mkdirSync(folder, { recursive: true });

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { folderOf } from '../support/folders.js';
 import { smallDisk } from '../support/small-disk.js';
 import { AppendOnlyLines } from '../../agents/shared/append-only-lines.js';
 import { makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'durable-'));
-t.teardown(() => rmSync(folder, { recursive: true }));
+const folder = folderOf(t);
 
 t.test('a file is replaced whole, with the mode asked for, and leaves no temporary name', (t) => {
   const path = join(folder, 'a');

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Durable, as the kernel sees it: written, synced, named, and the name synced too, for each of the functions that promise it.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import t from 'tap';
+import { folderOf } from '../support/folders.js';
 import { cannotRecord, inOrder, notOnDisk, recorded, recordingTo, renaming, syncing, writing, type SystemCall } from '../support/system-calls.js';
 
 const skip = cannotRecord();
 const module = (name: string): string => new URL(`../../agents/shared/${name}.js`, import.meta.url).href;
-const folder = realpathSync(mkdtempSync(join(tmpdir(), 'disk-')));
-t.teardown(() => rmSync(folder, { recursive: true }));
+const folder = realpathSync(folderOf(t));
 let runs = 0;
 
 /** The calls of a program that does `work` with all that durable-files has, and says so on its own standard output. */

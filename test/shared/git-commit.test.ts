@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import t from 'tap';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentPath, payloadPath, readPublicationMessage, writePublicationMessage } from '../../agents/shared/formats/publication.js';
+import { folderOf } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'commit-'));
-t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+const folder = folderOf(t);
 const env = { ...process.env, GNUPGHOME: folder, GIT_CONFIG_GLOBAL: '/dev/null', GIT_AUTHOR_NAME: 'a', GIT_AUTHOR_EMAIL: 'a@x', GIT_COMMITTER_NAME: 'a', GIT_COMMITTER_EMAIL: 'a@x' };
 const run = (program: string, ...args: string[]): Buffer => execFileSync(program, args, { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] });
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Calls of another VM, with a program in the client's place that does what the real one does, or worse.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import { callService, cleanEnvironment, qrexecClient, type QrexecCall } from '../../agents/shared/calls/qrexec-call.js';
+import { folderOf } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'qc-'));
-t.teardown(() => rmSync(folder, { recursive: true }));
+const folder = folderOf(t);
 let number = 0;
 const call = (body: string, more: Partial<QrexecCall> = {}): Promise<Buffer> => {
   const client = `${folder}/client${++number}`;

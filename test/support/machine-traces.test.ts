@@ -2,11 +2,11 @@
 // What a whole run of the tests would be told of what it changed on its machine.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { folderOf } from './folders.js';
 
 interface Traces {
   lookAtMachine(root?: string): Map<string, string>;
@@ -15,8 +15,7 @@ interface Traces {
 }
 const { lookAtMachine, changesOf, childrenOf } = await import(join(dirname(fileURLToPath(import.meta.url)), '../../../test/machine-traces.mjs')) as Traces;
 
-const root = mkdtempSync(join(tmpdir(), 'traces-'));
-t.teardown(() => rmSync(root, { recursive: true, force: true }));
+const root = folderOf(t);
 const put = (path: string, text: string): void => {
   mkdirSync(dirname(join(root, path)), { recursive: true });
   writeFileSync(join(root, path), text);

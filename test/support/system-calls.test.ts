@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The reader of strace's records, on records written by hand and on one of a real program.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { realpathSync } from 'node:fs';
 import t from 'tap';
+import { folderOf } from './folders.js';
 import { cannotRecord, inOrder, notOnDisk, onlyThen, readSystemCalls, recorded, recordingTo, renaming, starting, syncing, writing, type SystemCall } from './system-calls.js';
 
 const good = `10  openat(AT_FDCWD</w>, "/s/.a.tmp", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 22</s/.a.tmp>
@@ -72,8 +71,7 @@ t.test('what is not on disk is named: file, folder, and a write during the sync'
 });
 
 t.test('a real program is recorded with its children, under its own number', { skip: cannotRecord() }, async (t) => {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'calls-')));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = realpathSync(folderOf(t));
   const script = `import { openSync, writeSync, fdatasyncSync, renameSync, fsyncSync } from 'node:fs'; import { execFileSync } from 'node:child_process';
     const fd = openSync('${folder}/.a', 'w'); writeSync(fd, 'ü"\\n'); fdatasyncSync(fd); renameSync('${folder}/.a', '${folder}/a'); fsyncSync(openSync('${folder}', 'r')); execFileSync('/bin/echo', ['a b']);`;
   const [program, ...args] = [...recordingTo(`${folder}/record`), process.execPath, '--input-type=module', '-e', script];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The whole agent as a process in a tree of its own, with a build VM that is a script, for tests that kill it.
-import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { startAgent, type AgentProcess, type HowStarted } from '../support/agent-process.js';
+import { folderOf } from '../support/folders.js';
 import { secret } from './push-payload.js';
 
 const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/sys-net/main.js');
@@ -28,11 +28,13 @@ export interface Tree {
   heard(vm: string): string;
   /** calls that the spool still owes to build VMs */
   waiting(): number;
-  remove(): void;
+  /** Starts the agent, which ends with the test. */
+  start(how?: HowStarted): Promise<AgentProcess>;
 }
 
-export function makeTree(config: object = baseConfig): Tree {
-  const root = mkdtempSync(join(tmpdir(), 'sn-'));
+/** Gone when the test is over. */
+export function makeTree(t: { teardown(act: () => unknown): void }, config: object = baseConfig): Tree {
+  const root = folderOf(t);
   for (const folder of ['rw/config/build-infra', 'var/lib/build-infra', 'run/build-infra', 'usr/bin']) mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'rw/config/build-infra/sys-net.json'), JSON.stringify(config));
   writeFileSync(join(root, 'rw/config/build-infra/webhook-secret'), `${secret}\n`, { mode: 0o600 });
@@ -59,37 +61,10 @@ exit $(cat $file.status)
       const spooled = readFileSync(join(root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
       return spooled.split('"outcome":null').length - spooled.split('{"told":').length;
     },
-    remove: () => rmSync(root, { recursive: true, force: true }),
+    start: async (how = {}) => {
+      const agent = await startAgent([...how.under ?? [], process.execPath, how.program ?? entry], { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root });
+      t.teardown(() => agent.kill());
+      return agent;
+    },
   };
 }
-
-export interface Agent {
-  child: ChildProcess;
-  log(): string;
-  kill(signal: NodeJS.Signals): Promise<void>;
-}
-
-/** Resolves once it says that it is ready; rejects with its log where it ends before. */
-export function startAgent(root: string, how: { under?: readonly string[]; program?: string } = {}): Promise<Agent> {
-  const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? entry];
-  const child = spawn(command as string, args, { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: ['ignore', 'ignore', 'pipe'] });
-  let text = '';
-  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  return new Promise((resolve, reject) => {
-    child.stderr.on('data', (chunk: Buffer) => {
-      text += chunk.toString();
-      if (text.includes('sys-net: ready')) {
-        resolve({
-          child,
-          log: () => text,
-          kill: async (signal) => {
-            child.kill(signal);
-            await gone;
-          },
-        });
-      }
-    });
-    child.once('close', () => reject(new Error(text)));
-  });
-}
-

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import tap from 'tap';
 import { signedBlock } from '../../agents/sys-net/comment-event.js';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 import { startNginx } from './nginx.js';
 import { post } from './post.js';
 import { block, comment } from './comment-payload.js';
@@ -13,15 +13,11 @@ import { githubHeaders, pushPayload, sign } from './push-payload.js';
 const config = { ...baseConfig, buildVms: ['build-debian', 'build-fedora', 'build-deaf'], commands: { repositories: ['example/updates-status'], buildVms: ['build-debian', 'build-fedora'] } };
 
 void tap.test('a comment through nginx', async (t) => {
-  const tree = makeTree(config);
+  const tree = makeTree(t, config);
   tree.answer('refused BAD_COMMAND\n');
-  const agent = await startAgent(tree.root);
+  const agent = await tree.start();
   const nginx = await startNginx(tree.root);
-  t.teardown(async () => {
-    nginx.child.kill('SIGTERM');
-    await agent.kill('SIGKILL');
-    tree.remove();
-  });
+  t.teardown(() => nginx.child.kill('SIGTERM'));
   const send = (bytes: Buffer, changes: Record<string, string | undefined> = {}): Promise<{ status: number; body: string }> => post({ port: nginx.port }, bytes, githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment', ...changes }));
   const ignores = async (name: string, status: number, code: string, bytes: Buffer, changes: Record<string, string | undefined> = {}): Promise<void> => {
     await t.test(name, async (t) => {
@@ -42,7 +38,7 @@ void tap.test('a comment through nginx', async (t) => {
     t.same(tree.calls().sort(), ['build-debian qubesbuilder.ProcessGithubCommand', 'build-fedora qubesbuilder.ProcessGithubCommand']);
     t.equal(tree.heard('build-debian'), block);
     t.equal(tree.heard('build-fedora'), block);
-    await until('the lines in the log', () => /comment in example\/updates-status to build-debian: accepted hello/.test(agent.log()) && /to build-fedora: refused BAD_COMMAND/.test(agent.log()));
+    await until('the lines in the log', () => /comment in example\/updates-status to build-debian: accepted hello/.test(agent.said()) && /to build-fedora: refused BAD_COMMAND/.test(agent.said()));
     t.match(await send(bytes), { status: 200, body: /^known / }, 'the same comment under another delivery id is known');
     t.equal(tree.calls().length, 2);
   });
@@ -83,29 +79,23 @@ void tap.test('a comment through nginx', async (t) => {
 });
 
 void tap.test('without configured repositories no comment is read', async (t) => {
-  const tree = makeTree();
-  const agent = await startAgent(tree.root);
-  t.teardown(async () => {
-    await agent.kill('SIGKILL');
-    tree.remove();
-  });
+  const tree = makeTree(t);
+  await tree.start();
   const bytes = comment(block);
   t.match(await post({ socketPath: tree.socketPath }, bytes, githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment' })), { status: 202, body: /^ignored OTHER_EVENT / });
 });
 
 void tap.test('killed after 202 and before a build VM answered, the command is brought after the restart', async (t) => {
-  const tree = makeTree({ ...config, commands: { ...config.commands, buildVms: ['build-debian'] } });
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t, { ...config, commands: { ...config.commands, buildVms: ['build-debian'] } });
   tree.answer('Request refused\n', 126);
-  const first = await startAgent(tree.root);
+  const first = await tree.start();
   const bytes = comment(block);
   t.equal((await post({ socketPath: tree.socketPath }, bytes, githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment' }))).status, 202);
   await until('the refused call', () => tree.calls().length === 1);
-  await first.kill('SIGKILL');
+  await first.kill();
   tree.answer('later FORGE_UNREACHABLE\n');
-  const second = await startAgent(tree.root);
-  t.teardown(() => second.kill('SIGKILL'));
-  await until('an answer that is none', () => second.log().includes('will try again: no answer of a build VM: later FORGE_UNREACHABLE'));
+  const second = await tree.start();
+  await until('an answer that is none', () => second.said().includes('will try again: no answer of a build VM: later FORGE_UNREACHABLE'));
   tree.answer('accepted hello-2.10-3-0123456789ab\n');
   await until('the delivery', () => tree.waiting() === 0);
   t.equal(tree.heard('build-debian'), block);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { readConfig, readSecret } from '../../agents/sys-net/config.js';
 import { isVersionTag } from '../../agents/sys-net/push-event.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { folderOf } from '../support/folders.js';
+import { baseConfig, makeTree } from './agent.js';
 
 const read = (config: object): unknown => readConfig(Buffer.from(JSON.stringify(config)));
 
@@ -32,8 +32,7 @@ void tap.test('the configuration of docs/formats.md is taken, and each field is 
 });
 
 void tap.test('the secret: one newline at its end does not belong to it, anything doubtful is refused without showing it', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sec-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = folderOf(t);
   const path = join(folder, 'webhook-secret');
   const written = (text: string, mode = 0o600): Buffer => {
     writeFileSync(path, text);
@@ -51,10 +50,9 @@ void tap.test('the secret: one newline at its end does not belong to it, anythin
 });
 
 void tap.test('without a secret the agent does not start', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   rmSync(join(tree.root, 'rw/config/build-infra/webhook-secret'));
-  await t.rejects(startAgent(tree.root), /NO_SECRET/);
+  await t.rejects(tree.start(), /NO_SECRET/);
 });
 
 void tap.test('which tags are version tags', async (t) => {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From 202 to the build VM's answer: kills, refusals, build VMs that are down, a full spool.
 import { randomUUID } from 'node:crypto';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import type { SignedComment } from '../../agents/sys-net/comment-event.js';
 import type { VersionPush } from '../../agents/sys-net/push-event.js';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/shared/refusals.js';
+import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
 import { post } from './post.js';
+import { TestClock } from '../support/test-clock.js';
 
 const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
@@ -22,47 +23,38 @@ const accept = async (spool: DeliverySpool, keys: string[], what: VersionPush | 
   await spool.accept(delivery, keys, what, vms, now);
   return delivery;
 };
-const folder = (t: { teardown(f: () => void): void }): string => {
-  const path = mkdtempSync(join(tmpdir(), 'sp-'));
-  t.teardown(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-};
 
 void tap.test('killed after 202 and before the build VM answered, it delivers after its restart, once', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   tree.answer('Request refused\n', 126);
-  const first = await startAgent(tree.root);
+  const first = await tree.start();
   const body = Buffer.from(JSON.stringify(pushPayload()));
   const delivery = randomUUID();
   t.equal((await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery }))).status, 202);
   await until('the refused call', () => tree.calls().length === 1);
-  await first.kill('SIGKILL');
+  await first.kill();
 
   tree.answer('queued hello-2.10-3-0123456789ab\n');
   appendFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), '{"told":"half');
-  const second = await startAgent(tree.root);
-  t.teardown(() => second.kill('SIGKILL'));
+  const second = await tree.start();
   await until('the delivery', () => tree.waiting() === 0);
   t.equal(tree.calls().length, 2);
   const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   t.equal(again.status, 200, 'the replay is still known after the restart');
-  await second.kill('SIGKILL');
+  await second.kill();
 
-  const third = await startAgent(tree.root);
+  await tree.start();
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal(tree.calls().length, 2, 'nothing is delivered again');
-  await third.kill('SIGKILL');
 });
 
 void tap.test('killed many times while webhooks come in, it delivers every one that was answered 202', async (t) => {
-  const tree = makeTree();
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t);
   tree.answer('known hello-2.10-3-0123456789ab\n');
   const accepted = new Set<string>();
   for (const [round, answers] of [1, 5, 10, 20].entries()) {
     const before = accepted.size;
-    const agent = await startAgent(tree.root);
+    const agent = await tree.start();
     const sent = Array.from({ length: 30 }, async (_, i) => {
       const body = Buffer.from(JSON.stringify(pushPayload({ pushedAt: round * 1000 + i })));
       const delivery = randomUUID();
@@ -70,24 +62,22 @@ void tap.test('killed many times while webhooks come in, it delivers every one t
       if (reply?.status === 202) accepted.add(delivery);
     });
     await until('some answers', () => accepted.size >= before + answers);
-    await agent.kill('SIGKILL');
+    await agent.kill();
     await Promise.all(sent);
   }
   t.ok(accepted.size >= 36);
   const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
   for (const delivery of accepted) if (!spooled.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
-  const last = await startAgent(tree.root);
+  const last = await tree.start();
   await until('everything delivered', () => tree.waiting() === 0);
-  await last.kill('SIGKILL');
+  await last.kill();
 });
 
 void tap.test('each build VM is told, and one that is down does not hold up the other', async (t) => {
-  const tree = makeTree({ ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
-  t.teardown(() => tree.remove());
+  const tree = makeTree(t, { ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
   tree.answer('queued hello-2.10-3-0123456789ab\n');
   tree.answer('', 125, 'build-fedora');
-  const agent = await startAgent(tree.root);
-  t.teardown(() => agent.kill('SIGKILL'));
+  await tree.start();
   const body = Buffer.from(JSON.stringify(pushPayload()));
   await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
   await until('a retry', () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2);
@@ -97,7 +87,7 @@ void tap.test('each build VM is told, and one that is down does not hold up the 
 });
 
 void tap.test('a refusal of the build VM ends the delivery', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   await accept(spool, hash(1), push, ['build-debian'], new Date());
   let calls = 0;
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)), { report: () => undefined });
@@ -107,7 +97,7 @@ void tap.test('a refusal of the build VM ends the delivery', async (t) => {
 });
 
 void tap.test('what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   await accept(spool, hash(1), push, ['build-debian'], new Date());
   const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
   const times: number[] = [];
@@ -126,7 +116,7 @@ void tap.test('what is no answer of a build VM is tried again with growing pause
 });
 
 void tap.test('after an answer the pauses begin with the first one again', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   const times: number[] = [];
   const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(times.push(Date.now()) === 6 ? 'queued hello-1\n' : '')), { report: () => undefined, firstPauseMs: 20, longestPauseMs: 60_000 });
   await accept(spool, hash(1), push, ['build-debian'], new Date());
@@ -141,13 +131,13 @@ void tap.test('after an answer the pauses begin with the first one again', async
 });
 
 void tap.test('one component that fails for ever does not hold up another', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   await accept(spool, hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
   await accept(spool, hash(2), push, ['build-debian'], new Date(2000));
   const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
     if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
     return Buffer.from('queued hello-1\n');
-  }), { report: () => undefined, firstPauseMs: 5, now: () => new Date(3000) });
+  }), { report: () => undefined, firstPauseMs: 5, clock: new TestClock(3000) });
   worker.wake();
   await until('hello', () => spool.pending === 1);
   t.equal(spool.waitingFor('build-debian')[0]?.push?.component, 'broken');
@@ -157,7 +147,7 @@ void tap.test('one component that fails for ever does not hold up another', asyn
 const comment = { repository: 'example/updates-status', id: 1, author: 'alice', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
 
 void tap.test('a push does not wait while a comment is not taken', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   await accept(spool, hash(1), comment, ['build-debian'], new Date(1000));
   let asked = 0;
   const worker = new DeliveryWorker(spool, {
@@ -166,7 +156,7 @@ void tap.test('a push does not wait while a comment is not taken', async (t) => 
       return Buffer.from('later BUSY\n');
     },
     trigger: async () => Buffer.from('queued hello-1\n'),
-  }, { report: () => undefined, firstPauseMs: 3_600_000, now: () => new Date(3000) });
+  }, { report: () => undefined, firstPauseMs: 3_600_000, clock: new TestClock(3000) });
   worker.wake();
   await until('the comment to be asked about', () => asked === 1);
   await accept(spool, hash(2), push, ['build-debian'], new Date(2000));
@@ -177,7 +167,7 @@ void tap.test('a push does not wait while a comment is not taken', async (t) => 
 });
 
 void tap.test('comments, which anybody can write, never fill the spool for pushes, and those of one author not for another one', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   const spool = new DeliverySpool(path, { pushes: 2, comments: 3, commentsOfOne: 2, remembered: 100 });
   const by = (author: string, n: number): SignedComment => ({ ...comment, author, id: n });
   await accept(spool, hash(1), by('mallory', 1), ['build-debian'], new Date());
@@ -197,7 +187,7 @@ void tap.test('comments, which anybody can write, never fill the spool for pushe
 });
 
 void tap.test('a component that is pushed to without end has one call waiting for each build VM, and a push that comes during a call has one more', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   const spool = new DeliverySpool(path);
   const asked: string[] = [];
   let answer: (bytes: Buffer) => void = () => undefined;
@@ -228,7 +218,7 @@ void tap.test('a component that is pushed to without end has one call waiting fo
 });
 
 void tap.test('two that come at once under one name are one, and neither is told before it is on disk', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   const spool = new DeliverySpool(path);
   const both = [spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date()), spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date())];
   t.equal(readFileSync(join(path, 'deliveries'), 'utf8'), '', 'nothing is written yet');
@@ -238,7 +228,7 @@ void tap.test('two that come at once under one name are one, and neither is told
 });
 
 void tap.test('a command that the build VM asks for later is brought again', async (t) => {
-  const spool = new DeliverySpool(folder(t));
+  const spool = new DeliverySpool(folderOf(t));
   await accept(spool, hash(1), comment, ['build-debian'], new Date());
   const answers = ['later FORGE_UNREACHABLE\n', '', 'fault\n', 'queued hello-1\n', 'accepted hello-1\n'];
   const heard: string[] = [];
@@ -249,7 +239,7 @@ void tap.test('a command that the build VM asks for later is brought again', asy
 });
 
 void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
-  const path = folder(t);
+  const path = folderOf(t);
   const limits = { remembered: 10, commentsOfOne: 0 };
   let spool = new DeliverySpool(path, limits);
   const waiting = await accept(spool, hash(0), push, ['build-debian'], new Date());
@@ -271,7 +261,7 @@ void tap.test('the record of deliveries is bounded, keeps the young ones, and wh
 
 for (const line of ['{"format":"build-infra/webhook-delivery@1"}', '{"told":"x"}', '{"half', 'hello', `${randomUUID()} ../x`]) {
   void tap.test(`a line that is not ours stops the agent, so that nothing is lost unseen: ${line.slice(0, 12)}`, async (t) => {
-    const path = folder(t);
+    const path = folderOf(t);
     writeFileSync(join(path, 'deliveries'), `${line}\n`);
     t.throws(() => new DeliverySpool(path), { code: /^(?:BAD_DOCUMENT|NOT_JSON)$/ });
   });

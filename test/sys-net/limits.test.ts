@@ -29,7 +29,7 @@ interface Held {
   closed(): boolean;
 }
 
-type Test = { teardown(f: () => Promise<void> | void): void };
+type Test = { teardown(act: () => unknown): void };
 
 function held(port: number, ...parts: string[]): Held {
   const socket = connect(port, '127.0.0.1').setNoDelay();
@@ -42,7 +42,7 @@ function held(port: number, ...parts: string[]): Held {
 
 /** The receiver and the real nginx, with what `webhook:` of the pillar says. */
 async function way(t: Test, webhook: object = {}, bodyTimeoutMs = 20_000): Promise<Way> {
-  const tree = makeTree();
+  const tree = makeTree(t);
   const log: string[] = [];
   const spool = new DeliverySpool(join(tree.root, 'var/lib/build-infra/webhooks'));
   const config = readConfig(Buffer.from(JSON.stringify(baseConfig))) as WebhookConfig;
@@ -63,7 +63,6 @@ async function way(t: Test, webhook: object = {}, bodyTimeoutMs = 20_000): Promi
     receiver.closeAllConnections();
     receiver.close();
     spool.close();
-    tree.remove();
   });
   const send = (...parts: string[]): Held => {
     const one = held(nginx.port, ...parts);
@@ -184,7 +183,7 @@ const disk = smallDisk(1);
 
 void tap.test('without room on the disk a webhook is answered 503, and taken when it comes again', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, async (t) => {
   const folder = disk as string;
-  const tree = makeTree();
+  const tree = makeTree(t);
   const spool = new DeliverySpool(join(folder, 'webhooks'));
   const config = readConfig(Buffer.from(JSON.stringify(baseConfig))) as WebhookConfig;
   const receiver = createReceiver({ config, secret: Buffer.from(secret), spool, report: () => undefined, onAccepted: () => undefined });
@@ -193,7 +192,6 @@ void tap.test('without room on the disk a webhook is answered 503, and taken whe
     receiver.closeAllConnections();
     receiver.close();
     spool.close();
-    tree.remove();
     execFileSync('umount', [folder]);
     rmSync(folder, { recursive: true });
   });

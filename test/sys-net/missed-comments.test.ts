@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Comments whose webhook did not come, asked for at the test server, which holds each question against GitHub's published description.
 import { randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import tap from 'tap';
 import { GitHubServer } from '../../agents/local/outside/github-server/server.js';
 import type { StoredIssue } from '../../agents/local/outside/github-server/store.js';
 import { DeliverySpool, type SpoolLimits } from '../../agents/sys-net/delivery-spool.js';
 import { MissedComments, type Answer } from '../../agents/sys-net/missed-comments.js';
+import { folderOf } from '../support/folders.js';
+import { TestClock } from '../support/test-clock.js';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 import { block, comment } from './comment-payload.js';
 import { githubHeaders } from './push-payload.js';
 import { post } from './post.js';
@@ -34,30 +33,29 @@ interface Rig {
   again(limits?: Partial<SpoolLimits>): void;
 }
 
-async function rig(t: { teardown(f: () => Promise<void>): void }, limits: Partial<SpoolLimits> = {}): Promise<Rig> {
-  let now = start;
-  const server = await GitHubServer.start({ token: 'none', account: 'bot', now: () => new Date(now) });
+async function rig(t: { teardown(act: () => unknown): void }, limits: Partial<SpoolLimits> = {}): Promise<Rig> {
+  const clock = new TestClock(start);
+  const server = await GitHubServer.start({ token: 'none', account: 'bot', now: () => new Date(clock.time) });
   const stored = server.repository(repository);
-  const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date(now).toISOString() });
-  const folder = mkdtempSync(join(tmpdir(), 'mc-'));
+  const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date(clock.time).toISOString() });
+  const folder = folderOf(t);
   const made = {
     server,
     lines: [] as string[],
-    at: (seconds: number) => void (now = start + seconds * 1000),
-    say: (body: string, author = 'alice') => server.store.addComment(issue, { body, author, visibleFrom: 0, at: `${new Date(now).toISOString().slice(0, 19)}Z` }).id,
-    edit: (id: number, body: string) => void Object.assign(issue.comments.find((one) => one.id === id) ?? {}, { body, edited: `${new Date(now).toISOString().slice(0, 19)}Z` }),
+    at: (seconds: number) => void (clock.time = start + seconds * 1000),
+    say: (body: string, author = 'alice') => server.store.addComment(issue, { body, author, visibleFrom: 0, at: `${new Date(clock.time).toISOString().slice(0, 19)}Z` }).id,
+    edit: (id: number, body: string) => void Object.assign(issue.comments.find((one) => one.id === id) ?? {}, { body, edited: `${new Date(clock.time).toISOString().slice(0, 19)}Z` }),
     found: () => made.spool.waitingFor('build-debian').map(({ comment: one }) => one?.id ?? 0).sort((a, b) => a - b),
     again: (more: Partial<SpoolLimits> = limits) => {
       (made as Partial<Rig>).spool?.close();
       made.spool = new DeliverySpool(folder, more);
-      made.asker = new MissedComments({ commands, api: server.url, folder, spool: made.spool, onAccepted: () => undefined, report: (line) => made.lines.push(line), now: () => new Date(now) });
+      made.asker = new MissedComments({ commands, api: server.url, folder, spool: made.spool, onAccepted: () => undefined, report: (line) => made.lines.push(line), clock });
     },
   } as Rig;
   made.again();
   t.teardown(async () => {
     made.spool.close();
     await server.stop();
-    rmSync(folder, { recursive: true });
   });
   return made;
 }
@@ -152,8 +150,7 @@ for (const [name, odd] of [['without a writer', { user: null }], ['without a tex
     const times = { created_at: '2026-11-22T10:00:00Z', updated_at: '2026-11-22T10:00:00Z' };
     const list = [{ id: 1, body: block, user: { login: 'alice' }, ...times, ...odd }, { id: 2, body: block, user: { login: 'alice' }, ...times }];
     const get = async (): Promise<Answer> => ({ status: 200, headers: new Headers(), body: Buffer.from(JSON.stringify(list)) });
-    const folder = mkdtempSync(join(tmpdir(), 'mc-'));
-    t.teardown(() => rmSync(folder, { recursive: true }));
+    const folder = folderOf(t);
     await new MissedComments({ commands, api: '', folder, spool: r.spool, onAccepted: () => undefined, report: () => undefined, get }).ask(repository);
     t.same(r.found(), name === 'without a writer' ? [1, 2] : [2]);
   });
@@ -164,22 +161,18 @@ void tap.test('the agent that was off finds what was posted meanwhile, and what 
   const stored = server.repository(repository);
   const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date().toISOString() });
   const say = (): number => server.store.addComment(issue, { body: block, author: 'alice', visibleFrom: 0, at: `${new Date().toISOString().slice(0, 19)}Z` }).id;
-  const tree = makeTree({ ...baseConfig, commands: { ...commands, repositories: [repository], api: server.url } });
+  const tree = makeTree(t, { ...baseConfig, commands: { ...commands, repositories: [repository], api: server.url } });
   tree.answer('accepted hello-2.10-3-0123456789ab\n');
-  let agent = await startAgent(tree.root);
-  t.teardown(async () => {
-    await agent.kill('SIGKILL');
-    await server.stop();
-    tree.remove();
-  });
+  let agent = await tree.start();
+  t.teardown(() => server.stop());
   const bytes = comment(block, { id: say() });
   t.match(await post({ socketPath: tree.socketPath }, bytes, githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment' })), { status: 202, body: /^accepted / });
   await until('the call', () => tree.calls().length === 1 && tree.waiting() === 0);
-  await agent.kill('SIGKILL');
+  await agent.kill();
   const missed = say();
-  agent = await startAgent(tree.root);
+  agent = await tree.start();
   await until('the missed one', () => tree.calls().length === 2 && tree.waiting() === 0);
-  t.match(agent.log(), new RegExp(`comment ${missed} in ${repository} had not come`));
+  t.match(agent.said(), new RegExp(`comment ${missed} in ${repository} had not come`));
   t.equal(tree.heard('build-debian'), block);
   const afterwards = comment(block, { id: missed });
   t.match(await post({ socketPath: tree.socketPath }, afterwards, githubHeaders(afterwards, { 'X-GitHub-Event': 'issue_comment', 'X-GitHub-Delivery': randomUUID() })), { status: 200, body: /^known / });

@@ -4,21 +4,17 @@ import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { cannotRecord, inOrder, notOnDisk, onlyThen, recorded, recordingTo, starting, syncing, writing, type SystemCall } from '../support/system-calls.js';
-import { makeTree, startAgent } from './agent.js';
+import { makeTree } from './agent.js';
 import { post } from './post.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
 
 const bundle = fileURLToPath(new URL('../../../dist/sys-net-agent.mjs', import.meta.url));
 
 void t.test('a delivery is spooled and remembered before it is answered, and before the build VM is told', { skip: cannotRecord() }, async (t) => {
-  const tree = makeTree();
+  const tree = makeTree(t);
   const record = `${tree.root}/record`;
   tree.answer('queued hello-2.10-3-0123456789ab\n');
-  const agent = await startAgent(tree.root, { under: recordingTo(record), program: bundle });
-  t.teardown(async () => {
-    await agent.kill('SIGKILL');
-    tree.remove();
-  });
+  await tree.start({ under: recordingTo(record), program: bundle });
   const spool = `${tree.root}/var/lib/build-infra/webhooks`;
   const body = Buffer.from(JSON.stringify(pushPayload()));
   const delivery = randomUUID();

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import tap from 'tap';
 import { until } from '../support/until.js';
-import { baseConfig, makeTree, startAgent } from './agent.js';
+import { baseConfig, makeTree } from './agent.js';
 import { githubHeaders, pushPayload, secret, sign, type PushOptions } from './push-payload.js';
 import { startNginx } from './nginx.js';
 import { post } from './post.js';
@@ -13,15 +13,11 @@ function body(options: PushOptions = {}): Buffer {
 }
 
 void tap.test('a webhook through nginx', async (t) => {
-  const tree = makeTree();
+  const tree = makeTree(t);
   tree.answer('queued hello-2.10-3-0123456789ab\n');
-  const agent = await startAgent(tree.root);
+  const agent = await tree.start();
   const nginx = await startNginx(tree.root);
-  t.teardown(async () => {
-    nginx.child.kill('SIGTERM');
-    await agent.kill('SIGKILL');
-    tree.remove();
-  });
+  t.teardown(() => nginx.child.kill('SIGTERM'));
   const to = { port: nginx.port };
   const refuses = async (name: string, status: number, code: string, bytes: Buffer, changes: Record<string, string | undefined> = {}, path?: string, method?: string): Promise<void> => {
     await t.test(name, async (t) => {
@@ -40,7 +36,7 @@ void tap.test('a webhook through nginx', async (t) => {
     t.same(reply, { status: 202, body: `accepted ${delivery}\n` });
     await until('the call', () => tree.calls().length === 1 && tree.waiting() === 0);
     t.same(tree.calls(), ['build-debian qubesbuilder.TriggerBuild+hello']);
-    await until('the line in the log', () => agent.log().includes(`127.0.0.1 POST /github push ${delivery}: 202`));
+    await until('the line in the log', () => agent.said().includes(`127.0.0.1 POST /github push ${delivery}: 202`));
 
     const again = await post(to, bytes, githubHeaders(bytes, { 'X-GitHub-Delivery': delivery }));
     t.same(again, { status: 200, body: `known ${delivery}\n` }, 'a redelivery is known');
@@ -105,10 +101,10 @@ void tap.test('a webhook through nginx', async (t) => {
     t.match(await post(to, bytes, githubHeaders(bytes, { 'X-Hub-Signature-256': undefined })), { status: 401, body: /^refused NOT_SIGNED / });
   });
   await t.test('neither the secret nor a signature is in any log', async (t) => {
-    t.notMatch(agent.log() + nginx.log(), /It-is-a-Secret|sha256=[0-9a-f]/);
+    t.notMatch(agent.said() + nginx.log(), /It-is-a-Secret|sha256=[0-9a-f]/);
   });
   await t.test('with the agent gone nginx says so', async (t) => {
-    await agent.kill('SIGKILL');
+    await agent.kill();
     t.match(await post(to, good, githubHeaders(good)), { status: 503, body: /^refused AGENT_DOWN / });
   });
 });

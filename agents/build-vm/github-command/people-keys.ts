@@ -3,7 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import type { CommandRights } from '../configuration/commands-config.js';
 
@@ -46,7 +47,7 @@ export async function readPeopleKeys(folder: string, people: readonly CommandRig
     try {
       found.push(await readPersonKey(folder, rights));
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`commands: ${error.line()}`);
     }
   }

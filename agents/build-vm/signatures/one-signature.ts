@@ -4,6 +4,8 @@
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import * as openpgp from 'openpgp';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** How far ahead of this VM's clock a signature may say it was made. */
 export const clockToleranceMs = 5 * 60_000;
@@ -53,4 +55,15 @@ export async function verifyOneSignature(signed: Signed, key: openpgp.Key, now =
 /** The same, of an armored signature beside the bytes. @throws Error as above */
 export async function verifyDetached(bytes: Uint8Array, armoredSignature: string, key: openpgp.Key, now = new Date()): Promise<Date> {
   return await verifyOneSignature({ bytes, signature: await openpgp.readSignature({ armoredSignature }) }, key, now);
+}
+
+/** @throws Refusal BAD_SIGNATURE */
+export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
+  try {
+    const key = await openpgp.readKey({ armoredKey });
+    if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
+    await verifyOneSignature({ clear: text }, key);
+  } catch (error) {
+    throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
+  }
 }

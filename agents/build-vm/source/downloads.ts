@@ -6,7 +6,8 @@ import { chmodSync, closeSync, constants, linkSync, openSync, readFileSync, read
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { verifyOneSignature } from '../signatures/one-signature.js';
 import { ProgramFailed, proxyEnvironment, runProgram } from '../../shared/programs/program.js';

@@ -5,7 +5,8 @@
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Maintainer } from '../configuration/config.js';
 import { clockToleranceMs, verifyOneSignature } from '../signatures/one-signature.js';
 import { readPublicKeys } from '../../engines/source-tree/public-key-file.js';
@@ -40,7 +41,7 @@ export async function readMaintainerKeys(folder: string, maintainers: readonly M
 
 /** @throws Refusal KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
 export async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.KeyID, now: Date): Promise<void> {
-  const reject = (code: string, why: string): never => {
+  const reject = (code: 'KEY_REVOKED' | 'KEY_EXPIRED' | 'KEY_NOT_USABLE', why: string): never => {
     throw new Refusal(code, `the key ${owner.fingerprint} of ${owner.name} ${why}`);
   };
   if (await owner.key.isRevoked(undefined, undefined, now)) reject('KEY_REVOKED', 'is revoked');

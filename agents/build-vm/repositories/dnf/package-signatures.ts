@@ -4,7 +4,8 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { printable } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { ProgramFailed, runProgram } from '../../../shared/programs/program.js';
 import { readRpmFile } from './rpm-file.js';
 
