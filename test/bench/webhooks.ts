@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { baseConfig, makeTree, startAgent, type Tree } from '../sys-net/agent.js';
+import { baseConfig, makeTree, type Tree } from '../sys-net/agent.js';
 import { startNginx } from '../sys-net/nginx.js';
 import { githubHeaders, pushPayload, secret } from '../sys-net/push-payload.js';
 import { until } from '../support/until.js';
@@ -63,40 +63,41 @@ function quickClient(tree: Tree): void {
 
 const proxy = { proxy: { addresses: ['127.0.0.1'], tells: 'PROXY' } };
 
-async function ours(count: number): Promise<Driven & { agent: number; nginx: number }> {
-  const tree = makeTree({ ...baseConfig, repositories: Array.from({ length: components }, (_, n) => ({ fullName: `example/component-${n}`, component: `component-${n}`, tag: 'v{version}' })) });
-  quickClient(tree);
-  const agent = await startAgent(tree.root, { under: openFiles, program: join(top, 'dist/sys-net-agent.mjs') });
-  const nginx = await startNginx(tree.root, proxy, openFiles);
+/** What `work` began is ended when it is over, the last thing first. */
+async function endingAll<T>(work: (t: { teardown(act: () => unknown): void }) => Promise<T>): Promise<T> {
+  const ends: (() => unknown)[] = [];
   try {
-    const requests = Array.from({ length: count }, (_, n) => request(n));
-    const driven = await drive({ port: nginx.port, requests, atOnce: count });
-    const spooled = new Set(readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8').match(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g));
-    const lost = requests.filter((text) => !spooled.has(/X-GitHub-Delivery: (\S+)/.exec(text)?.[1] ?? '')).length;
-    if (lost > 0) process.stdout.write(`webhooks                        ${lost} ARE LOST\n`);
-    return { ...driven, agent: memory(agent.child.pid as number), nginx: Math.max(...childrenOf(nginx.child.pid as number).map(memory)) };
+    return await work({ teardown: (act) => void ends.unshift(act) });
   } finally {
-    nginx.child.kill('SIGTERM');
-    await agent.kill('SIGKILL');
-    tree.remove();
+    for (const end of ends) await end();
   }
 }
 
-async function peers(count: number, atOnce: number): Promise<Driven & { workers: number }> {
-  const tree = makeTree();
+const ours = (count: number): Promise<Driven & { agent: number; nginx: number }> => endingAll(async (t) => {
+  const tree = makeTree(t, { ...baseConfig, repositories: Array.from({ length: components }, (_, n) => ({ fullName: `example/component-${n}`, component: `component-${n}`, tag: 'v{version}' })) });
+  quickClient(tree);
+  const agent = await tree.start({ under: openFiles, program: join(top, 'dist/sys-net-agent.mjs') });
+  const nginx = await startNginx(tree.root, proxy, openFiles);
+  t.teardown(() => nginx.child.kill('SIGTERM'));
+  const requests = Array.from({ length: count }, (_, n) => request(n));
+  const driven = await drive({ port: nginx.port, requests, atOnce: count });
+  const spooled = new Set(readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8').match(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g));
+  const lost = requests.filter((text) => !spooled.has(/X-GitHub-Delivery: (\S+)/.exec(text)?.[1] ?? '')).length;
+  if (lost > 0) process.stdout.write(`webhooks                        ${lost} ARE LOST\n`);
+  return { ...driven, agent: memory(agent.pid), nginx: Math.max(...childrenOf(nginx.child.pid as number).map(memory)) };
+});
+
+const peers = (count: number, atOnce: number): Promise<Driven & { workers: number }> => endingAll(async (t) => {
+  const tree = makeTree(t);
   quickClient(tree);
   const uwsgi = await startPeer(tree);
+  t.teardown(() => uwsgi.kill('SIGKILL'));
   // uWSGI's own socket keeps no connections.
   const nginx = await startNginx(tree.root, proxy, openFiles, (config) => config.replace(/^ *keepalive .*$/m, ''));
-  try {
-    const driven = await drive({ port: nginx.port, requests: Array.from({ length: count }, (_, n) => request(n)), atOnce });
-    return { ...driven, workers: childrenOf(uwsgi.pid as number).map(memory).reduce((a, b) => a + b, 0) };
-  } finally {
-    nginx.child.kill('SIGTERM');
-    uwsgi.kill('SIGKILL');
-    tree.remove();
-  }
-}
+  t.teardown(() => nginx.child.kill('SIGTERM'));
+  const driven = await drive({ port: nginx.port, requests: Array.from({ length: count }, (_, n) => request(n)), atOnce });
+  return { ...driven, workers: childrenOf(uwsgi.pid as number).map(memory).reduce((a, b) => a + b, 0) };
+});
 
 export async function benchWebhooks(count = 10_000): Promise<void> {
   const here = await ours(count);

@@ -2,15 +2,15 @@
 // local.ConnectSSH through its real socket, to real TCP servers and a real ssh server where there is one.
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap from 'tap';
 import { SshServer } from '../support/ssh-server.js';
 import { connectSsh, youngOfOne } from '../../agents/sys-net/connect-ssh.js';
 import { callsPerSource, serveSockets, socketPath } from '../../agents/shared/calls/socket-service.js';
 import { readConfig, type SshConfig } from '../../agents/sys-net/config.js';
+import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { baseConfig } from './agent.js';
 
@@ -21,7 +21,7 @@ interface Rig {
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number; youthMs?: number; port?: number } = {}): Promise<Rig> {
+async function rig(t: { teardown(act: () => unknown): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number; youthMs?: number; port?: number } = {}): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -29,7 +29,7 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
     onConnection(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const folder = mkdtempSync(join(tmpdir(), 'cs-'));
+  const folder = folderOf(t);
   const config = readConfig(Buffer.from(JSON.stringify({ ...baseConfig, sshHosts: [
     { host: 'forge.example', address: '127.0.0.1', port: options.port ?? (server.address() as AddressInfo).port },
     { host: 'closed.example', address: '127.0.0.1', port: 1 },
@@ -41,7 +41,6 @@ async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: 
     for (const socket of open) socket.destroy();
     await served.close();
     server.close();
-    rmSync(folder, { recursive: true, force: true });
   });
   return {
     lines,
@@ -157,8 +156,7 @@ void tap.test('a VM that holds connections without logging in does not keep the 
   const { call, lines, socket } = await rig(t, () => undefined, { port: sshd.port });
   for (let n = 0; n < 24; n++) call('forge.example').write('SSH-2.0-near\r\n');
   await until('as many as may begin', () => lines.filter((line) => line.includes('from build-debian') && line.endsWith(': connected')).length === youngOfOne);
-  const folder = mkdtempSync(join(tmpdir(), 'cs-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = folderOf(t);
   writeFileSync(join(folder, 'config'), `${sshd.clientConfig()}  ProxyCommand ${process.execPath} ${join(folder, 'proxy.mjs')}\n`);
   writeFileSync(join(folder, 'proxy.mjs'), `import { connect } from 'node:net';
 const socket = connect(${JSON.stringify(socket)});

@@ -7,7 +7,6 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../support/free-port.js';
 
-
 const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 const shipped = join(top, 'qrexec-services/sys-net/nginx.conf');
 const templates = join(top, 'salt/build-infra/templates');
