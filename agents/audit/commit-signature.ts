@@ -8,7 +8,7 @@ import { publicKeyAlgorithms, type QuickKey, type QuickKeys } from '../published
 const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 function quickKeyOf(packet: PublicKeyPacket): Pick<QuickKey, 'algorithm' | 'key' | 'numberBytes'> | undefined {
-  const { n, e, Q: point, oid } = packet.publicParams as { n?: Uint8Array; e?: Uint8Array; Q?: Uint8Array; oid?: { getName(): string } };
+  const { n, e, Q: point, oid } = packet.publicParams as { n?: Uint8Array; e?: Uint8Array; Q?: Uint8Array; oid?: { getName: () => string } };
   const { algorithm } = packet;
   if (packet.version !== 4) return undefined;
   if (algorithm === enums.publicKey.rsaEncryptSign && n !== undefined && e !== undefined) return { algorithm: publicKeyAlgorithms.rsa, key: { kty: 'RSA', n: base64url(n), e: base64url(e) }, numberBytes: n.length };

@@ -17,9 +17,9 @@ export interface KeyPlace {
 /** Several armored blocks may follow each other, as apt allows too. */
 async function keysIn(bytes: Buffer): Promise<PublicKey[]> {
   const text = bytes.toString('latin1');
-  if (!text.includes('-----BEGIN')) return await readKeys({ binaryKeys: bytes }) as PublicKey[];
+  if (!text.includes('-----BEGIN')) return await readKeys({ binaryKeys: bytes });
   const blocks = text.match(/-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/g) ?? [];
-  return (await Promise.all(blocks.map((block) => readKeys({ armoredKeys: block })))).flat() as PublicKey[];
+  return (await Promise.all(blocks.map((block) => readKeys({ armoredKeys: block })))).flat();
 }
 
 /**
@@ -93,7 +93,7 @@ export async function judgeCleartext(message: string, text: string, key: PublicK
     const trimmed = (one: string): string => one.split('\n').map((line) => line.replace(/[ \t\r]+$/, '')).join('\n');
     if (trimmed(cleartext.getText()) !== trimmed(text)) return { code: 'BAD_SIGNATURE', found: 'two readers of the message see two texts' };
     const { signatures } = await verify({ message: cleartext, verificationKeys: key });
-    return await judge(signatures as Verified, key, enums.signature.text);
+    return await judge(signatures, key, enums.signature.text);
   } catch (error) {
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }

@@ -76,7 +76,7 @@ async function decide(request: IncomingMessage, options: ReceiverOptions, bodies
   if (leave === undefined) throw new Refusal('BUSY', 'too many large bodies at once');
   try {
     const untrustedBody = await readBody(request, config.webhook.bodyBytes, options.bodyTimeoutMs ?? 30_000);
-    return await decideBody(request, untrustedBody, claimed, options);
+    return decideBody(request, untrustedBody, claimed, options);
   } finally {
     leave();
   }

@@ -89,7 +89,7 @@ void tap.test('only keys of a shape that the quick way knows are its keys', asyn
     const [found] = (await quickKeysOf(certificate as unknown as PublicKey)).keys;
     return found === undefined ? undefined : [found.key.kty, found.key.crv ?? '', found.numberBytes];
   };
-  const curve = (name: string): { getName(): string } => ({ getName: () => name });
+  const curve = (name: string): { getName: () => string } => ({ getName: () => name });
   const [rsa, ecdsa, eddsa] = [1, 19, 22];
   const ed25519 = { oid: curve('ed25519Legacy'), Q: bytes(33, 0x40) };
   t.same(await of(rsa, { n: bytes(256, 1), e: bytes(3, 1) }), ['RSA', '', 256]);

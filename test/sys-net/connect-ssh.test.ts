@@ -13,12 +13,12 @@ import { until } from '../support/until.js';
 import { baseConfig } from './agent.js';
 
 interface Rig {
-  call(argument: string, source?: string): Socket;
+  call: (argument: string, source?: string) => Socket;
   lines: string[];
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown(f: () => Promise<void>): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {}): Promise<Rig> {
+async function rig(t: { teardown: (f: () => Promise<void>) => void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {}): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);

@@ -77,8 +77,8 @@ export interface FarmStatus {
 export interface FarmState {
   config: Config;
   jobs: readonly Job[];
-  listing(component: string): Listing | undefined;
-  highest(component: string): HighestVersion | undefined;
+  listing: (component: string) => Listing | undefined;
+  highest: (component: string) => HighestVersion | undefined;
   made: Date;
 }
 

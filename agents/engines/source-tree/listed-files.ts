@@ -60,7 +60,7 @@ function readList(tree: string): unknown[] | undefined {
   const files = tableIn(readBuildFile(tree) ?? {}, 'source')['files'];
   if (files === undefined || files === null) return undefined;
   if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is not a list of at most ${filesLimit}`);
-  return files;
+  return files as unknown[];
 }
 
 /** `@VERSION@` and `@REL@` stand for what the files `version` and `rel` of the tree say, `@VERREL@` for both; without `rel` that is 1. */
