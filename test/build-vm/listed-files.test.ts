@@ -338,11 +338,11 @@ void t.test('a signed file is read in pieces, however large it is', async (t) =>
   let most = 0;
   const before = process.memoryUsage().arrayBuffers;
   const timer = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 5);
-  await t.resolves(verifyOneSignature({ file: path, signature: good }, key));
+  await t.resolves(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }));
   clearInterval(timer);
   t.ok(most < size * 0.8, `${most} bytes at once`);
   appendFileSync(path, 'x');
-  await t.rejects(verifyOneSignature({ file: path, signature: good }, key));
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }));
   rmSync(path);
-  await t.rejects(verifyOneSignature({ file: path, signature: good }, key), 'a file that is gone');
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }), 'a file that is gone');
 });

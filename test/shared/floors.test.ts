@@ -11,7 +11,7 @@ const agents = join(dirname(fileURLToPath(import.meta.url)), '../../../agents');
 /** From the ground up; rooms of one floor do not know each other. `.` is what lies at the top of the folder, `main.ts` above all. */
 const houses: Record<string, readonly (readonly string[])[]> = {
   '.': [['shared'], ['audit', 'build-logs', 'command', 'doctor', 'engines', 'keys', 'notifier', 'sys-net'], ['build-vm', 'local', 'vm-commands']],
-  'shared': [['.'], ['formats'], ['calls'], ['programs'], ['files']],
+  'shared': [['.'], ['formats', 'openpgp'], ['calls'], ['programs'], ['files']],
   'engines': [['chroot', 'source-tree'], ['.'], ['debian', 'qubesbuilder'], ['rpm']],
   'build-vm': [
     ['configuration', 'logs', 'signatures'], ['jobs'], ['outbox', 'source'], ['gate', 'github-command', 'publication', 'triggers'],

@@ -6,14 +6,14 @@ import type * as openpgp from 'openpgp';
 import { fileNamePattern, matches, versionPattern } from '../../shared/formats/names.js';
 import { printable, Refusal } from '../../shared/refusal.js';
 import { isTable, readBuildFile, tableIn } from './build-file.js';
-import { readPublicKeys } from './public-key-file.js';
+import { readPublicKeys } from '../../shared/openpgp/packets.js';
 import { packingOf, type Packing } from './unpacking.js';
 import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
   /** its file in the tree */
   path: string;
-  key: openpgp.Key;
+  key: openpgp.PublicKey;
 }
 
 export type Pin =

@@ -3,7 +3,6 @@
 // What was signed before a kill is kept: it was published as an intent, and would have to be published again.
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
 import { makeFolder } from '../../../shared/durable-files.js';
 import { printable, Refusal } from '../../../shared/refusal.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
@@ -13,6 +12,7 @@ import { hashFile, readPlainFile } from '../../../shared/files/frozen-files.js';
 import { artifactsFolder, type Job } from '../../jobs/job-document.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
+import { readOneKey } from '../../../shared/openpgp/packets.js';
 import { verifyOneSignature } from '../../signatures/one-signature.js';
 import { rootEnvironment } from '../../../shared/programs/program.js';
 import { isBuiltOfTag, rebuiltVersion } from '../../../engines/source-tree/package-version.js';
@@ -21,13 +21,12 @@ import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../.
 const signMs = 1800_000;
 const textLimitBytes = 16 * 1024 * 1024;
 
-/** @throws Refusal BAD_SIGNATURE */
+/** @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
 export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
   try {
-    const key = await openpgp.readKey({ armoredKey });
-    if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
-    await verifyOneSignature({ clear: text }, key);
+    await verifyOneSignature({ clear: text }, { name: 'this environment', key: await readOneKey(armoredKey, fingerprint) });
   } catch (error) {
+    if (error instanceof Refusal) throw new Refusal(error.code, `${name}: ${error.detail}`);
     throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
   }
 }
