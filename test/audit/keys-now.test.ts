@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Keys that were lengthened, replaced, revoked or that ended after they signed: the audit says what gpgv says now, the quick way and the slow one.
+import { readKeys, type PublicKey } from 'openpgp';
+import t from 'tap';
+import { judgeCommit, quickKeysOf } from '../../agents/audit/commit-signature.js';
+import { judgeCleartext, judgeDetached } from '../../agents/audit/public-keys.js';
+import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
+import { KeyChanges, madeAt } from '../support/key-changes.js';
+
+const data = 'tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nPublish\n';
+const changes = new KeyChanges(data, 'Release');
+t.teardown(() => changes.end());
+
+for (const situation of changes.situations()) {
+  const { what, file, signature, clear, documented } = situation;
+  await t.test(what, async (t) => {
+    const expected = documented ?? changes.says(situation);
+    const [key] = (await readKeys({ binaryKeys: new Uint8Array(file) })) as [PublicKey];
+    const of = (bad: { code: string } | undefined): string => bad?.code ?? 'good';
+    t.equal(of(await judgeDetached(Buffer.from(data), Buffer.from(signature), key)), expected, 'of a repository');
+    t.equal(of((await judgeCommit(Buffer.from(data), signature, key)).bad), expected, 'of a commit');
+    t.equal(of(await judgeCleartext(clear, 'Release', key)), expected, 'of an InRelease');
+    const quick = new QuickSignatures(structuredClone(await quickKeysOf(key))).judge(Buffer.from(data), signature);
+    if (expected === 'good') t.ok((quick ?? 0) > madeAt * 1000, 'the quick way knows it');
+    else t.equal(quick, undefined, 'the quick way says nothing');
+  });
+}
