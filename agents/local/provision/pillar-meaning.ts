@@ -3,6 +3,7 @@
 // are named after the first 21).
 import { createHash } from 'node:crypto';
 import { readKey } from 'openpgp';
+import { whyNeverUsable } from '../../shared/openpgp/key-now.js';
 import { Refusal } from '../../shared/refusal.js';
 import type { BuildEnv, BuiltComponent, Pillar } from './pillar.js';
 import { isTemplatesDist } from '../../shared/formats/suites.js';
@@ -306,14 +307,12 @@ function checkHostKeys(keys: readonly string[], field: string): void {
 
 async function checkPublicKey(fingerprint: string, armored: string): Promise<void> {
   const field = `public-keys.${fingerprint}`;
-  let found: string;
-  try {
-    const key = await readKey({ armoredKey: armored });
-    if (key.isPrivate()) throw new Refusal('SECRET_IN_PILLAR', 'holds a secret key', field);
-    found = key.getFingerprint().toUpperCase();
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
+  const key = await readKey({ armoredKey: armored }).catch(() => {
     throw new Refusal('BAD_PUBLIC_KEY', 'is not one OpenPGP key as gpg --armor --export writes it', field);
-  }
+  });
+  if (key.isPrivate()) throw new Refusal('SECRET_IN_PILLAR', 'holds a secret key', field);
+  const found = key.getFingerprint().toUpperCase();
   if (found !== fingerprint) throw new Refusal('BAD_PUBLIC_KEY', `holds the key ${found}`, field);
+  const why = await whyNeverUsable(key);
+  if (why !== undefined) throw new Refusal('KEY_NOT_USABLE', `holds a key that ${why}: nothing that it signs is good here`, field);
 }

@@ -46,6 +46,32 @@ export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, n
   }
 }
 
+/**
+ * Of each key of it that may sign and was not revoked, when it ends, ms since 1970; Infinity: never. One that ended may
+ * be lengthened.
+ */
+export async function endsOf(key: Key, now: Date): Promise<number[]> {
+  const ends = await Promise.all(
+    key.getKeys().map(async (one): Promise<number[]> => {
+      const end = (await endOf(key, one.getKeyID()))?.getTime() ?? Infinity;
+      // One that has ended signed until then.
+      const then = new Date(Math.min(now.getTime(), end - 1000));
+      const found = await key.getSigningKey(one.getKeyID(), then, undefined, config).catch(() => undefined);
+      return found === undefined ? [] : [end];
+    }),
+  );
+  return ends.flat();
+}
+
+/** Why no signature of it will ever be good here; undefined also of one that ended or was revoked: that may be known, and is told when it signs. */
+export async function whyNeverUsable(key: Key): Promise<string | undefined> {
+  if (key.users.every(({ userID }) => userID === null)) return 'has no user ID';
+  const now = new Date();
+  if ((await key.isRevoked(undefined, undefined, now)) || (await endsOf(key, now)).length > 0) return undefined;
+  const refused = await refuseUnusableKey({ name: 'x', key }, key.getKeyID(), now).catch((error: unknown) => error);
+  return refused instanceof Refusal && refused.code === 'KEY_NOT_USABLE' ? refused.detail.replace(/^.* cannot sign/, 'cannot sign') : undefined;
+}
+
 /** For `verify` of openpgp, which asks a key what it could do when the signature was made: this one answers of `now`. */
 export function keyNow(key: Key, now: Date): PublicKey {
   const getSigningKey: Key['getSigningKey'] = (keyId) => key.getSigningKey(keyId, now, undefined, config);
