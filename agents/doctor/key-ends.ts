@@ -36,7 +36,8 @@ export function checkEnd(key: ListedKey, whose: string, next: string, now: Date,
   const what = `the key ${key.fingerprint} of ${whose}`;
   if (!report.check(!key.isRevoked, 'KEY_REVOKED', `${what} is revoked`, 'take it out of farm.yaml; section 13 of docs/deploy.md, if nobody meant it')) return;
   const left = key.ends.filter((end) => end > now.getTime());
-  if (!report.check(left.length > 0, 'KEY_EXPIRED', `${what} can sign no more${key.ends.length === 0 ? '' : ` since ${date(Math.max(...key.ends))}`}`, next)) return;
+  const since = left.length > 0 || key.ends.length === 0 ? '' : ` since ${date(Math.max(...key.ends))}`;
+  if (!report.check(left.length > 0, 'KEY_EXPIRED', `${what} can sign no more${since}`, next)) return;
   const first = Math.min(...left);
   if (first < now.getTime() + warnMs) report.note('KEY_ENDS', `${what} ends on ${date(first)}`, next);
 }
