@@ -32,7 +32,7 @@ export interface ListedFile {
 
 export const signatureLimitBytes = 64 * 1024;
 const filesLimit = 30;
-const keysLimit = 30;
+const keysLimit = 100;
 const keyLimitBytes = 1024 * 1024;
 const digestFileLimitBytes = 64 * 1024;
 const urlPattern = '^https://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?/[A-Za-z0-9._~/+%=&,:@-]{1,1000}$';
