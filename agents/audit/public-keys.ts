@@ -17,7 +17,7 @@ export interface KeyPlace {
 
 /**
  * @param given a fingerprint, or a file with exactly one public key
- * @param places where published keys lie, asked in order for keys/<FPR>.asc and key.asc
+ * @param places where published keys lie, all asked for keys/<FPR>.asc and key.asc
  * @throws Unreadable
  */
 export async function findKey(given: string, what: string, places: readonly KeyPlace[]): Promise<PublicKey> {
@@ -27,14 +27,17 @@ export async function findKey(given: string, what: string, places: readonly KeyP
     if (keys.length !== 1) throw new Unreadable(`${what}: ${printable(given)} does not hold exactly one public key`);
     return keys[0] as PublicKey;
   }
+  // A copy of before the key was lengthened may lie beside a newer one; each of its signatures is its own.
+  let found: PublicKey | undefined;
   for (const place of places) {
     for (const path of [`keys/${given}.asc`, 'key.asc']) {
       const bytes = await place(path);
       const keys = bytes === undefined ? [] : await readPublicKeys(bytes).catch(() => []);
       const key = keys.find((one) => one.getFingerprint().toUpperCase() === given);
-      if (key !== undefined) return key;
+      if (key !== undefined) found = found === undefined ? key : await found.update(key);
     }
   }
+  if (found !== undefined) return found;
   throw new Unreadable(`${what}: no key ${given} is published as keys/${given}.asc or key.asc; give its file instead`);
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Keys that were lengthened, replaced, revoked or that ended after they signed: the audit says what gpgv says now, the quick way and the slow one.
+import { execFileSync } from 'node:child_process';
 import { readKeys, type PublicKey } from 'openpgp';
 import t from 'tap';
 import { judgeCommit, quickKeysOf } from '../../agents/audit/commit-signature.js';
-import { judgeCleartext, judgeDetached } from '../../agents/audit/public-keys.js';
+import { findKey, judgeCleartext, judgeDetached, type KeyPlace } from '../../agents/audit/public-keys.js';
 import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
 import { KeyChanges, madeAt } from '../support/key-changes.js';
 
@@ -25,3 +26,20 @@ for (const situation of changes.situations()) {
     else t.equal(quick, undefined, 'the quick way says nothing');
   });
 }
+
+await t.test('a key that is published as it ended and as it was lengthened is the lengthened one', async (t) => {
+  const gpg = (...args: string[]): Buffer => execFileSync('gpg', ['--homedir', changes.folder, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input: data, stdio: ['pipe', 'pipe', 'ignore'] });
+  const at = (days: number): string[] => ['--faked-system-time', `${madeAt + days * 86_400}!`];
+  gpg(...at(0), '--quick-gen-key', 'logs', 'ed25519', 'sign', '90d');
+  const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys', 'logs').toString())?.[1] as string;
+  const signature = gpg(...at(30), '--local-user', fingerprint, '--detach-sign', '--output', '-');
+  const before = gpg('--armor', '--export', fingerprint);
+  gpg('--quick-set-expire', fingerprint, '1y');
+  const after = gpg('--export', fingerprint);
+  const place = (bytes: Buffer, name: string): KeyPlace => (path) => Promise.resolve(path === name ? bytes : undefined);
+  const [first, second] = [place(before, `keys/${fingerprint}.asc`), place(after, 'key.asc')];
+  const bad = async (places: KeyPlace[]): Promise<string> => (await judgeDetached(Buffer.from(data), signature, await findKey(fingerprint, 'x', places)))?.code ?? 'good';
+  t.equal(await bad([first]), 'KEY_EXPIRED');
+  t.equal(await bad([first, second]), 'good');
+  t.equal(await bad([second, first]), 'good');
+});
