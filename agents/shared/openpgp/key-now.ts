@@ -31,18 +31,18 @@ export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, n
   const subkey = subkeyOf(key, keyId);
   const [primary, sub] = [key, subkey].map((one) => one?.getFingerprint().toUpperCase());
   const which = sub === undefined ? primary : `${sub} (a subkey of ${primary})`;
-  const refused = (code: string, why: string): Refusal =>
+  const reject = (code: string, why: string): Refusal =>
     new Refusal(code, `the key ${which} of ${name} ${why}`);
   const all = undefined as never;
   if ((await key.isRevoked(all, all, now)) || (await subkey?.isRevoked(all, all, now)) === true) {
-    throw refused('KEY_REVOKED', 'is revoked');
+    throw reject('KEY_REVOKED', 'is revoked');
   }
   const end = await endOf(key, keyId);
-  if (end !== undefined && end <= now) throw refused('KEY_EXPIRED', `expired on ${end.toISOString().slice(0, 10)}`);
+  if (end !== undefined && end <= now) throw reject('KEY_EXPIRED', `expired on ${end.toISOString().slice(0, 10)}`);
   try {
     await key.getSigningKey(keyId, now, undefined, config);
   } catch (error) {
-    throw refused('KEY_NOT_USABLE', `cannot sign: ${printable((error as Error).message)}`);
+    throw reject('KEY_NOT_USABLE', `cannot sign: ${printable((error as Error).message)}`);
   }
 }
 
