@@ -18,7 +18,8 @@ export function keysIn(listing: string): ListedKey[] {
   let primaryEnd = Infinity;
   for (const fields of listing.split('\n').map((line) => line.split(':'))) {
     const [kind, validity, , , , , end = '', , , , , can = ''] = fields;
-    if (kind === 'fpr' && found.at(-1)?.fingerprint === '') (found.at(-1) as ListedKey).fingerprint = fields[9] ?? '';
+    if (kind === 'fpr' && found.at(-1)?.fingerprint === '')
+      (found.at(-1) as ListedKey).fingerprint = fields[9] ?? '';
     if (kind !== 'pub' && kind !== 'sub') continue;
     const own = end === '' ? Infinity : Number(end) * 1000;
     if (kind === 'pub') {
@@ -34,7 +35,15 @@ export function keysIn(listing: string): ListedKey[] {
 export function checkEnd(key: ListedKey, whose: string, next: string, now: Date, report: Report): void {
   const date = (end: number): string => new Date(end).toISOString().slice(0, 10);
   const what = `the key ${key.fingerprint} of ${whose}`;
-  if (!report.check(!key.isRevoked, 'KEY_REVOKED', `${what} is revoked`, 'take it out of farm.yaml; section 13 of docs/deploy.md, if nobody meant it')) return;
+  if (
+    !report.check(
+      !key.isRevoked,
+      'KEY_REVOKED',
+      `${what} is revoked`,
+      'take it out of farm.yaml; section 13 of docs/deploy.md, if nobody meant it',
+    )
+  )
+    return;
   const left = key.ends.filter((end) => end > now.getTime());
   const since = left.length > 0 || key.ends.length === 0 ? '' : ` since ${date(Math.max(...key.ends))}`;
   if (!report.check(left.length > 0, 'KEY_EXPIRED', `${what} can sign no more${since}`, next)) return;

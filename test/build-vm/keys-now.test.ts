@@ -20,14 +20,11 @@ import { Refusal } from '../../agents/shared/refusal.js';
 import { KeyChanges, type Situation } from '../support/key-changes.js';
 
 const tag = `object ${'1'.repeat(40)}\ntype commit\ntag v1.0-1\ntagger Alice <alice@example.org> 1795291200 +0000\n\nRelease\n`;
-const changes = new KeyChanges(tag, 'Build-component r4.3 hello-tiny');
+const changes = new KeyChanges(t, tag, 'Build-component r4.3 hello-tiny');
 const folder = mkdtempSync(join(tmpdir(), 'kn-'));
 const repository = join(folder, 'git');
 execFileSync('git', ['init', '--quiet', '--bare', repository]);
-t.teardown(() => {
-  changes.end();
-  rmSync(folder, { recursive: true });
-});
+t.teardown(() => rmSync(folder, { recursive: true }));
 
 const codeOf = (act: () => Promise<unknown>): Promise<string> =>
   act().then(
@@ -49,10 +46,19 @@ const checks: Record<string, (one: Situation, now: Date) => Promise<unknown>> = 
     const [packet] = await readSignatures(Buffer.from(signature));
     if (packet === undefined) throw new Error('no signature');
     const key = await readOneKey(file, fingerprint);
-    return await verifyOneSignature({ file: path, signature: signatureOf(packet) }, { name: 'upstream', key }, now);
+    return await verifyOneSignature(
+      { file: path, signature: signatureOf(packet) },
+      { name: 'upstream', key },
+      now,
+    );
   },
   'a published commit': async ({ file, fingerprint, signature }, now) =>
-    await verifyDetached(Buffer.from(tag), signature, { name: 'logs', key: await readOneKey(file, fingerprint) }, now),
+    await verifyDetached(
+      Buffer.from(tag),
+      signature,
+      { name: 'logs', key: await readOneKey(file, fingerprint) },
+      now,
+    ),
   'a command': async ({ clear, fingerprint }, now) => {
     const people = [{ name: 'alice', fingerprint } as CommandRights];
     const keys = await readPeopleKeys(folder, people, (line) => t.comment(line));
@@ -70,7 +76,8 @@ for (const situation of changes.situations()) {
     writeFileSync(join(folder, `${fingerprint}.asc`), file);
     const now = Math.floor(Date.now() / 1000);
     const said = changes.says(situation);
-    if (documented === undefined) t.equal(changes.gitSays(situation, repository), said, 'git says what gpgv says');
+    if (documented === undefined)
+      t.equal(changes.gitSays(situation, repository), said, 'git says what gpgv says');
     else t.equal(said, documented === 'KEY_REVOKED' ? 'KEY_EXPIRED' : 'good');
     for (const [check, run] of Object.entries(checks)) {
       const code = await codeOf(() => run(situation, new Date()));
@@ -79,13 +86,22 @@ for (const situation of changes.situations()) {
       } else t.equal(code, documented ?? said, check);
     }
     // The clear signature is over another text, and by the same key at the same time.
-    if (documented === undefined) t.equal(await codeOf(() => verifyClearSigned(clear, 'x.dsc', file as never, fingerprint)), said, 'an upload');
+    if (documented === undefined)
+      t.equal(
+        await codeOf(() => verifyClearSigned(clear, 'x.dsc', file as never, fingerprint)),
+        said,
+        'an upload',
+      );
     for (const days of [200, 3 * 365]) {
       const at = now + days * 86_400;
       const later = changes.says(situation, at);
       if (documented === undefined) {
         for (const check of ['a tag', 'a listed file']) {
-          t.equal(await codeOf(() => (checks[check] as (typeof checks)[string])(situation, new Date(at * 1000))), later, `${check}, ${days} days later`);
+          t.equal(
+            await codeOf(() => (checks[check] as (typeof checks)[string])(situation, new Date(at * 1000))),
+            later,
+            `${check}, ${days} days later`,
+          );
         }
       }
     }

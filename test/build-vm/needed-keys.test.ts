@@ -45,7 +45,10 @@ const all: Record<string, TestKey> = {
 writeKeys(folder, Object.values(all));
 /** Not before the keys. */
 const made = new Date();
-const of = (name: string): { name: string; fingerprint: string } => ({ name, fingerprint: (all[name] as TestKey).fingerprint });
+const of = (name: string): { name: string; fingerprint: string } => ({
+  name,
+  fingerprint: (all[name] as TestKey).fingerprint,
+});
 const config = {
   signingKey: of('signing').fingerprint,
   publication: { url: '', logsKey: of('logs').fingerprint },
@@ -56,21 +59,41 @@ const config = {
 await t.test('whose key ends, and when', async (t) => {
   const needed = await neededKeys(config, folder, made);
   const at = (days: number): Record<string, string> => {
-    const { keys: ending } = farmStatus({ ...farm([]), keys: needed, made: new Date(made.getTime() + days * day) });
+    const { keys: ending } = farmStatus({
+      ...farm([]),
+      keys: needed,
+      made: new Date(made.getTime() + days * day),
+    });
     return Object.fromEntries(ending.map(({ whose, code }) => [whose, code]));
   };
   const ending = ['the keys VM', 'the logs VM', 'alice', 'bob', 'carol', 'erna'];
   t.strictSame(at(39), { gone: 'KEY_NOT_USABLE' });
-  t.strictSame(at(41), { ...Object.fromEntries(ending.map((whose) => [whose, 'KEY_ENDS'])), gone: 'KEY_NOT_USABLE' });
-  const after = Object.fromEntries(ending.filter((whose) => whose !== 'carol').map((whose) => [whose, 'KEY_EXPIRED']));
-  t.strictSame(at(101), { ...after, gone: 'KEY_NOT_USABLE' }, "carol's primary key signs on; erna's subkey does not without its primary key");
+  t.strictSame(at(41), {
+    ...Object.fromEntries(ending.map((whose) => [whose, 'KEY_ENDS'])),
+    gone: 'KEY_NOT_USABLE',
+  });
+  const after = Object.fromEntries(
+    ending.filter((whose) => whose !== 'carol').map((whose) => [whose, 'KEY_EXPIRED']),
+  );
+  t.strictSame(
+    at(101),
+    { ...after, gone: 'KEY_NOT_USABLE' },
+    "carol's primary key signs on; erna's subkey does not without its primary key",
+  );
 });
 
 await t.test('the front page says it first', async (t) => {
   const needed = await neededKeys(config, folder, made);
-  const page = frontPage(farmStatus({ ...farm([]), keys: needed, made: new Date(made.getTime() + 41 * day) }));
+  const page = frontPage(
+    farmStatus({ ...farm([]), keys: needed, made: new Date(made.getTime() + 41 * day) }),
+  );
   const date = new Date(made.getTime() + 100 * day).toISOString().slice(0, 10);
-  t.match(page, new RegExp(`key of alice <span class="why"><code>KEY_ENDS</code> ends on ${date}: <code>${of('alice').fingerprint}`));
+  t.match(
+    page,
+    new RegExp(
+      `key of alice <span class="why"><code>KEY_ENDS</code> ends on ${date}: <code>${of('alice').fingerprint}`,
+    ),
+  );
   t.match(page, /key of gone <span class="why"><code>KEY_NOT_USABLE<\/code> <code>/);
   t.match(page, /7 to look at/);
 });
@@ -79,5 +102,9 @@ await t.test('a file that is gone or damaged is told of too', async (t) => {
   writeFileSync(join(folder, `${of('dora').fingerprint}.asc`), 'no key\n');
   rmSync(join(folder, `${of('bob').fingerprint}.asc`));
   const { keys: told } = farmStatus({ ...farm([]), keys: await neededKeys(config, folder, made), made });
-  t.strictSame(told.map(({ whose, code }) => [whose, code]).sort(), [['bob', 'KEY_NOT_USABLE'], ['dora', 'KEY_NOT_USABLE'], ['gone', 'KEY_NOT_USABLE']]);
+  t.strictSame(told.map(({ whose, code }) => [whose, code]).sort(), [
+    ['bob', 'KEY_NOT_USABLE'],
+    ['dora', 'KEY_NOT_USABLE'],
+    ['gone', 'KEY_NOT_USABLE'],
+  ]);
 });

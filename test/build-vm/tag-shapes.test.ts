@@ -28,16 +28,25 @@ const without = (armor: string): string => armor.replace(/\n$/, '');
 
 function gitSaysGood(body: string): boolean {
   const git = ['--git-dir', repository];
-  const id = execFileSync('git', [...git, 'hash-object', '-w', '-t', 'tag', '--stdin'], { input: body, encoding: 'utf8' });
+  const id = execFileSync('git', [...git, 'hash-object', '-w', '-t', 'tag', '--stdin'], {
+    input: body,
+    encoding: 'utf8',
+  });
   const env = { PATH: process.env['PATH'], GNUPGHOME: keys.home, HOME: repository, GIT_CONFIG_NOSYSTEM: '1' };
   return spawnSync('git', [...git, 'verify-tag', id.trim()], { env, stdio: 'ignore' }).status === 0;
 }
 
 async function ours(body: string, requiredSignatures = 1): Promise<string> {
   const maintainers = [];
-  for (const { name, fingerprint, armored } of [alice, bob]) maintainers.push({ name, fingerprint, key: await readOneKey(armored, fingerprint) });
+  for (const { name, fingerprint, armored } of [alice, bob])
+    maintainers.push({ name, fingerprint, key: await readOneKey(armored, fingerprint) });
   try {
-    await verifyTag(readTagObject(Buffer.from(body)), { name: 'hello', maintainers, requiredSignatures } as unknown as Component, maintainers, new Date());
+    await verifyTag(
+      readTagObject(Buffer.from(body)),
+      { name: 'hello', maintainers, requiredSignatures } as unknown as Component,
+      maintainers,
+      new Date(),
+    );
     return 'good';
   } catch (error) {
     return error instanceof Refusal ? error.code : String((error as Error).stack);
@@ -48,7 +57,11 @@ async function ours(body: string, requiredSignatures = 1): Promise<string> {
 const ofVersion3 = (): string => {
   const packet = keys.gpg(['--detach-sign', '--local-user', alice.fingerprint], text);
   packet[packet[0] === 0x88 ? 2 : 3] = 3;
-  return keys.gpg(['--enarmor'], packet).toString().replaceAll('PGP ARMORED FILE', 'PGP SIGNATURE').replace(/^Comment:.*\n/gm, '');
+  return keys
+    .gpg(['--enarmor'], packet)
+    .toString()
+    .replaceAll('PGP ARMORED FILE', 'PGP SIGNATURE')
+    .replace(/^Comment:.*\n/gm, '');
 };
 
 const shapes: [what: string, body: string, git: boolean, code: string][] = [
@@ -57,23 +70,61 @@ const shapes: [what: string, body: string, git: boolean, code: string][] = [
   ['with CRLF in its armor', text + crlf(signature), true, 'good'],
   ['with CRLF in its armor, without the last line end', text + without(crlf(signature)), true, 'good'],
   ['with blanks behind the lines of its armor', text + signature.replaceAll('\n', ' \t\n'), true, 'good'],
-  ['with a header in its armor', text + signature.replace('\n\n', '\nVersion: GnuPG v2\nComment: of a man\n\n'), true, 'good'],
+  [
+    'with a header in its armor',
+    text + signature.replace('\n\n', '\nVersion: GnuPG v2\nComment: of a man\n\n'),
+    true,
+    'good',
+  ],
   ['without checksum', text + signature.replace(/=.{4}\n-----END/, '-----END'), true, 'good'],
   ['with blank lines after it', `${text}${signature}\n \r\n\n`, true, 'good'],
-  ['with CRLF in its message', text.replace('Release\n', 'Release\r\n') + keys.sign([alice], text.replace('Release\n', 'Release\r\n')), true, 'good'],
-  ['with several lines in its message, and empty ones', `${text}\n\n- one\n${keys.sign([alice], `${text}\n\n- one\n`)}`, true, 'good'],
-  ['with a line of dashes in its message', `${text}-----\n${keys.sign([alice], `${text}-----\n`)}`, true, 'good'],
+  [
+    'with CRLF in its message',
+    text.replace('Release\n', 'Release\r\n') + keys.sign([alice], text.replace('Release\n', 'Release\r\n')),
+    true,
+    'good',
+  ],
+  [
+    'with several lines in its message, and empty ones',
+    `${text}\n\n- one\n${keys.sign([alice], `${text}\n\n- one\n`)}`,
+    true,
+    'good',
+  ],
+  [
+    'with a line of dashes in its message',
+    `${text}-----\n${keys.sign([alice], `${text}-----\n`)}`,
+    true,
+    'good',
+  ],
   // What docs/formats.md says of each of these: "Signed tags".
   ['with a text after it', `${text}${signature}more\n`, true, 'BAD_TAG'],
-  ['with another signature in its message', `${text}${signature}\n${keys.sign([alice], `${text}${signature}\n`)}`, true, 'BAD_TAG'],
+  [
+    'with another signature in its message',
+    `${text}${signature}\n${keys.sign([alice], `${text}${signature}\n`)}`,
+    true,
+    'BAD_TAG',
+  ],
   ['whose armor has no end', text + signature.replace(/-----END.*\n/, ''), true, 'BAD_TAG'],
-  ['with SHA-1', text + keys.gpg(['--armor', '--detach-sign', '--digest-algo', 'SHA1', '--local-user', alice.fingerprint], text).toString(), true, 'BAD_SIGNATURE'],
+  [
+    'with SHA-1',
+    text +
+      keys
+        .gpg(['--armor', '--detach-sign', '--digest-algo', 'SHA1', '--local-user', alice.fingerprint], text)
+        .toString(),
+    true,
+    'BAD_SIGNATURE',
+  ],
   // And these are bad to everybody.
   ['cut short', text + signature.slice(0, 100), false, 'BAD_TAG'],
   ['of which a byte was changed', text.replace('Release', 'release') + signature, false, 'BAD_SIGNATURE'],
   ['of version 3', text + ofVersion3(), false, 'BAD_SIGNATURE'],
   ['whose armor is no base64', text + signature.replace(/\n\n..../, '\n\n?!?!'), false, 'BAD_SIGNATURE'],
-  ['whose armor is empty', `${text}-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n`, false, 'BAD_SIGNATURE'],
+  [
+    'whose armor is empty',
+    `${text}-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n`,
+    false,
+    'BAD_SIGNATURE',
+  ],
 ];
 for (const [what, body, git, code] of shapes) {
   t.test(`a tag whose signature is ${what}`, async (t) => {
@@ -82,10 +133,17 @@ for (const [what, body, git, code] of shapes) {
   });
 }
 
-t.test('two people, one block each, with every kind of line end; git itself looks at the last block alone', async (t) => {
-  const [first, second] = [keys.sign([alice], text), keys.sign([bob], text)];
-  for (const end of [(armor: string) => armor, crlf]) {
-    t.equal(await ours(text + end(first) + without(end(second)), 2), 'good');
-    t.equal(await ours(`${text}${end(first)}\n${end(second)}`, 2), 'BAD_TAG', 'with something between them');
-  }
-});
+t.test(
+  'two people, one block each, with every kind of line end; git itself looks at the last block alone',
+  async (t) => {
+    const [first, second] = [keys.sign([alice], text), keys.sign([bob], text)];
+    for (const end of [(armor: string) => armor, crlf]) {
+      t.equal(await ours(text + end(first) + without(end(second)), 2), 'good');
+      t.equal(
+        await ours(`${text}${end(first)}\n${end(second)}`, 2),
+        'BAD_TAG',
+        'with something between them',
+      );
+    }
+  },
+);

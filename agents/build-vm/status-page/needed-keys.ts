@@ -27,9 +27,11 @@ const warnMs = 60 * 24 * 3600_000;
 
 export async function neededKeys(config: Config, folder: string, now: Date): Promise<NeededKey[]> {
   const owners = new Map<string, string>([[config.signingKey, 'the keys VM']]);
-  const add = (fingerprint: string, whose: string): unknown => owners.has(fingerprint) || owners.set(fingerprint, whose);
+  const add = (fingerprint: string, whose: string): unknown =>
+    owners.has(fingerprint) || owners.set(fingerprint, whose);
   if (config.publication) add(config.publication.logsKey, 'the logs VM');
-  for (const { maintainers } of config.components) for (const { name, fingerprint } of maintainers) add(fingerprint, name);
+  for (const { maintainers } of config.components)
+    for (const { name, fingerprint } of maintainers) add(fingerprint, name);
   for (const { name, fingerprint } of config.commands?.people ?? []) add(fingerprint, name);
   return await Promise.all(
     [...owners].map(async ([fingerprint, whose]) => {

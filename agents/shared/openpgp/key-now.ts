@@ -14,7 +14,8 @@ export interface KeyOwner {
 const config = { ...usual, allowMissingKeyFlags: true };
 
 /** Which subkey, if it is not the primary key. */
-const subkeyOf = (key: Key, keyId: KeyID): Key['subkeys'][number] | undefined => key.subkeys.find((one) => one.getKeyID().equals(keyId));
+const subkeyOf = (key: Key, keyId: KeyID): Key['subkeys'][number] | undefined =>
+  key.subkeys.find((one) => one.getKeyID().equals(keyId));
 
 /** When a key can sign no more, by what it says now; undefined: never. Of a subkey, also when its primary key ends. */
 export async function endOf(key: Key, keyId: KeyID): Promise<Date | undefined> {
@@ -38,7 +39,8 @@ export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, n
     throw reject('KEY_REVOKED', 'is revoked');
   }
   const end = await endOf(key, keyId);
-  if (end !== undefined && end <= now) throw reject('KEY_EXPIRED', `expired on ${end.toISOString().slice(0, 10)}`);
+  if (end !== undefined && end <= now)
+    throw reject('KEY_EXPIRED', `expired on ${end.toISOString().slice(0, 10)}`);
   try {
     await key.getSigningKey(keyId, now, undefined, config);
   } catch (error) {
@@ -67,9 +69,14 @@ export async function endsOf(key: Key, now: Date): Promise<number[]> {
 export async function whyNeverUsable(key: Key): Promise<string | undefined> {
   if (key.users.every(({ userID }) => userID === null)) return 'has no user ID';
   const now = new Date();
-  if ((await key.isRevoked(undefined, undefined, now)) || (await endsOf(key, now)).length > 0) return undefined;
-  const refused = await refuseUnusableKey({ name: 'x', key }, key.getKeyID(), now).catch((error: unknown) => error);
-  return refused instanceof Refusal && refused.code === 'KEY_NOT_USABLE' ? refused.detail.replace(/^.* cannot sign/, 'cannot sign') : undefined;
+  if ((await key.isRevoked(undefined, undefined, now)) || (await endsOf(key, now)).length > 0)
+    return undefined;
+  const refused = await refuseUnusableKey({ name: 'x', key }, key.getKeyID(), now).catch(
+    (error: unknown) => error,
+  );
+  return refused instanceof Refusal && refused.code === 'KEY_NOT_USABLE'
+    ? refused.detail.replace(/^.* cannot sign/, 'cannot sign')
+    : undefined;
 }
 
 /** For `verify` of openpgp, which asks a key what it could do when the signature was made: this one answers of `now`. */

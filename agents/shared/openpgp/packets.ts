@@ -14,7 +14,7 @@ export function dearmored(untrusted: Buffer, kind: 'PUBLIC KEY BLOCK' | 'SIGNATU
     .split('\n')
     .map((line) => line.trimEnd());
   const blocks: string[] = [];
-  for (let begin = lines.indexOf(`-----BEGIN PGP ${kind}-----`); begin >= 0; ) {
+  for (let begin = lines.indexOf(`-----BEGIN PGP ${kind}-----`); begin >= 0;) {
     const headersEnd = lines.indexOf('', begin);
     const end = lines.indexOf(`-----END PGP ${kind}-----`, begin);
     if (headersEnd < 0 || end < headersEnd) throw new Error('an armored block without empty line or end');
@@ -22,7 +22,8 @@ export function dearmored(untrusted: Buffer, kind: 'PUBLIC KEY BLOCK' | 'SIGNATU
       .slice(headersEnd, end)
       .filter((line) => !line.startsWith('='))
       .join('');
-    if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) throw new Error('an armored block that holds something else than base64');
+    if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text))
+      throw new Error('an armored block that holds something else than base64');
     blocks.push(text);
     begin = lines.indexOf(`-----BEGIN PGP ${kind}-----`, end);
   }
@@ -33,7 +34,9 @@ export function dearmored(untrusted: Buffer, kind: 'PUBLIC KEY BLOCK' | 'SIGNATU
 /** Each key once: what a file holds of it in several places is put together. @throws Error what openpgp says of bytes that are no public keys */
 export async function readPublicKeys(untrusted: Buffer): Promise<openpgp.PublicKey[]> {
   const found = new Map<string, openpgp.PublicKey>();
-  for (const key of await openpgp.readKeys({ binaryKeys: new Uint8Array(dearmored(untrusted, 'PUBLIC KEY BLOCK')) })) {
+  for (const key of await openpgp.readKeys({
+    binaryKeys: new Uint8Array(dearmored(untrusted, 'PUBLIC KEY BLOCK')),
+  })) {
     if (key.isPrivate()) throw new Error('a secret key');
     const before = found.get(key.getFingerprint());
     found.set(key.getFingerprint(), before === undefined ? key : await before.update(key));
@@ -42,17 +45,23 @@ export async function readPublicKeys(untrusted: Buffer): Promise<openpgp.PublicK
 }
 
 /** @throws Error where the file does not hold exactly this one public key */
-export async function readOneKey(untrusted: Buffer | string, fingerprint: string): Promise<openpgp.PublicKey> {
+export async function readOneKey(
+  untrusted: Buffer | string,
+  fingerprint: string,
+): Promise<openpgp.PublicKey> {
   const keys = await readPublicKeys(Buffer.from(untrusted));
   const [key] = keys;
-  if (key === undefined || keys.length !== 1) throw new Error(`${keys.length} keys, where exactly one must be`);
+  if (key === undefined || keys.length !== 1)
+    throw new Error(`${keys.length} keys, where exactly one must be`);
   if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('another key than its name says');
   return key;
 }
 
 /** Those that openpgp can judge; one of version 3, and others that it does not know, are left out. @throws Error what openpgp says of bytes that are none */
 export async function readSignatures(untrusted: Buffer): Promise<openpgp.SignaturePacket[]> {
-  const { packets } = await openpgp.readSignature({ binarySignature: new Uint8Array(dearmored(untrusted, 'SIGNATURE')) });
+  const { packets } = await openpgp.readSignature({
+    binarySignature: new Uint8Array(dearmored(untrusted, 'SIGNATURE')),
+  });
   return packets.filter((packet) => packet instanceof openpgp.SignaturePacket);
 }
 
