@@ -35,15 +35,8 @@ export function keysIn(listing: string): ListedKey[] {
 export function checkEnd(key: ListedKey, whose: string, next: string, now: Date, report: Report): void {
   const date = (end: number): string => new Date(end).toISOString().slice(0, 10);
   const what = `the key ${key.fingerprint} of ${whose}`;
-  if (
-    !report.check(
-      !key.isRevoked,
-      'KEY_REVOKED',
-      `${what} is revoked`,
-      'take it out of farm.yaml; section 13 of docs/deploy.md, if nobody meant it',
-    )
-  )
-    return;
+  const stop = 'take it out of farm.yaml; section 10 of docs/deploy.md, if it was stolen';
+  if (!report.check(!key.isRevoked, 'KEY_REVOKED', `${what} is revoked`, stop)) return;
   const left = key.ends.filter((end) => end > now.getTime());
   const since = left.length > 0 || key.ends.length === 0 ? '' : ` since ${date(Math.max(...key.ends))}`;
   if (!report.check(left.length > 0, 'KEY_EXPIRED', `${what} can sign no more${since}`, next)) return;

@@ -92,7 +92,7 @@ for (const situation of changes.situations()) {
         said,
         'an upload',
       );
-    for (const days of [200, 3 * 365]) {
+    for (const days of [210, 3 * 365]) {
       const at = now + days * 86_400;
       const later = changes.says(situation, at);
       if (documented === undefined) {
