@@ -23,7 +23,7 @@ const programs = {
   'sys-net-agent': 'out/agents/sys-net/main.js',
   'build-infra-notifier': 'out/agents/notifier/main.js',
   'build-infra-vm': 'out/agents/vm-commands/main.js',
-  'build-infra-command': 'out/agents/command/program.js',
+  'build-infra-command': 'out/agents/command/alone.js',
   'build-infra': 'out/agents/local/build-infra.js',
   'local': 'out/agents/local/main.js',
 };
@@ -48,6 +48,19 @@ const manifests = {
   },
 };
 
+const { version } = JSON.parse(readFileSync(join(top, 'package.json'), 'utf8'));
+
+/** Every program knows its version. */
+const versionOf = {
+  name: 'version',
+  transform(code, id) {
+    if (!id.endsWith('/out/agents/shared/command-line/version.js')) return null;
+    const made = code.replace("version = 'unbundled'", () => `version = ${JSON.stringify(version)}`);
+    if (made === code) throw new Error('there is no place for the version');
+    return { code: made, map: null };
+  },
+};
+
 function compile() {
   for (const folder of ['out', 'dist']) rmSync(join(top, folder), { recursive: true, force: true });
   execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-b', top], { stdio: 'inherit' });
@@ -58,7 +71,7 @@ async function bundle(name, entry) {
     input: join(top, entry),
     treeshake: false,
     external: (id) => id.startsWith('node:') || builtinModules.includes(id),
-    plugins: [manifests, nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
+    plugins: [manifests, versionOf, nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
     onwarn(warning, warn) {
       if (!['CIRCULAR_DEPENDENCY', 'THIS_IS_UNDEFINED', 'UNUSED_EXTERNAL_IMPORT'].includes(warning.code)) warn(warning);
     },
@@ -91,8 +104,17 @@ function notices(modules) {
   writeFileSync(join(top, 'dist', 'NOTICES.txt'), parts.join('\n'));
 }
 
+/** What the shell and man(1) read, made by the programs from their own tables. */
+function manualsOf(program) {
+  for (const [suffix, ...words] of [['8', 'man-page'], ['bash', 'completion', 'bash']]) {
+    const made = execFileSync(process.execPath, [join(top, 'dist', `${program}.mjs`), ...words]);
+    writeFileSync(join(top, 'dist', `${program}.${suffix}`), made);
+  }
+}
+
 compile();
 mkdirSync(join(top, 'dist'), { recursive: true });
 const all = [];
 for (const [name, entry] of Object.entries(programs)) all.push(...await bundle(name, entry));
 notices(all);
+for (const program of ['build-infra', 'build-infra-vm']) manualsOf(program);

@@ -55,7 +55,7 @@ function sourcesOf(tree) {
       if (!existsSync(path)) return [];
       return statSync(path).isDirectory() ? filesBelow(path).map((file) => relative(tree, file)) : [name];
     });
-  const bundles = readdirSync(join(tree, 'dist')).filter((name) => /\.mjs$|^NOTICES\.txt$/.test(name)).map((name) => `dist/${name}`);
+  const bundles = readdirSync(join(tree, 'dist')).filter((name) => /\.(mjs|8|bash)$|^NOTICES\.txt$/.test(name)).map((name) => `dist/${name}`);
   return [...new Set([...sources, ...bundles])].sort();
 }
 

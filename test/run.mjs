@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Runs the linter and every test (or those whose path holds one of the arguments), says in the last lines which files took longest and how many tests
+// Runs the linter and every test (or those whose path holds one of the arguments), says in the last lines which files took longest (with their processor time) and how many tests
 // passed and failed, and exits 0 only if none failed and none was left out. An ordinary user's tests run as root of a user namespace, as the local farm does.
 // Each file is a plain Node process that prints TAP: tap's own runner has hooks for coverage, which cost more than most files.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { changesOf, childrenOf, lookAtMachine } from './machine-traces.mjs';
@@ -47,6 +48,10 @@ if (all.length === 0) {
 /** Some wait more than they work, but a farm is a dozen processes. */
 const atOnce = availableParallelism() + 2;
 const limitSeconds = 1500;
+const gib = 1024 ** 3;
+// A farm's chroots are gigabytes, and a checkout below the temporary folder would be hidden.
+const memory = Number(/^MemAvailable: +(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
+const inMemory = (name) => (memory < 4 * gib || top.startsWith(join(tmpdir(), '/')) || /^(?:attacks|package)\/|^doctor\/(?:restore|standing-farm)\./.test(name) ? 0 : Math.floor(memory / 3));
 mkdirSync(join(top, '.local'), { recursive: true });
 const counts = { pass: 0, fail: 0, skip: 0, todo: 0 };
 const times = [];
@@ -62,7 +67,8 @@ async function lint() {
 async function runFile(path) {
   const name = path.slice(top.length + 'out/test/'.length + 1, -'.js'.length);
   const started = Date.now();
-  const run = spawn(process.execPath, [path], { cwd: top, env: { ...process.env, TAP_TIMEOUT: String(limitSeconds) }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const run = spawn('python3', [join(top, 'test/one-file.py'), String(inMemory(name)), process.execPath, path], { cwd: top, env: { ...process.env, TAP_TIMEOUT: String(limitSeconds) }, stdio: ['ignore', 'pipe', 'inherit', 'pipe'] });
+  const told = text(run.stdio[3]);
   // tap itself ends a file that is late; not one that blocks its process.
   const timer = setTimeout(() => run.kill('SIGKILL'), (limitSeconds + 60) * 1000);
   const closed = new Promise((resolve) => run.once('close', (status, signal) => resolve(status ?? signal)));
@@ -86,10 +92,16 @@ async function runFile(path) {
     found.fail++;
     details.push(`        ended with ${status}${summary === undefined ? ', before it said what it found' : ''}\n`);
   }
+  // Nothing where it was killed.
+  const { seconds: cpu = 0, mounts = [] } = JSON.parse(await told || '{}');
+  for (const mount of mounts) {
+    found.fail++;
+    details.push(`        left a mount behind: ${mount}\n`);
+  }
   for (const kind of Object.keys(counts)) counts[kind] += found[kind];
   const seconds = (Date.now() - started) / 1000;
-  times.push({ name, seconds });
-  process.stdout.write(`${details.join('')}${found.fail === 0 ? 'ok     ' : 'FAILED '} ${name} ${seconds.toFixed(1)} s\n`);
+  times.push({ name, seconds, cpu });
+  process.stdout.write(`${details.join('')}${found.fail === 0 ? 'ok     ' : 'FAILED '} ${name} ${seconds.toFixed(1)} s, ${cpu.toFixed(1)} s of processor\n`);
 }
 
 const waiting = [...(wanted.length === 0 ? [lint] : []), ...all.map((path) => () => runFile(path))];
@@ -112,6 +124,9 @@ const noRecord = skipped > 0 ? spawnSync('strace', ['-D', '-f', '--seccomp-bpf',
 if (noRecord !== undefined && noRecord.status !== 0) process.stdout.write(`No process may be traced here, the tests of what is on disk first were skipped: ${noRecord.error?.message ?? noRecord.stderr.trim()}\n`);
 const noSalt = skipped > 0 ? saltMissing() : undefined;
 if (noSalt !== undefined) process.stdout.write(`Salt is not here, the tests with it were skipped: ${noSalt}\n`);
-if (times.length > 1) process.stdout.write(`The slowest files:\n${times.sort((a, b) => b.seconds - a.seconds).slice(0, 10).map(({ name, seconds }) => `${seconds.toFixed(1).padStart(8)} s ${name}\n`).join('')}`);
+if (times.length > 1) {
+  const rows = times.sort((a, b) => b.seconds - a.seconds).slice(0, 10).map(({ name, seconds, cpu }) => `${seconds.toFixed(1).padStart(8)} s, ${cpu.toFixed(1).padStart(6)} s of processor: ${name}\n`);
+  process.stdout.write(`The slowest files, of ${Math.round(times.reduce((sum, { cpu }) => sum + cpu, 0))} s of processor in all:\n${rows.join('')}`);
+}
 process.stdout.write(`${all.length} test files\n${counts.pass} passed, ${counts.fail} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`);
 process.exit(counts.fail === 0 && counts.pass > 0 && (skipped === 0 || process.env.CI !== 'true') ? 0 : 1);

@@ -4,13 +4,13 @@
 import { printable } from '../shared/refusal.js';
 import type { SignedNames } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
-import { readClearSigned } from './apt-control.js';
-import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from './apt-lists.js';
-import type { BudgetedFiles } from './budgeted-files.js';
+import { readClearSigned } from '../shared/formats/deb822.js';
+import { filesBeside, filesOfIndex, readRelease, type Algorithm, type ListedFile, type Release } from '../published/packages/apt-lists.js';
+import type { BudgetedFiles } from '../published/files/budgeted-files.js';
 import type { FindingCode, Findings } from './findings.js';
-import { indexLimitBytes, indexText } from './index-text.js';
+import { indexLimitBytes, indexText } from '../published/packages/index-text.js';
 import { judgeCleartext, judgeDetached } from './public-keys.js';
-import { hashOf, type HashedBytes } from './published-files.js';
+import { hashOf, type HashedBytes } from '../published/files/published-files.js';
 
 const releaseLimitBytes = 16 * 1024 * 1024;
 const detachedLimitBytes = 64 * 1024;

@@ -9,8 +9,8 @@ import { wordsIn } from '../shared/formats/suites.js';
 import { printable } from '../shared/refusal.js';
 import { judgeUse } from './announced-purpose.js';
 import { AptAudit } from './apt-repository.js';
-import { Budget } from './budget.js';
-import { BudgetedFiles } from './budgeted-files.js';
+import { Budget } from '../published/budget.js';
+import { BudgetedFiles } from '../published/files/budgeted-files.js';
 import { DnfAudit, placeOf } from './dnf-repository.js';
 import { signaturesOfGenerations } from './earlier-generations.js';
 import { Findings } from './findings.js';
@@ -20,11 +20,11 @@ import { PublishedJournals, type Signature } from './journal.js';
 import { JournalHeads } from './journal-heads.js';
 import type { AuditOptions } from './options.js';
 import { findKey, type KeyPlace } from './public-keys.js';
-import type { PathKind } from './path-kind.js';
+import type { PathKind } from '../published/history/path-kind.js';
 import { PublishedContent } from './published-content.js';
-import { PublishedGit } from './published-git.js';
+import { PublishedGit } from '../published/history/published-git.js';
 import { PublishedPayloads } from './published-payloads.js';
-import { ReadingThread } from './reading/thread.js';
+import { ReadingThread } from '../published/history/thread.js';
 import { SignedMetadata, type Ending, type Served, type Unseen } from './signed-metadata.js';
 
 export interface AuditResult {

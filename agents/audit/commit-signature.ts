@@ -5,7 +5,7 @@ import { enums, type PublicKey, type PublicKeyPacket } from 'openpgp';
 import { refuseUnusableKey } from '../shared/openpgp/key-now.js';
 import { readSignatures } from '../shared/openpgp/packets.js';
 import { judgeDetached, type BadSignature } from './public-keys.js';
-import { publicKeyAlgorithms, type QuickKey } from './reading/quick-signatures.js';
+import { publicKeyAlgorithms, type QuickKey } from '../published/history/quick-signatures.js';
 
 const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 

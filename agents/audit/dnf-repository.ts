@@ -7,13 +7,13 @@ import { printable } from '../shared/refusal.js';
 import type { Purpose } from '../shared/formats/intent.js';
 import type { LinesOf } from './announced-names.js';
 import { AnnouncedSignatures, sha256, type Announcements } from './announced-signature.js';
-import { isAbout, metadataPath, metadataTypes, readPrimary, readRepomd, type Listed, type ListedPackage, type MetadataFile } from './dnf-metadata.js';
-import type { BudgetedFiles } from './budgeted-files.js';
+import { isAbout, metadataPath, metadataTypes, readPrimary, readRepomd, type Listed, type ListedPackage, type MetadataFile } from '../published/packages/dnf-metadata.js';
+import type { BudgetedFiles } from '../published/files/budgeted-files.js';
 import type { Findings } from './findings.js';
-import { indexLimitBytes, indexText } from './index-text.js';
+import { indexLimitBytes, indexText } from '../published/packages/index-text.js';
 import type { PublishedIntents } from './intents.js';
 import { judgeDetached } from './public-keys.js';
-import { readPackage, type RpmPackage } from './rpm-package.js';
+import { readPackage, type RpmPackage } from '../published/packages/rpm-package.js';
 
 const repomdLimitBytes = 16 * 1024 * 1024;
 const signatureLimitBytes = 64 * 1024;

@@ -5,8 +5,8 @@ import { readdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { sha256 } from './announced-signature.js';
-import type { Budget } from './budget.js';
-import { BudgetedFiles } from './budgeted-files.js';
+import type { Budget } from '../published/budget.js';
+import { BudgetedFiles } from '../published/files/budgeted-files.js';
 import type { Signature } from './journal.js';
 
 const signatureLimitBytes = 64 * 1024 * 1024;

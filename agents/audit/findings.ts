@@ -73,8 +73,3 @@ export class Findings {
     return this.rows.every((row) => row.ok);
   }
 }
-
-/** A repository or key that cannot be read: neither good nor bad, so exit 2. */
-export class Unreadable extends Error {
-  override readonly name = 'Unreadable';
-}

@@ -4,11 +4,12 @@ import type { PublicKey } from 'openpgp';
 import type { PublicationMessage } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
 import { judgeCommit, quickKeysOf } from './commit-signature.js';
-import { Unreadable, type Findings } from './findings.js';
-import type { PublishedGit } from './published-git.js';
-import type { ReadCommit } from './reading/read-commit.js';
-import { commitLimitBytes, type ReadChange, type Reading, type ReadingThread } from './reading/thread.js';
-import type { BadFolder } from './reading/tree-walk.js';
+import type { Findings } from './findings.js';
+import { Unreadable } from '../published/unreadable.js';
+import type { PublishedGit } from '../published/history/published-git.js';
+import type { ReadCommit } from '../published/history/read-commit.js';
+import { commitLimitBytes, type ReadChange, type Reading, type ReadingThread } from '../published/history/thread.js';
+import type { BadFolder } from '../published/history/tree-walk.js';
 
 /** The commit and its signature are made in the same second, but for a clock that is set in between. */
 const signedWithinMs = 600_000;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Published intents: valid, named by their own hash, never changed, and with every log that they name published by then.
 import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
-import { readPublicDocument } from '../shared/json-document.js';
+import { readPublicDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { AnnouncedNames, type AnnouncedIntent } from './announced-names.js';
 import type { Findings } from './findings.js';
-import { OneText } from './one-text.js';
+import { OneText } from '../published/one-text.js';
 import type { NewBytes, PublishedContent } from './published-content.js';
 
-const checkIntent = checkWith<IntentDocument>(intentSchema);
+const checkIntent: Check<IntentDocument> = checkWith(intentSchema);
 
 /** One VM's publications of a document: places in the history. */
 interface Publications {

@@ -3,13 +3,14 @@
 // that exists or for one that does not; it cannot sign for it. So each commit that makes a journal longer publishes a head for its last entry.
 import type { KeyObject } from 'node:crypto';
 import { journalHeadLine, journalHeadPath, journalHeadSchema, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { NewBytes } from './published-content.js';
 
-const checkHead = checkWith<JournalHead>(journalHeadSchema);
+const checkHead: Check<JournalHead> = checkWith(journalHeadSchema);
 const lineLimitBytes = 4096;
 /** As between the entries of a journal: a clock may be set back by that much. */
 const clockStepMs = 60_000;

@@ -4,16 +4,17 @@
 // hold the end back (then a signature in the APT repository has no entry), and make up nothing: journal-heads.ts.
 import { hash } from 'node:crypto';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { FindingCode, Findings } from './findings.js';
 import type { JournalHeads } from './journal-heads.js';
 import type { PublishedIntents } from './intents.js';
-import { detached, OneText } from './one-text.js';
+import { detached, OneText } from '../published/one-text.js';
 import type { NewBytes } from './published-content.js';
 
-const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
+const checkEntry: Check<JournalEntry> = checkWith(journalEntrySchema);
 const lineLimitBytes = 4096;
 /** A clock that was set back by more than this, with no restart in between, is worth a look. */
 const clockStepMs = 60_000;

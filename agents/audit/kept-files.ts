@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What stands at each path. A long history has more files than anything else, and most are named by their own SHA-256: of those only the size is
 // kept, under a name whose hashes are bytes.
-import type { LogPosition } from './log-lines.js';
-import { detached } from './one-text.js';
+import type { LogPosition } from '../published/logs/log-lines.js';
+import { detached } from '../published/one-text.js';
 
 export interface FileVersion {
   size: number;

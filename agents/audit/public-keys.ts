@@ -5,10 +5,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createMessage, enums, readCleartextMessage, readSignature, verify, type PublicKey, type Signature, type SignaturePacket } from 'openpgp';
 import { keyNow, refuseUnusableKey } from '../shared/openpgp/key-now.js';
 import { dearmored, readPublicKeys } from '../shared/openpgp/packets.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { AnyRefusal, printable } from '../shared/refusal.js';
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
 import { originNotation } from '../shared/formats/signature-origin.js';
-import { Unreadable, type FindingCode } from './findings.js';
+import type { FindingCode } from './findings.js';
+import { Unreadable } from '../published/unreadable.js';
 
 /** One published file by name, or undefined where there is none. */
 export interface KeyPlace {
@@ -69,7 +70,7 @@ async function judge(key: PublicKey, due: enums.signature, verified: (verificati
     if (!strongHashes.has(packet.hashAlgorithm ?? 0)) return { code: 'BAD_SIGNATURE', found: 'a weak hash algorithm' };
     return undefined;
   } catch (error) {
-    if (error instanceof Refusal) return { code: error.code as BadSignature['code'], found: error.detail };
+    if (error instanceof AnyRefusal) return { code: error.code as BadSignature['code'], found: error.detail };
     return { code: 'BAD_SIGNATURE', found: printable((error as Error).message) };
   }
 }

@@ -7,14 +7,14 @@ import type { Findings } from './findings.js';
 import { GrowingFiles } from './growing-file.js';
 import type { PublishedCommit } from './history.js';
 import { KeptFiles, type FileVersion } from './kept-files.js';
-import { LogLines, type LogPosition } from './log-lines.js';
-import type { PublishedGit } from './published-git.js';
-import { detached } from './one-text.js';
-import { hashUpTo } from './prefix-hash.js';
-import { pathKind, type PathKind } from './path-kind.js';
-import type { ReadChange } from './reading/thread.js';
-import type { BadFolder } from './reading/tree-walk.js';
-import { unpack } from './unpacked.js';
+import { LogLines, type LogPosition } from '../published/logs/log-lines.js';
+import type { PublishedGit } from '../published/history/published-git.js';
+import { detached } from '../published/one-text.js';
+import { hashUpTo } from '../published/logs/prefix-hash.js';
+import { pathKind, type PathKind } from '../published/history/path-kind.js';
+import type { ReadChange } from '../published/history/thread.js';
+import type { BadFolder } from '../published/history/tree-walk.js';
+import { unpack } from '../published/logs/unpacked.js';
 
 /** What is new in one commit, for those who read the documents; in order of paths. */
 export interface NewBytes {

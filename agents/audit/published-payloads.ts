@@ -6,7 +6,8 @@ import type { FindingCode, Findings } from './findings.js';
 import type { PublishedIntents } from './intents.js';
 import type { FileVersion } from './kept-files.js';
 import type { NewBytes } from './published-content.js';
-import { readMetadata, type PublishedMetadata } from './signed-metadata.js';
+import { readMetadata } from '../published/packages/taken-metadata.js';
+import type { PublishedMetadata } from './signed-metadata.js';
 
 export class PublishedPayloads {
   /** SHA-256 of a payload → where it was published first, if a client would take it for a repository's metadata */

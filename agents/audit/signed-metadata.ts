@@ -2,36 +2,16 @@
 // Which Release and repomd.xml was ever signed, and when: from the journals and the published payloads. The newest of each suite is what has to be
 // served; one that is found nowhere is told of, for somebody may have been shown it alone.
 import { printable } from '../shared/refusal.js';
+import type { Metadata } from '../published/packages/taken-metadata.js';
 import type { Findings } from './findings.js';
 import type { AnnouncedIntent } from './announced-names.js';
 import type { PublishedIntents } from './intents.js';
 import type { Signature } from './journal.js';
 
-/** What a client would take some bytes for. */
-export interface Metadata {
-  kind: 'apt' | 'dnf';
-  /** what they say they are: Codename and Suite, or <content> */
-  names: readonly string[];
-  /** of a Release: its Valid-Until, as written; DNF's metadata have none */
-  validUntil?: string;
-}
-
 /** A public payload that is metadata, and where it was published first. */
 export interface PublishedMetadata {
   path: string;
   metadata: Metadata;
-}
-
-/** In any spelling that a client may accept: what is missed here could be served unseen, what is too much is only listed. */
-export function readMetadata(bytes: Buffer): Metadata | undefined {
-  const text = bytes.toString('latin1');
-  const all = (pattern: RegExp): string[] => [...new Set([...text.matchAll(pattern)].map((found) => (found[1] ?? '').trim()))].slice(0, 10);
-  if (/<(?:[\w.-]+:)?repomd[\s>]/.test(text)) return { kind: 'dnf', names: all(/<(?:[\w.-]+:)?content(?:\s[^>]*)?>([^<]*)</g) };
-  if (/^(?:MD5Sum|SHA1|SHA256|SHA512)[ \t]*:/im.test(text)) {
-    const [validUntil] = all(/^Valid-Until[ \t]*:[ \t]*(.*)$/gim);
-    return { kind: 'apt', names: all(/^(?:Codename|Suite)[ \t]*:[ \t]*(.*)$/gim), ...(validUntil === undefined ? {} : { validUntil }) };
-  }
-  return undefined;
 }
 
 /** A signature that was met in a repository. */

@@ -3,12 +3,13 @@
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
 import { callService } from '../shared/calls/qrexec-call.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { serveSockets, type Reporter } from '../shared/calls/socket-service.js';
 import { receiptLimitBytes } from '../shared/formats/receipt.js';
 import { Alarms } from './alarms.js';
 import { buildLogHandler } from './build-log-service.js';
-import { followingClock } from './clock.js';
+import { followingTime } from './stamp-time.js';
 import type { BuildLogsConfig } from './config.js';
 import { GitRepository } from './git-repository.js';
 import { findHistory } from './history.js';
@@ -40,7 +41,7 @@ const startRetryMs = 5000;
 export async function startAgent(options: AgentOptions): Promise<{ close(): Promise<void> }> {
   const { config, report, stateFolder } = options;
   makeFolder(stateFolder);
-  const clock = followingClock();
+  const clock = followingTime();
   const repository = await GitRepository.open(join(stateFolder, 'repository.git'));
   const signer = gpgSigner(options.gnupgHome, config.logsKey);
   makeFolder(join(stateFolder, 'remotes'));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Moving the branch without a process each time: one `git update-ref --stdin`, with git's own locks and its own fsync.
-import { spawn, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { endGroup, startWith } from '../shared/programs/program.js';
 import { branch, gitEnvironment } from './git-program.js';
 
 export class BranchMover {
@@ -17,7 +18,7 @@ export class BranchMover {
     const child = this.#child ??= this.#start();
     return new Promise((resolve, reject) => {
       let lines = '';
-      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+      const timer = setTimeout(() => endGroup(child.pid), 30_000);
       this.#answered = (text) => {
         lines += text;
         const done = lines.endsWith('commit: ok\n');
@@ -32,7 +33,7 @@ export class BranchMover {
   }
 
   #start(): ChildProcess {
-    const child = spawn('git', ['--git-dir', this.#repository, 'update-ref', '--stdin'], { stdio: ['pipe', 'pipe', 'ignore'], env: gitEnvironment });
+    const child = startWith(['git', '--git-dir', this.#repository, 'update-ref', '--stdin'], ['pipe', 'pipe', 'ignore'], { env: gitEnvironment });
     child.stdout?.on('data', (chunk: Buffer) => this.#answered?.(chunk.toString()));
     child.stdin?.on('error', () => undefined);
     const gone = (): void => {

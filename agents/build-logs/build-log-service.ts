@@ -2,9 +2,10 @@
 // qubesbuilder.BuildLog: raw lines until the end, from our own sender (with a header, answers while it goes) or from upstream's
 // builders (only the final answer). docs/formats.md, "Log stream".
 import type { Socket } from 'node:net';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { AnyRefusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Call } from '../shared/calls/socket-service.js';
 import { logHeaderPrefix, logHeaderSchema, writeLogAnswer, type LogAnswer, type LogHeader } from '../shared/formats/log-stream.js';
 import type { Log, Sender } from './log.js';
@@ -25,7 +26,7 @@ export interface BuildLogOptions {
 }
 
 const headerLimitBytes = 8192;
-const checkHeader = checkWith<LogHeader>(logHeaderSchema);
+const checkHeader: Check<LogHeader> = checkWith(logHeaderSchema);
 
 /** The sender's first line where it is a header, and what came after. Bytes that are no header are all `rest`. */
 function readHeader(stream: Socket): Promise<{ header: LogHeader | null; line: Buffer; rest: Buffer }> {
@@ -63,7 +64,7 @@ function parseHeader(untrusted: Uint8Array): LogHeader {
   try {
     return readDocument(untrusted, headerLimitBytes, checkHeader);
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('BAD_HEADER', error.detail, error.field);
+    if (error instanceof AnyRefusal) throw new Refusal('BAD_HEADER', error.detail, error.field);
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage, writePublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { TreeEntry } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import type { Target } from './remote.js';
 import type { Signer } from './signer.js';
 
@@ -18,7 +18,7 @@ export interface CommitChainOptions {
   signer: Signer;
   /** this VM's name, for the commits */
   vm: string;
-  clock: Clock;
+  clock: StampTime;
 }
 
 export interface NewCommit {

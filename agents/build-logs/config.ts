@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Configuration": build-logs.json. An unknown field stops the agent.
+import type { Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { payloadLimitBytes } from '../shared/formats/intent.js';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
@@ -48,7 +49,7 @@ export interface BuildLogsConfig {
   intentBytesPerDay: number;
 }
 
-const seconds = { type: 'integer', minimum: 1, maximum: 86400 };
+const seconds = { type: 'integer', minimum: 1, maximum: 86400 } as const;
 
 const configSchema = {
   type: 'object',
@@ -99,9 +100,9 @@ const configSchema = {
     intentsPerDay: { type: 'integer', minimum: 1, maximum: 1_000_000 },
     intentBytesPerDay: { type: 'integer', minimum: 1024 * 1024, maximum: 1024 ** 4 },
   },
-};
+} as const;
 
-const checkShape = checkWith<BuildLogsConfig>(configSchema);
+const checkShape: Check<BuildLogsConfig> = checkWith(configSchema);
 
 /** @throws Refusal BAD_DOCUMENT for a wrong shape, a name that stands twice, or no required remote. */
 export function checkConfig(untrusted: unknown): BuildLogsConfig {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From a commit to its confirmation: what rides on a commit is answered only once every required remote has shown that it holds it. Here
 // is the one place from which receipts with grants leave; a required remote with another history stops them all.
-import { Refusal } from '../shared/refusal.js';
+import { AnyRefusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { WaitingIntent } from './intents-to-publish.js';
 import type { KeysJournals } from './keys-journals.js';
 import type { LogInPublication, LogsToPublish } from './logs-to-publish.js';
@@ -87,7 +88,7 @@ export class Confirmation {
         for (const intent of intents) intent.confirmed(batch.commit);
         each.send(batch.commit, names, intents).then(
           (grantedUntil) => intents.forEach((intent) => intent.resolve({ commit: batch.commit, grantedUntil })),
-          (error: unknown) => intents.forEach((intent) => intent.reject(error instanceof Refusal ? error : new Refusal('KEYS_VM_UNREACHABLE', 'the receipt failed'))),
+          (error: unknown) => intents.forEach((intent) => intent.reject(error instanceof AnyRefusal ? error : new Refusal('KEYS_VM_UNREACHABLE', 'the receipt failed'))),
         );
       }
       if (batch.logs.some(({ log, ended }) => ended && log.record.vm === source)) journals.wantLastEntries(source);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A build VM can fill the disk. New lines and new intents stop early enough that what is acknowledged can still be published.
 import { statfs } from 'node:fs/promises';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 export const diskFull = (): Refusal => new Refusal('DISK_FULL', 'the build-logs VM has no room; what it acknowledged is kept');
 

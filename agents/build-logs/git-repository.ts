@@ -5,10 +5,11 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeDurably } from '../shared/durable-files.js';
+import { GitObjects } from '../shared/programs/git-objects.js';
+import { ProgramFailed } from '../shared/programs/program.js';
 import { BranchMover } from './branch-mover.js';
 import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
-import { branch, gitIn } from './git-program.js';
-import { ObjectReader } from './object-reader.js';
+import { branch, gitEnvironment, runGit } from './git-program.js';
 
 /** The repository's whole configuration, written at every start: nothing that was added to it by hand or accident stays. */
 const configuration = `[core]
@@ -27,20 +28,20 @@ const configuration = `[core]
 export class GitRepository {
   readonly path: string;
   readonly objects: LooseObjects;
-  readonly #reader: ObjectReader;
+  readonly #reader: GitObjects;
   readonly #mover: BranchMover;
   readonly #trees = new Map<string, TreeEntry[]>();
 
   private constructor(path: string) {
     this.path = path;
     this.objects = new LooseObjects(path);
-    this.#reader = new ObjectReader(path);
+    this.#reader = new GitObjects(['git', '--git-dir', path], { env: gitEnvironment });
     this.#mover = new BranchMover(path);
   }
 
   static async open(path: string): Promise<GitRepository> {
     if (!existsSync(join(path, 'HEAD'))) {
-      await gitIn('/').raw('init', '--quiet', '--bare', '--template=', '--initial-branch=main', path);
+      await runGit(['init', '--quiet', '--bare', '--template=', '--initial-branch=main', path]);
     }
     writeDurably(join(path, 'config'), configuration);
     // Git does not sync it when it makes a repository, and knows none without it.
@@ -56,7 +57,7 @@ export class GitRepository {
 
   /** A git command that is not on the way of a publication. */
   async git(...argv: string[]): Promise<string> {
-    return gitIn(this.path).raw(...argv);
+    return runGit(['--git-dir', this.path, ...argv]);
   }
 
   /** null in a repository without a commit */
@@ -68,12 +69,14 @@ export class GitRepository {
   /** Whether `older` is `newer` or comes before it; false where either is not here. @throws where git fails: that is no answer */
   async isAncestor(older: string, newer: string): Promise<boolean> {
     for (const commit of [older, newer]) if (await this.object(commit, 'commit') === undefined) return false;
-    // The printed base decides: simple-git takes an exit status without a message for success.
-    return (await this.git('merge-base', older, newer)).trim() === older;
+    return await this.git('merge-base', '--is-ancestor', older, newer).then(() => true, (error: unknown) => {
+      if (error instanceof ProgramFailed && error.exitCode === 1) return false;
+      throw error;
+    });
   }
 
   async object(id: string, type: 'commit' | 'tree' | 'blob'): Promise<Buffer | undefined> {
-    const found = await this.#reader.ask(`contents ${id}`);
+    const found = await this.#reader.read(id);
     if (found !== undefined && found.type !== type) throw new Error(`${id} is a ${found.type}, not a ${type}`);
     return found?.body;
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Where to go on at a start. A VM that was restored, or whose disk is new, must not begin a second history beside the one that its
 // remotes hold: it takes that one over, if the logs key signed it.
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { readGitCommit } from '../shared/formats/git-commit.js';
 import { readPublicationMessage } from '../shared/formats/publication.js';

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { intentLimitBytes, publishedDocumentLimitBytes, publishedPayloadLimitBytes, publishedPayloads, type HashedFile, type Intent } from '../shared/formats/intent.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 export interface Payload {
   sha256: string;

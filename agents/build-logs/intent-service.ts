@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.BuildLog+intent: "I want these bytes signed". Checked, published, shown to the keys VM, answered: in this order.
 import { createHash } from 'node:crypto';
-import { readPublicDocument } from '../shared/json-document.js';
+import { readPublicDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { AnyRefusal, printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Call, Reporter } from '../shared/calls/socket-service.js';
-import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
+import { clearsignLimitBytes, intentLimitBytes, intentReplyFormat, intentSchema, intentsOf, publicCommitsLimitBytes, publishedDocumentLimitBytes, type Intent, type IntentDocument, type IntentIsPublic, type IntentReply } from '../shared/formats/intent.js';
 import type { SourceConfig } from './config.js';
 import { IntentInput, payloadsToPublish, sumOf } from './intent-input.js';
-import { PayloadRoom } from './payload-room.js';
+import { Room } from '../shared/room.js';
 import type { Publisher } from './publisher.js';
 import type { Receipts } from './receipts.js';
 
-const checkIntent = checkWith<IntentDocument>(intentSchema);
+const checkIntent: Check<IntentDocument> = checkWith(intentSchema);
 const readTimeoutMs = 30_000;
 
 export interface IntentOptions {
@@ -43,11 +44,14 @@ const say = ({ stream }: Call, reply: IntentReply | IntentIsPublic): void => {
   if (stream.writable) stream.write(`${JSON.stringify(reply)}\n`);
 };
 
+/** Payloads are in memory from their arrival to their publication: so many bytes of one build VM at once. */
+const roomBytes = 2 * publishedDocumentLimitBytes;
+
 export function intentHandler(options: IntentOptions): (call: Call) => Promise<void> {
   const asked = new Set<string>();
-  const rooms = new Map<string, PayloadRoom>();
-  const roomOf = (vm: string): PayloadRoom => {
-    const room = rooms.get(vm) ?? new PayloadRoom();
+  const rooms = new Map<string, Room>();
+  const roomOf = (vm: string): Room => {
+    const room = rooms.get(vm) ?? new Room(roomBytes);
     rooms.set(vm, room);
     return room;
   };
@@ -69,8 +73,8 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
     const publishedBytes = bytes.length + sumOf(wanted);
     options.publisher.demandShare(source.vm, publishedBytes);
     const confirmed = (commit: string): void => say(call, { format: intentReplyFormat, result: 'public', intent: sha256, commit, commits: options.publisher.newestCommits(commit, publicCommitsLimitBytes).map((body) => body.toString('base64')) });
-    const { commit, grantedUntil } = await roomOf(source.vm).hold(sumOf(wanted), async () =>
-      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, confirmed, payloads: await input.payloads(wanted) })).finally(() => asked.delete(sha256));
+    const { commit, grantedUntil } = await roomOf(source.vm).pass(async () =>
+      options.publisher.publish({ source: source.vm, sha256, bytes, publishedBytes, grants, confirmed, payloads: await input.payloads(wanted) }), sumOf(wanted)).finally(() => asked.delete(sha256));
     return { format: intentReplyFormat, result: 'published', intent: sha256, commit, grantedUntil };
   }
 
@@ -85,8 +89,8 @@ export function intentHandler(options: IntentOptions): (call: Call) => Promise<v
       if (source === undefined || receipts === undefined) throw new Refusal('UNKNOWN_SOURCE', 'this VM signs nothing here');
       answer(await publish(call, source, receipts));
     } catch (error) {
-      const refusal = error instanceof Refusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
-      options.report(`intent from ${call.source}: ${error instanceof Refusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
+      const refusal = error instanceof AnyRefusal ? error : new Refusal('FAULT', 'the build-logs VM failed; its own log says why');
+      options.report(`intent from ${call.source}: ${error instanceof AnyRefusal ? refusal.line() : printable(String((error as Error).stack ?? error))}`);
       answer({ format: intentReplyFormat, result: 'refused', code: refusal.code, detail: `${refusal.field === undefined ? '' : `${refusal.field}: `}${refusal.detail}` });
     }
   };

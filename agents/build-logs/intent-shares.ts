@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What one build VM may have published in a day (UTC): a compromised one can neither fill the disk and every remote for ever, nor make the
 // others wait behind it. What was published is counted where it is, in the repository, so a restart forgets nothing.
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 export interface IntentSharesOptions {
   /** documents */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Intents that wait for a publication, each with the caller who waits for its answer. Build VMs take turns: in each publication everyone who
 // waits has its first one, and one VM's flood goes on in the next.
-import type { Refusal } from '../shared/refusal.js';
+import type { Refusal } from './refusals.js';
 import type { Used } from './intent-shares.js';
 import type { Said } from './logs-to-publish.js';
 import type { GrantedIntent } from './receipts.js';

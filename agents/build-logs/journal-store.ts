@@ -2,19 +2,27 @@
 // The copy of a keys VM's journal that gets published. The keys VM may not change or drop an entry once it is here: each new line must
 // hash-chain on the last one, or nothing from that VM is believed any more. What the keys VM signed about its end (a journal head) goes out
 // with the entries, and entries that no head covers wait: the audit would take them for made up.
+import { existsSync } from 'node:fs';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
-const checkEntry = checkWith<JournalEntry>(journalEntrySchema);
+const checkEntry: Check<JournalEntry> = checkWith(journalEntrySchema);
 const lineLimitBytes = 4096;
 const perFile = 256;
 const textOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');
+
+/** This name, or with the first number behind it that no file has: what an earlier damage left stays as it is. */
+function freeName(name: string): string {
+  let free = name;
+  for (let number = 2; existsSync(free); number++) free = `${name}-${number}`;
+  return free;
+}
 
 export class JournalStore {
   #file: AppendOnlyLines;
@@ -32,7 +40,7 @@ export class JournalStore {
   #publishedHeads: { path: string; text: string } = { path: '', text: '' };
 
   /**
-   * Lines that do not continue the chain, which a damaged disk can leave, are moved to a file beside it, and never published: the
+   * Lines that do not continue the chain, which a damaged disk can leave, are moved to a file of their own beside it, and never published: the
    * repository holds those that were published, and the keys VM sends the others again.
    * @param journalKey what the heads must be signed with, or null where nobody pinned it
    */
@@ -45,10 +53,11 @@ export class JournalStore {
     this.#file = file;
     if (whole < lines.length) {
       file.close();
-      writeDurably(`${path}.damaged`, textOf(lines.slice(whole)));
+      const kept = freeName(`${path}.damaged`);
+      writeDurably(kept, textOf(lines.slice(whole)));
       writeDurably(path, textOf(this.#lines));
       ({ file: this.#file } = AppendOnlyLines.open(path));
-      report(`${keysVm}: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${path}.damaged, its entries are fetched again`);
+      report(`${keysVm}: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${kept}, its entries are fetched again`);
     }
     this.#headFile = path.replace(/\.jsonl$/, '.head.json');
     const newest = readIfThere(this.#headFile);

@@ -2,7 +2,7 @@
 // design "Log file": every line gets this VM's time and the sender's name; text stays 0x20-0x7e. The bytes come from whatever runs
 // in the build VM, so the work per byte is constant, no state grows, and no byte can look like a line of ours.
 import { clockSetBackMark } from '../shared/formats/log-stream.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 
 /** Text of one line, bytes; what follows goes on in a new line after a mark. */
 export const lineLimitBytes = 64 * 1024;
@@ -47,7 +47,7 @@ export const smallestOutput = 4096;
 
 export class LineStamper {
   readonly #vm: string;
-  readonly #clock: Clock;
+  readonly #clock: StampTime;
   #atLineStart = true;
   #textBytes = 0;
   #escape = Escape.none;
@@ -62,7 +62,7 @@ export class LineStamper {
   used = 0;
 
   /** @param last the time of the last line that is there already */
-  constructor(vm: string, clock: Clock, lines = 0, last = 0) {
+  constructor(vm: string, clock: StampTime, lines = 0, last = 0) {
     this.#vm = vm;
     this.#clock = clock;
     this.lines = lines;

@@ -2,17 +2,17 @@
 // A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece: each time only what is new is packed
 // into one more xz stream at the end, so that a published version is a byte prefix of the next in either form. xz takes its time, so that is done
 // beside publications.
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
-import { cleanEnvironment } from '../shared/calls/qrexec-call.js';
+import { runProgram } from '../shared/programs/program.js';
 import type { WrittenObject } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
 import type { Log } from './log.js';
 import { writeRecord } from './log-record.js';
 
 export const plainLimitBytes = 10 * 1024 * 1024;
+/** What is new of the largest log is packed in this time. */
+const packMs = 3600_000;
 
 export interface LogBlob extends WrittenObject {
   path: string;
@@ -35,12 +35,8 @@ async function pack(log: Log, plainBytes: number): Promise<number> {
   try {
     // What a kill left unfinished.
     ftruncateSync(target, done.packed);
-    const child = spawn('xz', ['--compress', '--stdout', '--threads=1', '-1'], { stdio: ['pipe', target, 'ignore'], env: cleanEnvironment });
-    const ended = new Promise<void>((resolve, reject) => {
-      child.on('error', reject);
-      child.on('close', (status) => (status === 0 ? resolve() : reject(new Error(`xz ended with ${status}`))));
-    });
-    await Promise.all([ended, pipeline(createReadStream(log.file, { start: done.plain, end: plainBytes - 1, highWaterMark: 256 * 1024 }), child.stdin as NodeJS.WritableStream)]);
+    const input = createReadStream(log.file, { start: done.plain, end: plainBytes - 1, highWaterMark: 256 * 1024 });
+    await runProgram(['xz', '--compress', '--stdout', '--threads=1', '-1'], { input, output: target, timeoutMs: packMs });
     fdatasyncSync(target);
     log.record.xz = { plain: plainBytes, packed: fstatSync(target).size };
     writeRecord(log.file, log.record);

@@ -3,7 +3,7 @@
 import { closeSync, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { makeFolder, syncFolder } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { logPathPattern, matches } from '../shared/formats/names.js';
 import type { LogHeader } from '../shared/formats/log-stream.js';
 import { demandRoom } from './disk-space.js';

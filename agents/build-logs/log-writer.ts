@@ -2,7 +2,7 @@
 // The byte path: chunks from a sender, stamped, to one file, on disk within 200 ms (design section 4). The event loop only stamps;
 // write and fdatasync run in libuv's threads, and whoever sends faster than the disk is made to wait.
 import { fdatasync, write } from 'node:fs';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import { LineStamper, smallestOutput } from './line-stamper.js';
 
 const bufferBytes = 256 * 1024;
@@ -33,7 +33,7 @@ interface Filled {
 export interface LogWriterOptions {
   fd: number;
   vm: string;
-  clock: Clock;
+  clock: StampTime;
   /** where the file stands, synced */
   start: LogPosition;
   /** of its last line, microseconds */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One log: its file, who is sending it now, and how it ends. Life: open (a sender is there, or may come back) → ended → published.
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { logEndPattern } from '../shared/formats/log-stream.js';
 import { demandRoom, diskFull, isDiskFull } from './disk-space.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import { stampLength } from './line-stamper.js';
 import { LogWriter, type LogPosition } from './log-writer.js';
 import { writeRecord, type LogRecord } from './log-record.js';
@@ -20,7 +21,7 @@ export interface Sender {
 }
 
 export interface LogPlace {
-  clock: Clock;
+  clock: StampTime;
   report: Reporter;
   limitBytes: number;
   reopenMs: number;

@@ -2,7 +2,8 @@
 // Which logs are to be published next, and how far each one is: an open log some time after its last new line, an ended log at once, a
 // large one only as far as it was packed, which is done beside publications. Build VMs take turns: each has a share of the bytes of one publication.
 // What is published of a log may only grow.
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { GitRepository } from './git-repository.js';
 import type { Log } from './log.js';

@@ -8,8 +8,8 @@ import { qrexecClient } from '../shared/calls/qrexec-call.js';
 import { startOrSay } from '../shared/calls/agent-start.js';
 import { startAgent } from './agent.js';
 import { checkConfig } from './config.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => join(root === '' ? '/' : root, path);
 
 async function start(): Promise<void> {

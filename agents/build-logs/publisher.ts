@@ -4,9 +4,10 @@
 // of the logs and in the repository: a commit that exists is pushed on, a log that is not whole in it is published on.
 // What waits: intents-to-publish, logs-to-publish, keys-journals. One commit of it: publication-round, commit-chain. Then: confirmation.
 import { intentPath } from '../shared/formats/publication.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import type { Clock } from './clock.js';
+import type { StampTime } from './stamp-time.js';
 import { BranchMoved, CommitChain } from './commit-chain.js';
 import type { BuildLogsConfig } from './config.js';
 import { Confirmation } from './confirmation.js';
@@ -34,7 +35,7 @@ export interface PublisherOptions {
   remotes: readonly Remote[];
   receipts: ReadonlyMap<string, Receipts>;
   report: Reporter;
-  clock: Clock;
+  clock: StampTime;
   /** publications between two packings of the repository */
   packEvery?: number;
 }

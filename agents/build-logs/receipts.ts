@@ -3,9 +3,10 @@
 // the head that the keys VM acknowledged last. The keys VM believes the proof, not us; we believe its journal only as a chain.
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { AnyRefusal, printable, RelayedRefusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { receiptFormat, receiptLimitBytes, receiptReplySchema, type GrantRequest, type Receipt, type ReceiptReply } from '../shared/formats/receipt.js';
 import { gitObjectId } from '../shared/formats/git-commit.js';
@@ -43,13 +44,13 @@ export interface GrantedIntent {
   grants: GrantRequest[];
 }
 
-const checkReply = checkWith<ReceiptReply>(receiptReplySchema);
+const checkReply: Check<ReceiptReply> = checkWith(receiptReplySchema);
 /** Of base64 in one receipt, below the limit of 4 MiB with everything around it. */
 const proofBytes = receiptLimitBytes - 256 * 1024;
 const commitsPerReceipt = 4000;
 const attempts = 6;
 /** Two accounts of one journal: it was set back, lost, or rewritten on its way. A person has to look, whatever the next answer says. */
-const contradictions = new Set(['JOURNAL_FORK', 'JOURNAL_ALTERED', 'STATE_LOST']);
+export const contradictions: ReadonlySet<string> = new Set(['JOURNAL_FORK', 'JOURNAL_ALTERED', 'STATE_LOST']);
 const base64Length = (bytes: Buffer): number => Math.ceil(bytes.length / 3) * 4 + 3;
 
 export class Receipts {
@@ -161,11 +162,11 @@ export class Receipts {
       if (contradictions.has(reply.code)) throw this.#alarm(`it refused a receipt: ${reply.code} ${printable(reply.detail)}`);
       const anchor = reply.head === null && reply.code === 'NOT_FROM_ANCHOR' ? /\b[0-9a-f]{40,64}\b/.exec(reply.detail)?.[0] : undefined;
       const head = anchor ?? reply.head;
-      if (head === this.#state.head) throw new Refusal(reply.code, `${this.source.keysVm}: ${reply.detail}`);
+      if (head === this.#state.head) throw new RelayedRefusal(reply.code, `${this.source.keysVm}: ${reply.detail}`);
       this.#remember({ head });
-      failure = new Refusal(reply.code, reply.detail);
+      failure = new RelayedRefusal(reply.code, reply.detail);
     }
-    if (failure instanceof Refusal && failure.code !== 'CALL_REFUSED') throw failure;
+    if (failure instanceof AnyRefusal && !(failure instanceof Refusal && failure.code === 'CALL_REFUSED')) throw failure;
     throw new Refusal('KEYS_VM_UNREACHABLE', `${this.source.keysVm} cannot be reached: ${printable(String((failure as Error | undefined)?.message ?? 'too many attempts'))}`);
   }
 

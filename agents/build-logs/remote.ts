@@ -2,15 +2,15 @@
 // One remote of the logs repository, on a lane of its own: a remote that hangs or fails keeps nobody else waiting. Pushes never
 // force. A remote whose head the logs key signed and we do not have holds a second history; one with any other head is broken. One that
 // lost what it had is pushed to again. All three are alarms; only a second history on a required remote stops every grant.
-import type { SimpleGit } from 'simple-git';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
+import { ProgramFailed } from '../shared/programs/program.js';
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { Alarms } from './alarms.js';
 import type { RemoteConfig } from './config.js';
 import { signerOfHead, type HeadSigner } from './foreign-head.js';
-import { branch, gitIn, linkedBranch } from './git-program.js';
+import { branch, linkedBranch, runGit } from './git-program.js';
 import type { GitRepository } from './git-repository.js';
 import type { Signer } from './signer.js';
 
@@ -121,7 +121,7 @@ export class Remote {
 
   /** What the remote's branch is at; null where there is none. @throws what git says, or after the timeout */
   async head(): Promise<string | null> {
-    const listed = await this.#git((git) => git.listRemote([this.#url, branch]));
+    const listed = await this.#git('ls-remote', '--', this.#url, branch);
     const line = listed.split('\n').find((candidate) => candidate.endsWith(`\t${branch}`));
     if (line === undefined) return null;
     const id = line.split('\t')[0];
@@ -131,22 +131,12 @@ export class Remote {
 
   /** Brings the remote's commits here without moving our branch. */
   async fetch(): Promise<void> {
-    await this.#git((git) => git.raw('fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', this.#url, branch));
+    await this.#git('fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--', this.#url, branch);
   }
 
-  async #git<T>(act: (git: SimpleGit) => Promise<T>): Promise<T> {
-    const signal = AbortSignal.any([AbortSignal.timeout(this.#options.timeoutMs), this.#stopped.signal]);
-    const git = gitIn(this.#options.repository.path, { abort: signal, sshCommand: this.#options.sshCommand });
-    let late: (() => void) | undefined;
-    try {
-      // A git that ignores its end must not keep the lane.
-      return await Promise.race([act(git), new Promise<never>((_, reject) => {
-        late = () => reject(new Error(`no answer within ${this.#options.timeoutMs / 1000} s`));
-        signal.addEventListener('abort', late, { once: true });
-      })]);
-    } finally {
-      if (late !== undefined) signal.removeEventListener('abort', late);
-    }
+  #git(...argv: string[]): Promise<string> {
+    const { repository, sshCommand, timeoutMs } = this.#options;
+    return runGit(['--git-dir', repository.path, ...argv], { sshCommand, timeoutMs, signal: this.#stopped.signal });
   }
 
   async #work(): Promise<void> {
@@ -159,7 +149,8 @@ export class Remote {
     try {
       problem = await this.#pushAndReadBack(target);
     } catch (error) {
-      problem = printable(String((error as Error).message).trim().split('\n').join(' / '));
+      const said = error instanceof ProgramFailed && error.stderr !== '' ? error.stderr : String((error as Error).message).trim();
+      problem = printable(said.split('\n').join(' / '));
     }
     this.#busy = false;
     if (this.#stopped.signal.aborted) return;
@@ -188,12 +179,12 @@ export class Remote {
     let pushError: unknown;
     this.#setBack = false;
     try {
-      const said = await this.#git((git) => git.raw('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', this.#url, `${target.commit}:${branch}`, `${target.commit}:${linkedBranch}`));
+      const said = await this.#git('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', '--', this.#url, `${target.commit}:${branch}`, `${target.commit}:${linkedBranch}`);
       await this.#lookWhetherSetBack(headBefore(said));
     } catch (error) {
       pushError = error;
       // Of several branches one may have been refused; of the other git says all the same what it found.
-      await this.#lookWhetherSetBack(headBefore(String((error as Error).message)));
+      if (error instanceof ProgramFailed) await this.#lookWhetherSetBack(headBefore(error.stdout.toString('latin1')));
     }
     const shown = await this.head();
     if (shown === target.commit) return undefined;

@@ -2,10 +2,13 @@
 // The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
 // `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { Misuse, type ProgramTable } from '../shared/command-line/program.js';
+import { runProgram } from '../shared/command-line/run-program.js';
 import { startOrSay } from '../shared/calls/agent-start.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { plainNamePattern } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { reportToStderr, serveSockets, type Service } from '../shared/calls/socket-service.js';
 import { startRenewals } from './repositories/apt/renewals.js';
 import { watchCommands } from './jobs/command-spool.js';
@@ -22,7 +25,7 @@ import { NewestTags } from './triggers/newest-tags.js';
 import { pruneOldJobs } from './jobs/old-jobs.js';
 import { Outbox } from './outbox/outbox.js';
 import { pathsUnder } from './configuration/paths.js';
-import { readBackWords, runReadBack } from './publication/read-back-command.js';
+import { runReadBack } from './publication/read-back-command.js';
 import { runEngine as runBuilderEngine } from '../engines/qubesbuilder/engine.js';
 import { runEngine as runRpmEngine } from '../engines/rpm/engine.js';
 import { SuiteJobs } from './promotion/suite-jobs.js';
@@ -36,6 +39,7 @@ import { StatusPage } from './status-page/status-page.js';
 import { statusOf, writeStatus } from './jobs/status-file.js';
 import { Trigger, triggerLine } from './triggers/trigger.js';
 import { Worker } from './jobs/worker.js';
+import { rootPrefix } from '../shared/root-prefix.js';
 
 const listTimeoutMs = 60_000;
 const outboxAgainMs = 300_000;
@@ -54,7 +58,7 @@ function refuseSecondAgent(lock: string): void {
 
 async function serve(): Promise<void> {
   const report = reportToStderr;
-  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
+  const paths = pathsUnder(rootPrefix);
   const config = readConfig(paths.config);
   for (const folder of [paths.state, paths.work, paths.cache, paths.apt, paths.dnf]) makeFolder(folder);
   refuseSecondAgent(`${paths.state}/agent.pid`);
@@ -126,7 +130,7 @@ async function serve(): Promise<void> {
   const githubCommand = commandService({ config, paths, queue, report, promotions: suiteJobs, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report, callers: 1 });
-  await openGpgDoor(process.env['BUILD_INFRA_ROOT'] ?? '', report);
+  await openGpgDoor(rootPrefix, report);
   const commands = watchCommands(paths.spool, paths.answers, {
     trigger: async (component) => triggerLine(await trigger.trigger(component)),
     retry: async (job) => `${worker.retry(job)}\n`,
@@ -142,18 +146,43 @@ async function serve(): Promise<void> {
 }
 
 const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
-const [mode, name = '', document, ...more] = process.argv.slice(2);
-const engine = mode === 'engine' ? engines.get(name) : undefined;
-if (engine !== undefined && document !== undefined) {
-  process.exitCode = await engine(document);
-} else if (mode === 'rebuild' && name !== '') {
-  const paths = pathsUnder(process.env['BUILD_INFRA_ROOT']);
-  process.exitCode = await runRebuild(name, { config: readConfig(paths.config), paths, ...(document === undefined ? {} : { dists: [document, ...more] }) });
-} else if (mode === 'read-back' && process.argv.length === 3 + readBackWords) {
-  process.exitCode = await runReadBack(process.argv.slice(3), process.env['BUILD_INFRA_ROOT'] ?? '');
-} else if (mode === undefined) {
-  startOrSay('build agent', serve);
-} else {
-  reportToStderr('usage: build-agent [engine debian|rpm|qubesbuilderv2 JOB-DOCUMENT | rebuild JOB [DIST...] | read-back URL LOGS-KEY VM COMMIT SIZE SHA256]');
-  process.exitCode = 2;
+
+async function runEngine(name: string, document: string): Promise<number> {
+  const engine = engines.get(name);
+  if (engine === undefined) throw new Misuse(`there is no engine "${name}": ${[...engines.keys()].join(', ')}`);
+  return await engine(document);
 }
+
+async function rebuild(job: string, dists: readonly string[]): Promise<number> {
+  const paths = pathsUnder(rootPrefix);
+  return await runRebuild(job, { config: readConfig(paths.config), paths, ...(dists.length === 0 ? {} : { dists }) });
+}
+
+const program: ProgramTable = {
+  name: 'build-agent',
+  does: 'the agent of a build VM; systemd starts it, without arguments',
+  commands: [
+    {
+      words: 'engine',
+      takes: 'ENGINE JOB-DOCUMENT',
+      does: 'runs one step of an engine (docs/engines.md)',
+      run: ({ words: [name = '', document = ''] }) => runEngine(name, document),
+    },
+    {
+      words: 'rebuild',
+      takes: 'JOB [DIST]...',
+      does: 'builds a finished job once more, from its tag, and compares every byte',
+      run: ({ words: [job = '', ...dists] }) => rebuild(job, dists),
+    },
+    {
+      words: 'read-back',
+      takes: 'URL LOGS-KEY VM COMMIT SIZE SHA256',
+      does: 'reads the public record at its URL',
+      hidden: true,
+      run: ({ words }) => runReadBack(words, rootPrefix),
+    },
+  ],
+};
+
+if (process.argv.length === 2) startOrSay('build agent', serve);
+else process.exitCode = await runProgram(program, process.argv.slice(2));

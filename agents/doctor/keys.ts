@@ -22,7 +22,7 @@ function ownField(machine: Machine, facts: VmFacts): string {
 
 /** The key that is made in this VM itself, against the one that the configuration names. @returns its fingerprint, if it is made */
 async function checkOwnKey(machine: Machine, facts: VmFacts, report: Report): Promise<string | undefined> {
-  const [word, code] = facts.role === 'keys' ? ['signing key', 'SIGNING_KEY'] : ['logs key', 'LOGS_KEY'];
+  const [word, code] = facts.role === 'keys' ? ['signing key', 'SIGNING_KEY'] as const : ['logs key', 'LOGS_KEY'] as const;
   const field = ownField(machine, facts);
   const ring = await readKeyRing(machine, keyHome, 'user');
   if (!report.check(ring.failure === undefined, 'KEY_RING_UNREADABLE', ring.failure ?? '', 'as user here: gpg --list-secret-keys')) return undefined;
@@ -44,7 +44,7 @@ async function checkOwnKey(machine: Machine, facts: VmFacts, report: Report): Pr
 function explainMissing(machine: Machine, file: ManifestFile, facts: VmFacts, made: string | undefined, report: Report): void {
   const env = envOf(machine);
   const wait = (key: string): boolean => report.check(false, 'WAITS_FOR_KEY', `${file.path} is left out as long as farm.yaml has null for ${key}`, applyAll);
-  const notConfigured = (code: string): boolean =>
+  const notConfigured = (code: 'LOGS_KEY_NOT_CONFIGURED' | 'SIGNING_KEY_NOT_CONFIGURED'): boolean =>
     report.check(false, code, `${made ?? ''} is made here and not yet in farm.yaml`, `put it there (${ownField(machine, facts)}), and what make-keys ${facts.role} export prints under public-keys; ${applyAll}`);
   switch (facts.role) {
     case 'build':

@@ -12,10 +12,11 @@ export function isWanted(file: ManifestFile, facts: VmFacts): boolean {
 
 function checkEntry(machine: Machine, entry: ManifestFile | ManifestFolder, kind: 'folder' | 'file' | 'link', next: string, report: Report): void {
   const { path, owner, group } = entry;
+  const word = kind.toUpperCase() as Uppercase<typeof kind>;
   const found = look(machine, path);
-  if (!report.check(found !== undefined, `NO_${kind.toUpperCase()}`, `${path} is missing`, next) || found === undefined) return;
+  if (!report.check(found !== undefined, `NO_${word}`, `${path} is missing`, next) || found === undefined) return;
   const isKind = kind === 'folder' ? found.isDirectory() : kind === 'link' ? found.isSymbolicLink() : found.isFile();
-  if (!report.check(isKind, `NOT_A_${kind.toUpperCase()}`, `${path} is something else than a ${kind}`, `look who put it there, remove it, and ${next}`)) return;
+  if (!report.check(isKind, `NOT_A_${word}`, `${path} is something else than a ${kind}`, `look who put it there, remove it, and ${next}`)) return;
   const owned = found.uid === ids[owner] && found.gid === ids[group];
   report.check(owned, 'WRONG_OWNER', `${path} belongs to ${accountOf(found.uid)}:${accountOf(found.gid)} instead of ${owner}:${group}`, next);
   if ('mode' in entry && entry.mode !== undefined) {

@@ -4,7 +4,12 @@ import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern,
 import type { HashedFile } from '../shared/formats/intent.js';
 import { lineWordPattern, suites } from '../shared/formats/suites.js';
 import { moduleNamePattern } from './source-tree/build-file.js';
+import type { Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
+
+/** What is built, and so which kind of repository it goes to. */
+export const packageKinds = ['deb', 'rpm'] as const;
+export type PackageKind = (typeof packageKinds)[number];
 
 /** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
 export type EngineStage = 'build' | 'sign' | 'publish';
@@ -19,7 +24,7 @@ export interface EngineCall {
   env: string;
   dist: string;
   /** the kind that is expected */
-  packages: 'deb' | 'rpm';
+  packages: PackageKind;
   /** seconds since 1970 */
   sourceDateEpoch: number;
   /** an empty folder for artifacts and artifacts.json */
@@ -90,7 +95,7 @@ export interface EngineFailure {
 
 export const documentLimitBytes = 1024 * 1024;
 
-export const checkArtifacts = checkWith<EngineArtifacts>({
+export const checkArtifacts: Check<EngineArtifacts> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: ['format', 'artifacts'],
@@ -124,7 +129,7 @@ export const checkArtifacts = checkWith<EngineArtifacts>({
   },
 });
 
-export const checkFailure = checkWith<EngineFailure>({
+export const checkFailure: Check<EngineFailure> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: ['format', 'code', 'detail'],
@@ -143,7 +148,7 @@ const common = {
   version: { type: 'string' },
   env: { type: 'string', pattern: plainNamePattern },
   dist: { type: 'string', pattern: plainNamePattern },
-  packages: { enum: ['deb', 'rpm'] },
+  packages: { enum: packageKinds },
   sourceDateEpoch: { type: 'integer', minimum: 0 },
   output: { type: 'string', pattern: '^/' },
   work: { type: 'string', pattern: '^/' },
@@ -172,7 +177,7 @@ const common = {
     required: ['upload', 'url', 'sshConfig', 'folder'],
     properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
   },
-};
+} as const;
 const ofTag = {
   source: {
     type: 'object',
@@ -181,7 +186,7 @@ const ofTag = {
     properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern }, modules: { type: 'object', propertyNames: { pattern: moduleNamePattern }, additionalProperties: { type: 'string', pattern: objectIdPattern } } },
   },
   sourceTree: { type: 'string', pattern: '^/' },
-};
+} as const;
 const ofTemplate = {
   template: {
     type: 'object',
@@ -189,8 +194,10 @@ const ofTemplate = {
     required: ['name', 'release', 'timestamp', 'distribution'],
     properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
   },
-};
-const required = ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'];
-const documentOf = (from: object): object => ({ type: 'object', additionalProperties: false, required: [...required, ...Object.keys(from)], properties: { ...common, ...from } });
+} as const;
+const required = ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'] as const;
+const documentOf = <const From extends object>(from: From) => ({
+  type: 'object', additionalProperties: false, required: [...required, ...Object.keys(from) as (keyof From)[]], properties: { ...common, ...from },
+}) as const;
 
-export const checkEngineJob = checkWith<EngineJob | EngineTemplateJob>({ oneOf: [documentOf(ofTag), documentOf(ofTemplate)] });
+export const checkEngineJob: Check<EngineJob | EngineTemplateJob> = checkWith({ oneOf: [documentOf(ofTag), documentOf(ofTemplate)] });

@@ -5,7 +5,7 @@ import { fileNamePattern, fingerprintPattern, jobIdPattern, logPathPattern, obje
 import { intentFormat, intentLimitEntries, noncePattern, payloadLimitBytes, purposes, signingModes, type HashedFile, type Intent, type IntentDocument } from '../shared/formats/intent.js';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { receiptFormat, type GrantRequest, type Receipt } from '../shared/formats/receipt.js';
-import { anyText, list, oneOf, orNull, record, text, whole, type Reader } from './strict-reader.js';
+import { anyText, list, oneOf, orNull, record, text, whole, type Reader } from '../shared/formats/strict-reader.js';
 
 const sha256 = text(sha256Pattern);
 const fingerprint = text(fingerprintPattern);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One qubes.Gpg call on the wire: reading the command line and the payload, and answering in frames. What is sent is hostile.
 import type { Socket } from 'node:net';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { dataFrames, endFrame, exitFrame, FrameReader, preambleBytes, readPreamble } from '../shared/formats/split-gpg.js';
 import { readAnswerStreams, type AnswerStreams } from './gpg-request.js';
 

@@ -2,7 +2,7 @@
 // What a caller's gpg command line asks for, or why it is refused. Nothing of it but the choices below ever reaches our gpg: the
 // command line that runs is built from scratch (signer.ts). An option is allowed, ignored because it has no effect on a
 // signature over given bytes, or refused; there is no fourth way.
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import { outputDescriptors, readGpgArguments, type GpgArguments, type GpgOption } from '../shared/formats/split-gpg-arguments.js';
 
@@ -35,13 +35,15 @@ const ignored = words(`batch no-tty quiet verbose no-verbose textmode openpgp rf
   use-agent no-use-agent no-force-v3-sigs no-force-v4-certs no-default-recipient no-encrypt-to pinentry-mode`);
 
 /** Refused with a word of their own, so that the person who called the tool understands. Every other option is refused too. */
-const refusedByName = new Map<string, string>([
-  ['decrypt', 'DECRYPT'], ['try-secret-key', 'DECRYPT'], ['try-all-secrets', 'DECRYPT'], ['show-session-key', 'SESSION_KEY'],
-  ['encrypt', 'ENCRYPT'], ['recipient', 'ENCRYPT'], ['hidden-recipient', 'ENCRYPT'], ['encrypt-to', 'ENCRYPT'], ['hidden-encrypt-to', 'ENCRYPT'],
-  ['symmetric', 'SYMMETRIC'], ['export-ownertrust', 'OWNERTRUST'], ['export-secret-keys', 'SECRET_KEY'], ['export-secret-subkeys', 'SECRET_KEY'],
-  ['set-notation', 'NOTATION'], ['sig-notation', 'NOTATION'], ['cert-notation', 'NOTATION'], ['comment', 'COMMENT'], ['sender', 'SENDER'],
-  ['verify', 'VERIFY_LOCALLY'], ['store', 'STORE'],
-]);
+const refusedByName = new Map(Object.entries({
+  decrypt: 'FORBIDDEN_DECRYPT', 'try-secret-key': 'FORBIDDEN_DECRYPT', 'try-all-secrets': 'FORBIDDEN_DECRYPT',
+  'show-session-key': 'FORBIDDEN_SESSION_KEY', encrypt: 'FORBIDDEN_ENCRYPT', recipient: 'FORBIDDEN_ENCRYPT',
+  'hidden-recipient': 'FORBIDDEN_ENCRYPT', 'encrypt-to': 'FORBIDDEN_ENCRYPT', 'hidden-encrypt-to': 'FORBIDDEN_ENCRYPT',
+  symmetric: 'FORBIDDEN_SYMMETRIC', 'export-ownertrust': 'FORBIDDEN_OWNERTRUST', 'export-secret-keys': 'FORBIDDEN_SECRET_KEY',
+  'export-secret-subkeys': 'FORBIDDEN_SECRET_KEY', 'set-notation': 'FORBIDDEN_NOTATION', 'sig-notation': 'FORBIDDEN_NOTATION',
+  'cert-notation': 'FORBIDDEN_NOTATION', comment: 'FORBIDDEN_COMMENT', sender: 'FORBIDDEN_SENDER', verify: 'FORBIDDEN_VERIFY_LOCALLY',
+  store: 'FORBIDDEN_STORE',
+} as const));
 
 const strongDigests = new Map<string, Digest>([['SHA256', 'SHA256'], ['8', 'SHA256'], ['H8', 'SHA256'], ['SHA512', 'SHA512'], ['10', 'SHA512'], ['H10', 'SHA512']]);
 
@@ -85,8 +87,8 @@ export function readGpgRequest(untrustedArgs: readonly string[]): GpgRequest {
   const request = readGpgArguments(untrustedArgs);
   outputDescriptors(request.options);
   for (const { name, value } of request.options) {
-    const word = refusedByName.get(name);
-    if (word !== undefined) throw new Refusal(`FORBIDDEN_${word}`, `--${name} is not done here`);
+    const code = refusedByName.get(name);
+    if (code !== undefined) throw new Refusal(code, `--${name} is not done here`);
     if (!chosen.has(name) && !ignored.has(name)) throw new Refusal('FORBIDDEN_OPTION', `--${name} is not done here`);
     if (name === 'output' && value !== '-') throw new Refusal('FILE_NAME', 'the signature goes to the output, not to a file');
   }

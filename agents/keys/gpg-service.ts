@@ -14,10 +14,11 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { CleartextCheck } from '../shared/formats/cleartext.js';
 import { clearsignLimitBytes } from '../shared/formats/intent.js';
-import { Turnstile } from '../shared/programs/bounded-process.js';
+import { Room } from '../shared/room.js';
 import type { KeysConfig } from './documents.js';
 import { CallerGone, GpgCall, type CallLimits } from './gpg-call.js';
 import { readGpgRequest, type GpgRequest } from './gpg-request.js';
@@ -45,7 +46,7 @@ type SignRequest = Extract<GpgRequest, { kind: 'sign' }>;
 export function gpgService(options: GpgServiceOptions): Service {
   const { config, ledger, keys, gpg, spool, report } = options;
   const limits = options.limits ?? { preambleMs: 10_000, payloadMs: 300_000 };
-  const turnstile = new Turnstile(availableParallelism() + 1);
+  const room = new Room(availableParallelism() + 1);
 
   async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload, about: About): Promise<void> {
     const text = request.mode === 'clearsign' ? new CleartextCheck() : undefined;
@@ -57,7 +58,7 @@ export function gpgService(options: GpgServiceOptions): Service {
     if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
     const fault = text?.end();
     if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
-    await turnstile.pass(async () => {
+    await room.pass(async () => {
       if (!call.callerIsThere) throw new CallerGone('the caller went away');
       call.refuseMore();
       const { grant, claim } = ledger.claim(config.source, sha256, key, request.mode);

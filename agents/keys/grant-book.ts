@@ -2,16 +2,10 @@
 // Which byte strings may be signed now. The state is nothing but the journal read from its start: each entry is applied here,
 // at start and while running alike, so that what was published about a grant and what this VM does with it cannot differ.
 import { createHash } from 'node:crypto';
-import { Refusal } from '../shared/refusal.js';
+import type { Clock } from '../shared/clock.js';
+import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import type { JournalEntry } from '../shared/formats/journal.js';
-
-export interface Clock {
-  /** ms since 1970; may jump */
-  wall(): number;
-  /** ms; never jumps */
-  monotonic(): number;
-}
 
 /** One use. The payload's size needs no place here: the SHA-256 fixes it, and the receipt's check compared it. */
 export interface Grant {
@@ -24,8 +18,8 @@ export interface Grant {
   boot: string;
   /** by the wall clock, so that a reader of the journal can check it */
   untilWall: number;
-  /** by the monotonic clock, so that setting the clock back lengthens nothing */
-  untilMonotonic: number;
+  /** by the steady clock, so that setting the clock back lengthens nothing */
+  untilSteady: number;
 }
 
 /** What makes an entry of an intent document one and the same; the same entry can stand in a document several times. */
@@ -39,7 +33,7 @@ function nameOf(grant: GrantName): string {
 const rememberedEnds = 10_000;
 
 export class GrantBook {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'wall' | 'steady'>;
   readonly #grantMs: number;
   #boot = '';
   #live: Grant[] = [];
@@ -47,7 +41,7 @@ export class GrantBook {
   /** how a payload's last grant ended: only for the words of a refusal */
   readonly #ended = new Map<string, 'GRANT_USED' | 'GRANT_EXPIRED'>();
 
-  constructor(clock: Clock, grantSeconds: number) {
+  constructor(clock: Pick<Clock, 'wall' | 'steady'>, grantSeconds: number) {
     this.#clock = clock;
     this.#grantMs = grantSeconds * 1000;
   }
@@ -67,7 +61,7 @@ export class GrantBook {
       const untilWall = Date.parse(entry.result);
       if (Number.isNaN(untilWall)) throw new Error(`journal entry ${entry.seq} does not say when its grant ends; nothing will be signed until a person has looked at it`);
       this.#everGranted.set(name, (this.#everGranted.get(name) ?? 0) + 1);
-      this.#live.push({ ...grant, boot: this.#boot, untilWall, untilMonotonic: this.#clock.monotonic() + this.#grantMs });
+      this.#live.push({ ...grant, boot: this.#boot, untilWall, untilSteady: this.#clock.steady() + this.#grantMs });
       return;
     }
     const at = this.#live.findIndex((live) => live.sha256 === sha256 && live.commit === commit && nameOf(live) === name);
@@ -84,7 +78,7 @@ export class GrantBook {
   }
 
   #alive(grant: Grant): boolean {
-    return grant.boot === this.#boot && this.#clock.wall() < grant.untilWall && this.#clock.monotonic() < grant.untilMonotonic;
+    return grant.boot === this.#boot && this.#clock.wall() < grant.untilWall && this.#clock.steady() < grant.untilSteady;
   }
 
   /** Grants that time or a reboot has ended and the journal does not say so yet. */

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { appendDurably, syncFolder } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { journalEvents, journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../shared/formats/journal.js';
 
 /** The longest line that this program writes is under 700 bytes. */

@@ -6,17 +6,18 @@
 // A receipt is one atomic step: head.json is replaced first, with the journal lines in it, then they are appended. After a kill in
 // between, the next start appends what is missing. Nothing is told to anyone before both are on disk.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { objectIdPattern, sha256Pattern } from '../shared/formats/names.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import { journalHeadFormat, journalHeadPath, signJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
 import { journalFileEntries, journalLineHash } from '../shared/formats/journal.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest } from '../shared/formats/receipt.js';
-import { GrantBook, type Clock, type Grant } from './grant-book.js';
+import type { Clock } from '../shared/clock.js';
+import { GrantBook, type Grant } from './grant-book.js';
 import { Journal, type JournalNote, type JournalPosition } from './journal.js';
 import { heldJournalKey, makeJournalKey, type JournalKey } from './journal-key.js';
-import { anyText, list, oneOf, record, text, whole } from './strict-reader.js';
+import { anyText, list, oneOf, record, text, whole } from '../shared/formats/strict-reader.js';
 
 export interface Head {
   commit: string;
@@ -50,7 +51,7 @@ export interface LedgerOptions {
   /** changes with every start of the VM */
   bootId: string;
   grantSeconds: number;
-  clock: Clock;
+  clock: Pick<Clock, 'wall' | 'steady'>;
   /** what the configuration pins */
   journalKey?: string | null;
 }
@@ -70,7 +71,7 @@ export class Ledger {
     this.#journal = journal;
     this.#book = book;
     this.#head = head;
-    this.#refusalsCountedAt = options.clock.monotonic();
+    this.#refusalsCountedAt = options.clock.steady();
   }
 
   /** @throws Error with a clear message if what was remembered is damaged: the VM then signs nothing. */
@@ -193,7 +194,7 @@ export class Ledger {
 
   /** Lists a refusal, or counts it where there are too many. */
   refused(note: Omit<JournalNote, 'event'>): void {
-    const earned = Math.floor((this.#options.clock.monotonic() - this.#refusalsCountedAt) / refusalEveryMs);
+    const earned = Math.floor((this.#options.clock.steady() - this.#refusalsCountedAt) / refusalEveryMs);
     this.#refusalsLeft = Math.min(refusalBurst, this.#refusalsLeft + earned);
     this.#refusalsCountedAt += earned * refusalEveryMs;
     if (this.#refusalsLeft === 0) {

@@ -2,10 +2,10 @@
 // qubesbuilder.LogReceived: a receipt in, one line of reply and the journal entries that the build-logs VM does not have yet out.
 import { readAll, type Call, type Reporter, type Service } from '../shared/calls/socket-service.js';
 import { readDocument } from '../shared/json-document.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { vmNamePattern } from '../shared/formats/names.js';
 import { receiptLimitBytes, receiptReplyFormat, type Receipt, type ReceiptReply, type ReceiptResult } from '../shared/formats/receipt.js';
-import { Turnstile } from '../shared/programs/bounded-process.js';
+import { Room } from '../shared/room.js';
 import { readReceipt, type KeysConfig } from './documents.js';
 import type { Ledger } from './ledger.js';
 import type { VerifyCommit } from './logs-key.js';
@@ -16,7 +16,7 @@ const repliedEntries = 1000;
 const openReceipts = 8;
 
 /** A build-logs VM that was restarted, or that did not get our last answer, runs into these honestly: they are not worth an entry. */
-const outOfStep = new Set(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
+const outOfStep = new Set<Refusal['code']>(['ALREADY_RECEIVED', 'OLD_RECEIPT', 'STARTS_EARLY', 'GAP', 'EMPTY_PROOF', 'NOT_FROM_ROOT', 'NOT_FROM_ANCHOR']);
 
 export interface LogReceivedOptions {
   config: KeysConfig;
@@ -27,8 +27,8 @@ export interface LogReceivedOptions {
 
 export function logReceived({ config, ledger, verify, report }: LogReceivedOptions): Service {
   // One at a time: the commit that is remembered cannot change between a receipt's check and its acceptance.
-  const turnstile = new Turnstile(1);
-  let open = 0;
+  const room = new Room(1);
+  const places = new Room(openReceipts);
 
   async function take(receipt: Receipt): Promise<ReceiptResult> {
     const proven = await checkReceipt(receipt, config, ledger.head, verify, (file) => ledger.entriesPublished(config.vm, file));
@@ -76,14 +76,14 @@ export function logReceived({ config, ledger, verify, report }: LogReceivedOptio
         ledger.refused({ source: call.source, result: 'NOT_LOGS_VM' });
         throw new Refusal('NOT_LOGS_VM', 'receipts come from the build-logs VM only');
       }
-      if (open >= openReceipts) throw new Refusal('BUSY', 'too many receipts at once');
-      open++;
+      const leave = places.enterNow();
+      if (leave === undefined) throw new Refusal('BUSY', 'too many receipts at once');
       try {
         const untrustedBytes = await readAll(call.stream, receiptLimitBytes);
-        const lines = await turnstile.pass(() => answer(call, untrustedBytes));
+        const lines = await room.pass(() => answer(call, untrustedBytes));
         call.stream.end(lines.map((line) => `${line}\n`).join(''));
       } finally {
-        open--;
+        leave();
       }
     },
   };

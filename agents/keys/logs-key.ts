@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Is this commit signed by the pinned logs key? Asked of the real gpgv, with a keyring that holds the pinned key's file and nothing else.
 import { writeDurably } from '../shared/durable-files.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { GitCommit } from '../shared/formats/git-commit.js';
 import { runProcess } from '../shared/programs/bounded-process.js';
 import { gpgEnvironment } from './signing-keys.js';

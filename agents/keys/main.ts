@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The keys VM's agent. It wires and decides nothing.
 import { readFileSync } from 'node:fs';
+import { systemClock } from '../shared/clock.js';
 import { makeFolder } from '../shared/durable-files.js';
 import { readDocument } from '../shared/json-document.js';
 import { startOrSay } from '../shared/calls/agent-start.js';
@@ -14,8 +15,8 @@ import { logReceived } from './log-received.js';
 import { logsKeyVerifier } from './logs-key.js';
 import { SigningKeys } from './signing-keys.js';
 import { Spool } from './spool.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const settings = `${root}/rw/config/build-infra`;
 const stateFolder = `${root}/var/lib/build-infra`;
 const report = reportToStderr;
@@ -24,10 +25,9 @@ async function start(): Promise<void> {
   process.umask(0o077);
   makeFolder(stateFolder, 0o700);
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  const clock = { wall: () => Date.now(), monotonic: () => performance.now() };
   // For make-keys, before there is a configuration: makes the journal key, and the journal that has to be there before it.
   if (process.argv[2] === '--journal-key') {
-    process.stdout.write(`journal-key ${readJournalKey(stateFolder)?.public ?? Ledger.open({ stateFolder, bootId, grantSeconds: 1, clock }).journalKey}\n`);
+    process.stdout.write(`journal-key ${readJournalKey(stateFolder)?.public ?? Ledger.open({ stateFolder, bootId, grantSeconds: 1, clock: systemClock }).journalKey}\n`);
     return;
   }
   const config = readDocument(readFileSync(`${settings}/keys.json`), 64 * 1024, readKeysConfig);
@@ -38,7 +38,7 @@ async function start(): Promise<void> {
     stateFolder,
     bootId,
     grantSeconds: config.grantSeconds,
-    clock,
+    clock: systemClock,
     journalKey: config.journalKey,
   });
   const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });

@@ -22,12 +22,12 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { readPublicDocument } from '../shared/json-document.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { readGitCommit, type GitCommit } from '../shared/formats/git-commit.js';
 import { intentLimitBytes, intentsOf, isPublishedPayload, type Intent } from '../shared/formats/intent.js';
 import { payloadPath, readPublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest, Receipt } from '../shared/formats/receipt.js';
-import { Turnstile } from '../shared/programs/bounded-process.js';
+import { Room } from '../shared/room.js';
 import { readIntent, type KeysConfig } from './documents.js';
 import type { Head } from './ledger.js';
 import type { VerifyCommit } from './logs-key.js';
@@ -95,9 +95,9 @@ function checkContinues(chain: readonly Publication[], head: Head): void {
 }
 
 async function checkSignatures(chain: readonly Publication[], verify: VerifyCommit): Promise<void> {
-  const turnstile = new Turnstile(availableParallelism());
+  const room = new Room(availableParallelism());
   let refusal: unknown;
-  await Promise.all(chain.map(({ commit }) => turnstile.pass(async () => {
+  await Promise.all(chain.map(({ commit }) => room.pass(async () => {
     // A wrong one ends the work on the others.
     if (refusal === undefined) await verify(commit).catch((error: unknown) => (refusal ??= error));
   })));

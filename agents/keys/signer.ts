@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only place where a secret key is used. The command line is made here, of fixed words and a configured fingerprint.
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { originNotation, writeSignatureOrigin } from '../shared/formats/signature-origin.js';
 import { runProcess } from '../shared/programs/bounded-process.js';
 import { checkMadeSignature, hashNumbers, type SigningOrder } from './made-signature.js';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The keys that this VM signs with: read once from the real gpg at start, so that no caller can make it list or export anything else.
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { runProcess } from '../shared/programs/bounded-process.js';
 
 export interface Gpg {

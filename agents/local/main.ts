@@ -4,7 +4,8 @@ import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { Misuse, type CommandCall, type CommandRow, type OptionRow, type ProgramTable } from '../shared/command-line/program.js';
+import { runProgram } from '../shared/command-line/run-program.js';
 import { connectDom0, raiseFarm } from './farm/farm.js';
 import { envOf, envsOf, LocalState } from './farm/local-state.js';
 import { SandboxedMachine } from './farm/sandboxed-machine.js';
@@ -13,40 +14,18 @@ import { Display } from './job/display.js';
 import { LogTail } from './job/log-tail.js';
 import { runDemoPromotion } from './job/demo-promotion.js';
 import { runDemoRpm } from './job/demo-rpm.js';
-import { auditArguments, publishedEnvs, runMainJob } from './job/main-job.js';
+import { auditArguments, publishedEnvs, runMainJob, type MainJobOptions } from './job/main-job.js';
 import { rebuild, rebuiltLine } from './job/rebuild.js';
 import type { ForeignSource } from './outside/foreign-source.js';
 import { serveGitHub } from './outside/github-server/serve.js';
-import { readPillar } from './provision/pillar-reader.js';
+import { planFarm } from './provision/planned-farm.js';
 import { buildVmOf } from './provision/vms.js';
 import { bySalt } from './provision-by-salt/farm-provisioner.js';
 import { spawnInVm, type AdminClient } from './qrexec/admin-client.js';
 import { Dom0 } from './qrexec/dom0.js';
 import { ensureRootNamespace } from './vm/root-namespace.js';
 
-const usage = `usage: npm run local                      the main job: from a signed tag to an installed, audited package
-       npm run local -- --package NAME       the same with another Debian source package
-       npm run local -- --source REPOSITORY --tag TAG --key FILE...
-                                             the same with a component of somebody's own git repository, by the tag that its maintainers signed
-       npm run local -- demo-rpm             a second environment beside the first: an RPM component, from a signed tag to dnf
-       npm run local -- demo-promotion       a release team's day: from testing to current by a signed comment, a status page, issues, and what is refused
-       npm run local -- rebuild JOB [DIST]   build a finished job once more, from its tag, and compare every byte
-       npm run local -- up                   start the VMs, make what is missing
-       npm run local -- down [--purge]       stop them; --purge also removes all they hold
-       npm run local -- status               VMs, jobs, last results
-       npm run local -- exec VM -- CMD...    run a command in a VM, as user (--root: as root)
-       npm run local -- trigger COMPONENT    build the newest signed tag, as a webhook or the poller would
-       npm run local -- logs [-f]            the newest logs; -f: every line as it is received
-       npm run local -- audit [--json]       check the published repositories
-       npm run local -- --help
-
-  --state DIR         where the farm lives (by default .local in the checkout)
-  --provisioner salt  lay the VMs' files by the Salt formula, from the unpacked RPM, instead of "build-infra provision" (main job and up)
-`;
-
 const dist = dirname(fileURLToPath(import.meta.url));
-
-class Usage extends Error {}
 
 async function withDom0<T>(state: LocalState, work: (dom0: AdminClient) => Promise<T>): Promise<T> {
   const dom0 = await connectDom0(state).catch(() => {
@@ -81,11 +60,19 @@ async function down(state: LocalState, purge: boolean): Promise<number> {
   return 0;
 }
 
-async function status(state: LocalState, dom0: AdminClient): Promise<number> {
+async function status(state: LocalState, dom0: AdminClient, json: boolean): Promise<number> {
+  const vms = await dom0.list();
+  const builds = envsOf(await state.settings()).map((env) => new SandboxedMachine(dom0, buildVmOf(env), state.rootOf(buildVmOf(env))));
+  if (json) {
+    const shown = vms.map(({ name, state: is, netvm }) => ({ name, state: is, netvm }));
+    const jobs = Object.fromEntries(builds.map((build) => [build.name, readBuildStatus(build) ?? null]));
+    process.stdout.write(`${JSON.stringify({ format: 'build-infra/local-status@1', vms: shown, jobs })}\n`);
+    return 0;
+  }
   process.stdout.write('VM            state     network\n');
-  for (const vm of await dom0.list()) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
+  for (const vm of vms) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
   process.stdout.write('\njobs\n');
-  for (const env of envsOf(await state.settings())) jobsOf(new SandboxedMachine(dom0, buildVmOf(env), state.rootOf(buildVmOf(env))));
+  for (const build of builds) jobsOf(build);
   return 0;
 }
 
@@ -137,101 +124,162 @@ async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Prom
 
 async function audit(state: LocalState, json: boolean): Promise<number> {
   const settings = await state.settings();
-  const args = auditArguments({ settings, pillar: await readPillar(state.pillarFile) }, publishedEnvs(state, settings));
+  const args = auditArguments({ settings, pillar: planFarm({ file: state.pillarFile }).pillar }, publishedEnvs(state, settings));
   const child = spawn(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])], { stdio: 'inherit' });
   return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
 }
 
-function foreignSource({ source: repository, tag, key: keyFiles }: { source?: string; tag?: string; key?: string[] }): { source?: ForeignSource } {
-  if (repository === undefined && tag === undefined && keyFiles === undefined) return {};
-  if (repository === undefined || tag === undefined || keyFiles === undefined) throw new Usage('--source, --tag and --key go together');
+function foreignSource({ value, values }: CommandCall): { source?: ForeignSource } {
+  const [repository, tag, keyFiles] = [value('source'), value('tag'), [...values('key')]];
+  if (repository === undefined && tag === undefined && keyFiles.length === 0) return {};
+  if (repository === undefined || tag === undefined || keyFiles.length === 0) {
+    throw new Misuse('--source, --tag and --key go together');
+  }
   return { source: { repository, tag, keyFiles } };
 }
 
-async function run(argv: string[]): Promise<number> {
-  const separator = argv.indexOf('--');
-  const command = separator < 0 ? [] : argv.slice(separator + 1);
-  let parsed;
-  try {
-    parsed = parseArgs({
-      args: separator < 0 ? argv : argv.slice(0, separator), strict: true, allowPositionals: true,
-      options: {
-        state: { type: 'string' }, package: { type: 'string', default: 'hello' }, source: { type: 'string' }, tag: { type: 'string' }, key: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h' }, follow: { type: 'boolean', short: 'f' },
-        provisioner: { type: 'string' }, json: { type: 'boolean' }, purge: { type: 'boolean' }, root: { type: 'boolean' },
-      },
-    });
-  } catch (error) {
-    throw new Usage((error as Error).message);
-  }
-  const { values, positionals: [verb, ...words] } = parsed;
-  if (values.help === true) {
-    process.stdout.write(usage);
-    return 0;
-  }
-  if (![undefined, 'salt', 'manifests'].includes(values.provisioner)) throw new Usage(`--provisioner is salt or manifests, not ${values.provisioner}`);
-  const provisioner = values.provisioner === 'salt' ? bySalt : undefined;
-  if (verb === 'github-server') {
-    const [port, shownPort, token, account, ...repositories] = words as [string, string, string, string, ...string[]];
-    await serveGitHub({ port: Number(port), shownPort: Number(shownPort), token, account, repositories });
-    return 0;
-  }
-  await ensureRootNamespace();
-  const state = new LocalState(resolve(values.state ?? join(dirname(dist), '.local')));
-  const nothingMore = (): void => {
-    if (words.length > 0) throw new Usage(`${verb ?? ''} takes no further words: ${words.join(' ')}`);
-  };
-  switch (verb) {
-    case undefined:
-      await runMainJob({ state, package: values.package, ...foreignSource(values), dist, display: new Display(), provisioner });
-      return 0;
-    case 'up': {
-      nothingMore();
-      const display = new Display();
-      await display.step('The farm: VMs, keys made inside them, policy', async () => {
-        const farm = await raiseFarm(state, join(dist, 'local.mjs'), (vm, what) => display.now(vm, what), {}, provisioner);
-        farm.dom0.close();
-        return { value: undefined, result: `running: ${farm.vms.map((vm) => vm.name).join(' ')}` };
-      });
-      return 0;
-    }
-    case 'down': nothingMore(); return await down(state, values.purge === true);
-    case 'status': nothingMore(); return await withDom0(state, (dom0) => status(state, dom0));
-    case 'exec': {
-      const [vm, ...more] = [...words, ...command];
-      if (vm === undefined || more.length === 0) throw new Usage('exec needs a VM and a command: exec VM -- CMD...');
-      return await withDom0(state, (dom0) => exec(dom0, vm, more, values.root === true));
-    }
-    case 'trigger': {
-      if (words[0] === undefined || words.length > 1) throw new Usage('trigger needs one component');
-      const component = words[0];
-      const answer = await withDom0(state, (dom0) => buildVmFor(state, dom0, component, false).then((build) => giveCommand(build, `trigger ${component}`)));
-      process.stdout.write(`${answer}\n`);
-      return /^(queued|known) /.test(answer) ? 0 : 1;
-    }
-    case 'demo-rpm':
-      nothingMore();
-      await runDemoRpm({ state, dist, display: new Display(), provisioner });
-      return 0;
-    case 'demo-promotion':
-      nothingMore();
-      await runDemoPromotion({ state, dist, display: new Display(), provisioner });
-      return 0;
-    case 'rebuild': {
-      const [job, ...dists] = words;
-      if (job === undefined) throw new Usage('rebuild needs a job');
-      return await withDom0(state, (dom0) => rebuildJob(state, dom0, job, dists));
-    }
-    case 'logs': nothingMore(); return await withDom0(state, (dom0) => logs(state, dom0, values.follow === true));
-    case 'audit': nothingMore(); return await audit(state, values.json === true);
-    case 'dom0': return await beDom0(state);
-    default: throw new Usage(`unknown command ${verb}`);
-  }
+function provisionerOf({ value }: CommandCall): typeof bySalt | undefined {
+  const named = value('provisioner') ?? 'manifests';
+  if (!['salt', 'manifests'].includes(named)) throw new Misuse(`--provisioner is salt or manifests, not ${named}`);
+  return named === 'salt' ? bySalt : undefined;
 }
 
-try {
-  process.exitCode = await run(process.argv.slice(2));
-} catch (error) {
-  const wrong = error instanceof Usage;
-  process.stderr.write(`build-infra: ${(error as Error).message}\n${wrong ? usage : ''}`);
-  process.exitCode = wrong ? 2 : 1;
+async function up(state: LocalState, call: CommandCall): Promise<number> {
+  const display = new Display();
+  await display.step('The farm: VMs, keys made inside them, policy', async () => {
+    const entry = join(dist, 'local.mjs');
+    const farm = await raiseFarm(state, entry, (vm, what) => display.now(vm, what), {}, provisionerOf(call));
+    farm.dom0.close();
+    return { value: undefined, result: `running: ${farm.vms.map((vm) => vm.name).join(' ')}` };
+  });
+  return 0;
 }
+
+async function trigger(state: LocalState, dom0: AdminClient, component: string): Promise<number> {
+  const answer = await giveCommand(await buildVmFor(state, dom0, component, false), `trigger ${component}`);
+  process.stdout.write(`${answer}\n`);
+  return /^(queued|known) /.test(answer) ? 0 : 1;
+}
+
+/** A command that needs the running farm. */
+const running =
+  (work: (state: LocalState, dom0: AdminClient, call: CommandCall) => Promise<number>) =>
+  async (state: LocalState, call: CommandCall): Promise<number> =>
+    await withDom0(state, (dom0) => work(state, dom0, call));
+
+async function demo(run: (options: Omit<MainJobOptions, 'package'>) => Promise<void>, state: LocalState, call: CommandCall): Promise<number> {
+  await run({ state, dist, display: new Display(), provisioner: provisionerOf(call) });
+  return 0;
+}
+
+const provisioner: OptionRow = {
+  name: 'provisioner',
+  value: 'salt|manifests',
+  does: 'salt lays the files of the VMs by the Salt formula, from the unpacked RPM; manifests (the default) by "build-infra provision"',
+};
+const json: OptionRow = { name: 'json', does: 'prints one JSON document' };
+
+/** A row whose work needs to know where the farm lives. */
+const row = ({ work, ...about }: Omit<CommandRow, 'run'> & { work: (state: LocalState, call: CommandCall) => Promise<number> }): CommandRow => ({
+  ...about,
+  run: async (call) => {
+    await ensureRootNamespace();
+    try {
+      return await work(new LocalState(resolve(call.value('state') ?? join(dirname(dist), '.local'))), call);
+    } catch (error) {
+      if (error instanceof Misuse) throw error;
+      process.stderr.write(`build-infra: ${(error as Error).message}\n`);
+      return 1;
+    }
+  },
+});
+
+const mainJob = row({
+  words: '',
+  does: 'does the main job: from a signed tag to an installed, audited package',
+  options: [
+    { name: 'package', value: 'NAME', does: 'another Debian source package than hello' },
+    { name: 'source', value: 'REPOSITORY', does: "a component of somebody's own git repository" },
+    { name: 'tag', value: 'TAG', does: 'its tag, which its maintainers signed' },
+    { name: 'key', value: 'FILE', does: 'their public keys; repeat' },
+    provisioner,
+  ],
+  work: async (state, call) => {
+    const package_ = call.value('package') ?? 'hello';
+    await runMainJob({ state, package: package_, ...foreignSource(call), dist, display: new Display(), provisioner: provisionerOf(call) });
+    return 0;
+  },
+});
+
+export const localProgram: ProgramTable = {
+  name: 'npm run local --',
+  does: 'the farm on one machine',
+  options: [{ name: 'state', value: 'DIR', does: 'where the farm lives (by default .local in the checkout)' }],
+  exit: '0 everything was done and checked, 1 something failed, 2 not understood',
+  commands: [
+    mainJob,
+    row({
+      words: 'demo-rpm',
+      does: 'adds a second environment beside the first: an RPM component, from a signed tag to dnf',
+      options: [provisioner],
+      work: (state, call) => demo(runDemoRpm, state, call),
+    }),
+    row({
+      words: 'demo-promotion',
+      does: "shows a release team's day: from testing to current by a signed comment, a status page, issues, and what is refused",
+      options: [provisioner],
+      work: (state, call) => demo(runDemoPromotion, state, call),
+    }),
+    row({
+      words: 'rebuild',
+      takes: 'JOB [DIST]...',
+      does: 'builds a finished job once more, from its tag, and compares every byte',
+      work: running((state, dom0, { words: [job = '', ...dists] }) => rebuildJob(state, dom0, job, dists)),
+    }),
+    row({ words: 'up', does: 'starts the VMs and makes what is missing', options: [provisioner], work: up }),
+    row({
+      words: 'down',
+      does: 'stops the VMs',
+      options: [{ name: 'purge', does: 'also removes all that they hold' }],
+      work: (state, { has }) => down(state, has('purge')),
+    }),
+    row({ words: 'status', does: 'tells the VMs, the jobs and the last results', options: [json], work: running((state, dom0, { has }) => status(state, dom0, has('json'))) }),
+    row({
+      words: 'exec',
+      takes: 'VM -- COMMAND...',
+      does: 'runs a command in a VM, as user',
+      options: [{ name: 'root', does: 'as root' }],
+      work: running((_state, dom0, { words: [vm = ''], after, has }) => exec(dom0, vm, [...after], has('root'))),
+    }),
+    row({
+      words: 'trigger',
+      takes: 'COMPONENT',
+      does: 'builds the newest signed tag, as a webhook or the poller would',
+      work: running((state, dom0, { words: [component = ''] }) => trigger(state, dom0, component)),
+    }),
+    row({
+      words: 'logs',
+      does: 'prints the newest logs',
+      options: [{ name: 'follow', short: 'f', does: 'every line as it is received' }],
+      work: running((state, dom0, { has }) => logs(state, dom0, has('follow'))),
+    }),
+    row({ words: 'audit', does: 'checks the published repositories', options: [json], work: (state, { has }) => audit(state, has('json')) }),
+    row({ words: 'dom0', does: 'is dom0, until "down"', hidden: true, work: beDom0 }),
+    {
+      words: 'github-server',
+      takes: 'PORT SHOWN-PORT TOKEN ACCOUNT REPOSITORY...',
+      does: "serves GitHub's API to a notifier",
+      hidden: true,
+      run: async ({ words }) => {
+        const [port, shownPort, token, account, ...repositories] = words as [string, string, string, string, ...string[]];
+        await serveGitHub({ port: Number(port), shownPort: Number(shownPort), token, account, repositories });
+        return 0;
+      },
+    },
+  ],
+  elsewhere: Object.fromEntries(
+    ['doctor', 'jobs', 'retry', 'withdraw'].map((word) => [word, `it is a command of a VM: npm run local -- exec --root build-debian -- build-infra ${word}`]),
+  ),
+};
+
+process.exitCode = await runProgram(localProgram, process.argv.slice(2));

@@ -15,10 +15,11 @@ const packages = {
   common: {
     bubblewrap: '/usr/bin/bwrap', uidmap: '/usr/bin/newuidmap', git: '/usr/bin/git', curl: '/usr/bin/curl', gnupg: '/usr/bin/gpg', gpgv: '/usr/bin/gpgv',
     'openssh-client': '/usr/bin/ssh', 'openssh-server': '/usr/sbin/sshd', 'nginx-light': '/usr/sbin/nginx', python3: '/usr/bin/python3',
+    'python3-yaml': '/usr/lib/python3/dist-packages/yaml/__init__.py', 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py',
     mmdebstrap: '/usr/bin/mmdebstrap', reprepro: '/usr/bin/reprepro', devscripts: '/usr/bin/debsign', 'dpkg-dev': '/usr/bin/dpkg-source',
     rsync: '/usr/bin/rsync', 'xz-utils': '/usr/bin/xz', 'ca-certificates': '/usr/sbin/update-ca-certificates',
   },
-  test: { gnupg2: '/usr/bin/gpg2', sqv: '/usr/bin/sqv', 'python3-jinja2': '/usr/lib/python3/dist-packages/jinja2/__init__.py', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', openssl: '/usr/bin/openssl',
+  test: { gnupg2: '/usr/bin/gpg2', sqv: '/usr/bin/sqv', systemd: '/usr/bin/systemd-analyze', procps: '/usr/bin/pgrep', 'groff-base': '/usr/bin/groff', openssl: '/usr/bin/openssl',
     chromium: '/usr/bin/chromium', 'fonts-dejavu-core': '/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf', tidy: '/usr/bin/tidy', strace: '/usr/bin/strace' },
   // The second environment of the local farm, and its tests.
   rpm: { rpm: '/usr/bin/rpmbuild', 'createrepo-c': '/usr/bin/createrepo_c', dnf: '/usr/bin/dnf', 'dnf-plugins-core': '/usr/lib/python3/dist-packages/dnf-plugins/download.py' },

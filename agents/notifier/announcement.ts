@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Says one notification. Every step may be repeated: a kill between any two of them, and the same document once more, changes nothing.
 //   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues that its commits close     6. issues of versions that it replaced
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { ClosedIssues } from './closed-issues.js';

@@ -5,9 +5,9 @@ import { readIfThere } from '../shared/durable-files.js';
 import { logsUrlPattern } from '../shared/formats/log-link.js';
 import { packageSets, releasePattern, repositoryNamePattern, type PackageSet } from '../shared/formats/notification.js';
 import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
-import { readDocument } from '../shared/json-document.js';
-import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, object, orNull, text } from '../shared/json-schema.js';
+import { Refusal } from './refusals.js';
 
 export interface NotifiedDistribution {
   packageSet: PackageSet;
@@ -45,17 +45,16 @@ export interface NotifyConfig {
 }
 
 const webAddress = '^https?://[A-Za-z0-9][A-Za-z0-9.-]{0,200}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,100}){0,8}$';
-const text = (pattern: string): object => ({ type: 'string', pattern });
-const named = (pattern: string, content: object): object => ({ type: 'object', maxProperties: 10_000, propertyNames: { pattern }, additionalProperties: content });
+const named = <const S extends object>(pattern: string, content: S) => ({ type: 'object', maxProperties: 10_000, propertyNames: { pattern }, additionalProperties: content }) as const;
 
-const fields = {
+const check: Check<NotifyConfig> = checkWith(object({
   format: { const: 'build-infra/notify-config@1' },
   vm: text(vmNamePattern),
   baseUrl: text(webAddress),
   webUrl: text(webAddress),
   account: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\\[bot\\])?$'),
   repository: text(repositoryNamePattern),
-  issuesRepository: { anyOf: [text(repositoryNamePattern), { type: 'null' }] },
+  issuesRepository: orNull(text(repositoryNamePattern)),
   commentIn: { type: 'array', maxItems: 200, uniqueItems: true, items: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?:[A-Za-z0-9._-]{1,100}|\\*)$') },
   logsUrl: text(logsUrlPattern),
   release: text(releasePattern),
@@ -65,10 +64,9 @@ const fields = {
   }),
   componentUrls: named(plainNamePattern, text(webAddress)),
   minAgeDays: { type: 'integer', minimum: 0, maximum: 365 },
-  templates: { anyOf: [text('^/[A-Za-z0-9._/-]{1,200}$'), { type: 'null' }] },
+  templates: orNull(text('^/[A-Za-z0-9._/-]{1,200}$')),
   dryRun: { type: 'boolean' },
-};
-const check = checkWith<NotifyConfig>({ type: 'object', additionalProperties: false, required: Object.keys(fields), properties: fields });
+}));
 
 /** @throws Refusal NO_CONFIG, TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT, PLAIN_HTTP: the notifier does not start */
 export function readConfig(path: string): NotifyConfig {

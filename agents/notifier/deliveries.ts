@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
 // what GitHub does not want to hear about one never holds up another.
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Notification } from '../shared/formats/notification.js';
-import type { Clock, Pace } from './github/pace.js';
+import type { Clock } from '../shared/clock.js';
+import type { Pace } from './github/pace.js';
 import { GitHubTrouble } from './github/trouble.js';
 import type { OutboxReader, Waiting } from './outbox-reader.js';
 import { orderOf } from './subject.js';
@@ -51,7 +53,7 @@ export class Deliveries {
     for (;;) {
       this.#refresh();
       if (this.#queues.size === 0) return undefined;
-      const now = this.#options.clock.now().getTime();
+      const now = this.#options.clock.wall();
       const all = Math.max(this.#allUntil - now, this.#options.pace.silentMs);
       if (all > 0) return all;
       const ready = [...this.#queues.keys()].find((subject) => (this.#trying.get(subject)?.until ?? 0) <= now);
@@ -107,7 +109,7 @@ export class Deliveries {
   }
 
   #failed(subject: string, waiting: Waiting, error: unknown): void {
-    const now = this.#options.clock.now().getTime();
+    const now = this.#options.clock.wall();
     const what = this.#what(waiting);
     if (error instanceof GitHubTrouble && error.kind === 'limited') {
       this.#allUntil = now + (error.waitMs ?? 60_000);

@@ -3,14 +3,16 @@
 //   notifier                     serves
 //   notifier again all|<name>    documents that were set aside are tried again
 import { join } from 'node:path';
+import type { ProgramTable } from '../shared/command-line/program.js';
+import { runProgram } from '../shared/command-line/run-program.js';
 import { startOrSay } from '../shared/calls/agent-start.js';
 import { reportToStderr } from '../shared/calls/socket-service.js';
 import { readConfig, readToken } from './config.js';
 import { proxyOf } from './github/exchange.js';
 import { defaultLimits, Notifier } from './notifier.js';
 import { OutboxReader } from './outbox-reader.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
 const state = at('/var/lib/build-infra/notifier');
 
@@ -26,13 +28,22 @@ async function serve(): Promise<() => Promise<void>> {
   return () => notifier.run();
 }
 
-const [mode, which] = process.argv.slice(2);
-if (mode === 'again' && which !== undefined) {
-  const names = OutboxReader.wantAgain(state, which);
-  process.stdout.write(names.length === 0 ? 'nothing was set aside\n' : names.map((name) => `again ${name}\n`).join(''));
-} else if (mode === undefined) {
-  startOrSay('notifier', serve);
-} else {
-  reportToStderr('usage: notifier [again all|NAME]');
-  process.exitCode = 2;
-}
+const program: ProgramTable = {
+  name: 'build-infra-notifier',
+  does: 'tells GitHub what a build VM did; systemd starts it, without arguments',
+  commands: [
+    {
+      words: 'again',
+      takes: 'all|NAME',
+      does: 'tries documents that were set aside again',
+      run: ({ words: [which = ''] }) => {
+        const names = OutboxReader.wantAgain(state, which);
+        process.stdout.write(names.length === 0 ? 'nothing was set aside\n' : names.map((name) => `again ${name}\n`).join(''));
+        return 0;
+      },
+    },
+  ],
+};
+
+if (process.argv.length === 2) startOrSay('notifier', serve);
+else process.exitCode = await runProgram(program, process.argv.slice(2));

@@ -9,7 +9,8 @@ import { Deliveries } from './deliveries.js';
 import { dryRun } from './dry-run.js';
 import { githubClient } from './github/client.js';
 import type { ExchangeLimits } from './github/exchange.js';
-import { Pace, type Clock } from './github/pace.js';
+import { systemClock, type Clock } from '../shared/clock.js';
+import { Pace } from './github/pace.js';
 import { OutboxReader } from './outbox-reader.js';
 import { holdState } from './single-instance.js';
 import { SubjectStates } from './subject-state.js';
@@ -28,7 +29,6 @@ export interface NotifierOptions {
   writePauseMs?: number;
 }
 
-const systemClock: Clock = { now: () => new Date(), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)) };
 export const defaultLimits = { timeoutMs: 30_000, answerBytes: 16 * 1024 * 1024 };
 /** A watch may miss something, and a full disk may have been emptied. */
 const lookAgainMs = 10_000;
@@ -54,9 +54,9 @@ export class Notifier {
     this.#outbox = new OutboxReader(options.outbox, state, report);
     const pace = new Pace(join(state, 'silent-until'), clock, options.writePauseMs);
     const states = new SubjectStates(join(state, 'subjects'));
-    states.forgetOlderThan(new Date(clock.now().getTime() - forgetAfterMs));
+    states.forgetOlderThan(new Date(clock.wall() - forgetAfterMs));
     const github = config.dryRun ? dryRun(config.account, report) : githubClient({ baseUrl: config.baseUrl, token: options.token, limits: options.limits ?? defaultLimits, pace, clock });
-    this.deliveries = new Deliveries({ outbox: this.#outbox, pace, clock, report, announce: (notification) => announce(notification, { github, config, templates, states, report, now: () => clock.now(), isDone: (key) => this.#outbox.isDone(key) }) });
+    this.deliveries = new Deliveries({ outbox: this.#outbox, pace, clock, report, announce: (notification) => announce(notification, { github, config, templates, states, report, now: () => new Date(clock.wall()), isDone: (key) => this.#outbox.isDone(key) }) });
   }
 
   /** @throws Refusal ALREADY_RUNNING, NO_TEMPLATES, BAD_TEMPLATE, those of a damaged state */

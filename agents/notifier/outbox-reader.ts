@@ -10,7 +10,8 @@ import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
 import { checkNotification, notificationLimitBytes, type Notification } from '../shared/formats/notification.js';
 import { readDocument } from '../shared/json-document.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface Waiting {

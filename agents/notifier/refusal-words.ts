@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the public hears of a promotion that was refused: words of ours for each code, never a detail, which may name hosts, paths and people. The
 // public log has the whole of it for those who look.
-const words = new Map(Object.entries({
+export const words: ReadonlyMap<string, string> = new Map(Object.entries({
   TOO_YOUNG: 'it was not in testing for long enough yet',
   NEWER_IN_SUITE: 'a newer version is there already',
   WITHDRAWN: 'this version was withdrawn',

@@ -3,7 +3,7 @@
 // copy: nothing here is ever obeyed.
 import { componentRepositories, makeCommand, templateRepositories, type Command } from '../shared/formats/command.js';
 import type { SubjectKind } from '../shared/formats/notification.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 export interface CommandFacts {
   kind: SubjectKind;

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 /** Held until the process ends. @throws Refusal ALREADY_RUNNING */
 export function holdState(folder: string): Promise<Server> {

@@ -3,9 +3,9 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, removeDurably, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import { GitHubTrouble } from './github/trouble.js';
 
 export interface SubjectState {
@@ -26,8 +26,8 @@ export interface SubjectState {
 }
 
 const marksLimit = 5000;
-const strings = { type: 'array', maxItems: marksLimit, items: { type: 'string', maxLength: 500 } };
-const check = checkWith<SubjectState>({
+const strings = { type: 'array', maxItems: marksLimit, items: { type: 'string', maxLength: 500 } } as const;
+const check: Check<SubjectState> = checkWith({
   type: 'object', additionalProperties: false, required: ['format', 'title', 'issue', 'alone', 'said', 'begun', 'labels'],
   properties: {
     format: { const: 'build-infra/notifier-subject@1' }, title: { type: 'string' }, issue: { type: ['integer', 'null'], minimum: 1 }, alone: { type: 'boolean' }, said: strings,

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { matches, versionPattern } from '../shared/formats/names.js';
 import type { Notification, PackageSet } from '../shared/formats/notification.js';
-import { Refusal } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { NotifyConfig } from './config.js';
 
 export interface NotifiedDist {

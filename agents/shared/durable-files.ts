@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Durable means: temp file, fsync, rename, fsync of the folder. Written once, used by every agent.
-import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 /** Makes a folder's entries (a new name, a removed name) survive a power cut. */
@@ -28,11 +28,11 @@ export function writeDurably(path: string, data: Uint8Array | string, mode = 0o6
     writeAll(fd, typeof data === 'string' ? Buffer.from(data) : data);
     fsyncSync(fd);
   } catch (error) {
-    closeSync(fd);
-    removeIfThere(temporary);
+    rmSync(temporary, { force: true });
     throw error;
+  } finally {
+    closeSync(fd);
   }
-  closeSync(fd);
   renameSync(temporary, path);
   syncFolder(dirname(path));
 }
@@ -47,14 +47,6 @@ export function renameDurably(from: string, to: string): void {
 export function removeDurably(path: string): void {
   unlinkSync(path);
   syncFolder(dirname(path));
-}
-
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // It was never made.
-  }
 }
 
 /** Makes a folder and those above it that are missing; each is on disk then. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Size, then UTF-8, then JSON, then shape: the order in which every document from another VM is read.
-import { Refusal } from './refusal.js';
+import { Refusal } from './refusals.js';
 
 /** Narrows an untrusted value or throws a Refusal. Compiled from a JSON Schema (json-schema.ts), or written by hand in the keys VM. */
 export type Check<T> = (untrusted: unknown) => T;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A comment on an issue, as far as we care: one clear-signed block is cut out of it and handed on, unread. Pure. Anybody on earth may write
 // comments; who signed the block, and whether it means anything, the build VM finds out.
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import type { WebhookConfig } from './config.js';
+import type { IgnoredCode } from './refusals.js';
 
 interface CommentPayload {
   action: string;
@@ -12,7 +13,7 @@ interface CommentPayload {
 }
 
 /** Only what is used. Who wrote the comment, and where it stands, counts for nothing. */
-const checkComment = checkWith<CommentPayload>({
+const checkComment: Check<CommentPayload> = checkWith({
   type: 'object',
   required: ['action', 'comment', 'repository'],
   properties: {
@@ -30,7 +31,7 @@ export interface SignedComment {
 
 export type CommentDecision =
   | { kind: 'command'; comment: SignedComment }
-  | { kind: 'ignored'; code: string; detail: string };
+  | { kind: 'ignored'; code: IgnoredCode; detail: string };
 
 /** What qubesbuilder.ProcessGithubCommand reads at most, in bytes. */
 export const blockLimitBytes = 8192;
@@ -40,7 +41,7 @@ const begin = '-----BEGIN PGP SIGNED MESSAGE-----';
 const end = '-----END PGP SIGNATURE-----';
 
 /** The one block of a comment. What stands around it, as a fence of Markdown, is not signed and goes no further. */
-export function signedBlock(untrustedBody: string): { block: string } | { code: string; detail: string } {
+export function signedBlock(untrustedBody: string): { block: string } | { code: IgnoredCode; detail: string } {
   if (!untrustedBody.includes('BEGIN PGP SIGNED MESSAGE')) return { code: 'NO_COMMAND', detail: 'no clear-signed message in the comment' };
   const lines = untrustedBody.split('\n');
   const places = (wanted: string): number[] => lines.flatMap((line, i) => (line.replace(/[ \r]+$/, '') === wanted ? [i] : []));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // sys-net.json (docs/formats.md, "Configuration"), and the webhook's secret beside it. An agent with a doubtful one does not start.
 import { readFileSync, statSync } from 'node:fs';
-import { readDocument } from '../shared/json-document.js';
-import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, object } from '../shared/json-schema.js';
+import { Refusal } from './refusals.js';
 import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 
 /** A host as local.ConnectSSH's argument names it: lower case, dots and dashes inside only. */
@@ -31,10 +31,6 @@ export type SshConfig = SysNetConfig & Required<Pick<SysNetConfig, 'sshHosts'>>;
 
 export const receivesWebhooks = (config: SysNetConfig): config is WebhookConfig => config.webhook !== undefined;
 export const connectsSsh = (config: SysNetConfig): config is SshConfig => config.sshHosts !== undefined;
-
-const object = (properties: Record<string, object>): object => ({
-  type: 'object', additionalProperties: false, required: Object.keys(properties), properties,
-});
 
 const fields = {
   format: { const: 'build-infra/sys-net-config@1' },
@@ -64,9 +60,9 @@ const fields = {
       port: { type: 'integer', minimum: 1, maximum: 65535 },
     }),
   },
-};
+} as const;
 /** A VM may receive webhooks, connect ssh, or both; with neither it would have nothing to do. */
-const check = checkWith<SysNetConfig>({
+const check: Check<SysNetConfig> = checkWith({
   ...object(fields),
   required: ['format', 'vm'],
   dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'], commands: ['webhook'] },

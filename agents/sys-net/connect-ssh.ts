@@ -2,7 +2,8 @@
 // local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with half-close and
 // back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
 import { createConnection, type Socket } from 'node:net';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Call, Reporter, Service } from '../shared/calls/socket-service.js';
 import { hostPattern, type SshConfig } from './config.js';
 

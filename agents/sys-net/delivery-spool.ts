@@ -7,9 +7,9 @@ import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, removeDurably, writeDurably } from '../shared/durable-files.js';
-import { readDocument } from '../shared/json-document.js';
-import { checkWith } from '../shared/json-schema.js';
-import { Refusal } from '../shared/refusal.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, object, text } from '../shared/json-schema.js';
+import { Refusal } from './refusals.js';
 import { objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from '../shared/formats/names.js';
 import { blockPattern, type SignedComment } from './comment-event.js';
 import { isDeliveryId, type VersionPush } from './push-event.js';
@@ -35,18 +35,16 @@ export interface PendingDelivery {
   vms: VmState[];
 }
 
-const string = (pattern: string): object => ({ type: 'string', pattern });
-const object = (properties: Record<string, object>): object => ({ type: 'object', additionalProperties: false, required: Object.keys(properties), properties });
 const fields = {
   format: { const: deliveryFormat },
   delivery: { type: 'string' },
-  body: string(sha256Pattern),
-  received: string('^[0-9T:.-]{20,30}Z$'),
-  push: object({ repository: { type: 'string' }, component: string(plainNamePattern), tag: { type: 'string' }, after: string(objectIdPattern) }),
-  comment: object({ repository: { type: 'string' }, block: string(blockPattern) }),
-  vms: { type: 'array', items: object({ vm: string(vmNamePattern), attempts: { type: 'integer' }, outcome: { type: ['string', 'null'] } }) },
-};
-const checkPending = checkWith<PendingDelivery>({ ...object(fields), required: ['format', 'delivery', 'body', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
+  body: text(sha256Pattern),
+  received: text('^[0-9T:.-]{20,30}Z$'),
+  push: object({ repository: { type: 'string' }, component: text(plainNamePattern), tag: { type: 'string' }, after: text(objectIdPattern) }),
+  comment: object({ repository: { type: 'string' }, block: text(blockPattern) }),
+  vms: { type: 'array', items: object({ vm: text(vmNamePattern), attempts: { type: 'integer' }, outcome: { type: ['string', 'null'] } }) },
+} as const;
+const checkPending: Check<PendingDelivery> = checkWith({ ...object(fields), required: ['format', 'delivery', 'body', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
 
 export interface SpoolLimits {
   /** deliveries that may wait at once */

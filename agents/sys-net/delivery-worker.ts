@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between the answer and our note of it
 // the build VM is told again, and says `known`, or that the command was used.
-import { printable, Refusal } from '../shared/refusal.js';
+import { systemClock, type Clock } from '../shared/clock.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
 
@@ -15,7 +17,7 @@ export interface BuildVmCalls {
 
 export interface WorkerOptions {
   report: Reporter;
-  now?: () => Date;
+  clock?: Clock;
   /** the first pause after a failed attempt; doubles up to `longestPauseMs` */
   firstPauseMs?: number;
   longestPauseMs?: number;
@@ -89,7 +91,7 @@ class VmQueue {
 
   /** Whether this delivery is done with for this VM. */
   async #attempt(pending: PendingDelivery): Promise<boolean> {
-    const { report, now, giveUpMs } = this.options;
+    const { report, clock, giveUpMs } = this.options;
     const { push, comment } = pending;
     const what = `${pending.delivery} ${push === undefined ? `comment in ${printable(comment?.repository ?? '')}` : `${push.component} ${push.tag}`} to ${this.vm}`;
     let failure: string;
@@ -107,7 +109,7 @@ class VmQueue {
       failure = error instanceof Refusal ? error.line() : printable(String((error as Error).message));
     }
     if (this.#stopped) return false;
-    let tooOld = now().getTime() - Date.parse(pending.received) > giveUpMs;
+    let tooOld = clock.wall() - Date.parse(pending.received) > giveUpMs;
     try {
       this.spool.record(pending.delivery, this.vm, tooOld ? `gave up: ${failure}` : null);
     } catch (error) {
@@ -129,7 +131,7 @@ export class DeliveryWorker {
   constructor(spool: DeliverySpool, calls: BuildVmCalls, options: WorkerOptions) {
     this.#spool = spool;
     this.#calls = calls;
-    this.#options = { now: () => new Date(), firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 24 * 3600_000, ...options };
+    this.#options = { clock: systemClock, firstPauseMs: 1000, longestPauseMs: 300_000, giveUpMs: 24 * 3600_000, ...options };
   }
 
   /** Call after each accepted delivery, and once at the start. */

@@ -10,8 +10,8 @@ import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';
 import { DeliveryWorker } from './delivery-worker.js';
 import { createReceiver, listenForNginx } from './webhook-receiver.js';
+import { rootPrefix as root } from '../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 const at = (path: string): string => (root === '' ? path : join(root, path));
 
 async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {

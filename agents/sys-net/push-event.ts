@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a webhook's payload says, as far as we care. Pure. The payload is signed by GitHub, but who pushed what is the attacker's
 // choice; and whatever stands here is only a hint: the build VM verifies the tag itself.
-import { readDocument } from '../shared/json-document.js';
+import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
 import type { WebhookConfig } from './config.js';
+import type { IgnoredCode } from './refusals.js';
 
 interface PushPayload {
   ref: string;
@@ -14,7 +15,7 @@ interface PushPayload {
 }
 
 /** Only what is used. GitHub adds fields whenever it likes, so unknown ones are let through here, and nothing reads them. */
-const checkPush = checkWith<PushPayload>({
+const checkPush: Check<PushPayload> = checkWith({
   type: 'object',
   required: ['ref', 'deleted', 'after', 'repository'],
   properties: {
@@ -35,7 +36,7 @@ export interface VersionPush {
 
 export type PushDecision =
   | { kind: 'trigger'; push: VersionPush }
-  | { kind: 'ignored'; code: string; detail: string };
+  | { kind: 'ignored'; code: IgnoredCode; detail: string };
 
 /** A version as a git ref can spell it: DEP-14 writes `~` as `_` and `:` as `%`. */
 const versionInRef = /^[0-9](?:[A-Za-z0-9+%_-]|\.(?!\.)){0,99}$/;
@@ -52,7 +53,7 @@ export function isVersionTag(pattern: string, tag: string): boolean {
  * @throws Refusal TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT
  */
 export function decidePush(untrustedBody: Uint8Array, config: WebhookConfig): PushDecision {
-  const ignored = (code: string, detail: string): PushDecision => ({ kind: 'ignored', code, detail });
+  const ignored = (code: IgnoredCode, detail: string): PushDecision => ({ kind: 'ignored', code, detail });
   const payload = readDocument(untrustedBody, config.webhook.bodyBytes, checkPush);
   const name = payload.repository.full_name;
   const repository = config.repositories.find((one) => one.fullName === name);

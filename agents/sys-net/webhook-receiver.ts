@@ -3,16 +3,19 @@
 // order of the checks below is the security argument. No answer says more than its one line.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
+import { systemClock, type Clock } from '../shared/clock.js';
+import { Room } from '../shared/room.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { decideComment } from './comment-event.js';
 import type { WebhookConfig } from './config.js';
 import type { DeliverySpool } from './delivery-spool.js';
-import { decidePush, isDeliveryId } from './push-event.js';
+import { decidePush, isDeliveryId, type PushDecision } from './push-event.js';
 import { bodyHash, isSignedBy, readSignatureHeader } from './webhook-signature.js';
 
 /** HTTP status of each refusal; whatever is not here is 400. docs: README.md, "Answers". */
-const statusOf = new Map<string, number>([
+const statusOf = new Map<Refusal['code'], number>([
   ['NOT_SIGNED', 401], ['BAD_SIGNATURE', 403], ['UNKNOWN_PATH', 404], ['BAD_METHOD', 405], ['TOO_SLOW', 408],
   ['NO_LENGTH', 411], ['TOO_LARGE', 413], ['BAD_CONTENT_TYPE', 415], ['BUSY', 503], ['SPOOL_FULL', 503],
 ]);
@@ -29,10 +32,12 @@ export interface ReceiverOptions {
   report: Reporter;
   /** after a delivery has been spooled */
   onAccepted: () => void;
-  now?: () => Date;
+  clock?: Clock;
   /** for the whole body; nginx has it complete already, so it is short */
   bodyTimeoutMs?: number;
 }
+
+const otherEvent = (event: string): Extract<PushDecision, { kind: 'ignored' }> => ({ kind: 'ignored', code: 'OTHER_EVENT', detail: event });
 
 function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -54,24 +59,8 @@ function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: numbe
   });
 }
 
-/** Bodies of strangers that are in memory now, by their announced sizes: at most four of the largest. */
-class BodyBudget {
-  #used = 0;
-  constructor(readonly bytes: number) {}
-
-  async spend<T>(bytes: number, use: () => Promise<T>): Promise<T> {
-    if (this.#used + bytes > this.bytes) throw new Refusal('BUSY', 'too many large bodies at once');
-    this.#used += bytes;
-    try {
-      return await use();
-    } finally {
-      this.#used -= bytes;
-    }
-  }
-}
-
 /** One request, in order: method and path, content type, announced size, signature header, body, signature; then what GitHub says. */
-async function decide(request: IncomingMessage, options: ReceiverOptions, budget: BodyBudget): Promise<Answer> {
+async function decide(request: IncomingMessage, options: ReceiverOptions, bodies: Room): Promise<Answer> {
   const { config } = options;
   if (request.url !== '/github') throw new Refusal('UNKNOWN_PATH', 'only /github');
   if (request.method !== 'POST') throw new Refusal('BAD_METHOD', 'only POST');
@@ -83,10 +72,14 @@ async function decide(request: IncomingMessage, options: ReceiverOptions, budget
   if (Number(length) > config.webhook.bodyBytes) throw new Refusal('TOO_LARGE', `more than ${config.webhook.bodyBytes} bytes`);
   const claimed = readSignatureHeader(request.headers['x-hub-signature-256']);
   if (claimed === undefined) throw new Refusal('NOT_SIGNED', 'X-Hub-Signature-256 is missing or not sha256=<64 hex>');
-  return budget.spend(Number(length), async () => {
+  const leave = bodies.enterNow(Number(length));
+  if (leave === undefined) throw new Refusal('BUSY', 'too many large bodies at once');
+  try {
     const untrustedBody = await readBody(request, config.webhook.bodyBytes, options.bodyTimeoutMs ?? 30_000);
-    return decideBody(request, untrustedBody, claimed, options);
-  });
+    return await decideBody(request, untrustedBody, claimed, options);
+  } finally {
+    leave();
+  }
 }
 
 function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Buffer, options: ReceiverOptions): Answer {
@@ -100,12 +93,11 @@ function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Bu
   if (event === 'ping') return { status: 200, line: 'pong' };
   const takers = config.commands?.buildVms ?? [];
   const comments = event === 'issue_comment' && takers.length > 0;
-  if (event !== 'push' && !comments) return { status: 202, line: `ignored OTHER_EVENT ${event}` };
-  const decision = comments ? decideComment(untrustedBody, config) : decidePush(untrustedBody, config);
+  const decision = comments ? decideComment(untrustedBody, config) : event === 'push' ? decidePush(untrustedBody, config) : otherEvent(event);
   if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
   const body = bodyHash(untrustedBody);
   if (spool.knows(delivery, body)) return { status: 200, line: `known ${delivery}` };
-  const now = (options.now ?? (() => new Date()))();
+  const now = new Date((options.clock ?? systemClock).wall());
   if (decision.kind === 'command') spool.accept(delivery, body, decision.comment, takers, now);
   else spool.accept(delivery, body, decision.push, config.buildVms, now);
   options.onAccepted();
@@ -129,11 +121,11 @@ function drained(request: IncomingMessage, timeoutMs: number): Promise<void> {
   });
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: ReceiverOptions, budget: BodyBudget): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, options: ReceiverOptions, bodies: Room): Promise<void> {
   const started = process.hrtime.bigint();
   let reply: Answer;
   try {
-    reply = await decide(request, options, budget);
+    reply = await decide(request, options, bodies);
   } catch (error) {
     if (error instanceof Refusal) {
       reply = { status: statusOf.get(error.code) ?? 400, line: error.line() };
@@ -152,9 +144,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
 
 /** The HTTP server, not yet listening. */
 export function createReceiver(options: ReceiverOptions): Server {
-  const budget = new BodyBudget(4 * options.config.webhook.bodyBytes);
+  // Of strangers, in memory, by their announced sizes: at most four of the largest.
+  const bodies = new Room(4 * options.config.webhook.bodyBytes);
   const server = createServer({ maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 5_000 }, (request, response) => {
-    void answer(request, response, options, budget);
+    void answer(request, response, options, bodies);
   });
   server.maxConnections = 64;
   server.maxHeadersCount = 100;

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { renameDurably, writeDurably } from '../shared/durable-files.js';
 import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
 const answerMs = 90_000;
 

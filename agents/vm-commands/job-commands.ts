@@ -2,57 +2,32 @@
 // `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents (agents/build-vm/README.md). Only reads.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { HashedFile } from '../shared/formats/intent.js';
+import { jobStates, readJob, type Job, type ObeyedCommand, type Step, type StepResult } from '../shared/formats/job.js';
 import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
-import { printable, Refusal } from '../shared/refusal.js';
+import { printable } from '../shared/refusal.js';
+import { Refusal } from './refusals.js';
 
-interface Step { stage: string; dist: string | null }
-interface Reason { code: string; detail: string }
-/** without `dist` in job@1, where a whole job waits */
-interface Waiting extends Reason { dist?: string | null; since: string }
-interface HashedFile { name: string; size: number; sha256: string }
-interface Command { sha256: string; line: string; signer: { name: string; fingerprint: string }; signed: string }
-/** build-infra/job@2; of job@1 what differs is read as that. */
-interface Job {
-  format: string; job: string; number: number; component: string; version: string; tag: string; tagObject: string; url: string; env: string; dists: string[]; created: string; ended: string | null; state: string;
-  kind?: string;
-  rebuild?: { of: string; number: number; command: Command };
-  /** of a template, which has no tag */
-  template?: { name: string; release: string; timestamp: string; command: Command };
-  change?: { of: string; suite: string | null; command: Command | null } | null;
-  priority?: number;
-  configuration?: { common: string; dists: Record<string, string> } | null;
-  running?: (Step & { started: string })[];
-  cancelled?: string;
-  waiting: Waiting[] | Waiting | null;
-  finished: (Step & { started: string; ended: string; commandSeconds?: number | null })[];
-  logs: (Step & { path: string; commit: string | null })[];
-  evidence: { commit: string; tree: string; tagger: string; signers: { name: string; fingerprint: string; signed: string }[]; manifest: { files: number; bytes: number; sha256: string } } | null;
-  artifacts: { dist: string; files: HashedFile[] }[];
-  uploaded: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
-  /** of them what was not read back may be public all the same */
-  switched?: { dist: string; url: string; suite: string; release: string; files: HashedFile[] }[];
-  reasons?: (Reason & Step)[];
-  reason: Reason | null;
-}
-
-export const jobStates = ['queued', 'running', 'done', 'failed', 'refused'];
 const jobsFolder = '/var/lib/build-infra/jobs';
 
-/** @throws Refusal NO_STATUS, NOT_ROOT; undefined for what is no job */
+/** @throws Refusal NO_STATUS, NOT_ROOT, BAD_DOCUMENT; undefined where there is no job */
 function readJobFile(root: string, id: string): { text: string; job: Job } | undefined {
   if (!matches(jobIdPattern, id)) return undefined;
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readFileSync(join(root, jobsFolder, id, 'job.json'), 'utf8');
+    bytes = readFileSync(join(root, jobsFolder, id, 'job.json'));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   }
-  const job = JSON.parse(text) as Job;
-  return /^build-infra\/job@[0-9]+$/.test(job.format) ? { text, job } : undefined;
+  try {
+    return { text: bytes.toString('utf8'), job: readJob(bytes) };
+  } catch (error) {
+    throw new Refusal('BAD_DOCUMENT', `${id}/job.json is not a job of this version: ${printable((error as Error).message)}`);
+  }
 }
 
 function folderNames(root: string): string[] {
@@ -73,7 +48,7 @@ export interface Wanted {
 
 /** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
 export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
-  if (state !== undefined && !jobStates.includes(state)) throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
+  if (state !== undefined && !(jobStates as readonly string[]).includes(state)) throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
   const all = folderNames(root).flatMap((id) => readJobFile(root, id)?.job ?? []);
   const jobs = all.filter((job) => (component === undefined || job.component === component) && (state === undefined || job.state === state)).sort((a, b) => b.number - a.number);
   const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({ job, component: name, version, state: is, created, ended, reason }));
@@ -95,18 +70,19 @@ const withDist = ({ stage, dist }: Step): string => (dist === null ? stage : `${
 const seconds = (from: string, to: string): number => (Date.parse(to) - Date.parse(from)) / 1000;
 const fileLine = ({ name, size, sha256 }: HashedFile): string => `  ${sha256}  ${size}  ${name}`;
 
-function stepLine(step: Job['finished'][number]): string {
+function stepLine(step: StepResult): string {
   const took = seconds(step.started, step.ended);
-  const overhead = typeof step.commandSeconds === 'number' ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
+  const overhead = step.commandSeconds !== null ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
   return `  ${withDist(step)}: ${step.started} to ${step.ended}, ${took.toFixed(1)} s${overhead}`;
 }
 
-const commandLines = (head: string, { line, signer, signed, sha256 }: Command): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
+const commandLines = (head: string, { line, signer, signed, sha256 }: ObeyedCommand): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
-function originLines({ template, rebuild, tag, tagObject, evidence }: Job): string[] {
-  if (template !== undefined) return [`template       ${template.name} of ${template.release}, ${template.timestamp}`, ...commandLines('built by', template.command)];
-  if (tag === '') return ['renews         the signed Release of every suite, and nothing else'];
+function originLines(job: Job): string[] {
+  if (job.kind === 'renewal') return ['renews         the signed Release of every suite, and nothing else'];
+  if ('template' in job) return [`template       ${job.template.name} of ${job.template.release}, ${job.template.timestamp}`, ...commandLines('built by', job.template.command)];
+  const { rebuild, tag, tagObject, evidence } = job;
   return [...(rebuild === undefined ? [] : [`rebuild        number ${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
     `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
     `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
@@ -114,21 +90,20 @@ function originLines({ template, rebuild, tag, tagObject, evidence }: Job): stri
 }
 
 function changeLines({ change }: Job): string[] {
-  if (change === undefined || change === null) return [];
+  if (change === null) return [];
   return [change.suite === null ? `takes back     ${change.of}, from everywhere` : `moves          ${change.of} to ${change.suite}`, ...(change.command === null ? [] : commandLines('commanded', change.command))];
 }
 
 function linesOf(job: Job, logsUrl: string | undefined): string[] {
-  const waiting = job.waiting === null ? [] : Array.isArray(job.waiting) ? job.waiting : [job.waiting];
   const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
   return [
-    `job            ${job.job}`, ...(job.kind === undefined ? [] : [`kind           ${job.kind}`]), `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${(job.priority ?? 0) > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
+    `job            ${job.job}`, `kind           ${job.kind}`, `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${job.priority > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
     ...originLines(job), ...changeLines(job),
-    ...(job.configuration ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
-    ...part('running', (job.running ?? []).map((step) => `  ${withDist(step)} since ${step.started}`)),
-    ...part('waiting', waiting.map((chain) => `  ${chain.dist ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
-    ...part('given up', (job.reasons ?? []).map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`)),
+    ...(job.configuration !== null ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
+    ...part('running', job.running.map((step) => `  ${withDist(step)} since ${step.started}`)),
+    ...part('waiting', job.waiting.map((chain) => `  ${chain.dist !== null ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
+    ...part('given up', job.reasons.map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`)),
     ...part('steps', job.finished.map(stepLine)),
     ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
     ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),

@@ -10,8 +10,9 @@ import { Findings } from '../../agents/audit/findings.js';
 import type { AnnouncedIntent } from '../../agents/audit/announced-names.js';
 import type { PublishedIntents } from '../../agents/audit/intents.js';
 import type { Claim, Signature, SignedEntry } from '../../agents/audit/journal.js';
-import { QuickSignatures, type QuickKey } from '../../agents/audit/reading/quick-signatures.js';
-import { readMetadata, SignedMetadata, uploadMs, type PublishedMetadata, type Served } from '../../agents/audit/signed-metadata.js';
+import { QuickSignatures, type QuickKey } from '../../agents/published/history/quick-signatures.js';
+import { readMetadata } from '../../agents/published/packages/taken-metadata.js';
+import { SignedMetadata, uploadMs, type PublishedMetadata, type Served } from '../../agents/audit/signed-metadata.js';
 import { sha256, withOrigin } from './farm.js';
 import { armor, pens } from './pens.js';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What Release, the indices, .dsc and .changes may say about files, in the one spelling that this farm writes.
 import tap from 'tap';
-import { filesBeside, filesOfIndex, readRelease } from '../../agents/audit/apt-lists.js';
+import { filesBeside, filesOfIndex, readRelease } from '../../agents/published/packages/apt-lists.js';
 
 const [md5, sha1, sha256, other] = ['d'.repeat(32), 'e'.repeat(40), 'f'.repeat(64), '0'.repeat(64)];
 const index = 'main/binary-amd64/Packages';

@@ -7,12 +7,12 @@ import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { readKey } from 'openpgp';
 import tap from 'tap';
-import { Budget, defaultLimits } from '../../agents/audit/budget.js';
+import { Budget, defaultLimits } from '../../agents/published/budget.js';
 import { readOptions } from '../../agents/audit/options.js';
 import { Findings } from '../../agents/audit/findings.js';
 import { PublishedHistory } from '../../agents/audit/history.js';
-import { PublishedGit } from '../../agents/audit/published-git.js';
-import { ReadingThread } from '../../agents/audit/reading/thread.js';
+import { PublishedGit } from '../../agents/published/history/published-git.js';
+import { ReadingThread } from '../../agents/published/history/thread.js';
 import { attack, good, keys } from './attack.js';
 import { line, lineAttacks, other, xz } from './content-attacks.js';
 import { Farm, sha256, type LogsRepository } from './farm.js';
@@ -50,8 +50,6 @@ function deep(logs: LogsRepository, folders: number): string {
 }
 const name = other.slice(folder.length + 1);
 
-// A tree so deep that git crashes on it, and a head whose every log is gone.
-attack('a tree 20,000 folders deep, with every log removed', ['file-lines BAD_TREE', 'files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ tree: tree(logs, [...entriesOf(logs, 'HEAD').filter(([, one]) => one !== 'build-debian'), ['40000', 'z', deep(logs, 20_000)]]) }), { commit: 'head' });
 attack('one folder too many', ['file-lines BAD_TREE'], ({ logs }) => void logs.commit({ tree: withTop(logs, ['40000', 'z', deep(logs, 4)]) }), { commit: 'head' });
 attack('a file with the bit that git hides', ['file-lines BAD_FILE_MODE'], ({ logs }) => void logs.commit({ tree: withFolder(logs, (all) => all.map(([, one, id]) => ['100664', one, id])) }), { commit: 'head' });
 for (const mode of ['100755', '120000', '160000', '100600', '0100644']) {
@@ -73,12 +71,6 @@ for (const [what, width, levels] of [['wide', 40_000, 1], ['deep', 1000, 4]] as 
   });
 }
 
-attack('forty commits whose messages are 15 MB each', ['commits-signed BAD_COMMIT'], ({ logs }) => {
-  // Whoever serves them need not look for deltas between them.
-  execFileSync('git', ['--git-dir', logs.path, 'config', 'core.bigFileThreshold', '1m']);
-  const same = execFileSync('git', ['--git-dir', logs.path, 'rev-parse', 'HEAD^{tree}']).toString().trim();
-  for (let i = 0; i < 40; i++) logs.commit({ tree: same, signer: null, message: `Publish\n\n${String(i).padStart(15_000_000, 'x')}\n` });
-});
 attack('a signature of class 01 on a commit', ['commits-signed BAD_SIGNATURE'], ({ logs }) => void logs.commit({ put: { [other]: line() }, more: ['--textmode'] }), { commit: 'head' });
 attack('a committer of ten years ago', ['one-line COMMIT_TIME', 'files-grow BAD_LINE'], ({ logs }) => void logs.commit({ put: { [other]: line() }, time: 1479762000 }), { commit: 'head' });
 attack('a committer of tomorrow', ['one-line COMMIT_TIME'], ({ logs }) => void logs.commit({ put: { [other]: line() }, time: Math.floor(Date.now() / 1000) + 86_400 }), { commit: 'head' });
@@ -181,8 +173,18 @@ void tap.test('each limit ends the audit with 2 and says what was not checked', 
 });
 
 void tap.test('bad values of limits', async (t) => {
-  for (const value of ['0', '-1', '1.5', 'x', '']) t.throws(() => readOptions(['--logs', 'x', '--logs-key', 'y', `--max-objects=${value}`]), { name: 'Misuse', message: /--max-objects is not a number/ }, value);
+  for (const value of ['0', '-1', '1.5', 'x', '']) t.throws(() => readOptions(['--logs', 'x', '--logs-key', 'y', `--max-objects=${value}`]), { name: 'Misuse', message: /--max-objects (is not a number|needs a value)/ }, value);
   const { status, err } = await runAudit(['--logs', 'x', '--logs-key', 'y', '--max-objects=0']);
   t.equal(status, 2);
   t.match(err, /^build-infra audit: --max-objects is not a number\n/);
 });
+
+// Last: they leave this process so large that each child would take longer to start.
+attack('forty commits whose messages are 15 MB each', ['commits-signed BAD_COMMIT'], ({ logs }) => {
+  // Whoever serves them need not look for deltas between them.
+  execFileSync('git', ['--git-dir', logs.path, 'config', 'core.bigFileThreshold', '1m']);
+  const same = execFileSync('git', ['--git-dir', logs.path, 'rev-parse', 'HEAD^{tree}']).toString().trim();
+  for (let i = 0; i < 40; i++) logs.commit({ tree: same, signer: null, message: `Publish\n\n${String(i).padStart(15_000_000, 'x')}\n` });
+});
+// A tree so deep that git crashes on it, and a head whose every log is gone.
+attack('a tree 20,000 folders deep, with every log removed', ['file-lines BAD_TREE', 'files-grow FILE_REMOVED'], ({ logs }) => void logs.commit({ tree: tree(logs, [...entriesOf(logs, 'HEAD').filter(([, one]) => one !== 'build-debian'), ['40000', 'z', deep(logs, 20_000)]]) }), { commit: 'head' });

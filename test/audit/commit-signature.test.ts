@@ -7,7 +7,7 @@ import { readKey, type PublicKey } from 'openpgp';
 import tap from 'tap';
 import { judgeCommit, quickKeysOf, type JudgedCommit } from '../../agents/audit/commit-signature.js';
 import { judgeDetached } from '../../agents/audit/public-keys.js';
-import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
+import { QuickSignatures } from '../../agents/published/history/quick-signatures.js';
 import { GpgHome } from '../support/gpg-home.js';
 import { armor, pens } from './pens.js';
 

@@ -5,10 +5,10 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import tap from 'tap';
-import { isAbout, readPrimary, readRepomd } from '../../agents/audit/dnf-metadata.js';
+import { isAbout, readPrimary, readRepomd } from '../../agents/published/packages/dnf-metadata.js';
 import { placeOf } from '../../agents/audit/dnf-repository.js';
-import { readPackage } from '../../agents/audit/rpm-package.js';
-import { type Farm, removedAfter, sha256 } from './farm.js';
+import { readPackage } from '../../agents/published/packages/rpm-package.js';
+import { sha256, type Farm, removedAfter } from './farm.js';
 import { header, payload, headerOf, rpm, hash, rpmNamespace, repomdOf, primaryOf, secondOf, type Data, suites, at, put, signIn, addPackage, publish, moon, sun } from './made-dnf.js';
 import { pens } from './pens.js';
 import { look, good as aptGood } from './served-farm.js';

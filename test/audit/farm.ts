@@ -122,7 +122,7 @@ export class LogsRepository {
       this.#clock = from.#clock;
       return;
     }
-    if (path !== '') execFileSync('git', ['init', '-q', '--bare', '--initial-branch=main', path], { env: environment });
+    if (path !== '') execFileSync('git', ['init', '-q', '--bare', '--template=', '--initial-branch=main', path], { env: environment });
   }
 
   /** Writes a loose object, as git would; a process for each would make these tests slow. */

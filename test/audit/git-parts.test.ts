@@ -5,10 +5,10 @@ import { cpSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
 import { audit } from '../../agents/audit/audit.js';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { readOptions, type AuditOptions } from '../../agents/audit/options.js';
-import { gitSource, PublishedGit } from '../../agents/audit/published-git.js';
-import { unpack } from '../../agents/audit/unpacked.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { readOptions } from '../../agents/audit/options.js';
+import { gitSource, PublishedGit } from '../../agents/published/history/published-git.js';
+import { unpack } from '../../agents/published/logs/unpacked.js';
 import { folderOf } from '../support/folders.js';
 import { line, xz } from './content-attacks.js';
 import { Farm, journalKey, log, removedAfter, sha256 } from './farm.js';
@@ -197,7 +197,7 @@ void tap.test('the whole audit, on repositories of both kinds', async (t) => {
   t.same(good.unseen, []);
   t.match((await whole(t, own, [])).unseen, suites.map(() => ({ kind: 'dnf', state: 'nowhere' })), 'where the DNF repository was not looked at');
   const options = ['--logs', own.logs.path, '--logs-key', join(own.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`];
-  t.same((await audit(readOptions(options) as AuditOptions)).unseen, [], 'without any repository nothing is told of');
+  t.same((await audit(readOptions(options))).unseen, [], 'without any repository nothing is told of');
   // Each in its own place, and each the newest of its own suite.
   const one = removedAfter(t, new Farm(pens, own));
   serve(one, newRelease(one, 'newer'));

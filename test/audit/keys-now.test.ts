@@ -4,7 +4,7 @@ import { readKeys, type PublicKey } from 'openpgp';
 import t from 'tap';
 import { judgeCommit, quickKeysOf } from '../../agents/audit/commit-signature.js';
 import { findKey, judgeCleartext, judgeDetached, type KeyPlace } from '../../agents/audit/public-keys.js';
-import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
+import { QuickSignatures } from '../../agents/published/history/quick-signatures.js';
 import { KeyChanges, madeAt } from '../support/key-changes.js';
 
 const data = 'tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\nPublish\n';

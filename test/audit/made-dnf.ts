@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { ListedPackage } from '../../agents/audit/dnf-metadata.js';
+import type { ListedPackage } from '../../agents/published/packages/dnf-metadata.js';
 import { sha256, withOrigin, type Farm, type Wanted } from './farm.js';
 import { pens } from './pens.js';
 

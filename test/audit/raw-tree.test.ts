@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Two large trees are compared in few steps where much of them is the same. What comes out must be what the slow way finds.
 import tap from 'tap';
-import { BadTree, compareTrees } from '../../agents/audit/reading/raw-tree.js';
+import { BadTree, compareTrees } from '../../agents/published/history/raw-tree.js';
 import { Seeded } from './mutated-histories.js';
 
 interface Entry {

@@ -3,14 +3,15 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
-import { readClearSigned, readStanzas } from '../../agents/audit/apt-control.js';
-import { Budget, defaultLimits, type Limits } from '../../agents/audit/budget.js';
-import { checkNames, Findings, Unreadable } from '../../agents/audit/findings.js';
-import { indexText } from '../../agents/audit/index-text.js';
-import { detached, OneText } from '../../agents/audit/one-text.js';
-import { Misuse, readOptions, type AuditOptions } from '../../agents/audit/options.js';
-import { hashUpTo } from '../../agents/audit/prefix-hash.js';
-import { oneChild, readXml, type Element } from '../../agents/audit/strict-xml.js';
+import { readClearSigned, readStanzas } from '../../agents/shared/formats/deb822.js';
+import { Budget, defaultLimits, type Limits } from '../../agents/published/budget.js';
+import { checkNames, Findings } from '../../agents/audit/findings.js';
+import { Unreadable } from '../../agents/published/unreadable.js';
+import { indexText } from '../../agents/published/packages/index-text.js';
+import { detached, OneText } from '../../agents/published/one-text.js';
+import { readOptions, type AuditOptions } from '../../agents/audit/options.js';
+import { hashUpTo } from '../../agents/published/logs/prefix-hash.js';
+import { oneChild, readXml, type Element } from '../../agents/published/packages/strict-xml.js';
 
 const key = 'ab'.repeat(32);
 const budget = (changes: Partial<Limits> = {}): Budget => new Budget({ ...defaultLimits, ...changes });
@@ -132,7 +133,7 @@ await t.test('findings are counted whole and kept in part', (t) => {
 
 await t.test('a command line says what is audited with which keys, or what is wrong with it', (t) => {
   const base = ['--logs', 'l', '--logs-key', 'k'];
-  const read = (...args: string[]): AuditOptions => readOptions(args) as AuditOptions;
+  const read = (...args: string[]): AuditOptions => readOptions(args);
   t.same(read(...base), { limits: defaultLimits, logs: ['l'], logsKey: 'k', repositories: [], suites: [], journalKeys: new Map(), contains: [], json: false });
   t.same(read('--logs', 'a', 'b', '--logs', 'c', '--logs-key', 'k').logs, ['a', 'b', 'c']);
   t.same(read(...base, '--apt', 'a', '--signing-key', 's', '--dnf', 'd').repositories, [{ kind: 'apt', source: 'a', signingKey: 's' }, { kind: 'dnf', source: 'd', signingKey: 's' }]);
@@ -140,14 +141,12 @@ await t.test('a command line says what is audited with which keys, or what is wr
   t.same([...read(...base, '--journal-key', `keys-a=${key}`, '--journal-key', `keys-b=${key}`, '--journal-key', `keys-a=${'cd'.repeat(32)}`).journalKeys], [['keys-a', [key, 'cd'.repeat(32)]], ['keys-b', [key]]]);
   t.match(read(...base, '--suite', 'current', '--suite', 'a/b_-.c', '--contains', 'a'.repeat(40), '--json'), { suites: ['current', 'a/b_-.c'], contains: ['a'.repeat(40)], json: true });
   t.same(read(...base, '--max-seconds', '1', '--max-memory', '2', '--max-download', '3', '--max-read', '4', '--max-objects', '999999999999').limits, { seconds: 1, memoryMiB: 2, downloadMiB: 3, readMiB: 4, objects: 999_999_999_999 });
-  t.same([readOptions(['--help']), readOptions(['-h']), readOptions([...base, '--help'])], ['help', 'help', 'help']);
   const bad: [string[], RegExp][] = [
     [[], /--logs is missing/], [['--logs-key', 'k'], /--logs is missing/], [['--logs', 'l'], /--logs-key is missing/], [['x', ...base], /unexpected argument x/], [[...base, 'x'], /unexpected argument x/], [[...base, '--other'], /other/], [[...base, '--json=x'], /json/],
     [[...base, '--apt', 'a'], /belong together/], [[...base, '--signing-key', 's'], /belong together/], [[...base, '--signing-key', 's', '--apt', 'a', '--signing-key', 't'], /stands after/], [[...base, '--apt', 'a', '--signing-key', 's', '--signing-key', 't'], /stands after/], [[...base, '--apt', 'a', '--signing-key', 's', '--apt', 'b', '--signing-key', 't', '--apt', 'c'], /belong together/],
     ...['x', `=${key}`, `k=${key.toUpperCase()}`, `k=${key}0`, `1=${key}`, key].map((pin): [string[], RegExp] => [[...base, '--journal-key', pin], /needs VM=HEX/]), [[...base, '--contains', 'main'], /full commit id/], [[...base, '--contains', 'a'.repeat(39)], /full commit id/],
-    ...['', '/x', '.x', 'a b', 'x'.repeat(102)].map((suite): [string[], RegExp] => [[...base, '--suite', suite], /not the name of a suite/]), ...['seconds', 'memory', 'download', 'read', 'objects'].flatMap((name) => ['0', '-1', '01', 'x', '1x', '1234567890123', ''].map((value): [string[], RegExp] => [[...base, `--max-${name}=${value}`], new RegExp(`--max-${name} is not a number`)])),
+    ...['', '/x', '.x', 'a b', 'x'.repeat(102)].map((suite): [string[], RegExp] => [[...base, '--suite', suite], /not the name of a suite|--suite needs a value/]), ...['seconds', 'memory', 'download', 'read', 'objects'].flatMap((name) => ['0', '-1', '01', 'x', '1x', '1234567890123', ''].map((value): [string[], RegExp] => [[...base, `--max-${name}=${value}`], new RegExp(`--max-${name} (is not a number|needs a value)`)])),
   ];
   for (const [args, message] of bad) t.throws(() => readOptions(args), { name: 'Misuse', message }, args.join(' '));
-  t.equal(new Misuse('x').name, 'Misuse');
   t.end();
 });

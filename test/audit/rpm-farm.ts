@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readPackage, type RpmPackage } from '../../agents/audit/rpm-package.js';
+import { readPackage, type RpmPackage } from '../../agents/published/packages/rpm-package.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
 import { codenameOf, suitesOf, type AnySuite } from '../../agents/shared/formats/suites.js';
 import { withOrigin, type Farm } from './farm.js';

@@ -2,16 +2,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { audit } from '../../agents/audit/audit.js';
 import type { Row } from '../../agents/audit/findings.js';
 import { readOptions } from '../../agents/audit/options.js';
 import { asJson, asTable } from '../../agents/audit/report.js';
 import type { Ending, Unseen } from '../../agents/audit/signed-metadata.js';
+import { oneCommand } from '../support/one-command.js';
 import { journalKey, type Farm } from './farm.js';
-
-const entry = join(dirname(fileURLToPath(import.meta.url)), '../../agents/audit/main.js');
 
 export interface Ran {
   status: number | null;
@@ -23,7 +21,7 @@ export interface Ran {
 export function runAudit(args: readonly string[], env: NodeJS.ProcessEnv = {}, started: (child: ChildProcess) => void = () => undefined): Promise<Ran> {
   const folder = mkdtempSync(join(tmpdir(), 'ra-'));
   const script = join(folder, 'run.mjs');
-  writeFileSync(script, `import { auditMain } from ${JSON.stringify(entry)};\nprocess.exitCode = await auditMain(process.argv.slice(2));\n`);
+  writeFileSync(script, oneCommand('audit/main.js', 'auditCommand', 2));
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   started(child);
   let out = '';
@@ -56,7 +54,6 @@ export interface Verdict {
 /** The audit inside this process, which saves each case the start of one. */
 export async function verdict(farm: Farm, extra: readonly string[] = [], logs?: readonly string[], now?: number): Promise<Verdict> {
   const options = readOptions([...argumentsFor(farm, logs), ...extra]);
-  if (options === 'help') throw new Error('not a command line');
   const result = await audit(options, now);
   const { commits, findings, unseen, endings } = result;
   const codes = findings.rows.flatMap((row) => row.findings.map((finding) => `${row.name} ${finding.code}`));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Histories made by chance, honest and not, and whether what the messages tell of them is what the trees say.
 import type { Test } from 'tap';
-import type { ObjectReader } from '../../agents/audit/reading/objects.js';
-import { QuickSignatures } from '../../agents/audit/reading/quick-signatures.js';
-import { readCommit } from '../../agents/audit/reading/read-commit.js';
-import { OtherTree } from '../../agents/audit/reading/told-trees.js';
-import { WindowFiles, type CommitFiles } from '../../agents/audit/reading/window-files.js';
+import type { ObjectReader } from '../../agents/published/history/objects.js';
+import { QuickSignatures } from '../../agents/published/history/quick-signatures.js';
+import { readCommit } from '../../agents/published/history/read-commit.js';
+import { OtherTree } from '../../agents/published/history/told-trees.js';
+import { WindowFiles, type CommitFiles } from '../../agents/published/history/window-files.js';
 import { sha256, type LogsRepository } from './farm.js';
 
 const memory = Buffer.alloc(8 * 1024 * 1024);

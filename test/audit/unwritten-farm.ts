@@ -5,19 +5,19 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tap, { type Test } from 'tap';
-import { Budget, defaultLimits } from '../../agents/audit/budget.js';
+import { Budget, defaultLimits } from '../../agents/published/budget.js';
 import { Findings, type Row } from '../../agents/audit/findings.js';
 import type { PublishedCommit } from '../../agents/audit/history.js';
 import { PublishedIntents } from '../../agents/audit/intents.js';
 import { JournalHeads } from '../../agents/audit/journal-heads.js';
 import { PublishedJournals } from '../../agents/audit/journal.js';
-import type { PathKind } from '../../agents/audit/path-kind.js';
+import type { PathKind } from '../../agents/published/history/path-kind.js';
 import { PublishedContent, type NewBytes } from '../../agents/audit/published-content.js';
-import type { PublishedGit } from '../../agents/audit/published-git.js';
+import type { PublishedGit } from '../../agents/published/history/published-git.js';
 import { PublishedPayloads } from '../../agents/audit/published-payloads.js';
-import type { ReadChange } from '../../agents/audit/reading/thread.js';
+import type { ReadChange } from '../../agents/published/history/thread.js';
 import { readPublicationMessage, writePublicationMessage } from '../../agents/shared/formats/publication.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { pens } from './pens.js';
 import { Farm, journalKey, LogsRepository, sha256, type CommitOptions, type Keys } from './farm.js';
 
@@ -63,7 +63,7 @@ function messageOf(text: string): PublishedCommit['message'] {
   try {
     return readPublicationMessage(text);
   } catch (error) {
-    if (error instanceof Refusal) return undefined;
+    if (error instanceof AnyRefusal) return undefined;
     throw error;
   }
 }

@@ -10,8 +10,8 @@ import { BranchMoved, CommitChain } from '../../agents/build-logs/commit-chain.j
 import { LooseObjects, readTree, writeTree, type TreeEntry } from '../../agents/build-logs/git-objects.js';
 import type { GitRepository } from '../../agents/build-logs/git-repository.js';
 import { ObjectPacking } from '../../agents/build-logs/object-packing.js';
-import { ObjectReader } from '../../agents/build-logs/object-reader.js';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
+import { GitObjects } from '../../agents/shared/programs/git-objects.js';
 import { readPublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
@@ -95,22 +95,22 @@ await t.test('so many bytes of a file become a blob, nothing of it stays in this
 await t.test('objects are read in the order in which they were asked for, and a reader that ended begins anew', async (t) => {
   const folder = folderOf(t);
   const later = join(folder, 'later.git');
-  const reader = new ObjectReader(later);
+  const reader = new GitObjects(['git', '--git-dir', later], {});
   t.teardown(() => reader.stop());
-  await t.rejects(Promise.all([reader.ask(`contents ${id('1')}`), reader.ask(`contents ${id('2')}`)]), /cat-file ended/);
+  await t.rejects(Promise.all([reader.read(id('1')), reader.read(id('2'))]), /cat-file ended early with 128/);
   const { path, objects } = await repositoryIn(t, folder, 'later.git');
   const bodies = ['', '\n', 'a\nb\n', 'x'.repeat(200_000), `y${'\n'.repeat(70_000)}`, 'last'].map((text) => Buffer.from(text));
   const ids = bodies.map((body) => objects.write('blob', body).id);
   await objects.sync();
   const asked = [...ids, id('a'), ...ids.slice().reverse(), emptyTree];
-  const answers = await Promise.all(asked.map((one) => reader.ask(`contents ${one}`)));
+  const answers = await Promise.all(asked.map((one) => reader.read(one)));
   answers.forEach((answer, index) => {
     const body = bodies[ids.indexOf(asked[index] as string)];
     if (asked[index] === id('a')) t.equal(answer, undefined);
     else t.ok(answer?.type === (body === undefined ? 'tree' : 'blob') && answer.body.equals(body ?? Buffer.alloc(0)), `answer ${index}`);
   });
   reader.stop();
-  t.equal((await reader.ask(`contents ${ids[5]}`))?.body.toString(), 'last', 'after a stop too');
+  t.equal((await reader.read(ids[5] as string))?.body.toString(), 'last', 'after a stop too');
   t.ok(existsSync(objectFile(path, ids[5] as string)));
 });
 

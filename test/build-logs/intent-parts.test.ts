@@ -10,13 +10,14 @@ import { demandRoom, diskFull, isDiskFull, roomIn } from '../../agents/build-log
 import { IntentInput, payloadsToPublish, sumOf } from '../../agents/build-logs/intent-input.js';
 import { IntentShares } from '../../agents/build-logs/intent-shares.js';
 import { IntentsToPublish, type WaitingIntent } from '../../agents/build-logs/intents-to-publish.js';
-import { PayloadRoom } from '../../agents/build-logs/payload-room.js';
+import { Room } from '../../agents/shared/room.js';
 import type { HashedFile, Intent, Purpose } from '../../agents/shared/formats/intent.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-logs/refusals.js';
 import { folderOf } from '../support/folders.js';
 import { sha256 } from './rig.js';
 
-const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code);
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as AnyRefusal).code);
 const file = (text: string, changes: Partial<HashedFile> = {}): HashedFile => ({ name: 'p', size: text.length, sha256: sha256(text), ...changes });
 const none = { intents: 0, bytes: 0 };
 
@@ -89,7 +90,7 @@ await t.test('which payloads a document may bring', (t) => {
     try {
       return String(payloadsToPublish(intents).length);
     } catch (error) {
-      return (error as Refusal).code;
+      return (error as AnyRefusal).code;
     }
   };
   t.equal(code(intent('apt-release', of(mebibyte)), intent('other', of(5)), intent('rpm-header', of(6)), intent('other', of(2 * mebibyte))), '2');
@@ -114,7 +115,7 @@ await t.test('a share of the day is counted with what waits, and begins anew wit
       shares.demand(source, bytes, waiting);
       return true;
     } catch (error) {
-      t.equal((error as Refusal).code, 'DAY_SHARE_USED');
+      t.equal((error as AnyRefusal).code, 'DAY_SHARE_USED');
       return false;
     }
   };
@@ -168,30 +169,30 @@ await t.test('build VMs take turns, each with a share of a publication', (t) => 
   second.settled = true;
   waiting.add(second, third);
   t.same([waiting.used('a'), [...waiting.sources()]], [none, ['b']]);
-  const why = new Refusal('X', 'y');
+  const why = new Refusal('NOT_PUBLISHED', 'y');
   waiting.refuseAll(why);
   t.same([third.refused, waiting.used()], [why, none]);
   t.end();
 });
 
 await t.test('room for payloads is given in the order in which it was asked for', async (t) => {
-  const room = new PayloadRoom(10);
+  const room = new Room(10);
   const log: string[] = [];
-  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.hold(bytes, async () => {
+  const hold = (name: string, bytes: number, ms: number): Promise<void> => room.pass(async () => {
     log.push(`${name} in`);
     await sleep(ms);
     log.push(`${name} out`);
     if (name === 'c') throw new Error('c fails');
-  });
+  }, bytes);
   const all = await Promise.allSettled([hold('a', 6, 20), hold('b', 4, 40), hold('c', 8, 5), hold('d', 1, 5)]);
   t.same(log, ['a in', 'b in', 'a out', 'b out', 'c in', 'd in', 'c out', 'd out']);
   t.same(all.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
-  t.equal(await room.hold(10, async () => 'all of it again'), 'all of it again');
-  t.equal(await new PayloadRoom().hold(32 * 1024 ** 2, async () => 'by default'), 'by default');
+  t.equal(await room.pass(async () => 'all of it again', 10), 'all of it again');
+  t.equal(room.enterNow(11), undefined);
 });
 
 await t.test('what a full disk looks like', async (t) => {
-  t.same([{ code: 'ENOSPC' }, { code: 'EDQUOT' }, diskFull(), { code: 'EIO' }, { code: 'DISK_FULL' }, new Refusal('OTHER', ''), undefined].map(isDiskFull), [true, true, true, false, false, false, false]);
+  t.same([{ code: 'ENOSPC' }, { code: 'EDQUOT' }, diskFull(), { code: 'EIO' }, { code: 'DISK_FULL' }, new Refusal('FAULT', ''), undefined].map(isDiskFull), [true, true, true, false, false, false, false]);
   const room = await roomIn('/');
   t.ok(Number.isFinite(room));
   t.equal(await codeOf(demandRoom('/proc')), 'done', 'a file system without blocks has nothing to be kept free');

@@ -9,7 +9,7 @@ import { journalLine, journalLineHash, type JournalEntry } from '../../agents/sh
 import { journalHeadLine, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentPath, writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 import { sha256, signingKey } from './rig.js';
@@ -25,7 +25,7 @@ const codeOf = (work: () => unknown): string => {
     work();
     return 'taken';
   } catch (error) {
-    return (error as Refusal).code;
+    return (error as AnyRefusal).code;
   }
 };
 const reports: string[] = [];
@@ -76,6 +76,20 @@ await t.test('a copy that is damaged is believed as far as it is a chain; the re
     store.append(vm.journal.slice(whole));
     store.takeHead(vm.journalHead());
     t.equal(store.unpublished().files[0]?.body.toString(), text(vm.journal), 'and what is published then is the journal');
+  }
+});
+
+await t.test('each damage of a copy is kept under a name of its own', async (t) => {
+  const { journal, journalKey } = keysVmWith(6);
+  const path = `${folderOf(t)}/k.jsonl`;
+  const kept: [string, string][] = [];
+  for (const [damaged, suffix] of [['one', ''], ['two', '-2'], ['three', '-3']] as const) {
+    writeFileSync(path, text([journal[0] as string, damaged]));
+    reports.length = 0;
+    t.equal(new JournalStore(path, 'keys-debian', journalKey, report).entries, 1);
+    kept.push([`${path}.damaged${suffix}`, text([damaged])]);
+    t.match(reports[0], new RegExp(`is kept in ${path}\\.damaged${suffix},`));
+    for (const [name, content] of kept) t.equal(readFileSync(name, 'utf8'), content);
   }
 });
 
@@ -209,7 +223,7 @@ function told(t: Test, folder = folderOf(t), vm = keysVmWith(0), commits: Told['
   return { vm, receipts, reported, commits, grew: () => grew, commit, state: () => JSON.parse(readFileSync(`${folder}/keys/keys-debian.json`, 'utf8')) as ReturnType<Told['state']>, answer: (change) => (answer = change) };
 }
 const intentOf = (document: string): GrantedIntent => ({ sha256: sha256(document), bytes: Buffer.from(document), payloads: [], grants: [{ sha256: sha256('p'), size: 1, key: signingKey, mode: 'detach', intent: sha256(document) }] });
-const sent = (one: Told, commit: string, intents: GrantedIntent[] = []): Promise<string> => one.receipts.send(commit, ['origin'], intents).then(() => 'granted', (error: unknown) => (error as Refusal).code);
+const sent = (one: Told, commit: string, intents: GrantedIntent[] = []): Promise<string> => one.receipts.send(commit, ['origin'], intents).then(() => 'granted', (error: unknown) => (error as AnyRefusal).code);
 
 await t.test('a receipt proves what is new, and asks for the grants of its intents', async (t) => {
   const one = told(t);

@@ -9,13 +9,13 @@ import { readRecord, recordFile, recoverPosition, writeRecord, type LogRecord } 
 import { LogStore, type LogStoreOptions } from '../../agents/build-logs/log-store.js';
 import { LogWriter, type LogPosition } from '../../agents/build-logs/log-writer.js';
 import { stamp } from '../../agents/build-logs/line-stamper.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 
 const noon = Date.UTC(2026, 10, 21, 12) * 1000;
 const header = { job: 'hello-1', component: 'hello', stage: 'build' };
-const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as Refusal).code ?? String(error));
+const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error as AnyRefusal).code ?? String(error));
 interface Place {
   folder: string;
   reported: string[];

@@ -23,7 +23,7 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentPath, payloadPath, readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal, RelayedRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
@@ -176,7 +176,7 @@ await t.test('a published log only grows, or goes no further and is an alarm', a
   for (const [text, before, changes] of [['one\ntwo\n', 'One\n', {}], ['one\n', 'one\ntwo\n', {}], ['one\ntwo\n', 'one\ntwo\n', { size: 4 }], ['one\n', 'one\n', { path: 'build-debian/d/log.xz' }]] as const) {
     const log = make(text);
     const refused: string[] = [];
-    at.logs.wait(log, { resolve: () => refused.push('published'), reject: (error) => refused.push((error as Refusal).code) });
+    at.logs.wait(log, { resolve: () => refused.push('published'), reject: (error) => refused.push((error as AnyRefusal).code) });
     at.all = [log];
     t.equal(await follows(log, before, changes), false, `${before} of ${text}`);
     t.same([refused, at.logs.due(Number.MAX_VALUE), at.reported.splice(0).length], [['LOG_DIFFERS'], [], 1]);
@@ -298,7 +298,7 @@ const waitingIntent = (source: string, text: string): Answered => {
     confirmed: (commit) => intent.heard.push(`confirmed ${commit}`), resolve: ({ commit, grantedUntil }) => intent.heard.push(`granted ${commit} ${grantedUntil}`),
     reject: (error) => {
       intent.settled = true;
-      intent.heard.push((error as Refusal).code);
+      intent.heard.push((error as AnyRefusal).code);
     },
   };
   return intent;
@@ -338,7 +338,7 @@ await t.test('what rides on a commit is answered once every required remote hold
   t.same(one.heard, ['confirmed c1', 'granted c1 later']);
   confirmation.settle();
   t.equal(sent.length, 2, 'once');
-  answer = () => Promise.reject(new Refusal('NOT_TODAY', 'x'));
+  answer = () => Promise.reject(new RelayedRefusal('NOT_TODAY', 'x'));
   mirror.confirmedSeq = 2;
   confirmation.settle();
   t.equal(sent.length, 3);
@@ -367,7 +367,7 @@ await t.test('what rides on a commit is answered once every required remote hold
   origin.confirmedSeq = mirror.confirmedSeq = 5;
   last.settled = false;
   // A refusal is known to be heard only later, and no grant may leave until then.
-  last.reject = (error) => void last.heard.push((error as Refusal).code);
+  last.reject = (error) => void last.heard.push((error as AnyRefusal).code);
   confirmation.settle();
   t.same([sent.length, confirmed.at(-1), last.heard.length], [before, [2, 'c5'], 2], 'no grant, whatever is confirmed');
   t.equal(confirmation.isComplete(5), false);

@@ -12,7 +12,7 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { git, headOf, logsKey, repositoryIn, strayCommit } from './git-pieces.js';
@@ -45,7 +45,7 @@ async function vm(t: Test, config: Partial<BuildLogsConfig> = {}, folder = folde
   const made: Vm = {
     folder, repository, logs, reported, sent: [], confirms: true, owed: false, publisher: undefined as unknown as Publisher, remote: { name: 'origin', required: true, busy: false, confirmedSeq: 0, diverged: false, trouble: '', stopped: false, aimed: [] },
     publish: async (text, { publishedBytes = text.length, source = 'build-debian', heard = [] } = {}) => made.publisher.publish({ source, sha256: sha256(text), bytes: Buffer.from(text), payloads: [], grants: [], publishedBytes, confirmed: (commit) => heard.push(commit) })
-      .then(({ commit, grantedUntil }) => `${grantedUntil} ${commit === headOf(repository.path)}`, (error: unknown) => (error as Refusal).line()),
+      .then(({ commit, grantedUntil }) => `${grantedUntil} ${commit === headOf(repository.path)}`, (error: unknown) => (error as AnyRefusal).line()),
     log: async (text, end = true) => {
       const log = await logs.open('build-debian', '', null);
       const sender: Sender = { synced: () => undefined, room: () => undefined, stopped: () => undefined };

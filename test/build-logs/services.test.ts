@@ -12,7 +12,8 @@ import type { Publisher } from '../../agents/build-logs/publisher.js';
 import type { Receipts } from '../../agents/build-logs/receipts.js';
 import { serveSockets } from '../../agents/shared/calls/socket-service.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-logs/refusals.js';
 import { until } from '../support/until.js';
 import { Caller, sha256, signingKey } from './rig.js';
 
@@ -148,15 +149,15 @@ interface Asked {
   published: { sha256: string; publishedBytes: number; payloads: { sha256: string; bytes: Buffer }[]; grants: unknown[]; source: string }[];
   reported: string[];
   demanded: [string, number][];
-  shareOf: (error: Refusal | undefined) => void;
-  trust: (error: Refusal | undefined) => void;
+  shareOf: (error: AnyRefusal | undefined) => void;
+  trust: (error: AnyRefusal | undefined) => void;
   publishing: (work: () => Promise<void>) => void;
   known: Set<string>;
 }
 async function intents(t: Test): Promise<Asked> {
   const folder = mkdtempSync(join(tmpdir(), 'sv-'));
   const [published, reported, demanded, known]: [Asked['published'], string[], [string, number][], Set<string>] = [[], [], [], new Set()];
-  let [share, trust]: (Refusal | undefined)[] = [];
+  let [share, trust]: (AnyRefusal | undefined)[] = [];
   let publishing = async (): Promise<void> => undefined;
   const publisher = {
     demandShare: (source: string, bytes: number) => {

@@ -2,14 +2,13 @@
 // Both ends of the receipt, and the audit after it, for real: what build-logs publishes convinces the keys agent and build-infra audit.
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
+import { oneCommand } from '../support/one-command.js';
 import { until } from '../support/until.js';
 import { realKeysVm } from './real-keys-vm.js';
 import { Rig } from './rig.js';
 
-const compiled = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 void t.test('the keys agent grants what build-logs publishes, and the audit finds nothing wrong', async (t) => {
   const rig = await Rig.make();
@@ -50,7 +49,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
 
   const publicKey = join(rig.folder, 'logs.asc');
   writeFileSync(publicKey, rig.publicLogsKey);
-  const script = `import { auditMain } from ${JSON.stringify(join(compiled, 'agents/audit/main.js'))}; process.exitCode = await auditMain(process.argv.slice(1));`;
+  const script = oneCommand('audit/main.js', 'auditCommand', 1);
   const table = execFileSync(process.execPath, ['--input-type=module', '-e', script, '--', '--logs', rig.remote('origin'), '--logs', rig.remote('mirror'), '--logs-key', publicKey, '--journal-key', `keys-debian=${journalKey}`], { encoding: 'utf8' });
   t.comment(table);
 });

@@ -13,7 +13,7 @@ import { prepareSource, sourceNames, type SourceWishes } from '../../agents/engi
 import { tinyPackage } from './forge.js';
 import { codeOf, engineJob, Lines, makePlace, tinyTree, writeTree } from './rpm-packages.js';
 import { checkLink, checkPath } from '../../agents/build-vm/source/source-tree.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 
 const line = (name: string, content = 'x'): string => ` ${createHash('sha256').update(content).digest('hex')} ${content.length} ${name}`;
 
@@ -33,7 +33,7 @@ function place(test: Test, names: readonly string[], change: (folder: string) =>
         takeArtifacts(build, output, { source: 'xx', version: '1' });
         return 'taken';
       } catch (error) {
-        return error instanceof Refusal ? error.code : String(error);
+        return error instanceof AnyRefusal ? error.code : String(error);
       }
     },
   };
@@ -107,13 +107,17 @@ void t.test('control files are read strictly', async (t) => {
       act();
       return 'none';
     } catch (error) {
-      return error instanceof Refusal ? error.code : String(error);
+      return error instanceof AnyRefusal ? error.code : String(error);
     }
   };
   t.equal(code(() => readFields('A: 1\nA: 2\n')), 'BAD_CONTROL_FILE');
   t.equal(code(() => readFields('no field\n')), 'BAD_CONTROL_FILE');
   t.equal(code(() => readChanges('Source: xx\nVersion: 1\n')), 'BAD_CONTROL_FILE');
-  t.same(readFields('-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nA: 1\n\n-----BEGIN PGP SIGNATURE-----\n\nx\n').get('a'), '1');
+  const signed = '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nA: 1\n-----BEGIN PGP SIGNATURE-----\n\nxxxx\n=xxxx\n-----END PGP SIGNATURE-----\n';
+  t.same(readFields(signed).get('A'), '1');
+  t.same(readFields(signed.replace('A: 1\n', 'A: 1\n\n')).get('A'), '1');
+  for (const cut of [signed.slice(0, -20), signed.replace('SHA512\n\n', 'SHA512\n'), `${signed}A: 2\n`]) t.equal(code(() => readFields(cut)), 'BAD_CONTROL_FILE');
+  t.equal(code(() => readFields('A: 1\n\nB: 2\n')), 'BAD_CONTROL_FILE');
   const tree = mkdtempSync(join(tmpdir(), 'bi-tree-'));
   t.teardown(() => rmSync(tree, { recursive: true }));
   mkdirSync(join(tree, 'debian'));

@@ -12,7 +12,7 @@ import { LogSender } from '../../agents/build-vm/logs/log-sender.js';
 import { Worker } from '../../agents/build-vm/jobs/worker.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
-import { configFor, jobOf, queueFor } from './jobs.js';
+import { configFor, evidenceOf, jobOf, queueFor } from './jobs.js';
 import { TestReceiver } from './log-receiver.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -36,7 +36,8 @@ async function place(test: Test, seconds = 60): Promise<Place> {
     queue, pauseMs: 1, builds: 2, report: () => undefined, cleanUp: () => undefined,
     openLog: (job, step) => LogSender.open({ client, header: { job: job.job, component: job.component, stage: step.stage }, report: () => undefined }),
     runStep: async (job, { stage, dist }, log) => {
-      if (stage === 'fetch') job.evidence = { url: '', tag: job.tag, tagObject: job.tagObject, commit: 'c'.repeat(40), tree: '', tagger: '', signers: [], manifest: { files: 0, bytes: 0, sha256: '' } };
+      if (job.kind !== 'build') throw new Error('another kind');
+      if (stage === 'fetch') job.evidence = evidenceOf();
       if (stage !== 'build' || dist === null) return;
       const engine = ['sh', '-euc', before + (typeof script === 'string' ? script : script(job, dist)), 'engine'];
       const files = await buildFor(job, dist, { engine, packages: 'deb', folder: queue.folderOf(job.job), work, cache: join(folder, 'cache'), buildSeconds: 1, preparationSeconds: seconds - 1, engineOptions: undefined }, log);

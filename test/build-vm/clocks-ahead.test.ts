@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { verifyClearSigned } from '../../agents/build-vm/repositories/apt/sign-upload.js';
+import { verifyClearSigned } from '../../agents/build-vm/signatures/one-signature.js';
 import { signMetadata } from '../../agents/build-vm/repositories/dnf/suite-metadata.js';
 import { PublishedRecord } from '../../agents/build-vm/publication/published-record.js';
 import { alice, endForge, forge, keys, situation } from './fetching.js';

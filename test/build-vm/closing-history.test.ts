@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { closingCommits, commitBefore } from '../../agents/build-vm/source/closing-history.js';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { BuildJob } from '../../agents/build-vm/jobs/job-document.js';
 import { Forge } from './forge.js';
 
 const forge = new Forge();
@@ -47,11 +47,11 @@ void t.test('a version before that is not in this history, or a forge that is aw
 });
 
 void t.test('the version before is the highest lower one that was verified, whatever was built since', (t) => {
-  const job = (version: string, id: string | null, component = 'hello'): Job => ({ component, version, evidence: id === null ? null : { commit: id } }) as Job;
+  const job = (version: string, id: string | null, component = 'hello'): BuildJob => ({ kind: 'build', component, version, evidence: id === null ? null : { commit: id } }) as BuildJob;
   const jobs = [job('1.0-1', 'a'), job('1.2-1', 'b'), job('1.10-1', 'c'), job('1.9-1', null), job('1.5-1', 'd', 'other'), job('2.0-1', 'e')];
   t.equal(commitBefore(job('1.10-1', null), jobs), 'b');
   t.equal(commitBefore(job('1.0-1', null), jobs), null);
-  const ofLine = (version: string, id: string | null, line: string): Job => ({ ...job(version, id), line });
+  const ofLine = (version: string, id: string | null, line: string): BuildJob => ({ ...job(version, id), line });
   t.equal(commitBefore(ofLine('1.10-1', null, 'low'), [ofLine('1.1-1', 'f', 'low'), ofLine('1.9-1', 'g', 'high'), ...jobs]), 'f', 'of another line it is none');
   t.end();
 });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What counts as a command's time and what as the farm's own.
 import t from 'tap';
-import { CommandClock, commandBegins, expectFarmCalls, farmCallBegins, withClock } from '../../agents/shared/programs/command-clock.js';
+import { CommandClock, expectFarmCalls, farmCallBegins, withClock } from '../../agents/build-vm/jobs/command-clock.js';
+import { toolBegins } from '../../agents/shared/programs/tool-watch.js';
 
 void t.test('time in commands is counted once, however many run, and not while they wait for our gpg', async (t) => {
   let now = 1000;
@@ -35,7 +36,7 @@ void t.test('steps side by side have a clock each, and a call of our gpg finds t
   await Promise.all(clocks.map((clock, index) => withClock(clock, async () => {
     await Promise.resolve();
     if (index === 1) expectFarmCalls('/jobs/x/gpg-job-trixie.json');
-    ends = [...ends, commandBegins()];
+    ends = [...ends, toolBegins()];
   })));
   pass(1000);
   const known = farmCallBegins('/jobs/x/gpg-job-trixie.json');
@@ -43,5 +44,5 @@ void t.test('steps side by side have a clock each, and a call of our gpg finds t
   pass(500);
   for (const end of [known, unknown, ...ends]) end();
   t.strictSame(clocks.map((clock) => clock.commandSeconds), [1.5, 1]);
-  t.doesNotThrow(commandBegins(), 'outside of every step nothing is counted');
+  t.doesNotThrow(toolBegins(), 'outside of every step nothing is counted');
 });

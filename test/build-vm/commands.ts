@@ -9,6 +9,7 @@ import type { Promotion } from '../../agents/build-vm/github-command/promotions.
 import { UsedCommands } from '../../agents/build-vm/github-command/used-commands.js';
 import { jobFormat, type Job } from '../../agents/build-vm/jobs/job-document.js';
 import { Keys, writeKeys, type TestKey } from './forge.js';
+import { evidenceOf } from './jobs.js';
 
 export const keys = new Keys();
 /** Older than any signature of a test. */
@@ -41,10 +42,10 @@ export function job(change: Partial<Job> = {}): Job {
   const number = ++count;
   return {
     format: jobFormat, kind: 'build', change: null, job: `hello-2.10-3-${String(number).padStart(12, '0')}`, number, component: 'hello', version: '2.10-3', tag: 'v2.10-3', tagObject: 'f'.repeat(40),
-    url: 'git://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', state: 'done', priority: 0, configuration: null, running: [], waiting: [], finished: [], logs: [],
-    evidence: { url: '', tag: 'v2.10-3', tagObject: 'f'.repeat(40), commit, tree: '', tagger: '', signers: [], manifest: { files: 1, bytes: 1, sha256: '' } },
+    url: 'git://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', state: 'done', priority: 0, configuration: { common: '', dists: {} }, running: [], waiting: [], finished: [], logs: [],
+    evidence: evidenceOf(commit),
     sourceDateEpoch: null, artifacts: [], uploaded: ((change.state ?? 'done') === 'done' ? change.dists ?? ['bookworm', 'trixie'] : []).map((dist) => ({ dist, url: '', suite: `${dist}-current-testing`, release: '', files: [] })), reasons: [], reason: null, ended: '2026-11-20T11:00:00.000Z', ...change,
-  };
+  } as Job;
 }
 
 export interface Desk {

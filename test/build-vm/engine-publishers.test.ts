@@ -6,11 +6,12 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rm
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { publishWithEngine, refuseOtherPublished, signWithEngine, type EnginePublishing } from '../../agents/build-vm/stages/engine-stages.js';
-import { verifySignedByEngine } from '../../agents/build-vm/stages/engine-signatures.js';
+import { packageRepositories } from '../../agents/build-vm/repositories/package-repositories.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
 import { Keys, tinyPackage } from './forge.js';
 import { buildHere, codeOf, epoch, Lines, makePlace, rpmJob, tinySpec, writeTree } from './rpm-packages.js';
+import { evidenceOf } from './jobs.js';
 
 const needsRoot = process.getuid?.() === 0 ? {} : { skip: 'an engine gets a process space of its own, which needs root here' };
 const keys = new Keys();
@@ -63,7 +64,7 @@ function setUp(test: Test, kind: Kind): Vm {
   mkdirSync(join(frozen, '..'));
   cpSync(join(built.folder, kind), frozen, { recursive: true });
   writeFileSync(join(place.folder, 'key.asc'), signer.armored);
-  const job = { ...rpmJob(place.folder), evidence: { url: '', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) } } as unknown as Job;
+  const job = { ...rpmJob(place.folder), evidence: evidenceOf() };
   const engine = join(place.folder, 'the-engine');
   const log = new Lines();
   const options: EnginePublishing = {
@@ -127,7 +128,7 @@ async function verified(test: Test, kind: Kind, change: (folder: string) => void
   change(join(place.folder, 'signed'));
   const frozen = join(built.folder, kind);
   const files = readdirSync(frozen).map((name) => hashFile(frozen, name));
-  return codeOf(() => verifySignedByEngine(kind, { signed: join(place.folder, 'signed'), frozen, files, version, key: { armored: signer.armored, fingerprint: signer.fingerprint }, work: join(place.folder, 'check') }));
+  return codeOf(() => packageRepositories[kind].verifySigned({ signed: join(place.folder, 'signed'), frozen, files, version, key: { armored: signer.armored, fingerprint: signer.fingerprint }, work: join(place.folder, 'check') }));
 }
 
 function resign(folder: string, ending: string, change: (text: string) => string, key = signer): void {

@@ -11,7 +11,7 @@ import { listRemoteTags } from '../../agents/build-vm/source/git.js';
 import { newJob, type Evidence } from '../../agents/build-vm/jobs/job-document.js';
 import type { HighestVersion } from '../../agents/build-vm/jobs/job-queue.js';
 import type { LineSink } from '../../agents/shared/programs/logged-program.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { Forge, Keys, writeKeys, type TestRepository } from './forge.js';
 
 export const keys = new Keys();
@@ -66,6 +66,6 @@ export function situation(test: { teardown(handler: () => void): void }, change:
   };
   return {
     repository, component, folder, fetch,
-    code: (...args) => fetch(...args).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String((error as Error).stack))),
+    code: (...args) => fetch(...args).then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String((error as Error).stack))),
   };
 }

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Job } from '../../agents/build-vm/jobs/job-document.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { noPromotions } from '../../agents/build-vm/github-command/promotions.js';
 import { until } from '../support/until.js';
 import { alice, bob, clearsign, commit, desk, everything, gpgTime, job, keys, secondsAgo, upload } from './commands.js';

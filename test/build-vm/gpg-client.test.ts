@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Check } from '../../agents/shared/json-document.js';
 import { checkWith } from '../../agents/shared/json-schema.js';
 import { intentsOf, intentSchema, type IntentDocument } from '../../agents/shared/formats/intent.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
@@ -54,7 +55,7 @@ await t.test('what is signed is named by its file, else by its first bytes', asy
 });
 
 await t.test('an intent is one that the schema accepts, and never the same twice', async (t) => {
-  const check = checkWith<IntentDocument>(intentSchema);
+  const check: Check<IntentDocument> = checkWith(intentSchema);
   const job = readJobContext(undefined, new Date('2026-11-21T20:00:00Z'));
   t.equal(job.job, 'manual-20261121T200000Z');
   const wish = { purpose: 'other', key: K, mode: 'detach', payload: hashedPayload('stdin', Buffer.from('x')) } as const;

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { DistantCaller } from '../../agents/build-vm/gpg-door/distant-caller.js';
 import { CallerGone, Messages } from '../../agents/build-vm/gpg-door/messages.js';
-import { Room } from '../../agents/build-vm/gpg-door/room.js';
+import { Room } from '../../agents/shared/room.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'bi-room-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

@@ -3,7 +3,7 @@
 import t from 'tap';
 import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
 import { configurationDigests, refuseOtherConfiguration } from '../../agents/build-vm/jobs/job-configuration.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { configFor } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie']);
@@ -14,7 +14,7 @@ const answers = (now: Config, of: Component | undefined = component): Record<str
     refuseOtherConfiguration(made, now, of, ['bookworm', 'trixie'], dist);
     return [dist ?? 'fetch', 'goes on'];
   } catch (error) {
-    return [dist ?? 'fetch', error instanceof Refusal ? error.code : String(error)];
+    return [dist ?? 'fetch', error instanceof AnyRefusal ? error.code : String(error)];
   }
 }));
 const all = (word: string): Record<string, string> => ({ fetch: word, bookworm: word, trixie: word });

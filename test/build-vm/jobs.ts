@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
-import { newJob, type Job, type Stage } from '../../agents/build-vm/jobs/job-document.js';
+import { newJob, type BuildJob, type Evidence, type Stage } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 
 export function configFor(dists: readonly string[], change: Partial<Config> = {}): Config {
@@ -23,8 +23,11 @@ export function queueFor(test: Test): { folder: string; queue: JobQueue; again: 
   return { folder, queue: again(), again };
 }
 
+/** Of a source that was verified. */
+export const evidenceOf = (commit = 'c'.repeat(40)): Evidence => ({ url: '', tag: '', tagObject: '', commit, tree: '', tagger: '', signers: [], manifest: { files: 1, bytes: 1, sha256: '' } });
+
 /** `done` are steps as `fetch` or `build bookworm`. */
-export function jobOf(config: Config, name: string, version: string, number: number, done: readonly string[] = [], change: Partial<Job> = {}): Job {
+export function jobOf(config: Config, name: string, version: string, number: number, done: readonly string[] = [], change: Partial<BuildJob> = {}): BuildJob {
   const component = config.components.find((candidate) => candidate.name === name) as Component;
   const job = newJob(config, component, { tag: `v${version}`, tagObject: number.toString(16).padStart(40, '0'), version }, number, new Date(0));
   job.finished = done.map((step) => {

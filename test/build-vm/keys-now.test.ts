@@ -10,13 +10,12 @@ import { readClearsigned } from '../../agents/build-vm/github-command/clearsigne
 import { signerOf } from '../../agents/build-vm/github-command/opinions.js';
 import { readPeopleKeys } from '../../agents/build-vm/github-command/people-keys.js';
 import { readSignaturePacket } from '../../agents/build-vm/github-command/signature-packet.js';
-import { verifyClearSigned } from '../../agents/build-vm/repositories/apt/sign-upload.js';
-import { verifyDetached, verifyOneSignature } from '../../agents/build-vm/signatures/one-signature.js';
+import { verifyClearSigned, verifyDetached, verifyOneSignature } from '../../agents/build-vm/signatures/one-signature.js';
 import { readTagObject } from '../../agents/build-vm/source/tag-object.js';
 import { readMaintainerKeys, verifyTag } from '../../agents/build-vm/source/tag-verification.js';
 import type { CommandRights } from '../../agents/build-vm/configuration/commands-config.js';
 import { readOneKey, readSignatures, signatureOf } from '../../agents/shared/openpgp/packets.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { KeyChanges, type Situation } from '../support/key-changes.js';
 
 const tag = `object ${'1'.repeat(40)}\ntype commit\ntag v1.0-1\ntagger Alice <alice@example.org> 1795291200 +0000\n\nRelease\n`;
@@ -29,7 +28,7 @@ t.teardown(() => rmSync(folder, { recursive: true }));
 const codeOf = (act: () => Promise<unknown>): Promise<string> =>
   act().then(
     () => 'good',
-    (error: unknown) => (error instanceof Refusal ? error.code : String((error as Error).stack)),
+    (error: unknown) => (error instanceof AnyRefusal ? error.code : String((error as Error).stack)),
   );
 
 /** Each check of an old signature in this VM. */

@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { toolLine } from '../../agents/engines/debian/engine.js';
-import { LogSender, type SenderClock } from '../../agents/build-vm/logs/log-sender.js';
+import { LogSender } from '../../agents/build-vm/logs/log-sender.js';
 import { pieceBytes, pieceMark } from '../../agents/shared/programs/tool-line.js';
 import { runLogged } from '../../agents/shared/programs/logged-program.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { writeDirectClient } from '../support/direct-client.js';
 import { until } from '../support/until.js';
 import { TestReceiver } from './log-receiver.js';
+import { TestClock } from '../support/test-clock.js';
 
 async function place(test: Test): Promise<{ receiver: TestReceiver; options: Parameters<typeof LogSender.open>[0] }> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-log-'));
@@ -24,7 +25,7 @@ async function place(test: Test): Promise<{ receiver: TestReceiver; options: Par
 }
 
 function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error)));
+  return promise.then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error)));
 }
 
 void t.test('every line arrives in order and the end is published', async (t) => {
@@ -81,20 +82,6 @@ void t.test('a break that lasts too long fails the stage', async (t) => {
   t.equal(await codeOf(log.end(0)), 'NO_LOG_SINK');
 });
 
-/** Goes by the pauses that are made, and by nothing else. */
-class PausesClock implements SenderClock {
-  readonly pauses: number[] = [];
-  #time = 0;
-  now = (): number => this.#time;
-  after = (ms: number, act: () => void): NodeJS.Timeout => {
-    this.pauses.push(ms);
-    return setTimeout(() => {
-      this.#time += ms;
-      act();
-    }, 0);
-  };
-}
-
 /** @returns a switch of the way to the receiver */
 function wayOf(client: string): (open: boolean) => void {
   renameSync(client, `${client}.open`);
@@ -109,7 +96,7 @@ function wayOf(client: string): (open: boolean) => void {
 void t.test('each pause before the receiver is tried again is longer than the last one, and the first one again once it was there', async (t) => {
   const { receiver, options } = await place(t);
   const way = wayOf(options.client);
-  const clock = new PausesClock();
+  const clock = new TestClock();
   receiver.breakAt = (_log, line) => line.startsWith('> break');
   const log = await LogSender.open({ ...options, clock });
   way(false);
@@ -134,7 +121,7 @@ void t.test('each pause before the receiver is tried again is longer than the la
 void t.test('pauses grow to five seconds, and end with the time that a break may last', async (t) => {
   const { receiver, options } = await place(t);
   const way = wayOf(options.client);
-  const clock = new PausesClock();
+  const clock = new TestClock();
   receiver.breakAt = (_log, line) => line.startsWith('> break');
   const log = await LogSender.open({ ...options, clock, breakMs: 60_000 });
   way(false);

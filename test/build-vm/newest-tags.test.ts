@@ -8,7 +8,7 @@ import type { RemoteTag } from '../../agents/build-vm/source/git.js';
 import { NewestTags } from '../../agents/build-vm/triggers/newest-tags.js';
 import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
 import { Trigger } from '../../agents/build-vm/triggers/trigger.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { configFor, queueFor } from './jobs.js';
 
 const tag = (name: string, digit: string, annotated = true): RemoteTag => ({ name, object: digit.repeat(40), annotated });

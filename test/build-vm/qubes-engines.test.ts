@@ -15,7 +15,7 @@ import type { EngineJob } from '../../agents/engines/contract.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { buildRpm } from '../../agents/engines/rpm/engine.js';
 import { chrootCache } from '../support/clean-chroots.js';
-import type { Refusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { Keys, tinyPackage, tinyRules } from './forge.js';
 import { codeOf, engineJob, Lines, makePlace, tinySpec, writeTree, type Files } from './rpm-packages.js';
 
@@ -100,7 +100,7 @@ void t.test('a package waits for another one of the same distribution, and is bu
   files['debian/control'] = (files['debian/control'] as string).replace('\n\n', '\nBuild-Depends: libown-dev (>= 1.0)\n\n');
   const build = async (change: Partial<EngineJob>, options: Record<string, unknown>): Promise<{ code: string; detail: string; text: string; folder: string }> => {
     const made = job(t, files, { dist: 'bookworm', packages: 'deb', component: 'hello-tiny', version: '1.0-1', options, ...change });
-    const refusal = await buildDebian(made.job, made.log).then(() => undefined, (error: unknown) => error as Refusal);
+    const refusal = await buildDebian(made.job, made.log).then(() => undefined, (error: unknown) => error as AnyRefusal);
     return { code: refusal?.code ?? 'none', detail: refusal?.detail ?? '', text: made.log.text(), folder: made.job.output };
   };
   t.match(await build({}, { ownPackages: 'current-testing' }), { code: 'DEP_WAIT', detail: /libown-dev \(>= 1\.0\)/ }, 'nothing was published yet');

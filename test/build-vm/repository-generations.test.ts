@@ -82,26 +82,15 @@ for (const [what, answer, expected] of [['switched', '000002-bbbbbbbbbbbb', '000
   });
 }
 
-void t.test('of a release that noted nothing the server says which of the last two is public', async (t) => {
-  const { home, open, make, key } = place(t);
-  const [first, second] = [make('a', 'a', null), make('b', 'b', null)];
-  for (const { folder } of [first, second]) writeFileSync(join(folder, 'made-by.json'), JSON.stringify({ job: folder === first.folder ? 'a' : 'b' }));
-  rmSync(join(home, 'public.json'));
-  t.match(open().ofJob('b', key), second, 'a job that was in the middle of it goes on');
-  await open().settle('c', key, () => Promise.resolve(first.release), log);
-  t.match(open().published(), first);
-  t.strictSame(names(open().lineage()), [first.release]);
-  rmSync(join(home, 'public.json'));
-  await open().settle('c', key, () => Promise.resolve(second.release), log);
-  t.strictSame(names(open().lineage()), [second.release, first.release], 'made from the one before');
-});
-
 void t.test('what is public and not here any more is not replaced by an empty repository', (t) => {
-  const { open, make } = place(t);
+  const { home, open, make } = place(t);
   const only = make('a', 'a');
   open().switched(only);
   rmSync(only.folder, { recursive: true });
   t.throws(() => open().published(), { code: 'REPOSITORY_LOST' });
+  make('b', 'b', null);
+  rmSync(join(home, 'public.json'));
+  t.throws(() => open().published(), { code: 'REPOSITORY_LOST' }, 'nor is it where nobody knows any more what is public');
   t.end();
 });
 

@@ -5,10 +5,10 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EngineJob } from '../../agents/engines/contract.js';
-import { newJob, type Job } from '../../agents/build-vm/jobs/job-document.js';
+import { newJob, type BuildJob } from '../../agents/build-vm/jobs/job-document.js';
 import type { Config } from '../../agents/build-vm/configuration/config.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 
 export const epoch = 1795291200;
 
@@ -117,7 +117,7 @@ export function buildHere(spec: string, into: string, files: Files = { greeting:
 }
 
 /** A job document whose frozen packages are what lies in `<folder>/artifacts/<dist>`. */
-export function rpmJob(folder: string, change: Partial<Job> = {}, dist = 'fc41'): Job {
+export function rpmJob(folder: string, change: Partial<BuildJob> = {}, dist = 'fc41'): BuildJob {
   const component = { name: 'demo-rpm', url: 'https://example.org/demo-rpm', tag: 'v{version}', maintainers: [], requiredSignatures: 1 };
   const config = { env: 'rpm', distributions: [{ name: dist }], signingKey: '', apt: {} } as unknown as Config;
   const files = readdirSync(join(folder, 'artifacts', dist)).sort().map((name) => hashFile(join(folder, 'artifacts', dist), name));
@@ -153,6 +153,6 @@ export async function codeOf(act: () => unknown): Promise<string> {
     await act();
     return 'none';
   } catch (error) {
-    return error instanceof Refusal ? error.code : String((error as Error).stack ?? error);
+    return error instanceof AnyRefusal ? error.code : String((error as Error).stack ?? error);
   }
 }

@@ -8,10 +8,11 @@ import t, { type Test } from 'tap';
 import { makeRpmGeneration, refusePublished, type DnfChange } from '../../agents/build-vm/repositories/dnf/dnf-publication.js';
 import { dnfConfiguration, readBackPackages } from '../../agents/build-vm/repositories/dnf/dnf-read-back.js';
 import { dnfSections } from '../../agents/engines/rpm/package-build.js';
-import { publishPackagesFor, uploadedParts, type RpmPublishOptions } from '../../agents/build-vm/repositories/dnf/publish-packages.js';
+import { dnfRepository, uploadedParts } from '../../agents/build-vm/repositories/dnf/dnf-repository.js';
+import type { ChangeOptions } from '../../agents/build-vm/repositories/repository-change.js';
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { Upload } from '../../agents/build-vm/jobs/job-document.js';
 import { Generations, type Generation } from '../../agents/build-vm/repositories/repository-generations.js';
 import { suites, type AnySuite } from '../../agents/shared/formats/suites.js';
 import { AptServer } from './build-vm.js';
@@ -31,15 +32,16 @@ async function stand(test: Test): Promise<{ server: AptServer; state: Place }> {
   return { server, state };
 }
 
-async function publishing(test: Test, state: string, server: AptServer, from = 'one'): Promise<{ vm: Vm; publish: () => Promise<Job['uploaded'][number]>; options: RpmPublishOptions }> {
+async function publishing(test: Test, state: string, server: AptServer, from = 'one'): Promise<{ vm: Vm; publish: () => Promise<Upload>; url: string }> {
   const vm = setUp(test, from);
   await vm.sign();
   writeFileSync(join(vm.folder, 'ssh_config'), server.sshConfig());
-  const options: RpmPublishOptions = {
-    folder: state, suite: 'current-testing', gpg: vm.options.gpg, signingKey: signer.fingerprint, publicKey: vm.publicKey, dnf: { upload: `ssh://127.0.0.1:${server.sshPort}${server.folder}/rpm`, url: `http://127.0.0.1:${server.httpPort}/rpm` },
-    jobFolder: vm.folder, work: join(vm.folder, 'work'), sshConfig: join(vm.folder, 'ssh_config'), noteSwitch: (upload) => void (vm.job.switched = [upload]),
-  };
-  return { vm, options, publish: () => publishPackagesFor(vm.job, 'fc41', options, vm.log) };
+  const url = `http://127.0.0.1:${server.httpPort}/rpm`;
+  const options = {
+    config: { env: '', signingKey: signer.fingerprint, dnf: { upload: `ssh://127.0.0.1:${server.sshPort}${server.folder}/rpm`, url } }, paths: { dnf: state, gpg: vm.options.gpg, work: join(vm.folder, 'work'), sshConfig: join(vm.folder, 'ssh_config') },
+    jobFolder: vm.folder, publicKey: vm.publicKey, noteSwitch: (upload: Upload) => void (vm.job.switched = [upload]),
+  } as unknown as ChangeOptions;
+  return { vm, url, publish: () => dnfRepository.publish(vm.job, 'fc41', 'current-testing', options, vm.log) };
 }
 
 /** As after an upload: what the next one is made from. */
@@ -53,7 +55,7 @@ void t.test('signed packages become a repository that dnf reads back and install
   const first = await publishing(t, state.folder, server);
   const uploaded = await first.publish().catch((error: unknown) => t.fail(String(error), { log: first.vm.log.lines.slice(-40) }));
   if (typeof uploaded !== 'object') return;
-  t.match(uploaded, { dist: 'fc41', url: `${first.options.dnf.url}/fc41/current-testing`, suite: 'fc41-current-testing', files: [{ name: 'demo-rpm-1.2-1.noarch.rpm' }, { name: 'demo-rpm-1.2-1.src.rpm' }] });
+  t.match(uploaded, { dist: 'fc41', url: `${first.url}/fc41/current-testing`, suite: 'fc41-current-testing', files: [{ name: 'demo-rpm-1.2-1.noarch.rpm' }, { name: 'demo-rpm-1.2-1.src.rpm' }] });
   const link = join(server.folder, 'rpm/fc41');
   const top = join(link, 'current-testing');
   t.match(readlinkSync(link), /^fc41\.releases\/000001-[0-9a-f]{12}$/);
@@ -114,7 +116,7 @@ void t.test('signed packages become a repository that dnf reads back and install
       const place = makePlace();
       t.teardown(() => place.end());
       const back = (): Promise<unknown> => readBackPackages(second.vm.signed, second.vm.job.artifacts[0]?.files.map((file) => hashFile(second.vm.signed, file.name)) ?? [], {
-        url: `${second.options.dnf.url}/fc41/current-testing`, publicKey: second.vm.publicKey, repomd: join(state.folder, 'fc41/generations', releases[1] ?? '', 'current-testing/repodata/repomd.xml'), folder: join(place.folder, 'back'),
+        url: `${second.url}/fc41/current-testing`, publicKey: second.vm.publicKey, repomd: join(state.folder, 'fc41/generations', releases[1] ?? '', 'current-testing/repodata/repomd.xml'), folder: join(place.folder, 'back'),
       }, second.vm.log);
       t.equal(await codeOf(back), 'none');
       unlinkSync(link);

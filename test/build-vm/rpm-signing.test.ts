@@ -8,7 +8,7 @@ import { readJobPackages, signPackagesFor } from '../../agents/build-vm/reposito
 import { hashFile } from '../../agents/shared/files/frozen-files.js';
 import { readCommand } from '../../agents/build-vm/gpg-client/command-line.js';
 import { describePayload } from '../../agents/build-vm/gpg-client/purpose.js';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { RebuildOrder } from '../../agents/build-vm/jobs/job-document.js';
 import { buildHere, codeOf, rpmJob, tinySpec } from './rpm-packages.js';
 import { built, endRpmVms, keys, other, setUp, signer } from './rpm-vm.js';
 
@@ -118,7 +118,7 @@ void t.test('a raised release is signed where it was commanded, as it was comman
   const raised = built.make('raised');
   buildHere(tinySpec({ release: '1.fc41.2' }), raised);
   const vm = setUp(t, 'raised');
-  const rebuild = (number: number, version: string): NonNullable<Job['rebuild']> => ({ of: 'x', number, sources: { fc41: { source: 'demo-rpm', version } }, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' } });
+  const rebuild = (number: number, version: string): RebuildOrder => ({ of: 'x', number, sources: { fc41: { source: 'demo-rpm', version, packages: '' } }, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' } });
   for (const [number, version] of [[1, '1.2-1.fc41'], [2, '1.2-1.fc40'], [2, '1.2-2.fc41']] as const) {
     vm.job.rebuild = rebuild(number, version);
     t.equal(await codeOf(vm.sign), 'VERSION_MISMATCH', `${version} ${number}`);

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { signPackagesFor } from '../../agents/build-vm/repositories/dnf/sign-packages.js';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { BuildJob } from '../../agents/build-vm/jobs/job-document.js';
 import type { SignOptions } from '../../agents/build-vm/gate/signed-files.js';
 import { Keys } from './forge.js';
 import { buildHere, Lines, makePlace, rpmJob, tinySpec } from './rpm-packages.js';
@@ -25,7 +25,7 @@ export function endRpmVms(): void {
 
 export interface Vm {
   folder: string;
-  job: Job;
+  job: BuildJob;
   log: Lines;
   options: SignOptions;
   publicKey: string;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which steps run at the same time, and which wait for which.
 import t from 'tap';
-import type { Job, Stage } from '../../agents/build-vm/jobs/job-document.js';
+import type { BuildJob, Job, Stage } from '../../agents/build-vm/jobs/job-document.js';
 import { pauseKey, schedule } from '../../agents/build-vm/jobs/schedule.js';
 import { configFor, jobOf } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie', 'sid']);
-const running = (...steps: string[]): Partial<Job> => ({
+const running = (...steps: string[]): Partial<BuildJob> => ({
   state: 'running',
   running: steps.map((step) => {
     const [stage, dist = null] = step.split(' ') as [Stage, string?];
@@ -63,7 +63,7 @@ void t.test('a later version waits while the earlier one pauses, others go on', 
 });
 
 void t.test('a chain that is given up leaves the others alone, a fetch that is given up ends them all', async (t) => {
-  const reason = (dist: string | null): Partial<Job> => ({ reasons: [{ stage: dist === null ? 'fetch' : 'build', dist, code: 'X', detail: '' }] });
+  const reason = (dist: string | null): Partial<BuildJob> => ({ reasons: [{ stage: dist === null ? 'fetch' : 'build', dist, code: 'X', detail: '' }] });
   t.strictSame(chosen([jobOf(config, 'one', '1', 1, ['fetch'], reason('bookworm'))]), ['one 1 build trixie', 'one 1 build sid']);
   t.strictSame(chosen([jobOf(config, 'one', '1', 1, [], reason(null))]), []);
 });

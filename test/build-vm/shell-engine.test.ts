@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { buildFor } from '../../agents/build-vm/stages/build-stage.js';
 import { callEngine } from '../../agents/build-vm/stages/engine-call.js';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { BuildJob } from '../../agents/build-vm/jobs/job-document.js';
 import { until } from '../support/until.js';
 import { BuildVm, endOutside, makeOutside } from './build-vm.js';
 import { tinyPackage } from './forge.js';
@@ -53,7 +53,7 @@ failed() { printf '{"format":"build-infra/engine-failure@1","code":"%s","detail"
 job=$1 output=$(field output) work=$(field work) state=$(field state)
 ${script}
 `, { mode: 0o755 });
-  const job = { job: 'hello-1-aaaaaaaaaaaa', component: 'hello', version: '1', env: 'debian', sourceDateEpoch: 1, evidence: { url: '', tag: 'v1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) } } as unknown as Job;
+  const job = { kind: 'build', job: 'hello-1-aaaaaaaaaaaa', component: 'hello', version: '1', env: 'debian', sourceDateEpoch: 1, evidence: { url: '', tag: 'v1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) } } as unknown as BuildJob;
   const log = new Lines();
   const options = { engine: [engine], packages: 'deb' as const, folder: place.make('job'), work: place.make('work'), cache: place.make('cache'), buildSeconds: 60, engineOptions: undefined };
   let line = '';

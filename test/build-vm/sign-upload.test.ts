@@ -46,7 +46,7 @@ function setUp(test: Test, before = ':', made = built, rebuild?: { number: numbe
   cpSync(made.folder, frozen, { recursive: true });
   const gpg = join(place.folder, 'gpg');
   writeFileSync(gpg, `#!/bin/sh\necho "$*" >> '${place.folder}/calls'\n${before}\nexec gpg --homedir '${keys.home}' --batch --yes --pinentry-mode loopback --passphrase '' "$@"\n`, { mode: 0o755 });
-  const job = { ...rpmJob(place.folder, {}, 'bookworm'), version: '1.2-1', ...(rebuild === undefined ? {} : { rebuild: { of: '', number: rebuild.number, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' }, sources: { bookworm: { source: 'hello-tiny', version: rebuild.of } } } }) } as Job;
+  const job = { ...rpmJob(place.folder, {}, 'bookworm'), version: '1.2-1', ...(rebuild === undefined ? {} : { rebuild: { of: '', number: rebuild.number, command: { sha256: '', line: '', signer: { name: '', fingerprint: '' }, signed: '' }, sources: { bookworm: { source: 'hello-tiny', version: rebuild.of, packages: '' } } } }) } as Job;
   const log = new Lines();
   return {
     sign: () => signUploadFor(job, 'bookworm', { folder: place.folder, gpg, signingKey: signer.fingerprint, publicKey: signer.armored }, log), log, frozen, signed: join(place.folder, 'signed/bookworm'), part: join(place.folder, 'signed/bookworm.part'),

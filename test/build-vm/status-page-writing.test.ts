@@ -10,7 +10,7 @@ import type { FarmState } from '../../agents/build-vm/status-page/farm-status.js
 import { PageGenerations } from '../../agents/build-vm/status-page/page-generations.js';
 import { uploadPage } from '../../agents/build-vm/status-page/page-upload.js';
 import { StatusPage, type StatusPageOptions } from '../../agents/build-vm/status-page/status-page.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { until } from '../support/until.js';
 import { AptServer } from './build-vm.js';
 import { ago, farm, job, manyStates } from './farm-states.js';

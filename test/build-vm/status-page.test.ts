@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import type { Job, RebuildOrder } from '../../agents/build-vm/jobs/job-document.js';
 import { farmStatus, type ComponentStatus, type DistStatus, type FarmState } from '../../agents/build-vm/status-page/farm-status.js';
 import { PageFiles } from '../../agents/build-vm/status-page/page-files.js';
 import { ageOf } from '../../agents/build-vm/status-page/times.js';
@@ -61,12 +61,12 @@ void t.test('a line with suites of its own has a row of its own, and the main on
 
 void t.test('a rebuild stands under the version of its packages, and goes with the version that it is of', async (t) => {
   const base = job('one', { version: '2-1', hours: 9, done: steps('trixie', 'bookworm') });
-  const rebuild: NonNullable<Job['rebuild']> = { of: base.job, number: 1, sources: { trixie: { source: 'one', version: '2-1+deb13u1', packages: '2-1+deb13u1+b1' } }, command: { sha256: 'd'.repeat(64), line: 'Rebuild-component r4.3 one 1 trixie', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: ago(2) } };
+  const rebuild: RebuildOrder = { of: base.job, number: 1, sources: { trixie: { source: 'one', version: '2-1+deb13u1', packages: '2-1+deb13u1+b1' } }, command: { sha256: 'd'.repeat(64), line: 'Rebuild-component r4.3 one 1 trixie', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: ago(2) } };
   const again = job('one', { version: '2-1', hours: 2, done: steps('trixie'), change: { rebuild, dists: ['trixie'] } });
   const rows = (jobs: Job[]): unknown => farmStatus(farm(jobs)).components[0]?.dists.filter(({ dist }) => dist !== 'fc41').map(({ newest, published }) => [newest?.version, newest?.state, published.map(({ repository, version }) => `${repository} ${version}`).join()]).sort();
   t.same(rows([base, again]), [['2-1+deb13u1+b1', 'published', 'current-testing 2-1+deb13u1+b1'], ['2-1', 'published', 'current-testing 2-1']]);
   t.match(textOf(filesOf(farm([base, again])).get('components/one/index.html')), /2-1\+deb13u1\+b1 (?:queued|done).*built by Rebuild-component r4\.3 one 1 trixie/);
-  const gone = job('one', { version: '2-1', hours: 1, done: ['withdraw trixie', 'withdraw bookworm'], change: { kind: 'withdrawal', dists: ['trixie', 'bookworm'] } });
+  const gone = job('one', { version: '2-1', hours: 1, done: ['withdraw trixie', 'withdraw bookworm'], change: { kind: 'withdrawal', dists: ['trixie', 'bookworm'] } as object });
   t.same(rows([base, again, gone]), [['2-1+deb13u1+b1', 'withdrawn', ''], ['2-1', 'withdrawn', '']]);
   const open = job('one', { version: '2-1', hours: 2, done: ['fetch'], change: { rebuild, dists: ['trixie'], running: [{ stage: 'build', dist: 'trixie', started: ago(1) }] } });
   t.match(farmStatus(farm([base, open])).running, [{ version: '2-1+deb13u1+b1', dist: 'trixie' }]);
@@ -78,8 +78,8 @@ void t.test('a promotion job needs no build of its own: the current repository s
 
 void t.test('a version that was withdrawn is in no repository any more', async (t) => {
   const [first, second] = [job('one', { version: '1-1', hours: 90, done: steps('trixie') }), job('one', { version: '2-1', hours: 9, done: steps('trixie') })];
-  const current = job('one', { version: '1-1', hours: 50, done: ['publish trixie'], suite: { trixie: 'trixie-current' }, change: { kind: 'promotion' } });
-  const withdrawal = (version: string, hours: number): Job => job('one', { version, hours, done: ['withdraw trixie'], change: { kind: 'withdrawal' } });
+  const current = job('one', { version: '1-1', hours: 50, done: ['publish trixie'], suite: { trixie: 'trixie-current' }, change: { kind: 'promotion' } as object });
+  const withdrawal = (version: string, hours: number): Job => job('one', { version, hours, done: ['withdraw trixie'], change: { kind: 'withdrawal' } as object });
   const places = (jobs: Job[]): string[] => farmStatus(farm(jobs)).components[0]?.dists.find((one) => one.dist === 'trixie')?.published.map(({ repository, version }) => `${repository} ${version}`) ?? [];
   t.same(places([first, current, second]), ['current-testing 2-1', 'current 1-1']);
   t.same(places([first, current, second, withdrawal('2-1', 5)]), ['current 1-1'], 'the one before had given its place to it');
@@ -88,7 +88,7 @@ void t.test('a version that was withdrawn is in no repository any more', async (
   t.match(newest([first, second]), { version: '2-1', state: 'published' });
   t.match(newest([first, second, withdrawal('2-1', 5)]), { version: '2-1', state: 'withdrawn' });
   t.match(newest([first, second, withdrawal('1-1', 5)]), { version: '2-1', state: 'published' });
-  const early = job('one', { version: '2-1', hours: 4, change: { kind: 'promotion', ...over('refused', 4, { reasons: [{ stage: 'promote', dist: 'trixie', code: 'TOO_YOUNG', detail: '' }] }) } });
+  const early = job('one', { version: '2-1', hours: 4, change: { ...{ kind: 'promotion' } as object, ...over('refused', 4, { reasons: [{ stage: 'promote', dist: 'trixie', code: 'TOO_YOUNG', detail: '' }] }) } });
   t.match(newest([first, second, early]), { version: '2-1', state: 'published' }, 'a promotion that came too early is no state of the build');
   const rpm = (one: Job): Job => ({ ...one, uploaded: one.uploaded.map((upload) => ({ ...upload, files: [{ name: `one-${one.version}.noarch.rpm`, size: 1, sha256: '0'.repeat(64) }] })) });
   t.same(places([rpm(first), rpm(second), withdrawal('2-1', 5)]), ['current-testing 1-1'], 'a DNF repository still has the one before');
@@ -96,10 +96,10 @@ void t.test('a version that was withdrawn is in no repository any more', async (
 
 void t.test('a template is shown by its release and repositories, with the command that it was built by', async (t) => {
   const order = { name: 'debian-13', release: 'r4.3', timestamp: '202611221000', command: { sha256: 'b'.repeat(64), line: 'Build-template r4.3 debian-13 202611221000', signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T10:00:00.000Z' } };
-  const of: Partial<Job> = { component: 'qubes-template-debian-13', template: order, tag: '', tagObject: '', url: '', dists: ['templates-r4.3'], evidence: null, configuration: null };
+  const of: object = { component: 'qubes-template-debian-13', template: order, tag: '', tagObject: '', url: '', dists: ['templates-r4.3'], evidence: null, configuration: null };
   const at = (suite: string): Record<string, string> => ({ 'templates-r4.3': `templates-r4.3-${suite}` });
-  const built = job('x', { version: '4.3.0-202611221000', hours: 30, done: ['build templates-r4.3', 'sign templates-r4.3', 'publish templates-r4.3'], suite: at('templates-itl-testing'), change: { ...over('done', 29), ...of, kind: 'template' } });
-  const moved = job('x', { version: '4.3.0-202611221000', hours: 2, done: ['publish templates-r4.3'], suite: at('templates-itl'), change: { ...over('done', 1), ...of, kind: 'promotion' } });
+  const built = job('x', { version: '4.3.0-202611221000', hours: 30, done: ['build templates-r4.3', 'sign templates-r4.3', 'publish templates-r4.3'], suite: at('templates-itl-testing'), change: { ...over('done', 29), ...of, ...{ kind: 'template' } as object } });
+  const moved = job('x', { version: '4.3.0-202611221000', hours: 2, done: ['publish templates-r4.3'], suite: at('templates-itl'), change: { ...over('done', 1), ...of, ...{ kind: 'promotion' } as object } });
   const state = farm([built, moved], {}, { components: [], templates: [{ name: 'debian-13', releases: ['r4.3'], engine: 'mine', distribution: 'vm-trixie', repository: 'templates-itl' }] });
   t.match(farmStatus(state).components, [{ name: 'qubes-template-debian-13', dists: [{ dist: 'templates-r4.3', retired: false, newest: { version: '4.3.0-202611221000', state: 'published' }, published: [{ repository: 'templates-itl' }, { repository: 'templates-itl-testing' }] }] }]);
   t.equal(farmStatus(state).components[0]?.dists.length, 1, 'it has no row for a distribution');
@@ -152,7 +152,7 @@ void t.test('a tag that was seen and not built is shown with its time and its re
 
 const built = job('one', { version: '2-1', hours: 5, done: steps('bookworm', 'trixie', 'fc41'), change: { state: 'done', ended: ago(4) } });
 const withTag = (tag: ReturnType<typeof seen>, jobs = [built]): { built: boolean; reason: { code: string; detail: string } | null } => {
-  const state = { ...farm(jobs, { one: { newest: tag } }), highest: () => ({ version: '2-1', tagObject: built.tagObject, job: built.job }) };
+  const state = { ...farm(jobs, { one: { newest: tag } }), highest: () => ({ version: '2-1', tagObject: built.tagObject, job: built.job, tag: built.tag, sources: {} }) };
   return farmStatus(state).components[0]?.newestTag as never;
 };
 for (const [name, tag, code] of [

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { roomOfTrees } from '../../agents/build-vm/source/source-tree.js';
 import { exportSubmodules, resolveUrl, submoduleUrls } from '../../agents/build-vm/source/submodules.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { alice, endForge, forge, keys, situation, type Situation } from './fetching.js';
 import { tinyPackage, type TestRepository, type TreeFile } from './forge.js';
 
@@ -33,7 +33,7 @@ const codeOf = (work: () => unknown): string => {
     work();
     return 'none';
   } catch (error) {
-    return error instanceof Refusal ? error.code : String(error);
+    return error instanceof AnyRefusal ? error.code : String(error);
   }
 };
 
@@ -160,7 +160,7 @@ void t.test('a submodule is not written over a file, over a folder or through a 
     const content = section(path, url);
     const exported = { files: 1, bytes: 0, sha256: '', lines: [], entries: [{ mode: '100644' as const, blob: repository.blob(content), size: content.length, path: '.gitmodules' }], gitlinks: [{ path, commit }] };
     const options = { tree: join(folder, 'tree'), work: join(folder, 'work'), time: 1, room: roomOfTrees(), forge: { sshConfig: '/dev/null', timeoutMs: 30_000 } };
-    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error))), 'SUBMODULE', path);
+    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error))), 'SUBMODULE', path);
     t.strictSame([readdirSync(join(folder, 'outside')), readFileSync(join(folder, 'tree/file'), 'utf8')], [[], 'mine']);
   }
 });
@@ -174,7 +174,7 @@ void t.test('submodules share one limit with the tree', async (t) => {
   for (const [room, code] of [[{ files: 0, bytes: 1000 }, 'TOO_LARGE'], [{ files: 10, bytes: 6 }, 'TOO_LARGE'], [{ files: 1, bytes: 7 }, 'none']] as const) {
     mkdirSync(join(folder, 'tree'));
     const options = { tree: join(folder, 'tree'), work: join(folder, 'work'), time: 1, room: { ...room }, forge: { sshConfig: '/dev/null', timeoutMs: 30_000 } };
-    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof Refusal ? error.code : String(error))), code);
+    t.equal(await exportSubmodules({ folder: repository.folder }, exported, url, options, { say: () => undefined }).then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error))), code);
     rmSync(join(folder, 'tree'), { recursive: true });
   }
 });

@@ -2,23 +2,23 @@
 // What is withdrawn and promoted, as jobs in a queue: which are made, what they wait for, and what may be taken up again.
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Job, Stage } from '../../agents/build-vm/jobs/job-document.js';
+import type { BuildJob, Job, PromotionJob, Stage } from '../../agents/build-vm/jobs/job-document.js';
 import type { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { reopen } from '../../agents/build-vm/jobs/retry.js';
 import { pauseKey, schedule } from '../../agents/build-vm/jobs/schedule.js';
 import { refuseOlderThanSuite, refuseWithdrawn, SuiteJobs } from '../../agents/build-vm/promotion/suite-jobs.js';
 import { promoteFor, type SuiteStageOptions } from '../../agents/build-vm/promotion/suite-stage.js';
 import { WithdrawnVersions } from '../../agents/build-vm/promotion/withdrawn-versions.js';
-import { configFor, jobOf, queueFor } from './jobs.js';
+import { configFor, evidenceOf, jobOf, queueFor } from './jobs.js';
 
 const config = configFor(['bookworm', 'trixie']);
 const files = [{ name: 'one_1.dsc', size: 1, sha256: 'a'.repeat(64) }];
 const published = (...dists: string[]): Job['uploaded'] => dists.map((dist) => ({ dist, url: '', suite: `${dist}-current-testing`, release: '000001-aaaaaaaaaaaa', files }));
-const evidence = { commit: 'c'.repeat(40) } as Job['evidence'];
+const evidence = evidenceOf();
 const steps = (dist: string): string[] => [`build ${dist}`, `sign ${dist}`, `publish ${dist}`];
 const end = (job: Job, state: Job['state'], stage: Stage, code: string, ...dists: string[]): Job => Object.assign(job, { state, ended: '2026-11-22T00:00:00Z', reasons: dists.map((dist) => ({ stage, dist, code, detail: '' })), reason: { code, detail: '' } });
 
-interface Stand { queue: JobQueue; withdrawn: WithdrawnVersions; suiteJobs: SuiteJobs; add(job: Job): Job; withdraw(version?: string): Job }
+interface Stand { queue: JobQueue; withdrawn: WithdrawnVersions; suiteJobs: SuiteJobs; add<J extends Job>(job: J): J; withdraw(version?: string): Job }
 
 function stand(test: Test): Stand {
   const { queue, folder } = queueFor(test);
@@ -30,9 +30,9 @@ function stand(test: Test): Stand {
   };
 }
 
-async function promote(place: Stand, job: Job, suite: 'current' | 'security-testing' = 'current', command = 'd'): Promise<Job> {
+async function promote(place: Stand, job: BuildJob, suite: 'current' | 'security-testing' = 'current', command = 'd'): Promise<PromotionJob> {
   const asked = { command: command.repeat(64), line: `Upload-component r4.3 one ${'c'.repeat(40)} ${suite} all`, signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T00:00:00Z', release: 'r4.3' };
-  return place.queue.get(await place.suiteJobs.start({ ...asked, verb: 'Upload-component', job, dists: ['bookworm'], repository: suite })) as Job;
+  return place.queue.get(await place.suiteJobs.start({ ...asked, verb: 'Upload-component', job, dists: ['bookworm'], repository: suite })) as PromotionJob;
 }
 
 void t.test('a withdrawal that failed is done anew when it is asked for again, and an open one is the same', (t) => {
@@ -54,7 +54,7 @@ void t.test('a withdrawal that failed is done anew when it is asked for again, a
 void t.test('what a line published goes on among the suites that it had then, and other lines are not in its way', async (t) => {
   const place = stand(t);
   const done = ['fetch', ...steps('bookworm')];
-  const made = (version: string, number: number, suites?: string): Job => place.add(jobOf(config, 'one', version, number, done, { evidence, state: 'done', dists: ['bookworm'], uploaded: published('bookworm').map((upload) => ({ ...upload, suite: `bookworm-${suites === undefined ? '' : `${suites}-`}current-testing` })), ...(suites === undefined ? {} : { suites, line: suites }) }));
+  const made = (version: string, number: number, suites?: string): BuildJob => place.add(jobOf(config, 'one', version, number, done, { evidence, state: 'done', dists: ['bookworm'], uploaded: published('bookworm').map((upload) => ({ ...upload, suite: `bookworm-${suites === undefined ? '' : `${suites}-`}current-testing` })), ...(suites === undefined ? {} : { suites, line: suites }) }));
   const [old, main] = [made('1.9', 1, 'maint'), made('2.0', 2)];
   const above = await promote(place, main);
   Object.assign(above, { state: 'done', uploaded: [{ ...published('bookworm')[0], suite: 'bookworm-current' }] });
@@ -107,7 +107,7 @@ void t.test('a withdrawal waits for nothing, goes before a security fix, and hol
   const place = stand(t);
   const { add, withdraw } = place;
   const all = ['fetch', ...steps('bookworm')];
-  const [first, second] = ['1', '2'].map((version, i) => add(jobOf(config, 'one', version, i + 1, all, { evidence, uploaded: published('bookworm'), dists: ['bookworm'], state: 'done' }))) as [Job, Job];
+  const [first, second] = ['1', '2'].map((version, i) => add(jobOf(config, 'one', version, i + 1, all, { evidence, uploaded: published('bookworm'), dists: ['bookworm'], state: 'done' }))) as [BuildJob, BuildJob];
   const other = add(jobOf(config, 'two', '1', 3, all, { evidence, uploaded: published('bookworm'), dists: ['bookworm'], state: 'done' }));
   const security = await promote(place, other, 'security-testing');
   const paused = await promote(place, first, 'current', 'e');
@@ -127,7 +127,7 @@ void t.test('a promotion that still works on another distribution is taken up wh
   const promoted = await promote(place, built);
   promoted.dists = ['bookworm', 'trixie'];
   promoted.reasons = [{ stage: 'promote', dist: 'trixie', code: 'UPLOAD_FAILED', detail: '' }];
-  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other', tag: 'v2', sources: {} });
   reopen(promoted, queue);
   t.strictSame(promoted.reasons, []);
   const build = jobOf(config, 'one', '1', 1, ['fetch'], { reasons: [{ stage: 'build', dist: 'trixie', code: 'BUILD_FAILED', detail: '' }] });
@@ -167,9 +167,9 @@ void t.test('a promotion is not made for somebody who may not ask for it any mor
 });
 
 /** By a command of its own for each letter. */
-async function rebuild({ suiteJobs, queue }: Pick<Stand, 'suiteJobs' | 'queue'>, job: Job, number: number, command: string, ...dists: string[]): Promise<Job> {
+async function rebuild({ suiteJobs, queue }: Pick<Stand, 'suiteJobs' | 'queue'>, job: BuildJob, number: number, command: string, ...dists: string[]): Promise<BuildJob> {
   const asked = { command: command.repeat(64), line: `Rebuild-component r4.3 one ${'c'.repeat(40)} ${number} ${dists.join(',')}`, signer: { name: 'alice', fingerprint: 'A'.repeat(40) }, signed: '2026-11-22T00:00:00Z', release: 'r4.3' };
-  return queue.get(await suiteJobs.start({ ...asked, verb: 'Rebuild-component', job, dists, number })) as Job;
+  return queue.get(await suiteJobs.start({ ...asked, verb: 'Rebuild-component', job, dists, number })) as BuildJob;
 }
 
 void t.test('a rebuild is a job of its own with the published source\'s version, and a number is used once', async (t) => {
@@ -188,7 +188,7 @@ void t.test('a rebuild is a job of its own with the published source\'s version,
   t.equal(queue.all().length, 4);
   // Each waits for the one before, as versions do.
   t.strictSame(schedule(queue.all(), new Map(), { builds: 4 }, 0).start.map(({ job }) => job.job), [first.job]);
-  queue.rememberHighest('one', { version: '1:1.1', tagObject: 'f'.repeat(40), job: 'x' });
+  queue.rememberHighest('one', { version: '1:1.1', tagObject: 'f'.repeat(40), job: 'x', tag: 'v2', sources: {} });
   await t.rejects(rebuild(place, built, 4, '6', 'bookworm'), { code: 'ROLLBACK' });
   t.match(withdraw('1:1.0'), { dists: ['bookworm', 'trixie'] });
   await t.rejects(rebuild(place, built, 4, '7', 'bookworm'), { code: 'WITHDRAWN' });
@@ -203,7 +203,7 @@ void t.test('an rpm is rebuilt with a raised release, once its release has a suf
   };
   const uploadOf = (...names: string[]): Job['uploaded'] => [{ ...published('bookworm')[0] as Job['uploaded'][number], files: names.map((name) => ({ name, size: 1, sha256: 'a'.repeat(64) })) }];
   const place = stand_({ distTag: '.fc41' });
-  const built = (...names: string[]): Job => jobOf(place.with_, 'one', '1.2-1', 1, [], { evidence, uploaded: uploadOf(...names) });
+  const built = (...names: string[]): BuildJob => jobOf(place.with_, 'one', '1.2-1', 1, [], { evidence, uploaded: uploadOf(...names) });
   const one = built('one-x-1.2-1.fc41.noarch.rpm', 'one-x-1.2-1.fc41.src.rpm');
   t.match(await rebuild(place, one, 2, '1', 'bookworm'), { version: '1.2-1', rebuild: { number: 2, sources: { bookworm: { source: 'one-x', version: '1.2-1.fc41', packages: '1.2-1.fc41.2' } } } });
   await t.rejects(rebuild(place, one, 1, '2', 'bookworm'), { code: 'ALREADY_BUILT' });

@@ -9,7 +9,7 @@ import type { Component } from '../../agents/build-vm/configuration/config.js';
 import { readTagObject } from '../../agents/build-vm/source/tag-object.js';
 import { verifyTag } from '../../agents/build-vm/source/tag-verification.js';
 import { readOneKey } from '../../agents/shared/openpgp/packets.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 import { Keys } from './forge.js';
 
 const keys = new Keys();
@@ -49,7 +49,7 @@ async function ours(body: string, requiredSignatures = 1): Promise<string> {
     );
     return 'good';
   } catch (error) {
-    return error instanceof Refusal ? error.code : String((error as Error).stack);
+    return error instanceof AnyRefusal ? error.code : String((error as Error).stack);
   }
 }
 

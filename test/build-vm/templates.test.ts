@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Job } from '../../agents/build-vm/jobs/job-document.js';
+import { templateOf, type Job } from '../../agents/build-vm/jobs/job-document.js';
 import { until } from '../support/until.js';
 import { endOutside, makeOutside } from './build-vm.js';
 import { writeKeys, type TestKey } from './forge.js';
@@ -76,7 +76,7 @@ void t.test('a template is built by a signed command, waits in testing, and goes
     t.match(lines.join('\n'), /command [0-9a-f]{64} of alice [0-9A-F]{40}, signed .*: Build-template r4\.3 debian-13/);
     t.match(lines.join('\n'), /template debian-13 with vm-trixie for r4\.3, at most 120 s/);
     const said = lines.map((line) => /> evidence (\{.*\})$/.exec(line)?.[1]).find((line) => line !== undefined);
-    t.same(JSON.parse(said as string), built.template?.command);
+    t.same(JSON.parse(said as string), templateOf(built)?.command);
     const named = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/jobs', built.job, 'gpg-job-templates-r4.3.json'), 'utf8')) as { artifacts: { name: string; sha256: string }[] };
     t.equal(named.artifacts.find(({ name }) => name === 'signed-command.json')?.sha256, execFileSync('sha256sum', { input: said as string }).toString().slice(0, 64));
     await until('gigabytes not to be kept twice', () => !existsSync(join(vm.root, '/var/lib/build-infra/jobs', built.job, 'signed')));

@@ -9,7 +9,9 @@ import type { Job, JobState } from '../../agents/build-vm/jobs/job-document.js';
 import { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { refusedLimit, Trigger, triggerLine } from '../../agents/build-vm/triggers/trigger.js';
 import { pollOnce } from '../../agents/build-vm/triggers/poller.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
+import { evidenceOf } from './jobs.js';
 
 const config = {
   vm: 'build-debian', env: 'debian', signingKey: 'F'.repeat(40),
@@ -27,7 +29,7 @@ function place(test: Test): { folder: string; queue: () => JobQueue; ask: (queue
       try {
         return triggerLine(await new Trigger({ config, queue, listTags: async () => tags }).trigger(component)).trim();
       } catch (error) {
-        return error instanceof Refusal ? `refused ${error.code}` : String(error);
+        return error instanceof AnyRefusal ? `refused ${error.code}` : String(error);
       }
     },
   };
@@ -39,7 +41,7 @@ function end(queue: JobQueue, answer: string, state: JobState, highest = false):
   if (job === undefined) throw new Error(answer);
   job.state = state;
   queue.save(job);
-  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  if (highest) queue.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
 }
 
 void t.test('the highest version is queued once and known afterwards, also after a restart', async (t) => {
@@ -148,7 +150,7 @@ void t.test('a job that waits stays the one of its tag when the configuration ch
   const again = async (): Promise<string> => triggerLine(await new Trigger({ config: more, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello')).trim();
   t.equal(await again(), first.replace('queued', 'known'));
   const job = q.get(first.split(' ')[1] as string) as Job;
-  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job });
+  q.rememberHighest('hello', { version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} });
   job.state = 'refused';
   t.match(await again(), /^queued hello-1\.0-/, 'after its end it is queued for the new one, as nothing of it was published');
   t.equal(q.all().length, 2);
@@ -224,7 +226,7 @@ void t.test('a listing that fails is over for those who share it, and the next o
     if (fails) throw new Refusal('FORGE_UNREACHABLE', 'away');
     return [tag('1.0', '1')];
   } });
-  const codes = await Promise.all(Array.from({ length: 5 }, () => trigger.trigger('hello').then(() => 'none', (error: Refusal) => error.code)));
+  const codes = await Promise.all(Array.from({ length: 5 }, () => trigger.trigger('hello').then(() => 'none', (error: AnyRefusal) => error.code)));
   t.strictSame(codes, codes.map(() => 'FORGE_UNREACHABLE'));
   fails = false;
   t.match(await trigger.trigger('hello'), { kind: 'queued' });
@@ -237,14 +239,14 @@ void t.test('who may push tags and sign none makes so many refused jobs of a com
   const tags: RemoteTag[] = [];
   const trigger = new Trigger({ config, queue: q, now: () => now, listTags: async () => tags });
   const add = (version: number): void => void tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
-  const ask = async (): Promise<string> => trigger.trigger('hello').then((answer) => triggerLine(answer).trim(), (error: Refusal) => error.line());
+  const ask = async (): Promise<string> => trigger.trigger('hello').then((answer) => triggerLine(answer).trim(), (error: AnyRefusal) => error.line());
   const refuseAll = (): void => {
     for (const job of q.all()) if (job.state === 'queued') Object.assign(job, { state: 'refused', ended: now.toISOString() });
   };
   // One that was verified, so that tags that were missed are made good.
   add(1);
   end(q, await ask(), 'done', true);
-  Object.assign(q.all()[0] as Job, { evidence: {} });
+  Object.assign(q.all()[0] as Job, { evidence: evidenceOf() });
   for (let version = 2; version < 400; version++) add(version);
   for (let round = 0; round < 20; round++) {
     await ask();
@@ -268,7 +270,7 @@ void t.test('tags that are built do not count, however many', async (t) => {
     tags.push({ name: `v${version}`, object: version.toString(16).padStart(40, '0'), annotated: true });
     const answer = triggerLine(await trigger.trigger('hello')).trim();
     t.match(answer, /^queued /);
-    Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: {} });
+    Object.assign(q.get(answer.split(' ')[1] as string) as Job, { evidence: evidenceOf() });
     end(q, answer, version % 2 === 0 ? 'done' : 'failed', true);
   }
 });

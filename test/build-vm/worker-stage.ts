@@ -5,7 +5,7 @@ import type { Config } from '../../agents/build-vm/configuration/config.js';
 import { isOver, type Job, type Step } from '../../agents/build-vm/jobs/job-document.js';
 import type { JobQueue } from '../../agents/build-vm/jobs/job-queue.js';
 import { Worker, type StageLog, type WorkerOptions } from '../../agents/build-vm/jobs/worker.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { RelayedRefusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
 import { configFor, queueFor } from './jobs.js';
 
@@ -42,5 +42,5 @@ export function stageFor(test: Test, act: (name: string, step: Step, log: StageL
 
 export const config: Config = configFor(['bookworm', 'trixie']);
 export const failing = (what: string, code: string): ((name: string) => void) => (name) => {
-  if (name.endsWith(what)) throw new Refusal(code, `because of ${what}`);
+  if (name.endsWith(what)) throw new RelayedRefusal(code, `because of ${what}`);
 };

@@ -2,7 +2,7 @@
 // What the worker waits for, and for how long: the world to be well again, and other components' packages.
 import t from 'tap';
 import { isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { RelayedRefusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
 import { configFor, jobOf } from './jobs.js';
 import { config, failing, stageFor } from './worker-stage.js';
@@ -51,7 +51,7 @@ void t.test('what is away for hours costs nobody a retry, whatever it is', async
       longest.push(time - last);
       last = time;
       away++;
-      if (time < end) throw new Refusal(code, 'away');
+      if (time < end) throw new RelayedRefusal(code, 'away');
     }, { pauseMs: 5000, now: () => new Date(time) });
     const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
     queue.add(job);
@@ -74,7 +74,7 @@ void t.test('each pause before what is away is tried again is twice the last one
   let time = Date.UTC(2026, 10, 22);
   const tried: number[] = [];
   const { worker, queue, over } = stageFor(t, (name) => {
-    if (name.endsWith('publish bookworm') && tried.push(time) <= 9) throw new Refusal('UPLOAD_FAILED', 'away');
+    if (name.endsWith('publish bookworm') && tried.push(time) <= 9) throw new RelayedRefusal('UPLOAD_FAILED', 'away');
   }, { pauseMs: 5000, now: () => new Date(time) });
   const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
   queue.add(job);
@@ -115,7 +115,7 @@ void t.test('what stays away for longer than a day is given up, and a fault of t
 void t.test('what was away does not use up the tries of what failed afterwards', async (t) => {
   let attempt = 0;
   const { worker, queue, over } = stageFor(t, (name) => {
-    if (name.endsWith('publish bookworm') && ++attempt < 12) throw new Refusal(attempt < 9 ? 'GATE_UNREACHABLE' : 'SIGN_FAILED', 'away, then wrong');
+    if (name.endsWith('publish bookworm') && ++attempt < 12) throw new RelayedRefusal(attempt < 9 ? 'GATE_UNREACHABLE' : 'SIGN_FAILED', 'away, then wrong');
   });
   const job = jobOf(configFor(['bookworm']), 'one', '1', 1);
   queue.add(job);
@@ -128,7 +128,7 @@ void t.test('what waits for another component\'s packages goes on when something
   let release: () => void = () => undefined;
   const later = new Promise<void>((resolve) => (release = resolve));
   const { worker, queue, ran, over } = stageFor(t, async (name) => {
-    if (name === 'two 1 build bookworm' && !isThere) throw new Refusal('DEP_WAIT', 'no repository has libone-dev yet');
+    if (name === 'two 1 build bookworm' && !isThere) throw new RelayedRefusal('DEP_WAIT', 'no repository has libone-dev yet');
     if (name === 'one 1 build bookworm') await later;
     if (name === 'one 1 publish bookworm') isThere = true;
   });

@@ -2,9 +2,9 @@
 // The worker with steps that only note their names: chains end on their own, what failed is taken up again, and time is accounted for.
 import t from 'tap';
 import { whenCancelled } from '../../agents/shared/programs/cancellation.js';
-import { commandBegins } from '../../agents/shared/programs/command-clock.js';
-import { isOver } from '../../agents/build-vm/jobs/job-document.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { toolBegins } from '../../agents/shared/programs/tool-watch.js';
+import { isOver, type Job } from '../../agents/build-vm/jobs/job-document.js';
+import { Refusal } from '../../agents/build-vm/refusals.js';
 import { until } from '../support/until.js';
 import { configFor, jobOf, queueFor } from './jobs.js';
 import { config, failing, stageFor } from './worker-stage.js';
@@ -120,7 +120,7 @@ void t.test('a chain that failed can be taken up while another one still runs, u
   worker.start();
   await until('the failure', () => job.reasons.length === 1);
   broken = false;
-  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other' });
+  queue.rememberHighest('one', { version: '2', tagObject: 'f'.repeat(40), job: 'other', tag: 'v2', sources: {} });
   t.throws(() => worker.retry(job.job), { code: 'ROLLBACK' });
   queue.highest = () => undefined;
   worker.retry(job.job);
@@ -152,7 +152,7 @@ void t.test('a step that cannot write its document does not stop the others, and
 void t.test('each step says at its end what of its time was the farm\'s own, and the document has it', async (t) => {
   const { worker, queue, lines, over } = stageFor(t, async (name) => {
     if (!name.includes('build')) return;
-    const ended = commandBegins();
+    const ended = toolBegins();
     await new Promise((resolve) => setTimeout(resolve, 20));
     ended();
   });
@@ -272,13 +272,13 @@ void t.test('a withdrawal and a renewal are gone through with, and a cancelled p
   const { worker, queue, over } = stageFor(t, () => new Promise(() => undefined), {});
   t.throws(() => worker.cancel('hello-1-0123456789ab'), { code: 'UNKNOWN_JOB' });
   for (const [index, kind] of (['withdrawal', 'renewal'] as const).entries()) {
-    const job = jobOf(config, 'one', '1', index, [], { kind, job: `${kind}-1-0123456789ab` });
+    const job = Object.assign(jobOf(config, 'one', '1', index), { kind, job: `${kind}-1-0123456789ab` }) as unknown as Job;
     queue.add(job);
     t.throws(() => worker.cancel(job.job), { code: 'NOT_CANCELLED' });
     t.notOk('cancelled' in job);
     Object.assign(job, { state: 'done' });
   }
-  const promotion = jobOf(config, 'two', '1', 9, [], { kind: 'promotion', job: 'promotion-two-1-0123456789ab' });
+  const promotion = Object.assign(jobOf(config, 'two', '1', 9), { kind: 'promotion', job: 'promotion-two-1-0123456789ab' }) as unknown as Job;
   queue.add(promotion);
   worker.cancel(promotion.job);
   worker.start();

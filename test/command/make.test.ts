@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { readClearsigned } from '../../agents/build-vm/github-command/clearsigned.js';
 import { readSignaturePacket } from '../../agents/build-vm/github-command/signature-packet.js';
-import { lineOf } from '../../agents/command/main.js';
+import { lineOf } from '../../agents/command/make.js';
 
-const program = fileURLToPath(new URL('../../agents/command/program.js', import.meta.url));
+const program = fileURLToPath(new URL('../../agents/command/alone.js', import.meta.url));
 const home = mkdtempSync(join(tmpdir(), 'bi-make-'));
 t.teardown(() => {
   execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']);
@@ -39,10 +39,10 @@ void t.test('a line for each verb', (t) => {
 
 void t.test('what is no command is not made', (t) => {
   for (const args of [['Upload'], [...words], [...words, 'all', 'trixie'], ['Build-component', 'r4.3', 'he llo'], ['Build-component', 'r4.3', 'hello\nRetry x'], ['Retry', '../x'], ['Build-component', 'r4.3', 'hello', '--older'], ['Retry', 'x', '--frob'], ['Retry', 'x', '--sign']]) {
-    t.match(run('make', ...args), { status: 2, stdout: '', stderr: /^build-infra command: [\s\S]*usage:/ }, args.join(' '));
+    t.match(run('make', ...args), { status: 2, stdout: '', stderr: /^build-infra[ a-z]*: .+\n\(build-infra[ a-z]* --help tells more\)\n$/ }, args.join(' '));
   }
   t.match(run(), { status: 2 });
-  t.match(run('--help'), { status: 0, stdout: /Upload-component <release>/ });
+  t.match(run('--help'), { status: 0, stdout: /usage: build-infra command make VERB/ });
   t.end();
 });
 

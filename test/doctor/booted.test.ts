@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Role } from '../../agents/shared/formats/manifest.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { examplePillar, folder, makeKeys, options, pillarWith, top, vmNames } from './vm-tree.js';
 
@@ -32,8 +32,8 @@ for (const role of ['keys', 'build-logs', 'sys-net', 'build'] as const) {
     const [root, out] = [join(work, 'root'), join(work, 'out')];
     mkdirSync(join(out, 'mnt'), { recursive: true });
     writeFileSync(join(out, 'check.sh'), check(role));
-    provision({ pillar: await checkPillar(examplePillar()), vm: vmNames[role], root, enabled: options });
-    provision({ pillar: await pillarWith(role, makeKeys(root, role), () => undefined), vm: vmNames[role], root, enabled: options });
+    provision({ farm: planFarm({ pillar: examplePillar() }), vm: vmNames[role], root });
+    provision({ farm: planFarm({ pillar: pillarWith(role, makeKeys(root, role), () => undefined) }), vm: vmNames[role], root });
     // Where Qubes' bind-dirs keep it.
     if (existsSync(join(root, 'var/lib/build-infra'))) execFileSync('sh', ['-ec', 'mkdir -p "$1" && cp -a "$0/." "$1"', join(root, 'var/lib/build-infra'), join(root, 'rw/bind-dirs/var/lib/build-infra')]);
     const features = [role, ...(role === 'sys-net' ? options : [])].map((name) => `build-infra-${name}`);

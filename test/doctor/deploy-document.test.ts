@@ -4,12 +4,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
-import { pillarSchema } from '../../agents/local/provision/pillar-schema.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
+import { planFarm, planFarms } from '../../agents/local/provision/planned-farm.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { codesOf, refusalCodes } from '../support/refusal-codes.js';
 import { linesWithoutKeys } from './unmade-keys.js';
-import { examplePillar, folder, manifests, options, top } from './vm-tree.js';
+import { examplePillar, folder, manifests, top } from './vm-tree.js';
 
 const page = readFileSync(join(top, 'docs/deploy.md'), 'utf8');
 /** The rows of the table whose first line begins so, cell by cell. */
@@ -24,7 +24,7 @@ const filesBelow = (path: string): string[] => readdirSync(join(top, path), { re
 const sources = (path: string, ending: string): string => filesBelow(path).filter((name) => name.endsWith(ending)).map((name) => readFileSync(join(top, name), 'utf8')).join('\n');
 
 await t.test('the VMs are those of the example', async (t) => {
-  const vms = vmsOf(await checkPillar(examplePillar()), options).map((vm) => [
+  const vms = planFarm({ pillar: examplePillar() }).vms.map((vm) => [
     `\`${vm.name}\``, vm.role, `\`${vm.template}\``,
     ...(vm.managed ? [vm.label, vm.netvm === null ? 'none' : `\`${vm.netvm}\``, `${vm.privateSize / 1024 ** 3} GiB`, vm.autostart ? 'yes' : 'no'] : ['–', '–', '–', '–']),
     vm.agentUser, vm.services.map((service) => `\`${service}\``).join(' '),
@@ -43,12 +43,14 @@ await t.test('the calls are what the policy allows, no more and no less', (t) =>
   t.end();
 });
 
-interface Shape { properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
+interface Shape { $ref?: string; $defs?: Record<string, Shape>; properties?: Record<string, Shape>; additionalProperties?: Shape | false; required?: string[] }
 const nameOf: Record<string, string> = {
   templates: 'NAME', 'ssh-hosts': 'HOST', 'public-keys': 'FPR', components: 'NAME', 'logs-vms': 'VM', remotes: 'NAME', 'build-envs': 'ENV', distributions: 'NAME', options: 'OPTION', maintainers: 'PERSON', people: 'PERSON', 'distribution-words': 'WORD', lines: 'LINE',
 };
+const schema = JSON.parse(readFileSync(join(top, 'salt/pillar/build-infra/schema.json'), 'utf8')) as Shape;
 /** Every field that holds a value, as the page spells it; with whether it must be there. */
 function fields(shape: Shape, path: string[] = [], needed = true): Map<string, boolean> {
+  if (shape.$ref !== undefined) return fields(schema.$defs?.[shape.$ref.slice('#/$defs/'.length)] as Shape, path, needed);
   if (shape.properties !== undefined) {
     const found = Object.entries(shape.properties).map(([name, inner]) => fields(inner, [...path, name], needed && (shape.required ?? []).includes(name)));
     return new Map(found.flatMap((inner) => [...inner]));
@@ -58,7 +60,7 @@ function fields(shape: Shape, path: string[] = [], needed = true): Map<string, b
 }
 
 await t.test('every field of farm.yaml is described, and no other', (t) => {
-  const real = fields(pillarSchema as Shape);
+  const real = fields(schema);
   const rows = table('| field | what you write |').map(([field, , otherwise]) => ({ names: words(field as string), otherwise }));
   const covers = (name: string, field: string): boolean => (name.endsWith('.*') ? field.startsWith(name.slice(0, -1)) : name === field);
   for (const [field, needed] of real) {
@@ -88,42 +90,38 @@ await t.test('the farm of the first day is one, the smallest, and makes the VMs 
   const armored = (whole['public-keys'][person] as string).trimEnd().replaceAll('\n', '\n      ');
   const filled = shown.replaceAll('FINGERPRINT', person).replace('ARMORED-PUBLIC-KEY', armored).replace('HOST-KEY', whole['ssh-hosts']['forge.example']?.['host-keys'][0] as string);
   const farm = (text: string): Pillar => (parse(text) as { 'build-infra': Pillar })['build-infra'];
-  const names = vmsOf(await checkPillar(farm(filled)), []).map(({ name }) => name);
+  const names = planFarm({ pillar: farm(filled), enabled: [] }).vms.map(({ name }) => name);
   t.strictSame(names, ['build-logs', 'keys-debian', 'build-debian']);
   for (const name of names) t.ok(table('| step | where | what you then see |').some(([, , sees]) => words(sees as string).includes(name)), name);
   const lacking = (value: object, path: string[] = []): string[][] => Object.entries(value).flatMap(([name, inner]) => [[...path, name], ...(inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? lacking(inner as object, [...path, name]) : [])]);
-  for (const path of lacking(farm(filled))) {
+  const paths = lacking(farm(filled));
+  const answers = planFarms(paths.map((path) => {
     const less = farm(filled);
     const holder = path.slice(0, -1).reduce<Record<string, unknown>>((at, name) => at[name] as Record<string, unknown>, less as unknown as Record<string, unknown>);
     Reflect.deleteProperty(holder, path.at(-1) as string);
-    await t.rejects(checkPillar(less), `nothing can be left out: ${path.join('.')}`);
-  }
+    return { pillar: less };
+  }));
+  for (const [index, path] of paths.entries()) t.ok(answers[index] instanceof AnyRefusal, `nothing can be left out: ${path.join('.')}`);
 });
 
 await t.test('every code of the doctor has its row, and no row has another', (t) => {
-  const code = sources('agents/doctor', '.ts');
-  const said = new Set<string>();
-  for (const [, name] of code.matchAll(/(?:check|note|notConfigured)\((?:[^;]*?, )??'([A-Z][A-Z_]+)'/g)) said.add(name as string);
-  for (const kind of ['FILE', 'FOLDER', 'LINK']) said.add(`NO_${kind}`).add(`NOT_A_${kind}`);
-  for (const key of ['SIGNING_KEY', 'LOGS_KEY']) said.add(`NO_${key}`).add(`OTHER_${key}`);
-  t.strictSame(table('| code | what to do, beyond').flatMap(([codes]) => words(codes as string)).sort(), [...said].sort());
+  t.strictSame(table('| code | what to do, beyond').flatMap(([codes]) => words(codes as string)).sort(), [...codesOf('doctor/finding.ts', 'FindingCode')].sort());
   t.end();
 });
 
 await t.test('every refusal of an agent and of the pillar has its row, and no row has another', (t) => {
   const rows = table('| | code | what to do |').map(([where, codes]) => ({ where: where as string, codes: words(codes as string) }));
   const listed = (...where: string[]): Set<string> => new Set(rows.filter((row) => where.includes(row.where)).flatMap(({ codes }) => codes));
-  const refused = (path: string, ending = '.ts'): Set<string> => new Set([...sources(path, ending).matchAll(/(?:Refusal\(|reject\(|GitHubTrouble\('[a-z]+', )\s*'([A-Z_0-9]+)'/g)].map((found) => found[1] as string));
-  const pillar = refused('salt/pillar', '.py');
+  const pillar = new Set([...sources('salt/pillar', '.py').matchAll(/(?:Refusal|reject)\(\s*'([A-Z_0-9]+)'/g)].map((found) => found[1] as string));
   for (const [, code] of readFileSync(join(top, 'salt/build-infra/refused.sls'), 'utf8').matchAll(/'([A-Z]+_PILLAR)\b/g)) pillar.add(code as string);
   t.strictSame([...listed('A')].sort(), [...pillar].sort(), 'the pillar');
-  const agents = new Set(['build-vm', 'engines', 'build-logs', 'keys', 'sys-net', 'notifier', 'doctor', 'vm-commands', 'shared'].flatMap((name) => [...refused(`agents/${name}`)]));
-  const notForPeople = new Set<string>([]);
+  const refused = (...agents: string[]): Set<string> => new Set(agents.flatMap((agent) => [...refusalCodes(agent)]));
   const everywhere = listed('B', 'C', 'D', 'E');
-  t.strictSame([...agents].filter((code) => !everywhere.has(code) && !notForPeople.has(code)), [], 'none is left out');
-  t.strictSame([...everywhere].filter((code) => !agents.has(code)), [], 'none is invented');
-  t.strictSame([...refused('agents/sys-net')].filter((code) => !listed('D').has(code)), [], 'what sys-net answers');
-  t.strictSame([...refused('agents/notifier')].filter((code) => !listed('E').has(code)), [], 'what the notifier says');
+  t.strictSame([...refused('build-vm', 'engines', 'build-logs', 'keys', 'sys-net', 'notifier', 'vm-commands', 'command', 'shared')].filter((code) => !everywhere.has(code)), [], 'none is left out');
+  for (const [where, own, also] of [['B', [], ['build-vm', 'engines', 'vm-commands', 'command']], ['C', ['keys', 'build-logs'], ['build-vm']], ['D', ['sys-net'], []], ['E', ['notifier'], []]] as const) {
+    t.strictSame([...refused(...own)].filter((code) => !listed(where).has(code)), [], `${where}: none is left out`);
+    t.strictSame([...listed(where)].filter((code) => !refused(...own, ...also, 'shared').has(code)), [], `${where}: none is invented`);
+  }
   t.end();
 });
 

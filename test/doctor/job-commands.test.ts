@@ -18,7 +18,7 @@ const common = {
   component: 'hello', url: 'https://forge.example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], created: '2026-11-20T10:00:00.000Z', logs: [], artifacts: [], uploaded: [], evidence: null, sourceDateEpoch: null,
   reason: null, ended: null, finished: [], tagObject: hex('1', 40),
 };
-const second = { format: 'build-infra/job@2', priority: 0, configuration: null, running: [], waiting: [], reasons: [] };
+const second = { format: 'build-infra/job@2', kind: 'build', change: null, priority: 0, configuration: { common: hex('0', 64), dists: {} }, running: [], waiting: [], reasons: [] };
 const log = 'build-debian/2026-11-20/log_2026-11-20_10-00-00';
 const jobs: Record<string, object> = {
   'hello-1.0-1-aaaaaaaaaaaa': {
@@ -30,7 +30,7 @@ const jobs: Record<string, object> = {
     artifacts: [{ dist: 'bookworm', files: [file] }], uploaded: [{ dist: 'bookworm', url: 'https://packages.example/bookworm', suite: 'bookworm-current-testing', release: `000001-${hex('8', 12)}`, files: [file] }],
     switched: ['bookworm', 'trixie'].map((dist) => ({ dist, url: `https://packages.example/${dist}`, suite: `${dist}-current-testing`, release: `000001-${hex('8', 12)}`, files: [file] })),
   },
-  'hello-0.9-1-bbbbbbbbbbbb': { ...common, format: 'build-infra/job@1', number: 1, version: '0.9-1', tag: 'v0.9-1', state: 'queued', current: null, waiting: { code: 'NO_LOG_SINK', detail: 'build-logs is away', since: '2026-11-20T10:30:00.000Z' } },
+  'hello-0.9-1-bbbbbbbbbbbb': { ...common, ...second, number: 1, version: '0.9-1', tag: 'v0.9-1', state: 'queued', waiting: [{ dist: null, code: 'NO_LOG_SINK', detail: 'build-logs is away', since: '2026-11-20T10:30:00.000Z' }] },
   'other-3-1-cccccccccccc': {
     ...common, ...second, number: 10, component: 'other', version: '3-1', tag: 'v3-1', state: 'running', running: [{ stage: 'build', dist: 'trixie', started: '2026-11-20T10:01:00.000Z' }],
     waiting: [{ dist: 'bookworm', code: 'NO_CHROOT', detail: 'the mirror is away', since: '2026-11-20T10:02:00.000Z' }],
@@ -44,7 +44,7 @@ const ofTemplate = {
 const templateJobs: Record<string, object> = {
   'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd': { ...ofTemplate, number: 11, kind: 'template', change: null },
   'promotion-qubes-template-debian-13-4.3.0-202611201000-eeeeeeeeeeee': {
-    ...ofTemplate, number: 12, kind: 'promotion', change: { of: 'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd', suite: 'templates-itl', command: { ...order, line: 'Upload-template r4.3 debian-13 4.3.0-202611201000 templates-itl', signer: { name: 'bob', fingerprint: hex('B', 40) } } },
+    ...ofTemplate, number: 12, kind: 'promotion', configuration: null, change: { of: 'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd', suite: 'templates-itl', command: { ...order, line: 'Upload-template r4.3 debian-13 4.3.0-202611201000 templates-itl', signer: { name: 'bob', fingerprint: hex('B', 40) } } },
   },
 };
 
@@ -86,9 +86,9 @@ await t.test('one job is shown with everything that is known', async (t) => {
   t.notMatch(stdout, /[^\n\x20-\x7e]/, 'nothing can draw on the terminal');
 });
 
-await t.test('what runs and what waits is shown, of documents of earlier releases too', async (t) => {
+await t.test('what runs and what waits is shown', async (t) => {
   t.match(run('jobs', 'show', 'other-3-1-cccccccccccc').stdout, /\nrunning\n {2}build trixie since .*\nwaiting\n {2}bookworm: NO_CHROOT the mirror is away, since /);
-  t.match(run('jobs', 'show', 'hello-0.9-1-bbbbbbbbbbbb').stdout, /\nnot verified yet\nwaiting\n {2}NO_LOG_SINK build-logs is away, since /);
+  t.match(run('jobs', 'show', 'hello-0.9-1-bbbbbbbbbbbb').stdout, /\nnot verified yet\n(?:.*\n)*waiting\n {2}NO_LOG_SINK build-logs is away, since /);
 });
 
 await t.test('logs are shown by their address where it is configured', async (t) => {
@@ -111,7 +111,7 @@ for (const [name, id, says] of [
 ] as const) await t.test(`${name} is answered clearly`, async (t) => t.match(run('jobs', 'show', id), { status: 1, stdout: '', stderr: says }));
 
 for (const args of [['jobs', 'show'], ['jobs', 'list'], ['jobs', 'show', 'a', 'b'], ['status', '--state', 'done'], ['jobs', '--online']]) {
-  await t.test(`"${args.join(' ')}" is answered with the usage`, async (t) => t.match(run(...args), { status: 2, stdout: '', stderr: /^usage: build-infra doctor/ }));
+  await t.test(`"${args.join(' ')}" is not understood, and the answer says what to read`, async (t) => t.match(run(...args), { status: 2, stdout: '', stderr: /^build-infra[ a-z]*: .+\n\(build-infra[ a-z]* --help tells more\)\n$/ }));
 }
 
 await t.test('a template is shown with the command that it was built by, and its promotion with both', async (t) => {

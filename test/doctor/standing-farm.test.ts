@@ -94,5 +94,5 @@ await t.test('status, trigger and retry answer what the agent answers', async (t
   t.match(await command(build, ['status']), { status: 0, lines: ['no job yet'] });
   t.match(await command(build, ['frobnicate']), { status: 2 });
   t.match(await command(build, ['doctor', '--frob']), { status: 2 });
-  t.match(await command(build, ['--help']), { status: 0, lines: [/^usage: build-infra doctor/] });
+  t.match(await command(build, ['--help']), { status: 0, lines: [/^usage: build-infra COMMAND/] });
 });

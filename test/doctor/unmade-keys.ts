@@ -3,9 +3,9 @@
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { examine } from '../../agents/doctor/doctor.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { examplePillar, healthyVm, machineOf, manifests, options, vmNames } from './vm-tree.js';
+import { examplePillar, healthyVm, machineOf, manifests, vmNames } from './vm-tree.js';
 
 /** Lines as the page has them: `# VM`, then what its doctor says. */
 export async function linesWithoutKeys(work: string): Promise<string[]> {
@@ -14,7 +14,7 @@ export async function linesWithoutKeys(work: string): Promise<string[]> {
     const { root } = await healthyVm(work, role);
     const pillar = examplePillar();
     for (const settings of [...Object.values(pillar['build-envs']), ...Object.values(pillar['logs-vms'])]) settings.key = null;
-    provision({ pillar: await checkPillar(pillar), vm: vmNames[role], root, dist: join(work, 'dist'), enabled: options });
+    provision({ farm: planFarm({ pillar }), vm: vmNames[role], root, dist: join(work, 'dist') });
     for (const name of ['ssh_key', 'webhook-secret']) rmSync(join(root, 'rw/config/build-infra', name), { force: true });
     if (role === 'keys' || role === 'build-logs') {
       const home = join(root, 'home/user/.gnupg');

@@ -13,7 +13,7 @@ import { ids, thisMachine, type Machine } from '../../agents/doctor/machine.js';
 import { fileOfPackage } from '../../agents/doctor/programs.js';
 import { readUnitFile } from '../../agents/doctor/unit-file.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
 import { folderOf } from '../support/folders.js';
@@ -67,7 +67,7 @@ export function makeKeys(root: string, role: Role): { fingerprint: string | unde
 }
 
 /** The pillar with this VM's own key in it. */
-export async function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, change: (pillar: Pillar) => void): Promise<Pillar> {
+export function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, change: (pillar: Pillar) => void): Pillar {
   const pillar = examplePillar();
   if (made.fingerprint !== undefined) {
     pillar['public-keys'][made.fingerprint] = made.publicKey;
@@ -76,7 +76,7 @@ export async function pillarWith(role: Role, made: ReturnType<typeof makeKeys>, 
     if (role !== 'keys') (pillar['logs-vms']['build-logs'] as { key: string }).key = made.fingerprint;
   }
   change(pillar);
-  return await checkPillar(pillar);
+  return pillar;
 }
 
 async function bindSocket(path: string): Promise<void> {
@@ -132,10 +132,10 @@ export async function healthyVm(work: string, role: Role, change: (pillar: Pilla
   // make-keys has it make the journal key.
   copyFileSync(join(top, 'dist/keys-agent.mjs'), join(dist, 'keys-agent.mjs'));
   const root = join(work, role);
-  const apply = (pillar: Pillar): unknown => provision({ pillar, vm: vmNames[role], root, dist, enabled });
-  apply(await checkPillar(examplePillar()));
+  const apply = (pillar: Pillar): unknown => provision({ farm: planFarm({ pillar, enabled }), vm: vmNames[role], root, dist });
+  apply(examplePillar());
   const made = makeKeys(root, role);
-  const pillar = await pillarWith(role, made, change);
+  const pillar = pillarWith(role, made, change);
   apply(pillar);
   await layRunning(root, role);
   return { root, role, pillar, fingerprint: made.fingerprint };

@@ -2,8 +2,8 @@
 // Real apt with nothing but one key and some repositories: this machine's, or that of another suite in a root of its own.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chrootCache } from '../support/clean-chroots.js';
 
 function run(argv: readonly string[], cwd: string, root: string | undefined): Promise<{ status: number | null; said: string }> {
   const [program, ...args] = root === undefined ? argv : ['chroot', root, ...argv];
@@ -18,11 +18,12 @@ function run(argv: readonly string[], cwd: string, root: string | undefined): Pr
 
 /** A root with another suite's apt, made once on this machine, from the mirror that its apt configuration names. */
 export function suiteRoot(suite: string): string {
-  const root = join(tmpdir(), `build-infra-test-root-${suite}`);
+  const root = join(chrootCache, `root-${suite}`);
   if (existsSync(root)) return root;
   const listed = spawnSync('apt-get', ['indextargets', '--format', '$(REPO_URI)|$(COMPONENT)', 'Created-By: Packages'], { encoding: 'utf8' });
   const mirror = /^(\S+\/debian\/)\|main$/m.exec(listed.stdout)?.[1];
   if (mirror === undefined) throw new Error('the apt configuration of this machine names no mirror');
+  mkdirSync(chrootCache, { recursive: true });
   const part = `${root}.${process.pid}`;
   const made = spawnSync('mmdebstrap', ['--quiet', '--variant=apt', suite, part, `deb ${mirror} ${suite} main`], { encoding: 'utf8', timeout: 600_000 });
   if (made.status !== 0) throw new Error(`mmdebstrap ${suite}: ${made.stderr}`);

@@ -4,7 +4,7 @@ import { closeSync, fdatasyncSync, openSync, statSync, truncateSync, unlinkSync,
 import { Ledger } from '../../agents/keys/ledger.js';
 
 const folder = process.argv[2] as string;
-const options = { stateFolder: folder, bootId: 'boot', grantSeconds: 900, clock: { wall: () => 1_795_000_000_000, monotonic: () => 0 } };
+const options = { stateFolder: folder, bootId: 'boot', grantSeconds: 900, clock: { wall: () => 1_795_000_000_000, steady: () => 0 } };
 const key = 'A'.repeat(40);
 const request = { sha256: 'a'.repeat(64), size: 1, key, mode: 'detach' as const, intent: 'f'.repeat(64) };
 const said: string[] = [];

@@ -16,7 +16,7 @@ import { callSocket, KeysMachine, sha256 } from './keys-machine.js';
 const machine = new KeysMachine();
 const config = readKeysConfig(machine.config);
 const gpg = { program: '/usr/bin/gpg', home: machine.keysHome.folder };
-const ledger = Ledger.open({ stateFolder: machine.root, bootId: 'boot', grantSeconds: 900, clock: { wall: () => Date.now(), monotonic: () => performance.now() } });
+const ledger = Ledger.open({ stateFolder: machine.root, bootId: 'boot', grantSeconds: 900, clock: { wall: () => Date.now(), steady: () => performance.now() } });
 const spool = new Spool(`${machine.root}/s`, { each: 100_000, total: 150_000 });
 const keys = await SigningKeys.load(gpg, config.signingKeys);
 const server = await serveSockets([gpgService({ config, ledger, keys, gpg, spool, report: () => undefined, limits: { preambleMs: 1500, payloadMs: 1500 } })], { report: () => undefined, folder: `${machine.root}/run/build-infra` });

@@ -31,8 +31,8 @@ await t.test('the keys agent imports these builtins, no package, and no other VM
   t.same(others, []);
   t.same(builtins, ['node:child_process', 'node:crypto', 'node:fs', 'node:net', 'node:os', 'node:path']);
   t.same(files.filter((file) => !file.startsWith('keys/')), [
-    'shared/calls/agent-start.js', 'shared/calls/socket-service.js', 'shared/durable-files.js', 'shared/formats/cleartext.js', 'shared/formats/git-commit.js', 'shared/formats/intent.js', 'shared/formats/journal-head.js', 'shared/formats/journal.js', 'shared/formats/names.js', 'shared/formats/publication.js',
-    'shared/formats/receipt.js', 'shared/formats/signature-origin.js', 'shared/formats/split-gpg-arguments.js', 'shared/formats/split-gpg.js', 'shared/json-document.js', 'shared/programs/bounded-process.js', 'shared/refusal.js',
+    'shared/calls/agent-start.js', 'shared/calls/socket-service.js', 'shared/clock.js', 'shared/durable-files.js', 'shared/formats/cleartext.js', 'shared/formats/git-commit.js', 'shared/formats/intent.js', 'shared/formats/journal-head.js', 'shared/formats/journal.js', 'shared/formats/names.js', 'shared/formats/publication.js',
+    'shared/formats/receipt.js', 'shared/formats/signature-origin.js', 'shared/formats/split-gpg-arguments.js', 'shared/formats/split-gpg.js', 'shared/json-document.js', 'shared/programs/bounded-process.js', 'shared/refusal.js', 'shared/room.js', 'shared/root-prefix.js',
   ]);
 });
 
@@ -46,5 +46,5 @@ await t.test('build-infra of a VM, which runs in the keys VM too, imports no pac
   const { files, builtins, others } = modules('vm-commands/main.js');
   t.same(others, []);
   t.same(builtins, ['node:child_process', 'node:crypto', 'node:fs', 'node:os', 'node:path', 'node:timers/promises', 'node:util']);
-  t.same(files.filter((file) => !file.startsWith('doctor/') && !file.startsWith('vm-commands/')), ['shared/durable-files.js', 'shared/formats/apt-release.js', 'shared/formats/log-link.js', 'shared/formats/names.js', 'shared/programs/bounded-process.js', 'shared/refusal.js']);
+  t.same(files.filter((file) => !file.startsWith('doctor/') && !file.startsWith('vm-commands/')), ['shared/durable-files.js', 'shared/formats/apt-release.js', 'shared/formats/log-link.js', 'shared/formats/names.js', 'shared/programs/bounded-process.js', 'shared/refusal.js', 'shared/root-prefix.js']);
 });

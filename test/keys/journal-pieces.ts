@@ -25,7 +25,7 @@ export const entryOf = (event: JournalEntry['event'], changes: Partial<JournalEn
 export class Book {
   wall = Date.parse(time);
   up = 0;
-  readonly book = new GrantBook({ wall: () => this.wall, monotonic: () => this.up }, 900);
+  readonly book = new GrantBook({ wall: () => this.wall, steady: () => this.up }, 900);
   find(sha = hash('1'), source = 'build-debian', by = key, mode: 'detach' | 'clearsign' = 'detach'): string {
     try {
       return this.book.find(source, sha, by, mode).commit;

@@ -163,7 +163,7 @@ await t.test('the journal key is made once, for its owner alone, and a VM that l
 });
 
 /** A ledger of one folder, at a clock that stands. */
-const open = (stateFolder: string, more: { journalKey?: string | null } = {}): Ledger => Ledger.open({ stateFolder, bootId: 'boot-1', grantSeconds: 900, clock: { wall: () => Date.parse(time), monotonic: () => 5000 }, ...more });
+const open = (stateFolder: string, more: { journalKey?: string | null } = {}): Ledger => Ledger.open({ stateFolder, bootId: 'boot-1', grantSeconds: 900, clock: { wall: () => Date.parse(time), steady: () => 5000 }, ...more });
 const linesOf = (folder: string): string[] => readFileSync(`${folder}/journal.jsonl`, 'utf8').trimEnd().split('\n');
 const entriesOf = (folder: string): JournalEntry[] => linesOf(folder).map((line) => JSON.parse(line) as JournalEntry);
 const request = { sha256: hash('1'), size: 1, key, mode: 'detach', intent: hash('f') } as const;
@@ -233,7 +233,7 @@ await t.test('a VM without grants starts without a head, and one with another he
 await t.test('refusals earn their place again with time, one each five minutes', async (t) => {
   const folder = folderOf(t);
   let up = 12_345;
-  const ledger = Ledger.open({ stateFolder: folder, bootId: 'b', grantSeconds: 900, clock: { wall: () => Date.parse(time), monotonic: () => up } });
+  const ledger = Ledger.open({ stateFolder: folder, bootId: 'b', grantSeconds: 900, clock: { wall: () => Date.parse(time), steady: () => up } });
   const refused = (times: number): void => {
     for (let i = 0; i < times; i++) ledger.refused({ source: 'x', result: 'NO' });
   };

@@ -13,7 +13,7 @@ const commit = (digit: string): string => digit.repeat(40);
 
 class Machine {
   readonly folder: string;
-  readonly clock = { now: 1_795_000_000_000, up: 1000, wall: () => this.clock.now, monotonic: () => this.clock.up };
+  readonly clock = { now: 1_795_000_000_000, up: 1000, wall: () => this.clock.now, steady: () => this.clock.up };
   ledger: Ledger;
   constructor(t: Tap) {
     const folder = folderOf(t);

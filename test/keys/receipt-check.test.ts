@@ -8,7 +8,8 @@ import { gitObjectId } from '../../agents/shared/formats/git-commit.js';
 import { intentFormat, type Intent } from '../../agents/shared/formats/intent.js';
 import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
 import { receiptFormat, type GrantRequest, type Receipt } from '../../agents/shared/formats/receipt.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/keys/refusals.js';
 import { sha256 } from './keys-machine.js';
 
 const key = 'AB'.repeat(20);
@@ -49,7 +50,7 @@ interface Circumstances {
 const check = (receipt: Receipt, { head = null, anchor = null, verify = () => Promise.resolve(), own = () => undefined }: Circumstances = {}): Promise<ProvenReceipt> =>
   checkReceipt(receipt, { ...config, anchor }, head, ({ id }) => verify(id), own);
 const codeOf = (receipt: Receipt, circumstances: Circumstances = {}): Promise<string> => check(receipt, circumstances).then(() => 'proven', (error: unknown) => {
-  if (error instanceof Refusal) return error.code;
+  if (error instanceof AnyRefusal) return error.code;
   throw error;
 });
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Farms with one thing wrong, all else valid, and the code, the field and the words of the one line about it: the same from
-// `build-infra provision` (provision-pillar.test.ts) and from Salt (test/salt/pillar-refused.test.ts).
+// Farms with one thing wrong, all else valid, and the code, the field and the words of the one line about it: all of them in
+// provision-pillar.test.ts, one of each code through Salt in test/salt/pillar-refused.test.ts.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

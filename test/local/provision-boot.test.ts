@@ -6,10 +6,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
-import { example, isRoot, top, workshop } from './provision-farm.js';
+import { example, exampleFarm, isRoot, top, workshop } from './provision-farm.js';
 
 const wanted = process.env['BUILD_INFRA_BOOT'] === '1';
 const skip = wanted ? false : 'set BUILD_INFRA_BOOT=1 to boot systemd over each tree (needs root)';
@@ -31,7 +30,7 @@ journalctl -q -u 'build-infra-*' -o cat >/out/journal
 `;
 
 /** Keys made in the tree as make-keys makes them in the VM; the pillar with them. */
-async function withKeys(root: string, role: string, user: string, pillar: Pillar): Promise<Pillar> {
+function withKeys(root: string, role: string, user: string, pillar: Pillar): Pillar {
   const home = join(root, user === 'root' ? 'root' : 'home/user');
   mkdirSync(home, { recursive: true });
   // Not $HOME/.gnupg: gpg takes that for the default home, and all default homes of one account share one agent where there is a /run/user.
@@ -47,10 +46,10 @@ async function withKeys(root: string, role: string, user: string, pillar: Pillar
     execFileSync('chown', ['-R', '1000:1000', home, ...(role === 'keys' ? [join(root, 'var/lib/build-infra')] : [])]);
   }
   if (role === 'sys-net' || role === 'build-logs') execFileSync('sh', ['-c', 'chown -h 1000:1000 "$1"/ssh_key "$1"/webhook-secret 2>/dev/null; true', 'sh', join(root, 'rw/config/build-infra')]);
-  return checkPillar(pillar);
+  return pillar;
 }
 
-for (const vm of vmsOf(example())) {
+for (const vm of exampleFarm().vms) {
   await test(`${vm.name} starts under systemd, and again after a kill, with its sockets in place`, { skip }, async (t) => {
     if (!isRoot) return t.fail('BUILD_INFRA_BOOT=1 needs root');
     if (!existsSync(join(top, 'dist', `${vm.role}-agent.mjs`))) return t.fail('the bundles are missing: npm run bundle');
@@ -59,9 +58,9 @@ for (const vm of vmsOf(example())) {
     const out = join(folder, 'out');
     mkdirSync(join(out, 'mnt'), { recursive: true });
     writeFileSync(join(out, 'check.sh'), check(vm.role));
-    provision({ pillar: example(), vm: vm.name, root });
-    const pillar = await withKeys(root, vm.role, vm.agentUser, example());
-    provision({ pillar, vm: vm.name, root });
+    provision({ farm: exampleFarm(), vm: vm.name, root });
+    const pillar = withKeys(root, vm.role, vm.agentUser, example());
+    provision({ farm: planFarm({ pillar }), vm: vm.name, root });
     const done = spawnSync(join(top, 'test/local/provision-boot.sh'), [root, out, ...vm.features.map((feature) => feature.replace('service.', ''))], { encoding: 'utf8', timeout: 600_000 });
     const found = existsSync(join(out, 'found')) ? readFileSync(join(out, 'found'), 'utf8') : '';
     const sockets = vm.services.map((service) => `/run/build-infra/${service}.sock root:qubes 660`);

@@ -7,19 +7,24 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { planFarm, type PlannedFarm } from '../../agents/local/provision/planned-farm.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
 
 export const top = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const examplePath = join(top, 'salt/pillar.example.yaml');
 /** The example, with keys that are not refused. */
 export const exampleText = withKeysOfTests(readFileSync(examplePath, 'utf8'));
-/** Debian's own interpreter: it has python3-jinja2, whatever else is first in PATH. */
+/** Debian's own interpreter, whatever else is first in PATH. */
 export const python = '/usr/bin/python3';
 
 /** A fresh copy each time, so that a test may spoil it. */
 export function example(): Pillar {
   return (parse(exampleText) as { 'build-infra': Pillar })['build-infra'];
 }
+
+let plannedExample: PlannedFarm | undefined;
+/** What follows from the example, asked once. */
+export const exampleFarm = (): PlannedFarm => plannedExample ??= planFarm({ pillar: example() });
 
 /** Made at the first use and kept for the run: public halves only. */
 let spareKeys: { fingerprint: string; armored: string }[] | undefined;
@@ -96,7 +101,7 @@ export function workshop(t: { teardown(fn: () => void): void }): { folder: strin
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const dist = join(folder, 'dist');
   mkdirSync(dist);
-  for (const name of ['build-agent.mjs', 'gpg-client.mjs', 'build-infra-notifier.mjs', 'keys-agent.mjs', 'build-logs-agent.mjs', 'sys-net-agent.mjs', 'build-infra-vm.mjs', 'NOTICES.txt']) writeFileSync(join(dist, name), `// ${name}\n`);
+  for (const name of ['build-agent.mjs', 'gpg-client.mjs', 'build-infra-notifier.mjs', 'keys-agent.mjs', 'build-logs-agent.mjs', 'sys-net-agent.mjs', 'build-infra-vm.mjs', 'build-infra-vm.8', 'build-infra-vm.bash', 'NOTICES.txt']) writeFileSync(join(dist, name), `// ${name}\n`);
   return { folder, dist };
 }
 

@@ -8,9 +8,10 @@ import { evaluate } from '../../agents/local/policy/evaluate.js';
 import { loadPolicy } from '../../agents/local/policy/policy-files.js';
 import { SystemInfo, systemVm } from '../../agents/local/policy/system-info.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { allOptions, qubesDocument, vmsOf } from '../../agents/local/provision/vms.js';
+import { planFarm, type PlannedFarm } from '../../agents/local/provision/planned-farm.js';
+import { allOptions } from '../../agents/local/provision/vms.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { example, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
+import { example, exampleFarm, isRoot, threeEnvironments, top, workshop } from './provision-farm.js';
 
 const services = ['qubes.Gpg', 'qubesbuilder.LogReceived', 'qubesbuilder.BuildLog', 'qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand', 'local.ConnectSSH'];
 /** Services of split GPG that a template may bring, and that sign, or take keys, without our agent. */
@@ -39,6 +40,7 @@ const ownWebhookVm = example();
 ownWebhookVm.webhook.vm = 'sys-webhooks';
 const ownVms = structuredClone(ownWebhookVm);
 ownVms['ssh-proxy-vm'] = 'sys-ssh';
+const typeOf = ({ class: type, ...vm }: PlannedFarm['vms'][number]): Parameters<typeof systemVm>[0] => ({ name: vm.name, type, tags: vm.tags, running: true });
 const farms: [words: string, pillar: Pillar, options: readonly Option[]][] = [
   ['the example', example(), allOptions], ['three environments', threeEnvironments(), allOptions], ['a VM of its own for webhooks', ownWebhookVm, allOptions], ['VMs of their own for webhooks and ssh', ownVms, allOptions],
   ['the example without ssh proxy', example(), ['webhooks']], ['the example without webhooks', example(), ['ssh-proxy']],
@@ -46,17 +48,18 @@ const farms: [words: string, pillar: Pillar, options: readonly Option[]][] = [
 for (const [words, pillar, options] of farms) {
   await test(`policy of ${words}: what is in the table is allowed, everything else is denied`, async (t) => {
     const { folder } = workshop(t);
-    provision({ pillar, vm: 'dom0', root: folder, owners: isRoot, enabled: options });
+    provision({ farm: planFarm({ pillar, enabled: options }), vm: 'dom0', root: folder, owners: isRoot });
+    const { vms } = planFarm({ pillar });
     const policies = join(folder, 'etc/qubes/policy.d');
     // A careless file that comes later opens nothing.
     writeFileSync(join(policies, '40-careless.policy'), services.map((service) => `${service} * @anyvm @anyvm allow target=work\n${service} * * dom0 allow\n`).join(''));
     const rules = loadPolicy([policies]);
     const strangers = ['work', 'sys-whonix', 'sys-firewall', 'debian-13-build-infra', 'build-debian2', 'keys-debian2', 'build-logs2', 'sys-net2', 'disp42'];
     const system = new SystemInfo([
-      ...qubesDocument(pillar).vms.map((vm) => systemVm(vm)),
+      ...vms.map((vm) => systemVm(typeOf(vm))),
       ...strangers.map((name) => systemVm({ name, type: name === 'disp42' ? 'DispVM' : name.startsWith('debian') ? 'TemplateVM' : 'AppVM', defaultDispvm: 'sys-net2', templateForDispvms: name === 'sys-net2' })),
     ]);
-    const names = [...vmsOf(pillar).map(({ name }) => name), ...strangers];
+    const names = [...vms.map(({ name }) => name), ...strangers];
     const targets = [...names, 'no-such-vm', 'dom0', '@adminvm', '@default', '@dispvm', '@dispvm:sys-net2'];
     const table = allowed(pillar, options);
     const arguments_ = ['', '+intent', '+nightly', '+hello', '+zlib', '+forge.example', '+code.example.org', '+elsewhere.example', '+forge.example.', '+FORGE.example', ...names.map((name) => `+${name}`)];
@@ -86,12 +89,13 @@ for (const [words, pillar, options] of farms) {
 await test('no other service of split GPG leads to a keys VM, not even by a click where another file asks, nor to one that left the farm', async (t) => {
   const { folder } = workshop(t);
   const pillar = threeEnvironments();
-  provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+  const farm = planFarm({ pillar });
+  provision({ farm, vm: 'dom0', root: folder, owners: isRoot });
   const policies = join(folder, 'etc/qubes/policy.d');
   writeFileSync(join(policies, '90-default.policy'), otherWaysToAKey.map((service) => `${service} * @anyvm @anyvm ask\n`).join(''));
   const rules = loadPolicy([policies]);
-  const system = new SystemInfo([...qubesDocument(pillar).vms.map((vm) => systemVm(vm)), ...['work', 'vault'].map((name) => systemVm({ name, type: 'AppVM' })), systemVm({ name: 'keys-gone', type: 'AppVM', tags: ['build-infra-keys'] })]);
-  const keysVms = [...vmsOf(pillar).map(({ name }) => name).filter((name) => name.startsWith('keys-')), 'keys-gone'];
+  const system = new SystemInfo([...farm.vms.map((vm) => systemVm(typeOf(vm))), ...['work', 'vault'].map((name) => systemVm({ name, type: 'AppVM' })), systemVm({ name: 'keys-gone', type: 'AppVM', tags: ['build-infra-keys'] })]);
+  const keysVms = [...farm.vms.map(({ name }) => name).filter((name) => name.startsWith('keys-')), 'keys-gone'];
   t.ok(keysVms.length > 0);
   for (const service of otherWaysToAKey) {
     for (const source of ['work', 'build-debian', 'build-logs', 'sys-net']) {
@@ -111,11 +115,12 @@ const careless = [
 await test('nothing leads out of a keys VM but the question for the time, and no VM of ours into a disposable, whatever a later file allows', async (t) => {
   const { folder } = workshop(t);
   const pillar = threeEnvironments();
-  provision({ pillar, vm: 'dom0', root: folder, owners: isRoot });
+  const farm = planFarm({ pillar });
+  provision({ farm, vm: 'dom0', root: folder, owners: isRoot });
   const policies = join(folder, 'etc/qubes/policy.d');
   writeFileSync(join(policies, '90-default.policy'), `${careless.join('\n')}\n`);
   const rules = loadPolicy([policies]);
-  const ours = qubesDocument(pillar).vms.map((vm) => systemVm({ ...vm, defaultDispvm: 'default-dvm' }));
+  const ours = farm.vms.map((vm) => systemVm({ ...typeOf(vm), defaultDispvm: 'default-dvm' }));
   const system = new SystemInfo([
     ...ours, systemVm({ name: 'default-dvm', type: 'AppVM', templateForDispvms: true }), systemVm({ name: 'work', type: 'AppVM', defaultDispvm: 'default-dvm' }),
     systemVm({ name: 'keys-gone', type: 'AppVM', tags: ['build-infra-keys'], defaultDispvm: 'default-dvm' }),
@@ -129,7 +134,7 @@ await test('nothing leads out of a keys VM but the question for the time, and no
     }
     for (const service of ['qubes.GetDate', 'qubes.GetDate+nanoseconds']) t.match(evaluate(rules, system, { source, target: '@default', service }), { result: 'allow', target: 'dom0' }, `${source} ${service}`);
   }
-  for (const source of vmsOf(pillar).map(({ name }) => name)) {
+  for (const source of farm.vms.map(({ name }) => name)) {
     for (const service of called) t.equal(evaluate(rules, system, { source, target: '@dispvm', service }).result, 'deny', `${source} ${service} @dispvm`);
   }
   t.match(evaluate(rules, system, { source: 'work', target: '@dispvm', service: 'qubes.OpenURL' }), { result: 'allow' }, 'who is not ours calls as before');
@@ -154,7 +159,7 @@ await test('the committed policy parses, names exact VMs, and never allows @anyv
 
 await test('one error in a neighbouring file denies all of it, as in Qubes', async (t) => {
   const { folder } = workshop(t);
-  provision({ pillar: example(), vm: 'dom0', root: folder, owners: isRoot });
+  provision({ farm: exampleFarm(), vm: 'dom0', root: folder, owners: isRoot });
   mkdirSync(join(folder, 'etc/qubes/policy.d'), { recursive: true });
   writeFileSync(join(folder, 'etc/qubes/policy.d/50-x.policy'), 'qubes.Gpg * a b allow,target=c\n');
   t.throws(() => loadPolicy([join(folder, 'etc/qubes/policy.d')]));

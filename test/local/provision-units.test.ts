@@ -7,19 +7,18 @@ import { pathToFileURL } from 'node:url';
 import { test } from 'tap';
 import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { readManifest } from '../../agents/local/provision/manifest.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { roles, vmsOf } from '../../agents/local/provision/vms.js';
-import { example, isRoot, python, threeEnvironments, top, workshop } from './provision-farm.js';
+import { readManifest, roles } from './manifest-shape.js';
+import { example, exampleFarm, isRoot, python, threeEnvironments, top, workshop } from './provision-farm.js';
 
-const folders = { tree: top, dist: join(top, 'dist') };
 const servicesOf = (role: string): string[] => readdirSync(join(top, 'qrexec-services', role), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();
 
 await test('systemd finds nothing to say about the units', async (t) => {
   const { folder } = workshop(t);
   const units: string[] = [];
   for (const role of roles) {
-    const { template } = readManifest(folders, role);
+    const { template } = readManifest(role);
     for (const { path, source } of template?.files ?? []) {
       if (!path.startsWith('/usr/lib/systemd/system/') || source === undefined) continue;
       const unit = join(folder, path.split('/').at(-1) as string);
@@ -47,7 +46,7 @@ const featureOf: Record<string, string> = { 'build-infra-nginx.service': 'webhoo
 
 await test('every unit is bound to the feature and the configuration of its role', async (t) => {
   for (const role of roles) {
-    const units = (readManifest(folders, role).template?.files ?? []).filter(({ path, source }) => path.startsWith('/usr/lib/systemd/system/') && source !== undefined);
+    const units = (readManifest(role).template?.files ?? []).filter(({ path, source }) => path.startsWith('/usr/lib/systemd/system/') && source !== undefined);
     for (const { path, source } of units) {
       const text = readFileSync(join(top, source?.startsWith('units/') === true ? 'salt/build-infra' : '', source as string), 'utf8');
       t.match(text, `\nConditionPathExists=/run/qubes-service/build-infra-${featureOf[basename(path)] ?? role}\n`, source as string);
@@ -57,9 +56,9 @@ await test('every unit is bound to the feature and the configuration of its role
 });
 
 await test('every service of a role is in the tree, in the manifest and in the code, under one name', async (t) => {
-  for (const vm of vmsOf(example())) {
+  for (const vm of exampleFarm().vms) {
     t.strictSame([...vm.services].sort(), servicesOf(vm.role), vm.role);
-    const manifest = readManifest(folders, vm.role);
+    const manifest = readManifest(vm.role);
     t.strictSame(manifest.vm.features, vm.features.slice(0, 1), 'the rest are options');
     const paths = [...manifest.template?.files ?? [], ...manifest.vm.files].map(({ path, link, source }) => `${path} ${link ?? source ?? ''}`);
     for (const service of vm.services) {
@@ -85,10 +84,19 @@ await test('manifests and the example pillar read the same by the YAML 1.1 of Sa
   }
 });
 
+await test('every manifest has the shape of one, and no path twice', async (t) => {
+  for (const role of ['dom0', ...roles] as const) {
+    const { role: own, template, vm } = readManifest(role);
+    t.equal(own, role);
+    const paths = [...template?.files ?? [], ...vm.folders ?? [], ...vm.files].map(({ path }) => path);
+    t.equal(new Set(paths).size, paths.length, role);
+  }
+});
+
 await test('what two roles put onto one template is the same file in both', async (t) => {
   const seen = new Map<string, string>();
   for (const role of roles) {
-    for (const file of readManifest(folders, role).template?.files ?? []) {
+    for (const file of readManifest(role).template?.files ?? []) {
       const text = JSON.stringify(file);
       t.equal(seen.get(file.path) ?? text, text, file.path);
       seen.set(file.path, text);
@@ -144,9 +152,10 @@ await test('each agent accepts the configuration made for it, at its plainest an
   };
   const farms: [string, Pillar][] = [['example', example()], ['three', threeEnvironments()]];
   for (const [name, pillar] of farms) {
-    for (const vm of vmsOf(pillar)) {
+    const farm = planFarm({ pillar });
+    for (const vm of farm.vms) {
       const root = join(folder, name, vm.name);
-      const done = provision({ pillar, vm: vm.name, root, dist, owners: isRoot });
+      const done = provision({ farm, vm: vm.name, root, dist, owners: isRoot });
       if (done.waiting.length > 0) {
         t.match(vm.name, /fedora/);
         continue;
@@ -166,7 +175,7 @@ await test('each agent accepts the configuration made for it, at its plainest an
 await test('ssh reads the configuration, goes through qrexec, and checks the host key', async (t) => {
   const { folder, dist } = workshop(t);
   for (const vm of ['build-debian', 'build-logs']) {
-    provision({ pillar: example(), vm, root: join(folder, vm), dist, owners: isRoot });
+    provision({ farm: exampleFarm(), vm, root: join(folder, vm), dist, owners: isRoot });
     const config = execFileSync('ssh', ['-G', '-F', join(folder, vm, 'rw/config/build-infra/ssh_config'), 'git@forge.example'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
     for (const line of ['proxycommand /usr/bin/qrexec-client-vm @default local.ConnectSSH+%h', 'stricthostkeychecking true', 'forwardagent no', 'identityfile /rw/config/build-infra/ssh_key', 'userknownhostsfile /rw/config/build-infra/ssh_known_hosts', 'batchmode yes', 'identitiesonly yes']) t.match(config, `${line}\n`);
   }
@@ -176,7 +185,7 @@ await test('ssh reads the configuration, goes through qrexec, and checks the hos
 
 await test('without the proxy ssh goes straight to the host, which is checked under the same name', async (t) => {
   const { folder, dist } = workshop(t);
-  provision({ pillar: threeEnvironments(), vm: 'build-logs', root: folder, dist, owners: isRoot, enabled: ['webhooks'] });
+  provision({ farm: planFarm({ pillar: threeEnvironments(), enabled: ['webhooks'] }), vm: 'build-logs', root: folder, dist, owners: isRoot });
   const config = execFileSync('ssh', ['-G', '-F', join(folder, 'rw/config/build-infra/ssh_config'), 'git@code.example.org'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
   for (const line of ['hostname 192.0.2.7', 'port 22', 'hostkeyalias code.example.org', 'stricthostkeychecking true', 'userknownhostsfile /rw/config/build-infra/ssh_known_hosts']) t.match(config, `${line}\n`);
   t.notMatch(config, /proxycommand/);
@@ -187,25 +196,26 @@ await test('a net VM holds what its options need and no more', async (t) => {
   const has = (root: string, path: string): boolean => existsSync(join(root, path));
   const pillar = example();
   pillar.webhook.vm = 'sys-webhooks';
+  const farm = planFarm({ pillar });
   const webhooks = join(folder, 'webhooks');
-  provision({ pillar, vm: 'sys-webhooks', root: webhooks, dist, owners: isRoot });
+  provision({ farm, vm: 'sys-webhooks', root: webhooks, dist, owners: isRoot });
   t.ok(has(webhooks, 'rw/config/build-infra/nginx.conf'));
   t.notOk(has(webhooks, 'usr/local/etc/qubes/rpc-config/local.ConnectSSH'));
   t.notMatch(readFileSync(join(webhooks, 'rw/config/build-infra/sys-net.json'), 'utf8'), /forge\.example/);
   const proxy = join(folder, 'proxy');
-  provision({ pillar, vm: 'sys-net', root: proxy, dist, owners: isRoot });
+  provision({ farm, vm: 'sys-net', root: proxy, dist, owners: isRoot });
   t.notOk(has(proxy, 'rw/config/build-infra/nginx.conf'));
   t.ok(has(proxy, 'usr/local/etc/qubes/rpc-config/local.ConnectSSH'));
   t.notMatch(readFileSync(join(proxy, 'rw/config/build-infra/sys-net.json'), 'utf8'), /buildVms/);
   const { readConfig } = await import(pathToFileURL(join(top, 'out/agents/sys-net/config.js')).href) as { readConfig: (bytes: Uint8Array) => unknown };
   for (const root of [webhooks, proxy]) t.ok(readConfig(readFileSync(join(root, 'rw/config/build-infra/sys-net.json'))));
-  t.throws(() => provision({ pillar: example(), vm: 'sys-net', root: folder, dist, owners: isRoot, enabled: [] }), { code: 'UNKNOWN_VM' });
+  t.throws(() => provision({ farm: planFarm({ pillar: example(), enabled: [] }), vm: 'sys-net', root: folder, dist, owners: isRoot }), { code: 'UNKNOWN_VM' });
 });
 
 await test('nginx accepts the configuration with the listen line of the pillar', async (t) => {
   const { folder, dist } = workshop(t);
   const root = join(folder, 'sys-net');
-  provision({ pillar: example(), vm: 'sys-net', root, dist, owners: isRoot });
+  provision({ farm: exampleFarm(), vm: 'sys-net', root, dist, owners: isRoot });
   mkdirSync(join(root, 'var/lib/build-infra'), { recursive: true });
   const path = join(root, 'rw/config/build-infra/nginx.conf');
   const here = readFileSync(path, 'utf8').replaceAll('/var/lib/build-infra', join(root, 'var/lib/build-infra')).replaceAll('/rw/config', join(root, 'rw/config'));
@@ -226,7 +236,7 @@ await test('the scripts are readable by the shell that runs them', async (t) => 
 
 await test('the stand-in reads our units as systemd does', async (t) => {
   const { folder, dist } = workshop(t);
-  provision({ pillar: example(), vm: 'build-logs', root: folder, dist, owners: isRoot });
+  provision({ farm: exampleFarm(), vm: 'build-logs', root: folder, dist, owners: isRoot });
   const program = `
 import sys, json
 sys.path.insert(0, ${JSON.stringify(join(top, 'agents/local/vm'))})

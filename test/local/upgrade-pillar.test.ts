@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { test } from 'tap';
 import { parse, stringify } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
+import { oneCommand } from '../support/one-command.js';
 import { alice, debian } from './bad-pillars.js';
 import { example, top, workshop } from './provision-farm.js';
 
-const program = `import { upgradeMain } from ${JSON.stringify(join(top, 'out/agents/local/upgrade/main.js'))}; process.exitCode = await upgradeMain(process.argv.slice(1));`;
+const program = oneCommand('local/upgrade/main.js', 'upgradeCommand', 1);
 const upgrade = (...paths: string[]): { status: number | null; stdout: string; stderr: string } => spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', ...paths], { encoding: 'utf8' });
 
 const farm = example();
@@ -64,13 +65,13 @@ await test('what has a counterpart is carried over, all else is named, and with 
     'github_api_key', 'github_ssh_key', 'logs_key_fpr', 'logs_repo', 'logs_repo_public_key', 'mirror_ssh_key', 'mystery', 'openqa_key', 'openqa_secret', 'openqa_server',
   ].sort(), 'every other field is named');
 
-  await t.rejects(checkPillar(structuredClone(made)), { code: 'MISSING_FIELD' }, 'unfinished it is refused, by the field');
+  t.throws(() => planFarm({ pillar: made }), { code: 'MISSING_FIELD' }, 'unfinished it is refused, by the field');
   made.components = farm.components;
   Object.assign(made['public-keys'], farm['public-keys']);
   for (const logs of Object.values(made['logs-vms'])) logs.remotes = { origin: { url: 'ssh://git@forge.example/logs.git', required: true } };
   const { distributions, apt, maintainers, components } = debian(farm);
   for (const env of Object.values(made['build-envs'])) Object.assign(env, { distributions, apt, components, maintainers: env.maintainers ?? maintainers });
-  await t.resolves(checkPillar(made), 'with what it says is left to write, it is one');
+  t.ok(planFarm({ pillar: made }), 'with what it says is left to write, it is one');
 });
 
 await test('Jinja, nothing and no YAML are refused in one line', (t) => {
@@ -80,7 +81,7 @@ await test('Jinja, nothing and no YAML are refused in one line', (t) => {
     writeFileSync(path, text);
     t.match(upgrade(path), { status: 1, stdout: '', stderr: new RegExp(`^build-infra upgrade-pillar: refused ${code} [^\\n]*\\n$`) }, text);
   }
-  t.match(upgrade(), { status: 2, stderr: /^usage: / });
+  t.match(upgrade(), { status: 2, stderr: /^build-infra upgrade-pillar: FILE... is missing/ });
   t.end();
 });
 

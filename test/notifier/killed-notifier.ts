@@ -5,6 +5,7 @@
 import fs, { readlinkSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, dirname, join } from 'node:path';
+import { TestClock } from '../support/test-clock.js';
 
 const [folder, config, start, when, count] = process.argv.slice(2) as [string, string, string, string | undefined, string | undefined];
 let left = when === undefined ? Infinity : Number(count);
@@ -28,13 +29,12 @@ syncBuiltinESMExports();
 
 const { Notifier } = await import('../../agents/notifier/notifier.js');
 const { proxyOf } = await import('../../agents/notifier/github/exchange.js');
-let time = Date.parse(start);
-const clock = { now: () => new Date(time), sleep: async (ms: number) => void (time += ms) };
+const clock = new TestClock(Date.parse(start));
 const notifier = await Notifier.open({
   config: JSON.parse(config) as never, outbox: join(folder, 'outbox'), state: join(folder, 'state'), clock, token: () => process.env['TEST_TOKEN'] ?? '', report: (line) => process.stdout.write(`${line}\n`),
   limits: { timeoutMs: Number(process.env['TEST_TIMEOUT'] ?? 300_000), answerBytes: 1024 * 1024, proxy: proxyOf(process.env) },
 });
 process.stdout.write('open\n');
-for (let pause = await notifier.deliveries.work(); pause !== undefined; pause = await notifier.deliveries.work()) time += pause;
+for (let pause = await notifier.deliveries.work(); pause !== undefined; pause = await notifier.deliveries.work()) clock.time += pause;
 process.stdout.write('all said\n');
 notifier.close();

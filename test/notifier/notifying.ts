@@ -10,16 +10,11 @@ import { Notifier, type NotifierOptions } from '../../agents/notifier/notifier.j
 import { notificationFormat, type Notification } from '../../agents/shared/formats/notification.js';
 import { GitHubServer, type GitHubServerOptions } from '../../agents/local/outside/github-server/server.js';
 import type { StoredIssue, StoredRepository } from '../../agents/local/outside/github-server/store.js';
+import { TestClock } from '../support/test-clock.js';
 
 export const token = 'ghp_this-is-the-secret-token-of-the-test';
 export const account = 'build-bot';
 export const commitId = 'c0ffee'.padEnd(40, '0');
-
-export class VirtualClock {
-  time = Date.parse('2026-11-22T05:00:00.000Z');
-  now = (): Date => new Date(this.time);
-  sleep = async (ms: number): Promise<void> => void (this.time += ms);
-}
 
 /** No test waits for this one: a machine that is slow is not a GitHub that is. */
 export const patientLimits = { timeoutMs: 300_000, answerBytes: 1024 * 1024 };
@@ -42,7 +37,7 @@ export interface Place {
   folder: string;
   outbox: string;
   state: string;
-  clock: VirtualClock;
+  clock: TestClock;
   config: NotifyConfig;
   github: GitHubServer;
   status: StoredRepository;
@@ -63,8 +58,8 @@ export interface Place {
 
 export async function place(t: Test, change: Partial<NotifyConfig> = {}, server: Partial<GitHubServerOptions> = {}): Promise<Place> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-notify-'));
-  const clock = new VirtualClock();
-  const github = await GitHubServer.start({ token, account, now: clock.now, ...server });
+  const clock = new TestClock();
+  const github = await GitHubServer.start({ token, account, now: () => new Date(clock.time), ...server });
   const lines: string[] = [];
   t.teardown(async () => {
     await github.stop();

@@ -3,19 +3,21 @@
 import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { earnedBy, notificationOf, type NotifiedJob } from '../../agents/build-vm/outbox/notifications.js';
+import type { PackageJob } from '../../agents/build-vm/jobs/job-document.js';
+import { earnedBy, notificationOf } from '../../agents/build-vm/outbox/notifications.js';
 import { LogTails } from '../../agents/build-vm/logs/log-tails.js';
 import { Outbox } from '../../agents/build-vm/outbox/outbox.js';
 import { checkNotification, type Notification } from '../../agents/shared/formats/notification.js';
 import type { LineSink } from '../../agents/shared/programs/logged-program.js';
 import { folderOf } from '../support/folders.js';
 
-const job = (change: Partial<NotifiedJob> = {}): NotifiedJob => ({
-  job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], current: null, logs: [],
-  evidence: { commit: 'c'.repeat(40) }, uploaded: [], reason: null, ended: null, ...change,
-});
-const finished = (...steps: string[]): NotifiedJob['finished'] => ['fetch', ...steps].map((step) => ({ stage: step.split(' ')[0] as string, dist: step.split(' ')[1] ?? null }));
-const log = (stage: string, dist: string | null): NotifiedJob['logs'][number] => ({ stage, dist, path: 'build-debian/2026-11-22/log_2026-11-22_05-00-00', commit: null });
+const job = (change: object = {}): PackageJob => ({
+  kind: 'build',
+  job: 'hello-1.2-3-0123456789ab', component: 'hello', version: '1.2-3', tag: 'v1.2-3', url: 'https://github.example/example/hello.git', env: 'debian', dists: ['bookworm', 'trixie'], state: 'running', finished: [], running: [], logs: [],
+  evidence: { commit: 'c'.repeat(40) }, uploaded: [], reasons: [], reason: null, ended: null, ...change,
+}) as unknown as PackageJob;
+const finished = (...steps: string[]): object[] => ['fetch', ...steps].map((step) => ({ stage: step.split(' ')[0] as string, dist: step.split(' ')[1] ?? null }));
+const log = (stage: string, dist: string | null): object => ({ stage, dist, path: 'build-debian/2026-11-22/log_2026-11-22_05-00-00', commit: null });
 
 interface Place {
   folder: string;
@@ -39,9 +41,9 @@ const events = (documents: readonly Notification[]): string[] => documents.map((
 void t.test('a job that goes well is told at each of its moments, once', (t) => {
   const { outbox, documents } = place(t);
   const one = outbox();
-  const moments: NotifiedJob[] = [
-    job({ current: { stage: 'fetch', dist: null } }), job({ finished: finished(), current: { stage: 'build', dist: 'bookworm' } }), job({ finished: finished('build bookworm'), current: { stage: 'sign', dist: 'bookworm' } }),
-    job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm'), current: { stage: 'build', dist: 'trixie' }, uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }] }),
+  const moments: PackageJob[] = [
+    job({ running: [{ stage: 'fetch', dist: null }] }), job({ finished: finished(), running: [{ stage: 'build', dist: 'bookworm' }] }), job({ finished: finished('build bookworm'), running: [{ stage: 'sign', dist: 'bookworm' }] }),
+    job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm'), running: [{ stage: 'build', dist: 'trixie' }], uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }] }),
     job({ finished: finished('build bookworm', 'sign bookworm', 'publish bookworm', 'build trixie', 'sign trixie', 'publish trixie'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'bookworm', suite: 'bookworm-current-testing' }, { dist: 'trixie', suite: 'trixie-current-testing' }] }),
   ];
   for (const moment of moments) for (let times = 0; times < 3; times++) one.consider([moment]);
@@ -55,8 +57,8 @@ void t.test('a job that goes well is told at each of its moments, once', (t) => 
 void t.test('a template is told of as upstream names it, from its build to its stable repository', (t) => {
   const { outbox, documents } = place(t);
   const one = outbox();
-  const of: Partial<NotifiedJob> = { kind: 'template', template: { name: 'debian-13', release: 'r4.3' }, component: 'qubes-template-debian-13', version: '4.3.0-202611221200', tag: '', url: '', evidence: null, dists: ['templates-r4.3'], reasons: [] };
-  const steps = (...stages: string[]): NotifiedJob['finished'] => stages.map((stage) => ({ stage, dist: 'templates-r4.3' }));
+  const of: object = { kind: 'template', template: { name: 'debian-13', release: 'r4.3' }, component: 'qubes-template-debian-13', version: '4.3.0-202611221200', tag: '', url: '', evidence: null, dists: ['templates-r4.3'], reasons: [] };
+  const steps = (...stages: string[]): object[] => stages.map((stage) => ({ stage, dist: 'templates-r4.3' }));
   const job1 = 'qubes-template-debian-13-4.3.0-202611221200-0123456789ab';
   one.consider([job({ ...of, job: job1, running: [{ stage: 'build', dist: 'templates-r4.3' }] })]);
   one.consider([job({ ...of, job: job1, finished: steps('build', 'sign', 'publish'), state: 'done', ended: '2026-11-22T05:00:00.000Z', uploaded: [{ dist: 'templates-r4.3', suite: 'templates-r4.3-templates-itl-testing' }] })]);
@@ -81,12 +83,12 @@ void t.test('chains that run side by side are told as each goes', (t) => {
 void t.test('a second failure after a retry is told, and the new beginning before it', (t) => {
   const { outbox, documents } = place(t);
   const one = outbox();
-  const building = { finished: finished(), current: { stage: 'build', dist: 'bookworm' } };
-  const reason = { code: 'BUILD_FAILED', detail: 'it ended with 2' };
+  const building = { finished: finished(), running: [{ stage: 'build', dist: 'bookworm' }] };
+  const reasons = [{ stage: 'build', dist: 'bookworm', code: 'BUILD_FAILED', detail: 'it ended with 2' }];
   one.consider([job({ ...building, logs: [log('build', 'bookworm')] })]);
-  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm')], state: 'failed', reason, ended: '2026-11-22T05:00:00.000Z' })]);
+  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm')], state: 'failed', reasons, ended: '2026-11-22T05:00:00.000Z' })]);
   one.consider([job({ ...building, logs: [log('build', 'bookworm'), log('build', 'bookworm')] })]);
-  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm'), log('build', 'bookworm')], state: 'failed', reason, ended: '2026-11-22T06:00:00.000Z' })]);
+  one.consider([job({ finished: finished(), logs: [log('build', 'bookworm'), log('build', 'bookworm')], state: 'failed', reasons, ended: '2026-11-22T06:00:00.000Z' })]);
   t.strictSame(events(documents()), ['building bookworm', 'failed bookworm', 'building bookworm', 'failed bookworm']);
   t.equal(new Set(documents().map((document) => document.key)).size, 4);
   t.end();
@@ -94,8 +96,8 @@ void t.test('a second failure after a retry is told, and the new beginning befor
 
 void t.test('what fails in fetching is told of the whole job, what fails in publishing as an upload', (t) => {
   const over = { state: 'failed', ended: '2026-11-22T05:00:00.000Z' };
-  t.strictSame(earnedBy(job({ ...over, reason: { code: 'TAG_MOVED', detail: 'x' }, evidence: null }), new Set()).map(({ event, dist }) => [event, dist]), [['failed', null]]);
-  t.strictSame(earnedBy(job({ ...over, reason: { code: 'UPLOAD_FAILED', detail: 'x' }, finished: finished('build bookworm', 'sign bookworm') }), new Set(['building bookworm 0', 'built bookworm'])).map(({ event }) => event), ['built', 'upload-failed']);
+  t.strictSame(earnedBy(job({ ...over, reasons: [{ stage: 'fetch', dist: null, code: 'TAG_MOVED', detail: 'x' }], evidence: null }), new Set()).map(({ event, dist }) => [event, dist]), [['failed', null]]);
+  t.strictSame(earnedBy(job({ ...over, reasons: [{ stage: 'publish', dist: 'bookworm', code: 'UPLOAD_FAILED', detail: 'x' }], finished: finished('build bookworm', 'sign bookworm') }), new Set(['building bookworm 0', 'built bookworm'])).map(({ event }) => event), ['built', 'upload-failed']);
   t.end();
 });
 
@@ -122,22 +124,13 @@ void t.test('a suite with a name that no notification can hold holds up nothing'
   t.end();
 });
 
-void t.test('an engine\'s upload that was told before an upgrade is not told again', (t) => {
-  const { folder, outbox, documents } = place(t);
-  const built = job({ dists: ['trixie'], finished: finished('build trixie', 'sign trixie', 'publish trixie'), uploaded: [{ dist: 'trixie', suite: 'trixie-testing' }], state: 'done', ended: '2026-11-22T05:00:00.000Z' });
-  writeFileSync(join(folder, `told/${built.job}.json`), '["building trixie 0","built trixie","uploaded trixie testing"]');
-  outbox().consider([built]);
-  t.strictSame(documents(), []);
-  t.end();
-});
-
 void t.test('a promotion is an upload and nothing else', (t) => {
   const uploaded = [{ dist: 'bookworm', suite: 'bookworm-current' }];
   t.strictSame(earnedBy(job({ kind: 'promotion', dists: ['bookworm'], running: [], reasons: [], finished: [], uploaded }), new Set()).map(({ event, repository }) => [event, repository]), [['uploaded', 'current']]);
   t.end();
 });
 
-const promotion = (code: string, change: Partial<NotifiedJob> = {}): NotifiedJob => job({
+const promotion = (code: string, change: object = {}): PackageJob => job({
   kind: 'promotion', change: { suite: 'current' }, dists: ['bookworm'], running: [], reasons: [{ stage: 'promote', dist: 'bookworm', code, detail: 'on ssh://git@forge.example/x' }], logs: [log('promote', 'bookworm')], state: 'refused', ended: '2026-11-22T05:00:00.000Z', ...change,
 });
 
@@ -155,14 +148,6 @@ for (const code of ['UPLOAD_FAILED', 'READ_BACK_FAILED', 'RECORD_UNREACHABLE', '
   });
 }
 
-void t.test('a refusal that was told as a failure before an upgrade is not told again', (t) => {
-  const { folder, outbox, documents } = place(t);
-  writeFileSync(join(folder, `told/${promotion('TOO_YOUNG').job}.json`), '["upload-failed bookworm promote 1"]');
-  outbox().consider([promotion('TOO_YOUNG')]);
-  t.strictSame(documents(), []);
-  t.end();
-});
-
 void t.test('a document of a refusal holds no lines of a log', (t) => {
   const { folder, documents } = place(t);
   new Outbox({ outbox: join(folder, 'outbox'), told: join(folder, 'told'), report: () => undefined, excerptOf: () => 'lines of a log' }).consider([promotion('TOO_YOUNG'), promotion('UPLOAD_FAILED', { job: 'another' })]);
@@ -176,7 +161,7 @@ void t.test('a withdrawal says what left which suite, once', (t) => {
   const promoted = job({ ...built, job: 'promotion-hello-1', kind: 'promotion', finished: [], uploaded: [{ dist: 'bookworm', suite: 'bookworm-current' }] });
   const other = job({ ...promoted, job: 'promotion-hello-2', version: '1.1-1', uploaded: [{ dist: 'bookworm', suite: 'bookworm-security-testing' }] });
   const withdrawal = job({ job: 'withdrawal-hello-1', kind: 'withdrawal', change: { suite: null }, dists: ['bookworm'], running: [], reasons: [], finished: [] });
-  const done = { ...withdrawal, finished: [{ stage: 'withdraw', dist: 'bookworm' }], logs: [log('withdraw', 'bookworm')], state: 'done', ended: '2026-11-22T06:00:00.000Z' };
+  const done = job({ ...withdrawal, finished: [{ stage: 'withdraw', dist: 'bookworm' }], logs: [log('withdraw', 'bookworm')], state: 'done', ended: '2026-11-22T06:00:00.000Z' });
   for (const moment of [withdrawal, done, done]) outbox().consider([built, promoted, other, moment]);
   const told = documents().filter((document) => document.job === withdrawal.job);
   t.strictSame(told.map(({ event, dist, repository, repositories }) => [event, dist, repository, repositories]), [['withdrawn', 'bookworm', null, ['current-testing', 'current']]]);
@@ -196,9 +181,9 @@ void t.test('a withdrawal that fails says so, and not that a build failed', (t) 
 });
 
 void t.test('the key of a fact is the same after a kill, and another in another environment', (t) => {
-  const [earned] = earnedBy(job({ current: { stage: 'build', dist: 'bookworm' } }), new Set());
+  const [earned] = earnedBy(job({ running: [{ stage: 'build', dist: 'bookworm' }] }), new Set());
   if (earned === undefined) return t.end();
-  const key = (change: Partial<NotifiedJob>): string => notificationOf(job(change), earned, new Date()).key;
+  const key = (change: object): string => notificationOf(job(change), earned, new Date()).key;
   t.equal(key({}), key({ logs: [log('build', 'bookworm')] }));
   t.not(key({}), key({ env: 'fedora' }));
   t.end();
@@ -207,8 +192,8 @@ void t.test('the key of a fact is the same after a kill, and another in another 
 void t.test('a farm that gets its first notifier does not announce its past', (t) => {
   const { folder, outbox, documents } = place(t);
   rmSync(join(folder, 'told'), { recursive: true });
-  const past = job({ job: 'hello-1.0-1-aaaaaaaaaaaa', state: 'failed', reason: { code: 'BUILD_FAILED', detail: 'x' }, ended: '2026-11-01T05:00:00.000Z' });
-  outbox().consider([past, job({ current: { stage: 'build', dist: 'bookworm' } })]);
+  const past = job({ job: 'hello-1.0-1-aaaaaaaaaaaa', state: 'failed', reasons: [{ stage: 'build', dist: 'bookworm', code: 'BUILD_FAILED', detail: 'x' }], ended: '2026-11-01T05:00:00.000Z' });
+  outbox().consider([past, job({ running: [{ stage: 'build', dist: 'bookworm' }] })]);
   outbox().consider([past]);
   t.strictSame(events(documents()), ['building bookworm']);
   t.end();
@@ -219,7 +204,7 @@ void t.test('an outbox that cannot be written fails nothing, is said once, and i
   rmSync(join(folder, 'outbox'), { recursive: true });
   writeFileSync(join(folder, 'outbox'), 'in the way');
   const one = outbox();
-  const moment = job({ current: { stage: 'build', dist: 'bookworm' } });
+  const moment = job({ running: [{ stage: 'build', dist: 'bookworm' }] });
   for (let times = 0; times < 5; times++) one.consider([moment]);
   t.equal(lines.length, 1);
   t.match(lines[0], /^outbox: /);

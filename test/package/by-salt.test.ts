@@ -5,9 +5,8 @@ import { join } from 'node:path';
 import t, { test, type Test } from 'tap';
 import { parse } from 'yaml';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { checkPillar } from '../../agents/local/provision/pillar-reader.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
 import { provisionBySalt } from '../../agents/local/provision-by-salt/provision-by-salt.js';
 import { unpackedPackage } from '../../agents/local/provision-by-salt/salt-package.js';
 import { withKeysOfTests } from '../support/farm-keys.js';
@@ -15,10 +14,10 @@ import { salted } from '../salt/rig.js';
 import { folderOf } from '../support/folders.js';
 import { listing, top } from './package-tree.js';
 
-async function farm(change: (pillar: Pillar) => void = () => undefined): Promise<Pillar> {
+function farm(change: (pillar: Pillar) => void = () => undefined): Pillar {
   const { 'build-infra': pillar } = parse(withKeysOfTests(readFileSync(join(top, 'salt/pillar.example.yaml'), 'utf8'))) as { 'build-infra': Pillar };
   change(pillar);
-  return await checkPillar(pillar);
+  return pillar;
 }
 
 const pathOf = (line: string): string => line.split(' ').find((word) => word.startsWith('/')) as string;
@@ -60,9 +59,10 @@ class TwoFarms {
       const { uid, gid } = lstatSync(join(tree, pathOf(line)));
       return `${uid}:${gid} ${line}`;
     }).filter((line) => !line.includes('/provisioned.json '));
-    const laid = Object.fromEntries(names(pillar).map((name) => {
+    const planned = planFarm({ pillar });
+    const laid = Object.fromEntries(Object.keys(planned.machines).map((name) => {
       const root = join(this.#folder, 'provision', name);
-      provision({ pillar, vm: name, root });
+      provision({ farm: planned, vm: name, root });
       return [name, owned(root)] as const;
     }));
     const shared = vm === 'dom0' ? [] : Object.values(laid).flat().filter(ofTemplate);
@@ -70,17 +70,17 @@ class TwoFarms {
   }
 }
 
-const names = (pillar: Pillar): string[] => ['dom0', ...vmsOf(pillar).map(({ name }) => name)];
+const names = (pillar: Pillar): string[] => Object.keys(planFarm({ pillar }).machines);
 
 await test('every VM of the farm, and dom0, has the same from Salt as from provision', salted, async (t) => {
   const farms = new TwoFarms(t);
-  const without = await farm((pillar) => {
+  const without = farm((pillar) => {
     for (const one of [...Object.values(pillar['logs-vms']), ...Object.values(pillar['build-envs'])]) one.key = null;
   });
   await farms.bySalt(without);
   for (const vm of names(without)) t.strictSame(...farms.both(without, vm), `${vm}, before its keys are made`);
 
-  const pillar = await farm();
+  const pillar = farm();
   await farms.bySalt(pillar);
   for (const vm of names(pillar)) t.strictSame(...farms.both(pillar, vm), vm);
   t.ok((farms.changed['keys-debian'] as string[]).includes('/rw/config/build-infra/keys.json'));
@@ -103,7 +103,7 @@ await test('every VM of the farm, and dom0, has the same from Salt as from provi
 
 await test('a pillar that is refused says why in one line, and nothing is laid', salted, async (t) => {
   const farms = new TwoFarms(t);
-  const pillar = await farm();
+  const pillar = farm();
   (pillar['build-envs']['debian'] as Pillar['build-envs'][string]).logs = 'nowhere';
   await t.rejects(farms.bySalt(pillar), { message: /^the pillar is refused: UNKNOWN_LOGS_VM .*\S$/ });
   t.throws(() => readdirSync(farms.rootOf('dom0')), { code: 'ENOENT' });

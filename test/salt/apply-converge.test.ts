@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'tap';
 import type { Option } from '../../agents/shared/formats/manifest.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { threeEnvironments } from '../local/provision-farm.js';
 import { applied, changes, contents, failures, made, ownVolume, Qubes } from './apply-qubes.js';
@@ -72,7 +73,7 @@ await test('a VM becomes what the farm says now: what changed arrives, what is n
   const asFresh = (id: string, enabled: Option[]): void => {
     const root = join(rig.folder, 'provisioned', `${id}-${enabled.length}`);
     mkdirSync(join(rig.folder, 'provisioned'), { recursive: true });
-    provision({ pillar: farm, vm: id, root, enabled, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
+    provision({ farm: planFarm({ pillar: farm, enabled }), vm: id, root, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
     const now = contents(qubes.root(id));
     for (const [path, entry] of contents(root)) if (ownVolume.some((part) => path.startsWith(`${part}/`))) t.strictSame(now.get(path), entry, `${id} ${path} is as in a new VM`);
   };

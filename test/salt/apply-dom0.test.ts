@@ -4,6 +4,7 @@ import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import { test } from 'tap';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { example, threeEnvironments } from '../local/provision-farm.js';
 import { Dom0, gib, policyPath, readyMachine, stockMachine, type Qube } from './apply-machine.js';
@@ -35,7 +36,7 @@ await test('the first run makes the templates, then stops at a net VM that is ba
   t.equal(now, readFileSync(golden('dom0-vms.json'), 'utf8'), 'the VMs, their preferences, features, tags and volumes');
   for (const name of ['personal', 'fedora-43-xfce', 'sys-firewall', 'sys-whonix']) t.strictSame(dom0.machine.vms[name], stockMachine().vms[name], `${name} is not ours`);
   const root = join(dom0.rig.folder, 'provisioned');
-  provision({ pillar: threeEnvironments(), vm: 'dom0', root });
+  provision({ farm: planFarm({ pillar: threeEnvironments() }), vm: 'dom0', root });
   const path = `/${policyPath}`;
   t.strictSame(contents(dom0.qubes.root('dom0')).get(path), contents(root).get(path), 'the policy is the one that provision lays, with owner and mode');
 });

@@ -3,8 +3,8 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'tap';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
-import { vmsOf } from '../../agents/local/provision/vms.js';
 import { threeEnvironments } from '../local/provision-farm.js';
 import { applied, carry, changes, contents, failures, made, ownVolume, Qubes, type Made } from './apply-qubes.js';
 import { makeRig } from './rig.js';
@@ -18,7 +18,8 @@ await test('every VM gets from Salt what provision would lay, at once, and keeps
   const qubes = new Qubes(t, rig);
   // Each role; the one with every setting; those that wait for a key. A salt-call takes more than a second.
   const ids = ['sys-net', 'build-logs', 'keys-debian', 'build-ubuntu', 'keys-fedora', 'build-fedora'];
-  const vms = vmsOf(farm).filter(({ name }) => ids.includes(name));
+  const planned = planFarm({ pillar: farm });
+  const vms = planned.vms.filter(({ name }) => ids.includes(name));
   t.equal(vms.length, ids.length);
   const templates = [...new Set(vms.map(({ template }) => template))];
   await qubes.layOut(...templates);
@@ -45,7 +46,7 @@ await test('every VM gets from Salt what provision would lay, at once, and keeps
   for (const { name, template } of vms) {
     const root = join(rig.folder, 'provisioned', name);
     mkdirSync(dirname(root), { recursive: true });
-    provision({ pillar: farm, vm: name, root, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
+    provision({ farm: planned, vm: name, root, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
     const wanted = contents(root);
     wanted.delete('/usr/lib/build-infra/provisioned.json');
     const now = contents(qubes.root(name));

@@ -2,7 +2,8 @@
 // The matrix: farms, options, and every id that there is to ask for.
 import type { Option } from '../../agents/shared/formats/manifest.js';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
-import { allOptions, vmsOf, type Vm } from '../../agents/local/provision/vms.js';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
+import { allOptions, type Vm } from '../../agents/local/provision/vms.js';
 import { example, threeEnvironments } from '../local/provision-farm.js';
 
 export interface Case { what: string; farm: Pillar; enable: Option[] }
@@ -68,7 +69,7 @@ export const special: Case[] = [
 ];
 
 export function idsOf({ farm, enable }: Case): { vms: Vm[]; templates: string[]; unrelated: string[]; all: string[] } {
-  const vms = vmsOf(farm, enable);
+  const { vms } = planFarm({ pillar: farm, enabled: enable });
   const templates = Object.keys(farm.templates).sort();
   // Switched off, the net VM and the VM for webhooks are none of ours.
   const off = [farm['net-vm'], 'sys-webhooks'].filter((name) => !vms.some((vm) => vm.name === name));

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
+import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { provision } from '../../agents/local/provision/provision.js';
 import { example } from '../local/provision-farm.js';
 import { applied, contents, Qubes, type Made } from './apply-qubes.js';
@@ -65,7 +66,7 @@ await test('a keys VM is set up through salt-ssh as build-infra provision would,
 
   const wanted = join(rig.folder, 'provisioned');
   mkdirSync(wanted);
-  provision({ pillar: farm, vm, root: wanted, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist'), enabled: [] });
+  provision({ farm: planFarm({ pillar: farm, enabled: [] }), vm, root: wanted, dist: join(rig.root, 'srv/formulas/base/build-infra/build-infra/dist') });
   const now = contents(root);
   const onVolume = ([path]: [string, Made]): boolean => /^\/(?:rw|home|usr\/local)\//.test(path);
   const laid = [...contents(wanted)].filter(onVolume);

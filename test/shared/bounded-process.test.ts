@@ -3,7 +3,8 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import t from 'tap';
-import { runProcess, Turnstile } from '../../agents/shared/programs/bounded-process.js';
+import { runProcess } from '../../agents/shared/programs/bounded-process.js';
+import { Room } from '../../agents/shared/room.js';
 
 const run = (program: string, args: string[], input: Uint8Array = new Uint8Array(), timeoutMs = 60_000): ReturnType<typeof runProcess> =>
   runProcess({ program, args, env: { PATH: '/usr/bin:/bin', LANG: 'C.UTF-8', HOME: '/nonexistent' }, input, limitBytes: 1000, timeoutMs });
@@ -64,7 +65,7 @@ await t.test('without descriptors left it is a failure, not a fault', async (t) 
 });
 
 await t.test('a turnstile lets so many in, in order, also after a failure', async (t) => {
-  const turnstile = new Turnstile(2);
+  const turnstile = new Room(2);
   let inside = 0;
   let most = 0;
   const order: number[] = [];
@@ -84,4 +85,11 @@ await t.test('a turnstile lets so many in, in order, also after a failure', asyn
     inside--;
   })));
   t.equal(most, 2, 'and so many the next time');
+  const leave = turnstile.enterNow(2);
+  const next = turnstile.enter();
+  t.equal(turnstile.enterNow(0), undefined, 'nobody passes those who wait');
+  leave?.();
+  (await next)();
+  turnstile.enterNow(2)?.();
+  await t.rejects(turnstile.enter(1, AbortSignal.abort(new Error('gone'))), { message: 'gone' });
 });

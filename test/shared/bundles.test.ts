@@ -18,21 +18,19 @@ const madeOf = (name: string): Made => JSON.parse(readFileSync(join(top, 'dist',
 
 /** Program → folders of ours it may hold, packages that it may bring (with what they need), builtins. */
 const ajv = ['ajv', 'fast-deep-equal', 'fast-uri', 'json-schema-traverse'];
-const execa = ['@sec-ant/readable-stream', '@sindresorhus/merge-streams', 'cross-spawn', 'execa', 'figures', 'get-stream', 'human-signals', 'is-plain-obj', 'is-stream', 'is-unicode-supported', 'npm-run-path', 'parse-ms', 'path-key', 'pretty-ms', 'shebang-command', 'shebang-regex', 'signal-exit', 'strip-final-newline', 'unicorn-magic', 'which', 'yoctocolors'];
-const simpleGit = ['@kwsites/file-exists', '@kwsites/promise-deferred', '@simple-git/args-pathspec', '@simple-git/argv-parser', 'debug', 'has-flag', 'ms', 'simple-git', 'supports-color'];
 const expected: Record<string, { folders: string[]; packages: string[]; builtins: string[] }> = {
   'keys-agent': { folders: ['keys', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'net', 'os', 'path'] },
   'gpg-client': { folders: ['build-vm', 'shared'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'tty'] },
   'build-infra-vm': { folders: ['doctor', 'shared', 'vm-commands'], packages: [], builtins: ['child_process', 'crypto', 'fs', 'os', 'path', 'timers/promises', 'util'] },
   'sys-net-agent': { folders: ['shared', 'sys-net'], packages: ajv, builtins: ['child_process', 'crypto', 'fs', 'http', 'net', 'path'] },
-  'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls'] },
-  'build-logs-agent': { folders: ['build-logs', 'shared'], packages: [...ajv, ...simpleGit], builtins: ['child_process', 'crypto', 'events', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream/promises', 'tty', 'util', 'zlib'] },
+  'build-infra-notifier': { folders: ['notifier', 'shared'], packages: [...ajv, '@octokit/endpoint', 'universal-user-agent'], builtins: ['crypto', 'fs', 'http', 'https', 'net', 'path', 'tls', 'util'] },
+  'build-logs-agent': { folders: ['build-logs', 'shared'], packages: ajv, builtins: ['async_hooks', 'child_process', 'crypto', 'fs', 'fs/promises', 'net', 'os', 'path', 'stream', 'stream/promises', 'util', 'zlib'] },
   'build-agent': {
-    folders: ['build-vm', 'engines', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
+    folders: ['build-vm', 'engines', 'published', 'shared'], packages: [...ajv, 'chokidar', 'openpgp', 'readdirp', 'yaml'],
     builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'net', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'zlib'],
   },
-  'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process'] },
-  'build-infra': { folders: ['audit', 'command', 'local', 'shared'], packages: [...ajv, ...execa, 'openpgp', 'yaml'], builtins: ['buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'tty', 'url', 'util', 'v8', 'worker_threads', 'zlib'] },
+  'build-infra-command': { folders: ['command', 'shared'], packages: [], builtins: ['child_process', 'util'] },
+  'build-infra': { folders: ['audit', 'command', 'local', 'published', 'shared'], packages: [...ajv, 'openpgp', 'yaml'], builtins: ['async_hooks', 'buffer', 'child_process', 'crypto', 'events', 'fs', 'fs/promises', 'module', 'os', 'path', 'process', 'stream', 'timers/promises', 'url', 'util', 'worker_threads', 'zlib'] },
 };
 
 for (const [name, { folders, packages, builtins }] of Object.entries(expected)) {
@@ -51,7 +49,7 @@ for (const [name, { folders, packages, builtins }] of Object.entries(expected)) 
 /** How each program, alone and without configuration, says that it cannot work: it was loaded whole. */
 const complaints: Record<string, RegExp> = {
   'keys-agent': /not started: .*keys\.json/, 'sys-net-agent': /not started: .*sys-net\.json/, 'build-logs-agent': /not started: .*build-logs\.json/, 'build-infra-notifier': /not started: .*notify\.json/,
-  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra doctor/, 'build-infra-command': /usage: build-infra command/, 'build-infra': /usage:/, 'local': /usage: npm run local/,
+  'build-agent': /not started: .*build\.json/, 'gpg-client': /gpg \(GnuPG\)/, 'build-infra-vm': /usage: build-infra COMMAND/, 'build-infra-command': /usage: build-infra command make VERB/, 'build-infra': /usage:/, 'local': /usage: npm run local -- COMMAND/,
 };
 for (const [name, complaint] of Object.entries(complaints)) {
   t.test(`${name} starts alone in an empty folder`, async (t) => {
@@ -69,9 +67,10 @@ for (const [name, complaint] of Object.entries(complaints)) {
 
 t.test('no agent can be compiled against another VM\'s folder', (t) => {
   const references = (agent: string): string[] => (JSON.parse(readFileSync(join(top, 'agents', agent, 'tsconfig.json'), 'utf8')) as { references?: { path: string }[] }).references?.map(({ path }) => path) ?? [];
-  t.strictSame(references('build-vm'), ['../shared', '../engines']);
+  t.strictSame(references('build-vm'), ['../shared', '../published', '../engines']);
+  t.strictSame(references('audit'), ['../shared', '../published']);
   t.strictSame(references('vm-commands'), ['../shared', '../doctor']);
-  for (const agent of ['engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'audit', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
+  for (const agent of ['published', 'engines', 'keys', 'build-logs', 'sys-net', 'notifier', 'command', 'doctor']) t.strictSame(references(agent), ['../shared'], agent);
   t.strictSame(references('shared'), []);
   t.end();
 });

@@ -2,7 +2,7 @@
 // The grammar of commands: what is made is read as itself, what is read was spelled in the one way there is.
 import t from 'tap';
 import { commandVerbs, makeCommand, makeOlderCommand, parseCommand, type Command, type UploadComponent } from '../../agents/shared/formats/command.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { AnyRefusal } from '../../agents/shared/refusal.js';
 
 /** Repeatable: a failure names its seed. */
 class Dice {
@@ -60,7 +60,7 @@ const code = (action: () => unknown): string => {
     action();
     return 'none';
   } catch (error) {
-    return error instanceof Refusal ? error.code : String(error);
+    return error instanceof AnyRefusal ? error.code : String(error);
   }
 };
 
@@ -99,7 +99,7 @@ void t.test('fifty thousand damaged and random lines: what is read at all was sp
       if (made !== line) t.fail(`${JSON.stringify(line)} is read, and made as ${made}`);
       read++;
     } catch (error) {
-      if (!(error instanceof Refusal) || error.code !== 'BAD_COMMAND') t.fail(`${JSON.stringify(line)}: ${String(error)}`);
+      if (!(error instanceof AnyRefusal) || error.code !== 'BAD_COMMAND') t.fail(`${JSON.stringify(line)}: ${String(error)}`);
     }
   }
   t.ok(read > 1000, 'some of them are commands');

@@ -9,7 +9,7 @@ import { journalHeadSchema } from '../../agents/shared/formats/journal-head.js';
 import { logHeaderSchema } from '../../agents/shared/formats/log-stream.js';
 import { checkNotification, notificationSchema } from '../../agents/shared/formats/notification.js';
 import { receiptReplySchema, receiptSchema } from '../../agents/shared/formats/receipt.js';
-import { printable, Refusal } from '../../agents/shared/refusal.js';
+import { type AnyRefusal, printable, RelayedRefusal } from '../../agents/shared/refusal.js';
 
 const hash = 'ab'.repeat(32);
 const id = 'ab'.repeat(20);
@@ -115,7 +115,7 @@ for (const [what, { schema, good, optional = [], also = {}, wrong }] of Object.e
     try {
       return check(value) === value;
     } catch (error) {
-      if ((error as Refusal).code !== 'BAD_DOCUMENT') throw error;
+      if ((error as AnyRefusal).code !== 'BAD_DOCUMENT') throw error;
       return false;
     }
   };
@@ -138,7 +138,7 @@ await t.test('a refusal names the field, and says whether it is known at all', a
     try {
       check(value);
     } catch (error) {
-      const { code, field, detail } = error as Refusal;
+      const { code, field, detail } = error as AnyRefusal;
       return { code, field, detail };
     }
     return {};
@@ -156,9 +156,9 @@ await t.test('a refusal names the field, and says whether it is known at all', a
 });
 
 await t.test('a refusal is one printable line, at most 500 characters of it', async (t) => {
-  const plain = new Refusal('NOT_TODAY', 'a\nb\x1bé');
+  const plain = new RelayedRefusal('NOT_TODAY', 'a\nb\x1bé');
   t.same([plain.name, plain.code, plain.detail, plain.field, plain.message, plain.line()], ['Refusal', 'NOT_TODAY', 'a.b..', undefined, 'NOT_TODAY: a.b..', 'refused NOT_TODAY a.b..']);
-  const placed = new Refusal('NOT_TODAY', 'x', '/a');
+  const placed = new RelayedRefusal('NOT_TODAY', 'x', '/a');
   t.same([placed.message, placed.line()], ['NOT_TODAY: /a: x', 'refused NOT_TODAY /a: x']);
   t.equal(printable('x'.repeat(501)), 'x'.repeat(500));
   t.equal(printable(' ~\x7f\x00\u2028'), ' ~...');
@@ -166,14 +166,14 @@ await t.test('a refusal is one printable line, at most 500 characters of it', as
 
 await t.test('a document is measured, decoded, parsed and checked, in this order', async (t) => {
   const check = (value: unknown): unknown => {
-    if (value === 1) throw new Refusal('BAD_DOCUMENT', 'one');
+    if (value === 1) throw new RelayedRefusal('BAD_DOCUMENT', 'one');
     return value;
   };
   const code = (bytes: Uint8Array, limit = 10, read = readDocument): unknown => {
     try {
       return read(bytes, limit, check);
     } catch (error) {
-      return (error as Refusal).code;
+      return (error as AnyRefusal).code;
     }
   };
   t.equal(code(Buffer.from('         2')), 2);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import t from 'tap';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { RelayedRefusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
 import { callsPerSource, readAll, readDescriptor, serveSockets, socketPath, socketsFromSystemd, type Call, type Service } from '../../agents/shared/calls/socket-service.js';
 
@@ -18,7 +18,7 @@ const service = {
   async handle(call: Call): Promise<void> {
     seen.push(call);
     const input = await readAll(call.stream, 1000);
-    if (input.toString() === 'refuse') throw new Refusal('NOT_TODAY', 'not today\x1b[31m');
+    if (input.toString() === 'refuse') throw new RelayedRefusal('NOT_TODAY', 'not today\x1b[31m');
     if (input.toString() === 'fault') throw new Error('secret detail');
     call.stream.end(`${call.source} ${call.argument} ${input.toString()}`);
   },
@@ -90,7 +90,7 @@ t.test('one VM has so many calls open over all services together, and no other i
   const hold = (name: string): Service => ({ name, argument: '', handle: async (call) => {
     open.push(call);
     const input = await readAll(call.stream, 1000);
-    if (input.length === 0) throw new Refusal('NOTHING', 'nothing was said');
+    if (input.length === 0) throw new RelayedRefusal('NOTHING', 'nothing was said');
     call.stream.end('done');
   } });
   const server = await serveSockets([hold('test.One'), hold('test.Two')], { folder: other, report: () => undefined, callers: 3 });

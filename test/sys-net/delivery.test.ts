@@ -6,12 +6,13 @@ import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
 import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
-import { Refusal } from '../../agents/shared/refusal.js';
+import { Refusal } from '../../agents/shared/refusals.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { baseConfig, makeTree } from './agent.js';
 import { githubHeaders, pushPayload } from './push-payload.js';
 import { post } from './post.js';
+import { TestClock } from '../support/test-clock.js';
 
 const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
 const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
@@ -132,7 +133,7 @@ void tap.test('one component that fails for ever does not hold up another', asyn
   const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
     if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
     return Buffer.from('queued hello-1\n');
-  }), { report: () => undefined, firstPauseMs: 5, now: () => new Date(3000) });
+  }), { report: () => undefined, firstPauseMs: 5, clock: new TestClock(3000) });
   worker.wake();
   await until('hello', () => spool.pending === 1);
   t.equal(spool.waitingFor('build-debian')[0]?.push?.component, 'broken');
@@ -160,7 +161,7 @@ void tap.test('a push does not wait while a comment is not taken', async (t) => 
       return Buffer.from('later BUSY\n');
     },
     trigger: async () => Buffer.from('queued hello-1\n'),
-  }, { report: () => undefined, firstPauseMs: 3_600_000, now: () => new Date(3000) });
+  }, { report: () => undefined, firstPauseMs: 3_600_000, clock: new TestClock(3000) });
   worker.wake();
   await until('the comment to be asked about', () => asked === 1);
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));

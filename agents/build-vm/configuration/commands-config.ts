@@ -2,7 +2,7 @@
 // Who may command what: `commands` of build.json (docs/formats.md). What is not written there is not allowed.
 import { commandVerbs, distWordPattern, releasePattern, componentRepositories, templateRepositories, type CommandVerb } from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** As people are named in evidence, logs and answers: ASCII on one line, so that what was published is what was hashed. */
 export const personNamePattern = '^[ -~]{1,100}$';
@@ -34,8 +34,8 @@ export interface CommandsConfig {
   people: CommandRights[];
 }
 
-const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] };
-const oneOf = (known: readonly string[]): object => ({ type: 'array', uniqueItems: true, items: { enum: known } });
+const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] } as const;
+const oneOf = <const T extends string>(known: readonly T[]) => ({ type: 'array', uniqueItems: true, items: { enum: known } }) as const;
 
 export const commandsSchema = {
   type: 'object',
@@ -73,7 +73,7 @@ export const commandsSchema = {
       },
     },
   },
-};
+} as const;
 
 /** What the schema cannot say. @throws Refusal BAD_CONFIG */
 export function checkCommandsConfig(commands: CommandsConfig, dists: readonly string[]): void {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
+import { packageKinds, type PackageKind } from '../../engines/contract.js';
 import { readIfThere } from '../../shared/durable-files.js';
-import { readDocument } from '../../shared/json-document.js';
+import { readDocument, type Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
 import { distWordPattern, templateRepositories, type TemplateRepository } from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
@@ -42,7 +43,7 @@ export interface Distribution {
   /** a program in one of the engine folders (engine-programs.ts) */
   engine: string;
   /** what is built, and so which kind of repository it goes to */
-  packages: 'deb' | 'rpm';
+  packages: PackageKind;
   /** who signs and publishes: this agent, or the engine itself where it brings a whole tool chain (docs/engines.md) */
   publisher?: 'agent' | 'engine';
   /** handed to the engine, which checks it */
@@ -120,6 +121,9 @@ export interface Config {
   statusPage?: StatusPage;
 }
 
+/** What the part of the configuration is called, and the folder, that repositories of a kind of packages have. */
+export const repositoryNames = { deb: 'apt', rpm: 'dnf' } as const satisfies Record<PackageKind, keyof Config>;
+
 // No character that a shell or ssh on the far side could read as anything but itself.
 export const uploadPattern = '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
 // ssh and https, and git for a forge whose integrity rests on the signed tags alone.
@@ -180,7 +184,7 @@ const schema = {
         properties: {
           name: { type: 'string', pattern: plainNamePattern },
           engine: { type: 'string', pattern: engineNamePattern },
-          packages: { enum: ['deb', 'rpm'] },
+          packages: { enum: packageKinds },
           publisher: { enum: ['agent', 'engine'] },
           options: { type: 'object' },
         },
@@ -258,7 +262,7 @@ export const templatePackage = (name: string): string => `${templatePrefix}${nam
 /** No component is called so. */
 export const isTemplatePackage = (name: string): boolean => name.startsWith(templatePrefix);
 
-const check = checkWith<Config>(schema);
+const check: Check<Config> = checkWith(schema);
 
 /** @throws Refusal NO_CONFIG, BAD_DOCUMENT, BAD_CONFIG: the agent does not start. */
 export function readConfig(path: string): Config {
@@ -277,7 +281,7 @@ export function readConfig(path: string): Config {
   const dists = config.distributions.map((distribution) => distribution.name);
   if (new Set(dists).size !== dists.length) throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
   for (const { name, packages } of config.distributions) {
-    const repository = packages === 'deb' ? 'apt' : 'dnf';
+    const repository = repositoryNames[packages];
     if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
   }
   for (const component of config.components) checkLines(component, config.distributions);

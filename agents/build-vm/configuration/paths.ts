@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Every place this agent touches in its VM (docs/formats.md, "Paths inside a VM"). Tests and the local stand-in prefix them with BUILD_INFRA_ROOT.
 import { join } from 'node:path';
+import { rootPrefix } from '../../shared/root-prefix.js';
 
 export interface Paths {
   config: string;
@@ -68,3 +69,6 @@ export function pathsUnder(root = ''): Paths {
     statusPage: join(state, 'status-page'),
   };
 }
+
+/** For our own gpg client, which finds its files as this agent does. */
+export const rootEnvironment: Record<string, string> = rootPrefix === '' ? {} : { BUILD_INFRA_ROOT: rootPrefix };

@@ -2,7 +2,7 @@
 // Release lines of a component: maintenance branches whose versions go up side by side, each for distributions of its own. Decision 161
 import { plainNamePattern } from '../../shared/formats/names.js';
 import { lineWordPattern } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { splitTagPattern, tagPattern, versionOfTag } from './version-tag.js';
 
 /** Versions that never go back among themselves. Decision 161 */
@@ -49,7 +49,7 @@ export const linesSchema = {
       distributions: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } },
     },
   },
-};
+} as const;
 
 /** What the schema cannot say. @throws Refusal BAD_CONFIG where a tag or a repository could be two lines' */
 export function checkLines({ name: component, tag, lines = [] }: Lined & { name: string }, distributions: readonly Distributed[]): void {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Versions inside tag names, and their order. Decision 040
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
 import { withCandidate } from '../../engines/source-tree/package-version.js';
 

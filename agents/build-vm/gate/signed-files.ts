@@ -3,9 +3,9 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeDurably } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
-import { expectFarmCalls } from '../../shared/programs/command-clock.js';
-import type { Job } from '../jobs/job-document.js';
+import { AnyRefusal } from '../../shared/refusal.js';
+import { expectFarmCalls } from '../jobs/command-clock.js';
+import { type Job, rebuildOf, templateOf } from '../jobs/job-document.js';
 import { hashedCommand } from '../jobs/template-job.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { hashedEvidence } from '../source/source-evidence.js';
@@ -25,7 +25,7 @@ export function signedFolder(jobFolder: string, dist: string): string {
 
 /** Signed files that do not verify any more, after a power cut mostly: nothing was published of a job that signs, so they are made anew. @throws what is no refusal */
 export function removeDamaged(signed: string, error: unknown, log: LineSink): void {
-  if (!(error instanceof Refusal)) throw error;
+  if (!(error instanceof AnyRefusal)) throw error;
   log.say(`the signed files that are there from before are not what was signed (${error.message}): they are signed anew`);
   rmSync(signed, { recursive: true });
 }
@@ -34,7 +34,7 @@ export function removeDamaged(signed: string, error: unknown, log: LineSink): vo
 export function writeGpgJob(path: string, job: Job, dist: string): void {
   const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
   const made = job.artifacts.find((one) => one.dist === dist)?.files ?? [];
-  const commands = [job.template, job.rebuild].flatMap((order) => (order === undefined ? [] : [hashedCommand(order.command)]));
+  const commands = [templateOf(job), rebuildOf(job)].flatMap((order) => (order === undefined ? [] : [hashedCommand(order.command)]));
   const artifacts = [...made, ...(job.evidence === null ? [] : [hashedEvidence(job.evidence)]), ...commands];
   expectFarmCalls(path);
   writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);

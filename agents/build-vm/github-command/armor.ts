@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The base64 inside an OpenPGP armor: RFC 9580, section 6. One spelling for one content, so that nothing can be said between the lines.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** CRC-24 of RFC 9580, section 6.1.1. */
 export function crc24(bytes: Uint8Array): number {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
 import { parseCommand, type Command, type CommandVerb, type DistWords } from '../../shared/formats/command.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
 
 function holds(allowed: 'all' | readonly string[] | undefined, wanted: string): boolean {

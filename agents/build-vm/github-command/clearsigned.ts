@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One clear-signed line, taken apart by the strictest reading of RFC 9580, section 7, and put together again by us: what OpenPGP programs
 // see later is our spelling and never the attacker's, who writes every byte that is read here. Decision 090
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { base64Lines, crcLine, readArmorLines } from './armor.js';
 
 /** The caller's whole input. */

@@ -5,7 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
 import { keyNow, refuseUnusableKey } from '../../shared/openpgp/key-now.js';
 import { writeClearsigned, type Clearsigned } from './clearsigned.js';
@@ -95,11 +96,11 @@ export async function signerOf(message: Clearsigned, facts: SignatureFacts, opti
   const { owner, keyId } = found;
   if (other !== undefined) throw new Refusal('AMBIGUOUS_KEY', `${facts.issuerKeyId} is a key of ${owner.rights.fingerprint} and of ${other.owner.rights.fingerprint}`);
   const first = await openpgpOpinion(message, facts, owner, keyId, options.now).catch((error: unknown) => {
-    if (error instanceof Refusal) return error;
+    if (error instanceof AnyRefusal) return error;
     throw error;
   });
   const second = await gpgvOpinion(message, facts, options.keys, options.work);
-  if (first instanceof Refusal) {
+  if (first instanceof AnyRefusal) {
     if ('good' in second) throw new Refusal('OPINIONS_DIFFER', `gpgv finds a good signature by ${second.good}, openpgp does not: ${first.code}`);
     throw first;
   }

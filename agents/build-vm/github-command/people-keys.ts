@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
 import { dearmored, readOneKey } from '../../shared/openpgp/packets.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import type { CommandRights } from '../configuration/commands-config.js';
 
@@ -33,7 +34,7 @@ export async function readPeopleKeys(folder: string, people: readonly CommandRig
     try {
       found.push(await readPersonKey(folder, rights));
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`commands: ${error.line()}`);
     }
   }

@@ -2,9 +2,10 @@
 // From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
 // signature over one line. The order of the checks is the argument (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { commandOf, isChainDone, isOver, type Job, uploadedDists } from '../jobs/job-document.js';
+import { commandOf, isChainDone, isOver, uploadedDists, type BuildJob, type Job } from '../jobs/job-document.js';
 import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
@@ -40,9 +41,9 @@ export function answerLine(answer: CommandAnswer): string {
 }
 
 /** Nobody's fault and soon over: such a command is not used up. */
-const passing = new Set(['FORGE_UNREACHABLE', 'BUSY', 'TIMED_OUT']);
+const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
 /** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
-export const strangersCode = 'BAD_COMMAND';
+export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
 /** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
@@ -115,14 +116,14 @@ export class CommandProcessor {
     try {
       signed = await this.#verified(untrustedComment);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command: ${error.line()}`);
       return passing.has(error.code) ? { kind: 'later', code: error.code } : { kind: 'refused', code: strangersCode };
     }
     try {
       return await this.#once(signed);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`command of ${signed.person.name}, "${signed.line}": ${error.line()}`);
       return { kind: 'refused', code: error.code };
     }
@@ -167,7 +168,7 @@ export class CommandProcessor {
       report(`${by}: accepted ${job}`);
       return { kind: 'accepted', job };
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
       report(`${by}: ${error.line()}`);
       if (passing.has(error.code)) {
         used.release(record.command);
@@ -197,13 +198,13 @@ export class CommandProcessor {
         const builds = this.#built(command.component, command.commit);
         const meant = meantDists(command.dists, config, dists, builds.flatMap(uploadedDists));
         refuseDistsWithoutRight(person, meant);
-        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as Job));
+        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as BuildJob));
         if (built === undefined || others.length > 0) throw new Refusal('SEVERAL_BUILDS', 'it was rebuilt for some of these distributions: a command for those, and one for the others');
         return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
       }
       case 'Rebuild-component': {
         const { verb, release, number } = command;
-        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as Job;
+        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as BuildJob;
         const meant = meantDists(command.dists, config, dists, uploadedDists(built));
         refuseDistsWithoutRight(person, meant);
         return promotions.start({ ...asked, verb, release, job: built, dists: meant, number });
@@ -232,8 +233,8 @@ export class CommandProcessor {
   }
 
   /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
-  #built(component: string, commit: string): Job[] {
-    const built = this.#options.jobs().filter((job) => job.kind === 'build' && job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
+  #built(component: string, commit: string): BuildJob[] {
+    const built = this.#options.jobs().filter((job) => job.kind === 'build').filter((job) => job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
     if (built.length === 0) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
     return built.sort((a, b) => b.number - a.number);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a command may ask for beyond building: handed over only after every check, with what this environment itself knows to be true.
 import type { ComponentRepository, TemplateRepository } from '../../shared/formats/command.js';
-import { Refusal } from '../../shared/refusal.js';
-import type { Job } from '../jobs/job-document.js';
+import { Refusal } from '../refusals.js';
+import type { BuildJob } from '../jobs/job-document.js';
 
 interface Asked {
   /** the command's identity, 64 hex digits: asked for twice with one, as after a kill, it is the same promotion */
@@ -16,8 +16,8 @@ interface Asked {
 }
 
 export type Promotion = Asked & (
-  | { verb: 'Upload-component'; job: Job; dists: string[]; repository: ComponentRepository }
-  | { verb: 'Rebuild-component'; job: Job; dists: string[]; number: number }
+  | { verb: 'Upload-component'; job: BuildJob; dists: string[]; repository: ComponentRepository }
+  | { verb: 'Rebuild-component'; job: BuildJob; dists: string[]; number: number }
   | { verb: 'Upload-template'; template: string; version: string; timestamp: string; repository: TemplateRepository }
   | { verb: 'Build-template'; template: string; timestamp: string }
 );

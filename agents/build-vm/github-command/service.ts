@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured nobody may command anything.
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { readAll, type Reporter, type Service } from '../../shared/calls/socket-service.js';
 import type { Config } from '../configuration/config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
@@ -39,7 +39,7 @@ export function commandService(options: CommandServiceOptions): Service {
       try {
         answer = await processor.process(await readAll(stream, commentLimitBytes, inputTimeoutMs));
       } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
+        if (!(error instanceof AnyRefusal)) throw error;
         answer = { kind: 'refused', code: strangersCode };
       }
       report(`qubesbuilder.ProcessGithubCommand from ${source}: ${answerLine(answer).trim()}`);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One OpenPGP signature packet, byte for byte, before any OpenPGP program sees it: RFC 9580, sections 4.2 and 5.2. What two programs could
 // read in two ways (partial lengths, trailing packets, odd subpackets, two issuers) is refused here.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { hashes, type HashName } from './clearsigned.js';
 
 export interface SignatureFacts {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One call of "gpg", from its words to its exit status.
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
 import type { ReadBack } from '../publication/read-back.js';
 import type { Caller } from './caller.js';
 import { readCommand } from './command-line.js';
@@ -43,7 +43,7 @@ export async function answerCall(program: string, args: readonly string[], root:
   try {
     return await answer(program, args, root, caller, readBack);
   } catch (error) {
-    await caller.complain(error instanceof Refusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
+    await caller.complain(error instanceof AnyRefusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
     return 2;
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the tool that calls us as "gpg" wants. Signatures and the list of secret keys come from the keys VM; all else needs no
 // secret and is done by the real gpg of this VM, which holds none, with the caller's own words.
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { SigningMode } from '../../shared/formats/intent.js';
 import { readFdNumber, readGpgArguments, type GpgArguments } from '../../shared/formats/split-gpg-arguments.js';
 
@@ -56,7 +57,7 @@ export function readCommand(untrustedArgs: readonly string[]): Command {
   try {
     args = readGpgArguments(untrustedArgs);
   } catch (error) {
-    if (error instanceof Refusal) return local;
+    if (error instanceof AnyRefusal) return local;
     throw error;
   }
   const has = (...names: string[]): boolean => args.options.some(({ name }) => names.includes(name));

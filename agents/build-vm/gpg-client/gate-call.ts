@@ -3,7 +3,8 @@
 // that went away), done at the exit frame.
 import { spawn } from 'node:child_process';
 import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { dataFrames, endFrame, FrameReader, frameLimitBytes, writePreamble } from '../../shared/formats/split-gpg.js';
 import { outputDescriptors, readGpgArguments } from '../../shared/formats/split-gpg-arguments.js';
 

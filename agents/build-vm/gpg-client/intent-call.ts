@@ -3,7 +3,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { callService } from '../../shared/calls/qrexec-call.js';
-import { Refusal } from '../../shared/refusal.js';
+import { RelayedRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { intentFormat, intentReplyFormat, isPublishedPayload, publishedPayloadLimitBytes, type HashedFile, type Intent, type IntentDocument, type Purpose, type SigningMode } from '../../shared/formats/intent.js';
 import type { Announced } from '../publication/read-back.js';
 import type { JobContext } from './settings.js';
@@ -50,7 +51,7 @@ export function readIntentReply(untrustedAnswer: Buffer): string {
   const toldBefore = first < 0 ? undefined : readIsPublic(whole.slice(0, first))?.commit;
   const line = toldBefore === undefined ? whole : whole.slice(first + 1);
   const refused = /^refused ([A-Z][A-Z0-9_]{0,63})(?: (.*))?$/.exec(line);
-  if (refused !== null) throw new Refusal(refused[1] as string, refused[2] ?? '');
+  if (refused !== null) throw new RelayedRefusal(refused[1] as string, refused[2] ?? '');
   let reply: Record<string, unknown>;
   try {
     reply = JSON.parse(line) as Record<string, unknown>;
@@ -60,7 +61,7 @@ export function readIntentReply(untrustedAnswer: Buffer): string {
   const commit = reply?.['commit'];
   if (reply?.['format'] === intentReplyFormat && reply['result'] === 'published' && matches(objectIdPattern, commit) && (toldBefore ?? commit) === commit) return commit;
   const { code, detail } = reply ?? {};
-  if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)) throw new Refusal(code, typeof detail === 'string' ? detail : '');
+  if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)) throw new RelayedRefusal(code, typeof detail === 'string' ? detail : '');
   throw new Refusal('NO_ANSWER', 'build-logs gave no answer that says yes');
 }
 

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runProcess } from '../../shared/programs/bounded-process.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Settings } from './settings.js';
 
 /** The fingerprints and user ids in the environment's public key file, as the real gpg reads them. */

@@ -5,6 +5,6 @@ import { basename } from 'node:path';
 import { answerCall } from './answer.js';
 import { askedReadBack } from './asked-read-back.js';
 import { ownCaller } from './own-caller.js';
+import { rootPrefix as root } from '../../shared/root-prefix.js';
 
-const root = process.env['BUILD_INFRA_ROOT'] ?? '';
 process.exit(await answerCall(basename(process.argv[1] ?? ''), process.argv.slice(2), root, ownCaller, askedReadBack(root)));

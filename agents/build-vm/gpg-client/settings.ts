@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the gpg client needs to know of this VM: which key its environment signs with, and for which job it is asked.
 import { readFileSync } from 'node:fs';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { fingerprintPattern, matches, vmNamePattern } from '../../shared/formats/names.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import type { Publication } from '../configuration/config.js';

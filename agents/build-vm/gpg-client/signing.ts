@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From bytes to signature: intent, publication, a look at it in public, grant, gate.
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, RelayedRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { CleartextCheck } from '../../shared/formats/cleartext.js';
 import type { SigningMode } from '../../shared/formats/intent.js';
 import type { ReadBack } from '../publication/read-back.js';
@@ -19,7 +20,7 @@ async function jobOf(caller: Caller): Promise<JobContext> {
   try {
     text = (await caller.read(jobFile)).toString('utf8');
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('BAD_JOB_FILE', `${jobFile} cannot be read`);
+    if (error instanceof AnyRefusal) throw new Refusal('BAD_JOB_FILE', `${jobFile} cannot be read`);
     throw error;
   }
   return readJobContext(text, new Date());
@@ -51,7 +52,7 @@ function refuseUncarried(name: string, mode: SigningMode, bytes: Buffer): void {
 function checked(answer: GateAnswer): GateAnswer {
   if (answer.status === 0 && answer.stdout.length > 0) return answer;
   const refused = /^build-infra: refused ([A-Z][A-Z0-9_]{0,63})(?: (.*))?$/m.exec(answer.stderr);
-  if (refused !== null) throw new Refusal(refused[1] as string, refused[2] ?? '');
+  if (refused !== null) throw new RelayedRefusal(refused[1] as string, refused[2] ?? '');
   throw new Refusal('NO_SIGNATURE', answer.stderr.trim() || `the keys VM answered with status ${answer.status} and no signature`);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A caller at the other end of the door. Its files and descriptors are not ours (it may see other mounts): each step is asked of it, and it answers.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { payloadMemoryBytes, type Caller } from '../gpg-client/caller.js';
 import { CallerGone, type Messages } from './messages.js';
-import type { Room } from './room.js';
+import type { Room } from '../../shared/room.js';
 
 const answerLimitBytes = 4096;
 /** Of what becomes an intent, which is far smaller. */
@@ -14,8 +14,8 @@ export class DistantCaller implements Caller {
   readonly #messages: Messages;
   readonly #room: Room;
   readonly #startedMs: number | undefined;
-  /** of the room, to be given back at the end */
-  #heldBytes = 0;
+  /** gives back what is held of the room, at the end */
+  readonly #held: (() => void)[] = [];
 
   /** @param startedMs when it started, by performance.now() */
   constructor(messages: Messages, room: Room, jobFile: string | undefined, startedMs: number | undefined) {
@@ -34,8 +34,7 @@ export class DistantCaller implements Caller {
     if (input === this.jobFile) return await this.#readJobFile(input);
     this.#messages.send(typeof input === 'number' ? 'readfd' : 'readfile', payloadMemoryBytes, Buffer.from(String(input)));
     const answer = await this.#messages.next(payloadMemoryBytes, async (bytes, gone) => {
-      await this.#room.take(bytes, gone);
-      this.#heldBytes += bytes;
+      this.#held.push(await this.#room.enter(bytes, gone));
     });
     if (answer.verb === 'toolarge') throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
     if (answer.verb === 'nofile') throw new Refusal('NO_SUCH_FILE', `${input}: ${answer.body.toString('utf8')}`);
@@ -77,8 +76,7 @@ export class DistantCaller implements Caller {
   }
 
   leave(): void {
-    this.#room.give(this.#heldBytes);
-    this.#heldBytes = 0;
+    for (const give of this.#held.splice(0)) give();
   }
 
   async #ask(verb: string, number: number, body?: Uint8Array): Promise<Buffer> {

@@ -6,13 +6,13 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { farmCallBegins } from '../../shared/programs/command-clock.js';
+import { farmCallBegins } from '../jobs/command-clock.js';
 import { answerCall } from '../gpg-client/answer.js';
 import { KeptReadBack, type ReadBack } from '../publication/read-back.js';
 import { payloadMemoryBytes } from '../gpg-client/caller.js';
 import { DistantCaller } from './distant-caller.js';
 import { CallerGone, Messages } from './messages.js';
-import { Room } from './room.js';
+import { Room } from '../../shared/room.js';
 
 const askLimitBytes = 4 * 1024 * 1024;
 const askTimeoutMs = 10_000;

@@ -6,7 +6,8 @@ import { basename, join } from 'node:path';
 import { watch } from 'chokidar';
 import { makeFolder, removeDurably, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 
 const commandNamePattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\\.cmd$';
@@ -44,7 +45,7 @@ async function answerTo(path: string, commands: Commands): Promise<string> {
       case 'withdraw': return await commands.withdraw(command.component, command.version);
     }
   } catch (error) {
-    if (error instanceof Refusal) return `${error.line()}\n`;
+    if (error instanceof AnyRefusal) return `${error.line()}\n`;
     throw error;
   }
 }

@@ -2,15 +2,10 @@
 // A job is done with the configuration that it was made for, or not at all: who may sign its tag, which key signs its packages, where they go.
 // What concerns one distribution stops that distribution only.
 import { createHash } from 'node:crypto';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
+import type { ConfigurationDigests } from '../../shared/formats/job.js';
 import { templatesDist } from '../../shared/formats/suites.js';
 import type { Component, Config, Template } from '../configuration/config.js';
-
-/** SHA-256 of what concerns every chain, and of each distribution's own part. */
-export interface ConfigurationDigests {
-  common: string;
-  dists: Record<string, string>;
-}
 
 function digest(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex');

@@ -4,23 +4,33 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component } from '../configuration/config.js';
-import { convertJob, earlierFormat, type EarlierJob } from './earlier-job.js';
-import { isOver, jobFormat, type Job } from './job-document.js';
-import { isNamed, namesOf, type PackageKind, type RememberedNames } from './source-names.js';
+import { isOver, readJob, type Job } from './job-document.js';
+import type { PackageKind } from '../../engines/contract.js';
+import type { SourceNames } from './source-names.js';
 import { meaningOfTag } from '../configuration/release-lines.js';
 import { compareVersions } from '../configuration/version-tag.js';
 
 /** The highest version that was ever verified for a component, and the tag object it was. */
-export interface HighestVersion extends RememberedNames {
+export interface HighestVersion {
   version: string;
   tagObject: string;
   job: string;
-  /** absent in documents of earlier releases */
-  tag?: string;
+  tag: string;
+  sources: SourceNames;
 }
 
-const namesIn = ({ sources, source }: RememberedNames): RememberedNames => ({ ...(sources === undefined ? {} : { sources }), ...(source === undefined ? {} : { source }) });
+function readJobOf(name: string, bytes: Buffer): Job {
+  try {
+    const job = readJob(bytes);
+    if (job.job === name) return job;
+    throw new Refusal('BAD_DOCUMENT', `is of ${printable(job.job)}`);
+  } catch (error) {
+    throw new Error(`${name}/job.json is not a job of this version: ${(error as Error).message}`, { cause: error });
+  }
+}
 
 export class JobQueue {
   readonly #folder: string;
@@ -37,9 +47,7 @@ export class JobQueue {
     for (const name of readdirSync(folder)) {
       const bytes = matches(jobIdPattern, name) ? readIfThere(join(folder, name, 'job.json')) : undefined;
       if (bytes === undefined) continue;
-      const written = JSON.parse(bytes.toString('utf8')) as Job | EarlierJob;
-      const job = written.format === earlierFormat ? convertJob(written) : written;
-      if (job.format !== jobFormat || job.job !== name) throw new Error(`${name}/job.json is not a job of this version`);
+      const job = readJobOf(name, bytes);
       if (job.state === 'running') job.state = 'queued';
       job.running = [];
       this.#jobs.set(name, job);
@@ -105,19 +113,19 @@ export class JobQueue {
 
   /**
    * The highest version of one of a component's release lines. Lines are named anew, put together and taken apart: every version that was ever verified is
-   * asked whether it is of this one by today's configuration, so that no line goes back. One whose tag nobody knows any more is of every line.
+   * asked whether it is of this one by today's configuration, so that no line goes back.
    */
   highestOf(component: Pick<Component, 'name' | 'tag' | 'lines'>, line: string | undefined): HighestVersion | undefined {
     const { name, lines } = component;
     if (lines === undefined) return this.highest(name);
     const files = readdirSync(this.#highest).filter((file) => file === `${name}.json` || (file.startsWith(`${name}@`) && file.endsWith('.json')));
     const verified = [
-      ...files.map((file) => this.#read(file) as HighestVersion).map((found) => ({ found, tag: found.tag ?? this.get(found.job)?.tag })),
-      ...this.all().filter((job) => job.kind === 'build' && job.component === name && job.evidence !== null).map(({ version, tagObject, job, tag }) => ({ found: { version, tagObject, job } as HighestVersion, tag })),
-    ].filter(({ tag }) => tag === undefined || meaningOfTag(component, tag)?.line === line).map(({ found }) => found);
+      ...files.map((file) => this.#read(file) as HighestVersion),
+      ...this.all().flatMap((job) => (job.kind === 'build' && job.component === name && job.evidence !== null ? [{ version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} }] : [])),
+    ].filter(({ tag }) => meaningOfTag(component, tag)?.line === line);
     const highest = verified.reduce<HighestVersion | undefined>((before, one) => (before === undefined || compareVersions(one.version, before.version) > 0 ? one : before), undefined);
     // What the component calls itself is no line's own.
-    return highest === undefined ? undefined : { ...highest, ...namesIn(this.highest(name) ?? highest) };
+    return highest === undefined ? undefined : { ...highest, sources: (this.highest(name) ?? highest).sources };
   }
 
   #read(file: string): HighestVersion | undefined {
@@ -128,7 +136,7 @@ export class JobQueue {
   /** Components of which a version was verified that is this source package. */
   componentsOf(kind: PackageKind, source: string): string[] {
     const components = readdirSync(this.#highest).flatMap((name) => (/^[^.@][^@]*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
-    return components.filter((component) => isNamed(this.highest(component) ?? {}, kind, source));
+    return components.filter((component) => this.highest(component)?.sources[kind] === source);
   }
 
   /** Versions never go back: remembered before anything of this version is built. */
@@ -141,8 +149,6 @@ export class JobQueue {
     const before = this.#read(file);
     if (before !== undefined && compareVersions(found.version, before.version) <= 0) return;
     // Of a kind that nothing is built of just now the name stays known.
-    const sources = { ...namesOf(before).names, ...found.sources };
-    const names = Object.keys(sources).length > 0 ? { sources } : { source: found.source ?? before?.source };
-    writeDurably(join(this.#highest, file), `${JSON.stringify({ ...found, ...names })}\n`);
+    writeDurably(join(this.#highest, file), `${JSON.stringify({ ...found, sources: { ...before?.sources, ...found.sources } })}\n`);
   }
 }

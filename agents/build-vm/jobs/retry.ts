@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a person's "retry" takes up again: every chain that failed, from the step that failed. What is done stays as it is.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { isChainDone, isOver, type Job } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 
 /** Of a promotion these are the answer to its command. Taken up later it might come true, at a moment that somebody chose: that takes a new command. */
-const answers = new Set(['TOO_YOUNG', 'WITHDRAWN', 'NEWER_IN_SUITE', 'NOT_ALLOWED', 'CANCELLED']);
+const answers = new Set<string>(['TOO_YOUNG', 'WITHDRAWN', 'NEWER_IN_SUITE', 'NOT_ALLOWED', 'CANCELLED'] satisfies Refusal['code'][]);
 
 /**
  * Changes the job; saving is the caller's. While other chains of the job still run, those that failed may go on with the source that is there.
@@ -25,7 +25,7 @@ export function reopen(job: Job, queue: JobQueue): void {
   if (job.cancelled !== undefined) throw new Refusal('NOT_OVER', 'the job was cancelled, and one of its steps still runs to its end');
   if (job.reasons.length === 0) throw new Refusal('NOT_OVER', `the job is ${job.state}`);
   // The fetch would find that out; here it is not done again.
-  const highest = queue.highest(job.component, job.line);
-  if (job.kind === 'build' && highest !== undefined && highest.tagObject !== job.tagObject) throw new Refusal('ROLLBACK', `${highest.version} was verified meanwhile`);
+  const highest = job.kind === 'build' ? queue.highest(job.component, job.line) : undefined;
+  if (highest !== undefined && highest.tagObject !== job.tagObject) throw new Refusal('ROLLBACK', `${highest.version} was verified meanwhile`);
   job.reasons = answered;
 }

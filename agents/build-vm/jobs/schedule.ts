@@ -2,7 +2,7 @@
 // What runs next. A job is a fetch and then one chain of steps (build, sign, publish) for each distribution; chains go side by side, each step in
 // its lane. One lane builds a distribution, another one signs and publishes for it: what is built never waits behind what is being built.
 // Nothing here has an effect or a clock of its own.
-import { chainOf, isOver, nextStep, type Job, type Step } from './job-document.js';
+import { chainOf, isOver, nextStep, suitesWordOf, type Job, type Step } from './job-document.js';
 import { compareVersions } from '../configuration/version-tag.js';
 
 export interface Limits {
@@ -54,7 +54,7 @@ function standsInLine(job: Job): boolean {
 
 /** A version goes before another one where both go the same way: release lines of a component have distributions or suites of their own. */
 function standsBefore(other: Job, job: Job): boolean {
-  return standsInLine(other) && other.component === job.component && isEarlier(other, job) && other.suites === job.suites && other.dists.some((dist) => job.dists.includes(dist));
+  return standsInLine(other) && other.component === job.component && isEarlier(other, job) && suitesWordOf(other) === suitesWordOf(job) && other.dists.some((dist) => job.dists.includes(dist));
 }
 
 /** Urgent first, then first come, first served. What an urgent version of the same component has to wait for is as urgent. */

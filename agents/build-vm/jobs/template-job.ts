@@ -5,10 +5,10 @@ import { timestampSeconds } from '../../shared/formats/command.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { templatesDist } from '../../shared/formats/suites.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { templatePackage, type Config, type Distribution, type Template } from '../configuration/config.js';
 import { templateDigests } from './job-configuration.js';
-import { jobFormat, type Job, type ObeyedCommand, type TemplateOrder } from './job-document.js';
+import { jobFormat, type Job, type ObeyedCommand, type TemplateJob, type TemplateOrder } from './job-document.js';
 
 /** `X.Y.0-<timestamp>` of release rX.Y, as upstream numbers templates. */
 export function templateVersion(release: string, timestamp: string): string {
@@ -31,7 +31,7 @@ export function templateDistribution(template: Template, release: string): Distr
 }
 
 /** The same order with the same configuration is the same job. @throws Refusal BAD_VERSION */
-export function newTemplateJob(config: Config, template: Template, order: TemplateOrder, number: number, now: Date): Job {
+export function newTemplateJob(config: Config, template: Template, order: TemplateOrder, number: number, now: Date): TemplateJob {
   const { release, timestamp, command } = order;
   const component = templatePackage(template.name);
   const version = templateVersion(release, timestamp);

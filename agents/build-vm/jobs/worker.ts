@@ -2,10 +2,11 @@
 // Takes jobs through their steps as the schedule says, each step inside its own log. A step that a kill broke off is done again from its
 // beginning; each is written so that this costs time and nothing else.
 import { availableParallelism } from 'node:os';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { cancelled, withCancellation } from '../../shared/programs/cancellation.js';
-import { CommandClock, withClock } from '../../shared/programs/command-clock.js';
+import { CommandClock, withClock } from './command-clock.js';
 import { isDiskFull } from '../../shared/files/free-room.js';
 import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Stage, type Step } from './job-document.js';
 import type { JobQueue } from './job-queue.js';
@@ -36,20 +37,23 @@ export interface WorkerOptions {
   builds?: number;
 }
 
-const waitsForPackages = 'DEP_WAIT';
+const waitsForPackages = 'DEP_WAIT' satisfies Refusal['code'];
 const waitForPackagesMs = 3_600_000;
 
 // The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
 const dayMs = 86_400_000;
-const patienceMs = new Map([
+const patienceMs = new Map<string, number>([
   // Another component's packages: looked for again when one was published, and each hour.
   [waitsForPackages, 7 * dayMs],
   ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['DOWNLOAD_FAILED', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
-]);
+] satisfies [Refusal['code'], number][]);
 // May be the world's fault: how often a step is tried.
-const tries = new Map([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]]);
+const tries = new Map<string, number>([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]] satisfies [Refusal['code'], number][]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
-const failures: ReadonlySet<string> = new Set(['BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'FAULT', 'CANCELLED', ...patienceMs.keys(), ...tries.keys()]);
+const failures = new Set<string>([
+  ...['FAULT', 'BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'CANCELLED'] satisfies ('FAULT' | Refusal['code'])[],
+  ...patienceMs.keys(), ...tries.keys(),
+]);
 
 /** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
 export const isFailure = (code: string): boolean => failures.has(code);
@@ -284,7 +288,7 @@ export class Worker {
 }
 
 function reasonOf(error: unknown): { code: string; detail: string } {
-  if (error instanceof Refusal) return { code: error.code, detail: error.detail };
+  if (error instanceof AnyRefusal) return { code: error.code, detail: error.detail };
   if (isDiskFull(error)) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
   return { code: 'FAULT', detail: 'an unexpected fault; the journal of this VM has it' };
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
 // too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { logEndLine, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
 import { LogCall } from './log-call.js';
 import { piecesOf } from '../../shared/programs/tool-line.js';
 import { UnsyncedLines } from './unsynced-lines.js';
+import { systemClock, type Clock } from '../../shared/clock.js';
 
 export interface LogSenderOptions {
   client: string;
@@ -18,16 +20,9 @@ export interface LogSenderOptions {
   breakMs?: number;
   /** of lines that are not synced yet, before write() asks to wait */
   spoolBytes?: number;
-  clock?: SenderClock;
+  clock?: Clock;
 }
 
-export interface SenderClock {
-  /** milliseconds; how long a break lasts is no matter of the day's time, which jumps */
-  now(): number;
-  after(ms: number, act: () => void): NodeJS.Timeout;
-}
-
-const ownClock: SenderClock = { now: () => performance.now(), after: (ms, act) => setTimeout(act, ms) };
 const longestPauseMs = 5000;
 
 export interface PublishedLog {
@@ -36,7 +31,8 @@ export interface PublishedLog {
   commit: string;
 }
 
-const final = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
+/** What build-logs says for good. Anything else is worth coming back: a full disk, a publication that takes its time. */
+export const final: ReadonlySet<string> = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
 
 /** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
 export class LogSender {
@@ -58,7 +54,7 @@ export class LogSender {
   #fail!: (why: Refusal) => void;
 
   private constructor(options: LogSenderOptions) {
-    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: ownClock, ...options };
+    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: systemClock, ...options };
     this.#published = new Promise((resolve, reject) => {
       this.#finished = { resolve, reject };
     });
@@ -166,7 +162,6 @@ export class LogSender {
   }
 
   #refused(code: string, detail: string): void {
-    // A full disk, a publication that takes its time: worth coming back. The rest is final.
     if (this.#path !== undefined && !final.has(code)) return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
     this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }
@@ -206,7 +201,7 @@ export class LogSender {
   #broke(why: string): void {
     this.#call = undefined;
     const { clock } = this.#options;
-    const now = clock.now();
+    const now = clock.steady();
     this.#brokenSince ??= now;
     const lasted = now - this.#brokenSince;
     if (this.#path === undefined) return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));

@@ -9,7 +9,8 @@ import { makeFolder, readIfThere, renameDurably, writeDurably } from '../../shar
 import { checkNotification, notificationLimitBytes, type Notification } from '../../shared/formats/notification.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { earnedBy, notificationOf, type NotifiedJob } from './notifications.js';
+import type { PackageJob } from '../jobs/job-document.js';
+import { earnedBy, notificationOf } from './notifications.js';
 
 export interface OutboxOptions {
   outbox: string;
@@ -37,7 +38,7 @@ export class Outbox {
   }
 
   /** After every change of a job, and now and then. Never throws. */
-  consider(jobs: readonly NotifiedJob[]): void {
+  consider(jobs: readonly PackageJob[]): void {
     try {
       this.#prepare(jobs);
       for (const job of jobs) if (job.ended === null || this.#over.get(job.job) !== job.ended) this.#tell(job, jobs);
@@ -73,7 +74,7 @@ export class Outbox {
   }
 
   /** A farm that gets its first notifier does not announce its past. */
-  #prepare(jobs: readonly NotifiedJob[]): void {
+  #prepare(jobs: readonly PackageJob[]): void {
     const { outbox, told } = this.#options;
     if (!existsSync(outbox)) makeFolder(outbox, 0o755);
     if (existsSync(told)) return;
@@ -89,7 +90,7 @@ export class Outbox {
     this.#told.set(job, names);
   }
 
-  #tell(job: NotifiedJob, jobs: readonly NotifiedJob[]): void {
+  #tell(job: PackageJob, jobs: readonly PackageJob[]): void {
     const { told: folder, excerptOf } = this.#options;
     let told = this.#told.get(job.job);
     if (told === undefined) {

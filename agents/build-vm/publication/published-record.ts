@@ -7,12 +7,13 @@ import type { PublicKey } from 'openpgp';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
 import { readOneKey } from '../../shared/openpgp/packets.js';
 import { verifyDetached } from '../signatures/one-signature.js';
+import { GitFailed, GitObjects } from '../../shared/programs/git-objects.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
-import { CommitReader } from './commit-reader.js';
 
 export interface RecordOptions {
   /** of the logs repository */
@@ -61,6 +62,16 @@ function unreachable(error: unknown): never {
   if (error instanceof ProgramFailed) throw new Refusal('RECORD_UNREACHABLE', error.complaint);
   if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal('RECORD_UNREACHABLE', error.detail);
   throw error;
+}
+
+/** @param name a commit's id, or a ref. @returns undefined where there is no such commit @throws ProgramFailed where git fails: that is no answer */
+async function readCommit(reader: GitObjects, name: string): Promise<{ id: string; body: Buffer } | undefined> {
+  const failed = (how: string): ProgramFailed => new ProgramFailed(['git cat-file'], how, '');
+  const found = await reader.read(name, commitLimitBytes).catch((error: unknown) => {
+    throw error instanceof GitFailed ? failed(error.message) : error;
+  });
+  if (found !== undefined && (found.type !== 'commit' || (found.id.length === 40 && gitObjectId('commit', found.body) !== found.id))) throw failed(`found no commit in ${found.id}`);
+  return found;
 }
 
 export class PublishedRecord {
@@ -147,18 +158,18 @@ export class PublishedRecord {
       this.#remember(walked);
       return seen;
     } catch (error) {
-      if (error instanceof Refusal) return undefined;
+      if (error instanceof AnyRefusal) return undefined;
       throw error;
     }
   }
 
   async #look(ids: readonly string[]): Promise<Map<string, GitCommit>> {
     const { folder, depth } = this.#options;
-    const reader = new CommitReader(folder, commitLimitBytes);
+    const reader = new GitObjects(gitIn({ folder }), { env: gitEnvironment() });
     try {
       const before = this.#head ?? await this.#seen(folder);
       await this.#download(folder);
-      const head = await reader.read(fetchedRef);
+      const head = await readCommit(reader, fetchedRef);
       if (head === undefined) throw new ProgramFailed(['git fetch'], 'brought nothing', '');
       await this.#verified(head.id, head.body);
       const missing = new Set(ids.filter((id) => !this.#known.has(id)));
@@ -171,7 +182,7 @@ export class PublishedRecord {
         if (missing.delete(next.id)) bodies.set(next.id, next.body);
         const [parent]: string[] = readGitCommit(next.body).parents;
         followed ||= parent === before;
-        next = parent === undefined || (followed && missing.size === 0) ? undefined : await reader.read(parent);
+        next = parent === undefined || (followed && missing.size === 0) ? undefined : await readCommit(reader, parent);
       }
       if (!followed && !await this.#holds(folder, head.id, before as string)) throw new Refusal('RECORD_REWRITTEN', `${this.#options.url} no longer holds what it held before`);
       this.#head = head.id;
@@ -179,7 +190,7 @@ export class PublishedRecord {
       const seen = new Map<string, GitCommit>();
       for (const id of new Set(ids)) {
         if (missing.has(id) && (depth !== undefined || !matches(objectIdPattern, id) || !await this.#holds(folder, head.id, id))) continue;
-        const body = bodies.get(id) ?? (this.#good.has(id) ? undefined : (await reader.read(id))?.body);
+        const body = bodies.get(id) ?? (this.#good.has(id) ? undefined : (await readCommit(reader, id))?.body);
         seen.set(id, this.#good.get(id) ?? await this.#verified(id, body as Buffer));
       }
       return seen;

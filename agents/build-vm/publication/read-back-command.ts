@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-agent read-back URL LOGS-KEY VM COMMIT SIZE SHA256`: one look, for the gpg client where no agent serves it.
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
 import { readBackOnce } from './read-back.js';
-
-export const readBackWords = 6;
 
 /** Prints `seen COMMIT`, or a refusal. @returns the exit status */
 export async function runReadBack(words: readonly string[], root: string): Promise<number> {
@@ -13,7 +11,7 @@ export async function runReadBack(words: readonly string[], root: string): Promi
     process.stdout.write(`seen ${commit}\n`);
     return 0;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof AnyRefusal)) throw error;
     process.stdout.write(`${error.line()}\n`);
     return 1;
   }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import type { GitCommit } from '../../shared/formats/git-commit.js';
 import { intentPath, readPublicationMessage } from '../../shared/formats/publication.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Publication } from '../configuration/config.js';
 import { pathsUnder, type Paths } from '../configuration/paths.js';
 import { PublishedRecord } from './published-record.js';

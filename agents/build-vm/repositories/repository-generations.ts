@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 
 export interface Generation {
@@ -19,8 +19,8 @@ export interface Generation {
 /** In each generation, as made-by.json. */
 export interface MadeBy {
   job: string;
-  /** the release it was made from; null of the first one; not in those of earlier releases, which were made from the one before */
-  base?: string | null;
+  /** the release it was made from; null of the first one */
+  base: string | null;
   /** of DNF metadata */
   revision?: number;
 }
@@ -112,13 +112,11 @@ export class Generations {
 
   /** The public one and those that were public before it, newest first. */
   lineage(): Generation[] {
-    const all = this.all();
     const found: Generation[] = [];
     let one = this.#find(this.#read().switched);
     while (one !== undefined && found.length < keptGenerations) {
       found.push(one);
-      const { base } = this.madeBy(one);
-      one = base === undefined ? all[all.findIndex(({ release }) => release === found.at(-1)?.release) - 1] : this.#find(base);
+      one = this.#find(this.madeBy(one).base);
     }
     return found;
   }
@@ -154,10 +152,8 @@ export class Generations {
 
   #read(): PublicNote {
     const bytes = readIfThere(this.#note);
-    if (bytes !== undefined) return JSON.parse(bytes.toString('utf8')) as PublicNote;
-    // Of an earlier release, which noted nothing: its last one may have stayed here.
-    const [last, before] = this.all().reverse();
-    return { switched: before?.release ?? null, switching: last?.release ?? null };
+    if (bytes === undefined) throw new Refusal('REPOSITORY_LOST', `${this.#note}, which says what is public, is not on this disk any more`);
+    return JSON.parse(bytes.toString('utf8')) as PublicNote;
   }
 
   #write(note: PublicNote): void {

@@ -4,7 +4,8 @@
 import { posix } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { readDestination } from '../../shared/formats/upload-url.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
 import type { Generation, Generations } from './repository-generations.js';
@@ -32,7 +33,7 @@ export async function tryAgain<T>(log: LineSink, readBack: () => Promise<T>): Pr
     try {
       return await readBack();
     } catch (error) {
-      if (!(error instanceof Refusal) || attempt === readBackAttempts) throw error;
+      if (!(error instanceof AnyRefusal) || attempt === readBackAttempts) throw error;
       log.say(`${error.message}; once more`);
       await new Promise((resolve) => setTimeout(resolve, readBackPauseMs));
     }
@@ -48,7 +49,7 @@ export function transferMs(files: readonly HashedFile[]): number {
 }
 
 /** A program that talks to the world: no end within its time is the world's fault. @throws Refusal `code` */
-export function orTimedOut(code: string, label: string): (error: unknown) => never {
+export function orTimedOut(code: 'READ_BACK_FAILED' | 'UPLOAD_FAILED', label: string): (error: unknown) => never {
   return (error) => {
     if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal(code, `${label}: ${error.detail}`);
     throw error;
@@ -66,7 +67,7 @@ export async function releaseOnServer({ upload, sshConfig }: Pick<UploadOptions,
   const { login, port, path } = readDestination(upload);
   const argv = ['ssh', '-F', sshConfig, '-o', 'BatchMode=yes', ...(port === '' ? [] : ['-p', port]), login, `readlink ${path} || true`];
   const untrusted = await runProgram(argv, { timeoutMs: askMs, limitBytes: 4096 }).catch((error: unknown) => {
-    if (error instanceof ProgramFailed || error instanceof Refusal) throw new Refusal('UPLOAD_FAILED', `upload: ask ${login} for ${path}: ${printable(error instanceof Refusal ? error.detail : error.complaint)}`);
+    if (error instanceof ProgramFailed || error instanceof AnyRefusal) throw new Refusal('UPLOAD_FAILED', `upload: ask ${login} for ${path}: ${printable(error instanceof AnyRefusal ? error.detail : error.complaint)}`);
     throw error;
   });
   return /^[^/\n]+\.releases\/([0-9]{6}-[0-9a-f]{12})\n$/.exec(untrusted.toString('latin1'))?.[1];

@@ -5,7 +5,9 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import * as openpgp from 'openpgp';
 import { keyNow, refuseUnusableKey, type KeyOwner } from '../../shared/openpgp/key-now.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { readOneKey } from '../../shared/openpgp/packets.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** How far ahead of this VM's clock a signature may say it was made. */
 export const clockToleranceMs = 5 * 60_000;
@@ -76,4 +78,12 @@ export async function verifyDetached(bytes: Uint8Array, armoredSignature: string
     throw new Refusal('BAD_SIGNATURE', `the signature of ${owner.name} cannot be read: ${printable((error as Error).message)}`);
   });
   return await verifyOneSignature({ bytes, signature }, owner, now);
+}
+
+/** @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
+export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
+  const key = await readOneKey(armoredKey, fingerprint).catch((error: unknown) => {
+    throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
+  });
+  await verifyOneSignature({ clear: text }, { name: `this environment over ${name}`, key });
 }

@@ -8,13 +8,13 @@ import { commitsLimit, type ClosingCommit } from '../../shared/formats/notificat
 import { printable } from '../../shared/refusal.js';
 import { readCommits } from './closing-commits.js';
 import { fetchHistory, logOfRange, type Forge } from './git.js';
-import type { Job } from '../jobs/job-document.js';
+import type { BuildJob, Job } from '../jobs/job-document.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { compareVersions } from '../configuration/version-tag.js';
 
 /** The commit of the highest version below this one that was verified here; null: there is none. */
-export function commitBefore(job: Job, jobs: readonly Job[]): string | null {
-  const earlier = jobs.filter((one) => one.component === job.component && one.line === job.line && one.evidence !== null && compareVersions(one.version, job.version) < 0);
+export function commitBefore(job: BuildJob, jobs: readonly Job[]): string | null {
+  const earlier = jobs.filter((one) => one.kind === 'build' && one.component === job.component && one.line === job.line && one.evidence !== null && compareVersions(one.version, job.version) < 0);
   const before = earlier.reduce<Job | undefined>((highest, one) => (highest === undefined || compareVersions(one.version, highest.version) > 0 ? one : highest), undefined);
   return before?.evidence?.commit ?? null;
 }

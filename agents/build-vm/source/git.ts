@@ -5,7 +5,8 @@ import { existsSync, rmSync } from 'node:fs';
 import { makeFolder } from '../../shared/durable-files.js';
 import { gitObjectId } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { environmentWith, ProgramFailed, runProgram } from '../../shared/programs/program.js';
 
 export interface Forge {

@@ -5,7 +5,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { closeSync, existsSync, lutimesSync, mkdirSync, openSync, rmSync, symlinkSync, utimesSync, writeSync, constants } from 'node:fs';
 import { join, posix } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { offlineGit, type Repository } from './git.js';
 import { endGroup, runProgram, startProgram } from '../../shared/programs/program.js';
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A raw annotated tag, taken apart without git's own signature code. The bytes come from the forge: untrusted until verified.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 
 export interface TagObject {

@@ -5,7 +5,8 @@
 import { join } from 'node:path';
 import type * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Maintainer } from '../configuration/config.js';
 import { verifyOneSignature } from '../signatures/one-signature.js';
 import { readOneKey, readSignatures, signatureOf } from '../../shared/openpgp/packets.js';

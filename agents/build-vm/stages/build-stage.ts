@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { makeFolder, renameDurably, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
-import { artifactsFolder, type Job } from '../jobs/job-document.js';
+import { artifactsFolder, type MakingJob } from '../jobs/job-document.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 
 export interface BuildOptions extends EngineOptions {
@@ -16,7 +16,7 @@ export interface BuildOptions extends EngineOptions {
 const preparationSeconds = 5400;
 
 /** @throws Refusal what the engine says (BUILD_FAILED, TIMED_OUT, …), BAD_ARTIFACT, ENGINE_FAILED */
-export async function buildFor(job: Job, dist: string, options: BuildOptions, log: LineSink): Promise<HashedFile[]> {
+export async function buildFor(job: MakingJob, dist: string, options: BuildOptions, log: LineSink): Promise<HashedFile[]> {
   const frozen = artifactsFolder(options.folder, dist);
   for (const left of [frozen, `${frozen}.part`]) await rm(left, { recursive: true, force: true });
   makeFolder(`${frozen}.part`);

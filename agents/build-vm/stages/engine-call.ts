@@ -5,20 +5,21 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { readDocument, type Check } from '../../shared/json-document.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable, RelayedRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { contained } from './contained-program.js';
-import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineCall, type EngineJob, type EngineTemplateJob } from '../../engines/contract.js';
+import { checkArtifacts, checkFailure, documentLimitBytes, type EngineArtifacts, type EngineCall, type EngineJob, type EngineTemplateJob, type PackageKind } from '../../engines/contract.js';
 import { sayIfFull } from '../../shared/files/free-room.js';
 import { freezeFile, readPlainFile } from '../../shared/files/frozen-files.js';
-import type { Job } from '../jobs/job-document.js';
+import { rebuildOf, type Job, type MakingJob } from '../jobs/job-document.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { proxyEnvironment } from '../../shared/programs/program.js';
 
 export interface EngineOptions {
   /** argv of the engine without the document */
   engine: readonly string[];
-  packages: 'deb' | 'rpm';
+  packages: PackageKind;
   /** the job's folder: `source` is read */
   folder: string;
   work: string;
@@ -36,7 +37,9 @@ export interface EngineOptions {
 export type StageFields = Pick<EngineCall, 'stage' | 'artifacts' | 'signing' | 'signed' | 'repository'>;
 
 /** What the agent itself says of a job: an engine that could say it would have a job tried again for ever, or told of as somebody else's fault. */
-const agentsCodes = new Set(['FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'NO_DISTRIBUTION', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK']);
+const agentsCodes = new Set<string>([
+  'FAULT', 'CANCELLED', 'NO_LOG_SINK', 'LOG_FAILED', 'LOG_ABANDONED', 'CONFIG_CHANGED', 'NO_ENGINE', 'DIST_RETIRED', 'READ_BACK_FAILED', 'TAG_MOVED', 'ROLLBACK',
+] satisfies ('FAULT' | Refusal['code'])[]);
 
 export function engineState(jobFolder: string, dist: string): string {
   return join(jobFolder, 'engine', dist);
@@ -46,7 +49,7 @@ function readSaid<T>(output: string, name: string, check: Check<T>): T {
   try {
     return readDocument(readPlainFile(output, name, documentLimitBytes), documentLimitBytes, check);
   } catch (error) {
-    if (error instanceof Refusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
+    if (error instanceof AnyRefusal) throw new Refusal('ENGINE_FAILED', `its ${name} cannot be taken: ${error.line()}`);
     throw error;
   }
 }
@@ -61,13 +64,15 @@ export function freezeAnnounced(output: string, into: string, artifacts: readonl
   });
 }
 
-function builtFrom({ job, template, evidence, modules }: Job, { folder, distribution = '' }: EngineOptions): Pick<EngineJob, 'source' | 'sourceTree'> | Pick<EngineTemplateJob, 'template'> {
-  if (template !== undefined) return { template: { name: template.name, release: template.release, timestamp: template.timestamp, distribution } };
-  if (evidence === null) throw new Error(`${job} is built before its source was verified`);
+function builtFrom(job: MakingJob, { folder, distribution = '' }: EngineOptions): Pick<EngineJob, 'source' | 'sourceTree'> | Pick<EngineTemplateJob, 'template'> {
+  if (job.kind === 'template') return { template: { name: job.template.name, release: job.template.release, timestamp: job.template.timestamp, distribution } };
+  const { evidence, modules } = job;
+  if (evidence === null) throw new Error(`${job.job} is built before its source was verified`);
   return { source: { url: evidence.url, tag: evidence.tag, tagObject: evidence.tagObject, commit: evidence.commit, ...(modules === undefined ? {} : { modules }) }, sourceTree: join(folder, 'source') };
 }
 
-function rebuildOf({ rebuild }: Job, dist: string, stage: EngineCall['stage']): Pick<EngineCall, 'rebuild'> {
+function rebuildFor(job: Job, dist: string, stage: EngineCall['stage']): Pick<EngineCall, 'rebuild'> {
+  const rebuild = rebuildOf(job);
   const published = rebuild?.sources[dist];
   return rebuild === undefined || published === undefined || stage !== 'build' ? {} : { rebuild: { of: published.version, number: rebuild.number } };
 }
@@ -76,7 +81,7 @@ function rebuildOf({ rebuild }: Job, dist: string, stage: EngineCall['stage']): 
  * @param env added to the clean environment @param take is given what the engine announced while it is still there
  * @throws Refusal what the engine says (BUILD_FAILED, …), ENGINE_FAILED, TIMED_OUT, OUTPUT_LIMIT, and what `take` throws
  */
-export async function callEngine<T>(job: Job, dist: string, fields: StageFields, options: EngineOptions, limits: { timeoutMs: number; env?: Record<string, string> }, log: LineSink,
+export async function callEngine<T>(job: MakingJob, dist: string, fields: StageFields, options: EngineOptions, limits: { timeoutMs: number; env?: Record<string, string> }, log: LineSink,
   take: (output: string, said: EngineArtifacts) => T | Promise<T>): Promise<T> {
   const from = builtFrom(job, options);
   const work = join(options.work, job.job, dist);
@@ -88,7 +93,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
     format: 'build-infra/engine-job@1', ...fields, job: job.job, component: job.component, version: job.version, env: job.env, dist, packages: options.packages,
     ...from, sourceDateEpoch: job.sourceDateEpoch ?? 0, output, work: join(work, 'engine'), state, cache: options.cache, buildSeconds: options.buildSeconds,
     ...(fields.stage === 'build' && options.published !== undefined ? { published: options.published } : {}),
-    ...rebuildOf(job, dist, fields.stage),
+    ...rebuildFor(job, dist, fields.stage),
     ...(options.engineOptions === undefined ? {} : { options: options.engineOptions }),
   };
   const documentPath = join(work, 'engine-job.json');
@@ -101,7 +106,7 @@ export async function callEngine<T>(job: Job, dist: string, fields: StageFields,
       const failure = readSaid(output, 'failure.json', checkFailure);
       const detail = printable(failure.detail);
       if (agentsCodes.has(failure.code)) throw new Refusal('ENGINE_FAILED', `it said ${failure.code}, which is not an engine's to say: ${detail}`);
-      throw new Refusal(failure.code, detail);
+      throw new RelayedRefusal(failure.code, detail);
     }
     if (status !== 0) throw new Refusal('ENGINE_FAILED', `the engine for ${dist} ended with ${status}`);
     return await take(output, readSaid(output, 'artifacts.json', checkArtifacts));

@@ -2,7 +2,7 @@
 // Where an engine is found: a program with the name that the distribution's configuration says (docs/engines.md).
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 /**
  * The first folder that has it counts: what came with the template cannot be replaced by a program of the VM's own private volume.

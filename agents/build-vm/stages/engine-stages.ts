@@ -4,22 +4,21 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { readBack } from '../repositories/apt/apt-read-back.js';
-import { readChanges } from '../../shared/formats/control-file.js';
-import { readBackPackages } from '../repositories/dnf/dnf-read-back.js';
 import { callEngine, freezeAnnounced, type EngineOptions } from './engine-call.js';
 import { indexNames, type EngineJob } from '../../engines/contract.js';
-import { changesOf, signedFiles, verifyIndex, verifySignedByEngine, type SignedCheck } from './engine-signatures.js';
 import { becomeDurably } from '../../shared/files/durable-folder.js';
-import { readPlainFile } from '../../shared/files/frozen-files.js';
-import { artifactsFolder, publicUploads, type Job } from '../jobs/job-document.js';
+import { hashFile } from '../../shared/files/frozen-files.js';
+import { packageRepositories } from '../repositories/package-repositories.js';
+import type { SignedCheck } from '../repositories/package-repository.js';
+import { artifactsFolder, publicUploads, type Job, type MakingJob, type Upload } from '../jobs/job-document.js';
 import { hearingRefusals } from '../gate/refusals-heard.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { tryAgain } from '../repositories/upload-generation.js';
-import { rootEnvironment } from '../../shared/programs/program.js';
 import { removeDamaged, signedFolder, writeGpgJob } from '../gate/signed-files.js';
+import { rootEnvironment } from '../configuration/paths.js';
 
 export interface EngineSigning extends EngineOptions {
   gpg: string;
@@ -32,7 +31,7 @@ export interface EnginePublishing extends EngineSigning {
   /** all jobs of this VM: what they published stays as it is */
   jobs: readonly Job[];
   /** durable when it returns: the engine said that it published, and nobody has read it back (job-document.ts, `switched`) */
-  noteSwitch(upload: Job['uploaded'][number]): void;
+  noteSwitch(upload: Upload): void;
 }
 
 const signMs = 7200_000;
@@ -42,10 +41,14 @@ function frozenFiles(job: Job, dist: string): HashedFile[] {
   return job.artifacts.find((made) => made.dist === dist)?.files ?? [];
 }
 
+function hashAll(folder: string, files: readonly HashedFile[]): HashedFile[] {
+  return files.map(({ name }) => hashFile(folder, name));
+}
+
 function environmentOf(job: Job, dist: string, folder: string): Record<string, string> {
   const path = join(folder, `gpg-job-${dist}.json`);
   writeGpgJob(path, job, dist);
-  return { ...rootEnvironment(), BUILD_INFRA_JOB: path };
+  return { ...rootEnvironment, BUILD_INFRA_JOB: path };
 }
 
 function signingOf(options: EngineSigning): NonNullable<EngineJob['signing']> {
@@ -65,20 +68,21 @@ async function withReason<T>(log: LineSink, act: (hearing: LineSink) => Promise<
   try {
     return await act(hearing);
   } catch (error) {
-    if (error instanceof Refusal && hearing.lastRefusal !== undefined && /^(?:SIGN|PUBLISH)_FAILED$/.test(error.code)) throw hearing.refusal(error.code, error.detail);
+    const failed = error instanceof AnyRefusal && (['SIGN_FAILED', 'PUBLISH_FAILED'] as const).find((code) => code === error.code);
+    if (failed && hearing.lastRefusal !== undefined) throw hearing.refusal(failed, error.detail);
     throw error;
   }
 }
 
-/** @returns the signed upload's files. @throws Refusal what the engine says, ENGINE_FAILED, and as verifySignedByEngine */
-export async function signWithEngine(job: Job, dist: string, options: EngineSigning, log: LineSink): Promise<HashedFile[]> {
+/** @returns the signed upload's files. @throws Refusal what the engine says, ENGINE_FAILED, and as verifySigned of its kind */
+export async function signWithEngine(job: MakingJob, dist: string, options: EngineSigning, log: LineSink): Promise<HashedFile[]> {
   const signed = signedFolder(options.folder, dist);
   const frozen = frozenFiles(job, dist);
   if (existsSync(signed)) {
     try {
-      await verifySignedByEngine(options.packages, checkOf(job, dist, signed, options));
+      await packageRepositories[options.packages].verifySigned(checkOf(job, dist, signed, options));
       log.say('the signed files are there from before');
-      return signedFiles(signed, frozen);
+      return hashAll(signed, frozen);
     } catch (error) {
       removeDamaged(signed, error, log);
     }
@@ -92,10 +96,10 @@ export async function signWithEngine(job: Job, dist: string, options: EngineSign
     const strange = artifacts.find((file) => !frozen.some((built) => built.name === file.name));
     if (strange !== undefined || artifacts.length !== frozen.length) throw new Refusal('BAD_ARTIFACT', `the engine signed ${strange === undefined ? 'not everything' : strange.name}: exactly what was built is signed`);
     freezeAnnounced(output, part, artifacts);
-    await verifySignedByEngine(options.packages, checkOf(job, dist, part, options));
+    await packageRepositories[options.packages].verifySigned(checkOf(job, dist, part, options));
   }));
   await becomeDurably(part, signed);
-  return signedFiles(signed, frozen);
+  return hashAll(signed, frozen);
 }
 
 /** A file name stands for one content in a distribution, for ever. @throws Refusal ALREADY_PUBLISHED */
@@ -109,10 +113,11 @@ export function refuseOtherPublished(job: Job, dist: string, files: readonly Has
 }
 
 /** @throws Refusal what the engine says, ENGINE_FAILED, ALREADY_PUBLISHED, BAD_ARTIFACT, BAD_SIGNATURE, READ_BACK_FAILED */
-export async function publishWithEngine(job: Job, dist: string, options: EnginePublishing, log: LineSink): Promise<Job['uploaded'][number]> {
+export async function publishWithEngine(job: MakingJob, dist: string, options: EnginePublishing, log: LineSink): Promise<Upload> {
   const { packages: kind, repository } = options;
+  const ours = packageRepositories[kind];
   const signed = signedFolder(options.folder, dist);
-  const files = signedFiles(signed, frozenFiles(job, dist));
+  const files = hashAll(signed, frozenFiles(job, dist));
   refuseOtherPublished(job, dist, files, options.jobs);
   makeFolder(repository.folder);
   const env = environmentOf(job, dist, options.folder);
@@ -120,21 +125,16 @@ export async function publishWithEngine(job: Job, dist: string, options: EngineP
   const index = join(options.folder, `engine-index-${dist}`);
   const key = { armored: options.publicKey.text, fingerprint: options.signingKey };
   const { path, suite, repository: named, release } = await withReason(log, (hearing) => callEngine(job, dist, fields, options, { timeoutMs: publishMs, env }, hearing, async (output, { artifacts, published }) => {
-    if (published === undefined || (kind === 'deb' && published.suite === undefined)) throw new Refusal('ENGINE_FAILED', 'its artifacts.json does not say where it published');
+    if (published === undefined) throw new Refusal('ENGINE_FAILED', 'its artifacts.json does not say where it published');
     if (artifacts.length !== 1 || artifacts[0]?.name !== indexNames[kind]) throw new Refusal('BAD_ARTIFACT', `after publishing, ${indexNames[kind]} is announced and nothing else`);
     rmSync(index, { recursive: true, force: true });
     makeFolder(index);
     const [made] = freezeAnnounced(output, index, artifacts);
-    await verifyIndex(index, indexNames[kind], key);
+    await ours.verifyPublished(published, index, key);
     return { ...published, release: (made as HashedFile).sha256.slice(0, 12) };
   }));
   const url = `${repository.url.replace(/\/+$/, '')}/${path}`;
   options.noteSwitch({ dist, url, suite: suite ?? dist, release, files });
-  const place = { url, publicKey: options.publicKey.path, folder: join(options.work, `read-back-${job.job}-${dist}`) };
-  const back = async (): Promise<HashedFile[]> => {
-    if (kind === 'rpm') return await readBackPackages(signed, files.filter((file) => file.name.endsWith('.rpm')), { ...place, repomd: join(index, indexNames.rpm) }, log);
-    const changes = readChanges(readPlainFile(signed, changesOf(files), 4 * 1024 * 1024).toString('utf8'));
-    return await readBack((name) => join(signed, name), files, { name: changes.source, version: changes.version }, { ...place, codename: suite as string }, log);
-  };
-  return { dist, url, suite: suite ?? dist, ...(named === undefined ? {} : { repository: named }), release, files: await tryAgain(log, back) };
+  const published = { url, suite, signed, files, index, publicKey: options.publicKey.path, folder: join(options.work, `read-back-${job.job}-${dist}`) };
+  return { dist, url, suite: suite ?? dist, ...(named === undefined ? {} : { repository: named }), release, files: await tryAgain(log, () => ours.readBack(published, log)) };
 }

@@ -2,12 +2,13 @@
 // From a hint to a verified tree. The order of the checks is the argument; the forge and whoever can push there is the attacker.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Distribution } from '../configuration/config.js';
 import { readChangelog } from '../../shared/formats/control-file.js';
 import { downloadFiles, downloadLimits, type DownloadLimits } from '../source/downloads.js';
 import { fetchTag, objectType, readObject, treeOfCommit, type Forge } from '../source/git.js';
-import type { Evidence, Job } from '../jobs/job-document.js';
+import type { BuildJob, Evidence } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { readListedFiles } from '../../engines/source-tree/listed-files.js';
@@ -15,7 +16,8 @@ import { readVersionFiles, refuseOtherChangelog } from '../../engines/source-tre
 import { buildFileName, buildsOf, modulesOf, targetOf, type Target } from '../../engines/source-tree/build-file.js';
 import { formulaFiles } from '../../engines/source-tree/formula.js';
 import { sourceEvidence } from '../source/source-evidence.js';
-import { changedName, nameBy, type PackageKind, type SourceNames } from '../jobs/source-names.js';
+import type { PackageKind } from '../../engines/contract.js';
+import { changedName, nameBy, type SourceNames } from '../jobs/source-names.js';
 import { exportTree, manifestOf, roomOfTrees, type Gitlink } from '../source/source-tree.js';
 import { exportSubmodules } from '../source/submodules.js';
 import { readTagObject, tagLimitBytes } from '../source/tag-object.js';
@@ -55,8 +57,9 @@ export interface FetchOptions {
  * @throws Refusal OTHER_SOURCE_PACKAGE; for a package that was renamed, a person removes highest/<component>.json
  */
 function refuseOtherPackage(component: Component, found: FoundNames, options: FetchOptions): SourceNames {
-  const sources = nameBy(options.highest, found);
-  const changed = changedName(options.highest, sources);
+  const remembered = options.highest?.sources ?? {};
+  const sources = nameBy(remembered, found);
+  const changed = changedName(remembered, sources);
   if (changed !== undefined) throw new Refusal('OTHER_SOURCE_PACKAGE', `${component.name} was the source package ${changed.was} and would be ${changed.is} now`);
   for (const [kind, names] of Object.entries(found) as [PackageKind, string[]][]) {
     for (const source of names) {
@@ -101,7 +104,7 @@ function unlessForeign<T>({ isForeign }: FetchTarget, read: () => T): T | undefi
   try {
     return read();
   } catch (error) {
-    if (isForeign && error instanceof Refusal) return undefined;
+    if (isForeign && error instanceof AnyRefusal) return undefined;
     throw error;
   }
 }
@@ -141,7 +144,7 @@ function otherNamesOf(tree: string, builds: Builds): FoundNames {
     try {
       found[kind] = read();
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof AnyRefusal)) throw error;
     }
   }
   return found;
@@ -161,7 +164,7 @@ export function refuseRollback(highest: HighestVersion | undefined, version: str
  * @throws Refusal FORGE_UNREACHABLE, TAG_MOVED, NOT_ANNOTATED, BAD_OBJECT, TAG_NAME_MISMATCH, those of readTagObject, verifyTag and exportTree,
  *   ROLLBACK, NOT_A_PACKAGE, VERSION_MISMATCH, NO_SPEC, TWO_SPECS, BAD_SPEC, NOT_DONE_HERE, OTHER_SOURCE_PACKAGE, those of exportSubmodules, readListedFiles and downloadFiles
  */
-export async function fetchSource(job: Job, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[]; modules: Record<string, string> }> {
+export async function fetchSource(job: BuildJob, component: Component, options: FetchOptions, log: LineSink): Promise<{ evidence: Evidence; sources: SourceNames; sourceDateEpoch: number; nothing: string[]; specs: string[]; modules: Record<string, string> }> {
   const repositoryFolder = join(options.folder, 'repository.git');
   const tree = join(options.folder, 'source');
   log.say(`fetch ${job.tag} of ${component.url}`);

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { makeFolder, readIfThere } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { buildFor } from './build-stage.js';
 import type { Config } from '../configuration/config.js';
 import { engineOptions } from './distribution-options.js';
 import { toStdout } from '../../engines/engine-run.js';
 import { fetchSource, fetchTarget } from './fetch-stage.js';
-import { artifactsFolder, jobFormat, type Job } from '../jobs/job-document.js';
+import { artifactsFolder, readJob, type BuildJob, type Job } from '../jobs/job-document.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import type { Paths } from '../configuration/paths.js';
 
@@ -36,14 +37,21 @@ export interface RebuildOptions {
   dists?: readonly string[];
 }
 
-function readJob(paths: Paths, id: string): { job: Job; folder: string } {
+function readDocument(bytes: Buffer, id: string): Job {
+  try {
+    return readJob(bytes);
+  } catch (error) {
+    throw new Refusal('NO_SUCH_JOB', `${id} is not a job of this version: ${printable((error as Error).message)}`);
+  }
+}
+
+function findJob(paths: Paths, id: string): { job: BuildJob; folder: string } {
   const folder = join(paths.jobs, id);
   const bytes = matches(jobIdPattern, id) ? readIfThere(join(folder, 'job.json')) : undefined;
   if (bytes === undefined) throw new Refusal('NO_SUCH_JOB', `there is no job ${printable(id)}`);
-  const job = JSON.parse(bytes.toString('utf8')) as Job;
-  if (job.format !== jobFormat) throw new Refusal('NO_SUCH_JOB', `${id} is not a job of this version`);
-  if (job.template !== undefined) throw new Refusal('NO_SUCH_JOB', `${id} is of a template, which has no source that could be fetched again: command it anew`);
-  if (job.evidence === null || job.artifacts.length === 0) throw new Refusal('NO_SUCH_JOB', `${id} has built nothing`);
+  const job = readDocument(bytes, id);
+  if (job.kind === 'template') throw new Refusal('NO_SUCH_JOB', `${id} is of a template, which has no source that could be fetched again: command it anew`);
+  if (job.kind !== 'build' || job.evidence === null || job.artifacts.length === 0) throw new Refusal('NO_SUCH_JOB', `${id} has built nothing`);
   return { job, folder };
 }
 
@@ -72,7 +80,7 @@ function compare(dist: string, was: readonly HashedFile[], is: readonly HashedFi
 
 /** @throws Refusal NO_SUCH_JOB, CONFIG_CHANGED, TAG_MOVED, those of the stages fetch and build */
 export async function rebuildJob(id: string, { config, paths, dists }: RebuildOptions, log: LineSink): Promise<Compared[]> {
-  const { job, folder: then } = readJob(paths, id);
+  const { job, folder: then } = findJob(paths, id);
   const component = config.components.find((one) => one.name === job.component);
   if (component === undefined || component.url !== job.url) throw new Refusal('CONFIG_CHANGED', `${job.component} is not configured here as it was`);
   const folder = join(paths.state, 'rebuild', id);
@@ -112,7 +120,7 @@ export async function runRebuild(id: string, options: RebuildOptions): Promise<n
     for (const { dist, name, verdict, was, is } of compared) toStdout.say(`rebuilt ${verdict} ${dist} ${name} was sha256:${was ?? '-'} is sha256:${is ?? '-'}`);
     return isReproduced(compared) ? 0 : 1;
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof AnyRefusal)) throw error;
     toStdout.say(error.message);
     return 2;
   }

@@ -4,7 +4,7 @@
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { isTemplatePackage } from '../configuration/config.js';
-import { shownVersion, type Job, type ObeyedCommand } from '../jobs/job-document.js';
+import { rebuildOf, shownVersion, templateOf, type Job, type ObeyedCommand } from '../jobs/job-document.js';
 import type { ComponentStatus } from './farm-status.js';
 import { html, link, type Content, type Markup } from './markup.js';
 import { packagesTable } from './packages-table.js';
@@ -38,12 +38,13 @@ function stepText(step: Job['finished'][number]): Markup {
 }
 
 function jobArticle(job: Job, logsUrl: string | null): Markup {
+  const [template, rebuild] = [templateOf(job), rebuildOf(job)];
   const reasons = job.reasons.length > 0 ? job.reasons.map((reason) => html`${withDist(reason.stage, reason.dist)}: ${whyText(reason)}`) : job.reason === null ? [] : [whyText(job.reason)];
   return html`<article${matches(jobIdPattern, job.job) && html` id="${job.job}"`}>
 <h3>${shownVersion(job, null)} <span class="state ${looks[job.state]}">${job.state}</span></h3>
 <dl>
 ${item('job', html`<code>${job.job}</code>`)}${item('made', timeElement(job.created))}${job.ended !== null && item('ended', timeElement(job.ended))}${item('for', job.dists.join(', '))}
-${job.template === undefined ? html`${job.rebuild !== undefined && commandItems(job.rebuild.command)}${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}` : commandItems(job.template.command)}
+${template === undefined ? html`${rebuild !== undefined && commandItems(rebuild.command)}${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}` : commandItems(template.command)}
 ${job.configuration !== null && item('configuration', html`sha256 <code>${job.configuration.common}</code>`)}
 ${job.running.length > 0 && item('running', bullets(job.running.map((step) => html`${withDist(step.stage, step.dist)} since ${timeElement(step.started)}`)))}
 ${job.waiting.length > 0 && item('waiting', bullets(job.waiting.map((chain) => html`${chain.dist !== null && `${chain.dist}: `}${whyText(chain)}`)))}

@@ -2,8 +2,9 @@
 // What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
 // docs/formats.md, "Status page".
 import { suites, templatesDist } from '../../shared/formats/suites.js';
-import type { Component, Config } from '../configuration/config.js';
-import { isChainDone, isOver, shownVersion, type Job } from '../jobs/job-document.js';
+import type { PackageKind } from '../../engines/contract.js';
+import { repositoryNames, type Component, type Config } from '../configuration/config.js';
+import { isChainDone, isOver, makesPackages, shownVersion, suitesWordOf, templateOf, type Job } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { Listing } from '../triggers/newest-tags.js';
 import { compareVersions } from '../configuration/version-tag.js';
@@ -93,14 +94,14 @@ export function newestOf(jobs: readonly Job[]): Job | undefined {
 /** What goes different ways is told of by itself. */
 function waysOf(dist: string, component: Component | undefined, jobs: readonly Job[], retired: boolean): DistStatus[] {
   const lines = component?.lines?.filter(({ distributions }) => distributions.includes(dist)).map((line) => line.suites) ?? [undefined];
-  const words = new Set([...lines, ...jobs.filter((job) => job.dists.includes(dist)).map((job) => job.suites)].map((word) => word ?? ''));
+  const words = new Set([...lines, ...jobs.filter((job) => job.dists.includes(dist)).map(suitesWordOf)].map((word) => word ?? ''));
   const ways = words.size === 0 ? [''] : [...words].sort();
-  return ways.map((word) => ({ ...(word === '' ? {} : { suites: word }), ...distStatus(dist, jobs.filter((job) => (job.suites ?? '') === word), retired) }));
+  return ways.map((word) => ({ ...(word === '' ? {} : { suites: word }), ...distStatus(dist, jobs.filter((job) => (suitesWordOf(job) ?? '') === word), retired) }));
 }
 
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
   // How far the newest build is; a promotion that has to wait says nothing of that.
-  const job = newestOf(jobs.filter((candidate) => (candidate.kind === 'build' || candidate.kind === 'template') && candidate.dists.includes(dist)));
+  const job = newestOf(jobs.filter((candidate) => makesPackages(candidate) && candidate.dists.includes(dist)));
   if (job === undefined) return { dist, retired, published: publishedIn(dist, jobs), newest: null };
   const chain = chainStatus(job, dist);
   const isGone = chain.state === 'published' && jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
@@ -110,7 +111,7 @@ function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistS
 function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {
   const component = state.config.components.find((candidate) => candidate.name === name);
   const listing = component === undefined ? undefined : state.listing(name);
-  const template = jobs.find((job) => job.template !== undefined)?.template?.name;
+  const template = jobs.map(templateOf).find((order) => order !== undefined)?.name;
   const configured = template === undefined ? state.config.distributions.map((distribution) => distribution.name) : state.config.templates?.find((one) => one.name === template)?.releases.map(templatesDist) ?? [];
   const retired = [...new Set(jobs.flatMap((job) => job.dists))].filter((dist) => !configured.includes(dist)).sort();
   const dists = [...configured.flatMap((dist) => waysOf(dist, component, jobs, false)), ...retired.flatMap((dist) => waysOf(dist, component, jobs, true)).filter((dist) => dist.published.length > 0)];
@@ -152,8 +153,8 @@ export function farmStatus(state: FarmState): FarmStatus {
   };
 }
 
-function repositoryUrl(config: Config, dist: string, packages: 'deb' | 'rpm'): string | null {
-  const base = packages === 'deb' ? config.apt?.url : config.dnf?.url;
+function repositoryUrl(config: Config, dist: string, packages: PackageKind): string | null {
+  const base = config[repositoryNames[packages]]?.url;
   return base === undefined || base === '' ? null : `${base.replace(/\/+$/, '')}/${dist}`;
 }
 

@@ -2,7 +2,8 @@
 // The page goes to its server as a repository does: into a folder of its own, then one rename of a symlink.
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { StatusPage } from '../configuration/config.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import { uploadGeneration } from '../repositories/upload-generation.js';

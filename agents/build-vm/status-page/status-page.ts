@@ -2,7 +2,7 @@
 // Keeps the page up to date on disk and on its server. It is told of changes and never waited for: what fails here is said once and tried again, and no
 // build hears of it.
 import { createHash } from 'node:crypto';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import { isOver, type Job } from '../jobs/job-document.js';
 import { farmStatus, refreshSeconds, type FarmState } from './farm-status.js';
@@ -132,7 +132,7 @@ export class StatusPage {
       if (this.#failures.upload > 0) report('status page: uploaded again');
       this.#failures.upload = 0;
     }, (error: unknown) => {
-      if (this.#failures.upload++ === 0) report(`status page: not uploaded, and tried again quietly: ${error instanceof Refusal ? error.line() : printable(String(error))}`);
+      if (this.#failures.upload++ === 0) report(`status page: not uploaded, and tried again quietly: ${error instanceof AnyRefusal ? error.line() : printable(String(error))}`);
       if (this.#stopped) return;
       this.#uploadPause = setTimeout(() => {
         this.#uploadPause = undefined;

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 
 export interface VersionTag {
@@ -69,7 +69,7 @@ export class NewestTags {
   }
 
   failed(component: string, error: unknown): void {
-    const { code, detail } = error instanceof Refusal ? error : { code: 'FAULT', detail: printable(String(error)) };
+    const { code, detail } = error instanceof AnyRefusal ? error : { code: 'FAULT', detail: printable(String(error)) };
     const before = this.#listings.get(component);
     // The detail may differ each time (a port, a time): the first one stays as long as the code does.
     if (before?.failed?.code === code) return;

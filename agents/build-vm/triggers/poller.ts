@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Finds what a lost webhook would have missed: asks each component's forge for its tags, nothing more, and triggers as a webhook does.
-import { printable, Refusal } from '../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../shared/refusal.js';
+import type { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import type { Trigger } from './trigger.js';
 
 // What a poll finds again and again without anyone having to hear of it.
-const quiet = new Set(['ROLLBACK', 'NO_VERSION_TAG', 'NOT_ANNOTATED']);
+const quiet = new Set<string>(['ROLLBACK', 'NO_VERSION_TAG', 'NOT_ANNOTATED'] satisfies Refusal['code'][]);
 
 export interface PollerOptions {
   components: readonly string[];
@@ -21,8 +22,8 @@ export async function pollOnce({ components, trigger, report }: PollerOptions): 
       const answer = await trigger.trigger(component);
       if (answer.kind === 'queued') report(`poll: ${component}: queued ${answer.job}`);
     } catch (error) {
-      if (error instanceof Refusal && quiet.has(error.code)) continue;
-      report(`poll: ${component}: ${error instanceof Refusal ? error.line() : printable(String(error))}`);
+      if (error instanceof AnyRefusal && quiet.has(error.code)) continue;
+      report(`poll: ${component}: ${error instanceof AnyRefusal ? error.line() : printable(String(error))}`);
     }
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a trigger may start. The caller names a component and nothing else; what the forge lists is a hint that the fetch stage verifies.
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
-import { Refusal } from '../../shared/refusal.js';
+import { AnyRefusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { Component, Config } from '../configuration/config.js';
 import type { RemoteTag } from '../source/git.js';
 import { isOver, jobIdentity, newJob, publicUploads, type Job } from '../jobs/job-document.js';
@@ -151,7 +152,7 @@ export class Trigger {
       try {
         answers.push(this.#advance(component, untrustedTags, line));
       } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
+        if (!(error instanceof AnyRefusal)) throw error;
         refusals.push(error);
       }
     }

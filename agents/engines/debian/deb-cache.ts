@@ -40,10 +40,3 @@ export function pruneDebs(debs: string, chroot: string, now = Date.now()): strin
   }
   return removed;
 }
-
-/** Earlier releases had one folder for all suites. @returns the removed files */
-export function removeUnsorted(debs: string): string[] {
-  const names = readdirSync(debs, { withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => entry.name);
-  for (const name of names) rmSync(join(debs, name), { force: true });
-  return names;
-}

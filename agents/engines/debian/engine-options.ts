@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a distribution's configuration may tell the Debian engine: the field `options` of the job document.
 import type { ExtraRepository } from '../chroot/base-chroot.js';
+import type { Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { codenameOf, suiteOf, suites, type Suite } from '../../shared/formats/suites.js';
 import type { EngineJob } from '../contract.js';
@@ -27,7 +28,7 @@ export interface DebianEngineOptions {
 
 const repositoryPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+-]{0,150} [A-Za-z0-9][A-Za-z0-9._+-]{0,60} [a-z][a-z0-9-]{0,30}(?:,[a-z][a-z0-9-]{0,30}){0,5} /[A-Za-z0-9_./+-]{1,150}\\.(?:gpg|asc)$';
 
-const check = checkWith<DebianEngineOptions>({
+const check: Check<DebianEngineOptions> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: [],

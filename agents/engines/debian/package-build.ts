@@ -5,12 +5,13 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readChanges } from '../../shared/formats/control-file.js';
 import { freezeFile, readPlainFile } from '../../shared/files/frozen-files.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { proxyEnvironment, runProgram } from '../../shared/programs/program.js';
-import { pruneDebs, removeUnsorted, unusedDays } from './deb-cache.js';
+import { pruneDebs, unusedDays } from './deb-cache.js';
 import { buildJail, installJail } from '../chroot/jail.js';
 import type { PreparedSource } from './source-package.js';
 
@@ -48,7 +49,7 @@ export async function installBuildDependencies(chroot: string, cache: string, su
     throw error;
   }
   try {
-    const removed = [...pruneDebs(debs, chroot), ...removeUnsorted(join(cache, 'debs'))];
+    const removed = pruneDebs(debs, chroot);
     if (removed.length > 0) log.say(`packages that left the cache, unused for ${unusedDays} days: ${removed.length}`);
   } catch (error) {
     // No reason not to build.

@@ -5,7 +5,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
 import { proxyEnvironment } from '../../shared/programs/program.js';
 import type { CheckWish, DebianEngineOptions } from './engine-options.js';

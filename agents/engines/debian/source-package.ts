@@ -4,7 +4,8 @@
 import { chownSync, cpSync, lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readChangelog } from '../../shared/formats/control-file.js';
 import type { EngineJob } from '../contract.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { fileNamePattern, matches } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { hashFile, readPlainFile } from '../../shared/files/frozen-files.js';
 import type { BuilderOptions } from './options.js';
 

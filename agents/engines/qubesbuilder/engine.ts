@@ -5,7 +5,8 @@ import { copyFileSync, chmodSync, existsSync, readdirSync, rmSync, symlinkSync, 
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { indexNames, type EngineArtifacts, type EngineJob } from '../contract.js';
 import { announce, runEngineOn } from '../engine-run.js';
 import { hashFile } from '../../shared/files/frozen-files.js';

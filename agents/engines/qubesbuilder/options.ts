@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a distribution's configuration tells this engine: where Qubes' builder is, and its words for what we call otherwise.
+import type { Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
 import type { EngineJob, EngineTemplateJob } from '../contract.js';
@@ -36,7 +37,7 @@ export type BuilderPlace = Pick<BuilderOptions, 'builder' | 'conf' | 'release'> 
 
 const pathPattern = '^(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)+$';
 
-const check = checkWith<Untold>({
+const check: Check<Untold> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: ['builder', 'conf', 'distribution', 'release'],
@@ -51,7 +52,7 @@ const check = checkWith<Untold>({
   },
 });
 
-const checkPlace = checkWith<Pick<BuilderOptions, 'builder' | 'conf'>>({
+const checkPlace: Check<Pick<BuilderOptions, 'builder' | 'conf'>> = checkWith({
   type: 'object', additionalProperties: false, required: ['builder', 'conf'], properties: { builder: { type: 'string', pattern: pathPattern }, conf: { type: 'string', pattern: pathPattern } },
 });
 

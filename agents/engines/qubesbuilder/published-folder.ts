@@ -5,7 +5,7 @@ import { chmodSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync } 
 import { join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { syncBelow } from '../../shared/files/durable-folder.js';
 import { hashFile } from '../../shared/files/frozen-files.js';
 import { endGroup, runProgram, startProgram } from '../../shared/programs/program.js';

@@ -3,10 +3,10 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { EngineCall, EngineJob } from '../contract.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';
-import { proxyEnvironment, rootEnvironment, runProgram } from '../../shared/programs/program.js';
+import { proxyEnvironment, runProgram } from '../../shared/programs/program.js';
 import { readDestination } from '../../shared/formats/upload-url.js';
 import type { BuilderOptions, BuilderPlace } from './options.js';
 
@@ -82,8 +82,9 @@ export async function runQb(qb: QbOptions, stages: readonly string[], limits: { 
 /** @param what it is called where it failed @throws as runQb */
 export async function runWords(qb: QbPlace, argv: readonly string[], what: string, limits: { timeoutMs: number; failed: (why: string) => Refusal }, log: LineSink): Promise<void> {
   const { job, options, home } = qb;
-  const env: Record<string, string> = { ...proxyEnvironment(), ...rootEnvironment(), HOME: home, QUBES_BUILDER_NO_UPDATE_CHECK: '1' };
-  if (process.env['BUILD_INFRA_JOB'] !== undefined) env['BUILD_INFRA_JOB'] = process.env['BUILD_INFRA_JOB'];
+  const env: Record<string, string> = { ...proxyEnvironment(), HOME: home, QUBES_BUILDER_NO_UPDATE_CHECK: '1' };
+  // Our gpg, which the builder calls, goes by what the caller of this engine says of the job.
+  for (const name of ['BUILD_INFRA_ROOT', 'BUILD_INFRA_JOB']) if (process.env[name] !== undefined) env[name] = process.env[name];
   if (job.repository !== undefined) {
     const { port } = readDestination(job.repository.upload);
     env['RSYNC_RSH'] = `ssh -F ${job.repository.sshConfig} -o BatchMode=yes${port === '' ? '' : ` -p ${port}`}`;

@@ -4,7 +4,8 @@
 import { existsSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { EngineArtifacts, EngineTemplateJob } from '../contract.js';
 import { announce } from '../engine-run.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What a distribution's configuration may tell the RPM engine: the field `options` of the job document.
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
+import type { Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { suiteOf, suites, type Suite } from '../../shared/formats/suites.js';
 import { plainNamePattern } from '../../shared/formats/names.js';
@@ -40,7 +41,7 @@ const repositoryPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+-]{0,200} /[A-Za
 /** With mock %{?dist} is always told, so that what is planned here and what mock makes have one name. */
 export type MockOptions = RpmEngineOptions & Required<Pick<RpmEngineOptions, 'mock' | 'distTag'>>;
 
-const check = checkWith<RpmEngineOptions>({
+const check: Check<RpmEngineOptions> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: [],

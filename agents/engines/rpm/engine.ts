@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { EngineArtifacts, EngineJob } from '../contract.js';
 import { announce, runEngineOn } from '../engine-run.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';

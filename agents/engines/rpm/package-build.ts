@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readAptProxies, readAptSources } from '../chroot/apt-sources.js';
 import { baseTar, unpackChroot } from '../chroot/base-chroot.js';
 import { buildJail } from '../chroot/jail.js';

@@ -3,7 +3,7 @@
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { CheckWish } from '../debian/engine-options.js';
 import { buildJail } from '../chroot/jail.js';
 import { checkMs, judge } from '../debian/package-checks.js';

@@ -3,7 +3,7 @@
 import { closeSync, existsSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { builderId } from '../chroot/jail.js';
 import { freezeFile, openPlainFile } from '../../shared/files/frozen-files.js';
 import { runLogged, type LineSink } from '../../shared/programs/logged-program.js';

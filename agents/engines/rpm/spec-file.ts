@@ -4,7 +4,8 @@
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { fileNamePattern, matches } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readPlainFile } from '../../shared/files/frozen-files.js';
 import { buildsOf, type Target } from '../source-tree/build-file.js';
 import { readSpec, type SpecStamp } from '../source-tree/spec-template.js';

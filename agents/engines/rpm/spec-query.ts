@@ -3,7 +3,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import type { EngineJob } from '../contract.js';
 import { ProgramFailed } from '../../shared/programs/program.js';
 import { targetOf } from '../source-tree/build-file.js';

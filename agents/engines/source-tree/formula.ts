@@ -2,7 +2,7 @@
 // Trees of salt formulas: their Makefile includes two files that no tree has and that Qubes' builder makes of `FORMULA`. Those are made here. The
 // variables' names and defaults are the builder's; the rules are ours and install the same.
 import { parseDocument } from 'yaml';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { isInTree, readTreeFile } from './tree-file.js';
 
 const limitBytes = 64 * 1024;

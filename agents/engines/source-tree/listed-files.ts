@@ -4,7 +4,8 @@
 import { posix } from 'node:path';
 import type * as openpgp from 'openpgp';
 import { fileNamePattern, matches, versionPattern } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { isTable, readBuildFile, tableIn } from './build-file.js';
 import { readPublicKeys } from '../../shared/openpgp/packets.js';
 import { packingOf, type Packing } from './unpacking.js';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Which version of a package a tag stands for: one rule for all engines, that of Qubes' own builder. Decision 158
 import { readTreeFile } from './tree-file.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, versionPattern } from '../../shared/formats/names.js';
 
 /** What a distribution may add, `+deb12u1`: a word and a number, so that hardly any other upstream version is one. `+b1` is a rebuild's, and nobody else's. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // From `X.spec.in` to `X.spec`, as Qubes' builder fills it. A spec that is there as it is, is taken as it is.
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { moduleArchive } from './build-file.js';
 import { readVersionFiles } from './package-version.js';
 import { readTreeFile } from './tree-file.js';

@@ -3,7 +3,8 @@
 import { lstatSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { matches } from '../../shared/formats/names.js';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readPlainFile } from '../../shared/files/frozen-files.js';
 
 /** Up to six plain names, none of them hidden. */

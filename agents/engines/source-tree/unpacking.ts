@@ -2,7 +2,8 @@
 // A listed file that is verified as what it unpacks to, as a kernel's .tar.sign is over the .tar. Whatever unpacks it reads bytes that nobody has
 // verified: a program of its own, as nobody, without network, that reads one file and writes another one, and may not write more than a limit.
 import { statSync } from 'node:fs';
-import { printable, Refusal } from '../../shared/refusal.js';
+import { printable } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { commandSucceeds, ProgramFailed, runProgram } from '../../shared/programs/program.js';
 
 export type Packing = 'gz' | 'xz';

@@ -9,8 +9,9 @@ import { readIfThere, writeDurably } from '../../shared/durable-files.js';
 import { forgeHostKey, furnishForge, layForge, makeRepository } from '../outside/forge.js';
 import { makeMaintainer, makePersonsKey, type Maintainer } from '../outside/developer.js';
 import { must } from '../outside/machine.js';
+import { planFarm, type PlannedFarm } from '../provision/planned-farm.js';
 import { provision } from '../provision/provision.js';
-import { buildVmOf, keysVmOf, vmsOf, type Vm } from '../provision/vms.js';
+import { buildVmOf, keysVmOf, type Vm } from '../provision/vms.js';
 import type { LogsVm, Pillar } from '../provision/pillar.js';
 import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
@@ -67,12 +68,12 @@ async function startDom0(state: LocalState, program: string): Promise<AdminClien
 }
 
 /** Lays the trees of dom0 and of every VM. @returns the machines of which something changed */
-export type Provisioner = (state: LocalState, pillar: Pillar, tell: Tell) => Promise<string[]> | string[];
+export type Provisioner = (state: LocalState, farm: PlannedFarm, tell: Tell) => Promise<string[]> | string[];
 
-const byManifests: Provisioner = (state, pillar, tell) => {
+const byManifests: Provisioner = (state, farm, tell) => {
   const changed: string[] = [];
-  for (const name of ['dom0', ...vmsOf(pillar).map((vm) => vm.name)]) {
-    const done = provision({ pillar, vm: name, root: state.rootOf(name) });
+  for (const name of Object.keys(farm.machines)) {
+    const done = provision({ farm, vm: name, root: state.rootOf(name) });
     if (done.changed.length + done.removed.length > 0) {
       tell(name, `provisioned: ${done.changed.length} changed, ${done.removed.length} removed`);
       changed.push(name);
@@ -139,10 +140,10 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, journals: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer,
     ...(team === undefined ? {} : { packager: await makePersonsKey(machine('developer'), 'Bob Packager', 'bob@developer.example') }) };
 
-  let pillar = await localPillar(settings, keys, logsVm);
-  const vms = vmsOf(pillar);
+  let planned = planFarm({ pillar: localPillar(settings, keys, logsVm) });
+  const { vms } = planned;
   for (const vm of vms) await add(specOf(vm, state));
-  const changed = new Set(await provisioner(state, pillar, tell));
+  const changed = new Set(await provisioner(state, planned, tell));
   if (team !== undefined && layNotifyToken(state.rootOf('build-debian'), team.github.token)) changed.add('build-debian');
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
@@ -169,11 +170,11 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   for (const name of ['build-logs', 'build-logs-mirror']) await makeRepository(machine('forge'), name, 'logs');
   for (const name of [...settings.components, ...settings.rpmComponents ?? []]) await makeRepository(machine('forge'), name, 'source');
 
-  pillar = await localPillar(settings, keys, logsVm);
-  savePillar(state, pillar);
-  for (const name of await provisioner(state, pillar, tell)) changed.add(name);
+  planned = planFarm({ pillar: localPillar(settings, keys, logsVm) });
+  savePillar(state, planned.pillar);
+  for (const name of await provisioner(state, planned, tell)) changed.add(name);
   await restart();
-  return { dom0, settings, pillar, vms, maintainer, machine };
+  return { dom0, settings, pillar: planned.pillar, vms, maintainer, machine };
 }
 
 /** Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are others than Alice @returns whether it is new, or its maintainers are @throws Error where the other environment has it */

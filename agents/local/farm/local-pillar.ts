@@ -5,7 +5,6 @@ import { writeDurably } from '../../shared/durable-files.js';
 import type { MadeKey } from '../outside/made-key.js';
 import { forgeHost, sshUrl, webFolder } from '../outside/forge.js';
 import type { BuildEnv, LogsVm, Pillar } from '../provision/pillar.js';
-import { checkPillar } from '../provision/pillar-reader.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 
 export interface MadeKeys {
@@ -76,7 +75,7 @@ function releaseTeamOf(settings: LocalSettings): Partial<BuildEnv> {
 }
 
 /** @param logsVm settings of the logs VM beyond the example's */
-export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Promise<Pillar> {
+export function localPillar(settings: LocalSettings, keys: MadeKeys, logsVm: Partial<LogsVm> = {}): Pillar {
   const rpmComponents = settings.rpmComponents ?? [];
   const each = { logs: 'build-logs', publication: { url: sshUrl('build-logs-mirror') }, netvm: 'sys-whonix', maintainers: { alice: keys.maintainer.fingerprint }, 'required-signatures': 1 };
   // One person for each key, whatever components they maintain.
@@ -87,7 +86,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
     return theirs !== undefined ? { maintainers: theirs.map(nameOf) } : foreign.length > 0 ? { maintainers: ['alice'] } : {};
   };
   const publicKeys = [keys.maintainer, keys.packager, keys.logs, keys.signing.debian, keys.signing.rpm, ...foreign].filter((key) => key !== null && key !== undefined);
-  return await checkPillar({
+  return {
     'net-vm': 'sys-net',
     templates: { local: { source: 'host', family: 'Debian' } },
     template: 'local',
@@ -122,7 +121,7 @@ export async function localPillar(settings: LocalSettings, keys: MadeKeys, logsV
       }),
     },
     'public-keys': Object.fromEntries(publicKeys.map((key) => [key.fingerprint, key.publicKey])),
-  });
+  };
 }
 
 export function savePillar(state: LocalState, pillar: Pillar): void {

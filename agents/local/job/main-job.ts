@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `npm run local`: from a signed tag to an installed package, through the real gate. Every step ends with a post-condition that was checked;
 // the first that does not hold ends the job.
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { addComponent, raiseFarm, type Farm, type Provisioner } from '../farm/farm.js';
 import { aptUrls, dnfUrls, fullNameOf } from '../farm/local-pillar.js';
 import { envsOf, type LocalEnv, type LocalSettings, type LocalState } from '../farm/local-state.js';
@@ -21,6 +19,7 @@ import type { Display } from './display.js';
 import { askForSignature, publishIntent } from './gate.js';
 import { LogTail } from './log-tail.js';
 import { githubPushPayload, sendWebhook } from './webhook.js';
+import { runProcess } from '../../shared/programs/bounded-process.js';
 
 export interface MainJobOptions {
   state: LocalState;
@@ -54,15 +53,13 @@ export function auditArguments(farm: Pick<Farm, 'settings' | 'pillar'>, envs: re
     ...Object.entries(pillar['build-envs']).flatMap(([env, { 'journal-key': key }]) => (key === null || key === undefined ? [] : ['--journal-key', `${keysVmOf(env)}=${key}`]))];
 }
 
+const auditMs = 3600_000;
+
 async function runAudit(dist: string, farm: Farm, envs: readonly LocalEnv[]): Promise<AuditReport> {
-  const run = promisify(execFile);
-  try {
-    const { stdout } = await run(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm, envs)], { maxBuffer: 16 * 1024 * 1024 });
-    return { ok: true, table: stdout };
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout?: string; stderr?: string };
-    return { ok: false, table: `${stdout ?? ''}${stderr ?? ''}` };
-  }
+  const { status, stdout, stderr } = await runProcess({
+    program: process.execPath, args: [join(dist, 'build-infra.mjs'), 'audit', ...auditArguments(farm, envs)], env: process.env, limitBytes: 16 * 1024 * 1024, timeoutMs: auditMs,
+  });
+  return { ok: status === 0, table: `${stdout.toString('utf8')}${status === 0 ? '' : stderr}` };
 }
 
 export async function runMainJob(options: MainJobOptions): Promise<void> {

@@ -4,13 +4,15 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { execa } from 'execa';
 import { readKeys, type Key } from 'openpgp';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
+import { runProgram } from '../../shared/programs/program.js';
 import type { MadeKey } from './made-key.js';
 import type { ImportedSource } from './developer.js';
 import { gitFolder } from './forge.js';
 import { must, type Machine } from './machine.js';
+
+const fetchMs = 3600_000;
 
 export interface ForeignSource {
   /** path or address of a git repository */
@@ -52,7 +54,9 @@ function versionOf(tag: string): string {
 /** Its branches and this tag, as they are. */
 export async function importForeign(forge: Machine, source: ForeignSource): Promise<ImportedSource> {
   const name = nameOf(source);
-  const git = async (...args: string[]): Promise<string> => (await execa('git', args)).stdout.trim();
+  // As whoever tries this out has set up git, with the keys and addresses that lead to the repository.
+  const env = process.env as Record<string, string>;
+  const git = async (...args: string[]): Promise<string> => (await runProgram(['git', ...args], { env, cwd: process.cwd(), timeoutMs: fetchMs })).toString('utf8').trim();
   const folder = mkdtempSync(join(tmpdir(), 'build-infra-source-'));
   try {
     const from = existsSync(source.repository) ? resolve(source.repository) : source.repository;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The maintainer of an RPM component of our own: the small C program beside this file, with its spec, as a signed tag. Each time it is asked for,
 // the release in the spec goes up, because a version is built once.
-import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { developerEnvironment, pushTag, tagOf, type ImportedSource } from './developer.js';
 import { gitFolder, type ForgePorts } from './forge.js';
 import { must, type Machine } from './machine.js';
+import { runProgram } from '../../shared/programs/program.js';
 
 export const rpmComponent = 'moonphase';
 
@@ -46,7 +46,7 @@ export async function pushSpecComponent(developer: Machine, key: string, ports: 
   const tags = (await developer.run(['git', 'ls-remote', '--tags', remote], { env: developerEnvironment(ports) })).stdout;
   let release = 1;
   while (tags.includes(`refs/tags/${tagOf(`${version}-${release}`)}\n`)) release++;
-  const tree = execFileSync('tar', ['--create', '--file=-', '--owner=0', '--group=0', '--directory', folder, '.']);
+  const tree = await runProgram(['tar', '--create', '--file=-', '--owner=0', '--group=0', '--directory', folder, '.'], { timeoutMs: 60_000 });
   await must(developer, ['sh', '-c', commitTree, 'commit', rpmComponent, version, String(release), remote], { input: tree, onLine });
   return await pushTag(developer, rpmComponent, `${version}-${release}`, key, ports, onLine);
 }

@@ -1,35 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // build-infra policy explain: what the policy would say to one call, and the line that says so.
+import type { CommandCall, CommandRow } from '../../shared/command-line/program.js';
 import { evaluate, type Verdict } from './evaluate.js';
 import { loadPolicy, policyFolders } from './policy-files.js';
 import { cleanService, cleanTarget } from './request.js';
 import { PolicyError, type Rule } from './rule.js';
 import { readSystemInfo, SystemInfo, systemVm } from './system-info.js';
-
-export const explainUsage = 'build-infra policy explain [--policy DIR]... [--qubes FILE] SOURCE TARGET SERVICE[+ARG] [--json]';
-
-interface Question {
-  folders: string[];
-  qubes: string | undefined;
-  json: boolean;
-  words: string[];
-}
-
-function readCommandLine(args: readonly string[]): Question | undefined {
-  const question: Question = { folders: [], qubes: undefined, json: false, words: [] };
-  for (let at = 0; at < args.length; at++) {
-    const word = args[at] as string;
-    if (word === '--json') question.json = true;
-    else if (word === '--policy' || word === '--qubes') {
-      const value = args[++at];
-      if (value === undefined) return undefined;
-      if (word === '--policy') question.folders.push(value);
-      else question.qubes = value;
-    } else if (word.startsWith('--')) return undefined;
-    else question.words.push(word);
-  }
-  return question.words.length === 3 ? question : undefined;
-}
 
 /** Without a document about the VMs: those that the question and the rules name exist, as plain AppVMs that are not running. */
 function namedVms(source: string, target: string, rules: readonly Rule[]): SystemInfo {
@@ -66,27 +42,36 @@ function describe(verdict: Verdict): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Exit status: 0 allow or ask, 1 deny, 2 usage or a policy (or document) that cannot be read. */
-export function explain(args: readonly string[], out: (text: string) => void, complain: (text: string) => void): number {
-  const question = readCommandLine(args);
-  if (question === undefined) {
-    complain(`usage: ${explainUsage}\n`);
-    return 2;
-  }
-  const [source, untrustedTarget, untrustedService] = question.words as [string, string, string];
+/** Exit status: 0 allow or ask, 1 deny, 2 a policy (or document) that cannot be read. */
+export function explain({ words, has, value, values }: CommandCall, out: (text: string) => void, complain: (text: string) => void): number {
+  const [source, untrustedTarget, untrustedService] = words as [string, string, string];
+  const [folders, qubes] = [values('policy'), value('qubes')];
   // As the caller's side (`$`) and dom0 (every other byte) clean it.
   const target = cleanTarget(Buffer.from(untrustedTarget.replaceAll('$', '@')));
   const service = cleanService(Buffer.from(untrustedService));
   try {
-    const rules = loadPolicy(question.folders.length > 0 ? question.folders : policyFolders);
-    const system = question.qubes === undefined ? namedVms(source, target, rules) : readSystemInfo(question.qubes);
+    const rules = loadPolicy(folders.length > 0 ? folders : policyFolders);
+    const system = qubes === undefined ? namedVms(source, target, rules) : readSystemInfo(qubes);
     const verdict = evaluate(rules, system, { source, target, service });
-    out(question.json ? `${JSON.stringify({ source, target, service, ...verdict })}\n` : describe(verdict));
+    out(has('json') ? `${JSON.stringify({ source, target, service, ...verdict })}\n` : describe(verdict));
     return verdict.result === 'deny' ? 1 : 0;
   } catch (error) {
     const where = error instanceof PolicyError ? { file: error.file, line: error.line ?? null } : { file: null, line: null };
-    if (question.json) out(`${JSON.stringify({ source, target, service, result: 'error', ...where, reason: (error as Error).message })}\n`);
+    if (has('json')) out(`${JSON.stringify({ source, target, service, result: 'error', ...where, reason: (error as Error).message })}\n`);
     else complain(`${error instanceof PolicyError ? 'syntax error, so every call is denied: ' : ''}${(error as Error).message}\n`);
     return 2;
   }
 }
+
+export const explainCommand: CommandRow = {
+  words: 'policy explain',
+  takes: 'SOURCE TARGET SERVICE[+ARGUMENT]',
+  does: "tells what dom0's policy says to one call, and which of its lines decides",
+  options: [
+    { name: 'policy', value: 'DIR', does: `a folder of the policy, by default ${policyFolders.join(' and ')}; repeat` },
+    { name: 'qubes', value: 'FILE', does: 'the VMs, as JSON; without it every VM that a rule names exists' },
+    { name: 'json', does: 'prints one JSON document' },
+  ],
+  more: 'Exit status: 0 the call is allowed or a person is asked, 1 it is denied, 2 the policy cannot be read.',
+  run: (call) => explain(call, (text) => process.stdout.write(text), (text) => process.stderr.write(text)),
+};

@@ -2,14 +2,14 @@
 // `--provisioner salt`: what the farm calls in place of provision().
 import { join } from 'node:path';
 import type { Provisioner } from '../farm/farm.js';
-import { findTree } from '../provision/provision.js';
+import { findTree } from '../provision/checkout.js';
 import { provisionBySalt } from './provision-by-salt.js';
 import { unpackedPackage } from './salt-package.js';
 
 /** Made once in the life of this process: a farm is provisioned before and after its keys are made. */
 let unpacked: string | undefined;
 
-export const bySalt: Provisioner = async (state, pillar, tell) => {
+export const bySalt: Provisioner = async (state, { pillar }, tell) => {
   const changed: string[] = [];
   if (unpacked === undefined) {
     tell('dom0', 'its package is made and unpacked');

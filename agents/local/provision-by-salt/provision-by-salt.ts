@@ -5,14 +5,14 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { findTree } from '../provision/provision.js';
+import { findTree } from '../provision/checkout.js';
 import type { Pillar } from '../provision/pillar.js';
 import { answerOf, saltCall, stateRun } from './salt-call.js';
 import { templateFolders, unpackedPackage } from './salt-package.js';
 import { prepareSandbox, type SaltSandbox } from './salt-sandbox.js';
 
 export interface BySaltOptions {
-  /** checked: from readPillar() or checkPillar(); it becomes farm.yaml */
+  /** becomes farm.yaml */
   pillar: Pillar;
   /** emptied at each call */
   work: string;

@@ -1,75 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra provision`. Exit 0 done, 1 refused (one line says why), 2 a fault.
-import { parseArgs } from 'node:util';
 import type { Option } from '../../shared/formats/manifest.js';
-import { Refusal } from '../../shared/refusal.js';
-import { readPillar } from './pillar-reader.js';
+import { Misuse, type CommandCall, type CommandRow } from '../../shared/command-line/program.js';
+import { Refusal } from '../refusals.js';
+import { planFarm } from './planned-farm.js';
 import { provision } from './provision.js';
-import { allOptions, vmsOf } from './vms.js';
+import { allOptions } from './vms.js';
 
-const usage = `usage: build-infra provision --pillar FILE --vm NAME --root DIR [--dist DIR] [--tree DIR] [--no-owner] [--without OPTION]… [--json]
-       build-infra provision --pillar FILE --list [--without OPTION]…
-
-  --pillar FILE  the description of the farm (salt/pillar.example.yaml is an example)
-  --vm NAME      a VM of it, or dom0
-  --root DIR     where to lay the VM's files
-  --dist DIR     the bundles (by default dist/ of the checkout)
-  --tree DIR     the checkout (by default the one that holds this program)
-  --no-owner     as an ordinary user: leave owners as they come
-  --without O    switch an option off: ssh-proxy, webhooks
-  --list         print the VMs that the pillar makes, as JSON
-`;
-
-/** @param argv what stands after `provision` */
-export async function provisionMain(argv: readonly string[]): Promise<number> {
-  try {
-    return await run(argv);
-  } catch (error) {
-    if (error instanceof Refusal) {
-      process.stderr.write(`build-infra provision: ${error.line()}\n`);
-      return 1;
-    }
-    process.stderr.write(`build-infra provision: fault: ${(error as Error).message}\n`);
-    return 2;
-  }
-}
-
-async function run(argv: readonly string[]): Promise<number> {
-  let values;
-  try {
-    ({ values } = parseArgs({
-      args: [...argv], strict: true, allowPositionals: false,
-      options: {
-        pillar: { type: 'string' }, vm: { type: 'string' }, root: { type: 'string' }, dist: { type: 'string' }, tree: { type: 'string' },
-        'no-owner': { type: 'boolean' }, without: { type: 'string', multiple: true }, json: { type: 'boolean' }, list: { type: 'boolean' }, help: { type: 'boolean' },
-      },
-    }));
-  } catch (error) {
-    process.stderr.write(`build-infra provision: ${(error as Error).message}\n${usage}`);
-    return 2;
-  }
-  if (values.help === true) {
-    process.stdout.write(usage);
-    return 0;
-  }
-  if (values.pillar === undefined || (values.list !== true && (values.vm === undefined || values.root === undefined))) {
-    process.stderr.write(usage);
-    return 2;
-  }
-  const without = values.without ?? [];
+function run({ value, values, has }: CommandCall): number {
+  const [file, vm, root] = [value('pillar'), value('vm'), value('root')];
+  if (file === undefined) throw new Misuse('--pillar FILE is missing');
+  if (!has('list') && (vm === undefined || root === undefined)) throw new Misuse('--vm NAME and --root DIR are needed, or --list');
+  const without = values('without');
   const unknown = without.find((name) => !allOptions.includes(name as Option));
   if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is not one of ${allOptions.join(', ')}`);
   const enabled = allOptions.filter((option) => !without.includes(option));
-  const pillar = await readPillar(values.pillar);
-  if (values.list === true) {
-    process.stdout.write(`${JSON.stringify(vmsOf(pillar, enabled), null, 1)}\n`);
+  const farm = planFarm({ file, enabled }, value('tree'));
+  if (has('list')) {
+    process.stdout.write(`${JSON.stringify(farm.vms, null, 1)}\n`);
     return 0;
   }
+  const [dist, tree] = [value('dist'), value('tree')];
   const done = provision({
-    pillar, vm: values.vm as string, root: values.root as string, owners: values['no-owner'] !== true, enabled,
-    ...(values.dist === undefined ? {} : { dist: values.dist }), ...(values.tree === undefined ? {} : { tree: values.tree }),
+    farm, vm: vm as string, root: root as string, owners: !has('no-owner'),
+    ...(dist === undefined ? {} : { dist }), ...(tree === undefined ? {} : { tree }),
   });
-  if (values.json === true) {
+  if (has('json')) {
     const { vm, changed, removed, waiting } = done;
     process.stdout.write(`${JSON.stringify({ vm, changed, removed, waiting })}\n`);
     return 0;
@@ -79,3 +35,20 @@ async function run(argv: readonly string[]): Promise<number> {
   if (done.removed.length > 0) process.stdout.write(`removed: ${done.removed.length}\n`);
   return 0;
 }
+
+export const provisionCommand: CommandRow = {
+  words: 'provision',
+  does: 'lays the files of one VM of a farm, or lists its VMs',
+  options: [
+    { name: 'pillar', value: 'FILE', does: 'the description of the farm (salt/pillar.example.yaml is an example)' },
+    { name: 'vm', value: 'NAME', does: 'a VM of it, or dom0' },
+    { name: 'root', value: 'DIR', does: "where to lay the VM's files" },
+    { name: 'dist', value: 'DIR', does: 'the bundles (by default dist/ of the checkout)' },
+    { name: 'tree', value: 'DIR', does: 'the checkout (by default the one that holds this program)' },
+    { name: 'no-owner', does: 'as an ordinary user: leaves owners as they come' },
+    { name: 'without', value: 'OPTION', does: 'switches an option off: ssh-proxy, webhooks; repeat' },
+    { name: 'list', does: 'prints the VMs that the pillar makes, as JSON' },
+    { name: 'json', does: 'prints one JSON document' },
+  ],
+  run,
+};

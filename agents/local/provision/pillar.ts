@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The pillar: the one description of a farm, as pillar-reader.ts has checked it.
+// The pillar: the one description of a farm, as dom0's Python has checked it (planned-farm.ts).
 
 export type Family = 'Debian' | 'RedHat';
 
@@ -17,7 +17,7 @@ export interface BuiltComponent {
   'required-signatures'?: number;
 }
 
-/** What a VM of ours may have of its own; what is left out is the role's default (vms.ts) or Qubes'. */
+/** What a VM of ours may have of its own; what is left out is the role's default (farm_vms.py) or Qubes'. */
 export interface VmSettings {
   template?: string;
   /** size of the private volume, GiB */

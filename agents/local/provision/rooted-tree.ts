@@ -5,7 +5,7 @@ import {
   closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, lchownSync, lstatSync, mkdirSync, openSync, readFileSync, readlinkSync, renameSync, rmdirSync,
   symlinkSync, unlinkSync, writeFileSync, type Stats,
 } from 'node:fs';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 export interface Attributes {
   uid: number;

@@ -3,7 +3,7 @@
 // build-infra, one file merged into the other. Every value is text: its `release: 4.10` is meant as it is written.
 import { readFileSync } from 'node:fs';
 import { parseDocument } from 'yaml';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 
 export type Text = string | Text[] | { [name: string]: Text };
 export type Mapping = Record<string, Text>;

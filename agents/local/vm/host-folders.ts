@@ -61,7 +61,7 @@ export function makeQubesLayer(layer: string): void {
   mkdirSync(join(layer, 'bin'), { recursive: true });
   for (const name of inVmPrograms) cpSync(join(programFolder(), name), join(library, name));
   const compileAll = 'import py_compile,sys\nfor f in sys.argv[1:]: py_compile.compile(f, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)';
-  execFileSync('/usr/bin/python3', ['-I', '-c', compileAll, ...inVmPrograms.map((name) => join(library, name))]);
+  execFileSync('/usr/bin/python3', ['-I', '-c', compileAll, ...inVmPrograms.map((name) => join(library, name))], { timeout: 60_000 });
   symlinkSync('vm_init.py', join(library, 'vm-init'));
   symlinkSync('qrexec_agent.py', join(library, 'qrexec-agent'));
   for (const path of [join(layer, 'bin/qrexec-client-vm'), join(library, 'qrexec-client-vm')]) writeFileSync(path, clientStub, { mode: 0o755 });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub adds some every month.
-import { checkWith } from '../../shared/json-schema.js';
+import type { Check } from '../../shared/json-document.js';
+import { checkWith, orNull } from '../../shared/json-schema.js';
 
 export interface Issue {
   number: number;
@@ -35,21 +36,21 @@ interface UntrustedComment {
   user: { login: string } | null;
 }
 
-const some = (required: string[], properties: Record<string, object>): object => ({ type: 'object', required, properties });
-const number = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
-const text = { type: 'string', maxLength: 300_000 };
-const user = { anyOf: [some(['login'], { login: { type: 'string', maxLength: 100 } }), { type: 'null' }] };
+const some = <const R extends string, const P extends object>(required: readonly R[], properties: P) => ({ type: 'object', required, properties }) as const;
+const number = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } as const;
+const text = { type: 'string', maxLength: 300_000 } as const;
+const user = orNull(some(['login'], { login: { type: 'string', maxLength: 100 } }));
 const issue = some(['number', 'title', 'state', 'user', 'labels'], {
   number, title: text, body: { type: ['string', 'null'], maxLength: 300_000 }, state: { enum: ['open', 'closed'] }, user,
   labels: { type: 'array', maxItems: 200, items: { anyOf: [{ type: 'string' }, some([], { name: { type: ['string', 'null'] } })] } },
 });
 const comment = some(['id', 'user'], { id: number, body: text, user });
 
-const checkIssue = checkWith<UntrustedIssue>(issue);
-const checkIssues = checkWith<UntrustedIssue[]>({ type: 'array', maxItems: 100, items: issue });
-const checkFound = checkWith<{ items: UntrustedIssue[] }>(some(['items'], { items: { type: 'array', maxItems: 100, items: issue } }));
-const checkComment = checkWith<UntrustedComment>(comment);
-const checkComments = checkWith<UntrustedComment[]>({ type: 'array', maxItems: 100, items: comment });
+const checkIssue: Check<UntrustedIssue> = checkWith(issue);
+const checkIssues: Check<UntrustedIssue[]> = checkWith({ type: 'array', maxItems: 100, items: issue });
+const checkFound: Check<{ items: UntrustedIssue[] }> = checkWith(some(['items'], { items: { type: 'array', maxItems: 100, items: issue } }));
+const checkComment: Check<UntrustedComment> = checkWith(comment);
+const checkComments: Check<UntrustedComment[]> = checkWith({ type: 'array', maxItems: 100, items: comment });
 
 function issueOf(untrusted: UntrustedIssue): Issue {
   return {

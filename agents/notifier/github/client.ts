@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The few calls of GitHub's API that the notifier makes, spelled by GitHub's own package (@octokit/endpoint), spoken by exchange.ts.
 import { endpoint } from '@octokit/endpoint';
-import { Refusal } from '../../shared/refusal.js';
+import { Refusal } from '../refusals.js';
 import { readComment, readComments, readFoundIssues, readIssue, readIssues, type Comment, type Issue } from './answers.js';
 import { exchange, type Answer, type Exchanged, type ExchangeLimits } from './exchange.js';
-import type { Clock, Pace } from './pace.js';
+import type { Clock } from '../../shared/clock.js';
+import type { Pace } from './pace.js';
 import { GitHubTrouble, troubleOf } from './trouble.js';
 
 export const pageSize = 100;
@@ -77,7 +78,7 @@ export function githubClient(options: ClientOptions): GitHub {
       if (error instanceof Refusal) throw new GitHubTrouble('later', error.code, error.detail);
       throw error;
     }
-    let trouble = troubleOf(answer, options.clock.now());
+    let trouble = troubleOf(answer, new Date(options.clock.wall()));
     // An answer may hold anything, also what was sent.
     if (trouble?.message.includes(token.slice(0, 20)) === true) trouble = new GitHubTrouble(trouble.kind, trouble.code, `GitHub answered ${trouble.status} and repeats the token`, trouble.status, trouble.waitMs);
     options.pace.heard(answer, trouble);

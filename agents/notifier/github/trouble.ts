@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What can be wrong with an answer, sorted by what to do about it.
-import { printable, Refusal } from '../../shared/refusal.js';
+import { OwnRefusal, printable } from '../../shared/refusal.js';
+import type { SharedCode } from '../../shared/refusals.js';
+import type { NotifierCode } from '../refusals.js';
 import type { Answer } from './exchange.js';
 
 /**
@@ -9,13 +11,13 @@ import type { Answer } from './exchange.js';
  */
 export type TroubleKind = 'later' | 'limited' | 'token' | 'no';
 
-export class GitHubTrouble extends Refusal {
+export class GitHubTrouble extends OwnRefusal<NotifierCode | SharedCode> {
   readonly kind: TroubleKind;
   readonly status: number;
   /** how long to be silent, or undefined where GitHub did not say */
   readonly waitMs: number | undefined;
 
-  constructor(kind: TroubleKind, code: string, detail: string, status = 0, waitMs?: number) {
+  constructor(kind: TroubleKind, code: NotifierCode | SharedCode, detail: string, status = 0, waitMs?: number) {
     super(code, detail);
     this.kind = kind;
     this.status = status;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Calling a service of another VM. The answer is in-band: whatever is not an explicit yes counts as no.
 import { spawn } from 'node:child_process';
-import { printable, Refusal } from '../refusal.js';
+import { printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export const qrexecClient = '/usr/bin/qrexec-client-vm';
 

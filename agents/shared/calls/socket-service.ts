@@ -2,7 +2,8 @@
 // The harness of qrexec socket services: who is calling, with what argument, within which limits. Facts: docs/formats.md, "Service descriptor".
 import { existsSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { printable, Refusal } from '../refusal.js';
+import { AnyRefusal, printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, vmNamePattern } from '../formats/names.js';
 
 /** One call, after the descriptor. Bytes that came with the descriptor are put back: `stream` starts at the caller's first byte. */
@@ -121,7 +122,7 @@ async function serve(service: Service, stream: Socket, calls: OpenCalls, { repor
   let silence: NodeJS.Timeout | undefined;
   // Whoever may not come in is out at once: calls that are refused one after the other must not hold places either.
   let graceMs = 0;
-  const refuse = (refusal: Refusal): void => {
+  const refuse = (refusal: AnyRefusal): void => {
     report(`${service.name} from ${who}: ${refusal.line()}`);
     if (!stream.writable) return;
     if (service.deny !== undefined) service.deny(stream, refusal.line());
@@ -142,7 +143,7 @@ async function serve(service: Service, stream: Socket, calls: OpenCalls, { repor
     }, firstByteMs).unref();
     await service.handle({ service: name, argument, source, stream });
   } catch (error) {
-    if (error instanceof Refusal) {
+    if (error instanceof AnyRefusal) {
       refuse(error);
     } else {
       report(`${service.name} from ${who}: fault: ${printable(String((error as Error).stack ?? error))}`);

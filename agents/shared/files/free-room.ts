@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A full disk looks different to every tool. Here it has one name.
 import { statfsSync } from 'node:fs';
-import { Refusal } from '../refusal.js';
+import { AnyRefusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** Less than this is as good as nothing: no tool gets further with it. */
 const leastBytes = 8 * 1024 * 1024;
@@ -16,9 +17,12 @@ export function isDiskFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
+/** These name their cause; NO_LOG_SINK is what the sink of a stage says. */
+const explained = new Set<string>(['TIMED_OUT', 'OUTPUT_LIMIT', 'NO_LOG_SINK', 'DISK_FULL'] satisfies (Refusal['code'] | 'NO_LOG_SINK')[]);
+
 /** The same error, or that `folder` is full where that is what lies behind it. */
 export function sayIfFull(error: unknown, folder: string): unknown {
-  const known = error instanceof Refusal ? ` (${error.code})` : '';
-  const full = isDiskFull(error) || ((error instanceof Refusal ? !['TIMED_OUT', 'OUTPUT_LIMIT', 'NO_LOG_SINK', 'DISK_FULL'].includes(error.code) : true) && isFull(folder));
+  const known = error instanceof AnyRefusal ? ` (${error.code})` : '';
+  const full = isDiskFull(error) || (!(error instanceof AnyRefusal && explained.has(error.code)) && isFull(folder));
   return full ? new Refusal('DISK_FULL', `no room was left on the disk that it was built on${known}`) : error;
 }

@@ -6,7 +6,8 @@ import { closeSync, constants, fstatSync, fsyncSync, openSync, readdirSync, read
 import { join } from 'node:path';
 import type { HashedFile } from '../formats/intent.js';
 import { fileNamePattern, matches } from '../formats/names.js';
-import { printable, Refusal } from '../refusal.js';
+import { printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 const chunkBytes = 1024 * 1024;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The one line that a person signs, and how it is spelled: one grammar for who writes it (agents/command) and who obeys it (agents/build-vm).
 // One spelling per command: makeCommand(parseCommand(line)) is the line again, or the line is no command. docs/formats.md, "Signed commands".
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { jobIdPattern, matches, objectIdPattern, plainNamePattern } from './names.js';
 
 export const commandVerbs = ['Upload-component', 'Upload-template', 'Build-template', 'Build-component', 'Rebuild-component', 'Retry'] as const;

@@ -1,34 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The few fields of .changes, .dsc and debian/changelog that we read. What wrote them was a build: untrusted.
+// The few fields of .changes and debian/changelog that we read. What wrote them was a build: untrusted.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readClearSigned, readStanzas, type Stanza } from './deb822.js';
 import { fileNamePattern, matches, sha256Pattern, versionPattern } from './names.js';
 import type { HashedFile } from './intent.js';
-import { printable, Refusal } from '../refusal.js';
+import { AnyRefusal, printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export const sourceNamePattern = '^[a-z0-9][a-z0-9+.-]{1,99}$';
 
-/** The fields of the first paragraph, also inside a clear signature. @throws Refusal BAD_CONTROL_FILE */
-export function readFields(untrustedText: string): Map<string, string> {
-  let text = untrustedText;
-  if (text.startsWith('-----BEGIN PGP SIGNED MESSAGE-----\n')) {
-    const from = text.indexOf('\n\n');
-    const to = text.indexOf('\n-----BEGIN PGP SIGNATURE-----\n');
-    if (from < 0 || to < from) throw new Refusal('BAD_CONTROL_FILE', 'the clear signature is cut');
-    text = text.slice(from + 2, to + 1);
-  }
-  const fields = new Map<string, string>();
-  let last = '';
-  for (const line of (text.split('\n\n')[0] as string).split('\n')) {
-    if (line === '') continue;
-    const field = /^([A-Za-z][A-Za-z0-9-]*):(.*)$/.exec(line);
-    if (field !== null) {
-      last = (field[1] as string).toLowerCase();
-      if (fields.has(last)) throw new Refusal('BAD_CONTROL_FILE', `the field ${last} stands there twice`);
-      fields.set(last, (field[2] as string).trim());
-    } else if (/^[ \t]/.test(line) && last !== '') fields.set(last, `${fields.get(last) ?? ''}\n${line.trim()}`);
-    else throw new Refusal('BAD_CONTROL_FILE', `not a field: ${printable(line.slice(0, 80))}`);
-  }
+/** The fields of the one stanza, by name as written, also inside a clear signature. @throws Refusal BAD_CONTROL_FILE */
+export function readFields(untrustedText: string): Stanza {
+  const text = untrustedText.startsWith('-----') ? readClearSigned(untrustedText)?.text : untrustedText;
+  const [fields, ...more] = (text === undefined ? undefined : readStanzas(text)) ?? [];
+  if (fields === undefined || more.length > 0) throw new Refusal('BAD_CONTROL_FILE', 'not one stanza of fields, each once, as dpkg writes it');
   return fields;
 }
 
@@ -45,27 +31,27 @@ export interface Changes {
  * files, and no line from the first list on ends in what debsign would take for a name, unless it is one of them.
  * @throws Refusal BAD_CONTROL_FILE
  */
-function refuseOtherNames(untrustedText: string, fields: ReadonlyMap<string, string>, names: readonly string[]): void {
+function refuseOtherNames(untrustedText: string, fields: Stanza, names: readonly string[]): void {
   const lines = untrustedText.split('\n');
   for (const line of lines.slice(lines.findIndex((one) => /^(?:Checksum|Files)/.test(one)))) {
     const untrustedName = /[ \t]([^ \t]*\.(?:dsc|buildinfo|changes)\r?)$/.exec(line)?.[1];
     if (untrustedName !== undefined && !names.includes(untrustedName)) throw new Refusal('BAD_CONTROL_FILE', `"${printable(untrustedName)}" is not among the files with a SHA-256`);
   }
   for (const [field, value] of fields) {
-    if (field !== 'files' && !field.startsWith('checksum')) continue;
+    if (!/^(?:files$|checksum)/i.test(field)) continue;
     const listed = value.split('\n').filter((line) => line !== '').map((line) => line.split(/[ \t]+/).at(-1) ?? '');
-    if (listed.length !== names.length || listed.some((name) => !names.includes(name))) throw new Refusal('BAD_CONTROL_FILE', `the field ${field} lists other files than checksums-sha256`);
+    if (listed.length !== names.length || listed.some((name) => !names.includes(name))) throw new Refusal('BAD_CONTROL_FILE', `the field ${field} lists other files than Checksums-Sha256`);
   }
 }
 
 /** Source, Version and Checksums-Sha256 of a .changes. @throws Refusal BAD_CONTROL_FILE, BAD_ARTIFACT (a file name that is not taken) */
 export function readChanges(untrustedText: string): Changes {
   const fields = readFields(untrustedText);
-  const version = fields.get('version') ?? '';
-  const [, source, sourceVersion = version] = /^(\S+)(?: \((\S+)\))?$/.exec(fields.get('source') ?? '') ?? [];
+  const version = fields.get('Version') ?? '';
+  const [, source, sourceVersion = version] = /^(\S+)(?: \((\S+)\))?$/.exec(fields.get('Source') ?? '') ?? [];
   if (!matches(sourceNamePattern, source) || !matches(versionPattern, version) || !matches(versionPattern, sourceVersion)) throw new Refusal('BAD_CONTROL_FILE', 'the .changes names no source and version');
   const files: HashedFile[] = [];
-  for (const line of (fields.get('checksums-sha256') ?? '').split('\n')) {
+  for (const line of (fields.get('Checksums-Sha256') ?? '').split('\n')) {
     if (line === '') continue;
     const [sha256, size, name, ...more] = line.split(' ');
     if (!matches(sha256Pattern, sha256) || !/^[0-9]{1,15}$/.test(size ?? '') || name === undefined || more.length > 0) throw new Refusal('BAD_CONTROL_FILE', 'a checksum line cannot be read');
@@ -87,7 +73,7 @@ export function readChangelog(tree: string, folder = 'debian'): { source: string
     if (statSync(path).size > changelogLimitBytes) throw new Refusal('NOT_A_PACKAGE', `${folder}/changelog is too large`);
     untrustedText = readFileSync(path, 'utf8');
   } catch (error) {
-    if (error instanceof Refusal) throw error;
+    if (error instanceof AnyRefusal) throw error;
     throw new Refusal('NOT_A_PACKAGE', `the tree has no readable ${folder}/changelog`);
   }
   const head = /^\s*(\S+) \(([^()\s]+)\)/.exec(untrustedText);

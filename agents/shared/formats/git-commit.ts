@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A raw git commit object, taken apart without git: parents, the signed bytes, the signature, the message.
 import { createHash } from 'node:crypto';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, objectIdPattern } from './names.js';
 
 export interface GitCommit {

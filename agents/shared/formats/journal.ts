@@ -65,7 +65,7 @@ export function journalFileEntries(keysVm: string, path: string): { first: numbe
   return journalPath(keysVm, first) === path ? { first, end: first + entriesPerFile } : undefined;
 }
 
-const orNull = (schema: object): object => ({ anyOf: [{ type: 'null' }, schema] });
+const orNull = <const S extends object>(schema: S) => ({ anyOf: [{ type: 'null' }, schema] }) as const;
 
 export const journalEntrySchema = {
   type: 'object',
@@ -85,4 +85,4 @@ export const journalEntrySchema = {
     intent: orNull({ type: 'string', pattern: sha256Pattern }),
     result: { type: 'string', pattern: '^[ -~]{0,300}$' },
   },
-};
+} as const;

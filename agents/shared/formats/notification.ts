@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Notification": what the build agent leaves in its outbox for the notifier to say in public. It is written by the agent
 // and holds words of strangers (log lines, commit subjects): bounded here, made harmless where they become Markdown.
-import { checkWith } from '../json-schema.js';
+import { checkWith, object, orNull, text } from '../json-schema.js';
 import type { Check } from '../json-document.js';
 import { jobIdPattern, logPathPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from './names.js';
 import { lineWordPattern } from './suites.js';
@@ -80,10 +80,7 @@ export interface Notification {
   commits: ClosingCommit[];
 }
 
-const text = (pattern: string): object => ({ type: 'string', pattern });
-const orNull = (schema: object): object => ({ anyOf: [schema, { type: 'null' }] });
-const object = (properties: Record<string, object>): object => ({ type: 'object', additionalProperties: false, required: Object.keys(properties), properties });
-const bounded = (maxLength: number): object => ({ type: 'string', maxLength });
+const bounded = (maxLength: number) => ({ type: 'string', maxLength }) as const;
 
 const required = object({
   format: { const: notificationFormat },
@@ -110,8 +107,8 @@ const required = object({
     type: 'array', maxItems: commitsLimit,
     items: object({ commit: text(objectIdPattern), subject: bounded(200), issues: { type: 'array', maxItems: issuesPerCommitLimit, items: text(issueReferencePattern) } }),
   },
-}) as { properties: Record<string, object> };
-export const notificationSchema = { ...required, properties: { ...required.properties, suites: text(lineWordPattern), repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } };
+});
+export const notificationSchema = { ...required, properties: { ...required.properties, suites: text(lineWordPattern), repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } } as const;
 
 /** @throws Refusal BAD_DOCUMENT */
-export const checkNotification: Check<Notification> = checkWith<Notification>(notificationSchema);
+export const checkNotification: Check<Notification> = checkWith(notificationSchema);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Commit message of a publication". The signature on the commit covers this text, and so every SHA-256 in it.
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { matches, publishedPathPattern, sha256Pattern } from './names.js';
 
 export interface PublishedFile {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // gpg's command line, taken apart the same way by both ends: which words are options, which are their values, and which streams
 // the answer has. What an option *means* and whether it is allowed is decided elsewhere, in each VM by itself.
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export interface GpgOption {
   /** the long name; short letters are given their long name, so each option has one spelling from here on */

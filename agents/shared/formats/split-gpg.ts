@@ -3,7 +3,7 @@
 // build VM sends, and the gpg client reads what the keys VM answers. All integers are 32-bit little-endian.
 //
 // caller to keys VM: a preamble of 1028 bytes (the command line), then frames. Back: frames only, the last one an exit frame.
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 export const commandAreaBytes = 1024;
 export const preambleBytes = 4 + commandAreaBytes;

@@ -2,7 +2,8 @@
 // A key counts as it is now, as gpgv has it. Where a key is lengthened, or another user ID comes, gpg drops the self-signatures that were in force
 // before; what a certificate said when an older signature was made is then nowhere to be read. docs/decisions/keys-now.md
 import { config as usual, type Key, type KeyID, type PublicKey } from 'openpgp';
-import { printable, Refusal } from '../refusal.js';
+import { printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 /** Whose key it is, for words. */
 export interface KeyOwner {
@@ -32,7 +33,7 @@ export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, n
   const subkey = subkeyOf(key, keyId);
   const [primary, sub] = [key, subkey].map((one) => one?.getFingerprint().toUpperCase());
   const which = sub === undefined ? primary : `${sub} (a subkey of ${primary})`;
-  const reject = (code: string, why: string): Refusal =>
+  const reject = (code: 'KEY_REVOKED' | 'KEY_EXPIRED' | 'KEY_NOT_USABLE', why: string): Refusal =>
     new Refusal(code, `the key ${which} of ${name} ${why}`);
   const all = undefined as never;
   if ((await key.isRevoked(all, all, now)) || (await subkey?.isRevoked(all, all, now)) === true) {
@@ -63,20 +64,6 @@ export async function endsOf(key: Key, now: Date): Promise<number[]> {
     }),
   );
   return ends.flat();
-}
-
-/** Why no signature of it will ever be good here; undefined also of one that ended or was revoked: that may be known, and is told when it signs. */
-export async function whyNeverUsable(key: Key): Promise<string | undefined> {
-  if (key.users.every(({ userID }) => userID === null)) return 'has no user ID';
-  const now = new Date();
-  if ((await key.isRevoked(undefined, undefined, now)) || (await endsOf(key, now)).length > 0)
-    return undefined;
-  const refused = await refuseUnusableKey({ name: 'x', key }, key.getKeyID(), now).catch(
-    (error: unknown) => error,
-  );
-  return refused instanceof Refusal && refused.code === 'KEY_NOT_USABLE'
-    ? refused.detail.replace(/^.* cannot sign/, 'cannot sign')
-    : undefined;
 }
 
 /** For `verify` of openpgp, which asks a key what it could do when the signature was made: this one answers of `now`. */

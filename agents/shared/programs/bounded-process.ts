@@ -72,34 +72,9 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
       resolve({ status: broken ? -1 : code, stdout: Buffer.concat(stdout), stderr: fault + joined(stderr), statusText: joined(status) });
     };
     child.on('error', ({ message }) => finish(-1, message)).on('close', (code) => finish(code ?? -1));
-    const feed = (stream: Writable | null, bytes: Uint8Array): void => {
-      // The program may end without reading: its status says why.
-      stream?.on('error', () => undefined).end(bytes);
-    };
+    // The program may end without reading: its status says why.
+    const feed = (stream: Writable | null, bytes: Uint8Array): unknown => stream?.on('error', () => undefined).end(bytes);
     if (!('fd' in input)) feed(child.stdin, input);
     if (run.secondInput !== undefined) feed((extra[4] ?? null) as Writable | null, run.secondInput);
   });
-}
-
-/** At most `width` at once, first come first served. */
-export class Turnstile {
-  readonly #width: number;
-  #inside = 0;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(width: number) {
-    this.#width = width;
-  }
-
-  async pass<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#inside >= this.#width) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#inside++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inside--;
-      else next();
-    }
-  }
 }

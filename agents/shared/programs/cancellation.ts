@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A step that a person cancelled: whatever program it runs is ended with its group, and it starts no other one. Decision 170
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Refusal } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 
 const signals = new AsyncLocalStorage<AbortSignal>();
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
 import type { Readable } from 'node:stream';
-import { printable, Refusal } from '../refusal.js';
+import { AnyRefusal, printable } from '../refusal.js';
+import { Refusal } from '../refusals.js';
 import { isCancelled } from './cancellation.js';
-import { commandBegins } from './command-clock.js';
 import { endGroup, endOf, startProgram } from './program.js';
 import { pieceBytes, pieceMark } from './tool-line.js';
+import { toolBegins } from './tool-watch.js';
 
 export interface LoggedOptions {
   cwd?: string;
@@ -25,7 +26,7 @@ export interface LineSink {
   tool(line: Buffer): boolean;
   drained(): Promise<void>;
   /** Resolves if the log is lost for good; whoever produces lines then stops. */
-  readonly whenFailed: Promise<Refusal>;
+  readonly whenFailed: Promise<AnyRefusal>;
 }
 
 /** With the mark and the space, no longer than one piece. */
@@ -71,10 +72,10 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
 export async function runLogged(argv: readonly string[], log: LineSink, options: LoggedOptions): Promise<number> {
   const limit = options.limitBytes ?? defaultLimitBytes;
   log.say(options.label ?? `run ${printable(argv.join(' '))}`);
-  const ended = commandBegins();
+  const ended = toolBegins();
   const child = startProgram(argv, options);
-  let refusal: Refusal | undefined;
-  const stop = (why: Refusal): void => {
+  let refusal: AnyRefusal | undefined;
+  const stop = (why: AnyRefusal): void => {
     refusal ??= why;
     endGroup(child.pid);
   };
@@ -87,7 +88,7 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
     if (size > limit) stop(new Refusal('OUTPUT_LIMIT', `stopped after ${limit} bytes of output`));
   };
   const pours = [child.stdout, child.stderr].map((stream) => pour(stream, log, count, (by) => (heldUp += by)).catch((error: unknown) => {
-    if (error instanceof Refusal) stop(error);
+    if (error instanceof AnyRefusal) stop(error);
     else stop(new Refusal('LOG_FAILED', printable(String(error))));
   }));
   const result = await endOf(child, Promise.all(pours), () => heldUp > 0 && refusal === undefined && !isCancelled());

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reads farm.yaml: YAML 1.2's plain values, one document, no anchors, no key twice; then the shape, by the same JSON Schema as
-`build-infra provision` (schema.json is made from agents/local/provision/pillar-schema.ts). Refuse, never repair.
-"""
+"""Reads farm.yaml: YAML 1.2's plain values, one document, no anchors, no key twice; then the shape, by schema.json. Refuse, never repair."""
 import json
 import re
 
@@ -11,15 +9,18 @@ SIZE_LIMIT = 4 * 1024 * 1024
 
 
 class Refusal(Exception):
-    """An answer "no": the same codes as `build-infra provision`, listed in salt/README.md."""
+    """An answer "no": the codes are listed in salt/README.md."""
 
     def __init__(self, code, detail, field=None):
         super().__init__(detail)
-        self.code, self.detail, self.field = code, detail, field
+        self.code, self.detail, self.field = code, printable(detail), field and printable(field)
 
     def line(self):
-        words = f'{self.code} {self.field}: {self.detail}' if self.field else f'{self.code} {self.detail}'
-        return ''.join(letter if ' ' <= letter <= '~' else '.' for letter in words)
+        return f'{self.code} {self.field}: {self.detail}' if self.field else f'{self.code} {self.detail}'
+
+
+def printable(text):
+    return ''.join(letter if ' ' <= letter <= '~' else '.' for letter in text)
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -91,10 +92,23 @@ def fits_pattern(pattern, value):
     return re.search(pattern.replace('$', r'\Z'), value, re.ASCII) is not None
 
 
+def title_of(schema):
+    """What a person reads when a value does not fit."""
+    if 'title' in schema:
+        return schema['title']
+    if 'enum' in schema:
+        return f'one of {", ".join(schema["enum"])}'
+    if schema['type'] == 'integer':
+        return f'a whole number from {schema["minimum"]} to {schema["maximum"]}'
+    if schema['type'] == 'object':
+        return 'a mapping with at least one entry' if 'minProperties' in schema else 'a mapping'
+    return {'boolean': 'true or false', 'array': 'a list'}.get(schema['type'], 'as it should be')
+
+
 def check_shape(schema, value, field=()):
-    """The part of JSON Schema that pillar-schema.ts uses; any other word in it is a fault. Raises Refusal for the first thing wrong."""
-    def refuse(place=field):
-        raise Refusal('BAD_VALUE', f'is not {schema.get("title", "as it should be")}', '.'.join(place))
+    """The part of JSON Schema that schema.json uses; any other word in it is a fault. Raises Refusal for the first thing wrong."""
+    def refuse():
+        raise Refusal('BAD_VALUE', f'is not {title_of(schema)}', '.'.join(field))
 
     known = {'type', 'title', 'pattern', 'minimum', 'maximum', 'maxLength', 'enum', 'anyOf', 'items', 'minItems', 'uniqueItems',
              'additionalProperties', 'properties', 'required', 'propertyNames', 'minProperties'}
@@ -145,11 +159,27 @@ def check_mapping(schema, value, field, refuse):
         check_shape(properties.get(name, rest if isinstance(rest, dict) else {}), content, (*field, name))
 
 
-def read_farm_file(path, schema_path):
-    """What stands under farm.yaml's one top key `build-infra`, of the right shape. Raises Refusal."""
+def read_schema(path):
+    """The schema, with what its $refs lead to in their place."""
+    def followed(part):
+        if isinstance(part, list):
+            return [followed(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if '$ref' in part:
+            return followed(definitions[part['$ref'].removeprefix('#/$defs/')])
+        return {name: followed(one) for name, one in part.items()}
+
+    with open(path, encoding='utf-8') as file:
+        whole = json.load(file)
+    definitions = whole.pop('$defs')
+    del whole['$comment']
+    return followed(whole)
+
+
+def read_farm_file(path):
+    """What stands under farm.yaml's one top key `build-infra`, not yet checked. Raises Refusal."""
     document = read_yaml(path)
     if not isinstance(document, dict) or list(document) != ['build-infra']:
         raise Refusal('BAD_VALUE', 'a pillar has the one top key build-infra')
-    with open(schema_path, encoding='utf-8') as file:
-        check_shape(json.load(file), document['build-infra'])
     return document['build-infra']

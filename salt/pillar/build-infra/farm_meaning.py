@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a schema cannot say: names that fit together, keys that are what they are called. The same checks, codes and fields as
-`build-infra provision` (agents/local/provision/pillar-meaning.ts); one list of bad farms is tried on both.
-"""
+"""What a schema cannot say: names that fit together, keys that are what they are called."""
 import base64
 import binascii
 import hashlib
@@ -17,8 +15,8 @@ NO_VM = {'none', 'default', 'domain-0', 'dom0'}
 RESERVED = NO_VM | {'intents', 'journal', 'keys', 'build', 'metadata'}
 # GitHub refuses longer labels.
 LABEL_LIMIT = 50
-# SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
 PACKAGES_OF_ENGINES = {'debian': 'deb', 'rpm': 'rpm'}
+# SHA-256 of the RSA host key that github.com withdrew in March 2023 after its secret half was published.
 WITHDRAWN_HOST_KEYS = {'nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8'}
 
 

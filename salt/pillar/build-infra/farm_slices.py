@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What of the farm reaches which id: what its templates use, and nothing else. `build-infra provision` renders with the same slices
-(agents/local/provision/pillar-slice.ts), so a template that reaches further fails under both. No secret is in any of them.
-"""
-from farm_file import Refusal, read_farm_file
+"""What of the farm reaches which id: what its templates use, and nothing else, so a template that reaches further fails. No secret is in any of them."""
+from farm_file import Refusal, check_shape, read_farm_file, read_schema
 from farm_meaning import check_meaning
 from farm_vms import ALL_OPTIONS, templates_of, vms_of
 
-__all__ = ['ALL_OPTIONS', 'Refusal', 'read_farm', 'slice_for']
+__all__ = ['ALL_OPTIONS', 'Refusal', 'check_farm', 'read_farm', 'slice_for', 'vms_of']
 
 OF_OUR_VMS = {'template', 'private-gib', 'memory', 'maxmem', 'vcpus', 'netvm'}
 
 
-def read_farm(path, schema_path):
+def check_farm(untrusted, schema_path):
     """The farm, checked as a whole. Raises Refusal."""
-    farm = read_farm_file(path, schema_path)
-    check_meaning(farm)
-    return farm
+    check_shape(read_schema(schema_path), untrusted)
+    check_meaning(untrusted)
+    return untrusted
+
+
+def read_farm(path, schema_path):
+    """As check_farm, of a farm.yaml."""
+    return check_farm(read_farm_file(path), schema_path)
 
 
 def without(mapping, names):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What no text of farm.yaml may be, wherever it stands: a secret, or a key of the example. The same as agents/local/provision/pillar-values.ts."""
+"""What no text of farm.yaml may be, wherever it stands: a secret, or a key of the example."""
 import re
 
 from farm_file import Refusal

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every VM of a farm, derived from farm.yaml: no name is written twice. `build-infra provision --list` derives the same
-(agents/local/provision/vms.ts); a test compares them.
-"""
+"""Every VM of a farm, derived from farm.yaml: no name is written twice."""
+# What a farm may do without. ssh-proxy: ssh leaves through the net VM (local.ConnectSSH) instead of each VM's own network.
+# webhooks: the forge tells us of a push, instead of waiting for the next poll.
 ALL_OPTIONS = ['ssh-proxy', 'webhooks']
 # What a manifest may ask for: an option, or that the environment has a notifier.
 ALL_CONDITIONS = [*ALL_OPTIONS, 'notifier']

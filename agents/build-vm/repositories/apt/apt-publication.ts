@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { codenameOf, suitesOf, wordsIn, type AnySuite } from '../../../shared/formats/suites.js';
 import type { AptRepository } from '../../configuration/config.js';
@@ -14,9 +14,10 @@ import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
-import { rootEnvironment, runProgram } from '../../../shared/programs/program.js';
+import { runProgram } from '../../../shared/programs/program.js';
 import { Generations, keptGenerations, publicKeyName, type Generation, type MadeBy } from '../repository-generations.js';
 import { dueSuites } from './release-renewal.js';
+import { rootEnvironment } from '../../configuration/paths.js';
 
 export interface PublicationOptions {
   /** holds `generations/` */
@@ -172,7 +173,7 @@ export async function makeGeneration(made: { job: string }, change: AptChange, g
   const codename = codenameOf(options.dist, options.suite);
   const reprepro = async (...argv: string[]): Promise<void> => {
     const status = await runLogged(['reprepro', '--basedir', part, '--gnupghome', gnupg, '--ignore=wrongdistribution', '--ignore=surprisingarch', ...argv], hearing, {
-      timeoutMs: reproMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
+      timeoutMs: reproMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: gpgJob, TMPDIR: options.folder, HOME: options.folder },
     });
     if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `reprepro ended with ${status}; its log says why`);
   };

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
 import { codenamesIn } from './apt-publication.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { hashesIn } from '../../../shared/files/frozen-files.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';

@@ -4,10 +4,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal, printable } from '../../../shared/refusal.js';
 import type { Reporter } from '../../../shared/calls/socket-service.js';
-import type { Config } from '../../configuration/config.js';
-import { isOver, jobFormat, type Job } from '../../jobs/job-document.js';
+import { repositoryNames, type Config } from '../../configuration/config.js';
+import { isOver, jobFormat, type Job, type RenewalJob } from '../../jobs/job-document.js';
 import type { JobQueue } from '../../jobs/job-queue.js';
 import { Generations } from '../repository-generations.js';
 import { codenamesIn } from './apt-publication.js';
@@ -30,7 +30,7 @@ const doublings = 3;
 /** A security fix goes first, and no build may keep it waiting until a Release is over. */
 const renewalPriority = 5;
 
-function renewalJob({ env }: Config, dist: string, number: number, now: Date): Job {
+function renewalJob({ env }: Config, dist: string, number: number, now: Date): RenewalJob {
   const created = now.toISOString();
   // A time is a version's spelling, as intents want one.
   const version = created.replace(/[-:]|\.[0-9]+/g, '');
@@ -50,7 +50,7 @@ export function pauseAfter(renewals: readonly Job[]): number {
 /** Makes the jobs that are due, of those repositories that this agent publishes itself. */
 export function queueRenewals({ config, queue, repositories, report, now = () => new Date() }: RenewalOptions): void {
   for (const { name: dist, packages, publisher } of config.distributions) {
-    if (packages !== 'deb' || publisher === 'engine') continue;
+    if (repositoryNames[packages] !== 'apt' || publisher === 'engine') continue;
     const renewals = queue.all().filter((job) => job.kind === 'renewal' && job.env === config.env && job.dists.includes(dist));
     const last = renewals.at(-1);
     if (last !== undefined && (!isOver(last) || Date.parse(last.ended ?? '') + pauseAfter(renewals) > now().getTime())) continue;
@@ -71,7 +71,7 @@ function isDue(folder: string, dist: string, validDays: number | undefined, now:
     return new Generations(folder).perhapsPublic().some((generation) => dueSuites(generation.folder, codenamesIn(generation.folder, dist), validDays, now.getTime()).length > 0);
   } catch (error) {
     // What is public is not here any more, and so cannot be read: where it has an end the job says so until a person helps.
-    if (error instanceof Refusal) return validDays !== undefined;
+    if (error instanceof AnyRefusal) return validDays !== undefined;
     throw error;
   }
 }

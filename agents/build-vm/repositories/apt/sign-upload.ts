@@ -4,40 +4,31 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { readChanges, type Changes } from '../../../shared/formats/control-file.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile, readPlainFile } from '../../../shared/files/frozen-files.js';
-import { artifactsFolder, type Job } from '../../jobs/job-document.js';
+import { artifactsFolder, rebuildOf, type Job } from '../../jobs/job-document.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
-import { readOneKey } from '../../../shared/openpgp/packets.js';
-import { verifyOneSignature } from '../../signatures/one-signature.js';
-import { rootEnvironment } from '../../../shared/programs/program.js';
+import { verifyClearSigned } from '../../signatures/one-signature.js';
 import { isBuiltOfTag, rebuiltVersion } from '../../../engines/source-tree/package-version.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
+import { rootEnvironment } from '../../configuration/paths.js';
 
 const signMs = 1800_000;
 const textLimitBytes = 16 * 1024 * 1024;
-
-/** @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
-export async function verifyClearSigned(text: string, name: string, armoredKey: string, fingerprint: string): Promise<void> {
-  try {
-    await verifyOneSignature({ clear: text }, { name: 'this environment', key: await readOneKey(armoredKey, fingerprint) });
-  } catch (error) {
-    if (error instanceof Refusal) throw new Refusal(error.code, `${name}: ${error.detail}`);
-    throw new Refusal('BAD_SIGNATURE', `${name}: ${printable((error as Error).message)}`);
-  }
-}
 
 const isSigned = (name: string): boolean => /\.(?:dsc|buildinfo|changes)$/.test(name);
 
 /** A rebuild's number where it was commanded, over the source that is published, and nowhere else. */
 function isOfJob({ source, version, sourceVersion }: Changes, job: Job, dist: string): boolean {
-  if (job.rebuild === undefined) return sourceVersion === version && isBuiltOfTag(version, job.version);
-  const published = job.rebuild.sources[dist];
-  return published !== undefined && source === published.source && sourceVersion === published.version && version === rebuiltVersion(published.version, job.rebuild.number);
+  const rebuild = rebuildOf(job);
+  if (rebuild === undefined) return sourceVersion === version && isBuiltOfTag(version, job.version);
+  const published = rebuild.sources[dist];
+  return published !== undefined && source === published.source && sourceVersion === published.version && version === rebuiltVersion(published.version, rebuild.number);
 }
 
 async function verifySigned(folder: string, job: Job, dist: string, options: SignOptions): Promise<HashedFile[]> {
@@ -71,7 +62,7 @@ async function debsign(folder: string, job: Job, dist: string, options: SignOpti
   // TMPDIR on the same file system: debsign's last step is then a rename, so a kill leaves no half file.
   const hearing = hearingRefusals(log);
   const status = await runLogged(['debsign', '--no-conf', '--no-re-sign', `-k${options.signingKey}`, `-p${options.gpg}`, changesName], hearing, {
-    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary },
   });
   if (status !== 0) throw hearing.refusal('SIGN_FAILED', `debsign ended with ${status}; its log says why`);
 }
@@ -84,7 +75,7 @@ async function isWhole(part: string, file: HashedFile, options: SignOptions): Pr
     await verifyClearSigned(readPlainFile(part, file.name, textLimitBytes).toString('utf8'), file.name, options.publicKey, options.signingKey);
     return true;
   } catch (error) {
-    if (error instanceof Refusal) return false;
+    if (error instanceof AnyRefusal) return false;
     throw error;
   }
 }

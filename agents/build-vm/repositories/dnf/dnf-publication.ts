@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { codenameOf, suitesOf, wordsIn, type AnySuite } from '../../../shared/formats/suites.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
 import { makeFolder } from '../../../shared/durable-files.js';
 import { readOneKey } from '../../../shared/openpgp/packets.js';
-import { printable, Refusal } from '../../../shared/refusal.js';
+import { printable } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import { ProgramFailed, runProgram } from '../../../shared/programs/program.js';
 import { readRpmFile } from './rpm-file.js';
 

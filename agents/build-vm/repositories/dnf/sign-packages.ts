@@ -4,19 +4,20 @@
 import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
-import { Refusal } from '../../../shared/refusal.js';
+import { AnyRefusal } from '../../../shared/refusal.js';
+import { Refusal } from '../../refusals.js';
 import type { HashedFile } from '../../../shared/formats/intent.js';
 import { becomeDurably } from '../../../shared/files/durable-folder.js';
 import { hashFile } from '../../../shared/files/frozen-files.js';
-import { artifactsFolder, type Job } from '../../jobs/job-document.js';
+import { artifactsFolder, rebuildOf, type Job } from '../../jobs/job-document.js';
 import { templateFile } from '../../jobs/template-job.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
-import { rootEnvironment } from '../../../shared/programs/program.js';
 import { removeDamaged, signedFolder, writeGpgJob, type SignOptions } from '../../gate/signed-files.js';
 import { rebuiltRelease } from '../../../engines/source-tree/package-version.js';
 import { verifyPackages } from './package-signatures.js';
 import { readRpmFile, type RpmFile } from './rpm-file.js';
+import { rootEnvironment } from '../../configuration/paths.js';
 
 const signMs = 1800_000;
 
@@ -34,16 +35,17 @@ export function isOfVersion(jobVersion: string, { epoch, version, release }: Rpm
 export function readJobPackages(job: Job, dist: string, folder: string): RpmFile[] {
   const names = (job.artifacts.find((made) => made.dist === dist)?.files ?? []).map((file) => file.name);
   const packages = names.map((name) => readRpmFile(folder, name));
-  if (job.template !== undefined) return packagesOfTemplate(job, packages, names);
+  if (job.kind === 'template') return packagesOfTemplate(job, packages, names);
   refuseOtherSources(packages, job.version);
   refuseOtherRebuild(job, dist, packages);
   const sources = packages.filter((one) => one.isSource);
-  if (sources.length > 1 && sources.some(({ name }) => job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
+  if (sources.length > 1 && sources.some(({ name }) => !('specs' in job) || job.specs?.includes(name) !== true)) throw new Refusal('BAD_ARTIFACT', 'an upload has exactly one source package, or those whose specs the tree lists');
   return packages;
 }
 
 /** A raised release where it was commanded, over the source that is published, and as it was commanded. @throws Refusal VERSION_MISMATCH */
-function refuseOtherRebuild({ rebuild }: Job, dist: string, packages: readonly RpmFile[]): void {
+function refuseOtherRebuild(job: Job, dist: string, packages: readonly RpmFile[]): void {
+  const rebuild = rebuildOf(job);
   if (rebuild === undefined) return;
   const published = rebuild.sources[dist];
   const wanted = published === undefined ? 'none' : rebuiltRelease(published.version, rebuild.number);
@@ -114,7 +116,7 @@ function isSignedAlready(folder: string, frozen: string, name: string): boolean 
     const { signatures, unsigned } = readRpmFile(folder, name);
     return signatures.length > 0 && unsigned === readRpmFile(frozen, name).unsigned;
   } catch (error) {
-    if (error instanceof Refusal) return false;
+    if (error instanceof AnyRefusal) return false;
     throw error;
   }
 }
@@ -128,7 +130,7 @@ async function rpmsign(folder: string, names: readonly string[], job: Job, dist:
   const hearing = hearingRefusals(log);
   // An empty HOME: no .rpmmacros says who signs. The names are plain: rpm puts them into a macro and gives that to a shell.
   const status = await runLogged(['rpmsign', '--addsign', '--define', `__gpg ${options.gpg}`, '--define', `_gpg_name ${options.signingKey}`, '--define', '_gpg_sign_cmd_extra_args %{nil}', '--digest-algo=sha256', ...names], hearing, {
-    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment(), BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
+    cwd: folder, timeoutMs: signMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: jobFile, TMPDIR: temporary, HOME: temporary }, label: `rpmsign --addsign ${names.join(' ')}`,
   });
   rmSync(temporary, { recursive: true, force: true });
   if (status !== 0) throw hearing.refusal('SIGN_FAILED', `rpmsign ended with ${status}; its log says why`);
