@@ -9,7 +9,7 @@ import { WindowFiles, type CommitFiles } from '../../agents/published/history/wi
 import { sha256, type LogsRepository } from './farm.js';
 
 const memory = Buffer.alloc(8 * 1024 * 1024);
-const unsigned = new QuickSignatures({ keys: [], turns: [] });
+const unsigned = new QuickSignatures([]);
 
 /** Numbers that look like chance, the same in each run. */
 export function chance(seed: number): (below: number) => number {

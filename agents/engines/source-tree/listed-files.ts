@@ -7,14 +7,14 @@ import { fileNamePattern, matches, versionPattern } from '../../shared/formats/n
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import { isTable, readBuildFile, tableIn } from './build-file.js';
-import { readPublicKeys } from './public-key-file.js';
+import { readPublicKeys } from '../../shared/openpgp/packets.js';
 import { packingOf, type Packing } from './unpacking.js';
 import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
   /** its file in the tree */
   path: string;
-  key: openpgp.Key;
+  key: openpgp.PublicKey;
 }
 
 export type Pin =
@@ -33,7 +33,7 @@ export interface ListedFile {
 
 export const signatureLimitBytes = 64 * 1024;
 const filesLimit = 30;
-const keysLimit = 30;
+const keysLimit = 100;
 const keyLimitBytes = 1024 * 1024;
 const digestFileLimitBytes = 64 * 1024;
 const urlPattern = '^https://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?/[A-Za-z0-9._~/+%=&,:@-]{1,1000}$';
