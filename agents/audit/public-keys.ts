@@ -89,7 +89,7 @@ export async function judgeCleartext(cleartextMessage: string, text: string, key
     const message = await readCleartextMessage({ cleartextMessage });
     const trimmed = (one: string): string => one.split('\n').map((line) => line.replace(/[ \t\r]+$/, '')).join('\n');
     if (trimmed(message.getText()) !== trimmed(text)) throw new Error('two readers of the message see two texts');
-    return (await verify({ message, verificationKeys, date })).signatures as Verified;
+    return (await verify({ message, verificationKeys, date })).signatures;
   });
 }
 

@@ -106,7 +106,7 @@ export async function checkPublicKeys(machine: Machine, facts: VmFacts, report: 
   });
   if (good.length === 0) return;
   const keys = await readKeyFiles(machine, good.map((name) => `${publicKeys}/${name}`), agentAccount(facts.role));
-  if (!report.check(typeof keys !== 'string', 'KEY_RING_UNREADABLE', `${publicKeys}: ${String(keys)}`, applyHere(machine)) || typeof keys === 'string') return;
+  if (!report.check(typeof keys !== 'string', 'KEY_RING_UNREADABLE', `${publicKeys}: ${typeof keys === 'string' ? keys : ''}`, applyHere(machine)) || typeof keys === 'string') return;
   for (const key of keys) {
     const whose = owners.get(key.fingerprint);
     if (whose !== undefined) checkEnd(key, whose, `its owner lengthens it (gpg --quick-set-expire) and sends the public half; put that block into farm.yaml under public-keys, ${applyAll}`, machine.now(), report);

@@ -41,8 +41,8 @@ interface Row {
 interface Changed {
   fingerprint: string;
   subkey: string;
-  gpg(args: readonly string[], input?: string): Buffer;
-  revoke(): void;
+  gpg: (args: readonly string[], input?: string) => Buffer;
+  revoke: () => void;
 }
 
 const userId = (name: string): string => `${name} <${name}@example.org>`;

@@ -48,7 +48,7 @@ async function verify(signed: Signed, owner: KeyOwner, now: Date): Promise<Date>
   const date = new Date(Math.max(now.getTime(), created.getTime()));
   if (owner.key.getKeys(packet.issuerKeyID).length > 0) await refuseUnusableKey(owner, packet.issuerKeyID, date);
   const verificationKeys = keyNow(owner.key, date);
-  const { signatures, data } = 'clear' in signed
+  const { signatures, data }: openpgp.VerifyMessageResult<unknown> = 'clear' in signed
     ? await openpgp.verify({ message: clear as openpgp.CleartextMessage, verificationKeys, date })
     : await openpgp.verify({ message: await openpgp.createMessage({ binary: 'file' in signed ? Readable.toWeb(createReadStream(signed.file, { highWaterMark: pieceBytes })) as ReadableStream<Uint8Array> : signed.bytes }), signature: signed.signature, verificationKeys, date, format: 'binary' });
   const [only] = signatures;
