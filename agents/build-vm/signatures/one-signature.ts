@@ -48,13 +48,13 @@ async function verify(signed: Signed, owner: KeyOwner, now: Date): Promise<Date>
   const date = new Date(Math.max(now.getTime(), created.getTime()));
   if (owner.key.getKeys(packet.issuerKeyID).length > 0) await refuseUnusableKey(owner, packet.issuerKeyID, date);
   const verificationKeys = keyNow(owner.key, date);
-  const { signatures, data }: openpgp.VerifyMessageResult<unknown> = 'clear' in signed
+  const { signatures, data } = ('clear' in signed
     ? await openpgp.verify({ message: clear as openpgp.CleartextMessage, verificationKeys, date })
-    : await openpgp.verify({ message: await openpgp.createMessage({ binary: 'file' in signed ? Readable.toWeb(createReadStream(signed.file, { highWaterMark: pieceBytes })) as ReadableStream<Uint8Array> : signed.bytes }), signature: signed.signature, verificationKeys, date, format: 'binary' });
+    : await openpgp.verify({ message: await openpgp.createMessage({ binary: 'file' in signed ? Readable.toWeb(createReadStream(signed.file, { highWaterMark: pieceBytes })) as ReadableStream<Uint8Array> : signed.bytes }), signature: signed.signature, verificationKeys, date, format: 'binary' })) as { signatures: { verified: Promise<true> }[]; data: unknown };
   const [only] = signatures;
   if (only === undefined || signatures.length !== 1) throw new Error('not exactly one signature');
   // What was read of a file is hashed while it passes by.
-  await Promise.all([only.verified, 'file' in signed ? pass(data as unknown as ReadableStream<Uint8Array>) : undefined]);
+  await Promise.all([only.verified, 'file' in signed ? pass(data as ReadableStream<Uint8Array>) : undefined]);
   return created;
 }
 
