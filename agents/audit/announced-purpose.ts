@@ -12,7 +12,7 @@ interface Use {
   purpose: Purpose;
   name: RegExp;
   words: string;
-  fits(dist: string): boolean;
+  fits: (dist: string) => boolean;
 }
 
 /** The builder's distributions have a word before the name that stands in their suites. */

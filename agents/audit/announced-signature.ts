@@ -18,7 +18,7 @@ export interface Announcements {
   /** by SHA-256 of the signature */
   signatures: ReadonlyMap<string, Signature>;
   /** each signature that is met and stands in a journal */
-  met(path: string, signature: Signature): void;
+  met: (path: string, signature: Signature) => void;
   /** every commit of the history */
   commits: ReadonlyMap<string, number>;
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // What the quick way to judge a commit's signature needs to know of the pinned certificate, asked of openpgp once; and openpgp's own word on a
 // signature that the quick way does not know.
-import { enums, readSignature, SignaturePacket, type PublicKey, type PublicKeyPacket } from 'openpgp';
+import { enums, type PublicKey, type PublicKeyPacket } from 'openpgp';
+import { refuseUnusableKey } from '../shared/openpgp/key-now.js';
+import { readSignatures } from '../shared/openpgp/packets.js';
 import { judgeDetached, type BadSignature } from './public-keys.js';
-import { publicKeyAlgorithms, type QuickKey, type QuickKeys } from '../published/history/quick-signatures.js';
+import { publicKeyAlgorithms, type QuickKey } from '../published/history/quick-signatures.js';
 
 const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 
 function quickKeyOf(packet: PublicKeyPacket): Pick<QuickKey, 'algorithm' | 'key' | 'numberBytes'> | undefined {
-  const { n, e, Q: point, oid } = packet.publicParams as { n?: Uint8Array; e?: Uint8Array; Q?: Uint8Array; oid?: { getName(): string } };
+  const { n, e, Q: point, oid } = packet.publicParams as { n?: Uint8Array; e?: Uint8Array; Q?: Uint8Array; oid?: { getName: () => string } };
   const { algorithm } = packet;
   if (packet.version !== 4) return undefined;
   if (algorithm === enums.publicKey.rsaEncryptSign && n !== undefined && e !== undefined) return { algorithm: publicKeyAlgorithms.rsa, key: { kty: 'RSA', n: base64url(n), e: base64url(e) }, numberBytes: n.length };
@@ -20,33 +22,14 @@ function quickKeyOf(packet: PublicKeyPacket): Pick<QuickKey, 'algorithm' | 'key'
   return { algorithm: publicKeyAlgorithms.ecdsa, key: { kty: 'EC', crv: `P-${curve.slice(5)}`, x: base64url(point.subarray(1, 1 + bytes)), y: base64url(point.subarray(1 + bytes)) }, numberBytes: bytes };
 }
 
-/** Times at which what the certificate says may change, ms, ascending. */
-function turnsOf(key: PublicKey): number[] {
-  const turns = new Set<number>();
-  const keyTimes = key.getKeys().map((one) => one.getCreationTime().getTime());
-  for (const time of keyTimes) turns.add(time);
-  for (const packet of key.toPacketList()) {
-    if (!(packet instanceof SignaturePacket)) continue;
-    const expires = packet.getExpirationTime();
-    for (const time of [packet.created, expires instanceof Date ? expires : undefined]) if (time) turns.add(time.getTime());
-    for (const made of keyTimes) if (packet.keyExpirationTime !== null) turns.add(made + packet.keyExpirationTime * 1000);
-  }
-  return [...turns].sort((a, b) => a - b);
-}
-
-/** Whether a key could sign at some moment, openpgp says once for each stretch of time in which no packet of the certificate begins or ends. */
-export async function quickKeysOf(key: PublicKey): Promise<QuickKeys> {
-  const turns = turnsOf(key);
-  // Signatures have whole seconds.
-  const moments = [(turns[0] ?? 0) - 1000, ...turns.map((turn) => turn + 1000)];
+/** Of those of its keys that may sign now. @param now the same for all signatures of an audit */
+export async function quickKeysOf(key: PublicKey, now = new Date()): Promise<QuickKey[]> {
   const keys = await Promise.all(key.getKeys().map(async (one): Promise<QuickKey[]> => {
     const quick = quickKeyOf(one.keyPacket as PublicKeyPacket);
-    if (quick === undefined) return [];
-    const fingerprint = one.getFingerprint();
-    const maySign = await Promise.all(moments.map((moment) => key.getSigningKey(one.getKeyID(), new Date(moment)).then((found) => found.getFingerprint() === fingerprint, () => false)));
-    return [{ ...quick, fingerprint, maySign }];
+    if (quick === undefined || !await refuseUnusableKey({ name: 'the farm', key }, one.getKeyID(), now).then(() => true, () => false)) return [];
+    return [{ ...quick, fingerprint: one.getFingerprint(), created: one.getCreationTime().getTime() }];
   }));
-  return { keys: keys.flat(), turns };
+  return keys.flat();
 }
 
 export interface JudgedCommit {
@@ -57,6 +40,6 @@ export interface JudgedCommit {
 
 export async function judgeCommit(signed: Buffer, armored: string, key: PublicKey): Promise<JudgedCommit> {
   const bad = await judgeDetached(signed, Buffer.from(armored), key);
-  const created = await readSignature({ armoredSignature: armored }).then(({ packets }) => packets[0]?.created?.getTime(), () => undefined);
+  const created = await readSignatures(Buffer.from(armored)).then(([packet]) => packet?.created?.getTime(), () => undefined);
   return { bad, created };
 }

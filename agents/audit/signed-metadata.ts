@@ -87,7 +87,7 @@ export class SignedMetadata {
     for (const signature of signatures) {
       const { key, sha256: payload } = signature.entry;
       let ofKey = this.#signed.get(key);
-      if (ofKey === undefined) this.#signed.set(key, ofKey = new Map());
+      if (ofKey === undefined) this.#signed.set(key, (ofKey = new Map<string, Signed>()));
       const known = ofKey.get(payload);
       if (known === undefined) {
         const one = { key, payload, first: signature, signatures: [signature] };

@@ -38,7 +38,7 @@ const replyLimitBytes = receiptLimitBytes;
 const receiptTimeoutMs = 60_000;
 const startRetryMs = 5000;
 
-export async function startAgent(options: AgentOptions): Promise<{ close(): Promise<void> }> {
+export async function startAgent(options: AgentOptions): Promise<{ close: () => Promise<void> }> {
   const { config, report, stateFolder } = options;
   makeFolder(stateFolder);
   const clock = followingTime();

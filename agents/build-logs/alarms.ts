@@ -10,7 +10,7 @@ export interface AlarmsOptions {
   file: string;
   report: Reporter;
   /** makes a published log of one line */
-  publish(text: string): Promise<void>;
+  publish: (text: string) => Promise<void>;
 }
 
 const keptLines = 100;

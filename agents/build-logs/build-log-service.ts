@@ -22,7 +22,7 @@ export interface BuildLogOptions {
   store: LogStore;
   sources: ReadonlySet<string>;
   /** resolves once the ended log is confirmed on every required remote. @throws Refusal NOT_PUBLISHED after a while */
-  publication(log: Log): Promise<LogPublication>;
+  publication: (log: Log) => Promise<LogPublication>;
 }
 
 const headerLimitBytes = 8192;

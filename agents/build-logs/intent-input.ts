@@ -13,13 +13,13 @@ export interface Payload {
 
 /** Reads a socket piece by piece; the rest stays in the kernel, and so with the caller. */
 export class IntentInput {
-  readonly #chunks: AsyncIterator<Buffer>;
+  readonly #chunks: AsyncIterator<Buffer, undefined>;
   readonly #timeoutMs: number;
   #rest: Buffer = Buffer.alloc(0);
 
   /** @param timeoutMs for the document, and again for the payloads */
   constructor(stream: Socket, timeoutMs: number) {
-    this.#chunks = stream.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+    this.#chunks = stream.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>;
     this.#timeoutMs = timeoutMs;
   }
 
@@ -67,8 +67,8 @@ export class IntentInput {
       timer = setTimeout(() => reject(new Refusal('TOO_SLOW', `the input did not end within ${this.#timeoutMs / 1000} s`)), Math.max(0, deadline - Date.now()));
     });
     try {
-      const { done, value } = await Promise.race([this.#chunks.next(), late]);
-      return done === true ? undefined : value as Buffer;
+      const next = await Promise.race([this.#chunks.next(), late]);
+      return next.value;
     } finally {
       clearTimeout(timer);
     }

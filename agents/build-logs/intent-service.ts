@@ -21,7 +21,7 @@ export interface IntentOptions {
   receipts: ReadonlyMap<string, Receipts>;
   publisher: Publisher;
   /** whether BuildLog has, or the repository holds, a log of that path */
-  logExists(path: string): Promise<boolean>;
+  logExists: (path: string) => Promise<boolean>;
   report: Reporter;
 }
 

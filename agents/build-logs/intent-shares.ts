@@ -9,10 +9,10 @@ export interface IntentSharesOptions {
   /** of documents and of what is published with them, bytes */
   bytesPerDay: number;
   /** YYYY-MM-DD, by the clock that makes the paths */
-  today(): string;
+  today: () => string;
   sources: readonly string[];
   /** of that day, in the repository */
-  published(source: string, day: string): Promise<Used>;
+  published: (source: string, day: string) => Promise<Used>;
 }
 
 export interface Used {

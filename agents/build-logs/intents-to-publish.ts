@@ -23,9 +23,9 @@ export interface WaitingIntent extends GrantedIntent {
   /** the caller has its answer, or waited too long: no grant may follow any more */
   settled: boolean;
   /** it is confirmed on every required remote; its grant is still to be asked for */
-  confirmed(commit: string): void;
-  resolve(published: PublishedIntent): void;
-  reject(error: Error): void;
+  confirmed: (commit: string) => void;
+  resolve: (published: PublishedIntent) => void;
+  reject: (error: Error) => void;
 }
 
 /** Of one source in one publication, beyond its first intent: so much is pushed, shown to a keys VM and answered in a moment, and others wait no longer. */

@@ -182,7 +182,7 @@ export class JournalStore {
   }
 
   /** The journal files that hold entries which are not published yet, whole, up to the newest head, and the head. */
-  unpublished(): { files: { path: string; body: Buffer }[]; committed(): void } {
+  unpublished(): { files: { path: string; body: Buffer }[]; committed: () => void } {
     const files: { path: string; body: Buffer }[] = [];
     const head = this.#covering;
     if (head === undefined || !this.hasUnpublished) return { files, committed: () => undefined };

@@ -16,15 +16,15 @@ export interface KeysJournalsOptions {
   chain: CommitChain;
   report: Reporter;
   publishMs: number;
-  wakeAt(time: number): void;
-  wake(): void;
+  wakeAt: (time: number) => void;
+  wake: () => void;
 }
 
 /** Entries that go into a publication. */
 export interface JournalsInPublication {
   files: { path: string; body: Buffer }[];
   /** they are in a commit now */
-  committed(): void;
+  committed: () => void;
 }
 
 export class KeysJournals {

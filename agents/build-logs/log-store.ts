@@ -16,7 +16,7 @@ export interface LogStoreOptions extends LogPlace {
   folder: string;
   openLogs: number;
   /** whether the repository holds this path */
-  isPublished(path: string): Promise<boolean>;
+  isPublished: (path: string) => Promise<boolean>;
 }
 
 const keepPublishedMs = 24 * 3600 * 1000;

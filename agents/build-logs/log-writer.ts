@@ -40,11 +40,11 @@ export interface LogWriterOptions {
   lastStamp: number;
   /** of the file, before the mark that cuts it */
   limitBytes: number;
-  onSynced(position: LogPosition): void;
+  onSynced: (position: LogPosition) => void;
   /** there is room again after push() answered 'wait' */
-  onRoom(): void;
+  onRoom: () => void;
   /** write or fdatasync failed; nothing after the last onSynced counts */
-  onFailed(error: Error): void;
+  onFailed: (error: Error) => void;
 }
 
 export class LogWriter {
@@ -63,7 +63,7 @@ export class LogWriter {
   #idle: (() => void) | undefined;
   #waiting = false;
   #failure: Error | undefined;
-  readonly #flushes: { bytes: number; resolve(): void; reject(error: Error): void }[] = [];
+  readonly #flushes: { bytes: number; resolve: () => void; reject: (error: Error) => void }[] = [];
   /** the last bytes that were stamped, to find a sender's end line */
   #tail = '';
   cut = false;

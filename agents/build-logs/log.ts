@@ -14,10 +14,10 @@ import { writeRecord, type LogRecord } from './log-record.js';
 /** The connection that feeds a log. */
 export interface Sender {
   /** lines of the sender on disk, its header counted */
-  synced(lines: number): void;
-  room(): void;
+  synced: (lines: number) => void;
+  room: () => void;
   /** the log takes no more from this sender */
-  stopped(why: Refusal): void;
+  stopped: (why: Refusal) => void;
 }
 
 export interface LogPlace {
@@ -26,7 +26,7 @@ export interface LogPlace {
   limitBytes: number;
   reopenMs: number;
   /** a log has new lines on disk, or has ended */
-  changed(log: Log): void;
+  changed: (log: Log) => void;
 }
 
 const closeRetryMs = 3000;

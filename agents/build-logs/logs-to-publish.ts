@@ -25,8 +25,8 @@ export interface LogInPublication {
 }
 
 interface LogWaiter {
-  resolve(as: PublishedLog): void;
-  reject(error: Error): void;
+  resolve: (as: PublishedLog) => void;
+  reject: (error: Error) => void;
 }
 
 interface Progress {
@@ -51,9 +51,9 @@ export interface LogsToPublishOptions {
   /** of an open log, after a new line */
   publishMs: number;
   /** there will be something to do at this time, by performance.now() */
-  wakeAt(time: number): void;
+  wakeAt: (time: number) => void;
   /** there is something to do now */
-  wake(): void;
+  wake: () => void;
 }
 
 /** How far each log of a VM was when it asked for something: all of that is published with the answer, or before. */

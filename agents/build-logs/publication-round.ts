@@ -21,7 +21,7 @@ export interface RoundOptions {
   /** fingerprint */
   logsKey: string;
   /** so many bytes of new blobs were written */
-  wrote(bytes: number): void;
+  wrote: (bytes: number) => void;
 }
 
 /** The files of the commit that is being made. */

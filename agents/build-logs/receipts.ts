@@ -20,11 +20,18 @@ export interface ReceiptsOptions {
   stateFolder: string;
   report: Reporter;
   /** raw bodies of the commits after `from` (null: from the root) to `to`, oldest first; undefined where `from` is not in our history */
-  commitsAfter(from: string | null, to: string): Promise<Buffer[] | undefined>;
+  commitsAfter: (from: string | null, to: string) => Promise<Buffer[] | undefined>;
   /** the names of the remotes that have confirmed everything up to `commit` */
-  call(receipt: Uint8Array): Promise<Buffer>;
+  call: (receipt: Uint8Array) => Promise<Buffer>;
   /** entries came that wait for publication */
-  journalGrew(): void;
+  journalGrew: () => void;
+}
+
+/** Commits of one receipt. `end` is the last of them where more follow. */
+interface Part {
+  commits: Buffer[];
+  last: boolean;
+  end: string;
 }
 
 interface KeysVmState {
@@ -120,6 +127,19 @@ export class Receipts {
     }
   }
 
+  /** @param grants what is granted with it; none with a receipt that only fetches the journal */
+  #receiptOf(part: Part, commit: string, remotes: string[], grants: GrantedIntent[]): Receipt {
+    return {
+      format: receiptFormat,
+      source: this.source.vm,
+      commit: part.last ? commit : part.end,
+      remotes,
+      grants: grants.flatMap((intent) => intent.grants),
+      journal: this.journal.last,
+      proof: { commits: part.commits.map((body) => body.toString('base64')), intents: grants.map((intent) => intent.bytes.toString('base64')) },
+    };
+  }
+
   async #sendWhole(commit: string, remotes: string[], intents: GrantedIntent[]): Promise<string> {
     this.demandTrust();
     if (intents.length > 0 && !this.#state.owed) this.#remember({ owed: true });
@@ -129,19 +149,11 @@ export class Receipts {
       if (commits === undefined) throw this.#alarm(`it remembers commit ${this.#state.head}, which is not in our history`);
       // A receipt for an older publication than the last one: only another start of this agent can ask for that.
       const parts = this.#parts(commits, intents);
-      const part = parts[0] as { commits: Buffer[]; last: boolean; end: string };
+      const part = parts[0] as Part;
       const grants = part.last ? intents : [];
       let reply: ReceiptReply;
       try {
-        reply = await this.#call({
-          format: receiptFormat,
-          source: this.source.vm,
-          commit: part.last ? commit : part.end,
-          remotes,
-          grants: commits.length === 0 ? [] : grants.flatMap((intent) => intent.grants),
-          journal: this.journal.last,
-          proof: { commits: part.commits.map((body) => body.toString('base64')), intents: commits.length === 0 ? [] : grants.map((intent) => intent.bytes.toString('base64')) },
-        });
+        reply = await this.#call(this.#receiptOf(part, commit, remotes, commits.length === 0 ? [] : grants));
       } catch (error) {
         if (error instanceof Refusal && error.code === 'JOURNAL_BROKEN') throw this.#alarm(error.detail);
         // The receipt may have arrived; the next attempt finds out.
@@ -177,7 +189,7 @@ export class Receipts {
   }
 
   /** The intents and the newest commits go into the last receipt; what does not fit goes before, without grants. */
-  #parts(commits: Buffer[], intents: GrantedIntent[]): { commits: Buffer[]; last: boolean; end: string }[] {
+  #parts(commits: Buffer[], intents: GrantedIntent[]): Part[] {
     const room = proofBytes - intents.reduce((sum, intent) => sum + base64Length(intent.bytes) + 300 * intent.grants.length, 0);
     let used = 0;
     let from = commits.length;

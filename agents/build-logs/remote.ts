@@ -33,7 +33,7 @@ export interface RemoteOptions {
   firstRetryMs?: number;
   lastRetryMs?: number;
   /** something about this lane changed */
-  changed(): void;
+  changed: () => void;
 }
 
 /** What was confirmed is noted so long afterwards, off the way of the next publication. */
@@ -176,13 +176,13 @@ export class Remote {
 
   /** @returns what is wrong, or undefined once the remote has shown that it holds the commit */
   async #pushAndReadBack(target: Target): Promise<string | undefined> {
-    let pushError: unknown;
+    let pushError: Error | undefined;
     this.#setBack = false;
     try {
       const said = await this.#git('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', '--', this.#url, `${target.commit}:${branch}`, `${target.commit}:${linkedBranch}`);
       await this.#lookWhetherSetBack(headBefore(said));
     } catch (error) {
-      pushError = error;
+      pushError = error as Error;
       // Of several branches one may have been refused; of the other git says all the same what it found.
       if (error instanceof ProgramFailed) await this.#lookWhetherSetBack(headBefore(error.stdout.toString('latin1')));
     }

@@ -9,10 +9,10 @@ import { printable } from '../shared/refusal.js';
 
 export interface Signer {
   /** an armored detached signature */
-  sign(bytes: Buffer): Promise<string>;
+  sign: (bytes: Buffer) => Promise<string>;
   /** the logs key's public half, armored */
-  publicKey(): Promise<string>;
-  verifies(bytes: Buffer, signature: string): Promise<boolean>;
+  publicKey: () => Promise<string>;
+  verifies: (bytes: Buffer, signature: string) => Promise<boolean>;
 }
 
 const outputLimitBytes = 64 * 1024;

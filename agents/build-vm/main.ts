@@ -34,6 +34,7 @@ import { startPoller } from './triggers/poller.js';
 import { runRebuild } from './stages/rebuild.js';
 import { cleanUpJob, runStage } from './stages/stage-runner.js';
 import { uploadPage } from './status-page/page-upload.js';
+import { neededKeys } from './status-page/needed-keys.js';
 import { StatusPage } from './status-page/status-page.js';
 import { statusOf, writeStatus } from './jobs/status-file.js';
 import { Trigger, triggerLine } from './triggers/trigger.js';
@@ -71,9 +72,10 @@ async function serve(): Promise<void> {
   pruneOldJobs(queue);
   const told = () => queue.all().filter(isAboutPackages);
   const newestTags = new NewestTags({ folder: paths.newestTags, report });
+  const keys = await neededKeys(config, paths.publicKeys, started);
   const page = new StatusPage({
     folder: paths.statusPage, report,
-    state: () => ({ config, jobs: told(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
+    state: () => ({ config, keys, jobs: told(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
     upload: config.statusPage && ((generation) => uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
   });
   const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });

@@ -5,6 +5,7 @@ import { NotAllowed } from './machine.js';
 
 /** Stable. docs/deploy.md, section 14, says what to do, in this order. */
 export type FindingCode =
+  | 'KEY_ENDS' | 'KEY_EXPIRED' | 'KEY_REVOKED'
   | 'NO_ROLE' | 'CUSTOM_PERSIST' | 'OLD_NODE' | 'NO_PACKAGE' | 'NO_FILE' | 'NO_FOLDER' | 'NO_LINK' | 'NOT_A_FILE' | 'NOT_A_FOLDER'
   | 'NOT_A_LINK' | 'WRONG_OWNER' | 'WRONG_MODE' | 'WRONG_LINK' | 'DANGLING_LINK' | 'BAD_CONFIGURATION' | 'OTHER_CONFIGURATION'
   | 'OPTION_HALF_ON' | 'SERVICE_SHADOWED' | 'NO_PRIVATE_VOLUME' | 'STATE_NOT_KEPT' | 'NO_SIGNING_KEY' | 'NO_LOGS_KEY'

@@ -4,10 +4,11 @@
 import { fingerprintPattern, matches } from '../shared/formats/names.js';
 import type { ManifestFile } from '../shared/formats/manifest.js';
 import type { Report } from './finding.js';
-import { holdsSecretKeys, readKeyRing } from './key-ring.js';
+import { checkEnd } from './key-ends.js';
+import { holdsSecretKeys, readKeyFiles, readKeyRing } from './key-ring.js';
 import { list, look, read, type Machine } from './machine.js';
 import { fingerprintOf } from './openpgp-key.js';
-import { applyHere, configFolder, type VmFacts } from './vm-facts.js';
+import { agentAccount, applyHere, configFolder, type VmFacts } from './vm-facts.js';
 
 const keyHome = '/home/user/.gnupg';
 const publicKeys = `${configFolder}/public-keys`;
@@ -32,6 +33,9 @@ async function checkOwnKey(machine: Machine, facts: VmFacts, report: Report): Pr
   for (const fingerprint of wanted) {
     report.check(ring.secret.includes(fingerprint), `OTHER_${code}`, `the configuration names ${fingerprint}, and ${keyHome} holds ${ring.secret.join(', ')}`,
       `restore that key from its backup here, or put the other into farm.yaml (${field}), ${applyAll}`);
+  }
+  for (const key of ring.keys.filter((one) => wanted.includes(one.fingerprint))) {
+    checkEnd(key, `this VM's ${word}`, `as user here: gpg --quick-set-expire ${key.fingerprint} 2y, then /usr/lib/build-infra/make-keys ${facts.role} export; put what it prints into farm.yaml under public-keys, ${applyAll}`, machine.now(), report);
   }
   return made;
 }
@@ -70,19 +74,41 @@ export async function checkKeys(machine: Machine, facts: VmFacts, report: Report
   }
 }
 
-/** The keys that the configuration names must be here, and each file must hold the key of its name. */
-export function checkPublicKeys(machine: Machine, facts: VmFacts, report: Report): void {
-  const { config, role } = facts;
+/** Whose public keys this VM verifies with, by fingerprint. */
+function ownersOf({ config, role }: VmFacts): Map<string, string> {
+  const owners = new Map<string, string>();
+  const add = (fingerprint: string | undefined, whose: string): void => {
+    if (fingerprint !== undefined && !owners.has(fingerprint)) owners.set(fingerprint, whose);
+  };
+  if (role !== 'build') {
+    add(config?.logsKey, 'the logs VM');
+    return owners;
+  }
+  add(config?.signingKey, 'the keys VM');
+  add(config?.publication?.logsKey, 'the logs VM');
+  for (const { name, fingerprint } of (config?.components ?? []).flatMap(({ maintainers }) => maintainers)) add(fingerprint, name);
+  for (const { name, fingerprint } of config?.commands?.people ?? []) add(fingerprint, name);
+  return owners;
+}
+
+/** The keys that the configuration names must be here, each file must hold the key of its name, and none of them may end soon. */
+export async function checkPublicKeys(machine: Machine, facts: VmFacts, report: Report): Promise<void> {
   if ((facts.manifest.vm['public-keys'] ?? []).length === 0) return;
-  const named = role === 'build' ? [config?.signingKey, config?.publication?.logsKey, ...(config?.components ?? []).flatMap(({ maintainers }) => maintainers.map(({ fingerprint }) => fingerprint)), ...(config?.commands?.people ?? []).map(({ fingerprint }) => fingerprint)] : [config?.logsKey];
-  for (const fingerprint of new Set(named)) {
-    if (fingerprint === undefined) continue;
+  const owners = ownersOf(facts);
+  for (const fingerprint of owners.keys()) {
     report.check(look(machine, `${publicKeys}/${fingerprint}.asc`) !== undefined, 'NO_PUBLIC_KEY', `${publicKeys}/${fingerprint}.asc is missing, which the configuration names`, applyHere(machine));
   }
-  for (const name of list(machine, publicKeys)) {
+  const good = list(machine, publicKeys).filter((name) => {
     const wanted = name.replace(/\.asc$/, '');
-    if (!matches(fingerprintPattern, wanted)) continue;
+    if (!matches(fingerprintPattern, wanted)) return false;
     const found = fingerprintOf(read(machine, `${publicKeys}/${name}`) ?? Buffer.alloc(0));
-    report.check(found === wanted, 'WRONG_PUBLIC_KEY', `${publicKeys}/${name} holds ${found ?? 'no readable public key'}`, applyHere(machine));
+    return report.check(found === wanted, 'WRONG_PUBLIC_KEY', `${publicKeys}/${name} holds ${found ?? 'no readable public key'}`, applyHere(machine));
+  });
+  if (good.length === 0) return;
+  const keys = await readKeyFiles(machine, good.map((name) => `${publicKeys}/${name}`), agentAccount(facts.role));
+  if (!report.check(typeof keys !== 'string', 'KEY_RING_UNREADABLE', `${publicKeys}: ${typeof keys === 'string' ? keys : ''}`, applyHere(machine)) || typeof keys === 'string') return;
+  for (const key of keys) {
+    const whose = owners.get(key.fingerprint);
+    if (whose !== undefined) checkEnd(key, whose, `its owner lengthens it (gpg --quick-set-expire) and sends the public half; put that block into farm.yaml under public-keys, ${applyAll}`, machine.now(), report);
   }
 }

@@ -31,11 +31,11 @@ export interface Machine {
   /** who runs the doctor */
   uid: number;
   nodeVersion: string;
-  now(): Date;
+  now: () => Date;
   /** bytes of the file system that holds this path */
-  space(path: string): { free: number; size: number };
+  space: (path: string) => { free: number; size: number };
   /** @throws NotAllowed: who runs the doctor cannot become that account */
-  run(argv: readonly string[], options: RunOptions): Promise<Ran>;
+  run: (argv: readonly string[], options: RunOptions) => Promise<Ran>;
 }
 
 const outputLimitBytes = 1024 * 1024;

@@ -22,7 +22,7 @@ export interface Configuration {
   journalKey?: string | null;
   sources?: { vm: string; keysVm: string; journalKey?: string | null }[];
   components?: { name: string; url: string; maintainers: { name: string; fingerprint: string }[] }[];
-  commands?: { people?: { fingerprint: string }[] };
+  commands?: { people?: { name: string; fingerprint: string }[] };
   apt?: { upload: string; validDays?: number };
   distributions?: { name: string }[];
   publication?: { url: string; logsKey: string } | null;

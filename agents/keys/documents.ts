@@ -106,5 +106,5 @@ export const readKeysConfig: Check<KeysConfig> = (untrusted) => keysConfig(untru
 export const readReceipt: Check<Receipt> = (untrusted) => receipt(untrusted, '');
 export const readIntent: Check<IntentDocument> = (untrusted) => {
   const isList = typeof untrusted === 'object' && untrusted !== null && Object.hasOwn(untrusted, 'intents');
-  return (isList ? manyIntents(untrusted, '') : oneIntent(untrusted, '')) as IntentDocument;
+  return (isList ? manyIntents(untrusted, '') : oneIntent(untrusted, ''));
 };

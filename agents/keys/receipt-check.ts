@@ -42,7 +42,7 @@ export interface ProvenReceipt {
   head: Head;
   grants: GrantRequest[];
   /** how often a grant's entry stands in its intent document: at least once for each of `grants` */
-  timesAsked(grant: GrantRequest): number;
+  timesAsked: (grant: GrantRequest) => number;
 }
 
 function fromBase64(untrusted: string): Buffer {
@@ -96,10 +96,10 @@ function checkContinues(chain: readonly Publication[], head: Head): void {
 
 async function checkSignatures(chain: readonly Publication[], verify: VerifyCommit): Promise<void> {
   const room = new Room(availableParallelism());
-  let refusal: unknown;
+  let refusal: Error | undefined;
   await Promise.all(chain.map(({ commit }) => room.pass(async () => {
     // A wrong one ends the work on the others.
-    if (refusal === undefined) await verify(commit).catch((error: unknown) => (refusal ??= error));
+    if (refusal === undefined) await verify(commit).catch((error: unknown) => (refusal ??= error as Error));
   })));
   if (refusal !== undefined) throw refusal;
 }

@@ -145,10 +145,11 @@ function provisionerOf({ value }: CommandCall): typeof bySalt | undefined {
 }
 
 async function up(state: LocalState, call: CommandCall): Promise<number> {
+  const provisioner = provisionerOf(call);
   const display = new Display();
   await display.step('The farm: VMs, keys made inside them, policy', async () => {
     const entry = join(dist, 'local.mjs');
-    const farm = await raiseFarm(state, entry, (vm, what) => display.now(vm, what), {}, provisionerOf(call));
+    const farm = await raiseFarm(state, entry, (vm, what) => display.now(vm, what), {}, provisioner);
     farm.dom0.close();
     return { value: undefined, result: `running: ${farm.vms.map((vm) => vm.name).join(' ')}` };
   });

@@ -24,10 +24,10 @@ export interface AnnouncementOptions {
   config: NotifyConfig;
   templates: Templates;
   states: SubjectStates;
-  now(): Date;
+  now: () => Date;
   report: Reporter;
   /** whether the ledger knows a document as said */
-  isDone(key: string): boolean;
+  isDone: (key: string) => boolean;
 }
 
 class Announcement {

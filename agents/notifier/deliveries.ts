@@ -13,7 +13,7 @@ import { orderOf } from './subject.js';
 
 export interface DeliveriesOptions {
   outbox: OutboxReader;
-  announce(notification: Notification): Promise<void>;
+  announce: (notification: Notification) => Promise<void>;
   pace: Pick<Pace, 'silentMs'>;
   clock: Clock;
   report: Reporter;

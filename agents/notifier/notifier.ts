@@ -21,7 +21,7 @@ export interface NotifierOptions {
   config: NotifyConfig;
   outbox: string;
   state: string;
-  token(): string;
+  token: () => string;
   report: Reporter;
   limits?: ExchangeLimits;
   clock?: Clock;
@@ -37,12 +37,12 @@ const forgetAfterMs = 365 * 24 * 3600_000;
 export class Notifier {
   readonly deliveries: Deliveries;
   readonly #options: NotifierOptions;
-  readonly #held: { close(): unknown };
+  readonly #held: { close: () => unknown };
   readonly #outbox: OutboxReader;
   #wake: () => void = () => undefined;
   #stopped = false;
 
-  private constructor(options: NotifierOptions, held: { close(): unknown }) {
+  private constructor(options: NotifierOptions, held: { close: () => unknown }) {
     this.#options = options;
     this.#held = held;
     const { config, report } = options;
@@ -73,7 +73,7 @@ export class Notifier {
 
   /** Until stop(). */
   async run(): Promise<void> {
-    let watching: { close(): void } | undefined;
+    let watching: { close: () => void } | undefined;
     while (!this.#stopped) {
       try {
         watching ??= watch(this.#options.outbox, () => this.#wake());

@@ -12,8 +12,8 @@ export interface OwnCommentsOptions {
   github: GitHub;
   config: NotifyConfig;
   state: SubjectState;
-  now(): Date;
-  save(): void;
+  now: () => Date;
+  save: () => void;
 }
 
 const pagesLimit = 30;

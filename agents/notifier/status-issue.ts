@@ -12,9 +12,9 @@ import type { Reporter } from '../shared/calls/socket-service.js';
 export interface StatusIssueOptions {
   github: GitHub;
   config: NotifyConfig;
-  now(): Date;
+  now: () => Date;
   report: Reporter;
-  save(): void;
+  save: () => void;
 }
 
 // 100 issues a page: what is not among the newest thousand is asked of GitHub's search.

@@ -86,10 +86,10 @@ export const settleMs = 15_000;
 
 export interface OnceOptions<T> {
   now: Date;
-  save(): void;
+  save: () => void;
   /** Whether it happened before. Asked only where a beginning is noted, or notes were lost. */
-  find(): Promise<T | undefined>;
-  make(): Promise<T>;
+  find: () => Promise<T | undefined>;
+  make: () => Promise<T>;
 }
 
 /**

@@ -21,9 +21,9 @@ export interface SupersededOptions {
   state: SubjectState;
   comments: OwnComments;
   report: Reporter;
-  save(): void;
+  save: () => void;
   /** what is said on the older one's issue; undefined: nothing */
-  textOf(newer: { version: string; issue: number }): string | undefined;
+  textOf: (newer: { version: string; issue: number }) => string | undefined;
 }
 
 /** One version's issue. */

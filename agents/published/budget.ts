@@ -74,7 +74,7 @@ export class Budget {
         try {
           this.look();
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       }, lookEachMs);
     });

@@ -79,7 +79,7 @@ interface Coming {
   what: VersionPush | SignedComment;
   vms: readonly string[];
   now: Date;
-  settle(error?: unknown): void;
+  settle: (error?: unknown) => void;
 }
 
 const nameOf = (delivery: string, keys: readonly string[]): string => [delivery, ...keys].join(' ');
@@ -94,7 +94,7 @@ export class DeliverySpool {
   readonly #known = new Set<string>();
   /** for the next write: what came, also by each name that it will be known under, and what was answered */
   #coming: Coming[] = [];
-  #answered: { told: Told; settle(error?: unknown): void }[] = [];
+  #answered: { told: Told; settle: (error?: unknown) => void }[] = [];
   #isWriting = false;
   readonly #names = new Map<string, Promise<Accepted>>();
   /** "DELIVERY KEY…", oldest first */
@@ -146,7 +146,7 @@ export class DeliverySpool {
       const settle = (error?: unknown): void => {
         for (const name of names) this.#names.delete(name);
         if (error === undefined) resolve('accepted');
-        else reject(error as Error);
+        else reject(error);
       };
       this.#coming.push({ delivery, keys, what, vms, now, settle });
     });
@@ -258,7 +258,7 @@ export class DeliverySpool {
     const pending = this.#pending.get(delivery);
     if (pending === undefined || !this.#waits(pending, vm)) throw new Error(`no delivery ${delivery} waits for ${vm}`);
     return new Promise((resolve, reject) => {
-      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error as Error));
+      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error));
       this.#answered.push({ told: { told: delivery, vm, outcome }, settle });
       this.#writeSoon();
     });

@@ -10,9 +10,9 @@ import type { DeliverySpool, PendingDelivery } from './delivery-spool.js';
 /** The calls to a build VM: each resolves to the answer's bytes, rejects on anything else. */
 export interface BuildVmCalls {
   /** TriggerBuild */
-  trigger(vm: string, component: string): Promise<Buffer>;
+  trigger: (vm: string, component: string) => Promise<Buffer>;
   /** ProcessGithubCommand */
-  command(vm: string, block: string): Promise<Buffer>;
+  command: (vm: string, block: string) => Promise<Buffer>;
 }
 
 export interface WorkerOptions {

@@ -15,7 +15,7 @@ import type { DeliverySpool } from './delivery-spool.js';
 
 export interface Answer {
   status: number;
-  headers: { get(name: string): string | null };
+  headers: { get: (name: string) => string | null };
   body: Buffer;
 }
 

@@ -11,7 +11,7 @@ import { must } from '../../agents/local/outside/machine.js';
 import { killAgent, standFarm, type StandingFarm } from './standing-farm.js';
 
 /** Sends a header and then a line every 20 ms for ever; returns once `count` lines are acknowledged as synced. */
-async function sendUntilSynced(standing: StandingFarm, name: string, count: number): Promise<{ path: string; synced: number; end(): void }> {
+async function sendUntilSynced(standing: StandingFarm, name: string, count: number): Promise<{ path: string; synced: number; end: () => void }> {
   const script = `echo '> build-infra log@1 {"job":"${name}","component":"attack","stage":"build"}'; n=0; while :; do n=$((n+1)); echo "${name} line $n"; sleep 0.02; done`;
   const child = await spawnInVm(standing.farm.dom0, 'build-debian', { argv: ['sh', '-c', `(${script}) | qrexec-client-vm @default qubesbuilder.BuildLog`], user: 'user' }, ['ignore', 'pipe', 'ignore']);
   return await new Promise((resolve, reject) => {

@@ -59,7 +59,7 @@ await t.test('a rebuild of the tag gives the same bytes', async (t) => {
 
 await t.test('commands that cannot work say why, in one line', async (t) => {
   t.match(await local('trigger', 'nonsense'), { status: 1, out: /refused [A-Z_]+/ });
-  t.match(await local('frobnicate'), { status: 2, out: /unknown command frobnicate/ });
+  t.match(await local('frobnicate'), { status: 2, out: /^npm run local: there is no command "frobnicate"\n\(npm run local -- --help tells more\)\n$/ });
   t.match(await local('exec', 'no-such-vm', '--', 'true'), { status: 1, out: /no such VM/ });
 });
 

@@ -20,7 +20,7 @@ tap.setTimeout(300_000);
 type Answer = (response: ServerResponse, body: Buffer) => void;
 
 /** The farm behind a web server of which one file is answered otherwise, in each of its pieces to the end. */
-async function serve(farm: Farm, path: string, answer: Answer): Promise<{ url: string; close(): void }> {
+async function serve(farm: Farm, path: string, answer: Answer): Promise<{ url: string; close: () => void }> {
   const web = createServer((request, response) => {
     const asked = decodeURIComponent(request.url ?? '').replace(/\?.*/, '');
     response.on('error', () => undefined);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The quick way to judge a commit's signature says yes only where openpgp and gpgv do: real keys of each kind, and signatures with every bit turned once.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readKey, type PublicKey } from 'openpgp';
 import tap from 'tap';
@@ -89,20 +89,25 @@ for (const [kind, everyBit] of [['ed25519', true], ['rsa3072', false], ['nistp25
   });
 }
 
-void tap.test('a key that ended, or that was called back, is not good the quick way either', async (t) => {
+void tap.test('a key that ended is not good the quick way either, and is again for all of its time once it was lengthened', async (t) => {
   const now = Math.floor(Date.now() / 1000);
   const at = (seconds: number): string[] => ['--faked-system-time', `${seconds}!`];
   gpg([...at(now - 10 * 86_400), '--quick-generate-key', 'ending', 'ed25519', 'sign', '5d']);
   const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg(['--with-colons', '--list-keys', 'ending']).toString())?.[1] as string;
-  const before = await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() });
-  gpg([...at(now - 6 * 86_400), '--quick-set-expire', fingerprint, '0']);
+  const exported = (): Promise<PublicKey> => readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() });
   const early = gpg([...at(now - 7 * 86_400), '--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
+  const ended = await CommitSignatures.of(await exported());
+  t.match((await ended.judge(data, early)).bad, { code: 'KEY_EXPIRED' });
+  gpg(['--quick-set-expire', fingerprint, '0']);
   const late = gpg(['--local-user', fingerprint, '--armor', '--detach-sign', '--output', '-'], data).toString();
-  const judge = await CommitSignatures.of(before);
-  t.equal((await judge.judge(data, early)).bad, undefined, 'made while the key was good');
-  t.equal(judge.fast, 1);
-  t.ok((await judge.judge(data, late)).bad, 'made after the end of the key');
-  t.equal((await (await CommitSignatures.of(await readKey({ armoredKey: gpg(['--armor', '--export', fingerprint]).toString() }))).judge(data, late)).bad, undefined, 'the key was prolonged');
+  t.match((await ended.judge(data, late)).bad, { code: 'KEY_EXPIRED' });
+  const lengthened = await CommitSignatures.of(await exported());
+  for (const signature of [early, late]) t.equal((await lengthened.judge(data, signature)).bad, undefined);
+  t.equal(lengthened.fast, 2);
+  const revocation = readFileSync(join(home, 'openpgp-revocs.d', `${fingerprint}.rev`), 'utf8').replace(':-----BEGIN', '-----BEGIN');
+  gpg(['--import'], revocation);
+  const revoked = await CommitSignatures.of(await exported());
+  for (const signature of [early, late]) t.match((await revoked.judge(data, signature)).bad, { code: 'KEY_REVOKED' });
 });
 
 void tap.test('the signatures of the long history are what gpg makes', async (t) => {

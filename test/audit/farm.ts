@@ -53,7 +53,7 @@ export class Keys {
 }
 
 /** @returns what is removed when the test or the whole file is over */
-export function removedAfter<T extends { remove(): void }>(t: { teardown(act: () => unknown): void }, made: T): T {
+export function removedAfter<T extends { remove: () => void }>(t: { teardown: (act: () => unknown) => void }, made: T): T {
   t.teardown(() => made.remove());
   return made;
 }

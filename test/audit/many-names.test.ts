@@ -64,7 +64,7 @@ function judge(n: number): Findings {
 }
 
 /** Counts how often each block of the audit's code runs; begun before any of it is compiled. */
-async function counter(): Promise<{ runsOf(work: () => void): Promise<number>; end(): void }> {
+async function counter(): Promise<{ runsOf: (work: () => void) => Promise<number>; end: () => void }> {
   // Calls that the compiler puts into their callers would not be counted.
   setFlagsFromString('--no-opt');
   const session = new Session();

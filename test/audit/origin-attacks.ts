@@ -11,7 +11,7 @@ export interface Place {
   name: string;
   check: 'apt-signatures' | 'dnf-signatures';
   path: string;
-  wanted(farm: Farm): Wanted;
+  wanted: (farm: Farm) => Wanted;
 }
 const release = (farm: Farm): Buffer => readFileSync(join(farm.apt, 'dists/bookworm/Release'));
 const repomd = `${testing}/repodata/repomd.xml`;

@@ -96,8 +96,8 @@ void tap.test('keys are found by fingerprint or file, and judge what they made',
   };
   t.equal((await findKey(signing, 'x', [place({}), place({ [`keys/${signing}.asc`]: Buffer.from('junk'), 'key.asc': readFileSync(two) })])).getFingerprint().toUpperCase(), signing);
   t.same(asked, [`keys/${signing}.asc`, 'key.asc', `keys/${signing}.asc`, 'key.asc']);
-  t.equal((await findKey(stranger, 'x', [place({ [`keys/${stranger}.asc`]: Buffer.from(key.write() as Uint8Array), 'key.asc': readFileSync(two) })])).getFingerprint().toUpperCase(), stranger);
-  t.equal((await findKey(signing, 'x', [place({ 'key.asc': Buffer.from(key.write() as Uint8Array) })])).getFingerprint().toUpperCase(), signing, 'without armor');
+  t.equal((await findKey(stranger, 'x', [place({ [`keys/${stranger}.asc`]: Buffer.from(key.write()), 'key.asc': readFileSync(two) })])).getFingerprint().toUpperCase(), stranger);
+  t.equal((await findKey(signing, 'x', [place({ 'key.asc': Buffer.from(key.write()) })])).getFingerprint().toUpperCase(), signing, 'without armor');
   await t.rejects(findKey(logs, '--logs-key', [place({ 'key.asc': readFileSync(two) })]), { name: 'Unreadable', message: /^--logs-key: no key [0-9A-F]+ is published as/ });
   await t.rejects(findKey(two, '--logs-key', []), { name: 'Unreadable', message: /does not hold exactly one public key/ });
   await t.rejects(findKey(join(top, 'gp.asc'), '--logs-key', []), { name: 'Unreadable', message: /neither a fingerprint/ });
@@ -156,19 +156,19 @@ void tap.test('commits are judged as they are read', async (t) => {
   const minute = 60_000;
   const cases: [string, ReadCommit, string[]][] = [
     ['too large', { tooLarge: 5_000_000, parents: [] }, ['commits-signed BAD_COMMIT']], ['a merge', next({ parents: ['p', 'q'] }), ['one-line MERGE']], ['not signed', next({ refusal: { code: 'NOT_SIGNED', detail: 'x' } }), ['commits-signed NOT_SIGNED']], ['no commit', next({ refusal: { code: 'OTHER', detail: 'x' } }), ['commits-signed BAD_COMMIT']],
-    ['another seq', next({}, 3), ['one-line SEQ_GAP']], ['no publication', next({ message: undefined as never, badMessage: 'x' }), ['file-lines BAD_PUBLICATION']], ['no time', next({ time: undefined as never }), ['one-line BAD_COMMIT']], ['signed later', next({ signedAt: time + 10 * minute + 1000 }), ['one-line COMMIT_TIME']], ['signed before', next({ signedAt: time - 10 * minute - 1000 }), ['one-line COMMIT_TIME']], ['signed in ten minutes', next({ signedAt: time + 10 * minute }), []], ['signed ten minutes before', next({ signedAt: time - 10 * minute }), []],
+    ['another seq', next({}, 3), ['one-line SEQ_GAP']], ['no publication', next({ message: undefined, badMessage: 'x' }), ['file-lines BAD_PUBLICATION']], ['no time', next({ time: undefined }), ['one-line BAD_COMMIT']], ['signed later', next({ signedAt: time + 10 * minute + 1000 }), ['one-line COMMIT_TIME']], ['signed before', next({ signedAt: time - 10 * minute - 1000 }), ['one-line COMMIT_TIME']], ['signed in ten minutes', next({ signedAt: time + 10 * minute }), []], ['signed ten minutes before', next({ signedAt: time - 10 * minute }), []],
     ['going back an hour', next({ time: time - 60 * minute, signedAt: time - 60 * minute }), []], ['going back more', next({ time: time - 60 * minute - 1000, signedAt: time - 60 * minute }), ['one-line COMMIT_TIME']],
   ];
   for (const [what, read, codes] of cases) t.same((await judged([base, read])).codes, codes.map((code) => `${code} id 1`), what);
   t.same((await judged([base, next({ time: time - minute, signedAt: time - minute }), next({ time: time - 60 * minute - 1000, signedAt: time - 60 * minute }, 3)])).codes, ['one-line COMMIT_TIME id 2'], 'the latest one counts');
   t.same((await judged([next({ tooLarge: 5_000_000 })])).commits, [{ id: 'id 0', tree: undefined, time: undefined, message: undefined }]);
   const signed = Buffer.from('what is signed');
-  const unjudged = (signer: 'logs' | 'stranger', more: string[] = []): Partial<ReadCommit> => ({ signedAt: undefined as never, unjudged: { signed: signed.toString(), signature: pens.sign(signer, 'detach', signed, more).toString() } });
+  const unjudged = (signer: 'logs' | 'stranger', more: string[] = []): Partial<ReadCommit> => ({ signedAt: undefined, unjudged: { signed: signed.toString(), signature: pens.sign(signer, 'detach', signed, more).toString() } });
   const now = Math.floor(Date.now() / 1000) * 1000;
   t.same((await judged([{ ...base, ...unjudged('logs'), time: now }])).codes, []);
   t.same((await judged([{ ...base, ...unjudged('logs') }])).codes, [Math.abs(now - time) > 10 * minute ? 'one-line COMMIT_TIME id 0' : ''].filter((code) => code !== ''));
   const odd = Buffer.from('\u00e9', 'latin1');
-  t.same((await judged([{ ...base, time: now, signedAt: undefined as never, unjudged: { signed: odd.toString('latin1'), signature: pens.sign('logs', 'detach', odd).toString() } }])).codes, [], 'bytes that are no ASCII');
+  t.same((await judged([{ ...base, time: now, signedAt: undefined, unjudged: { signed: odd.toString('latin1'), signature: pens.sign('logs', 'detach', odd).toString() } }])).codes, [], 'bytes that are no ASCII');
   t.same((await judged([{ ...base, ...unjudged('stranger') }])).codes, ['commits-signed WRONG_KEY id 0']);
   t.same((await judged([{ ...base, ...unjudged('logs', ['--textmode']) }])).codes, ['commits-signed BAD_SIGNATURE id 0']);
   for (const [end, ended, message] of [[{ end: 'objects' }, 0, /--max-objects of 10/], [{ end: 'bytes' }, 0, /--max-read of 1 MiB/], [{ end: 'git', why: 'said x' }, 0, /^said x$/], [{ end: 'git' }, 0, /^git cat-file ended early with 0$/], [{ end: 'git' }, 'SIGKILL', /early with SIGKILL/], [{ end: 'done' }, 3, /^git cat-file ended with 3$/]] as const) {

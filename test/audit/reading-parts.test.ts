@@ -172,7 +172,7 @@ void tap.test('an honest window is told with few questions, and what was read st
   const memory = Buffer.alloc(1024 * 1024);
   const files = new WindowFiles(objects);
   const windows = [ids.slice(0, 4), ids.slice(4)].map((here): CommitFiles[] => {
-    const commits = here.map((id): CommitFiles => ({ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures({ keys: [], turns: [] })), changes: [], bad: [] }));
+    const commits = here.map((id): CommitFiles => ({ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures([])), changes: [], bad: [] }));
     files.read(here, commits, memory);
     return commits;
   });
@@ -189,7 +189,7 @@ void tap.test('a file that is larger than its message tells takes no other file\
   logs.commit({ put: { [names[0]]: 'zero'.repeat(200), [names[1]]: 'x'.repeat(500), [names[2]]: 'two' }, lines: (lines) => lines.map((one) => (one.path === names[1] ? { ...one, size: 3 } : one)) });
   const id = logs.commits[0]?.commit.id as string;
   const memory = Buffer.alloc(2000);
-  const commits: CommitFiles[] = [{ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures({ keys: [], turns: [] })), changes: [], bad: [] }];
+  const commits: CommitFiles[] = [{ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures([])), changes: [], bad: [] }];
   new WindowFiles(objectsOf(logs)).read([id], commits, memory);
   t.same(commits[0]?.changes.map(({ at: from = 0, size }) => (size === undefined ? 'not read' : memory.toString('latin1', from, from + size))), ['zero'.repeat(200), 'not read', 'two']);
   t.end();
@@ -201,7 +201,7 @@ void tap.test('of a file that is gone nothing is read, whatever its message tell
   logs.commit({ put: { [path]: 'one' } });
   logs.commit({ put: { [log]: 'two' }, remove: [path], lines: (lines) => [...lines, { path, size: 3, sha256: sha256('one') }] });
   const ids = logs.commits.map(({ commit: { id } }) => id);
-  const commits = ids.map((id): CommitFiles => ({ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures({ keys: [], turns: [] })), changes: [], bad: [] }));
+  const commits = ids.map((id): CommitFiles => ({ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures([])), changes: [], bad: [] }));
   new WindowFiles(objectsOf(logs)).read(ids, commits, Buffer.alloc(1000));
   t.same(commits.map(({ changes }) => changes.map((one) => [one.path, one.after !== undefined, one.size])), [[[path, true, 3]], [[log, true, 3], [path, false, undefined]]]);
   t.end();
@@ -214,7 +214,7 @@ void tap.test('files are read ahead up to their limit, and as long as there is m
     const logs = new UnwrittenLogs(pens);
     logs.commit({ put: Object.fromEntries(sizes.map((size, i) => [`build-debian/log_2026-11-21_21-00-0${i}`, String(i).repeat(size)])) });
     const id = logs.commits[0]?.commit.id as string;
-    const commits: CommitFiles[] = [{ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures({ keys: [], turns: [] })), changes: [], bad: [] }];
+    const commits: CommitFiles[] = [{ commit: readCommit(logs.objects.get(id)?.body as Buffer, new QuickSignatures([])), changes: [], bad: [] }];
     new WindowFiles(objectsOf(logs)).read([id], commits, Buffer.alloc(bytes));
     t.same(commits[0]?.changes.map(({ size }) => size !== undefined), wanted, `${sizes.join()} in ${bytes}`);
     t.ok(commits[0]?.changes.every(({ after }) => after !== undefined));

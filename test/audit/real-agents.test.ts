@@ -22,7 +22,7 @@ const build = folderOf(tap);
 const at = (...path: string[]): string => join(build, ...path);
 
 /** A log of our own sender that stays open until `end`; resolves to its path. */
-async function openLog(): Promise<{ path: string; end(): Promise<string> }> {
+async function openLog(): Promise<{ path: string; end: () => Promise<string> }> {
   const call = rig.call().send(`${rig.header({ job: 'tiny-1.0-0123456789ab', component: 'tiny' })}first line\n`);
   const opened = await call.line(/^opened /);
   return { path: opened.split(' ')[1] as string, end: async () => (await call.end('last line\n> end status=0\n')).join('\n') };

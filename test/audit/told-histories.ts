@@ -9,7 +9,7 @@ import { WindowFiles, type CommitFiles } from '../../agents/published/history/wi
 import { sha256, type LogsRepository } from './farm.js';
 
 const memory = Buffer.alloc(8 * 1024 * 1024);
-const unsigned = new QuickSignatures({ keys: [], turns: [] });
+const unsigned = new QuickSignatures([]);
 
 /** Numbers that look like chance, the same in each run. */
 export function chance(seed: number): (below: number) => number {
@@ -57,7 +57,7 @@ export const dishonest: Commit[] = [
     logs.commit({ signer: null, put: { [paths[random(paths.length)] as string]: `other ${n}` } });
   },
   (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => lines.map((line) => ({ ...line, size: line.size + (n % 2 === 0 ? 1 : -1) })) }),
-  (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n), mode: ['100755', '120000', '100664'][n % 3] as string }),
+  (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n), mode: ['100755', '120000', '100664'][n % 3] }),
   (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => [...lines, { path: `intents/build-debian/2026-11-20/${sha256('none')}.json`, size: 3, sha256: sha256('none') }] }),
   (logs, _, n) => logs.commit({ signer: null, put: intent(n), message: `No publication ${n}\n` }),
   (logs, _, n) => logs.commit({ signer: null, put: { [`a/b/c/d/e/f${n}`]: 'deep' } }),

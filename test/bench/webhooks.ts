@@ -64,7 +64,7 @@ function quickClient(tree: Tree): void {
 const proxy = { proxy: { addresses: ['127.0.0.1'], tells: 'PROXY' } };
 
 /** What `work` began is ended when it is over, the last thing first. */
-async function endingAll<T>(work: (t: { teardown(act: () => unknown): void }) => Promise<T>): Promise<T> {
+async function endingAll<T>(work: (t: { teardown: (act: () => unknown) => void }) => Promise<T>): Promise<T> {
   const ends: (() => unknown)[] = [];
   try {
     return await work({ teardown: (act) => void ends.unshift(act) });

@@ -24,7 +24,15 @@ export const git = (repository: string, argv: readonly string[], input: string |
 export const headOf = (repository: string, branch = 'main'): string => git(repository, ['for-each-ref', '--format=%(objectname)', `refs/heads/${branch}`]).toString().trim();
 
 /** A commit as any key might have made it, into a repository; no branch shows it. @returns its id */
-export async function strayCommit(repository: string, { by = logsKey as Signer | null, parent = '', seq = 1, subject = 'Publish 0 files' } = {}): Promise<string> {
+interface Stray {
+  /** null: nobody signs */
+  by?: Signer | null;
+  parent?: string;
+  seq?: number;
+  subject?: string;
+}
+
+export async function strayCommit(repository: string, { by = logsKey, parent = '', seq = 1, subject = 'Publish 0 files' }: Stray = {}): Promise<string> {
   const tree = git(repository, ['hash-object', '-t', 'tree', '-w', '--stdin']).toString().trim();
   const head = `tree ${tree}\n${parent === '' ? '' : `parent ${parent}\n`}author a <a@x> 1 +0000\ncommitter a <a@x> 1 +0000`;
   const message = `\n\n${writePublicationMessage({ subject, files: [], seq })}`;

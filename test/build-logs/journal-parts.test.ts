@@ -9,7 +9,7 @@ import { journalLine, journalLineHash, type JournalEntry } from '../../agents/sh
 import { journalHeadLine, type JournalHead } from '../../agents/shared/formats/journal-head.js';
 import { intentPath, writePublicationMessage } from '../../agents/shared/formats/publication.js';
 import type { Receipt } from '../../agents/shared/formats/receipt.js';
-import { AnyRefusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
 import { sha256, signingKey } from './rig.js';

@@ -23,7 +23,8 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { gitObjectId, readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { intentPath, payloadPath, readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import { AnyRefusal, RelayedRefusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal} from '../../agents/shared/refusal.js';
+import { RelayedRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { FakeKeysVm } from './fake-keys-vm.js';
@@ -41,8 +42,8 @@ interface FakeLog {
   lastStamp: number;
   flushed: number;
   clocks: number;
-  flush(): Promise<void>;
-  noteClock(): void;
+  flush: () => Promise<void>;
+  noteClock: () => void;
 }
 function fakeLog(name: string, readyBytes: number, { vm = 'build-debian', ended = false, folder = '', lastStamp = 0, xz = undefined as LogRecord['xz'] } = {}): FakeLog & Log {
   const log: FakeLog = {
@@ -287,7 +288,7 @@ interface FakeRemote {
   trouble: string;
   aimed: Target[];
 }
-const fakeRemote = (name: string, required = true): FakeRemote & { aim(target: Target): void } => {
+const fakeRemote = (name: string, required = true): FakeRemote & { aim: (target: Target) => void } => {
   const remote = { name, required, busy: false, confirmedSeq: 0, diverged: false, trouble: '', aimed: [] as Target[], aim: (target: Target) => void remote.aimed.push(target) };
   return remote;
 };

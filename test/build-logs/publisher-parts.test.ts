@@ -12,7 +12,7 @@ import type { Receipts } from '../../agents/build-logs/receipts.js';
 import type { Remote, Target } from '../../agents/build-logs/remote.js';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
-import { AnyRefusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { git, headOf, logsKey, repositoryIn, strayCommit } from './git-pieces.js';

@@ -6,7 +6,7 @@ import { writeDirectClient } from '../support/direct-client.js';
 import type { Rig } from './rig.js';
 
 /** A real keys VM, started, in place of the fake one of a rig that is not started yet. */
-export async function realKeysVm(t: { teardown(act: () => unknown): void }, rig: Rig): Promise<{ machine: KeysMachine; journalKey: string }> {
+export async function realKeysVm(t: { teardown: (act: () => unknown) => void }, rig: Rig): Promise<{ machine: KeysMachine; journalKey: string }> {
   const machine = new KeysMachine({ logsKey: rig.logsKey, payloadBytes: 268435456 });
   t.teardown(() => machine.close());
   writeFileSync(join(machine.root, 'rw/config/build-infra/public-keys', `${rig.logsKey}.asc`), rig.publicLogsKey);

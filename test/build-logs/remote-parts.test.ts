@@ -9,7 +9,7 @@ import { signerOfHead } from '../../agents/build-logs/foreign-head.js';
 import type { GitRepository } from '../../agents/build-logs/git-repository.js';
 import { findHistory } from '../../agents/build-logs/history.js';
 import { Remote, type RemoteOptions } from '../../agents/build-logs/remote.js';
-import { AnyRefusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
 import { git, headOf, logsKey, repositoryIn, signerOf, strayCommit } from './git-pieces.js';
@@ -149,7 +149,7 @@ await t.test('a remote that is away is tried again after pauses that grow up to 
   const stopped = one.reported.length;
   await sleep(150);
   t.equal(one.reported.length, stopped, 'no attempt after a stop');
-  const usual = one.remote('other', true, { firstRetryMs: undefined, lastRetryMs: undefined } as never);
+  const usual = one.remote('other', true, { firstRetryMs: undefined, lastRetryMs: undefined });
   usual.aim({ commit: first, seq: 1 });
   await until('a failure', () => usual.trouble !== '');
   t.match(one.reported.at(-1), /^remote other: .*again in 0\.5 s$/);
@@ -341,7 +341,7 @@ await t.test('a required remote is asked before there is a history, is compared 
   t.match(one.reported, [/^remote none: cannot be asked: /]);
   const silent = Object.assign(one.remote('silent'), { head: () => new Promise(() => undefined) });
   const begun = Date.now();
-  t.equal(await found([silent as Remote]), ours);
+  t.equal(await found([silent]), ours);
   t.ok(Date.now() - begun < 15_000);
   t.match(one.reported.at(-1), 'remote silent: cannot be asked: no answer yet');
   show(extra, one.repository.path, ours);

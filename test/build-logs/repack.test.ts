@@ -11,7 +11,7 @@ import { until } from '../support/until.js';
 import { Rig, textOf } from './rig.js';
 
 /** The agent in this process: a setting that no configuration has can only be given to it here. */
-async function startWith(rig: Rig, packEvery: number, report: (line: string) => void): Promise<{ close(): Promise<void> }> {
+async function startWith(rig: Rig, packEvery: number, report: (line: string) => void): Promise<{ close: () => Promise<void> }> {
   return startAgent({
     config: readDocument(readFileSync(join(rig.root, 'rw/config/build-infra/build-logs.json')), 1 << 20, checkConfig),
     stateFolder: rig.state,

@@ -118,7 +118,7 @@ export class Rig {
   }
 
   /** One that runs until the test is over. */
-  static async started(t: { teardown(act: () => unknown): void }, options: RigOptions = {}): Promise<Rig> {
+  static async started(t: { teardown: (act: () => unknown) => void }, options: RigOptions = {}): Promise<Rig> {
     const rig = await Rig.make(options);
     t.teardown(() => rig.stop());
     return rig.start();

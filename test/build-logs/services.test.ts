@@ -12,7 +12,7 @@ import type { Publisher } from '../../agents/build-logs/publisher.js';
 import type { Receipts } from '../../agents/build-logs/receipts.js';
 import { serveSockets } from '../../agents/shared/calls/socket-service.js';
 import type { Intent } from '../../agents/shared/formats/intent.js';
-import { AnyRefusal } from '../../agents/shared/refusal.js';
+import type { AnyRefusal } from '../../agents/shared/refusal.js';
 import { Refusal } from '../../agents/build-logs/refusals.js';
 import { until } from '../support/until.js';
 import { Caller, sha256, signingKey } from './rig.js';

@@ -34,7 +34,7 @@ void t.test('the keys agent grants what build-logs publishes, and the audit find
   await rig.start();
   t.match(await rig.ask(rig.intent({ key })), { result: 'published' });
   t.strictSame(readFileSync(copy, 'utf8').split('\n').slice(0, lines.length - 1), lines.slice(0, -1), 'its copy is whole again');
-  t.match(readFileSync(`${copy}.damaged`, 'utf8'), lines[5] as string);
+  t.match(readFileSync(`${copy}.damaged`, 'utf8'), lines[5]);
   const end = await rig.call().send(rig.header({ continues: { path, lines: 180_001 } })).end('> end status=0\n');
   t.match(end.at(-1), /^published/);
   await until('the journal is published', () => {

@@ -162,7 +162,7 @@ void t.test('a rebuild has an entry of its own above the tree\'s, over exactly t
   const changelogFor = async (architecture: string, wishes: Partial<SourceWishes>): Promise<string> => {
     const tree = writeTree(place.make(`tree${++count}`), files(architecture));
     const chroot = place.make(`chroot${count}`);
-    const prepared = await prepareSource(tree, { tagVersion: '1:1.0', target: { dist: 'bookworm', packages: 'deb', word: 'vm-bookworm' } as SourceWishes['target'], ...wishes }, chroot, new Lines());
+    const prepared = await prepareSource(tree, { tagVersion: '1:1.0', target: { dist: 'bookworm', packages: 'deb', word: 'vm-bookworm' }, ...wishes }, chroot, new Lines());
     return `${prepared.version}\n${readFileSync(join(chroot, prepared.folder, 'debian/changelog'), 'utf8')}`;
   };
   const made = await changelogFor('any', { suffix: '+deb12u1', rebuild: { of: '1:1.0-1+deb12u1', number: 3 } });

@@ -22,7 +22,7 @@ const config = configFor(['bookworm', 'trixie']);
 const good = 'printf %s made-for-$dist > "$out/a.deb"; printf \'{"format":"build-infra/artifacts@1","artifacts":[{"name":"a.deb","size":%s,"sha256":"%s"}]}\' "$(stat -c %s "$out/a.deb")" "$(sha256sum "$out/a.deb" | cut -c -64)" > "$out/artifacts.json"';
 const before = 'doc=$1; out=$(dirname "$doc")/output; work=$(dirname "$doc")/engine; dist=$(basename "$(dirname "$doc")"); ';
 
-interface Place { work: string; receiver: TestReceiver; worker: Worker; build(script: string | ((job: Job, dist: string) => string), jobs?: Job[]): Promise<Job>; artifact(job: Job, dist: string): string }
+interface Place { work: string; receiver: TestReceiver; worker: Worker; build: (script: string | ((job: Job, dist: string) => string), jobs?: Job[]) => Promise<Job>; artifact: (job: Job, dist: string) => string }
 
 /** @param seconds an engine may take */
 async function place(test: Test, seconds = 60): Promise<Place> {

@@ -21,7 +21,7 @@ export interface View {
 export class Browser {
   readonly #profile = mkdtempSync(join(tmpdir(), 'bi-web-'));
   readonly #child: ChildProcess;
-  readonly #asked = new Map<number, { resolve(answer: Answer): void; reject(error: Error): void }>();
+  readonly #asked = new Map<number, { resolve: (answer: Answer) => void; reject: (error: Error) => void }>();
   readonly #heard: ((message: Message) => void)[] = [];
   #id = 0;
   #session: string | undefined;
@@ -90,7 +90,7 @@ export class Browser {
     this.complaints.length = 0;
     const loaded = this.#once('Page.loadEventFired');
     const { errorText } = await this.ask('Page.navigate', { url });
-    if (errorText !== undefined) throw new Error(`${url}: ${String(errorText)}`);
+    if (errorText !== undefined) throw new Error(`${url}: ${JSON.stringify(errorText)}`);
     await loaded;
   }
 

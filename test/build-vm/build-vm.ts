@@ -151,7 +151,7 @@ exec ${gpg} "$@"
     this.receiver ??= await TestReceiver.listen(join(this.root, 'log.sock'));
     this.output = '';
     const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentMain];
-    this.#agent = spawn(command as string, args, { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    this.#agent = spawn(command, args, { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
     this.#agent.stderr?.on('data', (chunk: Buffer) => {
       this.output += chunk.toString();
     });

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { watchCommands } from '../../agents/build-vm/jobs/command-spool.js';
 import { until } from '../support/until.js';
 
-function place(test: Test): { spool: string; handled: string[]; start(): void; drop(name: string, text: string): void; answer(name: string): Promise<string> } {
+function place(test: Test): { spool: string; handled: string[]; start: () => void; drop: (name: string, text: string) => void; answer: (name: string) => Promise<string> } {
   const spool = mkdtempSync(join(tmpdir(), 'bi-spool-'));
   const handled: string[] = [];
   const note = async (what: string): Promise<string> => {

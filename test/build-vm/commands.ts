@@ -58,14 +58,14 @@ export interface Desk {
   log: string[];
   config: CommandsConfig;
   /** the answer to a comment, without its line end */
-  ask(comment: string | Buffer): Promise<string>;
+  ask: (comment: string | Buffer) => Promise<string>;
   /** the answer, and the code that only this VM's log has */
-  code(comment: string | Buffer): Promise<string>;
+  code: (comment: string | Buffer) => Promise<string>;
   /** a new process over the same disk */
-  restart(change?: Partial<CommandOptions>): Promise<void>;
+  restart: (change?: Partial<CommandOptions>) => Promise<void>;
 }
 
-export async function desk(test: { teardown(handler: () => void): void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions>; begins?: Date } = {}): Promise<Desk> {
+export async function desk(test: { teardown: (handler: () => void) => void }, change: { config?: Partial<CommandsConfig>; people?: CommandRights[]; keys?: readonly TestKey[]; options?: Partial<CommandOptions>; begins?: Date } = {}): Promise<Desk> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-cmd-'));
   test.teardown(() => rmSync(folder, { recursive: true, force: true }));
   writeKeys(join(folder, 'keys'), change.keys ?? [alice, bob]);

@@ -55,7 +55,7 @@ export function seen(tag: string, object: string, hours: number, annotated = tru
 export function farm(jobs: Job[], listings: Record<string, Partial<Listing>> = {}, change: Partial<Config> = {}): FarmState {
   const names = [...new Set([...jobs.map((one) => one.component), ...Object.keys(listings)])];
   const listing = (name: string): Listing | undefined => (listings[name] === undefined ? undefined : { format: 'build-infra/newest-tag@1', component: name, newest: null, failed: null, ...listings[name] });
-  return { config: { ...config, components: names.map(component), ...change }, jobs, listing, highest: () => undefined, made: now };
+  return { config: { ...config, components: names.map(component), ...change }, keys: [], jobs, listing, highest: () => undefined, made: now };
 }
 
 /** Every state that there is, one component each. */

@@ -41,11 +41,11 @@ export interface Situation {
   component: Component;
   /** the job's */
   folder: string;
-  fetch(tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; targets?: FetchTarget[]; downloads?: DownloadLimits }): Promise<{ evidence: Evidence; folder: string; lines: string[]; nothing: string[]; modules: Record<string, string> }>;
-  code(...args: Parameters<Situation['fetch']>): Promise<string>;
+  fetch: (tag?: string, options?: { highest?: HighestVersion; componentsOf?: string[]; now?: Date; keys?: string; version?: string; object?: string; packages?: ReadonlySet<'deb' | 'rpm'>; targets?: FetchTarget[]; downloads?: DownloadLimits }) => Promise<{ evidence: Evidence; folder: string; lines: string[]; nothing: string[]; modules: Record<string, string> }>;
+  code: (...args: Parameters<Situation['fetch']>) => Promise<string>;
 }
 
-export function situation(test: { teardown(handler: () => void): void }, change: Partial<Component> = {}): Situation {
+export function situation(test: { teardown: (handler: () => void) => void }, change: Partial<Component> = {}): Situation {
   const name = `hello${count++}`;
   const repository = forge.create(name);
   const component: Component = {

@@ -10,7 +10,7 @@ import type { LineSink } from '../../agents/shared/programs/logged-program.js';
 
 const log: LineSink = { say: () => undefined, tool: () => true, drained: () => Promise.resolve(), whenFailed: new Promise(() => undefined) };
 
-function place(test: Test, content: string): { folder: string; tar: string; pack(content: string): void } {
+function place(test: Test, content: string): { folder: string; tar: string; pack: (content: string) => void } {
   const folder = mkdtempSync(join(tmpdir(), 'bi-layer-'));
   test.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const tar = join(folder, 'cache/suite-0.tar');

@@ -41,6 +41,18 @@ server.answers.set('/hello-1.0.tar.gz.sig', binarySignature);
 const good = (): Record<string, unknown> => ({ url: server.url('/hello-1.0.tar.gz'), sha256: hashOf('sha256') });
 const signed = (signature = server.url('/hello-1.0.tar.gz.asc')): Record<string, unknown> => ({ url: server.url('/hello-1.0.tar.gz'), signature, pubkeys: ['keys/upstream.asc'] });
 const list = (...files: unknown[]): TreeFile => ({ path: '.qubesbuilder', content: `vm:\n  deb:\n    build: [debian]\n  rpm:\n    build: [demo-rpm.spec]\nsource:\n  files: ${JSON.stringify(files)}\n` });
+const otherFile: TreeFile = { path: 'keys/other.asc', content: other.armored };
+const byBoth = (): Record<string, unknown> => ({ ...signed('pins/hello.asc'), pubkeys: ['keys/upstream.asc', 'keys/other.asc'] });
+const forty = Array.from({ length: 39 }, (_, index) => keys.make(`many${index}`).fingerprint);
+const twice = ((): { before: string; after: string; signature: string } => {
+  const day = 86_400;
+  const ago = (days: number): string[] => ['--faked-system-time', `${Math.floor(Date.now() / 1000) - days * day}!`];
+  keys.gpg([...ago(30), '--quick-gen-key', 'twice <twice@example.org>', 'ed25519', 'sign', '10d']);
+  const { fingerprint, armored } = keys.exported('twice');
+  const signature = keys.gpg([...ago(25), '--armor', '--detach-sign', '--local-user', fingerprint], bytes).toString();
+  keys.gpg(['--quick-set-expire', fingerprint, '1y']);
+  return { before: armored, after: keys.exported('twice').armored, signature };
+})();
 const keyFile: TreeFile = { path: 'keys/upstream.asc', content: upstream.armored };
 const treeOf = (...extra: TreeFile[]): TreeFile[] => tinyPackage('1.0-1', extra);
 
@@ -59,6 +71,12 @@ for (const [way, files, said] of [
   ['a signature in the tree', () => [list(signed('pins/hello.asc')), keyFile, { path: 'pins/hello.asc', content: signatureBy(upstream) }], new RegExp(`verified by signature pins/hello.asc of ${upstream.fingerprint}`)],
   ['one of two keys', () => [list({ ...signed(), pubkeys: ['keys/other.asc', 'keys/upstream.asc'] }), keyFile, { path: 'keys/other.asc', content: other.armored }], new RegExp(`of ${upstream.fingerprint}`)],
   ['one of twelve keys, listed once for two files', () => [{ path: '.qubesbuilder', content: `source:\n  files:\n  - ${JSON.stringify(signed()).slice(0, -1).replace(/,"pubkeys".*/, '')}, "pubkeys": &keys ${JSON.stringify(Array.from({ length: 12 }, (_, index) => `keys/${index}.asc`))}}\n  - {"url": "${server.url('/second-1.0.tar.gz')}", "signature": "${server.url('/hello-1.0.tar.gz.asc')}", "pubkeys": *keys}\n` }, ...Array.from({ length: 12 }, (_, index) => ({ path: `keys/${index}.asc`, content: index === 9 ? upstream.armored : other.armored }))], new RegExp(`of ${upstream.fingerprint}`)],
+  ['a signature whose armor has CRLF and no last line end', () => [list(signed('pins/hello.asc')), keyFile, { path: 'pins/hello.asc', content: signatureBy(upstream).replaceAll('\n', '\r\n').trimEnd() }], new RegExp(`of ${upstream.fingerprint}`)],
+  ['two signatures in one block', () => [list(byBoth()), keyFile, otherFile, { path: 'pins/hello.asc', content: keys.sign([upstream, other], bytes.toString()) }], new RegExp(`of ${upstream.fingerprint}, ${other.fingerprint}|of ${other.fingerprint}, ${upstream.fingerprint}`)],
+  ['two signatures in two blocks', () => [list(byBoth()), keyFile, otherFile, { path: 'pins/hello.asc', content: signatureBy(upstream) + signatureBy(other) }], new RegExp(`of ${upstream.fingerprint}, ${other.fingerprint}`)],
+  ['one of forty keys in one file', () => [list(signed()), { path: 'keys/upstream.asc', content: keys.gpg(['--armor', '--export', ...forty, upstream.fingerprint]).toString() }], new RegExp(`of ${upstream.fingerprint}`)],
+  ['one of two keys in two blocks of one file, with CRLF', () => [list(signed()), { path: 'keys/upstream.asc', content: `Keys of the project:\r\n${(other.armored + upstream.armored).replaceAll('\n', '\r\n')}` }], new RegExp(`of ${upstream.fingerprint}`)],
+  ['a key that stands in one file as it ended, and as it was lengthened', () => [list(signed('pins/hello.asc')), { path: 'keys/upstream.asc', content: twice.before + twice.after }, { path: 'pins/hello.asc', content: twice.signature }], /verified by signature/],
   ['a version that stands in the tree', () => [list({ ...good(), url: server.url('/hello-@VERSION@.tar.gz') }), { path: 'version', content: '1.0\n' }], /verified by sha256/],
 ] as [string, () => TreeFile[], RegExp][]) {
   void t.test(`a listed file is fetched, and is verified by ${way}`, async (t) => {
@@ -338,11 +356,11 @@ void t.test('a signed file is read in pieces, however large it is', async (t) =>
   let most = 0;
   const before = process.memoryUsage().arrayBuffers;
   const timer = setInterval(() => (most = Math.max(most, process.memoryUsage().arrayBuffers - before)), 5);
-  await t.resolves(verifyOneSignature({ file: path, signature: good }, key));
+  await t.resolves(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }));
   clearInterval(timer);
   t.ok(most < size * 0.8, `${most} bytes at once`);
   appendFileSync(path, 'x');
-  await t.rejects(verifyOneSignature({ file: path, signature: good }, key));
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }));
   rmSync(path);
-  await t.rejects(verifyOneSignature({ file: path, signature: good }, key), 'a file that is gone');
+  await t.rejects(verifyOneSignature({ file: path, signature: good }, { name: 'upstream', key }), 'a file that is gone');
 });

@@ -13,7 +13,7 @@ import { configFor, queueFor } from './jobs.js';
 
 const tag = (name: string, digit: string, annotated = true): RemoteTag => ({ name, object: digit.repeat(40), annotated });
 
-interface Rig { tags: NewestTags; folder: string; changes: () => number; reports: string[]; at(second: number): void; poll(answer: RemoteTag[] | Error): Promise<void>; again(): NewestTags }
+interface Rig { tags: NewestTags; folder: string; changes: () => number; reports: string[]; at: (second: number) => void; poll: (answer: RemoteTag[] | Error) => Promise<void>; again: () => NewestTags }
 
 function rig(test: Test): Rig {
   const { folder: place, queue } = queueFor(test);

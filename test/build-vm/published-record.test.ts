@@ -30,7 +30,7 @@ function commandOf(pid: string): string {
   }
 }
 
-function setUp(test: { teardown(fn: () => void): void }): { repository: TestRepository; record: PublishedRecord; options: RecordOptions } {
+function setUp(test: { teardown: (fn: () => void) => void }): { repository: TestRepository; record: PublishedRecord; options: RecordOptions } {
   const name = `logs${++made}`;
   const repository = forge.create(name);
   repository.git(['symbolic-ref', 'HEAD', 'refs/heads/main']);

@@ -35,7 +35,7 @@ rm list
 
 let count = 0;
 
-interface Standing { job: Job; again(dists?: string[]): Promise<Compared[]>; more: string; root: string; config: Config; retag(files?: Parameters<typeof tinyPackage>[1]): void }
+interface Standing { job: Job; again: (dists?: string[]) => Promise<Compared[]>; more: string; root: string; config: Config; retag: (files?: Parameters<typeof tinyPackage>[1]) => void }
 
 /** A VM's folder in which a job was fetched and built. */
 async function standing(test: Test): Promise<Standing> {

@@ -18,7 +18,7 @@ import { codeOf } from './rpm-packages.js';
 const series = (name: string, dist: string): ReleaseLine => ({ name, versions: name, distributions: [dist] });
 const kernelLines = [series('6.6', 'fc37'), series('6.12', 'fc41'), { name: 'latest', distributions: ['fc42'] }];
 
-interface Farm { queue: JobQueue; ask(...tags: string[]): Promise<string>; verify(job: BuildJob): void; of(lines: ReleaseLine[] | undefined): Farm }
+interface Farm { queue: JobQueue; ask: (...tags: string[]) => Promise<string>; verify: (job: BuildJob) => void; of: (lines: ReleaseLine[] | undefined) => Farm }
 
 function farm(test: Test, lines: ReleaseLine[] | undefined, folder = mkdtempSync(join(tmpdir(), 'bi-lines-'))): Farm {
   test.teardown(() => rmSync(folder, { recursive: true, force: true }));

@@ -42,7 +42,7 @@ void t.test('a Release is due at once where the setting came or went, and where 
   t.end();
 });
 
-interface Stand { queue: JobQueue; again(): JobQueue; generations(): Generations; make(texts: string | Record<string, string>): void; look(now: number, days?: number | null, queue?: JobQueue): string[]; lines: string[] }
+interface Stand { queue: JobQueue; again: () => JobQueue; generations: () => Generations; make: (texts: string | Record<string, string>) => void; look: (now: number, days?: number | null, queue?: JobQueue) => string[]; lines: string[] }
 
 function stand(test: Test): Stand {
   const { folder, queue, again } = queueFor(test);

@@ -42,7 +42,7 @@ function shift(generation: Generation, date: number, validUntil: number | undefi
   }
 }
 
-interface Farm { vm: BuildVm; url: string; generations(): Generations; served(suite?: string): string }
+interface Farm { vm: BuildVm; url: string; generations: () => Generations; served: (suite?: string) => string }
 
 /** A build VM that has published its suites, for so many days, so long ago. */
 async function farm(name: string, validDays: number | undefined, agoMs: number, configured: number | null | undefined = validDays, which = suites): Promise<Farm> {
@@ -60,7 +60,7 @@ async function farm(name: string, validDays: number | undefined, agoMs: number, 
   mkdirSync(join(server.folder, name), { recursive: true });
   await uploadGeneration(generation, { upload: `${upload}/bookworm`, sshConfig: join(vm.root, '/rw/config/build-infra/ssh_config') }, log);
   generations().switched(generation);
-  return { vm, url: `${apt(1).url}/bookworm`, generations, served: (suite = suites[0] as string) => readFileSync(join(server.folder, name, 'bookworm/dists', suite, 'InRelease'), 'utf8') };
+  return { vm, url: `${apt(1).url}/bookworm`, generations, served: (suite = suites[0] ?? '') => readFileSync(join(server.folder, name, 'bookworm/dists', suite, 'InRelease'), 'utf8') };
 }
 
 /** apt-get update of a machine of its own, that trusts this key. @returns its status and words */

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { Generations, type Generation } from '../../agents/build-vm/repositories/repository-generations.js';
 import { releaseOnServer, uploadGeneration } from '../../agents/build-vm/repositories/upload-generation.js';
 
-interface Place { home: string; key: string; open(): Generations; make(job: string, hash: string, base?: string | null): Generation }
+interface Place { home: string; key: string; open: () => Generations; make: (job: string, hash: string, base?: string | null) => Generation }
 
 function place(test: Test): Place {
   const home = mkdtempSync(join(tmpdir(), 'bi-gen-'));

@@ -71,8 +71,8 @@ export function writeTree(folder: string, files: Files): string {
 
 export interface Place {
   folder: string;
-  make(name: string): string;
-  end(): void;
+  make: (name: string) => string;
+  end: () => void;
 }
 
 export function makePlace(): Place {

@@ -41,7 +41,7 @@ interface Tried {
 }
 
 /** What comes of an engine whose body is `script`; `$output`, `$work` and `$state` are set. */
-async function tryEngine(test: { teardown(end: () => void): void }, script: string, timeoutMs = 20_000): Promise<Tried> {
+async function tryEngine(test: { teardown: (end: () => void) => void }, script: string, timeoutMs = 20_000): Promise<Tried> {
   const place = makePlace();
   test.teardown(() => place.end());
   const engine = join(place.folder, 'engine');

@@ -209,7 +209,7 @@ void t.test('the agent\'s own queue tells the page of each step', async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const queue = new JobQueue(join(folder, 'jobs'), join(folder, 'highest'));
   const { config } = farm([], { one: {} });
-  const { page, shown } = rig(t, { state: () => ({ config, jobs: queue.all(), listing: () => undefined, highest: (name) => queue.highest(name) }) });
+  const { page, shown } = rig(t, { state: () => ({ config, keys: [], jobs: queue.all(), listing: () => undefined, highest: (name) => queue.highest(name) }) });
   queue.onChange(() => page.changed());
   const mine = job('one', { version: '1-1', hours: 1 });
   queue.add(mine);

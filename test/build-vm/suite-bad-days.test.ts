@@ -66,7 +66,7 @@ class SuiteVm extends BuildVm {
   }
 }
 
-interface Stand { vm: SuiteVm; release(component: string, version: string): string }
+interface Stand { vm: SuiteVm; release: (component: string, version: string) => string }
 
 function stand(t: Test, name: string, dists: readonly string[] = ['bookworm']): Stand {
   const repositories = new Map<string, TestRepository>([name, `${name}-second`].map((one) => [one, outside.forge.create(one)]));

@@ -18,7 +18,7 @@ const evidence = evidenceOf();
 const steps = (dist: string): string[] => [`build ${dist}`, `sign ${dist}`, `publish ${dist}`];
 const end = (job: Job, state: Job['state'], stage: Stage, code: string, ...dists: string[]): Job => Object.assign(job, { state, ended: '2026-11-22T00:00:00Z', reasons: dists.map((dist) => ({ stage, dist, code, detail: '' })), reason: { code, detail: '' } });
 
-interface Stand { queue: JobQueue; withdrawn: WithdrawnVersions; suiteJobs: SuiteJobs; add<J extends Job>(job: J): J; withdraw(version?: string): Job }
+interface Stand { queue: JobQueue; withdrawn: WithdrawnVersions; suiteJobs: SuiteJobs; add: <J extends Job>(job: J) => J; withdraw: (version?: string) => Job }
 
 function stand(test: Test): Stand {
   const { queue, folder } = queueFor(test);

@@ -78,7 +78,7 @@ void t.test('a template is built by a signed command, waits in testing, and goes
     const said = lines.map((line) => /> evidence (\{.*\})$/.exec(line)?.[1]).find((line) => line !== undefined);
     t.same(JSON.parse(said as string), templateOf(built)?.command);
     const named = JSON.parse(readFileSync(join(vm.root, '/var/lib/build-infra/jobs', built.job, 'gpg-job-templates-r4.3.json'), 'utf8')) as { artifacts: { name: string; sha256: string }[] };
-    t.equal(named.artifacts.find(({ name }) => name === 'signed-command.json')?.sha256, execFileSync('sha256sum', { input: said as string }).toString().slice(0, 64));
+    t.equal(named.artifacts.find(({ name }) => name === 'signed-command.json')?.sha256, execFileSync('sha256sum', { input: said }).toString().slice(0, 64));
     await until('gigabytes not to be kept twice', () => !existsSync(join(vm.root, '/var/lib/build-infra/jobs', built.job, 'signed')));
   });
 

@@ -147,7 +147,7 @@ void t.test('a job that waits stays the one of its tag when the configuration ch
   const { queue, ask } = place(t);
   const q = queue();
   const first = await ask(q, [tag('1.0', '1')]);
-  const more = { ...config, distributions: [...config.distributions, { name: 'trixie', engine: 'debian', packages: 'deb' }] } as Config;
+  const more: Config = { ...config, distributions: [...config.distributions, { name: 'trixie', engine: 'debian', packages: 'deb' }] };
   const again = async (): Promise<string> => triggerLine(await new Trigger({ config: more, queue: q, listTags: async () => [tag('1.0', '1')] }).trigger('hello')).trim();
   t.equal(await again(), first.replace('queued', 'known'));
   const job = q.get(first.split(' ')[1] as string) as Job;

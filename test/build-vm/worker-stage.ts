@@ -9,7 +9,7 @@ import { RelayedRefusal } from '../../agents/shared/refusal.js';
 import { until } from '../support/until.js';
 import { configFor, queueFor } from './jobs.js';
 
-export interface WorkerStage { worker: Worker; queue: JobQueue; ran: string[]; cleaned: string[]; lines: Map<string, string[]>; over(job: Job): Promise<Job> }
+export interface WorkerStage { worker: Worker; queue: JobQueue; ran: string[]; cleaned: string[]; lines: Map<string, string[]>; over: (job: Job) => Promise<Job> }
 
 /** `act` does the step; undefined is done at once. */
 export function stageFor(test: Test, act: (name: string, step: Step, log: StageLog, job: Job) => Promise<void> | void, options: Partial<WorkerOptions> = {}, place = queueFor(test)): WorkerStage {

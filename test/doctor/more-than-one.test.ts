@@ -38,6 +38,43 @@ await t.test('a keys VM on its way to its key: each step says the next one', asy
   t.strictSame((await findings(root, 'keys')).codes, ['SIGNING_KEY_NOT_CONFIGURED']);
 });
 
+for (const role of ['build', 'keys', 'build-logs'] as const) {
+  await t.test(`a key that ends is told of in ${role} two months before`, async (t) => {
+    const { root } = await healthyVm(folder(t), role);
+    const file = join(root, settings, `${role}.json`);
+    const config = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string> & { signingKeys: string[]; publication: { logsKey: string }; commands: { people: { name: string; fingerprint: string }[] }; components: { maintainers: { name: string; fingerprint: string }[] }[] };
+    const home = folder(t);
+    const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', role === 'build' ? home : join(root, 'home/user/.gnupg'), '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+    const days = 24 * 3600_000;
+    const made = Date.parse('2026-10-01T00:00:00Z');
+    const key = (name: string): string => {
+      gpg('--faked-system-time', `${made / 1000}!`, '--quick-gen-key', name, 'ed25519', 'sign', '200d');
+      const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys', name))?.[1] as string;
+      write(root, `/${settings}/public-keys/${fingerprint}.asc`, gpg('--armor', '--export', fingerprint), role === 'build' ? 'root' : 'user');
+      return fingerprint;
+    };
+    const at = (count: number): Partial<Machine> => ({ now: () => new Date(made + count * days) });
+    const rows: [string, () => void][] = role === 'build'
+      ? [['a maintainer', () => void ((config.components[0] as (typeof config.components)[0]).maintainers = [{ name: 'alice', fingerprint: key('alice') }])], ['who commands', () => void (config.commands = { people: [{ name: 'bob', fingerprint: key('bob') }] })],
+        ['the logs VM', () => void (config.publication.logsKey = key('logs'))], ['the keys VM', () => void (config['signingKey'] = key('signing'))]]
+      : [['its own key', () => void (role === 'keys' ? (config.signingKeys = [key('own')]) : (config['logsKey'] = key('own')))]];
+    for (const [index, [whose, change]] of rows.entries()) {
+      change();
+      writeFileSync(file, JSON.stringify(config));
+      if (role !== 'build') execFileSync('chown', ['-R', '1000:1000', join(root, 'home/user/.gnupg')]);
+      const look = async (count: number): Promise<[string[], string[]]> => {
+        const { codes, notes } = await findings(root, role, at(count));
+        return [codes.filter((code) => code.startsWith('KEY_')), notes.filter((code) => code.startsWith('KEY_'))];
+      };
+      const count = index + 1 + (role === 'build-logs' ? index + 1 : 0);
+      t.strictSame(await look(139), [[], []], `${whose}: more than two months`);
+      t.strictSame(await look(141), [[], Array(count).fill('KEY_ENDS')], `${whose}: less than two months`);
+      t.strictSame(await look(201), [Array(count).fill('KEY_EXPIRED'), []], `${whose}: after its end`);
+    }
+    execFileSync('gpgconf', ['--homedir', role === 'build' ? home : join(root, 'home/user/.gnupg'), '--kill', 'all']);
+  });
+}
+
 await t.test('a gate that stopped and was granted from again since is no finding; one that stopped after a grant is', async (t) => {
   const { root } = await healthyVm(folder(t), 'keys');
   const journal = (...events: [string, string][]): void => write(root, '/var/lib/build-infra/journal.jsonl',

@@ -29,7 +29,7 @@ export function examplePillar(): Pillar {
 }
 
 /** Short, because gpg-agent's socket lies in it; open, because gpg and ssh run as the VM's accounts. */
-export function folder(t: { teardown(fn: () => void): void }): string {
+export function folder(t: { teardown: (fn: () => void) => void }): string {
   const made = folderOf(t);
   chmodSync(made, 0o755);
   return made;

@@ -58,7 +58,7 @@ export function aptMutant(random: Random, name: string, deb: Buffer, evil: Buffe
   };
   switch (Math.floor(random.next() * 13)) {
     case 0: { // a second list, stronger or weaker, names other bytes
-      const [first, second] = random.one([['SHA256', 'SHA512'], ['SHA512', 'SHA256'], ['MD5Sum', 'SHA256'], ['SHA256', 'SHA1']]) as [string, string];
+      const [first, second] = random.one<[string, string]>([['SHA256', 'SHA512'], ['SHA512', 'SHA256'], ['MD5Sum', 'SHA256'], ['SHA256', 'SHA1']]);
       publish([[index, random.one([goodIndex, badIndex])]]);
       return { kind: 'lists disagree', release: `${head()}${list(first, [[index, goodIndex]])}${list(second, [[index, badIndex]])}`, files };
     }

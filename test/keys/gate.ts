@@ -28,12 +28,12 @@ export interface Gate {
   /** a folder to work in, where programs run when nothing else is said */
   work: string;
   /** Starts a program of the build VM, without a terminal: a refusal must not land on the screen of the person who runs the tests. */
-  start(program: string, args: readonly string[], options?: RunOptions): { child: ChildProcess; over: Promise<Run> };
+  start: (program: string, args: readonly string[], options?: RunOptions) => { child: ChildProcess; over: Promise<Run> };
   /** Runs one with this input. */
-  run(program: string, args: readonly string[], options?: RunOptions): Promise<Run>;
+  run: (program: string, args: readonly string[], options?: RunOptions) => Promise<Run>;
 }
 
-export async function openGate(t: { teardown(act: () => unknown): void }, config: Record<string, unknown> = {}): Promise<Gate> {
+export async function openGate(t: { teardown: (act: () => unknown) => void }, config: Record<string, unknown> = {}): Promise<Gate> {
   const machine = new KeysMachine(config);
   const gpg = layGpgProgram(machine.root);
   const buildHome = new GpgHome(`${machine.root}/b`);

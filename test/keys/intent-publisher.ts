@@ -14,7 +14,7 @@ export interface IntentPublisher {
   answers: (commit: string) => string;
   /** whether the keys VM is asked before anything is said, as one would that says nothing early */
   silent: boolean;
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 export async function publishIntents(machine: KeysMachine): Promise<IntentPublisher> {

@@ -174,7 +174,7 @@ export class KeysMachine {
     return {
       format: receiptFormat,
       source: 'build-debian',
-      commit: (this.history.at(-1) as Published | undefined)?.commit ?? '0'.repeat(40),
+      commit: (this.history.at(-1))?.commit ?? '0'.repeat(40),
       remotes: ['origin', 'mirror'],
       grants: documents.flatMap((document) => intentsOf(JSON.parse(document) as IntentDocument).map((intent) => ({
         sha256: intent.payload.sha256, size: intent.payload.size, key: intent.key, mode: intent.mode, intent: sha256(document),

@@ -44,7 +44,7 @@ class Machine {
   }
 }
 interface Tap {
-  teardown(work: () => void): unknown;
+  teardown: (work: () => void) => unknown;
 }
 
 await t.test('a grant ends after its time, and the journal says so', async (t) => {

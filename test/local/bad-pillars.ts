@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Farms with one thing wrong, all else valid, and the code, the field and the words of the one line about it: all of them in
 // provision-pillar.test.ts, one of each code through Salt in test/salt/pillar-refused.test.ts.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { BuildEnv, Commander, LogsVm, Pillar } from '../../agents/local/provision/pillar.js';
 
 export const debian = (pillar: Pillar): BuildEnv => pillar['build-envs']['debian'] as BuildEnv;
@@ -15,6 +19,18 @@ const notified = (pillar: Pillar, change: Partial<NonNullable<BuildEnv['notify']
 };
 const template: NonNullable<BuildEnv['templates']>[string] = { releases: ['r4.3'], engine: 'qubesbuilderv2', distribution: 'vm-trixie', repository: 'templates-itl' };
 export type Loose = Record<string, Record<string, unknown>>;
+
+/** A key as gpg makes it, one more maintainer's. */
+function nameKey(pillar: Pillar, algorithm: string, ...exported: string[]): void {
+  const home = mkdtempSync(join(tmpdir(), 'bp-'));
+  const gpg = (...args: string[]): string => execFileSync('gpg', ['--homedir', home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  gpg('--quick-gen-key', 'carol', algorithm, 'cert,sign', 'never');
+  const fingerprint = /^fpr:+([0-9A-F]{40}):/m.exec(gpg('--with-colons', '--list-keys'))?.[1] as string;
+  pillar['public-keys'][fingerprint] = gpg('--armor', ...exported, '--export', fingerprint);
+  debian(pillar).maintainers['carol'] = fingerprint;
+  execFileSync('gpgconf', ['--homedir', home, '--kill', 'all']);
+  rmSync(home, { recursive: true, force: true });
+}
 
 /** `field` "public-keys" stands for any of them. */
 export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: string, field: string, words: RegExp][] = [
@@ -72,6 +88,11 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['a maintainer with the signing key', (p) => { debian(p).maintainers['bob'] = debian(p).key as string; }, 'SAME_KEY_TWICE', 'build-envs.debian.maintainers.bob', /build-envs.debian.key/],
   ['a public key under another fingerprint', (p) => { p['public-keys'][alice(p)] = p['public-keys'][debian(p).maintainers['bob'] as string] as string; }, 'BAD_PUBLIC_KEY', 'public-keys', /holds the key 7719638A/],
   ['a public key that is none', (p) => { p['public-keys'][alice(p)] = '-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----\n'; }, 'BAD_PUBLIC_KEY', 'public-keys', /not one OpenPGP key as gpg --armor --export writes it/],
+  ['a public key without user ID', (p) => nameKey(p, 'ed25519', '--export-filter', 'keep-uid=uid =~ nobody'), 'KEY_NOT_USABLE', 'public-keys', /holds a key that has no user ID/],
+  ['a public key of a curve that is not taken', (p) => nameKey(p, 'brainpoolP256r1'), 'KEY_NOT_USABLE', 'public-keys', /nothing that it signs is good here/],
+  ['a public key of another curve that is not taken', (p) => nameKey(p, 'secp256k1'), 'KEY_NOT_USABLE', 'public-keys', /nothing that it signs is good here/],
+  ['a public key of RSA that is too short', (p) => nameKey(p, 'rsa1024'), 'KEY_NOT_USABLE', 'public-keys', /nothing that it signs is good here/],
+  ['a public key of DSA', (p) => nameKey(p, 'dsa2048'), 'KEY_NOT_USABLE', 'public-keys', /nothing that it signs is good here/],
   ['text after a public key', (p) => { p['public-keys'][alice(p)] += 'more\n'; }, 'BAD_VALUE', 'public-keys', /nothing else/],
   ['a component that is not described', (p) => { debian(p).components['zlib'] = {}; }, 'UNKNOWN_COMPONENT', 'build-envs.debian.components.zlib', /not one of components/],
   ['an engine of no known packages', (p) => { debian(p).distributions['bookworm'] = { engine: 'mine' }; }, 'MISSING_FIELD', 'build-envs.debian.distributions.bookworm.packages', /deb or rpm/],
@@ -131,7 +152,7 @@ export const badPillars: [what: string, spoil: (pillar: Pillar) => void, code: s
   ['suites of a line where an engine publishes', (p) => { Object.assign(debian(p).distributions['bookworm'] as object, { publisher: 'engine' }); debian(p).components['hello'] = { lines: { '6.6': { versions: '6.6', distributions: ['bookworm'], suites: 'lts' } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.6.6.suites', /its engine/],
   ['suites that are no word', (p) => { debian(p).components['hello'] = { lines: { '6.6': { versions: '6.6', distributions: ['bookworm'], suites: 'lts-6' } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.6.6.suites', /a word/],
   ['suites that YAML reads as yes', (p) => { debian(p).components['hello'] = { lines: { '6.6': { versions: '6.6', distributions: ['bookworm'], suites: true as unknown as string } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.6.6.suites', /quoted/],
-  ['two lines of the same tags', (p) => { debian(p).components['hello'] = { lines: { b: { distributions: ['bookworm'] }, a: { tag: p.components['hello']?.tag as string, distributions: ['bookworm'] } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.b', /the same tags as a/],
+  ['two lines of the same tags', (p) => { debian(p).components['hello'] = { lines: { b: { distributions: ['bookworm'] }, a: { tag: p.components['hello']?.tag, distributions: ['bookworm'] } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.b', /the same tags as a/],
   ['a line without distributions', (p) => { debian(p).components['hello'] = { lines: { main: {} as { distributions: string[] } } }; }, 'MISSING_FIELD', 'build-envs.debian.components.hello.lines.main.distributions', /./],
   ['a series with a star', (p) => { debian(p).components['hello'] = { lines: { main: { versions: '6.*', distributions: ['bookworm'] } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.main.versions', /series/],
   ['a series that YAML reads as a number', (p) => { debian(p).components['hello'] = { lines: { main: { versions: 6.6 as unknown as string, distributions: ['bookworm'] } } }; }, 'BAD_VALUE', 'build-envs.debian.components.hello.lines.main.versions', /quoted/],

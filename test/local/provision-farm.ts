@@ -96,7 +96,7 @@ export function threeEnvironments(): Pillar {
 }
 
 /** A folder that is removed when the test ends; inside it dist/ with a line for every bundle. */
-export function workshop(t: { teardown(fn: () => void): void }): { folder: string; dist: string } {
+export function workshop(t: { teardown: (fn: () => void) => void }): { folder: string; dist: string } {
   const folder = mkdtempSync(join(tmpdir(), 'build-infra-provision-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const dist = join(folder, 'dist');

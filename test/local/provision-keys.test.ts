@@ -10,7 +10,7 @@ import { example, top } from './provision-farm.js';
 
 const program = join(top, 'salt/build-infra/files/make-keys');
 
-function vm(t: Test): { root: string; home: string; folder: string; env: NodeJS.ProcessEnv; run(...args: string[]): { status: number | null; stdout: string; stderr: string } } {
+function vm(t: Test): { root: string; home: string; folder: string; env: NodeJS.ProcessEnv; run: (...args: string[]) => { status: number | null; stdout: string; stderr: string } } {
   const root = mkdtempSync(join(tmpdir(), 'bi-'));
   const home = join(root, 'home/user');
   const folder = join(root, 'rw/config/build-infra');

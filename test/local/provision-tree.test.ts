@@ -64,7 +64,7 @@ await test('each VM gets the public keys that it needs and no other', async (t) 
     run(vm, pillar);
     return listing(root, false).flatMap((line) => /public-keys\/([0-9A-F]+)\.asc$/.exec(line)?.[1] ?? []);
   };
-  const { ubuntu, debian } = pillar['build-envs'] as Record<string, Pillar['build-envs'][string]>;
+  const { ubuntu, debian } = pillar['build-envs'];
   const logsKey = (vm: string): string => pillar['logs-vms'][vm]?.key as string;
   t.strictSame(of('keys-ubuntu'), [logsKey('zz-logs')]);
   t.strictSame(of('keys-debian'), [logsKey('build-logs')]);

@@ -18,12 +18,12 @@ export interface Farm {
   folder: string;
   policyFile: string;
   events: Dom0Event[];
-  calls(): CallEvent[];
+  calls: () => CallEvent[];
   /** a file of a VM, by its path inside */
-  write(vm: string, path: string, content: string, mode?: number): void;
-  run(vm: string, argv: readonly string[], options?: RunOptions): Promise<RunResult>;
+  write: (vm: string, path: string, content: string, mode?: number) => void;
+  run: (vm: string, argv: readonly string[], options?: RunOptions) => Promise<RunResult>;
   /** `sh -c script` as `user` */
-  sh(vm: string, script: string, options?: RunOptions): Promise<RunResult>;
+  sh: (vm: string, script: string, options?: RunOptions) => Promise<RunResult>;
 }
 
 /** A unit pair that starts socket-services.py with one socket for each service. */

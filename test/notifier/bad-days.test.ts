@@ -12,7 +12,7 @@ const minute = 60_000;
 const story = [notification({ event: 'building' }), notification({ event: 'built' }), notification({ event: 'uploaded' })];
 
 /** Whatever happened on the way: each thing once, in order. */
-function toldOnce({ onlyIssue }: Place, t: { strictSame(a: unknown, b: unknown, why: string): unknown }): void {
+function toldOnce({ onlyIssue }: Place, t: { strictSame: (a: unknown, b: unknown, why: string) => unknown }): void {
   t.strictSame(bodies(onlyIssue()).map((body) => /was (built|uploaded)/.exec(body)?.[1]), ['built', 'uploaded'], 'each comment once and in order');
   t.strictSame(onlyIssue().labels, ['r4.3-vm-bookworm-cur-test'], 'the labels of the last moment');
 }

@@ -29,7 +29,7 @@ function run(place: Place, args: string[] = [], started?: (child: ChildProcess) 
   return new Promise((resolve) => child.once('close', (_code, signal) => resolve({ killed: signal === 'SIGKILL', said })));
 }
 
-async function told(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check(why: string): void }> {
+async function told(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check: (why: string) => void }> {
   const made = await place(t, {}, server);
   const issue = made.github.store.addIssue(made.github.repository('example/issues'), { title: 'It is broken', author: 'reporter' });
   made.put(...story);
@@ -51,7 +51,7 @@ async function goOn(place: Place): Promise<void> {
 
 const one: Partial<Notification> = { dists: ['bookworm'], event: 'uploaded' };
 /** An older version's issue, which the upload that waits supersedes. */
-async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check(why: string): void }> {
+async function replaced(t: Test, server: Parameters<typeof place>[2] = {}): Promise<{ place: Place; check: (why: string) => void }> {
   const made = await place(t, {}, server);
   await made.tell(notification(one));
   made.put(notification({ ...one, version: '1.10-1' }));

@@ -42,18 +42,18 @@ export interface Place {
   github: GitHubServer;
   status: StoredRepository;
   lines: string[];
-  options(change?: Partial<NotifierOptions>): NotifierOptions;
-  open(change?: Partial<NotifierOptions>): Promise<Notifier>;
+  options: (change?: Partial<NotifierOptions>) => NotifierOptions;
+  open: (change?: Partial<NotifierOptions>) => Promise<Notifier>;
   /** puts documents into the outbox */
-  put(...documents: Notification[]): void;
+  put: (...documents: Notification[]) => void;
   /** lets a notifier work until nothing waits, and closes it; @returns how long that took, in milliseconds of the clock */
-  drain(change?: Partial<NotifierOptions>): Promise<number>;
+  drain: (change?: Partial<NotifierOptions>) => Promise<number>;
   /** puts documents into the outbox and drains it */
-  tell(...documents: Notification[]): Promise<number>;
+  tell: (...documents: Notification[]) => Promise<number>;
   /** the same by another notifier, whose state is in a folder of that name */
-  tellAs(state: string, ...documents: Notification[]): Promise<number>;
-  aside(): { name: string; reason: string }[];
-  onlyIssue(): StoredIssue;
+  tellAs: (state: string, ...documents: Notification[]) => Promise<number>;
+  aside: () => { name: string; reason: string }[];
+  onlyIssue: () => StoredIssue;
 }
 
 export async function place(t: Test, change: Partial<NotifyConfig> = {}, server: Partial<GitHubServerOptions> = {}): Promise<Place> {

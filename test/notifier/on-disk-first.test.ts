@@ -34,7 +34,7 @@ await t.test('what was said is noted before the next thing is said, and what is 
   for (const [index, document] of [refused, ...said].entries()) put(index + 1, document);
 
   const [command, ...args] = [...recordingTo(record), process.execPath, bundle];
-  const notifier: ChildProcess = spawn(command as string, args, { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: 'ignore' });
+  const notifier: ChildProcess = spawn(command, args, { env: { PATH: process.env['PATH'], BUILD_INFRA_ROOT: root }, stdio: 'ignore' });
   t.teardown(() => notifier.kill('SIGKILL'));
 
   const ledger = join(state, 'ledger');

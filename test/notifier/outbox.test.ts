@@ -22,8 +22,8 @@ const log = (stage: string, dist: string | null): object => ({ stage, dist, path
 interface Place {
   folder: string;
   lines: string[];
-  outbox(): Outbox;
-  documents(): Notification[];
+  outbox: () => Outbox;
+  documents: () => Notification[];
 }
 function place(t: Test): Place {
   const folder = folderOf(t);

@@ -42,7 +42,7 @@ function run(place: Place, environment: Record<string, string>, until?: RegExp):
 interface Tunnelled extends Place {
   proxy: ConnectProxy;
   environment: Record<string, string>;
-  saidOnce(said: string): void;
+  saidOnce: (said: string) => void;
 }
 
 async function tunnelled(t: Test): Promise<Tunnelled> {

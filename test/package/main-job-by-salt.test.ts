@@ -12,7 +12,7 @@ const machines = ['dom0', 'sys-net', 'build-logs', 'keys-debian', 'build-debian'
 await t.test('an unknown provisioner is a wrong command line', async (t) => {
   const { status, out } = await local('up', '--provisioner', 'puppet');
   t.equal(status, 2);
-  t.match(out, /^npm run local --: --provisioner is salt or manifests, not puppet\n/);
+  t.match(out, /^npm run local -- up: --provisioner is salt or manifests, not puppet\n/);
 });
 
 await t.test('the main job ends well on a farm that Salt provisioned', salted, async (t) => {

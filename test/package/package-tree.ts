@@ -49,7 +49,7 @@ export interface MadePackages {
 /** Calls the program of that tree, as `npm run package` does. @param before words before the command line, to run it by */
 export function makePackages(tree: string, out: string, env: NodeJS.ProcessEnv = {}, before: readonly string[] = []): MadePackages {
   const [program, ...words] = [...before, process.execPath, join(tree, 'packaging/make-rpm.mjs'), '--out', out];
-  const said = must(program as string, words, { env: { ...process.env, SOURCE_DATE_EPOCH: epoch, ...env } });
+  const said = must(program, words, { env: { ...process.env, SOURCE_DATE_EPOCH: epoch, ...env } });
   const made = readdirSync(out);
   const named = (ending: string): string => join(out, made.find((name) => name.endsWith(ending)) ?? `no ${ending}`);
   return { rpm: named('.noarch.rpm'), source: named('.src.rpm'), said };

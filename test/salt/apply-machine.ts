@@ -28,7 +28,7 @@ export function stockMachine(): Machine {
 export class Dom0 {
   private constructor(readonly qubes: Qubes, readonly rig: Rig) {}
 
-  static async of(t: { teardown(fn: () => void): void }, farm: object | string, options: { enable: Option[]; machine?: Machine }): Promise<Dom0> {
+  static async of(t: { teardown: (fn: () => void) => void }, farm: object | string, options: { enable: Option[]; machine?: Machine }): Promise<Dom0> {
     const rig = makeRig(t, { farm, enable: options.enable, config: { grains_cache: true } });
     const dom0 = new Dom0(new Qubes(t, rig), rig);
     dom0.machine = options.machine ?? stockMachine();

@@ -11,7 +11,7 @@ const isRoot = process.getuid?.() === 0;
 /** Options for every test that applies states. */
 export const applied: { skip: string | false } = { skip: salted.skip !== false ? salted.skip : isRoot ? false : 'it makes namespaces as root: start it with "node test/run.mjs salt/apply"' };
 
-interface Ending { teardown(fn: () => void): void }
+interface Ending { teardown: (fn: () => void) => void }
 export interface Output { status: number; stdout: string; stderr: string }
 export interface Made { kind: 'file' | 'folder' | 'link' | 'other'; mode: string; uid: number; gid: number; content: string }
 

@@ -73,7 +73,7 @@ const allOptions: Option[] = ['ssh-proxy', 'webhooks'];
 const farmPath = 'srv/pillar/base/build-infra/farm.yaml';
 const farmText = (farm: object | string | null): string | null => (farm === null || typeof farm === 'string' ? farm : stringify({ 'build-infra': farm }, { aliasDuplicateObjects: false }));
 
-interface Ending { teardown(fn: () => void): void }
+interface Ending { teardown: (fn: () => void) => void }
 
 /** A clean environment: what the caller exports reaches neither Salt nor, through salt-ssh, the target. */
 export function cleanEnvironment(more: Record<string, string> = {}): Record<string, string> {
@@ -169,7 +169,9 @@ export class Rig {
   enable(options: Option[], reversed = false): void {
     for (const [path, change] of this.enabling(options, reversed)) {
       rmSync(path, { force: true });
-      if (change !== null) 'link' in change ? symlinkSync(change.link, path) : writeFileSync(path, change.text);
+      if (change === null) continue;
+      if ('link' in change) symlinkSync(change.link, path);
+      else writeFileSync(path, change.text);
     }
   }
 

@@ -16,7 +16,7 @@ async function callsOf(work: string): Promise<{ calls: SystemCall[]; end: System
   const record = `${folder}/record.${runs++}`;
   const script = `const { makeFolder, removeDurably, renameDurably, syncFolder, writeDurably } = await import('${module('durable-files')}'); const { AppendOnlyLines } = await import('${module('append-only-lines')}'); ${work}; process.stdout.write('all done');`;
   const [program, ...args] = [...recordingTo(record), process.execPath, '--input-type=module', '-e', script];
-  const ended = spawnSync(program as string, args, { encoding: 'utf8', env: { ...process.env } });
+  const ended = spawnSync(program, args, { encoding: 'utf8', env: { ...process.env } });
   if (ended.stdout !== 'all done') throw new Error(ended.stderr);
   const said = writing(/^/, /^all done$/);
   const calls = await recorded(record, said);

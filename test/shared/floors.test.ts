@@ -11,7 +11,7 @@ const agents = join(dirname(fileURLToPath(import.meta.url)), '../../../agents');
 /** From the ground up; rooms of one floor do not know each other. `.` is what lies at the top of the folder, `main.ts` above all; `refusals.ts`, the list of its codes, lies below everything. */
 const houses: Record<string, readonly (readonly string[])[]> = {
   '.': [['shared'], ['published'], ['audit', 'build-logs', 'command', 'doctor', 'engines', 'keys', 'notifier', 'sys-net'], ['build-vm', 'local', 'vm-commands']],
-  'shared': [['.'], ['command-line', 'formats'], ['calls'], ['programs'], ['files']],
+  'shared': [['.'], ['command-line', 'formats', 'openpgp'], ['calls'], ['programs'], ['files']],
   'engines': [['refusals.ts'], ['chroot', 'source-tree'], ['.'], ['debian', 'qubesbuilder'], ['rpm']],
   'build-vm': [
     ['refusals.ts'], ['configuration', 'logs', 'signatures'], ['jobs'], ['outbox', 'source'], ['gate', 'github-command', 'publication', 'triggers'],

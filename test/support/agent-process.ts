@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process';
 export interface AgentProcess {
   pid: number;
   /** all of its stderr so far */
-  said(): string;
+  said: () => string;
   /** Resolves when it is gone, at once where it was. */
-  kill(signal?: NodeJS.Signals): Promise<void>;
+  kill: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
 /** How a fixture starts its agent: what stands before the command line, and another program than the compiled one. */

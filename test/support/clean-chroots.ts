@@ -9,7 +9,7 @@ export const chrootCache = join('/var/tmp', `build-infra-test-cache-${process.en
 
 /** Of a whole farm: its LocalState. */
 interface FarmFolders {
-  rootOf(machine: string): string;
+  rootOf: (machine: string) => string;
 }
 
 /** Finished ones only: what is being made has another name. */

@@ -10,7 +10,7 @@ export class GpgHome {
   }
 
   /** One in a folder of its own, gone when the test or the whole file is over. */
-  static of(t: { teardown(act: () => unknown): void }): GpgHome {
+  static of(t: { teardown: (act: () => unknown) => void }): GpgHome {
     const home = new GpgHome(mkdtempSync(join(tmpdir(), 'bi-')));
     t.teardown(() => {
       home.close();

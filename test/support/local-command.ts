@@ -11,7 +11,7 @@ const program = fileURLToPath(new URL('../../../dist/local.mjs', import.meta.url
 
 export interface LocalCommand {
   folder: string;
-  local(...args: string[]): Promise<{ status: number; out: string }>;
+  local: (...args: string[]) => Promise<{ status: number; out: string }>;
 }
 
 /** @param prefix of the folder's name */

@@ -9,9 +9,9 @@ import t from 'tap';
 import { folderOf } from './folders.js';
 
 interface Traces {
-  lookAtMachine(root?: string): Map<string, string>;
-  changesOf(before: Map<string, string>, after: Map<string, string>): string[];
-  childrenOf(reaper: number, except: number): string[];
+  lookAtMachine: (root?: string) => Map<string, string>;
+  changesOf: (before: Map<string, string>, after: Map<string, string>) => string[];
+  childrenOf: (reaper: number, except: number) => string[];
 }
 const { lookAtMachine, changesOf, childrenOf } = await import(join(dirname(fileURLToPath(import.meta.url)), '../../../test/machine-traces.mjs')) as Traces;
 

@@ -75,7 +75,7 @@ t.test('a real program is recorded with its children, under its own number', { s
   const script = `import { openSync, writeSync, fdatasyncSync, renameSync, fsyncSync } from 'node:fs'; import { execFileSync } from 'node:child_process';
     const fd = openSync('${folder}/.a', 'w'); writeSync(fd, 'ü"\\n'); fdatasyncSync(fd); renameSync('${folder}/.a', '${folder}/a'); fsyncSync(openSync('${folder}', 'r')); execFileSync('/bin/echo', ['a b']);`;
   const [program, ...args] = [...recordingTo(`${folder}/record`), process.execPath, '--input-type=module', '-e', script];
-  t.equal(spawnSync(program as string, args, { encoding: 'utf8' }).status, 0);
+  t.equal(spawnSync(program, args, { encoding: 'utf8' }).status, 0);
   const calls = await recorded(`${folder}/record`, starting(/echo a b/));
   inOrder(calls, [writing(`${folder}/.a`, /^ü"\n$/), syncing(`${folder}/.a`), renaming(`${folder}/.a`, `${folder}/a`), syncing(folder), starting(/echo a b/)]);
 });

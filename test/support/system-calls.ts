@@ -65,7 +65,7 @@ export function readSystemCalls(record: string): SystemCall[] {
 
 export interface Step {
   what: string;
-  is(call: SystemCall): boolean;
+  is: (call: SystemCall) => boolean;
   /** it must not have happened earlier either */
   notBefore?: boolean;
 }

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
 /** A web server until the test is over. @returns its address, without a slash at the end */
-export async function serveWeb(t: { teardown(act: () => unknown): void }, answer: RequestListener): Promise<string> {
+export async function serveWeb(t: { teardown: (act: () => unknown) => void }, answer: RequestListener): Promise<string> {
   const web = createServer(answer);
   await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
   t.teardown(() => {

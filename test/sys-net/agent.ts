@@ -21,19 +21,19 @@ export interface Tree {
   root: string;
   socketPath: string;
   /** what the build VM answers from now on; `status` other than 0 is qrexec's own refusal */
-  answer(text: string, status?: number, vm?: string): void;
+  answer: (text: string, status?: number, vm?: string) => void;
   /** the calls so far, "TARGET SERVICE" each */
-  calls(): string[];
+  calls: () => string[];
   /** what a build VM read last, of a command */
-  heard(vm: string): string;
+  heard: (vm: string) => string;
   /** calls that the spool still owes to build VMs */
-  waiting(): number;
+  waiting: () => number;
   /** Starts the agent, which ends with the test. */
-  start(how?: HowStarted): Promise<AgentProcess>;
+  start: (how?: HowStarted) => Promise<AgentProcess>;
 }
 
 /** Gone when the test is over. */
-export function makeTree(t: { teardown(act: () => unknown): void }, config: object = baseConfig): Tree {
+export function makeTree(t: { teardown: (act: () => unknown) => void }, config: object = baseConfig): Tree {
   const root = folderOf(t);
   for (const folder of ['rw/config/build-infra', 'var/lib/build-infra', 'run/build-infra', 'usr/bin']) mkdirSync(join(root, folder), { recursive: true });
   writeFileSync(join(root, 'rw/config/build-infra/sys-net.json'), JSON.stringify(config));

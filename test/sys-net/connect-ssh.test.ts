@@ -16,12 +16,12 @@ import { baseConfig } from './agent.js';
 
 interface Rig {
   socket: string;
-  call(argument: string, source?: string): Socket;
+  call: (argument: string, source?: string) => Socket;
   lines: string[];
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown(act: () => unknown): void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number; youthMs?: number; port?: number } = {}): Promise<Rig> {
+async function rig(t: { teardown: (act: () => unknown) => void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number; youthMs?: number; port?: number } = {}): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);

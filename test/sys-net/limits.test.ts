@@ -20,16 +20,16 @@ interface Way {
   nginx: Nginx;
   log: string[];
   /** a connection whose first line, if any, a proxy says; then what follows */
-  send(...parts: string[]): Held;
+  send: (...parts: string[]) => Held;
 }
 
 interface Held {
   socket: Socket;
-  heard(): string;
-  closed(): boolean;
+  heard: () => string;
+  closed: () => boolean;
 }
 
-type Test = { teardown(act: () => unknown): void };
+type Test = { teardown: (act: () => unknown) => void };
 
 function held(port: number, ...parts: string[]): Held {
   const socket = connect(port, '127.0.0.1').setNoDelay();

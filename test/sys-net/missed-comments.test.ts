@@ -21,19 +21,19 @@ const start = Date.parse('2026-11-22T10:00:00Z');
 interface Rig {
   server: GitHubServer;
   /** seconds after the start */
-  at(seconds: number): void;
+  at: (seconds: number) => void;
   /** a comment, posted at that time */
-  say(body: string, author?: string): number;
-  edit(id: number, body: string): void;
+  say: (body: string, author?: string) => number;
+  edit: (id: number, body: string) => void;
   spool: DeliverySpool;
   asker: MissedComments;
   lines: string[];
   /** numbers of the comments that wait */
-  found(): number[];
-  again(limits?: Partial<SpoolLimits>): void;
+  found: () => number[];
+  again: (limits?: Partial<SpoolLimits>) => void;
 }
 
-async function rig(t: { teardown(act: () => unknown): void }, limits: Partial<SpoolLimits> = {}): Promise<Rig> {
+async function rig(t: { teardown: (act: () => unknown) => void }, limits: Partial<SpoolLimits> = {}): Promise<Rig> {
   const clock = new TestClock(start);
   const server = await GitHubServer.start({ token: 'none', account: 'bot', now: () => new Date(clock.time) });
   const stored = server.repository(repository);

@@ -49,7 +49,7 @@ export async function startNginx(root: string, webhook: object = {}, under: read
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
   writeFileSync(join(root, 'etc/nginx.conf'), user + change(moved));
   const [command, ...args] = [...under, '/usr/sbin/nginx', '-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'];
-  const child = spawn(command as string, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
   for (let i = 0; i < 6000; i++) {

@@ -11,7 +11,7 @@ export const gateIsAway: ReadonlySet<string> = new Set(['NOT_PUBLISHED', 'PUBLIC
 export interface Hearing extends LineSink {
   lastRefusal: string | undefined;
   /** Why signing failed: GATE_UNREACHABLE where the gate was away, else `code`; in the gate's words, or `otherwise` where it said nothing. */
-  refusal(code: 'SIGN_FAILED' | 'PUBLISH_FAILED', otherwise: string): Refusal;
+  refusal: (code: 'SIGN_FAILED' | 'PUBLISH_FAILED', otherwise: string) => Refusal;
 }
 
 export function hearingRefusals(log: LineSink): Hearing {

@@ -8,7 +8,7 @@ import { makeFolder } from '../../shared/durable-files.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
-import { refuseUnusableKey } from '../source/tag-verification.js';
+import { keyNow, refuseUnusableKey } from '../../shared/openpgp/key-now.js';
 import { writeClearsigned, type Clearsigned } from './clearsigned.js';
 import type { PersonKey } from './people-keys.js';
 import type { SignatureFacts } from './signature-packet.js';
@@ -30,11 +30,12 @@ function keyIdOf({ key }: PersonKey, id: string): openpgp.KeyID[] {
 
 /** @throws Refusal BAD_SIGNATURE, and those of refuseUnusableKey */
 async function openpgpOpinion(message: Clearsigned, facts: SignatureFacts, owner: PersonKey, keyId: openpgp.KeyID, now: Date): Promise<string> {
-  await refuseUnusableKey({ ...owner.rights, key: owner.key }, keyId, now);
+  await refuseUnusableKey({ name: owner.rights.name, key: owner.key }, keyId, now);
+  // How far ahead of ours the signer's clock may be is decided once the signer is known.
+  const date = new Date(Math.max(now.getTime(), facts.created * 1000));
   try {
-    // How far ahead of ours the signer's clock may be is decided once the signer is known.
     const read = await openpgp.readCleartextMessage({ cleartextMessage: writeClearsigned(message) });
-    const { data, signatures } = await openpgp.verify({ message: read, verificationKeys: owner.key, date: new Date(Math.max(now.getTime(), facts.created * 1000)) });
+    const { data, signatures } = await openpgp.verify({ message: read, verificationKeys: keyNow(owner.key, date), date });
     const [signature] = signatures;
     if (signature === undefined || signatures.length !== 1 || data !== message.line) throw new Error('not one signature over the line');
     await signature.verified;

@@ -2,7 +2,8 @@
 // The public keys of the people who may command something: read anew for each command, so that a key that was replaced counts at once.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
+import type { PublicKey } from 'openpgp';
+import { dearmored, readOneKey } from '../../shared/openpgp/packets.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
@@ -10,30 +11,16 @@ import type { CommandRights } from '../configuration/commands-config.js';
 
 export interface PersonKey {
   rights: CommandRights;
-  key: openpgp.Key;
+  key: PublicKey;
   /** the same key as it stands in its file, for programs that are to have an opinion of their own */
   binary: Buffer;
-}
-
-/** One armored key, whatever else the administrator put into the file, or a key that is not armored. @throws Refusal BAD_PERSON_KEY */
-function binaryOf(bytes: Buffer): Buffer {
-  const text = bytes.toString('latin1');
-  // The first bit of whatever OpenPGP packet.
-  if (((bytes[0] ?? 0) & 0x80) !== 0 && !text.includes('-----BEGIN')) return bytes;
-  const blocks = [...text.matchAll(/^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----$/gm)];
-  const [block] = blocks;
-  if (block === undefined || blocks.length !== 1) throw new Refusal('BAD_PERSON_KEY', 'not one armored public key');
-  return Buffer.from((block[1] as string).split(/\r?\n/).filter((line) => !line.startsWith('=')).join(''), 'base64');
 }
 
 /** @throws Refusal BAD_PERSON_KEY */
 async function readPersonKey(folder: string, rights: CommandRights): Promise<PersonKey> {
   try {
-    const binary = binaryOf(readFileSync(join(folder, `${rights.fingerprint}.asc`)));
-    const keys = await openpgp.readKeys({ binaryKeys: new Uint8Array(binary) });
-    const [key] = keys;
-    if (key === undefined || keys.length !== 1 || key.isPrivate()) throw new Error('not one public key');
-    if (key.getFingerprint().toUpperCase() !== rights.fingerprint) throw new Error('another key');
+    const binary = dearmored(readFileSync(join(folder, `${rights.fingerprint}.asc`)), 'PUBLIC KEY BLOCK');
+    const key = await readOneKey(binary, rights.fingerprint);
     return { rights, key, binary };
   } catch (error) {
     throw new Refusal('BAD_PERSON_KEY', `${rights.fingerprint}.asc of ${rights.name}: ${printable((error as Error).message)}`);

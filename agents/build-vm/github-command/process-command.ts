@@ -23,14 +23,14 @@ export interface CommandOptions {
   publicKeys: string;
   work: string;
   used: UsedCommands;
-  jobs(): readonly Job[];
+  jobs: () => readonly Job[];
   /** the job that builds the component's newest version tag */
-  build(component: string): Promise<string>;
+  build: (component: string) => Promise<string>;
   /** queues the job again */
-  retry(job: string): void;
+  retry: (job: string) => void;
   promotions: Promotions;
   report: Reporter;
-  now?(): Date;
+  now?: () => Date;
 }
 
 /** `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to bring it again. */

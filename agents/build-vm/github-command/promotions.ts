@@ -28,7 +28,7 @@ export interface Promotions {
    * least (it may have failed for others) and whose evidence names the command's commit; of a rebuild, the one that published the source; `dists` are distributions that it was published for.
    * @throws Refusal: final, the command is used up; with a code of `passing` (process-command.ts) it may come again
    */
-  start(promotion: Promotion): Promise<string>;
+  start: (promotion: Promotion) => Promise<string>;
 }
 
 export const noPromotions: Promotions = {

@@ -14,8 +14,8 @@ export interface CommandServiceOptions {
   config: Config;
   paths: Paths;
   queue: JobQueue;
-  build(component: string): Promise<string>;
-  retry(job: string): void;
+  build: (component: string) => Promise<string>;
+  retry: (job: string) => void;
   promotions?: Promotions;
   report: Reporter;
 }

@@ -60,7 +60,7 @@ export function callGate(client: string, args: readonly string[], payload: Uint8
         size += untrustedChunk.length;
         if (size > answerLimitBytes) refuse(new Refusal('ANSWER_TOO_LARGE', 'the keys VM sends too much'));
       } catch (error) {
-        finish(() => reject(error as Error));
+        finish(() => reject(error));
       }
     });
     child.stderr.on('data', (chunk: Buffer) => {

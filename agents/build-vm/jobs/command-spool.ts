@@ -16,10 +16,10 @@ const sweepMs = 1000;
 const answerKeptMs = 24 * 3600_000;
 
 export interface Commands {
-  trigger(component: string): Promise<string>;
-  retry(job: string): Promise<string>;
-  cancel(job: string): Promise<string>;
-  withdraw(component: string, version: string): Promise<string>;
+  trigger: (component: string) => Promise<string>;
+  retry: (job: string) => Promise<string>;
+  cancel: (job: string) => Promise<string>;
+  withdraw: (component: string, version: string) => Promise<string>;
 }
 
 export type Command = { verb: 'trigger'; component: string } | { verb: 'retry' | 'cancel'; job: string } | { verb: 'withdraw'; component: string; version: string };
@@ -58,7 +58,7 @@ function pruneAnswers(folder: string): void {
 }
 
 /** Watches until close(); files that are there already count. A file is removed once its answer is on disk. */
-export function watchCommands(spool: string, answers: string, commands: Commands, report: Reporter): { close(): Promise<void>; ready: Promise<void> } {
+export function watchCommands(spool: string, answers: string, commands: Commands, report: Reporter): { close: () => Promise<void>; ready: Promise<void> } {
   makeFolder(spool);
   makeFolder(answers);
   const handling = new Set<string>();

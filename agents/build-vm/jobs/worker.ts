@@ -18,19 +18,19 @@ import { pauseKey, schedule } from './schedule.js';
 /** An open log, as LogSender is. */
 export interface StageLog extends LineSink {
   readonly path: string;
-  end(status: number): Promise<PublishedLog>;
-  abandon(): void;
+  end: (status: number) => Promise<PublishedLog>;
+  abandon: () => void;
 }
 
 export interface WorkerOptions {
   queue: JobQueue;
-  openLog(job: Job, step: Step): Promise<StageLog>;
+  openLog: (job: Job, step: Step) => Promise<StageLog>;
   /** Does the step and notes its results in the job; saving is the worker's. */
-  runStep(job: Job, step: Step, log: StageLog): Promise<void>;
+  runStep: (job: Job, step: Step, log: StageLog) => Promise<void>;
   /** After the last step, or when the job is over otherwise. */
-  cleanUp(job: Job): void;
+  cleanUp: (job: Job) => void;
   report: Reporter;
-  now?(): Date;
+  now?: () => Date;
   /** first pause before another try; doubles up to 128 times that: of 5 s, eleven minutes */
   pauseMs?: number;
   /** builds at the same time; one for each core unless told */

@@ -12,11 +12,11 @@ export interface LogCallOptions {
   /** the qrexec client program */
   client: string;
   header: LogHeader;
-  answered(answer: LogAnswer): void;
+  answered: (answer: LogAnswer) => void;
   /** it takes lines again */
-  roomy(): void;
+  roomy: () => void;
   /** it ended, not by us; nothing comes after this */
-  broke(why: string): void;
+  broke: (why: string) => void;
 }
 
 const answerLimitBytes = 4096;

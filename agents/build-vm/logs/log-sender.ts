@@ -47,8 +47,8 @@ export class LogSender {
   #deadline: NodeJS.Timeout | undefined;
   #waiters: (() => void)[] = [];
   #failure: Refusal | undefined;
-  #opened!: { resolve(path: string): void; reject(why: Refusal): void };
-  #finished!: { resolve(log: PublishedLog): void; reject(why: Refusal): void };
+  #opened!: { resolve: (path: string) => void; reject: (why: Refusal) => void };
+  #finished!: { resolve: (log: PublishedLog) => void; reject: (why: Refusal) => void };
   readonly #published: Promise<PublishedLog>;
   readonly #whenFailed: Promise<Refusal>;
   #fail!: (why: Refusal) => void;

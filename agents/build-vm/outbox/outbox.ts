@@ -17,8 +17,8 @@ export interface OutboxOptions {
   told: string;
   report: Reporter;
   /** last lines of the latest log of this step, or null where they are not known any more */
-  excerptOf?(job: string, stage: string, dist: string | null): string | null;
-  now?(): Date;
+  excerptOf?: (job: string, stage: string, dist: string | null) => string | null;
+  now?: () => Date;
 }
 
 const documentsLimit = 5000;

@@ -42,7 +42,7 @@ export interface SuiteJobsOptions {
   config: Config;
   queue: JobQueue;
   withdrawn: WithdrawnVersions;
-  now?(): Date;
+  now?: () => Date;
 }
 
 /** What signed commands ask for. */

@@ -3,13 +3,14 @@
 // clock and notes may be wrong or of an attacker's making; the record is everybody's. Only commits are fetched where the server can leave the rest out.
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
+import type { PublicKey } from 'openpgp';
 import { makeFolder, renameDurably } from '../../shared/durable-files.js';
 import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats/git-commit.js';
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
+import { readOneKey } from '../../shared/openpgp/packets.js';
 import { verifyDetached } from '../signatures/one-signature.js';
 import { GitFailed, GitObjects } from '../../shared/programs/git-objects.js';
 import { ProgramFailed, runProgram } from '../../shared/programs/program.js';
@@ -80,7 +81,7 @@ export class PublishedRecord {
   readonly #good = new Map<string, GitCommit>();
   #head: string | undefined;
   #notedAt = -Infinity;
-  #key: Promise<openpgp.Key> | undefined;
+  #key: Promise<PublicKey> | undefined;
 
   constructor(options: RecordOptions) {
     this.#options = options;
@@ -277,20 +278,21 @@ export class PublishedRecord {
     return { commit: id, time: new Date(Number(seconds) * 1000) };
   }
 
-  /** @throws Refusal BAD_RECORD */
+  /** @throws Refusal BAD_RECORD, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
   async #verified(id: string, body: Buffer): Promise<GitCommit> {
     const known = this.#good.get(id);
     if (known !== undefined) return known;
     const { armored, fingerprint } = this.#options.logsKey;
     try {
       const commit = readGitCommit(body);
-      const key = await (this.#key ??= openpgp.readKey({ armoredKey: armored }));
-      if (key.getFingerprint().toUpperCase() !== fingerprint) throw new Error('the public key here is another one');
-      await verifyDetached(commit.signedBytes, commit.signature, key);
+      const key = await (this.#key ??= readOneKey(armored, fingerprint));
+      await verifyDetached(commit.signedBytes, commit.signature, { name: 'the logs VM', key });
       if (this.#good.size >= goodLimit) this.#good.delete(this.#good.keys().next().value as string);
       this.#good.set(id, commit);
       return commit;
     } catch (error) {
+      // The key's own end is no sign of a record that somebody changed.
+      if (error instanceof Refusal && error.code.startsWith('KEY_')) throw error;
       throw new Refusal('BAD_RECORD', `${id}: ${printable((error as Error).message)}`);
     }
   }

@@ -52,13 +52,13 @@ export interface ReadBack {
    * Returns once the intent was seen in public.
    * @throws Refusal PUBLICATION_NOT_SEEN, RECORD_REWRITTEN, BAD_RECORD, NO_PUBLIC_KEY
    */
-  demand(publication: Publication, announced: Announced): Promise<void>;
+  demand: (publication: Publication, announced: Announced) => Promise<void>;
 }
 
 interface Waiting {
   announced: Announced;
-  resolve(): void;
-  reject(error: unknown): void;
+  resolve: () => void;
+  reject: (error: unknown) => void;
 }
 
 interface Lane {

@@ -18,7 +18,7 @@ export interface ChangeOptions {
   /** path of the armored signing key's public half */
   publicKey: string;
   /** durable when it returns, before the server is told to switch (formats/job.ts, `switched`) @throws Refusal WITHDRAWN */
-  noteSwitch(upload: Upload): void;
+  noteSwitch: (upload: Upload) => void;
 }
 
 export interface RepositoryChange {

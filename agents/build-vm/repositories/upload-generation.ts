@@ -21,7 +21,7 @@ export interface UploadOptions {
   /** for each of the steps; an hour unless told */
   timeoutMs?: number | undefined;
   /** called before the server is told to switch: from then on nobody here knows what readers see, until it says so. What it throws ends the upload. */
-  beforeSwitch?(): void;
+  beforeSwitch?: () => void;
 }
 
 const readBackAttempts = 3;

@@ -4,15 +4,14 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, constants, linkSync, openSync, readFileSync, readSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
+import { readSignatures, signatureOf } from '../../shared/openpgp/packets.js';
 import { verifyOneSignature } from '../signatures/one-signature.js';
 import { ProgramFailed, proxyEnvironment, runProgram } from '../../shared/programs/program.js';
 import { signatureLimitBytes, type ListedFile, type Pin } from '../../engines/source-tree/listed-files.js';
-import { refuseUnusableKey } from './tag-verification.js';
 import { unpack } from '../../engines/source-tree/unpacking.js';
 
 export interface DownloadLimits {
@@ -85,6 +84,9 @@ async function fetchAll(files: readonly ListedFile[], { work, limits }: Download
   }
 }
 
+/** Of one file: each is verified over all of its bytes. */
+const signaturesLimit = 10;
+
 /** No listed file can have these names. */
 const signaturePath = (work: string, name: string): string => join(work, `.signature-${name}`);
 const packedPath = (work: string, name: string): string => join(work, `.packed-${name}`);
@@ -105,36 +107,29 @@ function digestsOf(path: string): { size: number; sha256: string; sha512: string
   }
 }
 
-/** @returns the signer's fingerprint @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
-async function verifySignature(name: string, file: string, untrustedSignature: Buffer, pin: Extract<Pin, { kind: 'signature' }>, now: Date): Promise<string> {
+/** As gpgv has it, each signature of the file must be good. @returns the signers' fingerprints @throws Refusal BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
+async function verifySignatures(name: string, file: string, untrustedSignature: Buffer, pin: Extract<Pin, { kind: 'signature' }>, now: Date): Promise<string[]> {
   const bad = (why: string): Refusal => new Refusal('BAD_SIGNATURE', `${name}: ${why}`);
-  let signature: openpgp.Signature;
-  try {
-    signature = untrustedSignature.includes('-----BEGIN') ? await openpgp.readSignature({ armoredSignature: untrustedSignature.toString('latin1') })
-      : await openpgp.readSignature({ binarySignature: new Uint8Array(untrustedSignature) });
-  } catch (error) {
+  const packets = await readSignatures(untrustedSignature).catch((error: unknown) => {
     throw bad(`${pin.from} is no signature: ${printable((error as Error).message)}`);
+  });
+  if (packets.length === 0 || packets.length > signaturesLimit) throw bad(`${pin.from} holds ${packets.length} signatures that are read here, and not one to ${signaturesLimit}`);
+  const signers: string[] = [];
+  for (const packet of packets) {
+    const owner = pin.keys.find(({ key }) => key.getKeys(packet.issuerKeyID).length > 0);
+    if (owner === undefined) throw bad(`none of its pubkeys is ${packet.issuerKeyID.toHex().toUpperCase()}, which signed it`);
+    await verifyOneSignature({ file, signature: signatureOf(packet) }, { name: owner.path, key: owner.key }, now);
+    signers.push(owner.key.getFingerprint().toUpperCase());
   }
-  const packet = signature.packets[0];
-  if (signature.packets.length !== 1 || packet === undefined || packet.signatureType !== openpgp.enums.signature.binary) throw bad(`${pin.from} is not exactly one signature over bytes`);
-  const owner = pin.keys.find(({ key }) => key.getKeys().some((one) => one.getKeyID().equals(packet.issuerKeyID)));
-  if (owner === undefined) throw bad('none of its pubkeys signed it');
-  const fingerprint = owner.key.getFingerprint().toUpperCase();
-  await refuseUnusableKey({ name: owner.path, fingerprint, key: owner.key }, packet.issuerKeyID, now);
-  try {
-    await verifyOneSignature({ file, signature }, owner.key, now);
-  } catch (error) {
-    throw bad(`the signature does not verify: ${printable((error as Error).message)}`);
-  }
-  return fingerprint;
+  return signers;
 }
 
-/** Without network. @returns how it was verified, for the log @throws Refusal OTHER_BYTES, and as verifySignature */
+/** Without network. @returns how it was verified, for the log @throws Refusal OTHER_BYTES, and as verifySignatures */
 async function verifyFile({ name, pin }: ListedFile, work: string, now: Date): Promise<{ size: number; sha256: string; by: string }> {
   const { size, sha256, sha512 } = digestsOf(join(work, name));
   if (pin.kind === 'signature') {
-    const signer = await verifySignature(name, join(work, name), pin.bytes ?? readFileSync(signaturePath(work, name)), pin, now);
-    return { size, sha256, by: `signature ${pin.from} of ${signer}` };
+    const signers = await verifySignatures(name, join(work, name), pin.bytes ?? readFileSync(signaturePath(work, name)), pin, now);
+    return { size, sha256, by: `signature ${pin.from} of ${signers.join(', ')}` };
   }
   const got = pin.kind === 'sha256' ? sha256 : sha512;
   if (got !== pin.digest) throw new Refusal('OTHER_BYTES', `${name} has the ${pin.kind} ${got.slice(0, 64)}, and the tree says ${pin.digest.slice(0, 64)}`);
@@ -144,7 +139,7 @@ async function verifyFile({ name, pin }: ListedFile, work: string, now: Date): P
 /**
  * Three steps, each of them for all files before the next one.
  * @returns lines of the manifest, and how many bytes the files have
- * @throws Refusal DOWNLOAD_FAILED, TOO_LARGE, DISK_FULL, OTHER_BYTES, and as verifySignature
+ * @throws Refusal DOWNLOAD_FAILED, TOO_LARGE, DISK_FULL, OTHER_BYTES, and as verifySignatures
  */
 export async function downloadFiles(files: readonly ListedFile[], options: DownloadOptions, log: Pick<LineSink, 'say'>): Promise<{ lines: string[]; bytes: number }> {
   const { tree, work, time, now } = options;

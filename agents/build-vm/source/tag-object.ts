@@ -20,23 +20,19 @@ export interface TagObject {
 
 export const tagLimitBytes = 256 * 1024;
 
-const beginLine = '-----BEGIN PGP SIGNATURE-----';
-const endLine = '-----END PGP SIGNATURE-----';
+/** A block with its last line end, if it has one; other programs than git end lines as Windows does. */
+const block = /^-----BEGIN PGP SIGNATURE-----[ \t\r]*\n(?:(?!-----)[^\n]*\n)*-----END PGP SIGNATURE-----[ \t\r]*(?:\n|$)/;
 
 function splitSignatures(text: string): { signed: string; blocks: string[] } {
-  const begin = text.indexOf(`\n${beginLine}\n`);
-  if (begin < 0) throw new Refusal('NOT_SIGNED', 'the tag carries no OpenPGP signature');
+  const begin = /\n-----BEGIN PGP SIGNATURE-----[ \t\r]*\n/.exec(text)?.index;
+  if (begin === undefined) throw new Refusal('NOT_SIGNED', 'the tag carries no OpenPGP signature');
   const blocks: string[] = [];
-  let rest = text.slice(begin + 1);
-  while (rest !== '') {
-    if (!rest.startsWith(`${beginLine}\n`)) throw new Refusal('BAD_TAG', 'something follows the signature in the tag');
-    const end = rest.indexOf(`\n${endLine}\n`);
-    if (end < 0) throw new Refusal('BAD_TAG', 'the signature in the tag does not end');
-    const length = end + endLine.length + 2;
-    const block = rest.slice(0, length);
-    if (block.indexOf(beginLine, 1) >= 0) throw new Refusal('BAD_TAG', 'a signature inside a signature');
-    blocks.push(block);
-    rest = rest.slice(length);
+  // Blank lines after it say nothing.
+  for (let rest = text.slice(begin + 1); /\S/.test(rest);) {
+    const [found] = block.exec(rest) ?? [];
+    if (found === undefined) throw new Refusal('BAD_TAG', rest.startsWith('-----BEGIN PGP SIG') ? 'the signature in the tag does not end' : 'something follows the signature in the tag');
+    blocks.push(found);
+    rest = rest.slice(found.length);
   }
   return { signed: text.slice(0, begin + 1), blocks };
 }

@@ -3,18 +3,18 @@
 // Rule for more than one signature: all of them stand in the tag object and cover the same bytes, either as several
 // packets in one armored block or, where the component requires more than one, as several blocks (decision 041).
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
+import type * as openpgp from 'openpgp';
 import { readIfThere } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { Component, Maintainer } from '../configuration/config.js';
-import { clockToleranceMs, verifyOneSignature } from '../signatures/one-signature.js';
-import { readPublicKeys } from '../../engines/source-tree/public-key-file.js';
+import { verifyOneSignature } from '../signatures/one-signature.js';
+import { readOneKey, readSignatures, signatureOf } from '../../shared/openpgp/packets.js';
 import type { Signer } from '../jobs/job-document.js';
 import type { TagObject } from './tag-object.js';
 
 export interface MaintainerKey extends Maintainer {
-  key: openpgp.Key;
+  key: openpgp.PublicKey;
 }
 
 const signaturesLimit = 40;
@@ -25,55 +25,17 @@ export async function readMaintainerKeys(folder: string, maintainers: readonly M
   for (const maintainer of maintainers) {
     const bytes = readIfThere(join(folder, `${maintainer.fingerprint}.asc`));
     if (bytes === undefined) throw new Refusal('NO_MAINTAINER_KEY', `the key ${maintainer.fingerprint} of ${maintainer.name} is not here`);
-    let found: openpgp.Key[];
-    try {
-      found = await readPublicKeys(bytes);
-    } catch (error) {
-      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc: ${printable((error as Error).message)}`);
-    }
-    const [key] = found;
-    if (key === undefined || found.length !== 1) throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds ${found.length} keys; it must hold exactly one`);
-    if (key.getFingerprint().toUpperCase() !== maintainer.fingerprint) throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc holds another key`);
+    const key = await readOneKey(bytes, maintainer.fingerprint).catch((error: unknown) => {
+      throw new Refusal('BAD_MAINTAINER_KEY', `${maintainer.fingerprint}.asc of ${maintainer.name}: ${printable((error as Error).message)}`);
+    });
     keys.push({ ...maintainer, key });
   }
   return keys;
 }
 
-/** @throws Refusal KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
-export async function refuseUnusableKey(owner: MaintainerKey, keyId: openpgp.KeyID, now: Date): Promise<void> {
-  const reject = (code: 'KEY_REVOKED' | 'KEY_EXPIRED' | 'KEY_NOT_USABLE', why: string): never => {
-    throw new Refusal(code, `the key ${owner.fingerprint} of ${owner.name} ${why}`);
-  };
-  if (await owner.key.isRevoked(undefined, undefined, now)) reject('KEY_REVOKED', 'is revoked');
-  const expires = await owner.key.getExpirationTime();
-  if (expires === null) reject('KEY_REVOKED', 'is not valid');
-  if (expires instanceof Date && expires <= now) reject('KEY_EXPIRED', 'is expired');
-  try {
-    await owner.key.verifyPrimaryKey(now);
-    await owner.key.getSigningKey(keyId, now);
-  } catch (error) {
-    const why = printable((error as Error).message);
-    reject(/revoked/i.test(why) ? 'KEY_REVOKED' : /expired/i.test(why) ? 'KEY_EXPIRED' : 'KEY_NOT_USABLE', `cannot sign: ${why}`);
-  }
-}
-
-function owns(key: openpgp.Key, keyId: openpgp.KeyID): boolean {
-  return key.getKeys().some((candidate) => candidate.getKeyID().equals(keyId));
-}
-
 async function verifyOne(tag: TagObject, packet: openpgp.SignaturePacket, owner: MaintainerKey, now: Date): Promise<Signer> {
-  if (packet.signatureType !== openpgp.enums.signature.binary) throw new Refusal('BAD_SIGNATURE', 'the signature is not one over bytes');
-  if (packet.created === null || packet.created.getTime() > now.getTime() + clockToleranceMs) throw new Refusal('BAD_SIGNATURE', 'the signature is from the future');
-  // The key may be as new as its signature, by the same clock.
-  await refuseUnusableKey(owner, packet.issuerKeyID, new Date(Math.max(now.getTime(), packet.created.getTime())));
-  const list = new openpgp.PacketList<openpgp.SignaturePacket>();
-  list.push(packet);
-  try {
-    await verifyOneSignature({ bytes: new Uint8Array(tag.signedBytes), signature: new openpgp.Signature(list) }, owner.key, now);
-  } catch (error) {
-    throw new Refusal('BAD_SIGNATURE', `the signature of ${owner.name} does not verify: ${printable((error as Error).message)}`);
-  }
-  return { name: owner.name, fingerprint: owner.fingerprint, signed: packet.created.toISOString() };
+  const signed = await verifyOneSignature({ bytes: new Uint8Array(tag.signedBytes), signature: signatureOf(packet) }, owner, now);
+  return { name: owner.name, fingerprint: owner.fingerprint, signed: signed.toISOString() };
 }
 
 /**
@@ -86,17 +48,16 @@ export async function verifyTag(tag: TagObject, component: Component, keys: read
   const packets: openpgp.SignaturePacket[] = [];
   for (const armoredSignature of tag.signatures) {
     try {
-      const read = await openpgp.readSignature({ armoredSignature });
-      for (const packet of read.packets) packets.push(packet);
+      packets.push(...await readSignatures(Buffer.from(armoredSignature)));
     } catch (error) {
       throw new Refusal('BAD_SIGNATURE', `the signature cannot be read: ${printable((error as Error).message)}`);
     }
   }
-  if (packets.length === 0 || packets.length > signaturesLimit) throw new Refusal('BAD_SIGNATURE', 'no signature, or too many');
+  if (packets.length === 0 || packets.length > signaturesLimit) throw new Refusal('BAD_SIGNATURE', 'no signature that is read here, or too many: one of version 3, as programs of before 2007 made it, is not');
   const signers = new Map<string, Signer>();
   const seenKeys = new Set<string>();
   for (const packet of packets) {
-    const owner = keys.find((candidate) => owns(candidate.key, packet.issuerKeyID));
+    const owner = keys.find((candidate) => candidate.key.getKeys(packet.issuerKeyID).length > 0);
     if (owner === undefined) continue;
     const signer = await verifyOne(tag, packet, owner, now);
     if (signers.has(signer.name) || seenKeys.has(signer.fingerprint)) continue;

@@ -31,7 +31,7 @@ export interface EnginePublishing extends EngineSigning {
   /** all jobs of this VM: what they published stays as it is */
   jobs: readonly Job[];
   /** durable when it returns: the engine said that it published, and nobody has read it back (job-document.ts, `switched`) */
-  noteSwitch(upload: Upload): void;
+  noteSwitch: (upload: Upload) => void;
 }
 
 const signMs = 7200_000;

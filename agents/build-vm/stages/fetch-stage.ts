@@ -46,7 +46,7 @@ export interface FetchOptions {
   /** what is made of the tree, and for what: it has to say its name for each kind */
   targets: readonly FetchTarget[];
   /** components that are known to be this source package */
-  componentsOf(kind: PackageKind, source: string): string[];
+  componentsOf: (kind: PackageKind, source: string) => string[];
   now: Date;
   downloads?: DownloadLimits;
 }

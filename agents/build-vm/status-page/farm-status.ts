@@ -10,6 +10,7 @@ import type { Listing } from '../triggers/newest-tags.js';
 import { compareVersions } from '../configuration/version-tag.js';
 import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
 import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
+import { endingKeys, type EndingKey, type NeededKey } from './needed-keys.js';
 import { publishedIn, type Published } from './published.js';
 import { toSeconds } from './times.js';
 
@@ -69,6 +70,7 @@ export interface FarmStatus {
   /** where logs are read; `{path}` and `{commit}` stand for those of a log */
   logsUrl: string | null;
   distributions: { name: string; repository: string | null }[];
+  keys: EndingKey[];
   running: RunningStep[];
   queue: QueuedJob[];
   components: ComponentStatus[];
@@ -77,8 +79,9 @@ export interface FarmStatus {
 export interface FarmState {
   config: Config;
   jobs: readonly Job[];
-  listing(component: string): Listing | undefined;
-  highest(component: string): HighestVersion | undefined;
+  keys: readonly NeededKey[];
+  listing: (component: string) => Listing | undefined;
+  highest: (component: string) => HighestVersion | undefined;
   made: Date;
 }
 
@@ -138,6 +141,7 @@ export function farmStatus(state: FarmState): FarmStatus {
     env: config.env,
     logsUrl: config.logsUrl ?? null,
     distributions: config.distributions.map(({ name, packages }) => ({ name, repository: repositoryUrl(config, name, packages) })),
+    keys: endingKeys(state.keys, state.made),
     running: open.flatMap((job) => job.running.map((step) => ({
       job: job.job, component: job.component, version: shownVersion(job, step.dist), stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
     }))),

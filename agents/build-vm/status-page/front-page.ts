@@ -2,6 +2,7 @@
 // index.html: what runs and waits, what needs somebody's eyes, and every package.
 import type { ComponentStatus, DistStatus, FarmStatus, QueuedJob, RunningStep } from './farm-status.js';
 import { html, type Markup } from './markup.js';
+import type { EndingKey } from './needed-keys.js';
 import { componentFolder, packagesTable, remarksOf } from './packages-table.js';
 import { logText, page, stateWords, whyText } from './page-parts.js';
 import { timeElement } from './times.js';
@@ -35,13 +36,18 @@ function attention(component: ComponentStatus, made: string): Markup[] {
 `);
 }
 
+function keyItem({ whose, fingerprint, code, ends }: EndingKey): Markup {
+  return html`<li>key of ${whose} <span class="why"><code>${code}</code> ${ends !== null && `${code === 'KEY_ENDS' ? 'ends' : 'ended'} on ${ends}: `}<code>${fingerprint}</code></span></li>
+`;
+}
+
 const none = (text: string): Markup => html`<p class="soft">${text}</p>`;
 const list = (items: readonly Markup[], otherwise: string): Markup => (items.length === 0 ? none(otherwise) : html`<ul class="list">
 ${items}</ul>`);
 
 export function frontPage(status: FarmStatus): string {
   const { components, logsUrl, made } = status;
-  const eyes = components.flatMap((component) => attention(component, made));
+  const eyes = [...status.keys.map(keyItem), ...components.flatMap((component) => attention(component, made))];
   const counts = `${components.length} ${components.length === 1 ? 'component' : 'components'}, ${status.running.length} running, ${status.queue.length} waiting, ${eyes.length} to look at`;
   return page({ title: `Packages of ${status.env}`, body: html`<header>
 <h1>Packages of ${status.env}</h1>

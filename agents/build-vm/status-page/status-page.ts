@@ -11,11 +11,11 @@ import { PageGenerations, type PageGeneration } from './page-generations.js';
 
 export interface StatusPageOptions {
   folder: string;
-  state(): Omit<FarmState, 'made'>;
+  state: () => Omit<FarmState, 'made'>;
   /** undefined where the page stays on this VM. @throws whatever kept it from being uploaded */
   upload: ((generation: PageGeneration) => Promise<void>) | undefined;
   report: Reporter;
-  now?(): Date;
+  now?: () => Date;
   /** ms from a change to the page that shows it, and between two pages */
   pauseMs?: number;
   /** ms between two pages when nothing changes */

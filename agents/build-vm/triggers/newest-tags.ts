@@ -34,7 +34,7 @@ export interface Listing {
 export interface NewestTagsOptions {
   folder: string;
   report: Reporter;
-  now?(): Date;
+  now?: () => Date;
 }
 
 export class NewestTags {

@@ -29,7 +29,7 @@ export async function pollOnce({ components, trigger, report }: PollerOptions): 
 }
 
 /** Polls soon after the start (at most 30 s) and then every pollSeconds, counted from the end of a round. */
-export function startPoller(options: PollerOptions): { stop(): void } {
+export function startPoller(options: PollerOptions): { stop: () => void } {
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
   const round = async (): Promise<void> => {

@@ -100,10 +100,10 @@ export function tagsLeft(component: Component, queue: JobQueue, now: Date): numb
 export interface TriggerOptions {
   config: Config;
   queue: JobQueue;
-  listTags(url: string): Promise<RemoteTag[]>;
+  listTags: (url: string) => Promise<RemoteTag[]>;
   /** told of every listing, for people to see; it decides nothing */
   newestTags?: Pick<NewestTags, 'listed' | 'failed'>;
-  now?(): Date;
+  now?: () => Date;
 }
 
 export class Trigger {

@@ -22,7 +22,7 @@ export function judge(status: number, wish: CheckWish, what: string, refused: (d
 
 export interface CheckPlace {
   /** a clean root with the repositories of the build, beside which there are these packages; another one for each check */
-  cleanRoot(name: string, packages: readonly string[]): Promise<string>;
+  cleanRoot: (name: string, packages: readonly string[]) => Promise<string>;
   cache: string;
   suite: string;
   /** what the engine is about to announce */

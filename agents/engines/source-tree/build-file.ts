@@ -92,7 +92,7 @@ export function buildsOf(tree: string, target: Target): string[] | undefined {
   if (root === undefined || !Object.keys(root).some((key) => /^(?:host|vm)(?:-|$)/.test(key))) return undefined;
   const { word, packages } = target;
   const set = word.slice(0, word.indexOf('-'));
-  const merged: Table = Object.assign({}, ...([[set, packages], [set, familyOf(target)], [word, packages]] as const).map(([outer, inner]) => tableIn(tableIn(root, outer), inner)));
+  const merged = Object.assign({}, ...([[set, packages], [set, familyOf(target)], [word, packages]] as const).map(([outer, inner]) => tableIn(tableIn(root, outer), inner))) as Table;
   const builds = merged['build'] ?? [];
   if (!Array.isArray(builds) || builds.length > buildsLimit) throw bad(`build of ${word} is not a list of at most ${buildsLimit}`);
   if (builds.length === 0) return [];

@@ -7,14 +7,14 @@ import { fileNamePattern, matches, versionPattern } from '../../shared/formats/n
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import { isTable, readBuildFile, tableIn } from './build-file.js';
-import { readPublicKeys } from './public-key-file.js';
+import { readPublicKeys } from '../../shared/openpgp/packets.js';
 import { packingOf, type Packing } from './unpacking.js';
 import { isInTree, readTreeFile, treePathPattern } from './tree-file.js';
 
 export interface ListedKey {
   /** its file in the tree */
   path: string;
-  key: openpgp.Key;
+  key: openpgp.PublicKey;
 }
 
 export type Pin =
@@ -33,7 +33,7 @@ export interface ListedFile {
 
 export const signatureLimitBytes = 64 * 1024;
 const filesLimit = 30;
-const keysLimit = 30;
+const keysLimit = 100;
 const keyLimitBytes = 1024 * 1024;
 const digestFileLimitBytes = 64 * 1024;
 const urlPattern = '^https://[A-Za-z0-9][A-Za-z0-9.-]{0,252}(?::[0-9]{1,5})?/[A-Za-z0-9._~/+%=&,:@-]{1,1000}$';
@@ -60,7 +60,7 @@ function readList(tree: string): unknown[] | undefined {
   const files = tableIn(readBuildFile(tree) ?? {}, 'source')['files'];
   if (files === undefined || files === null) return undefined;
   if (!Array.isArray(files) || files.length > filesLimit) throw bad(`source: files is not a list of at most ${filesLimit}`);
-  return files;
+  return files as unknown[];
 }
 
 /** `@VERSION@` and `@REL@` stand for what the files `version` and `rel` of the tree say, `@VERREL@` for both; without `rel` that is 1. */

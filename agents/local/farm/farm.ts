@@ -31,7 +31,7 @@ export interface Farm {
   pillar: Pillar;
   vms: Vm[];
   maintainer: Maintainer;
-  machine(name: string): SandboxedMachine;
+  machine: (name: string) => SandboxedMachine;
 }
 
 export type Tell = (vm: string, what: string) => void;

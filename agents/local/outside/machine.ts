@@ -21,7 +21,7 @@ export interface Machine {
   readonly name: string;
   /** its tree as this host sees it */
   readonly root: string;
-  run(argv: readonly string[], options?: RunOptions): Promise<CommandResult>;
+  run: (argv: readonly string[], options?: RunOptions) => Promise<CommandResult>;
 }
 
 /** stdout of a command that must succeed. @throws Error with the command's last lines */

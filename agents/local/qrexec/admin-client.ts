@@ -10,7 +10,7 @@ import { LineReader } from './line-reader.js';
 
 /** What both Dom0 (in this process) and AdminClient (in another) can do. */
 export interface CommandRunner {
-  prepareExec(vm: string, request: ExecRequest): Promise<string>;
+  prepareExec: (vm: string, request: ExecRequest) => Promise<string>;
 }
 
 export interface RunOptions extends Omit<ExecRequest, 'argv'> {

@@ -17,15 +17,15 @@ interface AdminRequest {
 
 /** What of dom0 is administered. */
 export interface AdministeredDom0 {
-  list(): VmStatus[];
-  addVm(spec: VmSpec): Promise<void>;
-  startVm(name: string): Promise<void>;
-  stopVm(name: string): Promise<void>;
-  killVm(name: string): Promise<void>;
-  prepareExec(vm: string, request: ExecRequest): Promise<string>;
-  on(event: 'event', listener: (event: Dom0Event) => void): unknown;
-  off(event: 'event', listener: (event: Dom0Event) => void): unknown;
-  emit(event: 'shutdown'): boolean;
+  list: () => VmStatus[];
+  addVm: (spec: VmSpec) => Promise<void>;
+  startVm: (name: string) => Promise<void>;
+  stopVm: (name: string) => Promise<void>;
+  killVm: (name: string) => Promise<void>;
+  prepareExec: (vm: string, request: ExecRequest) => Promise<string>;
+  on: (event: 'event', listener: (event: Dom0Event) => void) => unknown;
+  off: (event: 'event', listener: (event: Dom0Event) => void) => unknown;
+  emit: (event: 'shutdown') => boolean;
 }
 
 export class AdminServer {

@@ -13,27 +13,27 @@ export const pageSize = 100;
 /** All @throws GitHubTrouble. A repository is `owner/name`. */
 export interface GitHub {
   /** undefined: there is none (any more), or none that we may see */
-  issue(repository: string, number: number): Promise<Issue | undefined>;
+  issue: (repository: string, number: number) => Promise<Issue | undefined>;
   /** newest first; page counts from 1 */
-  issues(repository: string, page: number, state?: 'all' | 'open'): Promise<{ found: Issue[]; more: boolean }>;
+  issues: (repository: string, page: number, state?: 'all' | 'open') => Promise<{ found: Issue[]; more: boolean }>;
   /** open and closed ones whose title holds these words; GitHub's index may lag */
-  searchTitle(repository: string, words: string): Promise<Issue[]>;
-  createIssue(repository: string, issue: { title: string; body: string; labels: string[] }): Promise<Issue>;
-  replaceBody(repository: string, number: number, body: string): Promise<void>;
-  closeAsNotPlanned(repository: string, number: number): Promise<void>;
+  searchTitle: (repository: string, words: string) => Promise<Issue[]>;
+  createIssue: (repository: string, issue: { title: string; body: string; labels: string[] }) => Promise<Issue>;
+  replaceBody: (repository: string, number: number, body: string) => Promise<void>;
+  closeAsNotPlanned: (repository: string, number: number) => Promise<void>;
   /** oldest first */
-  comments(repository: string, number: number, page: number): Promise<{ found: Comment[]; more: boolean }>;
-  createComment(repository: string, number: number, body: string): Promise<Comment>;
+  comments: (repository: string, number: number, page: number) => Promise<{ found: Comment[]; more: boolean }>;
+  createComment: (repository: string, number: number, body: string) => Promise<Comment>;
   /** labels that the repository does not have are made */
-  addLabels(repository: string, number: number, labels: string[]): Promise<void>;
+  addLabels: (repository: string, number: number, labels: string[]) => Promise<void>;
   /** also when it is not there */
-  removeLabel(repository: string, number: number, label: string): Promise<void>;
+  removeLabel: (repository: string, number: number, label: string) => Promise<void>;
 }
 
 export interface ClientOptions {
   baseUrl: string;
   /** asked for at each request: a person may replace the file */
-  token(): string;
+  token: () => string;
   limits: ExchangeLimits;
   pace: Pace;
   clock: Clock;

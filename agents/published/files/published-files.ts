@@ -16,9 +16,9 @@ export interface HashedBytes {
 
 export interface FilePlace {
   /** all of it, piece by piece; undefined where there is none. @throws Unreadable: the server fails, also while it is read */
-  open(path: string): Promise<AsyncIterable<Uint8Array> | undefined>;
+  open: (path: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
-  list(folder: string): Promise<string[] | undefined>;
+  list: (folder: string) => Promise<string[] | undefined>;
 }
 
 /** A relative path of plain names; what is not one does not exist. */

@@ -3,13 +3,7 @@
 // ever says yes; whatever it does not know goes to the judge of all other signatures, public-keys.ts. RFC 9580, section 5.2.3.
 import { createHash, createPublicKey, verify, type JsonWebKey, type KeyObject } from 'node:crypto';
 
-/** What the pinned certificate says of its keys: plain data, so that a thread needs no OpenPGP. commit-signature.ts makes it. */
-export interface QuickKeys {
-  keys: QuickKey[];
-  /** ms, ascending: between two of these the certificate says the same of each moment */
-  turns: number[];
-}
-
+/** One key of the pinned certificate that may sign now: plain data, so that a thread needs no OpenPGP. commit-signature.ts makes it. */
 export interface QuickKey {
   /** lower case hex */
   fingerprint: string;
@@ -18,8 +12,8 @@ export interface QuickKey {
   key: JsonWebKey;
   /** of each number of a signature, bytes; those of ECDSA and EdDSA have a fixed size */
   numberBytes: number;
-  /** whether it could sign, as openpgp sees it: before the first turn, between each two, after the last */
-  maySign: boolean[];
+  /** ms; nothing older is its signature */
+  created: number;
 }
 
 /** RFC 9580, section 9.1. */
@@ -106,11 +100,9 @@ function readParts(text: string): SignatureParts | undefined {
 
 export class QuickSignatures {
   readonly #keys = new Map<string, Omit<QuickKey, 'key'> & { key: KeyObject }>();
-  readonly #turns: readonly number[];
 
-  constructor({ keys, turns }: QuickKeys) {
+  constructor(keys: readonly QuickKey[]) {
     for (const one of keys) this.#keys.set(one.fingerprint, { ...one, key: createPublicKey({ key: one.key, format: 'jwk' }) });
-    this.#turns = turns;
   }
 
   /** When a good signature says that it was made, ms; undefined for one that openpgp has to judge. */
@@ -120,9 +112,7 @@ export class QuickSignatures {
     const { hash, algorithm, numbers, trailer } = parts;
     const one = this.#keys.get(parts.fingerprint);
     const created = parts.created * 1000;
-    // Right at a turn both of its sides would have to be asked.
-    if (one === undefined || one.algorithm !== algorithm || created > Date.now() || this.#turns.includes(created)) return undefined;
-    if (one.maySign[this.#turns.filter((turn) => turn < created).length] !== true) return undefined;
+    if (one === undefined || one.algorithm !== algorithm || created > Date.now() || created < one.created) return undefined;
     if (numbers.length !== (algorithm === publicKeyAlgorithms.rsa ? 1 : 2) || numbers.some((number) => number.length > one.numberBytes)) return undefined;
     const signature = Buffer.concat(numbers.flatMap((number) => [Buffer.alloc(one.numberBytes - number.length), number]));
     const digest = createHash(hash).update(signed).update(trailer).digest();

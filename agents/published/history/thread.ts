@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import type { BadFolder } from './tree-walk.js';
 import { ObjectReader, ReadingEnded, type Pipes } from './objects.js';
-import { QuickSignatures, type QuickKeys } from './quick-signatures.js';
+import { QuickSignatures, type QuickKey } from './quick-signatures.js';
 import { readCommit, type ReadCommit } from './read-commit.js';
 import type { PlacedChange } from './versions.js';
 import { WindowFiles } from './window-files.js';
@@ -36,7 +36,7 @@ export interface Reading {
   pipes: Pipes;
   /** oldest first */
   ids: readonly string[];
-  keys: QuickKeys;
+  keys: readonly QuickKey[];
   /** the most that it may read */
   limits: { objects: number; bytes: number };
 }

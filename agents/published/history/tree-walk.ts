@@ -67,7 +67,10 @@ export class TreeWalk {
    * @throws ReadingEnded
    */
   changes(commits: readonly { before: string | undefined; after: string; told: number }[]): TreeChanges[] {
-    const walks = commits.map(({ before, after, told }) => ({ before, after, prefix: '', depth: 0, walked: { changes: [], bad: [], left: told * (depthLimit + 1) + untoldLimit } as Walked }));
+    const walks = commits.map(({ before, after, told }) => {
+      const walked: Walked = { changes: [], bad: [], left: told * (depthLimit + 1) + untoldLimit };
+      return { before, after, prefix: '', depth: 0, walked };
+    });
     // All folders of one depth together: so there are few times to wait for git.
     for (let level: Folder[] = walks; level.length > 0;) {
       const below: Folder[] = [];

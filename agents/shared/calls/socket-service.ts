@@ -22,9 +22,9 @@ export interface Service {
   name: string;
   /** what the argument must match, as a pattern anchored at both ends; '^$' for none */
   argument: string;
-  handle(call: Call): Promise<void>;
+  handle: (call: Call) => Promise<void>;
   /** says a refusal of the harness where a plain line would not be understood */
-  deny?(stream: Socket, line: string): void;
+  deny?: (stream: Socket, line: string) => void;
 }
 
 export interface Reporter {
@@ -188,7 +188,7 @@ const usualCallers = 5;
  * Listens for every service. A handler's Refusal becomes the caller's one line `refused CODE detail`; anything else it throws
  * becomes `fault`, with the detail in this VM's log only. Handlers end the stream themselves when they have answered; soon after they return it is closed.
  */
-export async function serveSockets(services: readonly Service[], options: ServeOptions = {}): Promise<{ close(): Promise<void> }> {
+export async function serveSockets(services: readonly Service[], options: ServeOptions = {}): Promise<{ close: () => Promise<void> }> {
   const report = options.report ?? reportToStderr;
   const calls = new OpenCalls(callsPerSource(options.callers ?? usualCallers));
   const handedOver = options.sockets ?? socketsFromSystemd();

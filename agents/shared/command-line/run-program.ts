@@ -248,7 +248,7 @@ export async function runProgram(
   if (streams === undefined) endQuietlyWithoutReader();
   const out = streams?.out ?? ((text: string): void => void process.stdout.write(text));
   const complain = streams?.complain ?? ((text: string): void => void process.stderr.write(text));
-  const said = (command: string): string => `${table.name} ${command}`.trim();
+  const said = (command: string): string => `${table.name} ${command}`.trim().replace(/ --$/, '');
   let name = table.name;
   try {
     const written = readTokens(table, argv);
@@ -263,7 +263,7 @@ export async function runProgram(
   } catch (error) {
     if (error instanceof Misuse) {
       const at = said(error.command ?? name.slice(table.name.length).trim());
-      complain(`${at}: ${printable(error.message)}\n(${at} --help tells more)\n`);
+      complain(`${at}: ${printable(error.message)}\n(${at.startsWith(table.name) ? at : table.name} --help tells more)\n`);
     } else if (error instanceof AnyRefusal) complain(`${name}: ${error.line()}\n`);
     else complain(`${name}: fault: ${printable((error as Error).message)}\n`);
     return error instanceof AnyRefusal ? 1 : 2;

@@ -28,7 +28,7 @@ export function readStanzas(text: string): Stanza[] | undefined {
       const [, name, value] = fieldPattern.exec(line) ?? [];
       if (name === undefined) return undefined;
       if (current === undefined) {
-        stanzas.push(current = new Map());
+        stanzas.push((current = new Map<string, string>()));
         names = new Set();
       }
       if (names.has(name.toLowerCase())) return undefined;

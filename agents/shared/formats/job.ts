@@ -219,7 +219,7 @@ interface Fields<T> {
 }
 /** No field of the type without its reader, and no reader without its field. */
 const document = <A extends object, B extends object, C extends object>(a: Fields<A>, b: Fields<B>, c: Readers<C>): Reader<A & B & C> =>
-  record({ ...a.required, ...b.required, ...c } as never, { ...a.optional, ...b.optional } as never) as Reader<A & B & C>;
+  record({ ...a.required, ...b.required, ...c } as never, { ...a.optional, ...b.optional });
 
 const integer = whole(-Infinity, Infinity);
 const number: Reader<number> = (untrusted, at) => {

@@ -22,9 +22,9 @@ interface Question {
   /** an object id, a ref, or "<id>:<path>" */
   name: string;
   onHeader: OnHeader;
-  onChunk(chunk: Buffer): void;
-  resolve(found: GitObject | undefined): void;
-  reject(error: Error): void;
+  onChunk: (chunk: Buffer) => void;
+  resolve: (found: GitObject | undefined) => void;
+  reject: (error: Error) => void;
 }
 
 /** What nobody wants is read over up to here; beyond, git is ended and begins anew with the next question. */

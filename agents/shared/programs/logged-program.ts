@@ -21,10 +21,10 @@ export interface LoggedOptions {
 /** What a stage writes to; LogSender in the agent, stdout in an engine. */
 export interface LineSink {
   /** Our own word, never a tool's. */
-  say(text: string): void;
+  say: (text: string) => void;
   /** One line of a tool, without its newline. @returns false when the producer should wait for drained() */
-  tool(line: Buffer): boolean;
-  drained(): Promise<void>;
+  tool: (line: Buffer) => boolean;
+  drained: () => Promise<void>;
   /** Resolves if the log is lost for good; whoever produces lines then stops. */
   readonly whenFailed: Promise<AnyRefusal>;
 }

@@ -337,14 +337,34 @@ def check_public_key(fingerprint, armored):
     """Enough of RFC 9580 to know which key it is, and that no secret one is among the packets."""
     field = f'public-keys.{fingerprint}'
     try:
-        found = read_fingerprint(armored, field)
+        packets = read_key(armored, field)
+        found, material = fingerprint_of(packets[0][1])
+        why = 'has no user ID' if all(tag != 13 for tag, _ in packets) else unusable(material)
     except (ValueError, IndexError, binascii.Error):
         raise Refusal('BAD_PUBLIC_KEY', 'is not one OpenPGP key as gpg --armor --export writes it', field) from None
     if found != fingerprint:
         raise Refusal('BAD_PUBLIC_KEY', f'holds the key {found}', field)
+    if why is not None:
+        raise Refusal('KEY_NOT_USABLE', f'holds a key that {why}: nothing that it signs is good here', field)
 
 
-def read_fingerprint(armored, field):
+# Object identifiers of NIST P-256, P-384, P-521 and Ed25519.
+CURVES = {19: ('2a8648ce3d030107', '2b81040022', '2b81040023'), 22: ('2b06010401da470f01',)}
+
+
+def unusable(material):
+    """Why openpgp.js in the build VM takes no signature of such a key, or None. The words of RFC 9580, section 9.1."""
+    algorithm, rest = material[0], material[1:]
+    if algorithm in (1, 3):
+        return 'is of RSA with fewer than 2048 bits' if int.from_bytes(rest[:2], 'big') < 2047 else None
+    if algorithm in (27, 28):
+        return None
+    if algorithm not in CURVES:
+        return 'is of an algorithm that is not taken'
+    return None if rest[1:1 + rest[0]].hex() in CURVES[algorithm] else 'is of a curve that is not taken'
+
+
+def read_key(armored, field):
     body = re.fullmatch(r'-----BEGIN PGP PUBLIC KEY BLOCK-----\n(?:[A-Za-z]+: .*\n)*\n([A-Za-z0-9+/=\n]+?)(?:\n=[A-Za-z0-9+/]{4})?\n-----END PGP PUBLIC KEY BLOCK-----\n', armored)
     if body is None:
         raise ValueError('no armor')
@@ -353,11 +373,15 @@ def read_fingerprint(armored, field):
         raise Refusal('SECRET_IN_PILLAR', 'holds a secret key', field)
     if not packets or packets[0][0] != 6 or sum(tag == 6 for tag, _ in packets) != 1:
         raise ValueError('not one primary key')
-    key = packets[0][1]
+    return packets
+
+
+def fingerprint_of(key):
+    """The fingerprint, and what follows the time: the algorithm and its numbers."""
     if key[0] == 4:
-        return hashlib.sha1(b'\x99' + len(key).to_bytes(2, 'big') + key).hexdigest().upper()
+        return hashlib.sha1(b'\x99' + len(key).to_bytes(2, 'big') + key).hexdigest().upper(), key[5:]
     if key[0] == 6:
-        return hashlib.sha256(b'\x9b' + len(key).to_bytes(4, 'big') + key).hexdigest().upper()
+        return hashlib.sha256(b'\x9b' + len(key).to_bytes(4, 'big') + key).hexdigest().upper(), key[5:6] + key[10:]
     raise ValueError('unknown version')
 
 

@@ -25,7 +25,7 @@ import { signUploadFor } from './sign-upload.js';
 const changesLimitBytes = 4 * 1024 * 1024;
 
 /** The place of one distribution, and what is done there. */
-export async function beginAptChange(job: Job, dist: string, suite: AnySuite, options: ChangeOptions, log: LineSink): Promise<{ change: RepositoryChange; url: string; make(change: AptChange): Promise<Generation> }> {
+export async function beginAptChange(job: Job, dist: string, suite: AnySuite, options: ChangeOptions, log: LineSink): Promise<{ change: RepositoryChange; url: string; make: (change: AptChange) => Promise<Generation> }> {
   const { config: { apt, env }, paths, publicKey } = options;
   if (apt === undefined) throw new Refusal('CONFIG_CHANGED', 'there is no APT repository any more');
   const publication: PublicationOptions = { folder: join(paths.apt, env, dist), apt, dist, suite, gpg: paths.gpg, publicKey };

@@ -19,7 +19,7 @@ export interface RenewalOptions {
   /** holds a folder for each distribution */
   repositories: string;
   report: Reporter;
-  now?(): Date;
+  now?: () => Date;
 }
 
 /** In place of a component, in intents and logs. */

@@ -29,10 +29,10 @@ export function uploadedParts({ folder }: Generation, dist: string): { packages:
 
 interface DnfPlace {
   change: RepositoryChange;
-  make(change: DnfChange): Promise<Generation>;
+  make: (change: DnfChange) => Promise<Generation>;
   /** of a suite, as that generation has it */
-  client(suite: AnySuite, generation: Generation): DnfReadBackOptions;
-  bringOutUpload(generation: Generation, packages: string, files: readonly HashedFile[]): Promise<Upload>;
+  client: (suite: AnySuite, generation: Generation) => DnfReadBackOptions;
+  bringOutUpload: (generation: Generation, packages: string, files: readonly HashedFile[]) => Promise<Upload>;
 }
 
 /** The place of one distribution, and what is done there. */

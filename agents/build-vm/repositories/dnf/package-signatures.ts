@@ -2,8 +2,9 @@
 // Is a package signed by the environment's key, and is it else the package that was built?
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import * as openpgp from 'openpgp';
+import type { PublicKey } from 'openpgp';
 import { makeFolder } from '../../../shared/durable-files.js';
+import { readOneKey } from '../../../shared/openpgp/packets.js';
 import { printable } from '../../../shared/refusal.js';
 import { Refusal } from '../../refusals.js';
 import { ProgramFailed, runProgram } from '../../../shared/programs/program.js';
@@ -12,13 +13,10 @@ import { readRpmFile } from './rpm-file.js';
 const verifyMs = 600_000;
 
 /** @throws Refusal BAD_SIGNATURE where the armored text is not that one key */
-export async function readOneKey(armored: string, fingerprint: string): Promise<openpgp.PublicKey> {
-  const keys = await openpgp.readKeys({ armoredKeys: armored }).catch((error: unknown) => {
-    throw new Refusal('BAD_SIGNATURE', `the public key cannot be read: ${printable((error as Error).message)}`);
+export async function environmentKey(armored: string, fingerprint: string): Promise<PublicKey> {
+  return await readOneKey(armored, fingerprint).catch((error: unknown) => {
+    throw new Refusal('BAD_SIGNATURE', `the public key here is not ${fingerprint} alone: ${printable((error as Error).message)}`);
   });
-  const [key] = keys;
-  if (keys.length !== 1 || key?.getFingerprint().toUpperCase() !== fingerprint) throw new Refusal('BAD_SIGNATURE', `the public key here is not ${fingerprint} alone`);
-  return key;
 }
 
 /**
@@ -28,7 +26,7 @@ export async function readOneKey(armored: string, fingerprint: string): Promise<
  * @throws Refusal BAD_SIGNATURE, BAD_ARTIFACT
  */
 export async function verifyPackages(folder: string, frozen: string, names: readonly string[], key: { armored: string; fingerprint: string }, work: string, most: 1 | 2 = 1): Promise<void> {
-  await readOneKey(key.armored, key.fingerprint);
+  await environmentKey(key.armored, key.fingerprint);
   rmSync(work, { recursive: true, force: true });
   makeFolder(join(work, 'db'), 0o700);
   try {

@@ -2,12 +2,11 @@
 // repodata/ of one suite: made by createrepo_c from the packages alone, signed, and complete for clients that are in the middle of the one before.
 import { existsSync, linkSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { printable } from '../../../shared/refusal.js';
 import { Refusal } from '../../refusals.js';
 import { hearingRefusals } from '../../gate/refusals-heard.js';
 import { runLogged, type LineSink } from '../../../shared/programs/logged-program.js';
 import { verifyDetached } from '../../signatures/one-signature.js';
-import { readOneKey } from './package-signatures.js';
+import { environmentKey } from './package-signatures.js';
 import { rootEnvironment } from '../../configuration/paths.js';
 
 export interface MetadataSigning {
@@ -48,17 +47,13 @@ export function keepEarlierMetadata(suite: string, earlier: readonly string[]): 
   }
 }
 
-/** @throws Refusal PUBLISH_FAILED, BAD_SIGNATURE */
+/** @throws Refusal PUBLISH_FAILED, BAD_SIGNATURE, KEY_EXPIRED, KEY_REVOKED, KEY_NOT_USABLE */
 export async function signMetadata(suite: string, options: MetadataSigning, log: LineSink): Promise<void> {
   const repomd = join(suite, 'repodata/repomd.xml');
   const hearing = hearingRefusals(log);
   const argv = [options.gpg, '--batch', '--armor', '--detach-sign', '--local-user', options.signingKey, '--output', `${repomd}.asc`, '--', repomd];
   const status = await runLogged(argv, hearing, { timeoutMs: signMs, env: { ...rootEnvironment, BUILD_INFRA_JOB: options.gpgJob, HOME: options.home }, label: 'sign repomd.xml' });
   if (status !== 0) throw hearing.refusal('PUBLISH_FAILED', `the gpg client ended with ${status}; its log says why`);
-  const key = await readOneKey(readFileSync(options.publicKey, 'utf8'), options.signingKey);
-  try {
-    await verifyDetached(readFileSync(repomd), readFileSync(`${repomd}.asc`, 'utf8'), key);
-  } catch (error) {
-    throw new Refusal('BAD_SIGNATURE', `repomd.xml.asc: ${printable((error as Error).message)}`);
-  }
+  const key = await environmentKey(readFileSync(options.publicKey, 'utf8'), options.signingKey);
+  await verifyDetached(readFileSync(repomd), readFileSync(`${repomd}.asc`, 'utf8'), { name: 'this environment over repomd.xml', key });
 }

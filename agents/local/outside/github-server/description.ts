@@ -52,7 +52,7 @@ export interface MatchedOperation {
   path: Record<string, string>;
   query: Record<string, string>;
   violations: string[];
-  checkAnswer(status: number, body: unknown): string[];
+  checkAnswer: (status: number, body: unknown) => string[];
 }
 
 const say = (check: ValidateFunction): string => (check.errors ?? []).map((error) => `${error.instancePath} ${error.message ?? ''} ${JSON.stringify(error.params)}`).join('; ');

@@ -41,9 +41,9 @@ export interface GitHubServerOptions {
   host?: string;
   /** PEM; and the name that the certificate is for */
   tls?: { key: string; cert: string; name: string };
-  now?(): Date;
+  now?: () => Date;
   /** Called when a request has been worked on and before its answer leaves: where a test ends the client. */
-  onWorked?(method: string, path: string): void;
+  onWorked?: (method: string, path: string) => void;
 }
 
 interface Result {
@@ -66,7 +66,7 @@ export class GitHubServer {
   readonly #options: GitHubServerOptions;
   readonly #server: Server;
   readonly #planned: (Planned & { left: number })[] = [];
-  readonly #late: { from: number; work(): void }[] = [];
+  readonly #late: { from: number; work: () => void }[] = [];
   readonly #descriptions = [descriptionOf('api.github.com'), descriptionOf('ghes-3.17')] as const;
 
   private constructor(options: GitHubServerOptions) {
@@ -228,7 +228,7 @@ export class GitHubServer {
     if (issue === undefined) return no(404, 'Not Found');
     switch (call) {
       case 'GET /repos/{owner}/{repo}/issues/{issue_number}': return { status: 200, body: issueAnswer(repository, issue, web, api) };
-      case 'PATCH /repos/{owner}/{repo}/issues/{issue_number}': return this.#change(repository, issue, body as { body?: string; state?: 'open' | 'closed'; state_reason?: string });
+      case 'PATCH /repos/{owner}/{repo}/issues/{issue_number}': return this.#change(repository, issue, body);
       case 'GET /repos/{owner}/{repo}/issues/{issue_number}/comments': return this.#page(this.#visible(issue.comments).filter((comment) => query['since'] === undefined || comment.at >= query['since']), query, (comment) => commentAnswer(repository, issue, comment, web, api));
       case 'POST /repos/{owner}/{repo}/issues/{issue_number}/comments': return this.#comment(repository, issue, String(body['body']));
       case 'POST /repos/{owner}/{repo}/issues/{issue_number}/labels': return this.#addLabels(repository, issue, body['labels'] as string[]);
