@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with half-close and
-// back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
+// local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with
+// half-close and back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
 import { createConnection, type Socket } from 'node:net';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -18,7 +18,14 @@ export interface ConnectOptions {
 
 function connect(host: { address: string; port: number }, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const remote = createConnection({ host: host.address, port: host.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+    const remote = createConnection({
+      host: host.address,
+      port: host.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    });
     const fail = (why: string): void => {
       clearTimeout(timer);
       remote.destroy();
@@ -36,8 +43,8 @@ function connect(host: { address: string; port: number }, timeoutMs: number): Pr
 }
 
 /**
- * Joins two half-open sockets until both directions have ended, one of them broke, or nothing moved for too long.
- * Resolves, once both are closed, to why it ended. Never rejects.
+ * Joins two half-open sockets until both directions have ended, one of them broke, or nothing moved for too
+ * long. Resolves, once both are closed, to why it ended. Never rejects.
  */
 export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: number): Promise<string> {
   if (near.destroyed || far.destroyed) {
@@ -64,12 +71,16 @@ export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: 
       }, limitMs);
     };
     watch(idleMs);
-    for (const [one, other] of [[near, far], [far, near]] as const) {
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
       one.pipe(other);
       one.once('end', () => watch(Math.min(idleMs, halfOpenIdleMs)));
       one.on('error', (error: NodeJS.ErrnoException) => broke(printable(error.code ?? error.message)));
       one.on('close', () => {
-        // A side that went away in the middle takes the other with it; one that ended properly has its last bytes flushed.
+        // A side that went away in the middle takes the other with it; one that ended properly has its last
+        // bytes flushed.
         if (!one.readableEnded || !one.writableFinished) broke('cut off');
         open -= 1;
         if (open > 0) return;
@@ -91,7 +102,12 @@ export function connectSsh(config: SshConfig, options: ConnectOptions): Service 
       const who = `local.ConnectSSH from ${call.source} to ${host.host}`;
       const remote = await connect(host, options.connectTimeoutMs ?? 30_000);
       options.report(`${who}: connected`);
-      const why = await join(call.stream, remote, options.idleMs ?? 900_000, options.halfOpenIdleMs ?? 120_000);
+      const why = await join(
+        call.stream,
+        remote,
+        options.idleMs ?? 900_000,
+        options.halfOpenIdleMs ?? 120_000,
+      );
       options.report(`${who}: ${why}, ${remote.bytesWritten} bytes out, ${remote.bytesRead} in`);
     },
   };

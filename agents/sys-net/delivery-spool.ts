@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What was accepted and not yet told to every build VM, and what was accepted before: on disk before GitHub hears 202.
+// What was accepted and not yet told to every build VM, and what was accepted before: on disk before GitHub
+// hears 202.
 //   pending/<delivery>.json  one accepted push or comment, with the state of each build VM
 //   deliveries               "<delivery> <sha256 of the body>", a line for each accepted one, oldest first
 // A delivery is in `deliveries` before its pending file goes away, so at any kill one of the two knows it.
@@ -40,18 +41,38 @@ const fields = {
   delivery: { type: 'string' },
   body: text(sha256Pattern),
   received: text('^[0-9T:.-]{20,30}Z$'),
-  push: object({ repository: { type: 'string' }, component: text(plainNamePattern), tag: { type: 'string' }, after: text(objectIdPattern) }),
+  push: object({
+    repository: { type: 'string' },
+    component: text(plainNamePattern),
+    tag: { type: 'string' },
+    after: text(objectIdPattern),
+  }),
   comment: object({ repository: { type: 'string' }, block: text(blockPattern) }),
-  vms: { type: 'array', items: object({ vm: text(vmNamePattern), attempts: { type: 'integer' }, outcome: { type: ['string', 'null'] } }) },
+  vms: {
+    type: 'array',
+    items: object({
+      vm: text(vmNamePattern),
+      attempts: { type: 'integer' },
+      outcome: { type: ['string', 'null'] },
+    }),
+  },
 } as const;
-const checkPending: Check<PendingDelivery> = checkWith({ ...object(fields), required: ['format', 'delivery', 'body', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
+const checkPending: Check<PendingDelivery> = checkWith({
+  ...object(fields),
+  required: ['format', 'delivery', 'body', 'received', 'vms'],
+  minProperties: 6,
+  maxProperties: 6,
+});
 
 export interface SpoolLimits {
   /** deliveries that may wait at once */
   pending: number;
   /** of these, comments: anybody can write one, and they must not keep out the pushes */
   comments: number;
-  /** accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing: the build VM knows the tag) */
+  /**
+   * accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing:
+   * the build VM knows the tag)
+   */
   remembered: number;
 }
 
@@ -87,11 +108,23 @@ export class DeliverySpool {
   }
 
   /** Returns once it is on disk. @throws Refusal SPOOL_FULL */
-  accept(delivery: string, body: string, what: VersionPush | SignedComment, vms: readonly string[], now: Date): void {
+  accept(
+    delivery: string,
+    body: string,
+    what: VersionPush | SignedComment,
+    vms: readonly string[],
+    now: Date,
+  ): void {
     const comments = [...this.#pending.values()].filter(({ comment }) => comment !== undefined).length;
-    if (this.#pending.size >= this.#limits.pending || ('block' in what && comments >= this.#limits.comments)) throw new Refusal('SPOOL_FULL', 'too many deliveries wait already');
+    if (this.#pending.size >= this.#limits.pending || ('block' in what && comments >= this.#limits.comments))
+      throw new Refusal('SPOOL_FULL', 'too many deliveries wait already');
     const pending: PendingDelivery = {
-      format: deliveryFormat, delivery, body, received: now.toISOString(), ...('block' in what ? { comment: what } : { push: what }), vms: vms.map((vm) => ({ vm, attempts: 0, outcome: null })),
+      format: deliveryFormat,
+      delivery,
+      body,
+      received: now.toISOString(),
+      ...('block' in what ? { comment: what } : { push: what }),
+      vms: vms.map((vm) => ({ vm, attempts: 0, outcome: null })),
     };
     this.#write(pending);
     this.#pending.set(delivery, pending);
@@ -107,14 +140,19 @@ export class DeliverySpool {
 
   /** Every VM that something waits for: also one that the configuration no longer names. */
   vms(): Set<string> {
-    return new Set([...this.#pending.values()].flatMap((pending) => pending.vms.filter((state) => state.outcome === null).map((state) => state.vm)));
+    return new Set(
+      [...this.#pending.values()].flatMap((pending) =>
+        pending.vms.filter((state) => state.outcome === null).map((state) => state.vm),
+      ),
+    );
   }
 
   /** After an attempt; `outcome` ends it for this VM. Durable when it returns. */
   record(delivery: string, vm: string, outcome: string | null): void {
     const pending = this.#pending.get(delivery);
     const state = pending?.vms.find((one) => one.vm === vm);
-    if (pending === undefined || state === undefined) throw new Error(`no delivery ${delivery} waits for ${vm}`);
+    if (pending === undefined || state === undefined)
+      throw new Error(`no delivery ${delivery} waits for ${vm}`);
     state.attempts += 1;
     state.outcome = outcome;
     if (pending.vms.some((one) => one.outcome === null)) return this.#write(pending);

@@ -4,7 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startOrSay } from '../shared/calls/agent-start.js';
 import { callService, qrexecClient } from '../shared/calls/qrexec-call.js';
-import { reportToStderr, serveSockets, socketsFromSystemd, type Reporter } from '../shared/calls/socket-service.js';
+import {
+  reportToStderr,
+  serveSockets,
+  socketsFromSystemd,
+  type Reporter,
+} from '../shared/calls/socket-service.js';
 import { connectsSsh, readConfig, readSecret, receivesWebhooks, type WebhookConfig } from './config.js';
 import { connectSsh } from './connect-ssh.js';
 import { DeliverySpool } from './delivery-spool.js';
@@ -14,21 +19,30 @@ import { rootPrefix as root } from '../shared/root-prefix.js';
 
 const at = (path: string): string => (root === '' ? path : join(root, path));
 
-async function receiveWebhooks(config: WebhookConfig, handedOver: Map<string, number>, report: Reporter): Promise<void> {
+async function receiveWebhooks(
+  config: WebhookConfig,
+  handedOver: Map<string, number>,
+  report: Reporter,
+): Promise<void> {
   const secret = readSecret(at('/rw/config/build-infra/webhook-secret'));
   const spool = new DeliverySpool(at('/var/lib/build-infra/webhooks'));
   const limits = { limitBytes: 4096, timeoutMs: 180_000, client: at(qrexecClient) };
   const worker = new DeliveryWorker(
     spool,
     {
-      trigger: (vm, component) => callService({ target: vm, service: `qubesbuilder.TriggerBuild+${component}`, ...limits }),
-      command: (vm, block) => callService({ target: vm, service: 'qubesbuilder.ProcessGithubCommand', input: block, ...limits }),
+      trigger: (vm, component) =>
+        callService({ target: vm, service: `qubesbuilder.TriggerBuild+${component}`, ...limits }),
+      command: (vm, block) =>
+        callService({ target: vm, service: 'qubesbuilder.ProcessGithubCommand', input: block, ...limits }),
     },
     { report },
   );
   const receiver = createReceiver({ config, secret, spool, report, onAccepted: () => worker.wake() });
   const webhook = handedOver.get('webhook');
-  await listenForNginx(receiver, webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook });
+  await listenForNginx(
+    receiver,
+    webhook === undefined ? { path: at(config.webhook.socket) } : { fd: webhook },
+  );
   report(`webhooks: ${spool.pending} deliveries wait`);
   worker.wake();
 }
@@ -37,7 +51,12 @@ async function main(): Promise<void> {
   const report = reportToStderr;
   const config = readConfig(readFileSync(at('/rw/config/build-infra/sys-net.json')));
   const handedOver = socketsFromSystemd();
-  if (connectsSsh(config)) await serveSockets([connectSsh(config, { report })], { report, sockets: handedOver, folder: at('/run/build-infra') });
+  if (connectsSsh(config))
+    await serveSockets([connectSsh(config, { report })], {
+      report,
+      sockets: handedOver,
+      folder: at('/run/build-infra'),
+    });
   if (receivesWebhooks(config)) await receiveWebhooks(config, handedOver, report);
   report('sys-net: ready');
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The webhook over HTTP, on a Unix socket behind nginx. Everything before the signature check works on bytes of a stranger; the
-// order of the checks below is the security argument. No answer says more than its one line.
+// The webhook over HTTP, on a Unix socket behind nginx. Everything before the signature check works on bytes
+// of a stranger; the order of the checks below is the security argument. No answer says more than its one
+// line.
 import { chmodSync, existsSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { printable } from '../shared/refusal.js';
@@ -16,8 +17,16 @@ import { bodyHash, isSignedBy, readSignatureHeader } from './webhook-signature.j
 
 /** HTTP status of each refusal; whatever is not here is 400. docs: README.md, "Answers". */
 const statusOf = new Map<Refusal['code'], number>([
-  ['NOT_SIGNED', 401], ['BAD_SIGNATURE', 403], ['UNKNOWN_PATH', 404], ['BAD_METHOD', 405], ['TOO_SLOW', 408],
-  ['NO_LENGTH', 411], ['TOO_LARGE', 413], ['BAD_CONTENT_TYPE', 415], ['BUSY', 503], ['SPOOL_FULL', 503],
+  ['NOT_SIGNED', 401],
+  ['BAD_SIGNATURE', 403],
+  ['UNKNOWN_PATH', 404],
+  ['BAD_METHOD', 405],
+  ['TOO_SLOW', 408],
+  ['NO_LENGTH', 411],
+  ['TOO_LARGE', 413],
+  ['BAD_CONTENT_TYPE', 415],
+  ['BUSY', 503],
+  ['SPOOL_FULL', 503],
 ]);
 
 interface Answer {
@@ -37,13 +46,20 @@ export interface ReceiverOptions {
   bodyTimeoutMs?: number;
 }
 
-const otherEvent = (event: string): Extract<PushDecision, { kind: 'ignored' }> => ({ kind: 'ignored', code: 'OTHER_EVENT', detail: event });
+const otherEvent = (event: string): Extract<PushDecision, { kind: 'ignored' }> => ({
+  kind: 'ignored',
+  code: 'OTHER_EVENT',
+  detail: event,
+});
 
 function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
-    const timer = setTimeout(() => reject(new Refusal('TOO_SLOW', 'the body did not come in time')), timeoutMs);
+    const timer = setTimeout(
+      () => reject(new Refusal('TOO_SLOW', 'the body did not come in time')),
+      timeoutMs,
+    );
     const finish = (outcome: () => void): void => {
       clearTimeout(timer);
       outcome();
@@ -59,7 +75,10 @@ function readBody(request: IncomingMessage, limitBytes: number, timeoutMs: numbe
   });
 }
 
-/** One request, in order: method and path, content type, announced size, signature header, body, signature; then what GitHub says. */
+/**
+ * One request, in order: method and path, content type, announced size, signature header, body, signature;
+ * then what GitHub says.
+ */
 async function decide(request: IncomingMessage, options: ReceiverOptions, bodies: Room): Promise<Answer> {
   const { config } = options;
   if (request.url !== '/github') throw new Refusal('UNKNOWN_PATH', 'only /github');
@@ -69,9 +88,11 @@ async function decide(request: IncomingMessage, options: ReceiverOptions, bodies
   }
   const length = request.headers['content-length'];
   if (length === undefined) throw new Refusal('NO_LENGTH', 'Content-Length is missing');
-  if (Number(length) > config.webhook.bodyBytes) throw new Refusal('TOO_LARGE', `more than ${config.webhook.bodyBytes} bytes`);
+  if (Number(length) > config.webhook.bodyBytes)
+    throw new Refusal('TOO_LARGE', `more than ${config.webhook.bodyBytes} bytes`);
   const claimed = readSignatureHeader(request.headers['x-hub-signature-256']);
-  if (claimed === undefined) throw new Refusal('NOT_SIGNED', 'X-Hub-Signature-256 is missing or not sha256=<64 hex>');
+  if (claimed === undefined)
+    throw new Refusal('NOT_SIGNED', 'X-Hub-Signature-256 is missing or not sha256=<64 hex>');
   const leave = bodies.enterNow(Number(length));
   if (leave === undefined) throw new Refusal('BUSY', 'too many large bodies at once');
   try {
@@ -82,19 +103,31 @@ async function decide(request: IncomingMessage, options: ReceiverOptions, bodies
   }
 }
 
-function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Buffer, options: ReceiverOptions): Answer {
+function decideBody(
+  request: IncomingMessage,
+  untrustedBody: Buffer,
+  claimed: Buffer,
+  options: ReceiverOptions,
+): Answer {
   const { config, spool } = options;
-  if (!isSignedBy(options.secret, untrustedBody, claimed)) throw new Refusal('BAD_SIGNATURE', 'the signature is not by our secret over this body');
+  if (!isSignedBy(options.secret, untrustedBody, claimed))
+    throw new Refusal('BAD_SIGNATURE', 'the signature is not by our secret over this body');
 
   const event = request.headers['x-github-event'];
-  if (typeof event !== 'string' || !/^[a-z_]{1,50}$/.test(event)) throw new Refusal('BAD_EVENT', 'X-GitHub-Event is missing or misspelt');
+  if (typeof event !== 'string' || !/^[a-z_]{1,50}$/.test(event))
+    throw new Refusal('BAD_EVENT', 'X-GitHub-Event is missing or misspelt');
   const delivery = request.headers['x-github-delivery'];
   if (!isDeliveryId(delivery)) throw new Refusal('BAD_DELIVERY', 'X-GitHub-Delivery is missing or no UUID');
   if (event === 'ping') return { status: 200, line: 'pong' };
   const takers = config.commands?.buildVms ?? [];
   const comments = event === 'issue_comment' && takers.length > 0;
-  const decision = comments ? decideComment(untrustedBody, config) : event === 'push' ? decidePush(untrustedBody, config) : otherEvent(event);
-  if (decision.kind === 'ignored') return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
+  const decision = comments
+    ? decideComment(untrustedBody, config)
+    : event === 'push'
+      ? decidePush(untrustedBody, config)
+      : otherEvent(event);
+  if (decision.kind === 'ignored')
+    return { status: 202, line: `ignored ${decision.code} ${decision.detail}` };
   const body = bodyHash(untrustedBody);
   if (spool.knows(delivery, body)) return { status: 200, line: `known ${delivery}` };
   const now = new Date((options.clock ?? systemClock).wall());
@@ -104,7 +137,10 @@ function decideBody(request: IncomingMessage, untrustedBody: Buffer, claimed: Bu
   return { status: 202, line: `accepted ${delivery}` };
 }
 
-/** What is refused early is read and dropped to its end: nginx takes an answer that comes while it sends for a broken agent. */
+/**
+ * What is refused early is read and dropped to its end: nginx takes an answer that comes while it sends for a
+ * broken agent.
+ */
 function drained(request: IncomingMessage, timeoutMs: number): Promise<void> {
   if (request.complete || request.destroyed) return Promise.resolve();
   return new Promise((resolve) => {
@@ -121,7 +157,12 @@ function drained(request: IncomingMessage, timeoutMs: number): Promise<void> {
   });
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: ReceiverOptions, bodies: Room): Promise<void> {
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: ReceiverOptions,
+  bodies: Room,
+): Promise<void> {
   const started = process.hrtime.bigint();
   let reply: Answer;
   try {
@@ -135,24 +176,39 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
     }
   }
   await drained(request, options.bodyTimeoutMs ?? 30_000);
-  response.writeHead(reply.status, { 'Content-Type': 'text/plain', 'Content-Length': Buffer.byteLength(reply.line) + 1 });
+  response.writeHead(reply.status, {
+    'Content-Type': 'text/plain',
+    'Content-Length': Buffer.byteLength(reply.line) + 1,
+  });
   response.end(`${reply.line}\n`);
   const name = (header: string): string => printable(String(request.headers[header] ?? '-')).slice(0, 60);
   const ms = Number((process.hrtime.bigint() - started) / 1_000_000n);
-  options.report(`webhook: ${name('x-real-ip')} ${printable(request.method ?? '-')} ${printable(request.url ?? '-').slice(0, 60)} ${name('x-github-event')} ${name('x-github-delivery')}: ${reply.status} ${reply.line} (${ms} ms)`);
+  options.report(
+    `webhook: ${name('x-real-ip')} ${printable(request.method ?? '-')} ${printable(request.url ?? '-').slice(0, 60)} ${name('x-github-event')} ${name('x-github-delivery')}: ${reply.status} ${reply.line} (${ms} ms)`,
+  );
 }
 
 /** The HTTP server, not yet listening. */
 export function createReceiver(options: ReceiverOptions): Server {
   // Of strangers, in memory, by their announced sizes: at most four of the largest.
   const bodies = new Room(4 * options.config.webhook.bodyBytes);
-  const server = createServer({ maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 5_000 }, (request, response) => {
-    void answer(request, response, options, bodies);
-  });
+  const server = createServer(
+    {
+      maxHeaderSize: 16 * 1024,
+      headersTimeout: 10_000,
+      requestTimeout: 60_000,
+      keepAliveTimeout: 5_000,
+      connectionsCheckingInterval: 5_000,
+    },
+    (request, response) => {
+      void answer(request, response, options, bodies);
+    },
+  );
   server.maxConnections = 64;
   server.maxHeadersCount = 100;
   server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    if (socket.writable)
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
   });
   return server;
 }
@@ -161,7 +217,10 @@ export function createReceiver(options: ReceiverOptions): Server {
  * Listens on a socket that systemd handed over, or makes one that nginx, as the same user, may connect to.
  * @throws what listen(2) says
  */
-export async function listenForNginx(server: Server, socket: { fd: number } | { path: string }): Promise<void> {
+export async function listenForNginx(
+  server: Server,
+  socket: { fd: number } | { path: string },
+): Promise<void> {
   if ('path' in socket && existsSync(socket.path)) unlinkSync(socket.path);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

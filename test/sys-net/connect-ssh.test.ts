@@ -18,7 +18,11 @@ interface Rig {
 }
 
 /** A ConnectSSH service whose forge.example is `onConnection`. */
-async function rig(t: { teardown: (f: () => Promise<void>) => void }, onConnection: (socket: Socket) => void, options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {}): Promise<Rig> {
+async function rig(
+  t: { teardown: (f: () => Promise<void>) => void },
+  onConnection: (socket: Socket) => void,
+  options: { idleMs?: number; halfOpenIdleMs?: number; firstByteMs?: number } = {},
+): Promise<Rig> {
   const open: Socket[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => undefined);
@@ -27,13 +31,25 @@ async function rig(t: { teardown: (f: () => Promise<void>) => void }, onConnecti
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const folder = mkdtempSync(join(tmpdir(), 'cs-'));
-  const config = readConfig(Buffer.from(JSON.stringify({ ...baseConfig, sshHosts: [
-    { host: 'forge.example', address: '127.0.0.1', port: (server.address() as AddressInfo).port },
-    { host: 'closed.example', address: '127.0.0.1', port: 1 },
-  ] }))) as SshConfig;
+  const config = readConfig(
+    Buffer.from(
+      JSON.stringify({
+        ...baseConfig,
+        sshHosts: [
+          { host: 'forge.example', address: '127.0.0.1', port: (server.address() as AddressInfo).port },
+          { host: 'closed.example', address: '127.0.0.1', port: 1 },
+        ],
+      }),
+    ),
+  ) as SshConfig;
   const lines: string[] = [];
   const report = (line: string): void => void lines.push(line);
-  const served = await serveSockets([connectSsh(config, { report, ...options })], { report, sockets: new Map(), folder, ...(options.firstByteMs === undefined ? {} : { firstByteMs: options.firstByteMs }) });
+  const served = await serveSockets([connectSsh(config, { report, ...options })], {
+    report,
+    sockets: new Map(),
+    folder,
+    ...(options.firstByteMs === undefined ? {} : { firstByteMs: options.firstByteMs }),
+  });
   t.teardown(async () => {
     for (const socket of open) socket.destroy();
     await served.close();
@@ -65,13 +81,17 @@ void tap.test('bytes flow both ways, and the end of one direction leaves the oth
   const { call, lines } = await rig(t, (socket) => {
     const seen: Buffer[] = [];
     socket.on('data', (chunk: Buffer) => seen.push(chunk));
-    socket.on('end', () => setTimeout(() => socket.end(createHash('sha256').update(Buffer.concat(seen)).digest('hex')), 50));
+    socket.on('end', () =>
+      setTimeout(() => socket.end(createHash('sha256').update(Buffer.concat(seen)).digest('hex')), 50),
+    );
   });
   const sent = randomBytes(3_000_000);
   const socket = call('forge.example');
   socket.end(sent);
   t.equal((await all(socket)).toString(), createHash('sha256').update(sent).digest('hex'));
-  await until('the line', () => lines.some((line) => /from build-debian to forge.example: ended, 3000000 bytes out, 64 in/.test(line)));
+  await until('the line', () =>
+    lines.some((line) => /from build-debian to forge.example: ended, 3000000 bytes out, 64 in/.test(line)),
+  );
 });
 
 void tap.test('a caller that does not read holds up the far side, in constant memory', async (t) => {
@@ -94,7 +114,10 @@ void tap.test('a caller that does not read holds up the far side, in constant me
 
 void tap.test('a caller that goes away takes the connection with it', async (t) => {
   const { call, lines } = await rig(t, (socket) => {
-    socket.on('end', () => socket.end()).resume().write('SSH-2.0-test\r\n');
+    socket
+      .on('end', () => socket.end())
+      .resume()
+      .write('SSH-2.0-test\r\n');
   });
   const socket = call('forge.example');
   await new Promise((resolve) => socket.once('data', resolve));
@@ -103,7 +126,9 @@ void tap.test('a caller that goes away takes the connection with it', async (t) 
 });
 
 void tap.test('a far side that does not notice that the caller has gone is cut off', async (t) => {
-  const { call, lines } = await rig(t, (socket) => void socket.resume().write('SSH-2.0-test\r\n'), { halfOpenIdleMs: 50 });
+  const { call, lines } = await rig(t, (socket) => void socket.resume().write('SSH-2.0-test\r\n'), {
+    halfOpenIdleMs: 50,
+  });
   const socket = call('forge.example');
   await new Promise((resolve) => socket.once('data', resolve));
   socket.destroy();
@@ -123,7 +148,8 @@ void tap.test('a connection on which nothing moves is closed', async (t) => {
 
 void tap.test('refusals', async (t) => {
   const { call } = await rig(t, () => undefined);
-  const refused = async (argument: string): Promise<string> => (await all(call(argument))).toString().split(' ').slice(0, 2).join(' ');
+  const refused = async (argument: string): Promise<string> =>
+    (await all(call(argument))).toString().split(' ').slice(0, 2).join(' ');
   t.equal(await refused('other.example'), 'refused UNKNOWN_HOST');
   t.equal(await refused('closed.example'), 'refused CANNOT_CONNECT');
   t.equal(await refused(''), 'refused BAD_ARGUMENT');

@@ -5,7 +5,12 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tap from 'tap';
 import { DeliverySpool } from '../../agents/sys-net/delivery-spool.js';
-import { DeliveryWorker, readCommandAnswer, readTriggerAnswer, type BuildVmCalls } from '../../agents/sys-net/delivery-worker.js';
+import {
+  DeliveryWorker,
+  readCommandAnswer,
+  readTriggerAnswer,
+  type BuildVmCalls,
+} from '../../agents/sys-net/delivery-worker.js';
 import { Refusal } from '../../agents/shared/refusals.js';
 import { folderOf } from '../support/folders.js';
 import { until } from '../support/until.js';
@@ -14,60 +19,92 @@ import { githubHeaders, pushPayload } from './push-payload.js';
 import { post } from './post.js';
 import { TestClock } from '../support/test-clock.js';
 
-const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({ trigger, command: async () => Buffer.from('fault') });
-const push = { repository: 'example/hello', component: 'hello', tag: 'v2.10-3', after: 'd6fde92930d4715a2b49857d24b940956b26d2d3' };
+const callsOf = (trigger: BuildVmCalls['trigger']): BuildVmCalls => ({
+  trigger,
+  command: async () => Buffer.from('fault'),
+});
+const push = {
+  repository: 'example/hello',
+  component: 'hello',
+  tag: 'v2.10-3',
+  after: 'd6fde92930d4715a2b49857d24b940956b26d2d3',
+};
 const hash = (n: number): string => n.toString(16).padStart(64, '0');
 
-void tap.test('killed after 202 and before the build VM answered, it delivers after its restart, once', async (t) => {
-  const tree = makeTree(t);
-  tree.answer('Request refused\n', 126);
-  const first = await tree.start();
-  const body = Buffer.from(JSON.stringify(pushPayload()));
-  const delivery = randomUUID();
-  t.equal((await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery }))).status, 202);
-  await until('the refused call', () => tree.calls().length === 1);
-  await first.kill();
+void tap.test(
+  'killed after 202 and before the build VM answered, it delivers after its restart, once',
+  async (t) => {
+    const tree = makeTree(t);
+    tree.answer('Request refused\n', 126);
+    const first = await tree.start();
+    const body = Buffer.from(JSON.stringify(pushPayload()));
+    const delivery = randomUUID();
+    t.equal(
+      (
+        await post(
+          { socketPath: tree.socketPath },
+          body,
+          githubHeaders(body, { 'X-GitHub-Delivery': delivery }),
+        )
+      ).status,
+      202,
+    );
+    await until('the refused call', () => tree.calls().length === 1);
+    await first.kill();
 
-  tree.answer('queued hello-2.10-3-0123456789ab\n');
-  const pending = join(tree.root, 'var/lib/build-infra/webhooks/pending');
-  writeFileSync(join(pending, `.${delivery}.json.1.tmp`), '{"half');
-  const second = await tree.start();
-  await until('the delivery', () => readdirSync(pending).length === 0);
-  t.equal(tree.calls().length, 2);
-  const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
-  t.equal(again.status, 200, 'the replay is still known after the restart');
-  await second.kill();
+    tree.answer('queued hello-2.10-3-0123456789ab\n');
+    const pending = join(tree.root, 'var/lib/build-infra/webhooks/pending');
+    writeFileSync(join(pending, `.${delivery}.json.1.tmp`), '{"half');
+    const second = await tree.start();
+    await until('the delivery', () => readdirSync(pending).length === 0);
+    t.equal(tree.calls().length, 2);
+    const again = await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
+    t.equal(again.status, 200, 'the replay is still known after the restart');
+    await second.kill();
 
-  await tree.start();
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  t.equal(tree.calls().length, 2, 'nothing is delivered again');
-});
+    await tree.start();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    t.equal(tree.calls().length, 2, 'nothing is delivered again');
+  },
+);
 
-void tap.test('killed many times while webhooks come in, it delivers every one that was answered 202', async (t) => {
-  const tree = makeTree(t);
-  tree.answer('known hello-2.10-3-0123456789ab\n');
-  const accepted = new Set<string>();
-  for (const [round, answers] of [1, 5, 10, 20].entries()) {
-    const before = accepted.size;
-    const agent = await tree.start();
-    const sent = Array.from({ length: 30 }, async (_, i) => {
-      const body = Buffer.from(JSON.stringify(pushPayload({ pushedAt: round * 1000 + i })));
-      const delivery = randomUUID();
-      const reply = await post({ socketPath: tree.socketPath }, body, githubHeaders(body, { 'X-GitHub-Delivery': delivery })).catch(() => undefined);
-      if (reply?.status === 202) accepted.add(delivery);
-    });
-    await until('some answers', () => accepted.size >= before + answers);
-    await agent.kill();
-    await Promise.all(sent);
-  }
-  t.ok(accepted.size >= 36);
-  const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
-  const pending = tree.pending().join();
-  for (const delivery of accepted) if (!spooled.includes(delivery) && !pending.includes(delivery)) t.fail(`${delivery} was accepted and is lost`);
-  await tree.start();
-  await until('everything delivered', () => tree.pending().filter((name) => !name.startsWith('.')).length === 0);
-  t.ok(tree.calls().length >= accepted.size);
-});
+void tap.test(
+  'killed many times while webhooks come in, it delivers every one that was answered 202',
+  async (t) => {
+    const tree = makeTree(t);
+    tree.answer('known hello-2.10-3-0123456789ab\n');
+    const accepted = new Set<string>();
+    for (const [round, answers] of [1, 5, 10, 20].entries()) {
+      const before = accepted.size;
+      const agent = await tree.start();
+      const sent = Array.from({ length: 30 }, async (_, i) => {
+        const body = Buffer.from(JSON.stringify(pushPayload({ pushedAt: round * 1000 + i })));
+        const delivery = randomUUID();
+        const reply = await post(
+          { socketPath: tree.socketPath },
+          body,
+          githubHeaders(body, { 'X-GitHub-Delivery': delivery }),
+        ).catch(() => undefined);
+        if (reply?.status === 202) accepted.add(delivery);
+      });
+      await until('some answers', () => accepted.size >= before + answers);
+      await agent.kill();
+      await Promise.all(sent);
+    }
+    t.ok(accepted.size >= 36);
+    const spooled = readFileSync(join(tree.root, 'var/lib/build-infra/webhooks/deliveries'), 'utf8');
+    const pending = tree.pending().join();
+    for (const delivery of accepted)
+      if (!spooled.includes(delivery) && !pending.includes(delivery))
+        t.fail(`${delivery} was accepted and is lost`);
+    await tree.start();
+    await until(
+      'everything delivered',
+      () => tree.pending().filter((name) => !name.startsWith('.')).length === 0,
+    );
+    t.ok(tree.calls().length >= accepted.size);
+  },
+);
 
 void tap.test('each build VM is told, and one that is down does not hold up the other', async (t) => {
   const tree = makeTree(t, { ...baseConfig, buildVms: ['build-debian', 'build-fedora'] });
@@ -76,7 +113,10 @@ void tap.test('each build VM is told, and one that is down does not hold up the 
   await tree.start();
   const body = Buffer.from(JSON.stringify(pushPayload()));
   await post({ socketPath: tree.socketPath }, body, githubHeaders(body));
-  await until('a retry', () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2);
+  await until(
+    'a retry',
+    () => tree.calls().filter((call) => call === 'build-fedora qubesbuilder.TriggerBuild+hello').length >= 2,
+  );
   t.equal(tree.calls().filter((call) => call.startsWith('build-debian ')).length, 1);
   tree.answer('refused UNKNOWN_COMPONENT hello\n', 0, 'build-fedora');
   await until('the end', () => tree.pending().length === 0);
@@ -86,35 +126,62 @@ void tap.test('a refusal of the build VM ends the delivery', async (t) => {
   const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   let calls = 0;
-  const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)), { report: () => undefined });
+  const worker = new DeliveryWorker(
+    spool,
+    callsOf(async () => Buffer.from(`refused NO_${(calls += 1) > 1 ? 'TWICE' : 'SUCH'}\n`)),
+    { report: () => undefined },
+  );
   worker.wake();
   await until('the end', () => spool.pending === 0);
   t.equal(calls, 1);
 });
 
-void tap.test('what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log', async (t) => {
-  const spool = new DeliverySpool(folderOf(t));
-  spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
-  const answers = ['', 'fault\n', 'queued\n', 'queued a\nqueued b\n', 'queued ../x\n', 'accepted x\n', 'refused lower\n'];
-  const times: number[] = [];
-  const lines: string[] = [];
-  const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(answers[times.push(Date.now()) - 1] ?? '')), {
-    report: (line) => lines.push(line), firstPauseMs: 30, longestPauseMs: 480, giveUpMs: 4000,
-  });
-  worker.wake();
-  await until('giving up', () => spool.pending === 0);
-  t.ok(times.length > answers.length, 'every one of them was tried again');
-  // A timer may ring a millisecond early. That a busy machine makes a pause longer does not make all of them long enough.
-  [30, 60, 120, 240, 480, 480].forEach((pause, at) => t.ok((times[at + 1] as number) - (times[at] as number) >= pause - 2, `pause ${at} is ${pause} ms or more`));
-  t.ok(times.length < 20, 'the longest pause is kept');
-  t.match(lines.at(-1), /gave up/);
-  worker.stop();
-});
+void tap.test(
+  'what is no answer of a build VM is tried again with growing pauses, then given up with a line in the log',
+  async (t) => {
+    const spool = new DeliverySpool(folderOf(t));
+    spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
+    const answers = [
+      '',
+      'fault\n',
+      'queued\n',
+      'queued a\nqueued b\n',
+      'queued ../x\n',
+      'accepted x\n',
+      'refused lower\n',
+    ];
+    const times: number[] = [];
+    const lines: string[] = [];
+    const worker = new DeliveryWorker(
+      spool,
+      callsOf(async () => Buffer.from(answers[times.push(Date.now()) - 1] ?? '')),
+      { report: (line) => lines.push(line), firstPauseMs: 30, longestPauseMs: 480, giveUpMs: 4000 },
+    );
+    worker.wake();
+    await until('giving up', () => spool.pending === 0);
+    t.ok(times.length > answers.length, 'every one of them was tried again');
+    // A timer may ring a millisecond early. That a busy machine makes a pause longer does not make all of
+    // them long enough.
+    [30, 60, 120, 240, 480, 480].forEach((pause, at) =>
+      t.ok(
+        (times[at + 1] as number) - (times[at] as number) >= pause - 2,
+        `pause ${at} is ${pause} ms or more`,
+      ),
+    );
+    t.ok(times.length < 20, 'the longest pause is kept');
+    t.match(lines.at(-1), /gave up/);
+    worker.stop();
+  },
+);
 
 void tap.test('after an answer the pauses begin with the first one again', async (t) => {
   const spool = new DeliverySpool(folderOf(t));
   const times: number[] = [];
-  const worker = new DeliveryWorker(spool, callsOf(async () => Buffer.from(times.push(Date.now()) === 6 ? 'queued hello-1\n' : '')), { report: () => undefined, firstPauseMs: 20, longestPauseMs: 60_000 });
+  const worker = new DeliveryWorker(
+    spool,
+    callsOf(async () => Buffer.from(times.push(Date.now()) === 6 ? 'queued hello-1\n' : '')),
+    { report: () => undefined, firstPauseMs: 20, longestPauseMs: 60_000 },
+  );
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   worker.wake();
   await until('the answer', () => spool.pending === 0);
@@ -130,10 +197,14 @@ void tap.test('one component that fails for ever does not hold up another', asyn
   const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), { ...push, component: 'broken' }, ['build-debian'], new Date(1000));
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
-  const worker = new DeliveryWorker(spool, callsOf(async (_vm, component) => {
-    if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
-    return Buffer.from('queued hello-1\n');
-  }), { report: () => undefined, firstPauseMs: 5, clock: new TestClock(3000) });
+  const worker = new DeliveryWorker(
+    spool,
+    callsOf(async (_vm, component) => {
+      if (component === 'broken') throw new Refusal('CALL_REFUSED', 'Request refused');
+      return Buffer.from('queued hello-1\n');
+    }),
+    { report: () => undefined, firstPauseMs: 5, clock: new TestClock(3000) },
+  );
   worker.wake();
   await until('hello', () => spool.pending === 1);
   t.equal(spool.waitingFor('build-debian')[0]?.push?.component, 'broken');
@@ -144,24 +215,33 @@ void tap.test('a full spool refuses, and what it holds stays', async (t) => {
   const spool = new DeliverySpool(folderOf(t), { pending: 2, comments: 2, remembered: 100 });
   spool.accept(randomUUID(), hash(1), push, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  t.throws(() => spool.accept(randomUUID(), hash(3), push, ['build-debian'], new Date()), {
+    code: 'SPOOL_FULL',
+  });
   t.equal(spool.pending, 2);
   t.notOk(spool.knows(randomUUID(), hash(3)), 'so that GitHub may deliver it again');
 });
 
-const comment = { repository: 'example/updates-status', block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----' };
+const comment = {
+  repository: 'example/updates-status',
+  block: '-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n-----END PGP SIGNATURE-----',
+};
 
 void tap.test('a push does not wait while a comment is not taken', async (t) => {
   const spool = new DeliverySpool(folderOf(t));
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date(1000));
   let asked = 0;
-  const worker = new DeliveryWorker(spool, {
-    command: async () => {
-      asked += 1;
-      return Buffer.from('later BUSY\n');
+  const worker = new DeliveryWorker(
+    spool,
+    {
+      command: async () => {
+        asked += 1;
+        return Buffer.from('later BUSY\n');
+      },
+      trigger: async () => Buffer.from('queued hello-1\n'),
     },
-    trigger: async () => Buffer.from('queued hello-1\n'),
-  }, { report: () => undefined, firstPauseMs: 3_600_000, clock: new TestClock(3000) });
+    { report: () => undefined, firstPauseMs: 3_600_000, clock: new TestClock(3000) },
+  );
   worker.wake();
   await until('the comment to be asked about', () => asked === 1);
   spool.accept(randomUUID(), hash(2), push, ['build-debian'], new Date(2000));
@@ -176,13 +256,24 @@ void tap.test('comments, which anybody can write, never fill the spool for pushe
   const spool = new DeliverySpool(path, { pending: 4, comments: 2, remembered: 100 });
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(2), comment, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(3), comment, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  t.throws(() => spool.accept(randomUUID(), hash(3), comment, ['build-debian'], new Date()), {
+    code: 'SPOOL_FULL',
+  });
   spool.accept(randomUUID(), hash(4), push, ['build-debian'], new Date());
   spool.accept(randomUUID(), hash(5), push, ['build-debian'], new Date());
-  t.throws(() => spool.accept(randomUUID(), hash(6), push, ['build-debian'], new Date()), { code: 'SPOOL_FULL' });
+  t.throws(() => spool.accept(randomUUID(), hash(6), push, ['build-debian'], new Date()), {
+    code: 'SPOOL_FULL',
+  });
   spool.close();
   const again = new DeliverySpool(path);
-  t.same(again.waitingFor('build-debian').map(({ comment: one, push: other }) => one?.block ?? other?.component).sort(), [comment.block, comment.block, 'hello', 'hello'], 'both kinds are read again');
+  t.same(
+    again
+      .waitingFor('build-debian')
+      .map(({ comment: one, push: other }) => one?.block ?? other?.component)
+      .sort(),
+    [comment.block, comment.block, 'hello', 'hello'],
+    'both kinds are read again',
+  );
 });
 
 void tap.test('a command that the build VM asks for later is brought again', async (t) => {
@@ -190,44 +281,87 @@ void tap.test('a command that the build VM asks for later is brought again', asy
   spool.accept(randomUUID(), hash(1), comment, ['build-debian'], new Date());
   const answers = ['later FORGE_UNREACHABLE\n', '', 'fault\n', 'queued hello-1\n', 'accepted hello-1\n'];
   const heard: string[] = [];
-  const worker = new DeliveryWorker(spool, { trigger: async () => Buffer.from('queued x\n'), command: async (_vm, block) => Buffer.from(answers[heard.push(block) - 1] ?? '') }, { report: () => undefined, firstPauseMs: 1 });
+  const worker = new DeliveryWorker(
+    spool,
+    {
+      trigger: async () => Buffer.from('queued x\n'),
+      command: async (_vm, block) => Buffer.from(answers[heard.push(block) - 1] ?? ''),
+    },
+    { report: () => undefined, firstPauseMs: 1 },
+  );
   worker.wake();
   await until('the end', () => spool.pending === 0);
-  t.same(heard, answers.map(() => comment.block));
+  t.same(
+    heard,
+    answers.map(() => comment.block),
+  );
 });
 
-void tap.test('the record of deliveries is bounded, keeps the young ones, and what still waits', async (t) => {
-  const path = folderOf(t);
-  let spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
-  const waiting = randomUUID();
-  spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
-  for (let n = 1; n <= 60; n++) {
-    const delivery = randomUUID();
-    spool.accept(delivery, hash(n), push, ['build-fedora'], new Date());
-    spool.record(delivery, 'build-fedora', 'queued x');
-  }
-  for (const again of [false, true]) {
-    if (again) spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
-    t.ok(spool.knows('-', hash(60)) && spool.knows('-', hash(51)), 'young');
-    t.ok(spool.knows(waiting, '-'), 'waiting');
-    t.notOk(spool.knows('-', hash(5)), 'old');
-    t.equal(spool.pending, 1);
-  }
-  t.ok(readFileSync(join(path, 'deliveries'), 'utf8').split('\n').length <= 23);
-});
+void tap.test(
+  'the record of deliveries is bounded, keeps the young ones, and what still waits',
+  async (t) => {
+    const path = folderOf(t);
+    let spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
+    const waiting = randomUUID();
+    spool.accept(waiting, hash(0), push, ['build-debian'], new Date());
+    for (let n = 1; n <= 60; n++) {
+      const delivery = randomUUID();
+      spool.accept(delivery, hash(n), push, ['build-fedora'], new Date());
+      spool.record(delivery, 'build-fedora', 'queued x');
+    }
+    for (const again of [false, true]) {
+      if (again) spool = new DeliverySpool(path, { pending: 10, comments: 10, remembered: 10 });
+      t.ok(spool.knows('-', hash(60)) && spool.knows('-', hash(51)), 'young');
+      t.ok(spool.knows(waiting, '-'), 'waiting');
+      t.notOk(spool.knows('-', hash(5)), 'old');
+      t.equal(spool.pending, 1);
+    }
+    t.ok(readFileSync(join(path, 'deliveries'), 'utf8').split('\n').length <= 23);
+  },
+);
 
-void tap.test('a pending file that is not ours stops the agent, so that nothing is lost unseen', async (t) => {
-  const path = folderOf(t);
-  new DeliverySpool(path).close();
-  writeFileSync(join(path, 'pending', `${randomUUID()}.json`), '{"format":"build-infra/webhook-delivery@1"}');
-  t.throws(() => new DeliverySpool(path), { code: 'BAD_DOCUMENT' });
-});
+void tap.test(
+  'a pending file that is not ours stops the agent, so that nothing is lost unseen',
+  async (t) => {
+    const path = folderOf(t);
+    new DeliverySpool(path).close();
+    writeFileSync(
+      join(path, 'pending', `${randomUUID()}.json`),
+      '{"format":"build-infra/webhook-delivery@1"}',
+    );
+    t.throws(() => new DeliverySpool(path), { code: 'BAD_DOCUMENT' });
+  },
+);
 
 void tap.test('only one line of the three kinds is an answer', async (t) => {
-  t.equal(readTriggerAnswer(Buffer.from('known hello-2.10-3-0123456789ab\n')), 'known hello-2.10-3-0123456789ab');
+  t.equal(
+    readTriggerAnswer(Buffer.from('known hello-2.10-3-0123456789ab\n')),
+    'known hello-2.10-3-0123456789ab',
+  );
   t.equal(readTriggerAnswer(Buffer.from('refused BUSY try later')), 'refused BUSY try later');
-  t.equal(readCommandAnswer(Buffer.from('accepted hello-2.10-3-0123456789ab\n')), 'accepted hello-2.10-3-0123456789ab');
+  t.equal(
+    readCommandAnswer(Buffer.from('accepted hello-2.10-3-0123456789ab\n')),
+    'accepted hello-2.10-3-0123456789ab',
+  );
   t.equal(readCommandAnswer(Buffer.from('refused BAD_COMMAND\n')), 'refused BAD_COMMAND');
-  for (const bad of ['later BUSY\n', 'queued x\n', 'known x\n', 'accepted\n', 'accepted ../x\n', 'accepted a\nrefused B\n', '']) t.equal(readCommandAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
-  for (const bad of ['', '\n', 'queued', 'queued a b\n', 'queued a\n\n', 'Queued a\n', 'refused X \u001b[1m\n']) t.equal(readTriggerAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
+  for (const bad of [
+    'later BUSY\n',
+    'queued x\n',
+    'known x\n',
+    'accepted\n',
+    'accepted ../x\n',
+    'accepted a\nrefused B\n',
+    '',
+  ])
+    t.equal(readCommandAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
+  for (const bad of [
+    '',
+    '\n',
+    'queued',
+    'queued a b\n',
+    'queued a\n\n',
+    'Queued a\n',
+    'refused X \u001b[1m\n',
+  ])
+    t.equal(readTriggerAnswer(Buffer.from(bad)), undefined, JSON.stringify(bad));
 });

@@ -18,7 +18,9 @@ function freePort(): Promise<number> {
   });
 }
 
-export async function startNginx(root: string): Promise<{ port: number; child: ChildProcess; log: () => string }> {
+export async function startNginx(
+  root: string,
+): Promise<{ port: number; child: ChildProcess; log: () => string }> {
   const port = await freePort();
   mkdirSync(join(root, 'etc'), { recursive: true });
   writeFileSync(join(root, 'rw/config/build-infra/nginx-listen.conf'), `listen 127.0.0.1:${port};\n`);
@@ -26,11 +28,19 @@ export async function startNginx(root: string): Promise<{ port: number; child: C
   // As root nginx would hand its folders to nobody; on a VM it is started as user.
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
   writeFileSync(join(root, 'etc/nginx.conf'), user + moved);
-  const child = spawn('/usr/sbin/nginx', ['-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn('/usr/sbin/nginx', ['-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
   for (let i = 0; i < 6000; i++) {
-    if (await post({ port }, Buffer.alloc(0), {}, '/').then(() => true, () => false)) return { port, child, log: () => text };
+    if (
+      await post({ port }, Buffer.alloc(0), {}, '/').then(
+        () => true,
+        () => false,
+      )
+    )
+      return { port, child, log: () => text };
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`nginx did not start: ${text}`);
