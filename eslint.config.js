@@ -13,16 +13,25 @@ export default tseslint.config(
       '@typescript-eslint/no-floating-promises': [
         'error',
         {
-          allowForKnownSafePromises: [{ from: 'package', name: ['PromiseWithSubtest'], package: '@tapjs/core' }],
+          allowForKnownSafePromises: [
+            { from: 'package', name: ['PromiseWithSubtest'], package: '@tapjs/core' },
+          ],
         },
       ],
-      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
       '@typescript-eslint/consistent-type-imports': 'error',
       // `f: () => T` is checked more strictly than `f(): T`, and may be taken out of its object.
       '@typescript-eslint/method-signature-style': ['error', 'property'],
       // What is taken out of a copy so that the rest is left.
-      '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true, varsIgnorePattern: '^_', argsIgnorePattern: '^_' }],
-      // Off: "async" without "await" makes a rejection of what is thrown, which is what an interface of promises asks for.
+      '@typescript-eslint/no-unused-vars': [
+        'error',
+        { ignoreRestSiblings: true, varsIgnorePattern: '^_', argsIgnorePattern: '^_' },
+      ],
+      // Off: "async" without "await" makes a rejection of what is thrown, which is what an interface of
+      // promises asks for.
       '@typescript-eslint/require-await': 'off',
       // What was caught is passed on as it is.
       '@typescript-eslint/only-throw-error': ['error', { allowThrowingUnknown: true }],

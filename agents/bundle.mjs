@@ -25,7 +25,7 @@ const programs = {
   'build-infra-vm': 'out/agents/vm-commands/main.js',
   'build-infra-command': 'out/agents/command/alone.js',
   'build-infra': 'out/agents/local/build-infra.js',
-  'local': 'out/agents/local/main.js',
+  local: 'out/agents/local/main.js',
 };
 
 const banner = `#!/usr/bin/env node
@@ -41,8 +41,13 @@ const manifests = {
   name: 'manifests',
   transform(code, id) {
     if (!id.endsWith('/out/agents/doctor/embedded-manifests.js')) return null;
-    const data = ['build', 'keys', 'build-logs', 'sys-net'].map((role) => parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')));
-    const made = code.replace('embeddedManifests = []', () => `embeddedManifests = ${JSON.stringify(data, null, 1)}`);
+    const data = ['build', 'keys', 'build-logs', 'sys-net'].map((role) =>
+      parse(readFileSync(join(top, 'salt/build-infra/manifests', `${role}.yaml`), 'utf8')),
+    );
+    const made = code.replace(
+      'embeddedManifests = []',
+      () => `embeddedManifests = ${JSON.stringify(data, null, 1)}`,
+    );
     if (made === code) throw new Error('the doctor has no place for the manifests');
     return { code: made, map: null };
   },
@@ -63,7 +68,9 @@ const versionOf = {
 
 function compile() {
   for (const folder of ['out', 'dist']) rmSync(join(top, folder), { recursive: true, force: true });
-  execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-b', top], { stdio: 'inherit' });
+  execFileSync(process.execPath, [join(top, 'node_modules/typescript/bin/tsc'), '-b', top], {
+    stdio: 'inherit',
+  });
 }
 
 async function bundle(name, entry) {
@@ -71,9 +78,16 @@ async function bundle(name, entry) {
     input: join(top, entry),
     treeshake: false,
     external: (id) => id.startsWith('node:') || builtinModules.includes(id),
-    plugins: [manifests, versionOf, nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs(), json()],
+    plugins: [
+      manifests,
+      versionOf,
+      nodeResolve({ exportConditions: ['node'], preferBuiltins: true }),
+      commonjs(),
+      json(),
+    ],
     onwarn(warning, warn) {
-      if (!['CIRCULAR_DEPENDENCY', 'THIS_IS_UNDEFINED', 'UNUSED_EXTERNAL_IMPORT'].includes(warning.code)) warn(warning);
+      if (!['CIRCULAR_DEPENDENCY', 'THIS_IS_UNDEFINED', 'UNUSED_EXTERNAL_IMPORT'].includes(warning.code))
+        warn(warning);
     },
   });
   const { output } = await built.generate({ format: 'es', inlineDynamicImports: true });
@@ -82,9 +96,14 @@ async function bundle(name, entry) {
   const code = chunk.code.replace(/^#!.*\n/, '');
   const shim = /\brequire\(/.test(code) ? requireShim : '';
   writeFileSync(join(top, 'dist', `${name}.mjs`), banner + shim + code, { mode: 0o755 });
-  const modules = chunk.moduleIds.filter((id) => !id.startsWith('\0')).map((id) => relative(top, id.replace(/\?.*$/, '')));
+  const modules = chunk.moduleIds
+    .filter((id) => !id.startsWith('\0'))
+    .map((id) => relative(top, id.replace(/\?.*$/, '')));
   const builtins = [...new Set(chunk.imports.map((id) => id.replace(/^node:/, '')))].sort();
-  writeFileSync(join(top, 'dist', `${name}.modules.json`), `${JSON.stringify({ modules: [...new Set(modules)].sort(), builtins }, null, 1)}\n`);
+  writeFileSync(
+    join(top, 'dist', `${name}.modules.json`),
+    `${JSON.stringify({ modules: [...new Set(modules)].sort(), builtins }, null, 1)}\n`,
+  );
   return modules;
 }
 
@@ -98,7 +117,9 @@ function notices(modules) {
   const parts = [...packages].sort().map((name) => {
     const folder = join(top, 'node_modules', name);
     const about = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-    const file = ['LICENSE', 'LICENSE.md', 'license', 'LICENCE', 'LICENSE.txt', 'license.md'].map((f) => join(folder, f)).find(existsSync);
+    const file = ['LICENSE', 'LICENSE.md', 'license', 'LICENCE', 'LICENSE.txt', 'license.md']
+      .map((f) => join(folder, f))
+      .find(existsSync);
     return `== ${name} ${about.version} (${about.license})\n\n${file ? readFileSync(file, 'utf8') : 'No licence file in the package.\n'}`;
   });
   writeFileSync(join(top, 'dist', 'NOTICES.txt'), parts.join('\n'));
@@ -106,7 +127,10 @@ function notices(modules) {
 
 /** What the shell and man(1) read, made by the programs from their own tables. */
 function manualsOf(program) {
-  for (const [suffix, ...words] of [['8', 'man-page'], ['bash', 'completion', 'bash']]) {
+  for (const [suffix, ...words] of [
+    ['8', 'man-page'],
+    ['bash', 'completion', 'bash'],
+  ]) {
     const made = execFileSync(process.execPath, [join(top, 'dist', `${program}.mjs`), ...words]);
     writeFileSync(join(top, 'dist', `${program}.${suffix}`), made);
   }
@@ -115,6 +139,6 @@ function manualsOf(program) {
 compile();
 mkdirSync(join(top, 'dist'), { recursive: true });
 const all = [];
-for (const [name, entry] of Object.entries(programs)) all.push(...await bundle(name, entry));
+for (const [name, entry] of Object.entries(programs)) all.push(...(await bundle(name, entry)));
 notices(all);
 for (const program of ['build-infra', 'build-infra-vm']) manualsOf(program);

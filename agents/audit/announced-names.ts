@@ -23,13 +23,18 @@ export class SignedNames {
     else names.add(name);
   }
 
-  /** Paths beside this .dsc; none where they were asked for already, beside another version of the same source. */
+  /**
+   * Paths beside this .dsc; none where they were asked for already, beside another version of the same
+   * source.
+   */
   besides(dsc: string): string[] {
     const folder = dsc.slice(0, dsc.lastIndexOf('/') + 1);
     const place = `${folder}${sourceOf(dsc.slice(folder.length))}`;
     if (this.#asked.has(place)) return [];
     this.#asked.add(place);
-    return [...this.#bySource.get(sourceOf(dsc.slice(folder.length))) ?? []].map((name) => `${folder}${name}`);
+    return [...(this.#bySource.get(sourceOf(dsc.slice(folder.length))) ?? [])].map(
+      (name) => `${folder}${name}`,
+    );
   }
 }
 
@@ -56,11 +61,19 @@ export class AnnouncedNames {
     return this.#dists.get(`${key} ${purpose}`)?.has(dist) ?? false;
   }
 
-  /** Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by hand. */
+  /**
+   * Suites whose Release somebody wanted signed with this key; `none` is what a person says who signs by
+   * hand.
+   */
   suites(key: string, linesOf: LinesOf = () => []): Set<string> {
-    const dists = [...this.#dists.get(`${key} apt-release`) ?? []].filter((dist) => dist !== 'none');
+    const dists = [...(this.#dists.get(`${key} apt-release`) ?? [])].filter((dist) => dist !== 'none');
     // One Release may stand for the distribution itself, or one for each of its suites.
-    return new Set(dists.flatMap((dist) => [dist, ...suitesOf(dist, linesOf(dist)).map((suite) => codenameOf(dist, suite))]));
+    return new Set(
+      dists.flatMap((dist) => [
+        dist,
+        ...suitesOf(dist, linesOf(dist)).map((suite) => codenameOf(dist, suite)),
+      ]),
+    );
   }
 
   /** Names of .changes and .buildinfo that were to be signed with this key. */

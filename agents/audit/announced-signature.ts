@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One signature of a package repository: good, by the pinned key, told of in a published journal over these very bytes, and made under this history:
-// it names the publication and the claim that it comes from.
+// One signature of a package repository: good, by the pinned key, told of in a published journal over these
+// very bytes, and made under this history: it names the publication and the claim that it comes from.
 import { createHash } from 'node:crypto';
 import type { PublicKey } from 'openpgp';
 import { readSignatureOrigin } from '../shared/formats/signature-origin.js';
@@ -43,9 +43,19 @@ export class AnnouncedSignatures {
     this.#findings.wrong(check, { code, path: printable(`${this.#expected.place}${path}`), expected, found });
   }
 
-  /** @param bad what is wrong with it in itself @param payload SHA-256 of what was handed in to be signed @returns the journal's entry about it */
-  async judge(path: string, bad: BadSignature | undefined, signature: Buffer, payload: string, mode: string): Promise<Signature | undefined> {
-    if (bad !== undefined) this.wrong(this.#check, bad.code, path, `a good signature by ${this.#fingerprint}`, bad.found);
+  /**
+   * @param bad what is wrong with it in itself @param payload SHA-256 of what was handed in to be signed
+   * @returns the journal's entry about it
+   */
+  async judge(
+    path: string,
+    bad: BadSignature | undefined,
+    signature: Buffer,
+    payload: string,
+    mode: string,
+  ): Promise<Signature | undefined> {
+    if (bad !== undefined)
+      this.wrong(this.#check, bad.code, path, `a good signature by ${this.#fingerprint}`, bad.found);
     const known = this.#inJournal(path, signature, payload, mode);
     if (bad === undefined) await this.#originOf(path, signature, known);
     return known;
@@ -55,28 +65,72 @@ export class AnnouncedSignatures {
   async #originOf(path: string, signature: Buffer, known: Signature | undefined): Promise<void> {
     const origins = await originsOf(signature);
     const origin = origins.length === 1 ? readSignatureOrigin(origins[0] as string) : undefined;
-    if (origin === undefined) return this.wrong(this.#check, 'NO_ORIGIN', path, 'one notation that says where it comes from', origins.map(printable).join(', ') || 'none');
-    if (!this.#expected.commits.has(origin.commit)) return this.wrong(this.#check, 'UNKNOWN_ORIGIN', path, 'made under a commit of this history', `made under ${origin.commit}`);
+    if (origin === undefined)
+      return this.wrong(
+        this.#check,
+        'NO_ORIGIN',
+        path,
+        'one notation that says where it comes from',
+        origins.map(printable).join(', ') || 'none',
+      );
+    if (!this.#expected.commits.has(origin.commit))
+      return this.wrong(
+        this.#check,
+        'UNKNOWN_ORIGIN',
+        path,
+        'made under a commit of this history',
+        `made under ${origin.commit}`,
+      );
     if (known === undefined) return;
-    const claim = known.claims.find(({ seq, line, commit }) => seq === origin.seq && line === origin.claim && commit === origin.commit && seq < known.entry.seq);
+    const claim = known.claims.find(
+      ({ seq, line, commit }) =>
+        seq === origin.seq && line === origin.claim && commit === origin.commit && seq < known.entry.seq,
+    );
     const hash = sha256(signature);
     if (claim !== undefined && (claim.signature ??= hash) === hash) return;
-    this.wrong(this.#check, 'WRONG_ORIGIN', path, `the claim of entry ${known.entry.seq} of ${known.keysVm}`, claim === undefined ? origins.map(printable).join() : `the claim of the signature sha256:${claim.signature}`);
+    this.wrong(
+      this.#check,
+      'WRONG_ORIGIN',
+      path,
+      `the claim of entry ${known.entry.seq} of ${known.keysVm}`,
+      claim === undefined
+        ? origins.map(printable).join()
+        : `the claim of the signature sha256:${claim.signature}`,
+    );
   }
 
   #inJournal(path: string, signature: Buffer, payload: string, mode: string): Signature | undefined {
     const hash = sha256(signature);
     const known = this.#expected.signatures.get(hash);
     if (known === undefined) {
-      this.wrong(this.#check, 'SIGNATURE_NOT_IN_JOURNAL', path, `a "signed" entry with result sha256:${hash}`, 'no published journal has one');
+      this.wrong(
+        this.#check,
+        'SIGNATURE_NOT_IN_JOURNAL',
+        path,
+        `a "signed" entry with result sha256:${hash}`,
+        'no published journal has one',
+      );
       return undefined;
     }
     this.#expected.met(path, known);
     const { entry, keysVm } = known;
     if (payload !== entry.sha256 || entry.mode !== mode) {
-      this.wrong(this.#check, 'WRONG_PAYLOAD', path, `${mode} over sha256:${payload}`, `entry ${entry.seq} of ${keysVm}: ${entry.mode} over sha256:${entry.sha256}`);
+      this.wrong(
+        this.#check,
+        'WRONG_PAYLOAD',
+        path,
+        `${mode} over sha256:${payload}`,
+        `entry ${entry.seq} of ${keysVm}: ${entry.mode} over sha256:${entry.sha256}`,
+      );
     }
-    if (entry.key !== this.#fingerprint) this.wrong(this.#check, 'WRONG_KEY', path, this.#fingerprint, `entry ${entry.seq} of ${keysVm}: ${entry.key}`);
+    if (entry.key !== this.#fingerprint)
+      this.wrong(
+        this.#check,
+        'WRONG_KEY',
+        path,
+        this.#fingerprint,
+        `entry ${entry.seq} of ${keysVm}: ${entry.key}`,
+      );
     return known;
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories against what was found.
+// The audit, in order: fetch, agree, walk the commits once, oldest first, then hold the package repositories
+// against what was found.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -65,9 +66,17 @@ export async function audit(options: AuditOptions, now = Date.now()): Promise<Au
   }
 }
 
-async function auditWith(git: PublishedGit, thread: ReadingThread, options: AuditOptions, now: number): Promise<AuditResult> {
+async function auditWith(
+  git: PublishedGit,
+  thread: ReadingThread,
+  options: AuditOptions,
+  now: number,
+): Promise<AuditResult> {
   const findings = new Findings();
-  const repositories = options.repositories.map((one) => ({ ...one, files: new BudgetedFiles(one.source, git.budget) }));
+  const repositories = options.repositories.map((one) => ({
+    ...one,
+    files: new BudgetedFiles(one.source, git.budget),
+  }));
   const { budget } = git;
   const ids = await chooseHistory(git, options.logs, options.contains, findings);
   const head = ids.at(-1) as string;
@@ -76,7 +85,9 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
   for (const { files } of repositories) keyPlaces.push((path) => files.read(path, keyLimitBytes));
   const logsKey = await findKey(options.logsKey, '--logs-key', keyPlaces);
   const signingKeys = new Map<string, PublicKey>();
-  for (const { signingKey } of repositories) if (!signingKeys.has(signingKey)) signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', keyPlaces));
+  for (const { signingKey } of repositories)
+    if (!signingKeys.has(signingKey))
+      signingKeys.set(signingKey, await findKey(signingKey, '--signing-key', keyPlaces));
 
   const content = new PublishedContent(git, findings);
   const intents = new PublishedIntents(content, findings);
@@ -85,7 +96,8 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
   const heads = new JournalHeads(places, options.journalKeys, findings);
   const journals = new PublishedJournals(places, intents, heads, findings);
   let place = 0;
-  const rest = (): string => `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
+  const rest = (): string =>
+    `what comes after commit ${place} of ${ids.length}${repositories.length === 0 ? '' : ', and no package repository,'} was not checked`;
   budget.doing = rest();
   for await (const window of new PublishedHistory(git, ids, logsKey, findings).windows(thread)) {
     budget.doing = rest();
@@ -104,7 +116,8 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
 
   const { signatures } = journals;
   const named = [...payloads.known.values()].flatMap((one) => one?.metadata?.names ?? []);
-  const linesOf = (dist: string): string[] => wordsIn(named.flatMap((name) => (name.startsWith(`${dist}-`) ? [name.slice(dist.length + 1)] : [])));
+  const linesOf = (dist: string): string[] =>
+    wordsIn(named.flatMap((name) => (name.startsWith(`${dist}-`) ? [name.slice(dist.length + 1)] : [])));
   const served: Served[] = [];
   const seen = new Set<Signature>();
   const looked = new Set<string>();
@@ -121,8 +134,12 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
       seen.add(signature);
       const bad = judgeUse(path, kind === 'dnf' ? dist : undefined, signature, intents);
       // DnfAudit has said it already.
-      if (bad !== undefined && (kind === 'apt' || bad.code !== 'WRONG_PURPOSE')) findings.wrong(`${kind}-signatures`, { ...bad, path: printable(`${place}${path}`) });
-      const folder = kind === 'apt' ? /^dists\/(.+)\/(?:InRelease|Release\.gpg)$/.exec(path)?.[1] : /^(.*?)\/?repodata\/repomd\.xml\.asc$/.exec(path)?.[1];
+      if (bad !== undefined && (kind === 'apt' || bad.code !== 'WRONG_PURPOSE'))
+        findings.wrong(`${kind}-signatures`, { ...bad, path: printable(`${place}${path}`) });
+      const folder =
+        kind === 'apt'
+          ? /^dists\/(.+)\/(?:InRelease|Release\.gpg)$/.exec(path)?.[1]
+          : /^(.*?)\/?repodata\/repomd\.xml\.asc$/.exec(path)?.[1];
       const suite = kind === 'apt' ? folder : suites.find((one) => one.folder === folder)?.codename;
       if (suite !== undefined) served.push({ kind, place, suite, path, signature });
     };
@@ -132,11 +149,25 @@ async function auditWith(git: PublishedGit, thread: ReadingThread, options: Audi
       await new DnfAudit(where, files, intents, expected, findings).run();
       continue;
     }
-    await new AptAudit(files, {
-      ...expected, suites: new Set(options.suites), announced: intents.names.suites(fingerprint, linesOf), signedNames: intents.names.lists(fingerprint),
-    }, findings).run();
+    await new AptAudit(
+      files,
+      {
+        ...expected,
+        suites: new Set(options.suites),
+        announced: intents.names.suites(fingerprint, linesOf),
+        signedNames: intents.names.lists(fingerprint),
+      },
+      findings,
+    ).run();
   }
   const metadata = new SignedMetadata(signatures.values(), payloads.known, intents, findings, now);
   metadata.judge(served);
-  return { head, commits: ids.length, findings, journals: heads.summary(), endings: metadata.endings(served), unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked) };
+  return {
+    head,
+    commits: ids.length,
+    findings,
+    journals: heads.summary(),
+    endings: metadata.endings(served),
+    unseen: repositories.length === 0 ? [] : metadata.unseen(served, seen, looked),
+  };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A file that is appended to in many commits: what it holds and its hash so far, so that a new version costs a comparison and its own bytes.
+// A file that is appended to in many commits: what it holds and its hash so far, so that a new version costs
+// a comparison and its own bytes.
 import { createHash, type Hash } from 'node:crypto';
 
 export class GrowingFile {
@@ -9,7 +10,10 @@ export class GrowingFile {
   /** of what is known */
   sha256: string | undefined;
 
-  /** The SHA-256 of a version that begins with what is known, which is known from then on; undefined for any other. */
+  /**
+   * The SHA-256 of a version that begins with what is known, which is known from then on; undefined for any
+   * other.
+   */
   grow(version: Buffer): string | undefined {
     const known = this.#size;
     if (version.length < known || version.compare(this.#memory, 0, known, 0, known) !== 0) return undefined;
@@ -20,7 +24,7 @@ export class GrowingFile {
     }
     version.copy(this.#memory, known, known);
     this.#size = version.length;
-    return this.sha256 = this.#hash.update(version.subarray(known)).copy().digest('hex');
+    return (this.sha256 = this.#hash.update(version.subarray(known)).copy().digest('hex'));
   }
 }
 
@@ -30,7 +34,10 @@ const known = 32;
 export class GrowingFiles {
   readonly #files = new Map<string, GrowingFile>();
 
-  /** @param before SHA-256 of what stood at this path before @returns that of the version, if it is the first, or begins with the one before and that is still known */
+  /**
+   * @param before SHA-256 of what stood at this path before @returns that of the version, if it is the first,
+   * or begins with the one before and that is still known
+   */
   grow(path: string, version: Buffer, before: string | undefined): string | undefined {
     const file = before === undefined ? new GrowingFile() : this.#files.get(path);
     this.#files.delete(path);

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Published intents: valid, named by their own hash, never changed, and with every log that they name published by then.
-import { intentLimitBytes, intentSchema, intentsOf, type Intent, type IntentDocument } from '../shared/formats/intent.js';
+// Published intents: valid, named by their own hash, never changed, and with every log that they name
+// published by then.
+import {
+  intentLimitBytes,
+  intentSchema,
+  intentsOf,
+  type Intent,
+  type IntentDocument,
+} from '../shared/formats/intent.js';
 import { readPublicDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from './refusals.js';
@@ -39,7 +46,11 @@ export class PublishedIntents {
   }
 
   add(commit: string, commitIndex: number, file: NewBytes): void {
-    const wrong = (code: 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED' | 'INTENT_TWICE', expected: string, found: string): void => {
+    const wrong = (
+      code: 'BAD_INTENT' | 'INTENT_NAME' | 'LOG_NOT_PUBLISHED' | 'INTENT_TWICE',
+      expected: string,
+      found: string,
+    ): void => {
       this.#findings.wrong('intents', { code, commit, path: file.path, expected, found });
     };
     this.#findings.looked('intents');
@@ -55,12 +66,24 @@ export class PublishedIntents {
       return wrong('BAD_INTENT', 'a document of build-infra/intent@1', error.message);
     }
     for (const log of new Set(intents.flatMap((intent) => intent.logs))) {
-      if (!log.startsWith(`${source}/`) || !this.#content.hasLog(log)) wrong('LOG_NOT_PUBLISHED', `${log}, published by ${source} with the intent or before`, 'it is not there');
+      if (!log.startsWith(`${source}/`) || !this.#content.hasLog(log))
+        wrong(
+          'LOG_NOT_PUBLISHED',
+          `${log}, published by ${source} with the intent or before`,
+          'it is not there',
+        );
     }
     const known = this.#bySha256.get(sha256);
     if (known === undefined) {
       const kept = intents.map((intent) => this.#kept(intent));
-      this.#bySha256.set(sha256, { sha256, intents: kept, source: this.#texts.of(source), first: commitIndex, newest: commitIndex, others: undefined });
+      this.#bySha256.set(sha256, {
+        sha256,
+        intents: kept,
+        source: this.#texts.of(source),
+        first: commitIndex,
+        newest: commitIndex,
+        others: undefined,
+      });
       this.names.add(kept);
       return;
     }
@@ -74,7 +97,13 @@ export class PublishedIntents {
   }
 
   #kept({ purpose, dist, key, mode, payload: { name, size, sha256 } }: Intent): AnnouncedIntent {
-    return { purpose: this.#texts.of(purpose), dist: this.#texts.of(dist), key: this.#texts.of(key), mode: this.#texts.of(mode), payload: { name, size, sha256 } };
+    return {
+      purpose: this.#texts.of(purpose),
+      dist: this.#texts.of(dist),
+      key: this.#texts.of(key),
+      mode: this.#texts.of(mode),
+      payload: { name, size, sha256 },
+    };
   }
 
   /** What this document announced; nothing where it is not published. */

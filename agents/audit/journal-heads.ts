@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The heads of the journals: each keys VM's signed word about where its journal ends. Who carries a journal could make one up, for a keys VM
-// that exists or for one that does not; it cannot sign for it. So each commit that makes a journal longer publishes a head for its last entry.
+// The heads of the journals: each keys VM's signed word about where its journal ends. Who carries a journal
+// could make one up, for a keys VM that exists or for one that does not; it cannot sign for it. So each
+// commit that makes a journal longer publishes a head for its last entry.
 import type { KeyObject } from 'node:crypto';
-import { journalHeadLine, journalHeadPath, journalHeadSchema, journalPublicKey, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
+import {
+  journalHeadLine,
+  journalHeadPath,
+  journalHeadSchema,
+  journalPublicKey,
+  verifiesJournalHead,
+  type JournalHead,
+} from '../shared/formats/journal-head.js';
 import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable } from '../shared/refusal.js';
@@ -45,7 +53,11 @@ export class JournalHeads {
    * @param commits id → place in the history
    * @param pinned keys VM → its journal keys, 64 hex digits each
    */
-  constructor(commits: ReadonlyMap<string, number>, pinned: ReadonlyMap<string, readonly string[]>, findings: Findings) {
+  constructor(
+    commits: ReadonlyMap<string, number>,
+    pinned: ReadonlyMap<string, readonly string[]>,
+    findings: Findings,
+  ) {
     this.#commits = commits;
     this.#pinned = pinned;
     this.#findings = findings;
@@ -53,16 +65,22 @@ export class JournalHeads {
 
   #keyOf(hex: string): KeyObject {
     let key = this.#keys.get(hex);
-    if (key === undefined) this.#keys.set(hex, key = journalPublicKey(hex));
+    if (key === undefined) this.#keys.set(hex, (key = journalPublicKey(hex)));
     return key;
   }
 
   #endsOf(keysVm: string, commit: string, path: string): Ends {
     let ends = this.#ends.get(keysVm);
     if (ends !== undefined) return ends;
-    this.#ends.set(keysVm, ends = { fresh: new Map(), last: undefined, newest: undefined });
+    this.#ends.set(keysVm, (ends = { fresh: new Map(), last: undefined, newest: undefined }));
     if (!this.#pinned.has(keysVm)) {
-      this.#findings.wrong('journal-heads', { code: 'NOT_PINNED', commit, path, expected: `a --journal-key for ${keysVm}, or no such keys VM`, found: 'a journal that may be anybody\'s' });
+      this.#findings.wrong('journal-heads', {
+        code: 'NOT_PINNED',
+        commit,
+        path,
+        expected: `a --journal-key for ${keysVm}, or no such keys VM`,
+        found: "a journal that may be anybody's",
+      });
     }
     return ends;
   }
@@ -79,7 +97,14 @@ export class JournalHeads {
     const [, keysVm = ''] = file.path.split('/');
     const ends = this.#endsOf(keysVm, commit, file.path);
     const lines = file.bytes.toString('utf8').split('\n');
-    if (lines.pop() !== '') this.#findings.wrong('journal-heads', { code: 'BAD_HEAD', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
+    if (lines.pop() !== '')
+      this.#findings.wrong('journal-heads', {
+        code: 'BAD_HEAD',
+        commit,
+        path: file.path,
+        expected: 'complete lines',
+        found: 'a last line without its newline',
+      });
     for (const line of lines) this.#head(ends, keysVm, line, commit, place, file.path);
   }
 
@@ -88,37 +113,71 @@ export class JournalHeads {
     let head: JournalHead;
     try {
       head = readDocument(Buffer.from(line), lineLimitBytes, checkHead);
-      if (journalHeadLine(head) !== line) throw new Refusal('BAD_HEAD', 'spelled in another way than heads are');
+      if (journalHeadLine(head) !== line)
+        throw new Refusal('BAD_HEAD', 'spelled in another way than heads are');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      return this.#findings.wrong('journal-heads', { code: 'BAD_HEAD', commit, path, expected: 'a journal head', found: `${error.message}: ${printable(line).slice(0, 200)}` });
+      return this.#findings.wrong('journal-heads', {
+        code: 'BAD_HEAD',
+        commit,
+        path,
+        expected: 'a journal head',
+        found: `${error.message}: ${printable(line).slice(0, 200)}`,
+      });
     }
-    const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-heads', { code, commit, path, expected: `head ${head.seq}: ${expected}`, found });
+    const wrong = (code: FindingCode, expected: string, found: string): void =>
+      this.#findings.wrong('journal-heads', {
+        code,
+        commit,
+        path,
+        expected: `head ${head.seq}: ${expected}`,
+        found,
+      });
     const keys = this.#pinned.get(keysVm);
-    if (head.keysVm !== keysVm || journalHeadPath(keysVm, head.seq) !== path) wrong('BAD_HEAD', `in ${journalHeadPath(head.keysVm, head.seq)}`, path);
+    if (head.keysVm !== keysVm || journalHeadPath(keysVm, head.seq) !== path)
+      wrong('BAD_HEAD', `in ${journalHeadPath(head.keysVm, head.seq)}`, path);
     if (keys !== undefined && !keys.some((key) => verifiesJournalHead(head, this.#keyOf(key)))) {
       wrong('HEAD_SIGNATURE', `signed by ${keys.join(' or ')}`, 'it is not');
       return;
     }
     const before = ends.newest;
-    if (before !== undefined && head.seq <= before.seq) wrong('HEAD_ORDER', `after head ${before.seq}`, 'it is not');
+    if (before !== undefined && head.seq <= before.seq)
+      wrong('HEAD_ORDER', `after head ${before.seq}`, 'it is not');
     ends.newest = head;
     this.#compare(ends.fresh.get(head.seq), before, head, place, wrong);
   }
 
-  #compare(entry: HeadedEntry | undefined, before: JournalHead | undefined, head: JournalHead, place: number, wrong: (code: FindingCode, expected: string, found: string) => void): void {
+  #compare(
+    entry: HeadedEntry | undefined,
+    before: JournalHead | undefined,
+    head: JournalHead,
+    place: number,
+    wrong: (code: FindingCode, expected: string, found: string) => void,
+  ): void {
     if (entry?.sha256 !== head.entry) {
-      wrong('HEAD_ENTRY', `an entry sha256:${head.entry} in the same commit`, entry === undefined ? 'no such entry' : `sha256:${entry.sha256}`);
+      wrong(
+        'HEAD_ENTRY',
+        `an entry sha256:${head.entry} in the same commit`,
+        entry === undefined ? 'no such entry' : `sha256:${entry.sha256}`,
+      );
       return;
     }
-    if (head.boot !== entry.boot) wrong('HEAD_BOOT', `boot ${printable(entry.boot)}, as the last start`, printable(head.boot));
+    if (head.boot !== entry.boot)
+      wrong('HEAD_BOOT', `boot ${printable(entry.boot)}, as the last start`, printable(head.boot));
     const time = Date.parse(head.time);
-    if (!(time >= entry.time - clockStepMs)) wrong('HEAD_TIME', `not before its entry, ${new Date(entry.time).toISOString()}`, head.time);
-    // A keys VM remembers a publication only after it was made, and grants nothing by one that it has not seen.
-    const remembered = head.commit === null ? -1 : this.#commits.get(head.commit) ?? Infinity;
-    const earliest = Math.max(entry.granting, before === undefined || before.commit === null ? -1 : this.#commits.get(before.commit) ?? -1);
-    if (remembered >= place) wrong('HEAD_COMMIT', 'a commit of this history, before this one', head.commit ?? 'none');
-    else if (remembered < earliest) wrong('HEAD_COMMIT', 'a commit not before those that it knew or granted by', head.commit ?? 'none');
+    if (!(time >= entry.time - clockStepMs))
+      wrong('HEAD_TIME', `not before its entry, ${new Date(entry.time).toISOString()}`, head.time);
+    // A keys VM remembers a publication only after it was made, and grants nothing by one that it has not
+    // seen.
+    const remembered = head.commit === null ? -1 : (this.#commits.get(head.commit) ?? Infinity);
+    const earliest = Math.max(
+      entry.granting,
+      before === undefined || before.commit === null ? -1 : (this.#commits.get(before.commit) ?? -1),
+    );
+    if (remembered >= place)
+      wrong('HEAD_COMMIT', 'a commit of this history, before this one', head.commit ?? 'none');
+    else if (remembered < earliest)
+      wrong('HEAD_COMMIT', 'a commit not before those that it knew or granted by', head.commit ?? 'none');
   }
 
   /** When the head was said, for the next entry's time. */
@@ -134,13 +193,19 @@ export class JournalHeads {
       const { last, newest } = ends;
       if (last === undefined || (newest?.seq === last.seq && newest.entry === last.sha256)) continue;
       this.#findings.wrong('journal-heads', {
-        code: 'HEAD_MISSING', commit, path: `journal/${keysVm}`, expected: `a head signed by ${keysVm} for its entry ${last.seq}`,
+        code: 'HEAD_MISSING',
+        commit,
+        path: `journal/${keysVm}`,
+        expected: `a head signed by ${keysVm} for its entry ${last.seq}`,
         found: newest === undefined ? 'none' : `the newest is for entry ${newest.seq}`,
       });
     }
   }
 
-  /** Each keys VM with a journal or a pinned key, by name: its entries and the newest head that is as it has to be signed. */
+  /**
+   * Each keys VM with a journal or a pinned key, by name: its entries and the newest head that is as it has
+   * to be signed.
+   */
   summary(): { keysVm: string; entries: number; head: JournalHead | undefined }[] {
     return [...new Set([...this.#ends.keys(), ...this.#pinned.keys()])].sort().map((keysVm) => {
       const ends = this.#ends.get(keysVm);

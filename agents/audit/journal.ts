@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a grant, no grant without
-// an intent that was public before. The journal comes through the build-logs VM, which is the one who could tamper with it: it can
-// hold the end back (then a signature in the APT repository has no entry), and make up nothing: journal-heads.ts.
+// The journals of the keys VMs, as published: one chain each, without gaps, and no use of a key without a
+// grant, no grant without an intent that was public before. The journal comes through the build-logs VM,
+// which is the one who could tamper with it: it can hold the end back (then a signature in the APT repository
+// has no entry), and make up nothing: journal-heads.ts.
 import { hash } from 'node:crypto';
-import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
+import {
+  journalEntrySchema,
+  journalLine,
+  journalLineHash,
+  journalPath,
+  noEntry,
+  type JournalEntry,
+} from '../shared/formats/journal.js';
 import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { printable } from '../shared/refusal.js';
@@ -56,7 +64,8 @@ interface Chain {
 }
 
 /** Short, for each grant's name is kept. */
-const nameOf = (entry: UseEntry): string => hash('sha256', [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' '), 'binary');
+const nameOf = (entry: UseEntry): string =>
+  hash('sha256', [entry.source, entry.sha256, entry.key, entry.mode, entry.intent].join(' '), 'binary');
 
 export class PublishedJournals {
   /** SHA-256 of a signature's bytes → who made it */
@@ -70,7 +79,12 @@ export class PublishedJournals {
   readonly #findings: Findings;
 
   /** @param commits id → place in the history */
-  constructor(commits: ReadonlyMap<string, number>, intents: PublishedIntents, heads: JournalHeads, findings: Findings) {
+  constructor(
+    commits: ReadonlyMap<string, number>,
+    intents: PublishedIntents,
+    heads: JournalHeads,
+    findings: Findings,
+  ) {
     this.#commits = commits;
     this.#ids = [...commits.keys()];
     this.#intents = intents;
@@ -81,44 +95,108 @@ export class PublishedJournals {
   add(commit: string, file: NewBytes): void {
     const [, keysVm = ''] = file.path.split('/');
     let chain = this.#chains.get(keysVm);
-    if (chain === undefined) this.#chains.set(keysVm, chain = { seq: 0, last: noEntry, time: 0, boot: '', live: new Map(), claimed: new Map(), granted: new Map(), granting: -1 });
+    if (chain === undefined)
+      this.#chains.set(
+        keysVm,
+        (chain = {
+          seq: 0,
+          last: noEntry,
+          time: 0,
+          boot: '',
+          live: new Map(),
+          claimed: new Map(),
+          granted: new Map(),
+          granting: -1,
+        }),
+      );
     chain.time = Math.max(chain.time, this.#heads.timeOf(keysVm));
     const lines = file.bytes.toString('utf8').split('\n');
-    if (lines.pop() !== '') this.#findings.wrong('journal-chain', { code: 'BAD_ENTRY', commit, path: file.path, expected: 'complete lines', found: 'a last line without its newline' });
+    if (lines.pop() !== '')
+      this.#findings.wrong('journal-chain', {
+        code: 'BAD_ENTRY',
+        commit,
+        path: file.path,
+        expected: 'complete lines',
+        found: 'a last line without its newline',
+      });
     for (const line of lines) this.#entry(chain, keysVm, line, commit, file.path);
   }
 
   #entry(chain: Chain, keysVm: string, line: string, commit: string, path: string): void {
-    const chainWrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-chain', { code, commit, path, expected, found });
+    const chainWrong = (code: FindingCode, expected: string, found: string): void =>
+      this.#findings.wrong('journal-chain', { code, commit, path, expected, found });
     this.#findings.looked('journal-chain');
     let entry: JournalEntry;
     try {
       entry = readDocument(Buffer.from(line), lineLimitBytes, checkEntry);
-      if (journalLine(entry) !== line) throw new Refusal('BAD_ENTRY', 'spelled in another way than entries are');
+      if (journalLine(entry) !== line)
+        throw new Refusal('BAD_ENTRY', 'spelled in another way than entries are');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       chain.last = journalLineHash(line);
-      this.#heads.entry(keysVm, commit, path, { seq: chain.seq + 1, sha256: chain.last, time: chain.time, boot: chain.boot, granting: chain.granting });
-      return chainWrong('BAD_ENTRY', `entry ${chain.seq + 1}`, `${error.message}: ${printable(line).slice(0, 200)}`);
+      this.#heads.entry(keysVm, commit, path, {
+        seq: chain.seq + 1,
+        sha256: chain.last,
+        time: chain.time,
+        boot: chain.boot,
+        granting: chain.granting,
+      });
+      return chainWrong(
+        'BAD_ENTRY',
+        `entry ${chain.seq + 1}`,
+        `${error.message}: ${printable(line).slice(0, 200)}`,
+      );
     }
-    if (entry.seq !== chain.seq + 1) chainWrong('JOURNAL_GAP', `entry ${chain.seq + 1}`, `entry ${entry.seq}`);
-    if (entry.prev !== chain.last) chainWrong('JOURNAL_CHAIN', `entry ${entry.seq} to follow on ${chain.last}`, `it follows on ${entry.prev}`);
-    if (journalPath(keysVm, entry.seq) !== path) chainWrong('JOURNAL_PLACE', `entry ${entry.seq} in ${journalPath(keysVm, entry.seq)}`, path);
+    if (entry.seq !== chain.seq + 1)
+      chainWrong('JOURNAL_GAP', `entry ${chain.seq + 1}`, `entry ${entry.seq}`);
+    if (entry.prev !== chain.last)
+      chainWrong(
+        'JOURNAL_CHAIN',
+        `entry ${entry.seq} to follow on ${chain.last}`,
+        `it follows on ${entry.prev}`,
+      );
+    if (journalPath(keysVm, entry.seq) !== path)
+      chainWrong('JOURNAL_PLACE', `entry ${entry.seq} in ${journalPath(keysVm, entry.seq)}`, path);
     chain.seq = entry.seq;
     chain.last = journalLineHash(line);
     const time = Date.parse(entry.time);
-    if (entry.event !== 'start' && time < chain.time - clockStepMs) chainWrong('JOURNAL_TIME', `entry ${entry.seq} not before ${new Date(chain.time).toISOString()}`, entry.time);
+    if (entry.event !== 'start' && time < chain.time - clockStepMs)
+      chainWrong(
+        'JOURNAL_TIME',
+        `entry ${entry.seq} not before ${new Date(chain.time).toISOString()}`,
+        entry.time,
+      );
     chain.time = time;
     if (entry.event === 'start') chain.boot = entry.result;
     else if (entry.event !== 'refused') this.#use(chain, keysVm, entry, commit, path);
-    this.#heads.entry(keysVm, commit, path, { seq: entry.seq, sha256: chain.last, time, boot: chain.boot, granting: chain.granting });
+    this.#heads.entry(keysVm, commit, path, {
+      seq: entry.seq,
+      sha256: chain.last,
+      time,
+      boot: chain.boot,
+      granting: chain.granting,
+    });
   }
 
   /** granted → claimed → signed, each once; granted → expired. */
   #use(chain: Chain, keysVm: string, untold: JournalEntry, commit: string, path: string): void {
     const { seq } = untold;
-    const wrong = (code: FindingCode, expected: string, found: string): void => this.#findings.wrong('journal-grants', { code, commit, path, expected: `entry ${seq} (${untold.event}): ${expected}`, found });
-    if (untold.source === null || untold.sha256 === null || untold.key === null || untold.mode === null || untold.commit === null || untold.intent === null) {
+    const wrong = (code: FindingCode, expected: string, found: string): void =>
+      this.#findings.wrong('journal-grants', {
+        code,
+        commit,
+        path,
+        expected: `entry ${seq} (${untold.event}): ${expected}`,
+        found,
+      });
+    if (
+      untold.source === null ||
+      untold.sha256 === null ||
+      untold.key === null ||
+      untold.mode === null ||
+      untold.commit === null ||
+      untold.intent === null
+    ) {
       return wrong('BAD_ENTRY', 'names source, sha256, key, mode, commit and intent', 'it does not');
     }
     const entry = untold as UseEntry;
@@ -136,7 +214,11 @@ export class PublishedJournals {
       else chain.claimed.set(place, claims - 1);
       const signature = /^sha256:([0-9a-f]{64})$/.exec(entry.result)?.[1];
       if (signature === undefined) return wrong('BAD_ENTRY', 'sha256:<hex> of the signature', entry.result);
-      this.signatures.set(detached(signature), { keysVm, entry: this.#kept(entry), claims: chain.granted.get(name)?.claims ?? [] });
+      this.signatures.set(detached(signature), {
+        keysVm,
+        entry: this.#kept(entry),
+        claims: chain.granted.get(name)?.claims ?? [],
+      });
       return;
     }
     const grants = chain.live.get(place);
@@ -147,17 +229,32 @@ export class PublishedJournals {
       return;
     }
     if (grant === undefined) {
-      wrong(chain.granted.has(name) ? 'SIGNED_TWICE' : 'NO_GRANT', 'a grant of its own', chain.granted.has(name) ? 'the grant was used or ended before' : 'nothing was granted');
+      wrong(
+        chain.granted.has(name) ? 'SIGNED_TWICE' : 'NO_GRANT',
+        'a grant of its own',
+        chain.granted.has(name) ? 'the grant was used or ended before' : 'nothing was granted',
+      );
     } else if (grant.boot !== chain.boot || Date.parse(entry.time) > grant.until) {
       wrong('CLAIMED_LATE', `before ${new Date(grant.until).toISOString()}, in the same boot`, entry.time);
     }
     chain.claimed.set(place, (chain.claimed.get(place) ?? 0) + 1);
-    chain.granted.get(name)?.claims.push({ seq, line: chain.last, commit: this.#idOf(entry.commit), signature: undefined });
+    chain.granted
+      .get(name)
+      ?.claims.push({ seq, line: chain.last, commit: this.#idOf(entry.commit), signature: undefined });
   }
 
   #kept({ seq, time, sha256, key, mode, commit, intent }: UseEntry): SignedEntry {
-    const payload = this.#intents.announced(intent).find((one) => one.payload.sha256 === sha256)?.payload.sha256 ?? sha256;
-    return { seq, time, sha256: payload, key: this.#texts.of(key), mode: this.#texts.of(mode), commit: this.#idOf(commit), intent: this.#intents.text(intent) };
+    const payload =
+      this.#intents.announced(intent).find((one) => one.payload.sha256 === sha256)?.payload.sha256 ?? sha256;
+    return {
+      seq,
+      time,
+      sha256: payload,
+      key: this.#texts.of(key),
+      mode: this.#texts.of(mode),
+      commit: this.#idOf(commit),
+      intent: this.#intents.text(intent),
+    };
   }
 
   /** The same id, as the one text that is kept of it. */
@@ -165,7 +262,11 @@ export class PublishedJournals {
     return this.#ids[this.#commits.get(commit) ?? -1] ?? commit;
   }
 
-  #granted(chain: Chain, entry: UseEntry, wrong: (code: FindingCode, expected: string, found: string) => void): void {
+  #granted(
+    chain: Chain,
+    entry: UseEntry,
+    wrong: (code: FindingCode, expected: string, found: string) => void,
+  ): void {
     const name = nameOf(entry);
     const before = chain.granted.get(name);
     const times = (before?.times ?? 0) + 1;
@@ -181,10 +282,27 @@ export class PublishedJournals {
     if (granting === undefined) return wrong('UNKNOWN_COMMIT', 'a commit of this history', entry.commit);
     chain.granting = Math.max(chain.granting, granting);
     const published = this.#intents.published(entry.intent, entry.source);
-    if (published === undefined) return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
-    if (published.first > granting) return wrong('INTENT_LATER', `intent ${entry.intent} published in ${entry.commit} or before`, `published ${published.first - granting} commits later`);
-    const allowed = this.#intents.announced(entry.intent).filter((intent) => intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode).length;
-    if (allowed === 0) wrong('NO_INTENT', `intent ${entry.intent} to name sha256:${entry.sha256}, ${entry.key}, ${entry.mode}`, 'it names other bytes, another key or mode');
-    else if (times > allowed) wrong('GRANTED_TWICE', `${allowed} grants for intent ${entry.intent}`, `the ${times}th`);
+    if (published === undefined)
+      return wrong('NO_INTENT', `an intent ${entry.intent} of ${entry.source}`, 'none is published');
+    if (published.first > granting)
+      return wrong(
+        'INTENT_LATER',
+        `intent ${entry.intent} published in ${entry.commit} or before`,
+        `published ${published.first - granting} commits later`,
+      );
+    const allowed = this.#intents
+      .announced(entry.intent)
+      .filter(
+        (intent) =>
+          intent.payload.sha256 === entry.sha256 && intent.key === entry.key && intent.mode === entry.mode,
+      ).length;
+    if (allowed === 0)
+      wrong(
+        'NO_INTENT',
+        `intent ${entry.intent} to name sha256:${entry.sha256}, ${entry.key}, ${entry.mode}`,
+        'it names other bytes, another key or mode',
+      );
+    else if (times > allowed)
+      wrong('GRANTED_TWICE', `${allowed} grants for intent ${entry.intent}`, `the ${times}th`);
   }
 }

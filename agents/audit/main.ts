@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// build-infra audit: the command. Exit 0: good. 1: something is wrong, and the evidence. 2: it could not be checked.
+// build-infra audit: the command. Exit 0: good. 1: something is wrong, and the evidence. 2: it could not be
+// checked.
 import { Misuse, type CommandCall, type CommandRow } from '../shared/command-line/program.js';
 import { printable } from '../shared/refusal.js';
 import { audit } from './audit.js';

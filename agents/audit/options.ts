@@ -24,7 +24,10 @@ export interface AuditOptions {
   limits: Limits;
 }
 
-/** Which key is whose: one key is that of all; of several, each belongs to the repositories between the key before and itself. */
+/**
+ * Which key is whose: one key is that of all; of several, each belongs to the repositories between the key
+ * before and itself.
+ */
 function readRepositories(options: CommandCall['inOrder']): Repository[] {
   const keys = options.filter(({ name }) => name === 'signing-key');
   const [only] = keys;
@@ -46,7 +49,9 @@ function readRepositories(options: CommandCall['inOrder']): Repository[] {
   ];
 }
 
-/** `--logs A B C`: what follows without a name belongs to --logs if that was the last option. @throws Misuse */
+/**
+ * `--logs A B C`: what follows without a name belongs to --logs if that was the last option. @throws Misuse
+ */
 function readLogs(given: CommandCall['inOrder']): string[] {
   const logs: string[] = [];
   let last: string | undefined;

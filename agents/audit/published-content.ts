@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What each commit changed, against what its signed message says of it, and against what stood there before: files only grow.
+// What each commit changed, against what its signed message says of it, and against what stood there before:
+// files only grow.
 import { createHash, hash as hashOnce } from 'node:crypto';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
@@ -22,7 +23,9 @@ export interface NewBytes {
   kind: PathKind;
   /** of the whole version */
   sha256: string;
-  /** the bytes after the earlier version; of a new file, all of them. Empty for logs, which nobody reads here. */
+  /**
+   * the bytes after the earlier version; of a new file, all of them. Empty for logs, which nobody reads here.
+   */
   bytes: Buffer;
   isNew: boolean;
 }
@@ -63,7 +66,15 @@ export class PublishedContent {
   }
 
   /** Judges the commit and takes over its files. Returns the new bytes of intents, payloads and journals. */
-  async apply({ commit, changes, bad }: { commit: PublishedCommit; changes: readonly ReadChange[]; bad: readonly BadFolder[] }): Promise<NewBytes[]> {
+  async apply({
+    commit,
+    changes,
+    bad,
+  }: {
+    commit: PublishedCommit;
+    changes: readonly ReadChange[];
+    bad: readonly BadFolder[];
+  }): Promise<NewBytes[]> {
     const findings = this.#findings;
     const lines = new Map((commit.message?.files ?? []).map((file) => [file.path, file]));
     const added: NewBytes[] = [];
@@ -77,7 +88,14 @@ export class PublishedContent {
       changed.add(path);
       findings.looked('file-lines');
       const kind = pathKind(path);
-      if (kind === undefined) findings.wrong('file-lines', { code: 'BAD_PATH', commit: commit.id, path: printable(path), expected: 'a log, intent, payload, journal or key', found: 'another file' });
+      if (kind === undefined)
+        findings.wrong('file-lines', {
+          code: 'BAD_PATH',
+          commit: commit.id,
+          path: printable(path),
+          expected: 'a log, intent, payload, journal or key',
+          found: 'another file',
+        });
       // Most are here already: to wait for nothing would cost as much as to judge them.
       const version = this.#read(commit, { path, after, kind, body }, lines.get(path));
       const news = version instanceof Promise ? await version : version;
@@ -89,14 +107,21 @@ export class PublishedContent {
       const there = this.files.get(line.path);
       if (there?.size === line.size && there.sha256 === line.sha256) continue;
       findings.wrong('file-lines', {
-        code: 'LINE_WITHOUT_CHANGE', commit: commit.id, path: line.path, expected: `${line.size} bytes sha256:${line.sha256}`,
+        code: 'LINE_WITHOUT_CHANGE',
+        commit: commit.id,
+        path: line.path,
+        expected: `${line.size} bytes sha256:${line.sha256}`,
         found: there === undefined ? 'no such file' : `unchanged, ${there.size} bytes sha256:${there.sha256}`,
       });
     }
     return added;
   }
 
-  #read(commit: PublishedCommit, change: ChangedFile, line: PublishedFile | undefined): NewBytes | undefined | Promise<NewBytes | undefined> {
+  #read(
+    commit: PublishedCommit,
+    change: ChangedFile,
+    line: PublishedFile | undefined,
+  ): NewBytes | undefined | Promise<NewBytes | undefined> {
     const { path, after, kind, body } = change;
     const before = this.files.get(path);
     const isDocument = kind !== undefined && kind !== 'log' && kind !== 'key';
@@ -111,41 +136,108 @@ export class PublishedContent {
       news.push(part);
     };
     const judged = (hashed: HashedVersion): NewBytes | undefined | Promise<undefined> => {
-      const version: FileVersion = { size: hashed.size, sha256: hashed.sha256, packed: isPacked ? detached(after) : undefined, log: undefined };
+      const version: FileVersion = {
+        size: hashed.size,
+        sha256: hashed.sha256,
+        packed: isPacked ? detached(after) : undefined,
+        log: undefined,
+      };
       this.files.set(path, version);
       const isGrown = this.#judge(commit, change, line, before, hashed);
-      if (isPacked) return this.#packed(commit, path, before, isGrown, version).then((log) => void (version.log = log));
+      if (isPacked)
+        return this.#packed(commit, path, before, isGrown, version).then((log) => void (version.log = log));
       if (!isGrown) return undefined;
       version.log = this.#judgeLines(commit, printable(path), logLines);
-      return isDocument ? { path, kind, sha256: hashed.sha256, bytes: news.length === 1 ? news[0] as Buffer : Buffer.concat(news), isNew: before === undefined } : undefined;
+      return isDocument
+        ? {
+            path,
+            kind,
+            sha256: hashed.sha256,
+            bytes: news.length === 1 ? (news[0] as Buffer) : Buffer.concat(news),
+            isNew: before === undefined,
+          }
+        : undefined;
     };
     if (body === undefined) return this.#streamed(after, before, onNews).then(judged);
-    return judged((isPacked ? undefined : this.#grown(path, kind, before, body, onNews)) ?? hashed(before, body, onNews));
+    return judged(
+      (isPacked ? undefined : this.#grown(path, kind, before, body, onNews)) ?? hashed(before, body, onNews),
+    );
   }
 
   /** The version against its line, and against what stood there. @returns whether it begins with that */
-  #judge(commit: PublishedCommit, { path: untrustedPath, kind }: ChangedFile, line: PublishedFile | undefined, before: FileVersion | undefined, { size, sha256, prefix }: HashedVersion): boolean {
+  #judge(
+    commit: PublishedCommit,
+    { path: untrustedPath, kind }: ChangedFile,
+    line: PublishedFile | undefined,
+    before: FileVersion | undefined,
+    { size, sha256, prefix }: HashedVersion,
+  ): boolean {
     const findings = this.#findings;
     const path = printable(untrustedPath);
     if (line === undefined) {
-      findings.wrong('file-lines', { code: 'CHANGE_WITHOUT_LINE', commit: commit.id, path, expected: 'no change, or a line in the message', found: `${before === undefined ? 'added' : 'changed'}, ${size} bytes sha256:${sha256}` });
+      findings.wrong('file-lines', {
+        code: 'CHANGE_WITHOUT_LINE',
+        commit: commit.id,
+        path,
+        expected: 'no change, or a line in the message',
+        found: `${before === undefined ? 'added' : 'changed'}, ${size} bytes sha256:${sha256}`,
+      });
     } else if (line.size !== size) {
-      findings.wrong('file-lines', { code: 'WRONG_SIZE', commit: commit.id, path, expected: `${line.size} bytes`, found: `${size} bytes` });
+      findings.wrong('file-lines', {
+        code: 'WRONG_SIZE',
+        commit: commit.id,
+        path,
+        expected: `${line.size} bytes`,
+        found: `${size} bytes`,
+      });
     } else if (line.sha256 !== sha256) {
-      findings.wrong('file-lines', { code: 'WRONG_SHA256', commit: commit.id, path, expected: `sha256:${line.sha256}`, found: `sha256:${sha256}` });
+      findings.wrong('file-lines', {
+        code: 'WRONG_SHA256',
+        commit: commit.id,
+        path,
+        expected: `sha256:${line.sha256}`,
+        found: `sha256:${sha256}`,
+      });
     }
-    if (size === 0 && kind !== 'log' && kind !== 'payload' && kind !== undefined) findings.wrong('file-lines', { code: 'EMPTY_FILE', commit: commit.id, path, expected: `a ${kind} with something in it`, found: 'an empty file' });
+    if (size === 0 && kind !== 'log' && kind !== 'payload' && kind !== undefined)
+      findings.wrong('file-lines', {
+        code: 'EMPTY_FILE',
+        commit: commit.id,
+        path,
+        expected: `a ${kind} with something in it`,
+        found: 'an empty file',
+      });
     findings.looked('files-grow');
     if (before !== undefined && prefix !== before.sha256) {
-      if (!(kind === 'log' && untrustedPath.endsWith('.xz'))) findings.wrong('files-grow', { code: 'FILE_REWRITTEN', commit: commit.id, path, expected: `the ${before.size} bytes sha256:${before.sha256}, then more`, found: `${size} bytes that do not begin with them` });
+      if (!(kind === 'log' && untrustedPath.endsWith('.xz')))
+        findings.wrong('files-grow', {
+          code: 'FILE_REWRITTEN',
+          commit: commit.id,
+          path,
+          expected: `the ${before.size} bytes sha256:${before.sha256}, then more`,
+          found: `${size} bytes that do not begin with them`,
+        });
       return false;
     }
-    if (kind === 'log' && this.files.has(`${untrustedPath}.xz`)) findings.wrong('files-grow', { code: 'LOG_TWICE', commit: commit.id, path, expected: 'nothing: this log was packed', found: 'it stands beside its .xz' });
+    if (kind === 'log' && this.files.has(`${untrustedPath}.xz`))
+      findings.wrong('files-grow', {
+        code: 'LOG_TWICE',
+        commit: commit.id,
+        path,
+        expected: 'nothing: this log was packed',
+        found: 'it stands beside its .xz',
+      });
     return true;
   }
 
   /** Of a file that is known from its version before, only what is new is hashed. */
-  #grown(path: string, kind: PathKind | undefined, before: FileVersion | undefined, body: Buffer, onNews: (part: Buffer) => void): HashedVersion | undefined {
+  #grown(
+    path: string,
+    kind: PathKind | undefined,
+    before: FileVersion | undefined,
+    body: Buffer,
+    onNews: (part: Buffer) => void,
+  ): HashedVersion | undefined {
     if (kind !== 'log' && kind !== 'journal' && kind !== 'journal-heads') return undefined;
     const sha256 = this.#growing.grow(path, body, before?.sha256);
     if (sha256 === undefined) return undefined;
@@ -154,44 +246,83 @@ export class PublishedContent {
   }
 
   /** A version that was not read ahead. */
-  async #streamed(blob: string, before: FileVersion | undefined, onNews: (part: Buffer) => void): Promise<HashedVersion> {
+  async #streamed(
+    blob: string,
+    before: FileVersion | undefined,
+    onNews: (part: Buffer) => void,
+  ): Promise<HashedVersion> {
     const parts = new VersionHash(before, onNews);
     await this.#git.read(blob, 'blob', (chunk) => parts.add(chunk));
     return parts.end();
   }
 
   #linesOf(commit: PublishedCommit, path: string, before: FileVersion | undefined): LogLines {
-    return new LogLines(path.slice(0, path.indexOf('/')), (commit.time ?? Date.now()) + clockStepMs, before?.log);
+    return new LogLines(
+      path.slice(0, path.indexOf('/')),
+      (commit.time ?? Date.now()) + clockStepMs,
+      before?.log,
+    );
   }
 
   #judgeLines(commit: PublishedCommit, path: string, lines: LogLines | undefined): LogPosition | undefined {
     const position = lines?.end();
-    if (lines?.bad !== undefined) this.#findings.wrong('files-grow', { code: 'BAD_LINE', commit: commit.id, path, ...lines.bad });
+    if (lines?.bad !== undefined)
+      this.#findings.wrong('files-grow', { code: 'BAD_LINE', commit: commit.id, path, ...lines.bad });
     return position;
   }
 
-  /** A log as .xz: it goes on where its plain form or the .xz before ended. It may be packed anew, as long as what comes out has only grown. */
-  async #packed(commit: PublishedCommit, path: string, before: FileVersion | undefined, isGrown: boolean, version: FileVersion): Promise<LogPosition | undefined> {
-    const wrong = (code: 'BAD_XZ' | 'FILE_REWRITTEN' | 'LOG_TWICE', expected: string, found: string): undefined => {
+  /**
+   * A log as .xz: it goes on where its plain form or the .xz before ended. It may be packed anew, as long as
+   * what comes out has only grown.
+   */
+  async #packed(
+    commit: PublishedCommit,
+    path: string,
+    before: FileVersion | undefined,
+    isGrown: boolean,
+    version: FileVersion,
+  ): Promise<LogPosition | undefined> {
+    const wrong = (
+      code: 'BAD_XZ' | 'FILE_REWRITTEN' | 'LOG_TWICE',
+      expected: string,
+      found: string,
+    ): undefined => {
       this.#findings.wrong('files-grow', { code, commit: commit.id, path, expected, found });
     };
     const plainPath = path.slice(0, -'.xz'.length);
     const plain = this.files.get(plainPath);
     if (plain !== undefined) {
       this.files.delete(plainPath);
-      if (this.#replaced !== plainPath) wrong('LOG_TWICE', 'the plain log to go as its .xz comes', 'both stand side by side');
+      if (this.#replaced !== plainPath)
+        wrong('LOG_TWICE', 'the plain log to go as its .xz comes', 'both stand side by side');
     }
     const lines = this.#linesOf(commit, path, plain ?? before);
     const isNext = before !== undefined && isGrown;
     let old = plain;
     if (before !== undefined && !isGrown) {
       const unpackedBefore = await unpack(this.#git, before.packed as string, {});
-      if (unpackedBefore === undefined) return wrong('FILE_REWRITTEN', `the ${before.size} bytes sha256:${before.sha256}, then more`, 'other bytes');
+      if (unpackedBefore === undefined)
+        return wrong(
+          'FILE_REWRITTEN',
+          `the ${before.size} bytes sha256:${before.sha256}, then more`,
+          'other bytes',
+        );
       old = { ...before, ...unpackedBefore };
     }
-    const unpacked = await unpack(this.#git, version.packed as string, { skipBytes: isNext ? before.size : 0, prefixBytes: old?.size ?? 0 }, (chunk) => lines.add(chunk));
-    if (unpacked === undefined) return wrong('BAD_XZ', 'complete xz streams and nothing else', 'xz data of another kind, or none');
-    if (old !== undefined && unpacked.prefix !== old.sha256) return wrong('FILE_REWRITTEN', `unpacked, the ${old.size} bytes sha256:${old.sha256}, then more`, `${unpacked.size} bytes that do not begin with them`);
+    const unpacked = await unpack(
+      this.#git,
+      version.packed as string,
+      { skipBytes: isNext ? before.size : 0, prefixBytes: old?.size ?? 0 },
+      (chunk) => lines.add(chunk),
+    );
+    if (unpacked === undefined)
+      return wrong('BAD_XZ', 'complete xz streams and nothing else', 'xz data of another kind, or none');
+    if (old !== undefined && unpacked.prefix !== old.sha256)
+      return wrong(
+        'FILE_REWRITTEN',
+        `unpacked, the ${old.size} bytes sha256:${old.sha256}, then more`,
+        `${unpacked.size} bytes that do not begin with them`,
+      );
     return this.#judgeLines(commit, path, lines);
   }
 
@@ -202,16 +333,32 @@ export class PublishedContent {
   #removed(commit: PublishedCommit, path: string, changes: readonly ReadChange[]): void {
     const before = this.files.get(path);
     this.#findings.looked('files-grow');
-    if (before !== undefined && pathKind(`${path}.xz`) === 'log' && !path.endsWith('.xz') && !this.files.has(`${path}.xz`) && changes.some((other) => other.path === `${path}.xz` && other.after !== undefined)) {
+    if (
+      before !== undefined &&
+      pathKind(`${path}.xz`) === 'log' &&
+      !path.endsWith('.xz') &&
+      !this.files.has(`${path}.xz`) &&
+      changes.some((other) => other.path === `${path}.xz` && other.after !== undefined)
+    ) {
       this.#replaced = path;
       return;
     }
     this.files.delete(path);
-    this.#findings.wrong('files-grow', { code: 'FILE_REMOVED', commit: commit.id, path: printable(path), expected: `${before?.size ?? 0} bytes sha256:${before?.sha256 ?? ''}, or more`, found: 'removed' });
+    this.#findings.wrong('files-grow', {
+      code: 'FILE_REMOVED',
+      commit: commit.id,
+      path: printable(path),
+      expected: `${before?.size ?? 0} bytes sha256:${before?.sha256 ?? ''}, or more`,
+      found: 'removed',
+    });
   }
 }
 
-function hashed(before: FileVersion | undefined, body: Buffer, onNews: (part: Buffer) => void): HashedVersion {
+function hashed(
+  before: FileVersion | undefined,
+  body: Buffer,
+  onNews: (part: Buffer) => void,
+): HashedVersion {
   if (before !== undefined) {
     const parts = new VersionHash(before, onNews);
     parts.add(body);

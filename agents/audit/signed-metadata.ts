@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which Release and repomd.xml was ever signed, and when: from the journals and the published payloads. The newest of each suite is what has to be
-// served; one that is found nowhere is told of, for somebody may have been shown it alone.
+// Which Release and repomd.xml was ever signed, and when: from the journals and the published payloads. The
+// newest of each suite is what has to be served; one that is found nowhere is told of, for somebody may have
+// been shown it alone.
 import { printable } from '../shared/refusal.js';
 import type { Metadata } from '../published/packages/taken-metadata.js';
 import type { Findings } from './findings.js';
@@ -28,7 +29,10 @@ export interface Served {
 /** A Release that is served, where it has an end, or an earlier one of its suite had one. */
 export interface Ending {
   path: string;
-  /** its Valid-Until, as written; null: it never ends, and holds a client at what is in it for as long as somebody serves it */
+  /**
+   * its Valid-Until, as written; null: it never ends, and holds a client at what is in it for as long as
+   * somebody serves it
+   */
   validUntil: string | null;
   /** of the newest before it that had one */
   earlier: string | null;
@@ -38,7 +42,10 @@ export interface Ending {
 export interface Unseen {
   kind: 'apt' | 'dnf' | 'unknown';
   names: readonly string[];
-  /** `earlier`: its suite serves a newer one; `waiting`: signed within the last hour; `nowhere`: neither; `not-public`: nobody can tell what it is */
+  /**
+   * `earlier`: its suite serves a newer one; `waiting`: signed within the last hour; `nowhere`: neither;
+   * `not-public`: nobody can tell what it is
+   */
   state: 'earlier' | 'waiting' | 'nowhere' | 'not-public';
   key: string;
   sha256: string;
@@ -65,8 +72,9 @@ interface Signed {
 }
 
 const isBefore = (a: Signature, b: Signature): boolean =>
-  (a.keysVm === b.keysVm ? a.entry.seq < b.entry.seq : Date.parse(a.entry.time) < Date.parse(b.entry.time));
-const words = ({ payload, first }: Signed): string => `sha256:${payload} signed ${first.entry.time} (entry ${first.entry.seq} of ${first.keysVm}, granted by commit ${first.entry.commit})`;
+  a.keysVm === b.keysVm ? a.entry.seq < b.entry.seq : Date.parse(a.entry.time) < Date.parse(b.entry.time);
+const words = ({ payload, first }: Signed): string =>
+  `sha256:${payload} signed ${first.entry.time} (entry ${first.entry.seq} of ${first.keysVm}, granted by commit ${first.entry.commit})`;
 
 export class SignedMetadata {
   /** in the order of the journals */
@@ -79,7 +87,13 @@ export class SignedMetadata {
   readonly #now: number;
 
   /** @param signatures of all journals @param payloads what is public, by SHA-256 */
-  constructor(signatures: Iterable<Signature>, payloads: ReadonlyMap<string, PublishedMetadata | undefined>, intents: PublishedIntents, findings: Findings, now = Date.now()) {
+  constructor(
+    signatures: Iterable<Signature>,
+    payloads: ReadonlyMap<string, PublishedMetadata | undefined>,
+    intents: PublishedIntents,
+    findings: Findings,
+    now = Date.now(),
+  ) {
     this.#payloads = payloads;
     this.#intents = intents;
     this.#findings = findings;
@@ -107,7 +121,7 @@ export class SignedMetadata {
 
   /** What was signed with a key and is public metadata. */
   #metadataOf(key: string): { one: Signed; metadata: Metadata }[] {
-    return [...this.#signed.get(key)?.values() ?? []].flatMap((one) => {
+    return [...(this.#signed.get(key)?.values() ?? [])].flatMap((one) => {
       const metadata = this.#payloads.get(one.payload)?.metadata;
       return metadata === undefined ? [] : [{ one, metadata }];
     });
@@ -124,19 +138,39 @@ export class SignedMetadata {
     const suites = new Map<string, Served[]>();
     for (const one of served) {
       const name = [one.kind, one.signature.entry.key, one.suite, one.place].join(' ');
-      suites.set(name, [...suites.get(name) ?? [], one]);
+      suites.set(name, [...(suites.get(name) ?? []), one]);
     }
     for (const group of suites.values()) {
-      const [{ kind, suite, signature: { entry: { key } } }] = group as [Served, ...Served[]];
-      const chain = this.#metadataOf(key).filter(({ metadata }) => metadata.kind === kind && metadata.names.includes(suite)).map(({ one }) => one);
+      const [
+        {
+          kind,
+          suite,
+          signature: {
+            entry: { key },
+          },
+        },
+      ] = group as [Served, ...Served[]];
+      const chain = this.#metadataOf(key)
+        .filter(({ metadata }) => metadata.kind === kind && metadata.names.includes(suite))
+        .map(({ one }) => one);
       for (const one of group) {
         const shown = this.#shown(one);
         // Another suite's: that is a finding of its own.
         if (this.#payloads.get(shown.payload)?.metadata?.names.includes(suite) === false) continue;
-        const newer = chain.filter((other) => other !== shown && isBefore(shown.first, other.first) && !this.#isWaiting(other));
-        const newest = newer.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
+        const newer = chain.filter(
+          (other) => other !== shown && isBefore(shown.first, other.first) && !this.#isWaiting(other),
+        );
+        const newest = newer.reduce<Signed | undefined>(
+          (best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best),
+          undefined,
+        );
         if (newest === undefined) continue;
-        this.#findings.wrong(`${kind}-signatures`, { code: 'OLD_RELEASE', path: printable(`${one.place}${one.path}`), expected: `the newest that was signed of ${printable(suite)}: ${words(newest)}`, found: words(shown) });
+        this.#findings.wrong(`${kind}-signatures`, {
+          code: 'OLD_RELEASE',
+          path: printable(`${one.place}${one.path}`),
+          expected: `the newest that was signed of ${printable(suite)}: ${words(newest)}`,
+          found: words(shown),
+        });
       }
     }
   }
@@ -145,42 +179,108 @@ export class SignedMetadata {
   endings(served: readonly Served[]): Ending[] {
     const found: Ending[] = [];
     for (const one of served) {
-      const { kind, place, suite, path, signature: { entry: { key } } } = one;
+      const {
+        kind,
+        place,
+        suite,
+        path,
+        signature: {
+          entry: { key },
+        },
+      } = one;
       const shown = this.#shown(one);
       const validUntil = this.#payloads.get(shown.payload)?.metadata?.validUntil ?? null;
-      const before = this.#metadataOf(key).filter(({ metadata, one: { first } }) => metadata.kind === kind && metadata.validUntil !== undefined && metadata.names.includes(suite) && isBefore(first, shown.first)).map((other) => other.one);
-      const earlier = before.reduce<Signed | undefined>((best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best), undefined);
+      const before = this.#metadataOf(key)
+        .filter(
+          ({ metadata, one: { first } }) =>
+            metadata.kind === kind &&
+            metadata.validUntil !== undefined &&
+            metadata.names.includes(suite) &&
+            isBefore(first, shown.first),
+        )
+        .map((other) => other.one);
+      const earlier = before.reduce<Signed | undefined>(
+        (best, other) => (best === undefined || isBefore(best.first, other.first) ? other : best),
+        undefined,
+      );
       const at = printable(`${place}${path}`);
-      if (validUntil !== null || earlier !== undefined) found.push({ path: at, validUntil: validUntil === null ? null : printable(validUntil), earlier: earlier === undefined ? null : printable(this.#payloads.get(earlier.payload)?.metadata?.validUntil ?? '') });
+      if (validUntil !== null || earlier !== undefined)
+        found.push({
+          path: at,
+          validUntil: validUntil === null ? null : printable(validUntil),
+          earlier:
+            earlier === undefined
+              ? null
+              : printable(this.#payloads.get(earlier.payload)?.metadata?.validUntil ?? ''),
+        });
       // What is no time is over.
       if (validUntil !== null && !(Date.parse(validUntil) > this.#now)) {
-        this.#findings.wrong('apt-signatures', { code: 'EXPIRED_RELEASE', path: at, expected: `a Valid-Until after ${new Date(this.#now).toISOString()}`, found: `${printable(validUntil)}; ${words(shown)}` });
+        this.#findings.wrong('apt-signatures', {
+          code: 'EXPIRED_RELEASE',
+          path: at,
+          expected: `a Valid-Until after ${new Date(this.#now).toISOString()}`,
+          found: `${printable(validUntil)}; ${words(shown)}`,
+        });
       }
     }
     return found;
   }
 
-  /** What was signed and is served nowhere. @param served of all repositories @param keys whose repositories were looked at, and of which kind */
+  /**
+   * What was signed and is served nowhere. @param served of all repositories @param keys whose repositories
+   * were looked at, and of which kind
+   */
   unseen(served: readonly Served[], seen: ReadonlySet<Signature>, keys: ReadonlySet<string>): Unseen[] {
     const shown = new Set([...seen].map(({ entry }) => `${entry.key} ${entry.sha256}`));
-    const suites = new Set(served.map(({ kind, suite, signature }) => [kind, signature.entry.key, suite].join(' ')));
+    const suites = new Set(
+      served.map(({ kind, suite, signature }) => [kind, signature.entry.key, suite].join(' ')),
+    );
     const found: Unseen[] = [];
     for (const one of this.#all) {
       if (shown.has(`${one.key} ${one.payload}`)) continue;
       const { entry, keysVm } = one.first;
       const known = this.#payloads.get(one.payload);
-      const intents = one.signatures.flatMap(({ entry: { intent } }) => this.#intents.announced(intent)).filter(({ payload }) => payload.sha256 === one.payload);
+      const intents = one.signatures
+        .flatMap(({ entry: { intent } }) => this.#intents.announced(intent))
+        .filter(({ payload }) => payload.sha256 === one.payload);
       // Every public payload that is no metadata can be looked at by whoever wants to.
       if (known === undefined && this.#payloads.has(one.payload)) continue;
-      if (known === undefined && intents.every(({ purpose }) => purpose === 'rpm-header') && !keys.has(`dnf ${one.key}`)) continue;
+      if (
+        known === undefined &&
+        intents.every(({ purpose }) => purpose === 'rpm-header') &&
+        !keys.has(`dnf ${one.key}`)
+      )
+        continue;
       const { kind = 'unknown', names = [] } = known?.metadata ?? {};
       const isInUse = names.some((suite) => suites.has([kind, one.key, suite].join(' ')));
-      const isLater = isInUse && !served.some((other) => other.kind === kind && names.includes(other.suite) && isBefore(one.first, other.signature));
-      const state = known === undefined ? 'not-public' : this.#isWaiting(one) && isLater ? 'waiting' : isInUse && !isLater ? 'earlier' : 'nowhere';
+      const isLater =
+        isInUse &&
+        !served.some(
+          (other) =>
+            other.kind === kind && names.includes(other.suite) && isBefore(one.first, other.signature),
+        );
+      const state =
+        known === undefined
+          ? 'not-public'
+          : this.#isWaiting(one) && isLater
+            ? 'waiting'
+            : isInUse && !isLater
+              ? 'earlier'
+              : 'nowhere';
       const each = <T>(of: (intent: AnnouncedIntent) => T): T[] => [...new Set(intents.map(of))];
       found.push({
-        kind, names: names.map(printable), state, key: one.key, sha256: one.payload, path: known?.path ?? null, time: entry.time, keysVm, commit: entry.commit,
-        purposes: each(({ purpose }) => purpose), payloadNames: each(({ payload }) => payload.name), dists: each(({ dist }) => dist),
+        kind,
+        names: names.map(printable),
+        state,
+        key: one.key,
+        sha256: one.payload,
+        path: known?.path ?? null,
+        time: entry.time,
+        keysVm,
+        commit: entry.commit,
+        purposes: each(({ purpose }) => purpose),
+        payloadNames: each(({ payload }) => payload.name),
+        dists: each(({ dist }) => dist),
       });
     }
     return found;

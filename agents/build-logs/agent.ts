@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Puts the parts of the build-logs agent together; every effect and path comes in from outside, so that a test can run it anywhere.
+// Puts the parts of the build-logs agent together; every effect and path comes in from outside, so that a
+// test can run it anywhere.
 import { join } from 'node:path';
 import { makeFolder } from '../shared/durable-files.js';
 import { callService } from '../shared/calls/qrexec-call.js';
@@ -45,18 +46,25 @@ export async function startAgent(options: AgentOptions): Promise<{ close: () => 
   const repository = await GitRepository.open(join(stateFolder, 'repository.git'));
   const signer = gpgSigner(options.gnupgHome, config.logsKey);
   makeFolder(join(stateFolder, 'remotes'));
-  const alarms = new Alarms({ file: join(stateFolder, 'alarms.jsonl'), report, publish: (text) => logs.write(config.vm, 'alarms', text) });
-  const remotes = config.remotes.map((remote) => new Remote(remote, {
-    repository,
-    signer,
-    alarms,
+  const alarms = new Alarms({
+    file: join(stateFolder, 'alarms.jsonl'),
     report,
-    memory: join(stateFolder, 'remotes', remote.name),
-    // Short enough that one retry fits into the time of an intent.
-    timeoutMs: Math.min(60_000, Math.max(1000, config.intentSeconds * 500)),
-    sshCommand: `ssh -F ${options.sshConfig} -o BatchMode=yes`,
-    changed: () => publisher.remoteChanged(),
-  }));
+    publish: (text) => logs.write(config.vm, 'alarms', text),
+  });
+  const remotes = config.remotes.map(
+    (remote) =>
+      new Remote(remote, {
+        repository,
+        signer,
+        alarms,
+        report,
+        memory: join(stateFolder, 'remotes', remote.name),
+        // Short enough that one retry fits into the time of an intent.
+        timeoutMs: Math.min(60_000, Math.max(1000, config.intentSeconds * 500)),
+        sshCommand: `ssh -F ${options.sshConfig} -o BatchMode=yes`,
+        changed: () => publisher.remoteChanged(),
+      }),
+  );
   const logs: LogStore = new LogStore({
     folder: join(stateFolder, 'logs'),
     clock,
@@ -67,15 +75,37 @@ export async function startAgent(options: AgentOptions): Promise<{ close: () => 
     changed: (log) => publisher.changed(log),
     isPublished: (path) => publisher.isPublished(path),
   });
-  const receipts = new Map(config.sources.map((source) => [source.vm, new Receipts({
-    source,
-    stateFolder,
+  const receipts = new Map(
+    config.sources.map((source) => [
+      source.vm,
+      new Receipts({
+        source,
+        stateFolder,
+        report,
+        commitsAfter: (from, to) => publisher.commitsAfter(from, to),
+        call: (receipt) =>
+          callService({
+            service: `qubesbuilder.LogReceived+${source.vm}`,
+            input: receipt,
+            limitBytes: replyLimitBytes,
+            timeoutMs: receiptTimeoutMs,
+            ...(options.qrexecClient === undefined ? {} : { client: options.qrexecClient }),
+          }),
+        journalGrew: () => publisher.journalGrew(),
+      }),
+    ]),
+  );
+  const publisher: Publisher = new Publisher({
+    config,
+    repository,
+    signer,
+    logs,
+    remotes,
+    receipts,
     report,
-    commitsAfter: (from, to) => publisher.commitsAfter(from, to),
-    call: (receipt) => callService({ service: `qubesbuilder.LogReceived+${source.vm}`, input: receipt, limitBytes: replyLimitBytes, timeoutMs: receiptTimeoutMs, ...(options.qrexecClient === undefined ? {} : { client: options.qrexecClient }) }),
-    journalGrew: () => publisher.journalGrew(),
-  })]));
-  const publisher: Publisher = new Publisher({ config, repository, signer, logs, remotes, receipts, report, clock, ...(options.packEvery === undefined ? {} : { packEvery: options.packEvery }) });
+    clock,
+    ...(options.packEvery === undefined ? {} : { packEvery: options.packEvery }),
+  });
 
   logs.recover();
   let stopped = false;
@@ -84,15 +114,22 @@ export async function startAgent(options: AgentOptions): Promise<{ close: () => 
     try {
       await publisher.start(await findHistory(repository, remotes, signer, report));
     } catch (error) {
-      report(`ALARM cannot publish: ${printable(String((error as Error).message))}; again in ${startRetryMs / 1000} s`);
+      report(
+        `ALARM cannot publish: ${printable(String((error as Error).message))}; again in ${startRetryMs / 1000} s`,
+      );
       setTimeout(() => void findAndStart(), startRetryMs).unref();
     }
   };
-  // Logs are taken even while the remotes cannot be asked; nothing is published before it is known on which history.
+  // Logs are taken even while the remotes cannot be asked; nothing is published before it is known on which
+  // history.
   await Promise.race([findAndStart(), new Promise((resolve) => setTimeout(resolve, startRetryMs).unref())]);
 
   const sources = new Map(config.sources.map((source) => [source.vm, source]));
-  const buildLog = buildLogHandler({ store: logs, sources: new Set(sources.keys()), publication: (log) => publisher.publication(log) });
+  const buildLog = buildLogHandler({
+    store: logs,
+    sources: new Set(sources.keys()),
+    publication: (log) => publisher.publication(log),
+  });
   const intent = intentHandler({
     sources,
     receipts,
@@ -100,15 +137,21 @@ export async function startAgent(options: AgentOptions): Promise<{ close: () => 
     report,
     logExists: async (path) => {
       if (logs.get(path) !== undefined) return true;
-      if (!publisher.started) throw new Refusal('NOT_PUBLISHED', 'the remotes could not be asked yet which history to continue');
-      return await publisher.isPublished(path) || await publisher.isPublished(`${path}.xz`);
+      if (!publisher.started)
+        throw new Refusal('NOT_PUBLISHED', 'the remotes could not be asked yet which history to continue');
+      return (await publisher.isPublished(path)) || (await publisher.isPublished(`${path}.xz`));
     },
   });
-  const server = await serveSockets([{
-    name: 'qubesbuilder.BuildLog',
-    argument: '^(?:|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$',
-    handle: (call) => (call.argument === 'intent' ? intent(call) : buildLog(call)),
-  }], { report, folder: options.socketFolder, callers: config.sources.length });
+  const server = await serveSockets(
+    [
+      {
+        name: 'qubesbuilder.BuildLog',
+        argument: '^(?:|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$',
+        handle: (call) => (call.argument === 'intent' ? intent(call) : buildLog(call)),
+      },
+    ],
+    { report, folder: options.socketFolder, callers: config.sources.length },
+  );
   return {
     close: async () => {
       stopped = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a person has to look at, said three times: in this agent's report, in a file that the doctor reads until that person takes it away, and in
-// public, as a log of this VM itself (docs/formats.md, "Log files"), so that an audit shows it to everybody.
+// What a person has to look at, said three times: in this agent's report, in a file that the doctor reads
+// until that person takes it away, and in public, as a log of this VM itself (docs/formats.md, "Log files"),
+// so that an audit shows it to everybody.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -26,7 +27,10 @@ export class Alarms {
     this.#options = options;
   }
 
-  /** Once for as long as the same is true of a remote; settled() ends that. Never throws: an alarm must not stop what raised it. */
+  /**
+   * Once for as long as the same is true of a remote; settled() ends that. Never throws: an alarm must not
+   * stop what raised it.
+   */
   raise(remote: string, what: string): void {
     const { file, report, publish } = this.#options;
     const text = `ALARM remote ${remote}: ${printable(what)}`;
@@ -43,7 +47,9 @@ export class Alarms {
     const before = this.#publishedAt.get(remote);
     if (before !== undefined && performance.now() - before < publishedEveryMs) return;
     this.#publishedAt.set(remote, performance.now());
-    publish(text).catch((error: unknown) => report(`an alarm is not published: ${printable(String((error as Error).message))}`));
+    publish(text).catch((error: unknown) =>
+      report(`an alarm is not published: ${printable(String((error as Error).message))}`),
+    );
   }
 
   /** The remote is as it should be: the next alarm about it is a new one, whatever it says. */

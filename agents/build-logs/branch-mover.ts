@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Moving the branch without a process each time: one `git update-ref --stdin`, with git's own locks and its own fsync.
+// Moving the branch without a process each time: one `git update-ref --stdin`, with git's own locks and its
+// own fsync.
 import type { ChildProcess } from 'node:child_process';
 import { endGroup, startWith } from '../shared/programs/program.js';
 import { branch, gitEnvironment } from './git-program.js';
@@ -15,7 +16,7 @@ export class BranchMover {
 
   /** One at a time. @throws Error when the branch was not at `from`, or git does not answer in time */
   move(from: string | null, to: string): Promise<void> {
-    const child = this.#child ??= this.#start();
+    const child = (this.#child ??= this.#start());
     return new Promise((resolve, reject) => {
       let lines = '';
       const timer = setTimeout(() => endGroup(child.pid), 30_000);
@@ -33,7 +34,11 @@ export class BranchMover {
   }
 
   #start(): ChildProcess {
-    const child = startWith(['git', '--git-dir', this.#repository, 'update-ref', '--stdin'], ['pipe', 'pipe', 'ignore'], { env: gitEnvironment });
+    const child = startWith(
+      ['git', '--git-dir', this.#repository, 'update-ref', '--stdin'],
+      ['pipe', 'pipe', 'ignore'],
+      { env: gitEnvironment },
+    );
     child.stdout?.on('data', (chunk: Buffer) => this.#answered?.(chunk.toString()));
     child.stdin?.on('error', () => undefined);
     const gone = (): void => {

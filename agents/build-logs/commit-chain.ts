@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The history of publications as this VM made it: its head, and how one more commit comes onto it. Every commit has exactly one parent,
-// carries the next number and is signed by the logs key; keys VMs get these very bytes as proof. docs/formats.md, "Publication".
+// The history of publications as this VM made it: its head, and how one more commit comes onto it. Every
+// commit has exactly one parent, carries the next number and is signed by the logs key; keys VMs get these
+// very bytes as proof. docs/formats.md, "Publication".
 import { gitObjectId, readGitCommit } from '../shared/formats/git-commit.js';
-import { readPublicationMessage, writePublicationMessage, type PublishedFile } from '../shared/formats/publication.js';
+import {
+  readPublicationMessage,
+  writePublicationMessage,
+  type PublishedFile,
+} from '../shared/formats/publication.js';
 import type { TreeEntry } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
 import type { StampTime } from './stamp-time.js';
@@ -28,7 +33,10 @@ export interface NewCommit {
   blobs: ReadonlyMap<string, string | null>;
   /** for the subject */
   intents: number;
-  /** microseconds: the commit is not earlier than the last line of a log that has ended, though the clock be set back in between */
+  /**
+   * microseconds: the commit is not earlier than the last line of a log that has ended, though the clock be
+   * set back in between
+   */
   notBefore: number;
 }
 
@@ -54,14 +62,17 @@ export class CommitChain {
   /** @param commit the head of the repository, checked */
   async open(commit: string): Promise<Head> {
     const { tree, message } = readGitCommit(await this.#commit(commit));
-    return this.#head = { commit, tree, seq: readPublicationMessage(message).seq };
+    return (this.#head = { commit, tree, seq: readPublicationMessage(message).seq });
   }
 
   async find(path: string): Promise<TreeEntry | undefined> {
     return this.#options.repository.find(this.#head?.tree ?? null, path);
   }
 
-  /** One more commit, signed and on disk, and the branch on it. @throws BranchMoved: make it anew from where the branch is now */
+  /**
+   * One more commit, signed and on disk, and the branch on it. @throws BranchMoved: make it anew from where
+   * the branch is now
+   */
   async append({ files, blobs, intents, notBefore }: NewCommit): Promise<Head> {
     const { repository, signer, vm, clock } = this.#options;
     const before = this.#head;
@@ -69,7 +80,12 @@ export class CommitChain {
     const seq = (before?.seq ?? 0) + 1;
     const subject = `Publish ${files.length} file${files.length === 1 ? '' : 's'}${intents === 0 ? '' : `, ${intents} intent${intents === 1 ? '' : 's'}`}`;
     const who = `${vm} <${vm}@build-infra.invalid> ${Math.floor(Math.max(clock(), notBefore) / 1e6)} +0000`;
-    const head = [`tree ${tree}`, ...(before === null ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
+    const head = [
+      `tree ${tree}`,
+      ...(before === null ? [] : [`parent ${before.commit}`]),
+      `author ${who}`,
+      `committer ${who}`,
+    ].join('\n');
     const message = `\n\n${writePublicationMessage({ subject, files, seq })}`;
     const signature = await signer.sign(Buffer.from(head + message));
     const body = Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`);
@@ -85,16 +101,21 @@ export class CommitChain {
       }
     }
     this.#remember(id, body);
-    return this.#head = { commit: id, seq, tree };
+    return (this.#head = { commit: id, seq, tree });
   }
 
   /**
-   * The last move that a killed agent had asked git for may come true only after this one has read the branch: that commit is ours.
+   * The last move that a killed agent had asked git for may come true only after this one has read the
+   * branch: that commit is ours.
    * @throws BranchMoved if so
    */
   async #follow(shown: string, before: string | undefined): Promise<void> {
     const commit = readGitCommit(await this.#commit(shown));
-    if (commit.parents[0] !== before || !await this.#options.signer.verifies(commit.signedBytes, commit.signature)) return;
+    if (
+      commit.parents[0] !== before ||
+      !(await this.#options.signer.verifies(commit.signedBytes, commit.signature))
+    )
+      return;
     await this.open(shown);
     throw new BranchMoved(`the branch had moved to ${shown}, which is ours`);
   }
@@ -116,14 +137,21 @@ export class CommitChain {
   newestCommits(from: string, limitBytes: number): Buffer[] {
     const bodies: Buffer[] = [];
     let left = limitBytes;
-    for (let body = this.#recent.get(from); body !== undefined && body.length <= left; body = this.#recent.get(readGitCommit(body).parents[0] ?? '')) {
+    for (
+      let body = this.#recent.get(from);
+      body !== undefined && body.length <= left;
+      body = this.#recent.get(readGitCommit(body).parents[0] ?? '')
+    ) {
       left -= body.length;
       bodies.push(body);
     }
     return bodies;
   }
 
-  /** For receipts: raw commits after `from` up to `to`, oldest first; undefined where `from` is not among them. */
+  /**
+   * For receipts: raw commits after `from` up to `to`, oldest first; undefined where `from` is not among
+   * them.
+   */
   async commitsAfter(from: string | null, to: string): Promise<Buffer[] | undefined> {
     const bodies: Buffer[] = [];
     for (let id: string | undefined = to; id !== undefined && id !== from;) {

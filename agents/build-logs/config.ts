@@ -54,7 +54,20 @@ const seconds = { type: 'integer', minimum: 1, maximum: 86400 } as const;
 const configSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'logsKey', 'remotes', 'sources', 'publishSeconds', 'intentSeconds', 'reopenSeconds', 'logBytes', 'openLogs', 'intentsPerDay', 'intentBytesPerDay'],
+  required: [
+    'format',
+    'vm',
+    'logsKey',
+    'remotes',
+    'sources',
+    'publishSeconds',
+    'intentSeconds',
+    'reopenSeconds',
+    'logBytes',
+    'openLogs',
+    'intentsPerDay',
+    'intentBytesPerDay',
+  ],
   properties: {
     format: { const: 'build-infra/build-logs-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -108,14 +121,29 @@ const checkShape: Check<BuildLogsConfig> = checkWith(configSchema);
 export function checkConfig(untrusted: unknown): BuildLogsConfig {
   const config = checkShape(untrusted);
   const once = (names: string[], field: string): void => {
-    if (new Set(names).size !== names.length) throw new Refusal('BAD_DOCUMENT', 'names something twice', field);
+    if (new Set(names).size !== names.length)
+      throw new Refusal('BAD_DOCUMENT', 'names something twice', field);
   };
-  once(config.remotes.map((remote) => remote.name), '/remotes');
-  once(config.remotes.map((remote) => remote.url), '/remotes');
-  once(config.sources.map((source) => source.vm), '/sources');
-  once(config.sources.map((source) => source.keysVm), '/sources');
-  if (!config.remotes.some((remote) => remote.required)) throw new Refusal('BAD_DOCUMENT', 'no remote is required', '/remotes');
+  once(
+    config.remotes.map((remote) => remote.name),
+    '/remotes',
+  );
+  once(
+    config.remotes.map((remote) => remote.url),
+    '/remotes',
+  );
+  once(
+    config.sources.map((source) => source.vm),
+    '/sources',
+  );
+  once(
+    config.sources.map((source) => source.keysVm),
+    '/sources',
+  );
+  if (!config.remotes.some((remote) => remote.required))
+    throw new Refusal('BAD_DOCUMENT', 'no remote is required', '/remotes');
   // These two are top folders of the repository.
-  if (config.sources.some((source) => source.vm === 'intents' || source.vm === 'journal')) throw new Refusal('BAD_DOCUMENT', 'a build VM may not be called intents or journal', '/sources');
+  if (config.sources.some((source) => source.vm === 'intents' || source.vm === 'journal'))
+    throw new Refusal('BAD_DOCUMENT', 'a build VM may not be called intents or journal', '/sources');
   return config;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a commit to its confirmation: what rides on a commit is answered only once every required remote has shown that it holds it. Here
-// is the one place from which receipts with grants leave; a required remote with another history stops them all.
+// From a commit to its confirmation: what rides on a commit is answered only once every required remote has
+// shown that it holds it. Here is the one place from which receipts with grants leave; a required remote with
+// another history stops them all.
 import { AnyRefusal } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { WaitingIntent } from './intents-to-publish.js';
@@ -52,30 +53,51 @@ export class Confirmation {
 
   /** Whether everything up to `seq` is confirmed and answered. */
   isComplete(seq: number): boolean {
-    return this.#batches.length === 0 && this.diverged() === undefined && this.#required.every((remote) => remote.confirmedSeq >= seq);
+    return (
+      this.#batches.length === 0 &&
+      this.diverged() === undefined &&
+      this.#required.every((remote) => remote.confirmedSeq >= seq)
+    );
   }
 
   confirmedOn(seq: number): string[] {
-    return this.#options.remotes.filter((remote) => remote.confirmedSeq >= seq).map((remote) => remote.name).sort();
+    return this.#options.remotes
+      .filter((remote) => remote.confirmedSeq >= seq)
+      .map((remote) => remote.name)
+      .sort();
   }
 
-  /** Why nothing is granted at all, if a required remote holds another history. Of any other remote that is an alarm and no more. */
+  /**
+   * Why nothing is granted at all, if a required remote holds another history. Of any other remote that is an
+   * alarm and no more.
+   */
   diverged(): Refusal | undefined {
     const names = this.#required.filter((remote) => remote.diverged).map((remote) => remote.name);
-    return names.length === 0 ? undefined : new Refusal('HISTORY_DIVERGED', `remote ${names.join(', ')} holds another history; nothing is granted`);
+    return names.length === 0
+      ? undefined
+      : new Refusal(
+          'HISTORY_DIVERGED',
+          `remote ${names.join(', ')} holds another history; nothing is granted`,
+        );
   }
 
   /** Which required remotes, and why, do not confirm `seq`; '' where all do. */
   missing(seq: number): string {
-    return this.#required.filter((remote) => remote.confirmedSeq < seq).map((remote) => `${remote.name}${remote.trouble === '' ? '' : ` (${remote.trouble})`}`).join(', ');
+    return this.#required
+      .filter((remote) => remote.confirmedSeq < seq)
+      .map((remote) => `${remote.name}${remote.trouble === '' ? '' : ` (${remote.trouble})`}`)
+      .join(', ');
   }
 
   /** Whatever is confirmed on every required remote now is published: logs are answered, receipts leave. */
   settle(): void {
     const diverged = this.diverged();
-    if (diverged !== undefined) for (const { intents } of this.#batches) for (const intent of intents) if (!intent.settled) intent.reject(diverged);
+    if (diverged !== undefined)
+      for (const { intents } of this.#batches)
+        for (const intent of intents) if (!intent.settled) intent.reject(diverged);
     const confirmed = Math.min(...this.#required.map((remote) => remote.confirmedSeq));
-    while (this.#batches[0] !== undefined && this.#batches[0].seq <= confirmed) this.#settleBatch(this.#batches.shift() as Batch, diverged === undefined);
+    while (this.#batches[0] !== undefined && this.#batches[0].seq <= confirmed)
+      this.#settleBatch(this.#batches.shift() as Batch, diverged === undefined);
   }
 
   #settleBatch(batch: Batch, mayGrant: boolean): void {
@@ -87,11 +109,20 @@ export class Confirmation {
       if (intents.length > 0 && mayGrant) {
         for (const intent of intents) intent.confirmed(batch.commit);
         each.send(batch.commit, names, intents).then(
-          (grantedUntil) => intents.forEach((intent) => intent.resolve({ commit: batch.commit, grantedUntil })),
-          (error: unknown) => intents.forEach((intent) => intent.reject(error instanceof AnyRefusal ? error : new Refusal('KEYS_VM_UNREACHABLE', 'the receipt failed'))),
+          (grantedUntil) =>
+            intents.forEach((intent) => intent.resolve({ commit: batch.commit, grantedUntil })),
+          (error: unknown) =>
+            intents.forEach((intent) =>
+              intent.reject(
+                error instanceof AnyRefusal
+                  ? error
+                  : new Refusal('KEYS_VM_UNREACHABLE', 'the receipt failed'),
+              ),
+            ),
         );
       }
-      if (batch.logs.some(({ log, ended }) => ended && log.record.vm === source)) journals.wantLastEntries(source);
+      if (batch.logs.some(({ log, ended }) => ended && log.record.vm === source))
+        journals.wantLastEntries(source);
     }
   }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A build VM can fill the disk. New lines and new intents stop early enough that what is acknowledged can still be published.
+// A build VM can fill the disk. New lines and new intents stop early enough that what is acknowledged can
+// still be published.
 import { statfs } from 'node:fs/promises';
 import { Refusal } from './refusals.js';
 
-export const diskFull = (): Refusal => new Refusal('DISK_FULL', 'the build-logs VM has no room; what it acknowledged is kept');
+export const diskFull = (): Refusal =>
+  new Refusal('DISK_FULL', 'the build-logs VM has no room; what it acknowledged is kept');
 
 /** Kept free for the publisher: 64 MiB, or a twentieth of a small disk. */
 const reserveBytes = 64 * 1024 * 1024;
@@ -21,5 +23,5 @@ export async function roomIn(folder: string): Promise<number> {
 
 /** @throws Refusal DISK_FULL when less than the reserve is free on the file system of `folder` */
 export async function demandRoom(folder: string): Promise<void> {
-  if (await roomIn(folder) < 0) throw diskFull();
+  if ((await roomIn(folder)) < 0) throw diskFull();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Whose is a head that is not in our history? Only the logs key can make a second one; anything else is a remote that somebody broke. The one
-// commit is fetched into a folder of its own, so that nothing of it comes into our repository.
+// Whose is a head that is not in our history? Only the logs key can make a second one; anything else is a
+// remote that somebody broke. The one commit is fetched into a folder of its own, so that nothing of it comes
+// into our repository.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,16 +37,34 @@ async function isSigned(body: Buffer, signer: Signer): Promise<boolean> {
 }
 
 /** Never throws: what cannot be read is no history. */
-export async function signerOfHead(id: string, { url, signer, sshCommand, timeoutMs }: HeadPlace): Promise<HeadSigner> {
+export async function signerOfHead(
+  id: string,
+  { url, signer, sshCommand, timeoutMs }: HeadPlace,
+): Promise<HeadSigner> {
   const folder = mkdtempSync(join(tmpdir(), 'bl-head-'));
   const env = { ...gitEnvironment, GIT_SSH_COMMAND: sshCommand };
-  const git = (...argv: string[]): Promise<Buffer> => runProgram(['prlimit', `--fsize=${fetchedBytes}`, '--', 'git', '--git-dir', folder, ...argv], { env, timeoutMs, limitBytes: commitBytes });
+  const git = (...argv: string[]): Promise<Buffer> =>
+    runProgram(['prlimit', `--fsize=${fetchedBytes}`, '--', 'git', '--git-dir', folder, ...argv], {
+      env,
+      timeoutMs,
+      limitBytes: commitBytes,
+    });
   try {
     await git('init', '--quiet', '--bare', '--template=');
-    await git('fetch', '--quiet', '--no-tags', '--depth=1', '--filter=tree:0', '--no-write-fetch-head', '--no-auto-maintenance', url, `+${branch}:refs/build-infra/head`);
+    await git(
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--depth=1',
+      '--filter=tree:0',
+      '--no-write-fetch-head',
+      '--no-auto-maintenance',
+      url,
+      `+${branch}:refs/build-infra/head`,
+    );
     const body = await git('cat-file', 'commit', id);
     if (gitObjectId('commit', body) !== id) return 'unknown';
-    return await isSigned(body, signer) ? 'the logs key' : 'somebody else';
+    return (await isSigned(body, signer)) ? 'the logs key' : 'somebody else';
   } catch {
     return 'unknown';
   } finally {

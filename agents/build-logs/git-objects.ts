@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Writing git objects without a git process each: a loose object is zlib("<type> <size>\0" + body), named by its SHA-1. One read of a
-// log gives its object and the SHA-256 that the commit message vouches for. Decision 020.
+// Writing git objects without a git process each: a loose object is zlib("<type> <size>\0" + body), named by
+// its SHA-1. One read of a log gives its object and the SHA-256 that the commit message vouches for. Decision
+// 020.
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
@@ -34,7 +35,8 @@ export function readTree(body: Buffer): TreeEntry[] {
   for (let at = 0; at < body.length;) {
     const end = body.indexOf(0, at);
     const [mode, name] = body.toString('utf8', at, end).split(' ') as [string, string];
-    if (mode !== '100644' && mode !== '40000') throw new Error(`the repository holds an entry of mode ${mode}`);
+    if (mode !== '100644' && mode !== '40000')
+      throw new Error(`the repository holds an entry of mode ${mode}`);
     entries.push({ mode, name, id: body.toString('hex', end + 1, end + 21) });
     at = end + 21;
   }
@@ -45,7 +47,9 @@ export function readTree(body: Buffer): TreeEntry[] {
 export function writeTree(entries: readonly TreeEntry[]): Buffer {
   const key = (entry: TreeEntry): string => (entry.mode === '40000' ? `${entry.name}/` : entry.name);
   const sorted = [...entries].sort((a, b) => (key(a) < key(b) ? -1 : 1));
-  return Buffer.concat(sorted.flatMap((entry) => [Buffer.from(`${entry.mode} ${entry.name}\0`), Buffer.from(entry.id, 'hex')]));
+  return Buffer.concat(
+    sorted.flatMap((entry) => [Buffer.from(`${entry.mode} ${entry.name}\0`), Buffer.from(entry.id, 'hex')]),
+  );
 }
 
 let temporaries = 0;
@@ -99,7 +103,10 @@ export class LooseObjects {
       let seen = 0;
       const whole = async function* (): AsyncGenerator<Buffer> {
         yield Buffer.from(`blob ${size}\0`);
-        for await (const chunk of createReadStream(path, { end: size - 1, highWaterMark: 256 * 1024 }) as AsyncIterable<Buffer>) {
+        for await (const chunk of createReadStream(path, {
+          end: size - 1,
+          highWaterMark: 256 * 1024,
+        }) as AsyncIterable<Buffer>) {
           seen += chunk.length;
           sha1.update(chunk);
           sha256.update(chunk);
@@ -121,14 +128,16 @@ export class LooseObjects {
     await Promise.all(pending);
     const folders = [...this.#unsynced, ...(this.#unsynced.size > 0 ? [this.#folder] : [])];
     this.#unsynced.clear();
-    await Promise.all(folders.map(async (folder) => {
-      const handle = await open(folder, 'r');
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    }));
+    await Promise.all(
+      folders.map(async (folder) => {
+        const handle = await open(folder, 'r');
+        try {
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+      }),
+    );
   }
 
   #path(id: string): string {

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// How git is started here: with an environment in which nothing but the repository's own configuration counts.
+// How git is started here: with an environment in which nothing but the repository's own configuration
+// counts.
 import { runProgram } from '../shared/programs/program.js';
 
 export const branch = 'refs/heads/main';
-/** The same commit for people: the links in the notices of upstream's builders lead there. Nothing is decided by it. */
+/**
+ * The same commit for people: the links in the notices of upstream's builders lead there. Nothing is decided
+ * by it.
+ */
 export const linkedBranch = 'refs/heads/master';
 
 /** No configuration but the repository's own, which this agent wrote. */
-export const gitEnvironment: Record<string, string> = { GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' };
+export const gitEnvironment: Record<string, string> = {
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_TERMINAL_PROMPT: '0',
+};
 
 /** Listings of a whole history, bytes. */
 const listingLimitBytes = 256 * 1024 * 1024;
@@ -22,7 +30,17 @@ export interface GitRun {
 }
 
 /** What git prints. @throws ProgramFailed, Refusal TIMED_OUT, OUTPUT_LIMIT */
-export async function runGit(argv: readonly string[], { timeoutMs = longestMs, signal, sshCommand }: GitRun = {}): Promise<string> {
+export async function runGit(
+  argv: readonly string[],
+  { timeoutMs = longestMs, signal, sshCommand }: GitRun = {},
+): Promise<string> {
   const env = sshCommand === undefined ? gitEnvironment : { ...gitEnvironment, GIT_SSH_COMMAND: sshCommand };
-  return (await runProgram(['git', ...argv], { env, timeoutMs, limitBytes: listingLimitBytes, ...(signal === undefined ? {} : { signal }) })).toString('utf8');
+  return (
+    await runProgram(['git', ...argv], {
+      env,
+      timeoutMs,
+      limitBytes: listingLimitBytes,
+      ...(signal === undefined ? {} : { signal }),
+    })
+  ).toString('utf8');
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it touches. Git's own long-running
-// plumbing reads objects and moves the ref; only this agent writes here.
+// The logs repository: bare, one branch, no index and no work tree, so that a publication costs what it
+// touches. Git's own long-running plumbing reads objects and moves the ref; only this agent writes here.
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,10 @@ import { BranchMover } from './branch-mover.js';
 import { LooseObjects, readTree, writeTree, type TreeEntry } from './git-objects.js';
 import { branch, gitEnvironment, runGit } from './git-program.js';
 
-/** The repository's whole configuration, written at every start: nothing that was added to it by hand or accident stays. */
+/**
+ * The repository's whole configuration, written at every start: nothing that was added to it by hand or
+ * accident stays.
+ */
 const configuration = `[core]
 \trepositoryformatversion = 0
 \tfilemode = true
@@ -46,11 +49,13 @@ export class GitRepository {
     writeDurably(join(path, 'config'), configuration);
     // Git does not sync it when it makes a repository, and knows none without it.
     writeDurably(join(path, 'HEAD'), `ref: ${branch}\n`);
-    // Left by a power cut. A git that outlived a killed agent has seen the end of its input and is gone by then.
+    // Left by a power cut. A git that outlived a killed agent has seen the end of its input and is gone by
+    // then.
     const lock = join(path, `${branch}.lock`);
     if (existsSync(lock)) await new Promise((resolve) => setTimeout(resolve, 1000));
     rmSync(lock, { force: true });
-    for (const name of readdirSync(join(path, 'objects'))) if (name.startsWith('tmp_obj_')) rmSync(join(path, 'objects', name));
+    for (const name of readdirSync(join(path, 'objects')))
+      if (name.startsWith('tmp_obj_')) rmSync(join(path, 'objects', name));
     const repository = new GitRepository(path);
     return repository;
   }
@@ -66,18 +71,26 @@ export class GitRepository {
     return found === '' ? null : found;
   }
 
-  /** Whether `older` is `newer` or comes before it; false where either is not here. @throws where git fails: that is no answer */
+  /**
+   * Whether `older` is `newer` or comes before it; false where either is not here. @throws where git fails:
+   * that is no answer
+   */
   async isAncestor(older: string, newer: string): Promise<boolean> {
-    for (const commit of [older, newer]) if (await this.object(commit, 'commit') === undefined) return false;
-    return await this.git('merge-base', '--is-ancestor', older, newer).then(() => true, (error: unknown) => {
-      if (error instanceof ProgramFailed && error.exitCode === 1) return false;
-      throw error;
-    });
+    for (const commit of [older, newer])
+      if ((await this.object(commit, 'commit')) === undefined) return false;
+    return await this.git('merge-base', '--is-ancestor', older, newer).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof ProgramFailed && error.exitCode === 1) return false;
+        throw error;
+      },
+    );
   }
 
   async object(id: string, type: 'commit' | 'tree' | 'blob'): Promise<Buffer | undefined> {
     const found = await this.#reader.read(id);
-    if (found !== undefined && found.type !== type) throw new Error(`${id} is a ${found.type}, not a ${type}`);
+    if (found !== undefined && found.type !== type)
+      throw new Error(`${id} is a ${found.type}, not a ${type}`);
     return found?.body;
   }
 
@@ -108,11 +121,25 @@ export class GitRepository {
 
   /** Every file below these folders of a commit, with its size in bytes. */
   async filesBelow(commit: string, folders: readonly string[]): Promise<{ path: string; size: number }[]> {
-    const listing = await this.git('ls-tree', '-r', '-l', '--full-tree', commit, '--', ...folders.map((folder) => `${folder}/`));
-    return [...listing.matchAll(/^\d+ blob [0-9a-f]+ +(\d+)\t(.*)$/gm)].map(([, size, path]) => ({ path: path as string, size: Number(size) }));
+    const listing = await this.git(
+      'ls-tree',
+      '-r',
+      '-l',
+      '--full-tree',
+      commit,
+      '--',
+      ...folders.map((folder) => `${folder}/`),
+    );
+    return [...listing.matchAll(/^\d+ blob [0-9a-f]+ +(\d+)\t(.*)$/gm)].map(([, size, path]) => ({
+      path: path as string,
+      size: Number(size),
+    }));
   }
 
-  /** Writes `root` with blobs put (or, for null, taken away) at paths; touches only their folders. @returns the new root */
+  /**
+   * Writes `root` with blobs put (or, for null, taken away) at paths; touches only their folders. @returns
+   * the new root
+   */
   async withFiles(root: string | null, files: ReadonlyMap<string, string | null>): Promise<string> {
     const here = new Map<string, string | null>();
     const below = new Map<string, Map<string, string | null>>();
@@ -131,22 +158,29 @@ export class GitRepository {
       if (id === null) entries.delete(name);
       else entries.set(name, { mode: '100644', name, id });
     }
-    await Promise.all([...below].map(async ([name, rest]) => {
-      const folder = entries.get(name);
-      if (folder !== undefined && folder.mode !== '40000') throw new Error(`${name} is a file in the repository, not a folder`);
-      entries.set(name, { mode: '40000', name, id: await this.withFiles(folder?.id ?? null, rest) });
-    }));
+    await Promise.all(
+      [...below].map(async ([name, rest]) => {
+        const folder = entries.get(name);
+        if (folder !== undefined && folder.mode !== '40000')
+          throw new Error(`${name} is a file in the repository, not a folder`);
+        entries.set(name, { mode: '40000', name, id: await this.withFiles(folder?.id ?? null, rest) });
+      }),
+    );
     const after = [...entries.values()];
     const { id } = this.objects.write('tree', writeTree(after));
     this.#remember(id, after);
     return id;
   }
 
-  /** Moves the branch; a crash leaves it at the one or the other, both complete, and a power cut after it cannot set it back. @throws if it is not at `from` */
+  /**
+   * Moves the branch; a crash leaves it at the one or the other, both complete, and a power cut after it
+   * cannot set it back. @throws if it is not at `from`
+   */
   async moveBranch(from: string | null, to: string): Promise<void> {
     await this.objects.sync();
     await this.#mover.move(from, to);
-    // Git syncs the new ref, but not the folder in which it gives it its name: a power cut after the push would leave the branch behind its remotes.
+    // Git syncs the new ref, but not the folder in which it gives it its name: a power cut after the push
+    // would leave the branch behind its remotes.
     const folder = await open(dirname(join(this.path, branch)), 'r');
     await folder.sync().finally(() => folder.close());
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What one build VM may have published in a day (UTC): a compromised one can neither fill the disk and every remote for ever, nor make the
-// others wait behind it. What was published is counted where it is, in the repository, so a restart forgets nothing.
+// What one build VM may have published in a day (UTC): a compromised one can neither fill the disk and every
+// remote for ever, nor make the others wait behind it. What was published is counted where it is, in the
+// repository, so a restart forgets nothing.
 import { Refusal } from './refusals.js';
 
 export interface IntentSharesOptions {
@@ -43,7 +44,7 @@ export class IntentShares {
   #today(): string {
     const day = this.#options.today();
     if (day !== this.#day) this.#used.clear();
-    return this.#day = day;
+    return (this.#day = day);
   }
 
   #of(source: string): Used {
@@ -62,7 +63,10 @@ export class IntentShares {
     const intents = used.intents + waiting.intents;
     const published = used.bytes + waiting.bytes;
     if (intents < perDay && published + bytes <= bytesPerDay) return;
-    throw new Refusal('DAY_SHARE_USED', `${source} has used its share of today: ${intents} of ${perDay} intents, ${published} of ${bytesPerDay} bytes, and this one has ${bytes}; a new day begins at 00:00 UTC`);
+    throw new Refusal(
+      'DAY_SHARE_USED',
+      `${source} has used its share of today: ${intents} of ${perDay} intents, ${published} of ${bytesPerDay} bytes, and this one has ${bytes}; a new day begins at 00:00 UTC`,
+    );
   }
 
   /** They go into a commit; with minus, they did not. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Intents that wait for a publication, each with the caller who waits for its answer. Build VMs take turns: in each publication everyone who
-// waits has its first one, and one VM's flood goes on in the next.
+// Intents that wait for a publication, each with the caller who waits for its answer. Build VMs take turns:
+// in each publication everyone who waits has its first one, and one VM's flood goes on in the next.
 import type { Refusal } from './refusals.js';
 import type { Used } from './intent-shares.js';
 import type { Said } from './logs-to-publish.js';
@@ -28,7 +28,10 @@ export interface WaitingIntent extends GrantedIntent {
   reject: (error: Error) => void;
 }
 
-/** Of one source in one publication, beyond its first intent: so much is pushed, shown to a keys VM and answered in a moment, and others wait no longer. */
+/**
+ * Of one source in one publication, beyond its first intent: so much is pushed, shown to a keys VM and
+ * answered in a moment, and others wait no longer.
+ */
 const shareBytes = 512 * 1024;
 const shareIntents = 200;
 /** Of all sources in one publication, beyond their first ones, bytes. */
@@ -58,7 +61,9 @@ export class IntentsToPublish {
 
   /** @param source of all where it is left out */
   used(source?: string): Used {
-    const theirs = this.#waiting.filter((intent) => !intent.settled && (source === undefined || intent.source === source));
+    const theirs = this.#waiting.filter(
+      (intent) => !intent.settled && (source === undefined || intent.source === source),
+    );
     return { intents: theirs.length, bytes: theirs.reduce((sum, intent) => sum + intent.publishedBytes, 0) };
   }
 
@@ -84,7 +89,10 @@ export class IntentsToPublish {
         const next = queue.intents[turn];
         queue.bytes += next?.publishedBytes ?? 0;
         // The first one always goes, however large: whoever waits is never passed over.
-        if (next === undefined || (turn > 0 && (turn >= shareIntents || queue.bytes > shareBytes || next.publishedBytes > left))) {
+        if (
+          next === undefined ||
+          (turn > 0 && (turn >= shareIntents || queue.bytes > shareBytes || next.publishedBytes > left))
+        ) {
           queues.delete(source);
           continue;
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The copy of a keys VM's journal that gets published. The keys VM may not change or drop an entry once it is here: each new line must
-// hash-chain on the last one, or nothing from that VM is believed any more. What the keys VM signed about its end (a journal head) goes out
-// with the entries, and entries that no head covers wait: the audit would take them for made up.
+// The copy of a keys VM's journal that gets published. The keys VM may not change or drop an entry once it is
+// here: each new line must hash-chain on the last one, or nothing from that VM is believed any more. What the
+// keys VM signed about its end (a journal head) goes out with the entries, and entries that no head covers
+// wait: the audit would take them for made up.
 import { existsSync } from 'node:fs';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
@@ -9,15 +10,29 @@ import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import { journalHeadLine, journalHeadPath, verifiesJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
-import { journalEntrySchema, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../shared/formats/journal.js';
+import {
+  journalHeadLine,
+  journalHeadPath,
+  verifiesJournalHead,
+  type JournalHead,
+} from '../shared/formats/journal-head.js';
+import {
+  journalEntrySchema,
+  journalLine,
+  journalLineHash,
+  journalPath,
+  noEntry,
+  type JournalEntry,
+} from '../shared/formats/journal.js';
 
 const checkEntry: Check<JournalEntry> = checkWith(journalEntrySchema);
 const lineLimitBytes = 4096;
 const perFile = 256;
 const textOf = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('');
 
-/** This name, or with the first number behind it that no file has: what an earlier damage left stays as it is. */
+/**
+ * This name, or with the first number behind it that no file has: what an earlier damage left stays as it is.
+ */
 function freeName(name: string): string {
   let free = name;
   for (let number = 2; existsSync(free); number++) free = `${name}-${number}`;
@@ -40,8 +55,9 @@ export class JournalStore {
   #publishedHeads: { path: string; text: string } = { path: '', text: '' };
 
   /**
-   * Lines that do not continue the chain, which a damaged disk can leave, are moved to a file of their own beside it, and never published: the
-   * repository holds those that were published, and the keys VM sends the others again.
+   * Lines that do not continue the chain, which a damaged disk can leave, are moved to a file of their own
+   * beside it, and never published: the repository holds those that were published, and the keys VM sends the
+   * others again.
    * @param journalKey what the heads must be signed with, or null where nobody pinned it
    */
   constructor(path: string, keysVm: string, journalKey: string | null, report: Reporter) {
@@ -57,7 +73,9 @@ export class JournalStore {
       writeDurably(kept, textOf(lines.slice(whole)));
       writeDurably(path, textOf(this.#lines));
       ({ file: this.#file } = AppendOnlyLines.open(path));
-      report(`${keysVm}: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${kept}, its entries are fetched again`);
+      report(
+        `${keysVm}: the copy of its journal is damaged from entry ${whole + 1} of ${lines.length} on; the damaged part is kept in ${kept}, its entries are fetched again`,
+      );
     }
     this.#headFile = path.replace(/\.jsonl$/, '.head.json');
     const newest = readIfThere(this.#headFile);
@@ -118,19 +136,27 @@ export class JournalStore {
 
   /**
    * Takes the head of an answer whose entries were appended; the newest is on disk then.
-   * @throws Refusal JOURNAL_BROKEN: it is not signed by the pinned key, or the keys VM has gone back behind what it told before
+   * @throws Refusal JOURNAL_BROKEN: it is not signed by the pinned key, or the keys VM has gone back behind
+   * what it told before
    */
   takeHead(head: JournalHead): void {
-    const broken = (why: string): Refusal => new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: its journal head for entry ${head.seq} ${why}`);
+    const broken = (why: string): Refusal =>
+      new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: its journal head for entry ${head.seq} ${why}`);
     if (head.keysVm !== this.#keysVm) throw broken(`is that of ${head.keysVm}`);
-    if (this.#journalKey !== null && !verifiesJournalHead(head, this.#journalKey)) throw broken('is not signed by the journal key that is pinned');
+    if (this.#journalKey !== null && !verifiesJournalHead(head, this.#journalKey))
+      throw broken('is not signed by the journal key that is pinned');
     const before = this.#newest;
-    if (head.seq < Math.max(before?.seq ?? 0, this.#lines.length)) throw broken(`comes after entry ${Math.max(before?.seq ?? 0, this.#lines.length)}: its state was set back`);
+    if (head.seq < Math.max(before?.seq ?? 0, this.#lines.length))
+      throw broken(
+        `comes after entry ${Math.max(before?.seq ?? 0, this.#lines.length)}: its state was set back`,
+      );
     for (const one of [before, head]) {
       const line = one === undefined ? undefined : this.#lines[one.seq - 1];
-      if (line !== undefined && journalLineHash(line) !== one?.entry) throw broken('names another entry than the one that is here');
+      if (line !== undefined && journalLineHash(line) !== one?.entry)
+        throw broken('names another entry than the one that is here');
     }
-    if (head.seq === before?.seq && head.entry !== before.entry) throw broken('names another entry than the head before it');
+    if (head.seq === before?.seq && head.entry !== before.entry)
+      throw broken('names another entry than the head before it');
     if (head.seq !== before?.seq) {
       writeDurably(this.#headFile, `${journalHeadLine(head)}\n`);
       this.#newest = head;
@@ -162,11 +188,17 @@ export class JournalStore {
     try {
       entry = readDocument(Buffer.from(line), lineLimitBytes, checkEntry);
     } catch (error) {
-      throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${seq} cannot be read: ${(error as Error).message}`);
+      throw new Refusal(
+        'JOURNAL_BROKEN',
+        `${this.#keysVm}: entry ${seq} cannot be read: ${(error as Error).message}`,
+      );
     }
-    if (journalLine(entry) !== line) throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${seq} is spelled in another way`);
-    if (entry.seq !== seq) throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${entry.seq} came where ${seq} was due`);
-    if (entry.prev !== previous) throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${seq} does not follow on the one before`);
+    if (journalLine(entry) !== line)
+      throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${seq} is spelled in another way`);
+    if (entry.seq !== seq)
+      throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${entry.seq} came where ${seq} was due`);
+    if (entry.prev !== previous)
+      throw new Refusal('JOURNAL_BROKEN', `${this.#keysVm}: entry ${seq} does not follow on the one before`);
     return entry;
   }
 
@@ -181,13 +213,23 @@ export class JournalStore {
     return undefined;
   }
 
-  /** The journal files that hold entries which are not published yet, whole, up to the newest head, and the head. */
+  /**
+   * The journal files that hold entries which are not published yet, whole, up to the newest head, and the
+   * head.
+   */
   unpublished(): { files: { path: string; body: Buffer }[]; committed: () => void } {
     const files: { path: string; body: Buffer }[] = [];
     const head = this.#covering;
     if (head === undefined || !this.hasUnpublished) return { files, committed: () => undefined };
-    for (let start = Math.floor(this.publishedEntries / perFile) * perFile; start < head.seq; start += perFile) {
-      files.push({ path: journalPath(this.#keysVm, start + 1), body: Buffer.from(textOf(this.#lines.slice(start, Math.min(start + perFile, head.seq)))) });
+    for (
+      let start = Math.floor(this.publishedEntries / perFile) * perFile;
+      start < head.seq;
+      start += perFile
+    ) {
+      files.push({
+        path: journalPath(this.#keysVm, start + 1),
+        body: Buffer.from(textOf(this.#lines.slice(start, Math.min(start + perFile, head.seq)))),
+      });
     }
     const path = journalHeadPath(this.#keysVm, head.seq);
     const text = `${path === this.#publishedHeads.path ? this.#publishedHeads.text : ''}${journalHeadLine(head)}\n`;

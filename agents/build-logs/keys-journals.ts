@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The journals of the keys VMs on their way into the repository: entries come with the answers to receipts, and the last ones of a job
-// are asked for with a receipt of their own, because nothing else would bring them.
+// The journals of the keys VMs on their way into the repository: entries come with the answers to receipts,
+// and the last ones of a job are asked for with a receipt of their own, because nothing else would bring
+// them.
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { CommitChain } from './commit-chain.js';
@@ -47,19 +48,26 @@ export class KeysJournals {
     const { chain, repository } = this.#options;
     const folder = await chain.find(`journal/${source.keysVm}`);
     const files = folder === undefined ? [] : await repository.tree(folder.id);
-    const read = async (id: string): Promise<string> => (await repository.object(id, 'blob') as Buffer).toString('utf8');
+    const read = async (id: string): Promise<string> =>
+      ((await repository.object(id, 'blob')) as Buffer).toString('utf8');
     let published = 0;
     for (const { name, id } of files.filter((file) => /^[0-9]+\.jsonl$/.test(file.name))) {
       const before = Number(name.split('.')[0]) * 256;
       // A file that is full and here already need not be read.
       published = before + 256;
-      if (journal.entries >= published && name !== files.findLast((file) => /^[0-9]/.test(file.name))?.name) continue;
+      if (journal.entries >= published && name !== files.findLast((file) => /^[0-9]/.test(file.name))?.name)
+        continue;
       const lines = (await read(id)).split('\n').slice(0, -1);
       published = before + lines.length;
       if (journal.entries < published) journal.append(lines.slice(journal.entries - before));
     }
     const heads = files.findLast(({ name }) => name.startsWith('heads-'));
-    journal.tookOver(published, heads === undefined ? undefined : { path: `journal/${source.keysVm}/${heads.name}`, text: await read(heads.id) });
+    journal.tookOver(
+      published,
+      heads === undefined
+        ? undefined
+        : { path: `journal/${source.keysVm}/${heads.name}`, text: await read(heads.id) },
+    );
     if (journal.hasUnpublished) this.grew();
   }
 
@@ -76,7 +84,10 @@ export class KeysJournals {
   take(): JournalsInPublication {
     this.#due = undefined;
     const parts = [...this.#options.receipts.values()].map(({ journal }) => journal.unpublished());
-    return { files: parts.flatMap(({ files }) => files), committed: () => parts.forEach((part) => part.committed()) };
+    return {
+      files: parts.flatMap(({ files }) => files),
+      committed: () => parts.forEach((part) => part.committed()),
+    };
   }
 
   /** If its keys VM gave grants since it was asked last. */
@@ -89,7 +100,8 @@ export class KeysJournals {
   }
 
   /**
-   * The receipt without grants, after the last log of a job: the keys VM's entries come back and go out with one more publication.
+   * The receipt without grants, after the last log of a job: the keys VM's entries come back and go out with
+   * one more publication.
    * @param commit is confirmed, on `remotes`
    */
   askForLastEntries(commit: string, remotes: string[]): void {
@@ -98,7 +110,10 @@ export class KeysJournals {
       if (logs.of(source).some((log) => !log.ended)) continue;
       this.#wanted.delete(source);
       this.#ask(receipts.get(source) as Receipts, commit, remotes).catch((error: unknown) =>
-        report(`the last entries of the keys VM of ${source} are missing: ${printable(String((error as Error).message))}`));
+        report(
+          `the last entries of the keys VM of ${source} are missing: ${printable(String((error as Error).message))}`,
+        ),
+      );
     }
   }
 

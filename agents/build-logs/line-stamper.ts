@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// design "Log file": every line gets this VM's time and the sender's name; text stays 0x20-0x7e. The bytes come from whatever runs
-// in the build VM, so the work per byte is constant, no state grows, and no byte can look like a line of ours.
+// design "Log file": every line gets this VM's time and the sender's name; text stays 0x20-0x7e. The bytes
+// come from whatever runs in the build VM, so the work per byte is constant, no state grows, and no byte can
+// look like a line of ours.
 import { clockSetBackMark } from '../shared/formats/log-stream.js';
 import type { StampTime } from './stamp-time.js';
 
@@ -24,7 +25,10 @@ export function timeOfLine(line: string): number {
   return Number.isNaN(seconds) ? 0 : seconds * 1000 + Number(micro);
 }
 
-/** The receiver's own line: `>` where a sender's line has its VM name and a colon, which can never begin with `>`. */
+/**
+ * The receiver's own line: `>` where a sender's line has its VM name and a colon, which can never begin with
+ * `>`.
+ */
 export function receiverLine(microseconds: number, text: string): string {
   return `${stamp(microseconds)}> ${text.replace(/[^\x20-\x7e]/g, '.')}\n`;
 }
@@ -37,7 +41,13 @@ plain[9] = 0x20;
 plain[newline] = 0;
 plain[0x1b] = 1;
 
-enum Escape { none, begun, csi, string, stringEnd }
+enum Escape {
+  none,
+  begun,
+  csi,
+  string,
+  stringEnd,
+}
 /** A string sequence (OSC and its like) that does not end: after that many bytes the rest is text again. */
 const escapeLimitBytes = 4096;
 
@@ -81,7 +91,10 @@ export class LineStamper {
     return lines;
   }
 
-  /** What to write where the clock was set back after the last line; a line that is not at its end goes on after it. */
+  /**
+   * What to write where the clock was set back after the last line; a line that is not at its end goes on
+   * after it.
+   */
   markSetBack(): string | undefined {
     const now = this.#clock();
     if (now >= this.#last) return undefined;
@@ -92,7 +105,8 @@ export class LineStamper {
   }
 
   #setBack(now: number): string {
-    const line = now < this.#last ? receiverLine(now, `${clockSetBackMark}${stamp(this.#last).trimEnd()}`) : '';
+    const line =
+      now < this.#last ? receiverLine(now, `${clockSetBackMark}${stamp(this.#last).trimEnd()}`) : '';
     this.#last = now;
     return line;
   }
@@ -113,7 +127,8 @@ export class LineStamper {
   }
 
   /**
-   * Stamps and sanitises `input` from `from` into `output` at `at`, until either ends. Every line of one call carries one time.
+   * Stamps and sanitises `input` from `from` into `output` at `at`, until either ends. Every line of one call
+   * carries one time.
    * @returns the end of what was written; `used` and `completeAt` say the rest
    */
   stamp(input: Uint8Array, from: number, output: Buffer, at: number): number {
@@ -185,7 +200,10 @@ export class LineStamper {
     return o;
   }
 
-  /** ECMA-48: whether the byte belongs to the escape sequence that is open. A newline always ends the sequence and the line. */
+  /**
+   * ECMA-48: whether the byte belongs to the escape sequence that is open. A newline always ends the sequence
+   * and the line.
+   */
   #swallows(byte: number): boolean {
     if (byte === newline || ++this.#escapeBytes > escapeLimitBytes) {
       this.#escape = Escape.none;
@@ -194,7 +212,8 @@ export class LineStamper {
     switch (this.#escape) {
       case Escape.begun:
         if (byte === 0x5b) this.#escape = Escape.csi;
-        else if (byte === 0x5d || byte === 0x50 || byte === 0x58 || byte === 0x5e || byte === 0x5f) this.#escape = Escape.string;
+        else if (byte === 0x5d || byte === 0x50 || byte === 0x58 || byte === 0x5e || byte === 0x5f)
+          this.#escape = Escape.string;
         else if (byte >= 0x30 && byte <= 0x7e) this.#escape = Escape.none;
         else if (byte < 0x20 || byte > 0x2f) return this.#abandon();
         return true;

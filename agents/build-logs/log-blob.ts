@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece: each time only what is new is packed
-// into one more xz stream at the end, so that a published version is a byte prefix of the next in either form. xz takes its time, so that is done
-// beside publications.
+// A log's bytes as the repository holds them: plain up to 10 MiB, beyond that as .xz made piece by piece:
+// each time only what is new is packed into one more xz stream at the end, so that a published version is a
+// byte prefix of the next in either form. xz takes its time, so that is done beside publications.
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, existsSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+} from 'node:fs';
 import { runProgram } from '../shared/programs/program.js';
 import type { WrittenObject } from './git-objects.js';
 import type { GitRepository } from './git-repository.js';
@@ -35,8 +43,16 @@ async function pack(log: Log, plainBytes: number): Promise<number> {
   try {
     // What a kill left unfinished.
     ftruncateSync(target, done.packed);
-    const input = createReadStream(log.file, { start: done.plain, end: plainBytes - 1, highWaterMark: 256 * 1024 });
-    await runProgram(['xz', '--compress', '--stdout', '--threads=1', '-1'], { input, output: target, timeoutMs: packMs });
+    const input = createReadStream(log.file, {
+      start: done.plain,
+      end: plainBytes - 1,
+      highWaterMark: 256 * 1024,
+    });
+    await runProgram(['xz', '--compress', '--stdout', '--threads=1', '-1'], {
+      input,
+      output: target,
+      timeoutMs: packMs,
+    });
     fdatasyncSync(target);
     log.record.xz = { plain: plainBytes, packed: fstatSync(target).size };
     writeRecord(log.file, log.record);
@@ -46,23 +62,31 @@ async function pack(log: Log, plainBytes: number): Promise<number> {
   }
 }
 
-/** Packs what a large log holds on disk now, and writes it as a git object; not twice at the same time for one log. */
+/**
+ * Packs what a large log holds on disk now, and writes it as a git object; not twice at the same time for one
+ * log.
+ */
 export async function writePackedBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
   const plainBytes = log.readyBytes;
   const packed = await pack(log, plainBytes);
-  return { path: `${log.record.path}.xz`, plainBytes, ...await repository.objects.writeFile(`${log.file}.xz`, packed) };
+  return {
+    path: `${log.record.path}.xz`,
+    plainBytes,
+    ...(await repository.objects.writeFile(`${log.file}.xz`, packed)),
+  };
 }
 
 /** Writes what any other log holds on disk now as a git object. */
 export async function writePlainBlob(log: Log, repository: GitRepository): Promise<LogBlob> {
   const plainBytes = log.readyBytes;
-  return { path: log.record.path, plainBytes, ...await repository.objects.writeFile(log.file, plainBytes) };
+  return { path: log.record.path, plainBytes, ...(await repository.objects.writeFile(log.file, plainBytes)) };
 }
 
 /** Whether the file begins with the blob `id` of `size` bytes: what is published already may only grow. */
 export async function beginsWithBlob(file: string, id: string, size: number): Promise<boolean> {
   const hash = createHash('sha1').update(`blob ${size}\0`);
   if (!existsSync(file)) return false;
-  if (size > 0) for await (const chunk of createReadStream(file, { end: size - 1 })) hash.update(chunk as Buffer);
+  if (size > 0)
+    for await (const chunk of createReadStream(file, { end: size - 1 })) hash.update(chunk as Buffer);
   return hash.digest('hex') === id;
 }

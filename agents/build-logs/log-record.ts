@@ -30,7 +30,10 @@ export function writeRecord(logFile: string, record: LogRecord): void {
   writeDurably(recordFile(logFile), `${JSON.stringify(record)}\n`);
 }
 
-/** Ours, so believed; undefined where there is none or where it makes no sense (the disk was full when it was made). */
+/**
+ * Ours, so believed; undefined where there is none or where it makes no sense (the disk was full when it was
+ * made).
+ */
 export function readRecord(logFile: string): LogRecord | undefined {
   try {
     return JSON.parse(readIfThere(recordFile(logFile))?.toString('utf8') ?? '') as LogRecord;
@@ -40,7 +43,8 @@ export function readRecord(logFile: string): LogRecord | undefined {
 }
 
 /**
- * Where a log stands after a kill or a power cut, the beginning of its sender's last line, and the time of its last line: complete lines of clean text count, the rest was never acknowledged and is cut off.
+ * Where a log stands after a kill or a power cut, the beginning of its sender's last line, and the time of
+ * its last line: complete lines of clean text count, the rest was never acknowledged and is cut off.
  */
 export function recoverPosition(logFile: string): LogPosition & { lastWords: string; lastStamp: number } {
   const fd = openSync(logFile, 'r+');

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The byte path: chunks from a sender, stamped, to one file, on disk within 200 ms (design section 4). The event loop only stamps;
-// write and fdatasync run in libuv's threads, and whoever sends faster than the disk is made to wait.
+// The byte path: chunks from a sender, stamped, to one file, on disk within 200 ms (design section 4). The
+// event loop only stamps; write and fdatasync run in libuv's threads, and whoever sends faster than the disk
+// is made to wait.
 import { fdatasync, write } from 'node:fs';
 import type { StampTime } from './stamp-time.js';
 import { LineStamper, smallestOutput } from './line-stamper.js';
@@ -93,10 +94,17 @@ export class LogWriter {
   /** The end of the file as text, at most 200 characters, buffered bytes included. */
   get tail(): string {
     const current = this.#current;
-    return current === undefined ? this.#tail : (this.#tail + current.buffer.toString('latin1', Math.max(0, current.length - 200), current.length)).slice(-200);
+    return current === undefined
+      ? this.#tail
+      : (
+          this.#tail + current.buffer.toString('latin1', Math.max(0, current.length - 200), current.length)
+        ).slice(-200);
   }
 
-  /** Takes the sender's bytes. 'wait': taken, but send no more before onRoom. 'cut': the log is at its limit and takes no more. */
+  /**
+   * Takes the sender's bytes. 'wait': taken, but send no more before onRoom. 'cut': the log is at its limit
+   * and takes no more.
+   */
   push(input: Uint8Array): 'more' | 'wait' | 'cut' {
     if (this.cut) return 'cut';
     if (this.#failure !== undefined) return 'wait';
@@ -113,7 +121,8 @@ export class LogWriter {
       this.#filled(target, end, this.#stamper.completeAt, this.#stamper.lines);
     }
     this.#pump();
-    this.#waiting = this.#buffered > bufferedLimit || this.#written.bytes - this.#synced.bytes > unsyncedLimit;
+    this.#waiting =
+      this.#buffered > bufferedLimit || this.#written.bytes - this.#synced.bytes > unsyncedLimit;
     return this.#waiting ? 'wait' : 'more';
   }
 
@@ -146,7 +155,10 @@ export class LogWriter {
     });
   }
 
-  /** Writes no more, after flush() or a failure. Once it resolves no thread uses the descriptor, and the caller may close it. */
+  /**
+   * Writes no more, after flush() or a failure. Once it resolves no thread uses the descriptor, and the
+   * caller may close it.
+   */
   stop(): Promise<void> {
     clearTimeout(this.#timer);
     this.#failure ??= new Error('this log is written no more');
@@ -169,7 +181,11 @@ export class LogWriter {
       this.#queue.push(this.#current);
       this.#current = undefined;
     }
-    this.#current ??= { buffer: spareBuffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes), length: 0, after: this.#end };
+    this.#current ??= {
+      buffer: spareBuffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes),
+      length: 0,
+      after: this.#end,
+    };
     return this.#current;
   }
 
@@ -177,7 +193,11 @@ export class LogWriter {
     const begin = this.#end.bytes - target.length;
     this.#buffered += end - target.length;
     target.length = end;
-    this.#end = { bytes: begin + end, complete: completeAt < 0 ? this.#end.complete : begin + completeAt, lines };
+    this.#end = {
+      bytes: begin + end,
+      complete: completeAt < 0 ? this.#end.complete : begin + completeAt,
+      lines,
+    };
     target.after = this.#end;
   }
 
@@ -214,7 +234,8 @@ export class LogWriter {
 
   #write(filled: Filled, from: number): void {
     write(this.#options.fd, filled.buffer, from, filled.length - from, null, (error, count) => {
-      if (error === null && from + count < filled.length && this.#failure === undefined) return this.#write(filled, from + count);
+      if (error === null && from + count < filled.length && this.#failure === undefined)
+        return this.#write(filled, from + count);
       this.#writing = false;
       this.#giveBack(filled.buffer);
       this.#checkIdle();
@@ -248,14 +269,20 @@ export class LogWriter {
       if (this.#failure !== undefined) return;
       this.#synced = reached;
       this.#options.onSynced(reached);
-      while (this.#flushes[0] !== undefined && this.#flushes[0].bytes <= reached.bytes) this.#flushes.shift()?.resolve();
+      while (this.#flushes[0] !== undefined && this.#flushes[0].bytes <= reached.bytes)
+        this.#flushes.shift()?.resolve();
       this.#syncSoon();
       this.#offerRoom();
     });
   }
 
   #offerRoom(): void {
-    if (!this.#waiting || this.#buffered > bufferedLimit / 2 || this.#written.bytes - this.#synced.bytes > unsyncedLimit / 2) return;
+    if (
+      !this.#waiting ||
+      this.#buffered > bufferedLimit / 2 ||
+      this.#written.bytes - this.#synced.bytes > unsyncedLimit / 2
+    )
+      return;
     this.#waiting = false;
     this.#options.onRoom();
   }

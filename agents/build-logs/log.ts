@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One log: its file, who is sending it now, and how it ends. Life: open (a sender is there, or may come back) → ended → published.
+// One log: its file, who is sending it now, and how it ends. Life: open (a sender is there, or may come back)
+// → ended → published.
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -49,11 +50,19 @@ export class Log {
   #waitsForSender: NodeJS.Timeout | undefined;
   #spaceCheckedAt = -Infinity;
   #closing = false;
-  /** the sender's last line before this connection, or before this start, was its end line, and nothing came since */
+  /**
+   * the sender's last line before this connection, or before this start, was its end line, and nothing came
+   * since
+   */
   #endBefore: boolean;
   #settled: Promise<void> = Promise.resolve();
 
-  constructor(file: string, record: LogRecord, position: LogPosition & { lastWords?: string; lastStamp?: number }, place: LogPlace) {
+  constructor(
+    file: string,
+    record: LogRecord,
+    position: LogPosition & { lastWords?: string; lastStamp?: number },
+    place: LogPlace,
+  ) {
     this.#endBefore = isEndLine(position.lastWords ?? '', record.vm);
     this.file = file;
     this.record = record;
@@ -76,7 +85,10 @@ export class Log {
     return this.#writer?.lastStamp ?? this.#lastStamp;
   }
 
-  /** An open log is to say that the clock was set back before it is published: its lines would be later than their commit. */
+  /**
+   * An open log is to say that the clock was set back before it is published: its lines would be later than
+   * their commit.
+   */
   noteClock(): void {
     if (!this.ended && !this.#closing && this.#place.clock() < this.lastStamp) this.#write().markSetBack();
   }
@@ -89,7 +101,10 @@ export class Log {
     return this.#sender !== undefined;
   }
 
-  /** Makes `sender` the one that feeds this log; whoever did so before is stopped. @throws Refusal LOG_ENDED, DISK_FULL */
+  /**
+   * Makes `sender` the one that feeds this log; whoever did so before is stopped. @throws Refusal LOG_ENDED,
+   * DISK_FULL
+   */
   async attach(sender: Sender, mark: string): Promise<void> {
     clearTimeout(this.#waitsForSender);
     this.#sender?.stopped(new Refusal('LOG_TAKEN_OVER', 'another connection continues this log'));
@@ -114,7 +129,12 @@ export class Log {
     const answer = this.#writer.push(chunk);
     if (answer !== 'cut') return answer;
     this.#sender = undefined;
-    sender.stopped(new Refusal('LOG_TOO_LARGE', `a log holds at most ${this.#place.limitBytes} bytes; it was cut, and is published like that`));
+    sender.stopped(
+      new Refusal(
+        'LOG_TOO_LARGE',
+        `a log holds at most ${this.#place.limitBytes} bytes; it was cut, and is published like that`,
+      ),
+    );
     this.close(undefined);
     return 'wait';
   }
@@ -127,7 +147,10 @@ export class Log {
 
   /** Whether the last line that came is the sender's own end of the log. */
   get saidEnd(): boolean {
-    return this.#endBefore || isEndLine(this.#writer?.tail.replace(/\n$/, '').split('\n').at(-1) ?? '', this.record.vm);
+    return (
+      this.#endBefore ||
+      isEndLine(this.#writer?.tail.replace(/\n$/, '').split('\n').at(-1) ?? '', this.record.vm)
+    );
   }
 
   /** The sender has gone without an end: it may come back for `reopenMs`. */
@@ -142,10 +165,16 @@ export class Log {
     if (this.ended || this.#closing) return;
     clearTimeout(this.#waitsForSender);
     if (this.saidEnd) return this.close(undefined);
-    this.#waitsForSender = setTimeout(() => this.close('the sender went away without its end line'), this.#place.reopenMs);
+    this.#waitsForSender = setTimeout(
+      () => this.close('the sender went away without its end line'),
+      this.#place.reopenMs,
+    );
   }
 
-  /** The sender is done, or `truncated` says why the log ends without it. Goes on trying while the disk is full. */
+  /**
+   * The sender is done, or `truncated` says why the log ends without it. Goes on trying while the disk is
+   * full.
+   */
   close(truncated: string | undefined): void {
     if (this.ended || this.#closing) return;
     this.#closing = true;
@@ -238,7 +267,11 @@ export class Log {
     } catch (again) {
       this.#place.report(`${this.record.path}: ${printable(String(again))}`);
     }
-    sender?.stopped(isDiskFull(error) ? diskFull() : new Refusal('STORAGE_FAILED', 'the build-logs VM could not store the log'));
+    sender?.stopped(
+      isDiskFull(error)
+        ? diskFull()
+        : new Refusal('STORAGE_FAILED', 'the build-logs VM could not store the log'),
+    );
     this.expectSender();
   }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which logs are to be published next, and how far each one is: an open log some time after its last new line, an ended log at once, a
-// large one only as far as it was packed, which is done beside publications. Build VMs take turns: each has a share of the bytes of one publication.
-// What is published of a log may only grow.
+// Which logs are to be published next, and how far each one is: an open log some time after its last new
+// line, an ended log at once, a large one only as far as it was packed, which is done beside publications.
+// Build VMs take turns: each has a share of the bytes of one publication. What is published of a log may only
+// grow.
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -56,7 +57,10 @@ export interface LogsToPublishOptions {
   wake: () => void;
 }
 
-/** How far each log of a VM was when it asked for something: all of that is published with the answer, or before. */
+/**
+ * How far each log of a VM was when it asked for something: all of that is published with the answer, or
+ * before.
+ */
 export type Said = readonly { log: Log; bytes: number }[];
 
 /** Until a log that could not be packed is tried again. */
@@ -76,7 +80,19 @@ export class LogsToPublish {
 
   #of(log: Log): Progress {
     let progress = this.#progress.get(log);
-    if (progress === undefined) this.#progress.set(log, progress = { publishedBytes: -1, compared: false, due: undefined, inBatch: false, packing: false, packed: undefined, waiters: [] });
+    if (progress === undefined)
+      this.#progress.set(
+        log,
+        (progress = {
+          publishedBytes: -1,
+          compared: false,
+          due: undefined,
+          inBatch: false,
+          packing: false,
+          packed: undefined,
+          waiters: [],
+        }),
+      );
     return progress;
   }
 
@@ -116,25 +132,40 @@ export class LogsToPublish {
   }
 
   /**
-   * Whether all of that is published, or goes into the publication of `chosen`. Begins to pack what has to be.
+   * Whether all of that is published, or goes into the publication of `chosen`. Begins to pack what has to
+   * be.
    * @param chosen where it is left out: whether it can be, in this publication or in those after it
    */
   covers(said: Said, chosen?: ReadonlyMap<Log, unknown>): boolean {
-    return said.map(({ log, bytes }) => {
-      const progress = this.#of(log);
-      if (log.record.state === 'published' || progress.inBatch || progress.publishedBytes >= bytes || bytes === 0) return true;
-      if (!isLarge(log)) return chosen?.has(log) ?? true;
-      if ((progress.packed?.plainBytes ?? 0) >= bytes) return chosen?.has(log) ?? true;
-      this.#pack(log);
-      return false;
-    }).every((covered) => covered);
+    return said
+      .map(({ log, bytes }) => {
+        const progress = this.#of(log);
+        if (
+          log.record.state === 'published' ||
+          progress.inBatch ||
+          progress.publishedBytes >= bytes ||
+          bytes === 0
+        )
+          return true;
+        if (!isLarge(log)) return chosen?.has(log) ?? true;
+        if ((progress.packed?.plainBytes ?? 0) >= bytes) return chosen?.has(log) ?? true;
+        this.#pack(log);
+        return false;
+      })
+      .every((covered) => covered);
   }
 
-  /** Whether something of the log can go into a publication now that was in none; of an ended log, the whole. */
+  /**
+   * Whether something of the log can go into a publication now that was in none; of an ended log, the whole.
+   */
   #hasNews(log: Log): boolean {
     if (!isLarge(log)) return true;
     const { packed, publishedBytes } = this.#of(log);
-    if (packed !== undefined && (log.ended ? packed.plainBytes === log.readyBytes : packed.plainBytes > publishedBytes)) return true;
+    if (
+      packed !== undefined &&
+      (log.ended ? packed.plainBytes === log.readyBytes : packed.plainBytes > publishedBytes)
+    )
+      return true;
     this.#pack(log);
     return false;
   }
@@ -145,14 +176,21 @@ export class LogsToPublish {
     const { vm, path } = log.record;
     if (progress.packing) return;
     progress.packing = true;
-    const packed = (this.#packing.get(vm) ?? Promise.resolve()).then(() => writePackedBlob(log, this.#options.repository)).then((blob) => void (progress.packed = blob));
-    this.#packing.set(vm, packed.catch(async (error: unknown) => {
-      this.#options.report(`${path}: cannot be packed: ${printable(String(error))}`);
-      await new Promise((resolve) => setTimeout(resolve, packRetryMs).unref());
-    }).finally(() => {
-      progress.packing = false;
-      this.#options.wake();
-    }));
+    const packed = (this.#packing.get(vm) ?? Promise.resolve())
+      .then(() => writePackedBlob(log, this.#options.repository))
+      .then((blob) => void (progress.packed = blob));
+    this.#packing.set(
+      vm,
+      packed
+        .catch(async (error: unknown) => {
+          this.#options.report(`${path}: cannot be packed: ${printable(String(error))}`);
+          await new Promise((resolve) => setTimeout(resolve, packRetryMs).unref());
+        })
+        .finally(() => {
+          progress.packing = false;
+          this.#options.wake();
+        }),
+    );
   }
 
   /** The packed form of a large log, made beside publications; undefined for any other. */
@@ -161,7 +199,8 @@ export class LogsToPublish {
   }
 
   /**
-   * What goes into the next publication: logs that are due, and with an intent what its build VM has said so far; of each VM its share.
+   * What goes into the next publication: logs that are due, and with an intent what its build VM has said so
+   * far; of each VM its share.
    * @returns of each log whether it goes whole, at its end
    */
   choose(now: number, intentsOf: Iterable<string>): Map<Log, boolean> {
@@ -169,8 +208,11 @@ export class LogsToPublish {
     const chosen = new Map<Log, boolean>();
     for (const vm of new Set([...intentsOf, ...[...due].map((log) => log.record.vm)])) {
       // What has waited longest goes first: an ended log has no time.
-      const since = (log: Log): number => (due.has(log) ? this.#of(log).due ?? 0 : Number.MAX_VALUE);
-      const theirs = this.#options.store.of(vm).filter((log) => log.record.state !== 'published' && this.#mayGo(log)).sort((a, b) => since(a) - since(b));
+      const since = (log: Log): number => (due.has(log) ? (this.#of(log).due ?? 0) : Number.MAX_VALUE);
+      const theirs = this.#options.store
+        .of(vm)
+        .filter((log) => log.record.state !== 'published' && this.#mayGo(log))
+        .sort((a, b) => since(a) - since(b));
       let bytes = 0;
       for (const [index, log] of theirs.entries()) {
         const packed = this.packedBlob(log);
@@ -185,7 +227,7 @@ export class LogsToPublish {
   #mayGo(log: Log): boolean {
     const { inBatch, packed, publishedBytes } = this.#of(log);
     if (inBatch || (isLarge(log) && packed === undefined)) return false;
-    const plainBytes = isLarge(log) ? packed?.plainBytes ?? 0 : log.readyBytes;
+    const plainBytes = isLarge(log) ? (packed?.plainBytes ?? 0) : log.readyBytes;
     return plainBytes > publishedBytes || (log.ended && plainBytes === log.readyBytes);
   }
 
@@ -196,7 +238,10 @@ export class LogsToPublish {
     return log.ended || (log.readyBytes !== 0 && log.readyBytes !== progress.publishedBytes);
   }
 
-  /** After a start the published form is compared once; later our own count says it. @returns whether the log may be published as `blob` */
+  /**
+   * After a start the published form is compared once; later our own count says it. @returns whether the log
+   * may be published as `blob`
+   */
   async mayFollow(log: Log, blob: LogBlob, published: string | undefined): Promise<boolean> {
     const progress = this.#of(log);
     if (published === undefined || published === blob.id || progress.compared) {
@@ -205,9 +250,13 @@ export class LogsToPublish {
     }
     const size = (await this.#options.repository.object(published, 'blob'))?.length ?? -1;
     const file = blob.path === log.record.path ? log.file : `${log.file}.xz`;
-    if (size >= 0 && size <= blob.size && await beginsWithBlob(file, published, size)) return progress.compared = true;
-    this.#options.report(`ALARM ${log.record.path}: the published form is not a beginning of the file; it is not published any further`);
-    for (const waiter of progress.waiters.splice(0)) waiter.reject(new Refusal('LOG_DIFFERS', 'the log differs from what is published'));
+    if (size >= 0 && size <= blob.size && (await beginsWithBlob(file, published, size)))
+      return (progress.compared = true);
+    this.#options.report(
+      `ALARM ${log.record.path}: the published form is not a beginning of the file; it is not published any further`,
+    );
+    for (const waiter of progress.waiters.splice(0))
+      waiter.reject(new Refusal('LOG_DIFFERS', 'the log differs from what is published'));
     progress.inBatch = true;
     return false;
   }
@@ -227,11 +276,18 @@ export class LogsToPublish {
     for (const { log, blob, ended } of logs) {
       if (!ended) continue;
       try {
-        store.published(log, { path: blob.path, commit, sha256: blob.sha256, size: blob.size, at: Date.now() });
+        store.published(log, {
+          path: blob.path,
+          commit,
+          sha256: blob.sha256,
+          size: blob.size,
+          at: Date.now(),
+        });
       } catch (error) {
         report(`${log.record.path}: ${printable(String(error))}`);
       }
-      for (const waiter of this.#of(log).waiters.splice(0)) waiter.resolve({ path: blob.path, commit, sha256: blob.sha256 });
+      for (const waiter of this.#of(log).waiters.splice(0))
+        waiter.resolve({ path: blob.path, commit, sha256: blob.sha256 });
     }
     store.forgetOld();
   }

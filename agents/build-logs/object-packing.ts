@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Publications leave loose objects; now and then git packs what has piled up, beside the publications and in proportion to what is new.
+// Publications leave loose objects; now and then git packs what has piled up, beside the publications and in
+// proportion to what is new.
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { GitRepository } from './git-repository.js';
@@ -30,6 +31,9 @@ export class ObjectPacking {
     if ((++this.#publications < this.#every && this.#bytes < packBytes) || this.#packing) return;
     this.#publications = this.#bytes = 0;
     this.#packing = true;
-    this.#repository.pack().catch((error: unknown) => this.#report(`git repack: ${printable(String(error))}`)).finally(() => (this.#packing = false));
+    this.#repository
+      .pack()
+      .catch((error: unknown) => this.#report(`git repack: ${printable(String(error))}`))
+      .finally(() => (this.#packing = false));
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One publication: the logs that are due, the intents, the new journal entries, in one signed commit. An intent goes into the same commit
-// as every line that its build VM had said by then, or into a later one, never into an earlier one.
+// One publication: the logs that are due, the intents, the new journal entries, in one signed commit. An
+// intent goes into the same commit as every line that its build VM had said by then, or into a later one,
+// never into an earlier one.
 import { intentPath, payloadPath, type PublishedFile } from '../shared/formats/publication.js';
 import type { CommitChain } from './commit-chain.js';
 import type { Batch } from './confirmation.js';
@@ -42,10 +43,15 @@ class CommitFiles {
 }
 
 /**
- * Commits `intents`, the logs of `chosen` and the journal entries that wait. Where nothing changed there is no new commit and the last one stands for it.
+ * Commits `intents`, the logs of `chosen` and the journal entries that wait. Where nothing changed there is
+ * no new commit and the last one stands for it.
  * @returns what rides on that commit, undefined in a repository without any
  */
-export async function publishRound(intents: WaitingIntent[], chosen: ReadonlyMap<Log, boolean>, options: RoundOptions): Promise<Batch | undefined> {
+export async function publishRound(
+  intents: WaitingIntent[],
+  chosen: ReadonlyMap<Log, boolean>,
+  options: RoundOptions,
+): Promise<Batch | undefined> {
   const { repository, chain, journals, signer } = options;
   const files = new CommitFiles(options.wrote);
   const logs = await putLogs(chosen, files, options);
@@ -59,30 +65,39 @@ export async function publishRound(intents: WaitingIntent[], chosen: ReadonlyMap
   const entries = journals.take();
   for (const { path, body } of entries.files) write(path, body);
   // An outsider who knows the fingerprint finds the key where the history begins.
-  if (chain.head === null && files.listed.length > 0) write(`keys/${options.logsKey}.asc`, Buffer.from(await signer.publicKey()));
+  if (chain.head === null && files.listed.length > 0)
+    write(`keys/${options.logsKey}.asc`, Buffer.from(await signer.publicKey()));
 
   const notBefore = Math.max(0, ...logs.filter(({ ended }) => ended).map(({ log }) => log.lastStamp));
-  const head = files.listed.length > 0 ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length, notBefore }) : chain.head;
+  const head =
+    files.listed.length > 0
+      ? await chain.append({ files: files.listed, blobs: files.blobs, intents: intents.length, notBefore })
+      : chain.head;
   if (head === null) return undefined;
   entries.committed();
   options.logs.committed(logs);
   return { commit: head.commit, seq: head.seq, intents, logs };
 }
 
-async function putLogs(chosen: ReadonlyMap<Log, boolean>, files: CommitFiles, { repository, chain, logs }: RoundOptions): Promise<LogInPublication[]> {
+async function putLogs(
+  chosen: ReadonlyMap<Log, boolean>,
+  files: CommitFiles,
+  { repository, chain, logs }: RoundOptions,
+): Promise<LogInPublication[]> {
   for (const log of chosen.keys()) log.noteClock();
   await Promise.all([...chosen.keys()].map((log) => log.flush().catch(() => undefined)));
   const put: LogInPublication[] = [];
   for (const [log, ended] of chosen) {
     if (!logs.begin(log)) continue;
-    const blob = logs.packedBlob(log) ?? await writePlainBlob(log, repository);
+    const blob = logs.packedBlob(log) ?? (await writePlainBlob(log, repository));
     const before = await chain.find(blob.path);
-    if (!await logs.mayFollow(log, blob, before?.id)) continue;
+    if (!(await logs.mayFollow(log, blob, before?.id))) continue;
     put.push({ log, blob, ended });
     if (before?.id === blob.id) continue;
     files.put(blob.path, blob);
     // It has outgrown its plain form.
-    if (blob.path !== log.record.path && await chain.find(log.record.path) !== undefined) files.blobs.set(log.record.path, null);
+    if (blob.path !== log.record.path && (await chain.find(log.record.path)) !== undefined)
+      files.blobs.set(log.record.path, null);
   }
   return put;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The publisher: everything that waits goes into one commit, signed by the logs key, pushed to every remote and read back there. Only
-// then do receipts leave and callers get their answer. docs/life-of-a-build.md. What a kill interrupts is found again in the files
-// of the logs and in the repository: a commit that exists is pushed on, a log that is not whole in it is published on.
-// What waits: intents-to-publish, logs-to-publish, keys-journals. One commit of it: publication-round, commit-chain. Then: confirmation.
+// The publisher: everything that waits goes into one commit, signed by the logs key, pushed to every remote
+// and read back there. Only then do receipts leave and callers get their answer. docs/life-of-a-build.md.
+// What a kill interrupts is found again in the files of the logs and in the repository: a commit that exists
+// is pushed on, a log that is not whole in it is published on. What waits: intents-to-publish,
+// logs-to-publish, keys-journals. One commit of it: publication-round, commit-chain. Then: confirmation.
 import { intentPath } from '../shared/formats/publication.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -71,10 +72,21 @@ export class Publisher {
       sources: [...receipts.keys()],
       published: (source, day) => this.#publishedOn(source, day),
     });
-    const wakes = { wakeAt: (time: number) => this.#wakeUp.at(time), wake: () => this.#work(), publishMs: config.publishSeconds * 1000 };
-    const chain = this.#chain = new CommitChain({ repository, signer, clock, vm: config.vm });
-    const logs = this.#logs = new LogsToPublish({ store: options.logs, repository, report, ...wakes });
-    const journals = this.#journals = new KeysJournals({ receipts, logs: options.logs, repository, chain, report, ...wakes });
+    const wakes = {
+      wakeAt: (time: number) => this.#wakeUp.at(time),
+      wake: () => this.#work(),
+      publishMs: config.publishSeconds * 1000,
+    };
+    const chain = (this.#chain = new CommitChain({ repository, signer, clock, vm: config.vm }));
+    const logs = (this.#logs = new LogsToPublish({ store: options.logs, repository, report, ...wakes }));
+    const journals = (this.#journals = new KeysJournals({
+      receipts,
+      logs: options.logs,
+      repository,
+      chain,
+      report,
+      ...wakes,
+    }));
     this.#confirmation = new Confirmation({ remotes, receipts, logs, journals });
     this.#packing = new ObjectPacking(repository, report, options.packEvery);
   }
@@ -84,10 +96,13 @@ export class Publisher {
   }
 
   async isPublished(path: string): Promise<boolean> {
-    return await this.#chain.find(path) !== undefined;
+    return (await this.#chain.find(path)) !== undefined;
   }
 
-  /** Takes up where the last start was stopped. `commit` is the head of the repository, checked; null for an empty one. */
+  /**
+   * Takes up where the last start was stopped. `commit` is the head of the repository, checked; null for an
+   * empty one.
+   */
   async start(commit: string | null): Promise<void> {
     if (commit !== null) {
       const head = await this.#chain.open(commit);
@@ -141,12 +156,18 @@ export class Publisher {
    */
   demandShare(source: string, bytes: number): void {
     const waiting = this.#intents.used(source);
-    if (waiting.bytes + bytes > waitingBytes) throw new Refusal('TOO_MANY_INTENTS', `${waiting.bytes} bytes of ${source} wait already`);
+    if (waiting.bytes + bytes > waitingBytes)
+      throw new Refusal('TOO_MANY_INTENTS', `${waiting.bytes} bytes of ${source} wait already`);
     this.#shares.demand(source, bytes, waiting);
   }
 
-  /** Publishes an intent that has been checked, says when it is confirmed, and asks for its grants. @throws Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's */
-  async publish(intent: GrantedIntent & Pick<WaitingIntent, 'source' | 'publishedBytes' | 'confirmed'>): Promise<PublishedIntent> {
+  /**
+   * Publishes an intent that has been checked, says when it is confirmed, and asks for its grants. @throws
+   * Refusal NOT_PUBLISHED, HISTORY_DIVERGED, DISK_FULL, or as demandShare, or the keys VM's
+   */
+  async publish(
+    intent: GrantedIntent & Pick<WaitingIntent, 'source' | 'publishedBytes' | 'confirmed'>,
+  ): Promise<PublishedIntent> {
     const room = await roomIn(this.#options.repository.path);
     const said = await this.#logs.said(intent.source);
     // Nothing is waited for from here on: of many at once each is counted for the next.
@@ -164,9 +185,14 @@ export class Publisher {
     });
   }
 
-  /** Whether this very document waits or was published today. The keys VM counts over all time; this only answers sooner. */
+  /**
+   * Whether this very document waits or was published today. The keys VM counts over all time; this only
+   * answers sooner.
+   */
   async isKnownIntent(source: string, sha256: string): Promise<boolean> {
-    return this.#intents.has(source, sha256) || await this.isPublished(intentPath(source, this.#today(), sha256));
+    return (
+      this.#intents.has(source, sha256) || (await this.isPublished(intentPath(source, this.#today(), sha256)))
+    );
   }
 
   #today(): string {
@@ -177,7 +203,10 @@ export class Publisher {
     const { head } = this.#chain;
     const folders = ['intents', 'payloads'].map((top) => `${top}/${source}/${day}`);
     const files = head === null ? [] : await this.#options.repository.filesBelow(head.commit, folders);
-    return { intents: files.filter(({ path }) => path.startsWith('intents/')).length, bytes: files.reduce((sum, { size }) => sum + size, 0) };
+    return {
+      intents: files.filter(({ path }) => path.startsWith('intents/')).length,
+      bytes: files.reduce((sum, { size }) => sum + size, 0),
+    };
   }
 
   /** @param sign -1: what was taken did not get into a commit */
@@ -190,17 +219,26 @@ export class Publisher {
     return new Promise<T>((resolve, reject) => {
       const timer = setTimeout(() => {
         const missing = this.#confirmation.missing(this.#chain.head?.seq ?? Infinity);
-        reject(new Refusal('NOT_PUBLISHED', `not confirmed within ${seconds} s${missing === '' ? '' : ` on remote ${missing}`}`));
+        reject(
+          new Refusal(
+            'NOT_PUBLISHED',
+            `not confirmed within ${seconds} s${missing === '' ? '' : ` on remote ${missing}`}`,
+          ),
+        );
       }, seconds * 1000);
-      const done = <V>(act: (value: V) => void) => (value: V): void => {
-        clearTimeout(timer);
-        act(value);
-      };
+      const done =
+        <V>(act: (value: V) => void) =>
+        (value: V): void => {
+          clearTimeout(timer);
+          act(value);
+        };
       begin(done(resolve), done(reject));
     });
   }
 
-  /** Settles what is confirmed, then commits what waits, one at a time. Cheap where there is nothing to do. */
+  /**
+   * Settles what is confirmed, then commits what waits, one at a time. Cheap where there is nothing to do.
+   */
   #work(): void {
     if (!this.#started || this.#stopped) return;
     this.#settle();
@@ -212,13 +250,15 @@ export class Publisher {
     if (this.#confirmation.busy) return;
     if (!this.#hasWork()) return;
     this.#working = true;
-    void this.#publishWaiting().catch((error: unknown) => this.#failed(error)).finally(() => {
-      this.#working = false;
-      if (this.#again || this.#hasWork()) {
-        this.#again = false;
-        this.#work();
-      }
-    });
+    void this.#publishWaiting()
+      .catch((error: unknown) => this.#failed(error))
+      .finally(() => {
+        this.#working = false;
+        if (this.#again || this.#hasWork()) {
+          this.#again = false;
+          this.#work();
+        }
+      });
   }
 
   #settle(): void {
@@ -226,12 +266,17 @@ export class Publisher {
     if (diverged !== undefined) this.#intents.refuseAll(diverged);
     this.#confirmation.settle();
     const head = this.#chain.head;
-    if (head !== null && this.#journals.wanted && this.#confirmation.isComplete(head.seq)) this.#journals.askForLastEntries(head.commit, this.#confirmation.confirmedOn(head.seq));
+    if (head !== null && this.#journals.wanted && this.#confirmation.isComplete(head.seq))
+      this.#journals.askForLastEntries(head.commit, this.#confirmation.confirmedOn(head.seq));
   }
 
   #hasWork(): boolean {
     const now = performance.now();
-    return this.#intents.some(({ said }) => this.#logs.covers(said)) || this.#journals.isDue(now) || this.#logs.due(now).length > 0;
+    return (
+      this.#intents.some(({ said }) => this.#logs.covers(said)) ||
+      this.#journals.isDue(now) ||
+      this.#logs.due(now).length > 0
+    );
   }
 
   async #publishWaiting(): Promise<void> {
@@ -240,7 +285,15 @@ export class Publisher {
     const intents = this.#intents.take(({ said }) => this.#logs.covers(said, chosen));
     this.#charge(intents, 1);
     try {
-      const batch = await publishRound(intents, chosen, { repository, chain: this.#chain, logs: this.#logs, journals: this.#journals, signer, logsKey: config.logsKey, wrote: (bytes) => this.#packing.wrote(bytes) });
+      const batch = await publishRound(intents, chosen, {
+        repository,
+        chain: this.#chain,
+        logs: this.#logs,
+        journals: this.#journals,
+        signer,
+        logsKey: config.logsKey,
+        wrote: (bytes) => this.#packing.wrote(bytes),
+      });
       if (batch === undefined) return;
       this.#confirmation.add(batch);
       for (const { log } of batch.logs) this.changed(log);
@@ -265,8 +318,13 @@ export class Publisher {
     }
     this.#options.report(`publication failed: ${printable(String((error as Error).stack ?? error))}`);
     // git, gpg and xz do not say that it was the disk.
-    const full = isDiskFull(error) || await demandRoom(this.#options.repository.path).then(() => false, isDiskFull);
-    this.#intents.refuseAll(full ? diskFull() : new Refusal('PUBLICATION_FAILED', 'the build-logs VM could not make the publication'));
+    const full =
+      isDiskFull(error) || (await demandRoom(this.#options.repository.path).then(() => false, isDiskFull));
+    this.#intents.refuseAll(
+      full
+        ? diskFull()
+        : new Refusal('PUBLICATION_FAILED', 'the build-logs VM could not make the publication'),
+    );
     return new Promise((resolve) => setTimeout(resolve, failureRetryMs).unref());
   }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One remote of the logs repository, on a lane of its own: a remote that hangs or fails keeps nobody else waiting. Pushes never
-// force. A remote whose head the logs key signed and we do not have holds a second history; one with any other head is broken. One that
-// lost what it had is pushed to again. All three are alarms; only a second history on a required remote stops every grant.
+// One remote of the logs repository, on a lane of its own: a remote that hangs or fails keeps nobody else
+// waiting. Pushes never force. A remote whose head the logs key signed and we do not have holds a second
+// history; one with any other head is broken. One that lost what it had is pushed to again. All three are
+// alarms; only a second history on a required remote stops every grant.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { ProgramFailed } from '../shared/programs/program.js';
 import { printable } from '../shared/refusal.js';
@@ -114,7 +115,10 @@ export class Remote {
   async signerOf(head: string): Promise<HeadSigner> {
     if (this.#looked?.head !== head || this.#looked.signer === 'unknown') {
       const { signer, sshCommand, timeoutMs } = this.#options;
-      this.#looked = { head, signer: await signerOfHead(head, { url: this.#url, signer, sshCommand, timeoutMs }) };
+      this.#looked = {
+        head,
+        signer: await signerOfHead(head, { url: this.#url, signer, sshCommand, timeoutMs }),
+      };
     }
     return this.#looked.signer;
   }
@@ -131,25 +135,47 @@ export class Remote {
 
   /** Brings the remote's commits here without moving our branch. */
   async fetch(): Promise<void> {
-    await this.#git('fetch', '--quiet', '--no-tags', '--no-write-fetch-head', '--no-auto-maintenance', '--', this.#url, branch);
+    await this.#git(
+      'fetch',
+      '--quiet',
+      '--no-tags',
+      '--no-write-fetch-head',
+      '--no-auto-maintenance',
+      '--',
+      this.#url,
+      branch,
+    );
   }
 
   #git(...argv: string[]): Promise<string> {
     const { repository, sshCommand, timeoutMs } = this.#options;
-    return runGit(['--git-dir', repository.path, ...argv], { sshCommand, timeoutMs, signal: this.#stopped.signal });
+    return runGit(['--git-dir', repository.path, ...argv], {
+      sshCommand,
+      timeoutMs,
+      signal: this.#stopped.signal,
+    });
   }
 
   async #work(): Promise<void> {
     clearTimeout(this.#retry);
     this.#retry = undefined;
     const target = this.#target;
-    if (this.#busy || target === undefined || target.commit === this.#confirmed?.commit || this.#stopped.signal.aborted) return;
+    if (
+      this.#busy ||
+      target === undefined ||
+      target.commit === this.#confirmed?.commit ||
+      this.#stopped.signal.aborted
+    )
+      return;
     this.#busy = true;
     let problem: string | undefined;
     try {
       problem = await this.#pushAndReadBack(target);
     } catch (error) {
-      const said = error instanceof ProgramFailed && error.stderr !== '' ? error.stderr : String((error as Error).message).trim();
+      const said =
+        error instanceof ProgramFailed && error.stderr !== ''
+          ? error.stderr
+          : String((error as Error).message).trim();
       problem = printable(said.split('\n').join(' / '));
     }
     this.#busy = false;
@@ -165,7 +191,10 @@ export class Remote {
       if (!this.#setBack) this.#options.alarms.settled(this.name);
     } else {
       this.trouble = problem;
-      const wait = Math.min((this.#options.firstRetryMs ?? 500) * 2 ** this.#failures, this.#options.lastRetryMs ?? 60_000);
+      const wait = Math.min(
+        (this.#options.firstRetryMs ?? 500) * 2 ** this.#failures,
+        this.#options.lastRetryMs ?? 60_000,
+      );
       this.#failures = Math.min(this.#failures + 1, 20);
       this.#options.report(`remote ${this.name}: ${problem}; again in ${wait / 1000} s`);
       this.#retry = setTimeout(() => void this.#work(), wait);
@@ -179,16 +208,30 @@ export class Remote {
     let pushError: Error | undefined;
     this.#setBack = false;
     try {
-      const said = await this.#git('-c', 'pack.threads=1', '-c', 'core.abbrev=no', 'push', '--porcelain', '--no-verify', '--', this.#url, `${target.commit}:${branch}`, `${target.commit}:${linkedBranch}`);
+      const said = await this.#git(
+        '-c',
+        'pack.threads=1',
+        '-c',
+        'core.abbrev=no',
+        'push',
+        '--porcelain',
+        '--no-verify',
+        '--',
+        this.#url,
+        `${target.commit}:${branch}`,
+        `${target.commit}:${linkedBranch}`,
+      );
       await this.#lookWhetherSetBack(headBefore(said));
     } catch (error) {
       pushError = error as Error;
       // Of several branches one may have been refused; of the other git says all the same what it found.
-      if (error instanceof ProgramFailed) await this.#lookWhetherSetBack(headBefore(error.stdout.toString('latin1')));
+      if (error instanceof ProgramFailed)
+        await this.#lookWhetherSetBack(headBefore(error.stdout.toString('latin1')));
     }
     const shown = await this.head();
     if (shown === target.commit) return undefined;
-    if (shown !== null && !await this.#options.repository.isAncestor(shown, target.commit)) return await this.#strangeHead(shown);
+    if (shown !== null && !(await this.#options.repository.isAncestor(shown, target.commit)))
+      return await this.#strangeHead(shown);
     this.#diverged = false;
     await this.#lookWhetherSetBack(shown);
     if (pushError !== undefined) throw pushError;
@@ -218,9 +261,11 @@ export class Remote {
   async #lookWhetherSetBack(shown: string | null | undefined): Promise<void> {
     const held = this.#heldBefore;
     if (held === undefined || shown === undefined || shown === held || this.#setBack) return;
-    if (shown !== null && !await this.#options.repository.isAncestor(shown, held)) return;
+    if (shown !== null && !(await this.#options.repository.isAncestor(shown, held))) return;
     this.#setBack = true;
-    this.alarm(`was set back: it held ${held} and showed ${shown ?? 'nothing'}; what is missing is pushed again`);
+    this.alarm(
+      `was set back: it held ${held} and showed ${shown ?? 'nothing'}; what is missing is pushed again`,
+    );
   }
 }
 

@@ -21,30 +21,65 @@ const timeoutMs = 60_000;
 /** @param program a gpg that a test wants to end badly */
 export function gpgSigner(home: string, key: string, program = 'gpg'): Signer {
   /** @throws Error where gpg did not come to its end: that is no answer about a signature */
-  const gpg = async (argv: string[], input: Buffer): Promise<{ status: number; output: string; complaint: string }> => {
-    const args = ['--homedir', home, '--batch', '--no-tty', '--no-auto-check-trustdb', '--trust-model', 'always', ...argv];
-    const { status, stdout, stderr } = await runProcess({ program, args, env: cleanEnvironment, input, limitBytes: outputLimitBytes, timeoutMs });
+  const gpg = async (
+    argv: string[],
+    input: Buffer,
+  ): Promise<{ status: number; output: string; complaint: string }> => {
+    const args = [
+      '--homedir',
+      home,
+      '--batch',
+      '--no-tty',
+      '--no-auto-check-trustdb',
+      '--trust-model',
+      'always',
+      ...argv,
+    ];
+    const { status, stdout, stderr } = await runProcess({
+      program,
+      args,
+      env: cleanEnvironment,
+      input,
+      limitBytes: outputLimitBytes,
+      timeoutMs,
+    });
     if (status === -1) throw new Error(`gpg did not come to its end: ${printable(stderr.slice(0, 2000))}`);
     return { status, output: stdout.toString('latin1'), complaint: stderr.slice(0, 2000) };
   };
   return {
     async sign(bytes) {
-      const { status, output, complaint } = await gpg(['--local-user', key, '--detach-sign', '--armor', '--output', '-'], bytes);
-      if (status !== 0 || !output.startsWith('-----BEGIN PGP SIGNATURE-----\n')) throw new Error(`gpg did not sign: ${printable(complaint)}`);
+      const { status, output, complaint } = await gpg(
+        ['--local-user', key, '--detach-sign', '--armor', '--output', '-'],
+        bytes,
+      );
+      if (status !== 0 || !output.startsWith('-----BEGIN PGP SIGNATURE-----\n'))
+        throw new Error(`gpg did not sign: ${printable(complaint)}`);
       return output;
     },
     async publicKey() {
-      const { status, output, complaint } = await gpg(['--armor', '--export-options', 'export-minimal', '--export', key], Buffer.alloc(0));
-      if (status !== 0 || !output.startsWith('-----BEGIN PGP PUBLIC KEY BLOCK-----\n')) throw new Error(`gpg has no key ${key}: ${printable(complaint)}`);
+      const { status, output, complaint } = await gpg(
+        ['--armor', '--export-options', 'export-minimal', '--export', key],
+        Buffer.alloc(0),
+      );
+      if (status !== 0 || !output.startsWith('-----BEGIN PGP PUBLIC KEY BLOCK-----\n'))
+        throw new Error(`gpg has no key ${key}: ${printable(complaint)}`);
       return output;
     },
     async verifies(bytes, signature) {
       const folder = mkdtempSync(join(tmpdir(), 'bl-'));
       try {
         writeFileSync(join(folder, 'signature'), signature);
-        const { status, output } = await gpg(['--status-fd', '1', '--verify', join(folder, 'signature'), '-'], bytes);
-        const words = output.split('\n').find((line) => line.startsWith('[GNUPG:] VALIDSIG '))?.split(' ') ?? [];
-        // VALIDSIG fingerprint date time expires version reserved public-key-algorithm hash-algorithm class primary-fingerprint
+        const { status, output } = await gpg(
+          ['--status-fd', '1', '--verify', join(folder, 'signature'), '-'],
+          bytes,
+        );
+        const words =
+          output
+            .split('\n')
+            .find((line) => line.startsWith('[GNUPG:] VALIDSIG '))
+            ?.split(' ') ?? [];
+        // VALIDSIG fingerprint date time expires version reserved public-key-algorithm hash-algorithm class
+        // primary-fingerprint
         return status === 0 && words[10] === '00' && (words[2] === key || words[11] === key);
       } finally {
         rmSync(folder, { recursive: true, force: true });

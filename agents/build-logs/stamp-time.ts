@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// This VM's time in microseconds, for stamps and commits. It follows a clock that is set, and a suspend, which a steady clock alone does not
-// see; between two such steps it runs steadily, so that it has microseconds and never goes back by a jitter of two clocks.
+// This VM's time in microseconds, for stamps and commits. It follows a clock that is set, and a suspend,
+// which a steady clock alone does not see; between two such steps it runs steadily, so that it has
+// microseconds and never goes back by a jitter of two clocks.
 import { systemClock, type Clock } from '../shared/clock.js';
 
 /** Microseconds since 1970. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
-// `read-back` is for the gpg client (publication/read-back-command.ts).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>`
+// is an engine (docs/engines.md); `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { Misuse, type ProgramTable } from '../shared/command-line/program.js';
 import { runProgram } from '../shared/command-line/run-program.js';
@@ -49,7 +49,8 @@ function refuseSecondAgent(lock: string): void {
   const other = existsSync(lock) ? Number(readFileSync(lock, 'utf8')) : 0;
   if (other <= 0 || other === process.pid) return;
   try {
-    if (readFileSync(`/proc/${other}/cmdline`, 'latin1') !== readFileSync('/proc/self/cmdline', 'latin1')) return;
+    if (readFileSync(`/proc/${other}/cmdline`, 'latin1') !== readFileSync('/proc/self/cmdline', 'latin1'))
+      return;
   } catch {
     return;
   }
@@ -74,20 +75,44 @@ async function serve(): Promise<void> {
   const newestTags = new NewestTags({ folder: paths.newestTags, report });
   const keys = await neededKeys(config, paths.publicKeys, started);
   const page = new StatusPage({
-    folder: paths.statusPage, report,
-    state: () => ({ config, keys, jobs: told(), listing: (component) => newestTags.get(component), highest: (component) => queue.highest(component) }),
-    upload: config.statusPage && ((generation) => uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
+    folder: paths.statusPage,
+    report,
+    state: () => ({
+      config,
+      keys,
+      jobs: told(),
+      listing: (component) => newestTags.get(component),
+      highest: (component) => queue.highest(component),
+    }),
+    upload:
+      config.statusPage &&
+      ((generation) =>
+        uploadPage(generation, config.statusPage as NonNullable<typeof config.statusPage>, paths.sshConfig)),
   });
-  const trigger = new Trigger({ config, queue, newestTags, listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }) });
+  const trigger = new Trigger({
+    config,
+    queue,
+    newestTags,
+    listTags: (url) => listRemoteTags(url, { sshConfig: paths.sshConfig, timeoutMs: listTimeoutMs }),
+  });
   const withdrawn = new WithdrawnVersions(paths.withdrawn);
   const suiteJobs = new SuiteJobs({ config, queue, withdrawn });
   const tails = new LogTails();
-  const outbox = new Outbox({ outbox: paths.outbox, told: paths.told, report, excerptOf: (job, stage, dist) => tails.of(job, stage, dist) });
+  const outbox = new Outbox({
+    outbox: paths.outbox,
+    told: paths.told,
+    report,
+    excerptOf: (job, stage, dist) => tails.of(job, stage, dist),
+  });
   const worker = new Worker({
     queue,
     report,
     openLog: async (job, step) => {
-      const log = await LogSender.open({ client: paths.qrexecClient, header: { job: job.job, component: job.component, stage: step.stage }, report });
+      const log = await LogSender.open({
+        client: paths.qrexecClient,
+        header: { job: job.job, component: job.component, stage: step.stage },
+        report,
+      });
       return tails.remember(log, job.job, step.stage, step.dist);
     },
     runStep: (job, step, log) => runStage(job, step, log, { config, paths, queue, withdrawn }),
@@ -127,35 +152,62 @@ async function serve(): Promise<void> {
       stream.end(triggerLine(answer));
     },
   };
-  const githubCommand = commandService({ config, paths, queue, report, promotions: suiteJobs, build: async (component) => (await trigger.trigger(component)).job, retry: (job) => void worker.retry(job) });
+  const githubCommand = commandService({
+    config,
+    paths,
+    queue,
+    report,
+    promotions: suiteJobs,
+    build: async (component) => (await trigger.trigger(component)).job,
+    retry: (job) => void worker.retry(job),
+  });
   makeFolder(paths.sockets);
   await serveSockets([triggerBuild, githubCommand], { folder: paths.sockets, report, callers: 1 });
   await openGpgDoor(rootPrefix, report);
-  const commands = watchCommands(paths.spool, paths.answers, {
-    trigger: async (component) => triggerLine(await trigger.trigger(component)),
-    retry: async (job) => `${worker.retry(job)}\n`,
-    cancel: async (job) => `${worker.cancel(job)}\n`,
-    withdraw: async (component, version) => `queued ${suiteJobs.withdraw(component, version)}\n`,
-  }, report);
+  const commands = watchCommands(
+    paths.spool,
+    paths.answers,
+    {
+      trigger: async (component) => triggerLine(await trigger.trigger(component)),
+      retry: async (job) => `${worker.retry(job)}\n`,
+      cancel: async (job) => `${worker.cancel(job)}\n`,
+      withdraw: async (component, version) => `queued ${suiteJobs.withdraw(component, version)}\n`,
+    },
+    report,
+  );
   await commands.ready;
-  startPoller({ components: config.components.map((component) => component.name), trigger, pollSeconds: config.pollSeconds, report });
+  startPoller({
+    components: config.components.map((component) => component.name),
+    trigger,
+    pollSeconds: config.pollSeconds,
+    report,
+  });
   startRenewals({ config, queue, repositories: `${paths.apt}/${config.env}`, report });
   worker.start();
   page.changed();
   report(`build-infra agent of ${config.vm}: ready`);
 }
 
-const engines = new Map([['debian', runDebianEngine], ['rpm', runRpmEngine], ['qubesbuilderv2', runBuilderEngine]]);
+const engines = new Map([
+  ['debian', runDebianEngine],
+  ['rpm', runRpmEngine],
+  ['qubesbuilderv2', runBuilderEngine],
+]);
 
 async function runEngine(name: string, document: string): Promise<number> {
   const engine = engines.get(name);
-  if (engine === undefined) throw new Misuse(`there is no engine "${name}": ${[...engines.keys()].join(', ')}`);
+  if (engine === undefined)
+    throw new Misuse(`there is no engine "${name}": ${[...engines.keys()].join(', ')}`);
   return await engine(document);
 }
 
 async function rebuild(job: string, dists: readonly string[]): Promise<number> {
   const paths = pathsUnder(rootPrefix);
-  return await runRebuild(job, { config: readConfig(paths.config), paths, ...(dists.length === 0 ? {} : { dists }) });
+  return await runRebuild(job, {
+    config: readConfig(paths.config),
+    paths,
+    ...(dists.length === 0 ? {} : { dists }),
+  });
 }
 
 const program: ProgramTable = {

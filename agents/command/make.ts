@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// build-infra command make: on a maintainer's machine, writes the text that the build VMs obey once it is signed. Exit 0: made. 1: gpg did not
-// sign. 2: it is no command.
+// build-infra command make: on a maintainer's machine, writes the text that the build VMs obey once it is
+// signed. Exit 0: made. 1: gpg did not sign. 2: it is no command.
 import { spawn } from 'node:child_process';
 import { Misuse, type CommandCall, type CommandRow } from '../shared/command-line/program.js';
 import {
@@ -43,7 +43,10 @@ function warningOf(line: string, now: Date): string | undefined {
     : undefined;
 }
 
-/** Exit status of gpg, whose prompts go to the terminal. A hash that every version may use; no header beyond it. */
+/**
+ * Exit status of gpg, whose prompts go to the terminal. A hash that every version may use; no header beyond
+ * it.
+ */
 function sign(line: string, gpg: string, key: string): Promise<number> {
   const args = [
     '--digest-algo',

@@ -24,9 +24,14 @@ export interface Examination {
 
 function noRole(machine: Machine, manifests: readonly VmManifest[], report: Report): void {
   const role = likelyRole(machine, manifests);
-  report.check(false, 'NO_ROLE', `dom0 has switched on no service of build-infra in ${machine.name}`, role === undefined
-    ? 'if it is a VM of the farm, in dom0: sudo qubesctl state.highstate, then restart it; a template or another VM has nothing to look at'
-    : `in dom0: qvm-features ${machine.name} service.build-infra-${role} 1 (sudo qubesctl state.highstate does it), then restart ${machine.name}`);
+  report.check(
+    false,
+    'NO_ROLE',
+    `dom0 has switched on no service of build-infra in ${machine.name}`,
+    role === undefined
+      ? 'if it is a VM of the farm, in dom0: sudo qubesctl state.highstate, then restart it; a template or another VM has nothing to look at'
+      : `in dom0: qvm-features ${machine.name} service.build-infra-${role} 1 (sudo qubesctl state.highstate does it), then restart ${machine.name}`,
+  );
 }
 
 async function checkRole(machine: Machine, facts: VmFacts, online: boolean, report: Report): Promise<void> {
@@ -53,8 +58,14 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   if (online) await checkOnline(machine, facts, report);
 }
 
-/** @param online also reach the remotes. @returns every finding; throws only for a fault of the doctor's own */
-export async function examine(machine: Machine, manifests: readonly VmManifest[], online: boolean): Promise<Examination> {
+/**
+ * @param online also reach the remotes. @returns every finding; throws only for a fault of the doctor's own
+ */
+export async function examine(
+  machine: Machine,
+  manifests: readonly VmManifest[],
+  online: boolean,
+): Promise<Examination> {
   const report = new Report();
   const here = rolesHere(machine, manifests);
   checkPersistence(machine, report);

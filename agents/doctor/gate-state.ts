@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Has the gate stopped? The logs VM keeps an alarm until a person has looked; the keys VM's journal says what it refused. Read, never changed.
+// Has the gate stopped? The logs VM keeps an alarm until a person has looked; the keys VM's journal says what
+// it refused. Read, never changed.
 import type { Report } from './finding.js';
 import { list, readText, type Machine } from './machine.js';
 import { stateFolder, type VmFacts } from './vm-facts.js';
@@ -10,18 +11,29 @@ const grave = new Set(['FORK', 'JOURNAL_ALTERED', 'JOURNAL_FORK']);
 const tailLines = 2000;
 
 function checkAlarms(machine: Machine, report: Report): void {
-  for (const name of list(machine, `${stateFolder}/keys`).filter((one) => one.endsWith('.json') && !one.startsWith('.'))) {
+  for (const name of list(machine, `${stateFolder}/keys`).filter(
+    (one) => one.endsWith('.json') && !one.startsWith('.'),
+  )) {
     let alarm: unknown = 'its state file is not JSON';
     try {
-      alarm = (JSON.parse(readText(machine, `${stateFolder}/keys/${name}`) ?? '{}') as { alarm?: unknown }).alarm ?? null;
+      alarm =
+        (JSON.parse(readText(machine, `${stateFolder}/keys/${name}`) ?? '{}') as { alarm?: unknown }).alarm ??
+        null;
     } catch {
       // Said by the line below.
     }
-    report.check(alarm === null, 'KEYS_VM_ALARM', `nothing is granted on ${name.replace(/\.json$/, '')}: ${String(alarm)}`, `find out why before you clear it: ${handbook}`);
+    report.check(
+      alarm === null,
+      'KEYS_VM_ALARM',
+      `nothing is granted on ${name.replace(/\.json$/, '')}: ${String(alarm)}`,
+      `find out why before you clear it: ${handbook}`,
+    );
   }
 }
 
-/** What the publisher saw on a remote; a person takes the file away after looking. The newest of each remote. */
+/**
+ * What the publisher saw on a remote; a person takes the file away after looking. The newest of each remote.
+ */
 function checkRemoteAlarms(machine: Machine, report: Report): void {
   const path = `${stateFolder}/alarms.jsonl`;
   const newest = new Map<string, string>();
@@ -33,7 +45,12 @@ function checkRemoteAlarms(machine: Machine, report: Report): void {
       newest.set('?', `${path} is not lines of JSON`);
     }
   }
-  report.check(newest.size === 0, 'REMOTE_ALARM', [...newest].map(([remote, what]) => `remote ${remote}: ${what}`).join('; '), `find out why, then remove ${path}: ${handbook}`);
+  report.check(
+    newest.size === 0,
+    'REMOTE_ALARM',
+    [...newest].map(([remote, what]) => `remote ${remote}: ${what}`).join('; '),
+    `find out why, then remove ${path}: ${handbook}`,
+  );
 }
 
 /** A grave refusal that no grant followed. */
@@ -45,7 +62,8 @@ function checkJournal(machine: Machine, report: Report): void {
     const event = /"event":"([a-z]+)"/.exec(line)?.[1];
     const result = /"result":"([A-Z_]+)/.exec(line)?.[1] ?? '';
     if (event === 'granted') stopped = undefined;
-    if (event === 'refused' && grave.has(result)) stopped = `${result} at ${/"time":"([^"]+)"/.exec(line)?.[1]} (commit ${/"commit":"([0-9a-f]+)"/.exec(line)?.[1] ?? 'none'})`;
+    if (event === 'refused' && grave.has(result))
+      stopped = `${result} at ${/"time":"([^"]+)"/.exec(line)?.[1]} (commit ${/"commit":"([0-9a-f]+)"/.exec(line)?.[1] ?? 'none'})`;
   }
   report.check(stopped === undefined, 'GATE_STOPPED', `the last receipts were refused: ${stopped}`, handbook);
 }
@@ -53,7 +71,11 @@ function checkJournal(machine: Machine, report: Report): void {
 /** Without it the logs VM alone is believed about what is public. */
 function noteUnread(facts: VmFacts, report: Report): void {
   if (facts.config?.publication !== null) return;
-  report.note('PUBLICATION_NOT_READ', 'this VM does not look itself whether an intent is public before it asks for a signature', 'name a required remote in farm.yaml (build-envs: publication), if this VM can read one');
+  report.note(
+    'PUBLICATION_NOT_READ',
+    'this VM does not look itself whether an intent is public before it asks for a signature',
+    'name a required remote in farm.yaml (build-envs: publication), if this VM can read one',
+  );
 }
 
 export function checkGate(machine: Machine, facts: VmFacts, report: Report): void {

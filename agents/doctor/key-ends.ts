@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// When keys end that this VM needs: said two months before, while there is time to lengthen them and to send the new public half around.
+// When keys end that this VM needs: said two months before, while there is time to lengthen them and to send
+// the new public half around.
 import type { Report } from './finding.js';
 
 export interface ListedKey {
@@ -12,7 +13,10 @@ export interface ListedKey {
 
 const warnMs = 60 * 24 * 3600_000;
 
-/** Rows of gpg's listing (doc/DETAILS): pub, then its fpr and what belongs to it; a subkey ends with its primary key at the latest. */
+/**
+ * Rows of gpg's listing (doc/DETAILS): pub, then its fpr and what belongs to it; a subkey ends with its
+ * primary key at the latest.
+ */
 export function keysIn(listing: string): ListedKey[] {
   const found: ListedKey[] = [];
   let primaryEnd = Infinity;

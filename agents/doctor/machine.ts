@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The VM as the doctor sees it. It looks and never touches: no file is written, no agent is called, no network is used (but by online.ts).
+// The VM as the doctor sees it. It looks and never touches: no file is written, no agent is called, no
+// network is used (but by online.ts).
 import { lstatSync, readdirSync, readFileSync, statfsSync, type Stats } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,8 @@ import type { Account } from '../shared/formats/manifest.js';
 
 /** The accounts of every Qubes VM, by number. */
 export const ids: Record<Account, number> = { root: 0, qubes: 98, user: 1000 };
-export const accountOf = (id: number): string => (Object.entries(ids).find(([, number]) => number === id)?.[0] ?? String(id));
+export const accountOf = (id: number): string =>
+  Object.entries(ids).find(([, number]) => number === id)?.[0] ?? String(id);
 
 export interface Ran {
   /** exit status; 255 where it did not start, was killed, or took too long */
@@ -45,8 +47,12 @@ export async function runProgram(argv: readonly string[], options: RunOptions, u
   const account = ids[options.account];
   const home = options.account === 'root' ? '/root' : '/home/user';
   const { status, stdout, stderr } = await runProcess({
-    program: argv[0] as string, args: argv.slice(1), env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', HOME: home, ...options.env },
-    limitBytes: outputLimitBytes, timeoutMs: options.timeoutMs ?? 20_000, ...(uid === 0 && account !== 0 ? { account } : {}),
+    program: argv[0] as string,
+    args: argv.slice(1),
+    env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', LC_ALL: 'C', HOME: home, ...options.env },
+    limitBytes: outputLimitBytes,
+    timeoutMs: options.timeoutMs ?? 20_000,
+    ...(uid === 0 && account !== 0 ? { account } : {}),
   });
   return { status: status === -1 ? 255 : status, stdout: stdout.toString('latin1'), stderr };
 }
@@ -55,7 +61,10 @@ export async function runProgram(argv: readonly string[], options: RunOptions, u
 export function thisMachine(root: string): Machine {
   const uid = process.geteuid?.() ?? 0;
   return {
-    root, uid, name: hostname(), nodeVersion: process.versions.node,
+    root,
+    uid,
+    name: hostname(),
+    nodeVersion: process.versions.node,
     now: () => new Date(),
     space: (path) => {
       const about = statfsSync(join(root, path));
@@ -96,10 +105,13 @@ export function look(machine: Machine, path: string): Stats | undefined {
 
 /** A plain file's bytes, undefined where there is none. @throws NotAllowed */
 export function read(machine: Machine, path: string): Buffer | undefined {
-  return looking(path, () => (lstatSync(at(machine, path)).isFile() ? readFileSync(at(machine, path)) : undefined));
+  return looking(path, () =>
+    lstatSync(at(machine, path)).isFile() ? readFileSync(at(machine, path)) : undefined,
+  );
 }
 
-export const readText = (machine: Machine, path: string): string | undefined => read(machine, path)?.toString('utf8');
+export const readText = (machine: Machine, path: string): string | undefined =>
+  read(machine, path)?.toString('utf8');
 
 /** Names in a folder, sorted; none where there is no such folder. @throws NotAllowed */
 export function list(machine: Machine, path: string): string[] {

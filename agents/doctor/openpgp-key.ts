@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The fingerprint of a public key, armored or not, without gpg and without a package: RFC 9580, sections 4.2 (packet headers), 5.5.4 (fingerprints), 6.2 (armor).
+// The fingerprint of a public key, armored or not, without gpg and without a package: RFC 9580, sections 4.2
+// (packet headers), 5.5.4 (fingerprints), 6.2 (armor).
 import { createHash } from 'node:crypto';
 
 const publicKeyPacket = 6;
 
 function dearmored(text: string): Buffer | undefined {
-  const block = /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----\s*$/.exec(text);
+  const block =
+    /^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n((?:[A-Za-z0-9+/=]+\r?\n)+)-----END PGP PUBLIC KEY BLOCK-----\s*$/.exec(
+      text,
+    );
   if (block === null) return undefined;
   const lines = (block[1] as string).split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('='));
   return Buffer.from(lines.join(''), 'base64');

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be replaced by anyone's.
-import { fileNamePattern, fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from '../shared/formats/names.js';
+// What the agent and an engine say to each other; docs/engines.md. An engine is a program: it could be
+// replaced by anyone's.
+import {
+  fileNamePattern,
+  fingerprintPattern,
+  objectIdPattern,
+  plainNamePattern,
+  sha256Pattern,
+  versionPattern,
+} from '../shared/formats/names.js';
 import type { HashedFile } from '../shared/formats/intent.js';
 import { lineWordPattern, suites } from '../shared/formats/suites.js';
 import { moduleNamePattern } from './source-tree/build-file.js';
@@ -11,7 +19,9 @@ import { checkWith } from '../shared/json-schema.js';
 export const packageKinds = ['deb', 'rpm'] as const;
 export type PackageKind = (typeof packageKinds)[number];
 
-/** An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone. */
+/**
+ * An engine of a distribution with `publisher: engine` is called for each; any other one for `build` alone.
+ */
 export type EngineStage = 'build' | 'sign' | 'publish';
 
 /** The file whose path is the engine's last argument, but for what it is built from. */
@@ -37,15 +47,25 @@ export interface EngineCall {
   cache: string;
   /** limit for the build itself */
   buildSeconds: number;
-  /** `build`: packages alone, anew from a source that is published as version `of`; theirs is `<of>+b<number>`. An engine that does not know it refuses */
+  /**
+   * `build`: packages alone, anew from a source that is published as version `of`; theirs is
+   * `<of>+b<number>`. An engine that does not know it refuses
+   */
   rebuild?: { of: string; number: number };
-  /** `build`: this distribution's own repository, as the world reads it, once something was published to it: build dependencies may come from there. `suites`: the word before those of the job's line, where it has some of its own there */
+  /**
+   * `build`: this distribution's own repository, as the world reads it, once something was published to it:
+   * build dependencies may come from there. `suites`: the word before those of the job's line, where it has
+   * some of its own there
+   */
   published?: { url: string; publicKey: string; suites?: string };
   /** what the distribution's configuration tells this engine, which checks it itself */
   options?: Record<string, unknown>;
   /** `sign` and `publish`: folder of what `build` announced, as it was frozen; not to be written to */
   artifacts?: string;
-  /** `sign` and `publish`: whoever signs calls this gpg, with this key (fingerprint) and the environment that the engine was started with */
+  /**
+   * `sign` and `publish`: whoever signs calls this gpg, with this key (fingerprint) and the environment that
+   * the engine was started with
+   */
   signing?: { gpg: string; key: string; publicKey: string };
   /** `publish`: folder of what `sign` announced, as it was checked; not to be written to */
   signed?: string;
@@ -63,23 +83,38 @@ export interface EngineCall {
 
 /** Packages of a tag. */
 export interface EngineJob extends EngineCall {
-  /** what was verified, for an engine that records it or looks once more; `modules`: submodules that the tree wants archived, with the commits that it pins */
+  /**
+   * what was verified, for an engine that records it or looks once more; `modules`: submodules that the tree
+   * wants archived, with the commits that it pins
+   */
   source: { url: string; tag: string; tagObject: string; commit: string; modules?: Record<string, string> };
   /** the verified tree; the engine does not write there */
   sourceTree: string;
 }
 
-/** A template, of no tag: the engine gets everything that is in it by its own means, and is called for `build` alone. */
+/**
+ * A template, of no tag: the engine gets everything that is in it by its own means, and is called for `build`
+ * alone.
+ */
 export interface EngineTemplateJob extends EngineCall {
-  /** `component` is qubes-template-<name>, `version` is X.Y.0-<timestamp>; `distribution` is the pillar's word for what is in it */
+  /**
+   * `component` is qubes-template-<name>, `version` is X.Y.0-<timestamp>; `distribution` is the pillar's word
+   * for what is in it
+   */
   template: { name: string; release: string; timestamp: string; distribution: string };
 }
 
-/** `<output>/artifacts.json` of an engine that ended with 0: the packages; the same names signed; or, after `publish`, the signed index. */
+/**
+ * `<output>/artifacts.json` of an engine that ended with 0: the packages; the same names signed; or, after
+ * `publish`, the signed index.
+ */
 export interface EngineArtifacts {
   format: 'build-infra/artifacts@1';
   artifacts: HashedFile[];
-  /** after `publish`: where below `repository.url` the world finds it now, in which suite (deb), and what that is in our words */
+  /**
+   * after `publish`: where below `repository.url` the world finds it now, in which suite (deb), and what that
+   * is in our words
+   */
   published?: { path: string; suite?: string; repository?: string };
 }
 
@@ -121,7 +156,10 @@ export const checkArtifacts: Check<EngineArtifacts> = checkWith({
       additionalProperties: false,
       required: ['path'],
       properties: {
-        path: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}(?:/[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}){0,7}$' },
+        path: {
+          type: 'string',
+          pattern: '^[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}(?:/[A-Za-z0-9][A-Za-z0-9._+~-]{0,99}){0,7}$',
+        },
         suite: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$' },
         repository: { enum: [...suites, 'unstable'] },
       },
@@ -159,9 +197,21 @@ const common = {
     type: 'object',
     additionalProperties: false,
     required: ['url', 'publicKey'],
-    properties: { url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' }, publicKey: { type: 'string', pattern: '^/' }, suites: { type: 'string', pattern: lineWordPattern } },
+    properties: {
+      url: { type: 'string', pattern: '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$' },
+      publicKey: { type: 'string', pattern: '^/' },
+      suites: { type: 'string', pattern: lineWordPattern },
+    },
   },
-  rebuild: { type: 'object', additionalProperties: false, required: ['of', 'number'], properties: { of: { type: 'string', pattern: versionPattern }, number: { type: 'integer', minimum: 1, maximum: 999 } } },
+  rebuild: {
+    type: 'object',
+    additionalProperties: false,
+    required: ['of', 'number'],
+    properties: {
+      of: { type: 'string', pattern: versionPattern },
+      number: { type: 'integer', minimum: 1, maximum: 999 },
+    },
+  },
   options: { type: 'object' },
   artifacts: { type: 'string', pattern: '^/' },
   signed: { type: 'string', pattern: '^/' },
@@ -169,13 +219,22 @@ const common = {
     type: 'object',
     additionalProperties: false,
     required: ['gpg', 'key', 'publicKey'],
-    properties: { gpg: { type: 'string', pattern: '^/' }, key: { type: 'string', pattern: fingerprintPattern }, publicKey: { type: 'string', pattern: '^/' } },
+    properties: {
+      gpg: { type: 'string', pattern: '^/' },
+      key: { type: 'string', pattern: fingerprintPattern },
+      publicKey: { type: 'string', pattern: '^/' },
+    },
   },
   repository: {
     type: 'object',
     additionalProperties: false,
     required: ['upload', 'url', 'sshConfig', 'folder'],
-    properties: { upload: { type: 'string' }, url: { type: 'string' }, sshConfig: { type: 'string', pattern: '^/' }, folder: { type: 'string', pattern: '^/' } },
+    properties: {
+      upload: { type: 'string' },
+      url: { type: 'string' },
+      sshConfig: { type: 'string', pattern: '^/' },
+      folder: { type: 'string', pattern: '^/' },
+    },
   },
 } as const;
 const ofTag = {
@@ -183,7 +242,17 @@ const ofTag = {
     type: 'object',
     additionalProperties: false,
     required: ['url', 'tag', 'tagObject', 'commit'],
-    properties: { url: { type: 'string' }, tag: { type: 'string' }, tagObject: { type: 'string', pattern: objectIdPattern }, commit: { type: 'string', pattern: objectIdPattern }, modules: { type: 'object', propertyNames: { pattern: moduleNamePattern }, additionalProperties: { type: 'string', pattern: objectIdPattern } } },
+    properties: {
+      url: { type: 'string' },
+      tag: { type: 'string' },
+      tagObject: { type: 'string', pattern: objectIdPattern },
+      commit: { type: 'string', pattern: objectIdPattern },
+      modules: {
+        type: 'object',
+        propertyNames: { pattern: moduleNamePattern },
+        additionalProperties: { type: 'string', pattern: objectIdPattern },
+      },
+    },
   },
   sourceTree: { type: 'string', pattern: '^/' },
 } as const;
@@ -192,12 +261,38 @@ const ofTemplate = {
     type: 'object',
     additionalProperties: false,
     required: ['name', 'release', 'timestamp', 'distribution'],
-    properties: { name: { type: 'string', pattern: plainNamePattern }, release: { type: 'string', pattern: plainNamePattern }, timestamp: { type: 'string', pattern: '^[0-9]{12}$' }, distribution: { type: 'string', pattern: plainNamePattern } },
+    properties: {
+      name: { type: 'string', pattern: plainNamePattern },
+      release: { type: 'string', pattern: plainNamePattern },
+      timestamp: { type: 'string', pattern: '^[0-9]{12}$' },
+      distribution: { type: 'string', pattern: plainNamePattern },
+    },
   },
 } as const;
-const required = ['format', 'stage', 'job', 'component', 'version', 'env', 'dist', 'packages', 'sourceDateEpoch', 'output', 'work', 'state', 'cache', 'buildSeconds'] as const;
-const documentOf = <const From extends object>(from: From) => ({
-  type: 'object', additionalProperties: false, required: [...required, ...Object.keys(from) as (keyof From)[]], properties: { ...common, ...from },
-}) as const;
+const required = [
+  'format',
+  'stage',
+  'job',
+  'component',
+  'version',
+  'env',
+  'dist',
+  'packages',
+  'sourceDateEpoch',
+  'output',
+  'work',
+  'state',
+  'cache',
+  'buildSeconds',
+] as const;
+const documentOf = <const From extends object>(from: From) =>
+  ({
+    type: 'object',
+    additionalProperties: false,
+    required: [...required, ...(Object.keys(from) as (keyof From)[])],
+    properties: { ...common, ...from },
+  }) as const;
 
-export const checkEngineJob: Check<EngineJob | EngineTemplateJob> = checkWith({ oneOf: [documentOf(ofTag), documentOf(ofTemplate)] });
+export const checkEngineJob: Check<EngineJob | EngineTemplateJob> = checkWith({
+  oneOf: [documentOf(ofTag), documentOf(ofTemplate)],
+});

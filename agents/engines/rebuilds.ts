@@ -10,15 +10,20 @@ interface Built {
   options?: Record<string, unknown>;
 }
 
-const rebuilding = new Map<string, { packages: PackageKind; needs?: string }>([['debian', { packages: 'deb' }], ['rpm', { packages: 'rpm', needs: 'distTag' }]]);
+const rebuilding = new Map<string, { packages: PackageKind; needs?: string }>([
+  ['debian', { packages: 'deb' }],
+  ['rpm', { packages: 'rpm', needs: 'distTag' }],
+]);
 
 /** Of an engine that does not, or does for another kind of packages. */
-export const noRebuild = ({ name, engine }: Pick<Built, 'name' | 'engine'>): string => `${name} is built by ${engine}, which builds nothing anew without a new source: tag a version with a higher release`;
+export const noRebuild = ({ name, engine }: Pick<Built, 'name' | 'engine'>): string =>
+  `${name} is built by ${engine}, which builds nothing anew without a new source: tag a version with a higher release`;
 
 /** @returns undefined where it does */
 export function reasonNoRebuild(built: Built): string | undefined {
   const found = rebuilding.get(built.engine);
   if (found?.packages !== built.packages) return noRebuild(built);
-  if (found.needs !== undefined && built.options?.[found.needs] === undefined) return `packages of ${built.name} have no suffix behind which a rebuild could raise the release: give it a ${found.needs}`;
+  if (found.needs !== undefined && built.options?.[found.needs] === undefined)
+    return `packages of ${built.name} have no suffix behind which a rebuild could raise the release: give it a ${found.needs}`;
   return undefined;
 }

@@ -1,11 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The three documents that the keys VM reads: its configuration (written by the admin), receipts and intents (from other VMs).
+// The three documents that the keys VM reads: its configuration (written by the admin), receipts and intents
+// (from other VMs).
 import type { Check } from '../shared/json-document.js';
-import { fileNamePattern, fingerprintPattern, jobIdPattern, logPathPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern, vmNamePattern } from '../shared/formats/names.js';
-import { intentFormat, intentLimitEntries, noncePattern, payloadLimitBytes, purposes, signingModes, type HashedFile, type Intent, type IntentDocument } from '../shared/formats/intent.js';
+import {
+  fileNamePattern,
+  fingerprintPattern,
+  jobIdPattern,
+  logPathPattern,
+  objectIdPattern,
+  plainNamePattern,
+  sha256Pattern,
+  versionPattern,
+  vmNamePattern,
+} from '../shared/formats/names.js';
+import {
+  intentFormat,
+  intentLimitEntries,
+  noncePattern,
+  payloadLimitBytes,
+  purposes,
+  signingModes,
+  type HashedFile,
+  type Intent,
+  type IntentDocument,
+} from '../shared/formats/intent.js';
 import { journalKeyPattern } from '../shared/formats/journal-head.js';
 import { receiptFormat, type GrantRequest, type Receipt } from '../shared/formats/receipt.js';
-import { anyText, list, oneOf, orNull, record, text, whole, type Reader } from '../shared/formats/strict-reader.js';
+import {
+  anyText,
+  list,
+  oneOf,
+  orNull,
+  record,
+  text,
+  whole,
+  type Reader,
+} from '../shared/formats/strict-reader.js';
 
 const sha256 = text(sha256Pattern);
 const fingerprint = text(fingerprintPattern);
@@ -34,15 +64,37 @@ export interface KeysConfig {
 export const keysConfigSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'source', 'logsVm', 'logsKey', 'requiredRemotes', 'signingKeys', 'anchor', 'journalKey', 'grantSeconds', 'payloadBytes'],
+  required: [
+    'format',
+    'vm',
+    'source',
+    'logsVm',
+    'logsKey',
+    'requiredRemotes',
+    'signingKeys',
+    'anchor',
+    'journalKey',
+    'grantSeconds',
+    'payloadBytes',
+  ],
   properties: {
     format: { const: 'build-infra/keys-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
     source: { type: 'string', pattern: vmNamePattern },
     logsVm: { type: 'string', pattern: vmNamePattern },
     logsKey: { type: 'string', pattern: fingerprintPattern },
-    requiredRemotes: { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', pattern: plainNamePattern } },
-    signingKeys: { type: 'array', minItems: 1, maxItems: 16, items: { type: 'string', pattern: fingerprintPattern } },
+    requiredRemotes: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      items: { type: 'string', pattern: plainNamePattern },
+    },
+    signingKeys: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      items: { type: 'string', pattern: fingerprintPattern },
+    },
     anchor: { anyOf: [{ type: 'null' }, { type: 'string', pattern: objectIdPattern }] },
     journalKey: { anyOf: [{ type: 'null' }, { type: 'string', pattern: journalKeyPattern }] },
     grantSeconds: { type: 'integer', minimum: 1, maximum: 900 },
@@ -70,7 +122,13 @@ const receipt = record<Receipt>({
   commit: text(objectIdPattern),
   remotes: list(text(plainNamePattern), 0, 16),
   grants: list(
-    record<GrantRequest>({ sha256, size: whole(0, payloadLimitBytes), key: fingerprint, mode: oneOf(signingModes), intent: sha256 }),
+    record<GrantRequest>({
+      sha256,
+      size: whole(0, payloadLimitBytes),
+      key: fingerprint,
+      mode: oneOf(signingModes),
+      intent: sha256,
+    }),
     0,
     10000,
   ),
@@ -78,7 +136,11 @@ const receipt = record<Receipt>({
   proof: record<Receipt['proof']>({ commits: list(anyText, 0, 5000), intents: list(anyText, 0, 1000) }),
 });
 
-const hashedFile = record<HashedFile>({ name: text(fileNamePattern), size: whole(0, payloadLimitBytes), sha256 });
+const hashedFile = record<HashedFile>({
+  name: text(fileNamePattern),
+  size: whole(0, payloadLimitBytes),
+  sha256,
+});
 
 type IntentFields = { [K in keyof Required<Omit<Intent, 'nonce'>>]: Reader<Intent[K]> };
 const intentFields: IntentFields = {
@@ -95,7 +157,10 @@ const intentFields: IntentFields = {
 };
 const nonce = { nonce: text(noncePattern) };
 
-const oneIntent = record<{ format: typeof intentFormat } & Omit<Intent, 'nonce'>, { nonce: string }>({ format: oneOf([intentFormat]), ...intentFields }, nonce);
+const oneIntent = record<{ format: typeof intentFormat } & Omit<Intent, 'nonce'>, { nonce: string }>(
+  { format: oneOf([intentFormat]), ...intentFields },
+  nonce,
+);
 const manyIntents = record<{ format: typeof intentFormat; intents: Intent[] }>({
   format: oneOf([intentFormat]),
   intents: list(record<Omit<Intent, 'nonce'>, { nonce: string }>(intentFields, nonce), 1, intentLimitEntries),
@@ -106,5 +171,5 @@ export const readKeysConfig: Check<KeysConfig> = (untrusted) => keysConfig(untru
 export const readReceipt: Check<Receipt> = (untrusted) => receipt(untrusted, '');
 export const readIntent: Check<IntentDocument> = (untrusted) => {
   const isList = typeof untrusted === 'object' && untrusted !== null && Object.hasOwn(untrusted, 'intents');
-  return (isList ? manyIntents(untrusted, '') : oneIntent(untrusted, ''));
+  return isList ? manyIntents(untrusted, '') : oneIntent(untrusted, '');
 };

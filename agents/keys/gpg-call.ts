@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One qubes.Gpg call on the wire: reading the command line and the payload, and answering in frames. What is sent is hostile.
+// One qubes.Gpg call on the wire: reading the command line and the payload, and answering in frames. What is
+// sent is hostile.
 import type { Socket } from 'node:net';
 import { Refusal } from './refusals.js';
-import { dataFrames, endFrame, exitFrame, FrameReader, preambleBytes, readPreamble } from '../shared/formats/split-gpg.js';
+import {
+  dataFrames,
+  endFrame,
+  exitFrame,
+  FrameReader,
+  preambleBytes,
+  readPreamble,
+} from '../shared/formats/split-gpg.js';
 import { readAnswerStreams, type AnswerStreams } from './gpg-request.js';
 
 /** The caller closed before it had sent all: nobody waits for an answer. */
@@ -51,7 +59,10 @@ export class GpgCall {
         }
       };
       const onGone = (): void => finish(new CallerGone('the caller went away'));
-      const timer = setTimeout(() => finish(new Refusal('TOO_SLOW', `the call did not come within ${timeoutMs / 1000} s`)), timeoutMs);
+      const timer = setTimeout(
+        () => finish(new Refusal('TOO_SLOW', `the call did not come within ${timeoutMs / 1000} s`)),
+        timeoutMs,
+      );
       if (stream.destroyed || stream.readableEnded) return onGone();
       stream.on('data', onData).on('end', onGone).on('close', onGone).on('error', onGone);
       stream.resume();
@@ -70,7 +81,10 @@ export class GpgCall {
     return untrustedArgs;
   }
 
-  /** Gives the payload to `sink` until the caller says that it ends; after that nothing may come. @throws Refusal BAD_FRAME, TOO_SLOW, what `sink` throws; CallerGone */
+  /**
+   * Gives the payload to `sink` until the caller says that it ends; after that nothing may come. @throws
+   * Refusal BAD_FRAME, TOO_SLOW, what `sink` throws; CallerGone
+   */
   async readPayload(sink: Sink, timeoutMs: number): Promise<void> {
     let ended = false;
     const take = (chunk: Buffer): boolean => {
@@ -103,18 +117,28 @@ export class GpgCall {
     const ends = Array.from({ length: this.#streams.count }, (_, index) => endFrame(index));
     if (!stream.writable) return;
     stream.end(Buffer.concat([...parts, ...ends, exitFrame(status)]));
-    // What the caller still sends is read and dropped: closing over unread bytes could take our answer with it.
+    // What the caller still sends is read and dropped: closing over unread bytes could take our answer with
+    // it.
     stream.on('data', () => undefined).resume();
   }
 
   answer(output: Buffer, statusText = ''): void {
-    const status = this.#streams.status === undefined || statusText === '' ? [] : [dataFrames(this.#streams.status, Buffer.from(statusText))];
+    const status =
+      this.#streams.status === undefined || statusText === ''
+        ? []
+        : [dataFrames(this.#streams.status, Buffer.from(statusText))];
     this.#finish([...status, dataFrames(0, output)], 0);
   }
 
-  /** One readable line on the caller's stderr, a status line if one is read, exit status 2. Never a bare close. */
+  /**
+   * One readable line on the caller's stderr, a status line if one is read, exit status 2. Never a bare
+   * close.
+   */
   deny(line: string): void {
-    const status = this.#streams.status === undefined ? [] : [dataFrames(this.#streams.status, Buffer.from('[GNUPG:] FAILURE sign 1\n'))];
+    const status =
+      this.#streams.status === undefined
+        ? []
+        : [dataFrames(this.#streams.status, Buffer.from('[GNUPG:] FAILURE sign 1\n'))];
     this.#finish([dataFrames(1, Buffer.from(`build-infra: ${line}\n`)), ...status], 2);
   }
 }

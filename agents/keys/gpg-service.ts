@@ -7,7 +7,8 @@
 //  4. a clear signature would carry them unchanged (cleartext.ts), and nothing follows them;
 //  5. there is a live grant for that SHA-256, key and mode, from a published intent;
 //  6. the claim is in the journal, on disk: from here on the grant is used up, even if the power fails;
-//  7. gpg signs the bytes that were put aside, by a command line of ours that names the claim (signer.ts), and what it made is what was ordered
+//  7. gpg signs the bytes that were put aside, by a command line of ours that names the claim (signer.ts),
+//     and what it made is what was ordered
 //     (made-signature.ts);
 //  8. the hash of the signature is in the journal, on disk;
 //  9. the signature is sent.
@@ -28,7 +29,6 @@ import { sign } from './signer.js';
 import type { Gpg, SigningKeys } from './signing-keys.js';
 import type { Spool, SpooledPayload } from './spool.js';
 
-
 export interface GpgServiceOptions {
   config: KeysConfig;
   ledger: Ledger;
@@ -48,22 +48,40 @@ export function gpgService(options: GpgServiceOptions): Service {
   const limits = options.limits ?? { preambleMs: 10_000, payloadMs: 300_000 };
   const room = new Room(availableParallelism() + 1);
 
-  async function signPayload(call: GpgCall, request: SignRequest, key: string, payload: SpooledPayload, about: About): Promise<void> {
+  async function signPayload(
+    call: GpgCall,
+    request: SignRequest,
+    key: string,
+    payload: SpooledPayload,
+    about: About,
+  ): Promise<void> {
     const text = request.mode === 'clearsign' ? new CleartextCheck() : undefined;
     await call.readPayload((bytes) => {
       payload.add(bytes);
       text?.add(bytes);
     }, limits.payloadMs);
-    const sha256 = about.sha256 = payload.sha256();
-    if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes) throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
+    const sha256 = (about.sha256 = payload.sha256());
+    if (request.mode === 'clearsign' && payload.size > clearsignLimitBytes)
+      throw new Refusal('TOO_LARGE', `more than ${clearsignLimitBytes} bytes for a clear signature`);
     const fault = text?.end();
-    if (fault !== undefined) throw new Refusal('NOT_CANONICAL', `line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`);
+    if (fault !== undefined)
+      throw new Refusal(
+        'NOT_CANONICAL',
+        `line ${fault.line} ${fault.why}: a clear signature would not be over these bytes`,
+      );
     await room.pass(async () => {
       if (!call.callerIsThere) throw new CallerGone('the caller went away');
       call.refuseMore();
       const { grant, claim } = ledger.claim(config.source, sha256, key, request.mode);
       const origin = { commit: grant.commit, seq: claim.seq, claim: claim.sha256 };
-      const made = await sign(gpg, { key, mode: request.mode, armor: request.armor, digest: request.digest, payload: { fd: payload.fd, size: payload.size, sha256 }, origin });
+      const made = await sign(gpg, {
+        key,
+        mode: request.mode,
+        armor: request.armor,
+        digest: request.digest,
+        payload: { fd: payload.fd, size: payload.size, sha256 },
+        origin,
+      });
       if ('failed' in made) {
         report(`qubes.Gpg: ${printable(made.why)}`);
         ledger.failed(grant, made.failed.code);
@@ -79,7 +97,7 @@ export function gpgService(options: GpgServiceOptions): Service {
     if (request.kind === 'version') return call.answer(keys.version);
     if (request.kind === 'list') return call.answer(keys.list(request.secret, request.users));
     if (request.kind === 'export') return call.answer(keys.export(request.armor, request.users));
-    const key = about.key = keys.resolve(request.user);
+    const key = (about.key = keys.resolve(request.user));
     about.mode = request.mode;
     const payload = spool.take();
     try {
@@ -121,5 +139,10 @@ export function gpgService(options: GpgServiceOptions): Service {
     }
   }
 
-  return { name: 'qubes.Gpg', argument: '^$', handle, deny: (stream, line) => new GpgCall(stream).deny(line) };
+  return {
+    name: 'qubes.Gpg',
+    argument: '^$',
+    handle,
+    deny: (stream, line) => new GpgCall(stream).deny(line),
+  };
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which byte strings may be signed now. The state is nothing but the journal read from its start: each entry is applied here,
-// at start and while running alike, so that what was published about a grant and what this VM does with it cannot differ.
+// Which byte strings may be signed now. The state is nothing but the journal read from its start: each entry
+// is applied here, at start and while running alike, so that what was published about a grant and what this
+// VM does with it cannot differ.
 import { createHash } from 'node:crypto';
 import type { Clock } from '../shared/clock.js';
 import { Refusal } from './refusals.js';
 import type { SigningMode } from '../shared/formats/intent.js';
 import type { JournalEntry } from '../shared/formats/journal.js';
 
-/** One use. The payload's size needs no place here: the SHA-256 fixes it, and the receipt's check compared it. */
+/**
+ * One use. The payload's size needs no place here: the SHA-256 fixes it, and the receipt's check compared it.
+ */
 export interface Grant {
   source: string;
   sha256: string;
@@ -22,12 +25,18 @@ export interface Grant {
   untilSteady: number;
 }
 
-/** What makes an entry of an intent document one and the same; the same entry can stand in a document several times. */
+/**
+ * What makes an entry of an intent document one and the same; the same entry can stand in a document several
+ * times.
+ */
 type GrantName = Pick<Grant, 'source' | 'sha256' | 'key' | 'mode' | 'intent'>;
 
 /** 32 bytes for what would be 250 characters: one is kept for every grant ever made. */
 function nameOf(grant: GrantName): string {
-  return createHash('sha256').update([grant.source, grant.sha256, grant.key, grant.mode, grant.intent].join('\n')).digest().toString('latin1');
+  return createHash('sha256')
+    .update([grant.source, grant.sha256, grant.key, grant.mode, grant.intent].join('\n'))
+    .digest()
+    .toString('latin1');
 }
 
 const rememberedEnds = 10_000;
@@ -46,7 +55,9 @@ export class GrantBook {
     this.#grantMs = grantSeconds * 1000;
   }
 
-  /** @throws Error if the entry cannot follow on what was applied: the journal was not written by this program */
+  /**
+   * @throws Error if the entry cannot follow on what was applied: the journal was not written by this program
+   */
   apply(entry: JournalEntry): void {
     if (entry.event === 'start') {
       this.#boot = entry.result;
@@ -54,18 +65,41 @@ export class GrantBook {
     }
     if (entry.event === 'refused' || entry.event === 'signed') return;
     const { source, sha256, key, mode, commit, intent } = entry;
-    if (source === null || sha256 === null || key === null || mode === null || commit === null || intent === null) throw new Error(`journal entry ${entry.seq} names no grant; nothing will be signed until a person has looked at it`);
+    if (
+      source === null ||
+      sha256 === null ||
+      key === null ||
+      mode === null ||
+      commit === null ||
+      intent === null
+    )
+      throw new Error(
+        `journal entry ${entry.seq} names no grant; nothing will be signed until a person has looked at it`,
+      );
     const grant = { source, sha256, key, mode, commit, intent };
     const name = nameOf(grant);
     if (entry.event === 'granted') {
       const untilWall = Date.parse(entry.result);
-      if (Number.isNaN(untilWall)) throw new Error(`journal entry ${entry.seq} does not say when its grant ends; nothing will be signed until a person has looked at it`);
+      if (Number.isNaN(untilWall))
+        throw new Error(
+          `journal entry ${entry.seq} does not say when its grant ends; nothing will be signed until a person has looked at it`,
+        );
       this.#everGranted.set(name, (this.#everGranted.get(name) ?? 0) + 1);
-      this.#live.push({ ...grant, boot: this.#boot, untilWall, untilSteady: this.#clock.steady() + this.#grantMs });
+      this.#live.push({
+        ...grant,
+        boot: this.#boot,
+        untilWall,
+        untilSteady: this.#clock.steady() + this.#grantMs,
+      });
       return;
     }
-    const at = this.#live.findIndex((live) => live.sha256 === sha256 && live.commit === commit && nameOf(live) === name);
-    if (at < 0) throw new Error(`journal entry ${entry.seq} ends a grant that there was not; nothing will be signed until a person has looked at it`);
+    const at = this.#live.findIndex(
+      (live) => live.sha256 === sha256 && live.commit === commit && nameOf(live) === name,
+    );
+    if (at < 0)
+      throw new Error(
+        `journal entry ${entry.seq} ends a grant that there was not; nothing will be signed until a person has looked at it`,
+      );
     this.#live.splice(at, 1);
     this.#ended.delete(sha256);
     this.#ended.set(sha256, entry.event === 'claimed' ? 'GRANT_USED' : 'GRANT_EXPIRED');
@@ -78,7 +112,11 @@ export class GrantBook {
   }
 
   #alive(grant: Grant): boolean {
-    return grant.boot === this.#boot && this.#clock.wall() < grant.untilWall && this.#clock.steady() < grant.untilSteady;
+    return (
+      grant.boot === this.#boot &&
+      this.#clock.wall() < grant.untilWall &&
+      this.#clock.steady() < grant.untilSteady
+    );
   }
 
   /** Grants that time or a reboot has ended and the journal does not say so yet. */
@@ -92,10 +130,13 @@ export class GrantBook {
    */
   find(source: string, sha256: string, key: string, mode: SigningMode): Grant {
     const same = this.#live.filter((grant) => grant.sha256 === sha256 && grant.source === source);
-    const grant = same.find((candidate) => candidate.key === key && candidate.mode === mode && this.#alive(candidate));
+    const grant = same.find(
+      (candidate) => candidate.key === key && candidate.mode === mode && this.#alive(candidate),
+    );
     if (grant !== undefined) return grant;
     const bytes = `the bytes with sha256 ${sha256}`;
-    if (same.some((candidate) => this.#alive(candidate))) throw new Refusal('OTHER_KEY_OR_MODE', `${bytes} may be signed with another key or mode only`);
+    if (same.some((candidate) => this.#alive(candidate)))
+      throw new Refusal('OTHER_KEY_OR_MODE', `${bytes} may be signed with another key or mode only`);
     if (same.length > 0) throw new Refusal('GRANT_EXPIRED', `the grant for ${bytes} has expired`);
     const ended = this.#ended.get(sha256);
     if (ended === 'GRANT_USED') throw new Refusal(ended, `the grant for ${bytes} was used`);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The journal key: made inside this VM, it signs where the journal ends. It is made after the journal's first entry is on disk, so a key
-// without a journal means that the journal was lost, and a VM that lost either refuses to go on.
+// The journal key: made inside this VM, it signs where the journal ends. It is made after the journal's first
+// entry is on disk, so a key without a journal means that the journal was lost, and a VM that lost either
+// refuses to go on.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 
@@ -33,13 +34,23 @@ export function readJournalKey(stateFolder: string): JournalKey | undefined {
  * @param pinned what the configuration says, or null
  * @param hasJournal whether the journal had an entry before this start
  * @returns undefined where none was made yet
- * @throws Error in one line if this VM is not the one that the farm knows, or no longer remembers what that one did
+ * @throws Error in one line if this VM is not the one that the farm knows, or no longer remembers what that
+ * one did
  */
-export function heldJournalKey(stateFolder: string, pinned: string | null, hasJournal: boolean): JournalKey | undefined {
+export function heldJournalKey(
+  stateFolder: string,
+  pinned: string | null,
+  hasJournal: boolean,
+): JournalKey | undefined {
   const key = readJournalKey(stateFolder);
   if (pinned !== null && key?.public !== pinned) {
-    throw new Error(`JOURNAL_KEY_LOST: the configuration pins the journal key ${pinned}, and this VM holds ${key?.public ?? 'none'}: its state was lost or is another VM's; nothing will be signed`);
+    throw new Error(
+      `JOURNAL_KEY_LOST: the configuration pins the journal key ${pinned}, and this VM holds ${key?.public ?? 'none'}: its state was lost or is another VM's; nothing will be signed`,
+    );
   }
-  if (key !== undefined && !hasJournal) throw new Error(`STATE_LOST: ${stateFolder} holds the journal key ${key.public} and no journal; nothing will be signed`);
+  if (key !== undefined && !hasJournal)
+    throw new Error(
+      `STATE_LOST: ${stateFolder} holds the journal key ${key.public} and no journal; nothing will be signed`,
+    );
   return key;
 }

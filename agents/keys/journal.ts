@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The journal on disk: docs/formats.md, "Journal". Appending returns once the lines are on disk. At start every line is read again,
-// in pieces of 1 MiB, and must continue the chain: whoever changed, dropped or reordered a line keeps this VM from signing.
+// The journal on disk: docs/formats.md, "Journal". Appending returns once the lines are on disk. At start
+// every line is read again, in pieces of 1 MiB, and must continue the chain: whoever changed, dropped or
+// reordered a line keeps this VM from signing.
 import { createHash } from 'node:crypto';
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { appendDurably, syncFolder } from '../shared/durable-files.js';
 import { Refusal } from './refusals.js';
-import { journalEvents, journalFormat, journalLine, journalLineHash, noEntry, type JournalEntry } from '../shared/formats/journal.js';
+import {
+  journalEvents,
+  journalFormat,
+  journalLine,
+  journalLineHash,
+  noEntry,
+  type JournalEntry,
+} from '../shared/formats/journal.js';
 
 /** The longest line that this program writes is under 700 bytes. */
 const lineLimitBytes = 4096;
 
 /** What an entry says, before it has its place in the chain. */
-export type JournalNote = Pick<JournalEntry, 'event' | 'result'> & Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
+export type JournalNote = Pick<JournalEntry, 'event' | 'result'> &
+  Partial<Pick<JournalEntry, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'>>;
 
 export interface JournalPosition {
   seq: number;
@@ -36,8 +45,8 @@ export class Journal {
   }
 
   /**
-   * Opens or makes the file and gives every entry to `each`, oldest first. A last line without its newline is what a kill in
-   * mid-write left: nobody was told of it, and it is cut off.
+   * Opens or makes the file and gives every entry to `each`, oldest first. A last line without its newline is
+   * what a kill in mid-write left: nobody was told of it, and it is cut off.
    * @throws Error naming the entry where the chain breaks
    */
   static open(path: string, each: (entry: JournalEntry) => void): Journal {
@@ -85,7 +94,9 @@ export class Journal {
   }
 
   #broken(why: string): Error {
-    return new Error(`the journal ${this.#path} is broken at entry ${this.#starts.length + 1}: ${why}; nothing will be signed until a person has looked at it`);
+    return new Error(
+      `the journal ${this.#path} is broken at entry ${this.#starts.length + 1}: ${why}; nothing will be signed until a person has looked at it`,
+    );
   }
 
   /** Takes a line as the next of the chain, or throws. */
@@ -97,7 +108,12 @@ export class Journal {
       throw this.#broken('it is not JSON');
     }
     // Its fields and their order; what stands in them this program wrote, or the chain does not hold.
-    if (entry?.format !== journalFormat || !journalEvents.includes(entry.event) || journalLine(entry) !== line) throw this.#broken('it is not a journal entry');
+    if (
+      entry?.format !== journalFormat ||
+      !journalEvents.includes(entry.event) ||
+      journalLine(entry) !== line
+    )
+      throw this.#broken('it is not a journal entry');
     if (entry.seq !== this.#starts.length + 1) throw this.#broken(`its number is ${entry.seq}`);
     if (entry.prev !== this.#last) throw this.#broken('it does not name the entry before it');
     this.#starts.push(this.#size);
@@ -119,8 +135,10 @@ export class Journal {
 
   /**
    * Returns when the lines are on disk.
-   * @throws Refusal JOURNAL_FULL if there is no room: what was written of them is cut off, and later lines may be tried. Any other
-   * failure is a fault, after which this journal takes nothing more, so nothing more is signed until the agent starts again.
+   * @throws Refusal JOURNAL_FULL if there is no room: what was written of them is cut off, and later lines
+   * may be tried. Any other
+   * failure is a fault, after which this journal takes nothing more, so nothing more is signed until the
+   * agent starts again.
    */
   append(lines: readonly string[]): JournalEntry[] {
     if (this.#stopped) throw new Error('the journal could not be written earlier');
@@ -131,7 +149,11 @@ export class Journal {
     try {
       appendDurably(this.#fd, before.size, Buffer.from(lines.map((line) => `${line}\n`).join('')));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC' || (error as NodeJS.ErrnoException).syscall !== 'write') throw error;
+      if (
+        (error as NodeJS.ErrnoException).code !== 'ENOSPC' ||
+        (error as NodeJS.ErrnoException).syscall !== 'write'
+      )
+        throw error;
       this.#starts.length = before.count;
       this.#size = before.size;
       this.#last = before.last;
@@ -159,7 +181,10 @@ export class Journal {
     const start = this.#starts[seq];
     if (start === undefined) return [];
     const end = this.#starts[seq + limit] ?? this.#size;
-    return this.#bytes(start, end - start).toString('utf8').slice(0, -1).split('\n');
+    return this.#bytes(start, end - start)
+      .toString('utf8')
+      .slice(0, -1)
+      .split('\n');
   }
 
   #bytes(from: number, size: number): Buffer {
@@ -180,7 +205,10 @@ export class Journal {
     return entries;
   }
 
-  /** SHA-256 of the first `size` bytes of the lines from entry `first` on; undefined if there are not so many before entry `end`. */
+  /**
+   * SHA-256 of the first `size` bytes of the lines from entry `first` on; undefined if there are not so many
+   * before entry `end`.
+   */
   prefixHash(first: number, end: number, size: number): string | undefined {
     const from = this.#starts[first - 1];
     if (from === undefined || from + size > (this.#starts[end - 1] ?? this.#size)) return undefined;

@@ -3,13 +3,19 @@
 //   journal.jsonl  every grant, claim, signature and refusal; the only state of grants
 //   head.json      the last publication believed, and the journal lines of the receipt that brought it
 //   journal-key.pem  what the end of the journal is signed with (journal-key.ts)
-// A receipt is one atomic step: head.json is replaced first, with the journal lines in it, then they are appended. After a kill in
-// between, the next start appends what is missing. Nothing is told to anyone before both are on disk.
+// A receipt is one atomic step: head.json is replaced first, with the journal lines in it, then they are
+// appended. After a kill in between, the next start appends what is missing. Nothing is told to anyone before
+// both are on disk.
 import { readIfThere, writeDurably } from '../shared/durable-files.js';
 import { Refusal } from './refusals.js';
 import { objectIdPattern, sha256Pattern } from '../shared/formats/names.js';
 import type { SigningMode } from '../shared/formats/intent.js';
-import { journalHeadFormat, journalHeadPath, signJournalHead, type JournalHead } from '../shared/formats/journal-head.js';
+import {
+  journalHeadFormat,
+  journalHeadPath,
+  signJournalHead,
+  type JournalHead,
+} from '../shared/formats/journal-head.js';
 import { journalFileEntries, journalLineHash } from '../shared/formats/journal.js';
 import type { PublishedFile } from '../shared/formats/publication.js';
 import type { GrantRequest } from '../shared/formats/receipt.js';
@@ -34,15 +40,21 @@ interface HeadFile extends Head {
   journal: JournalPosition;
   lines: string[];
 }
-const readHeadFile = record<Omit<HeadFile, 'published'>, { published: number }>({
-  format: oneOf([headFormat]),
-  commit: text(objectIdPattern),
-  seq: whole(1, Number.MAX_SAFE_INTEGER),
-  journal: record<JournalPosition>({ seq: whole(0, Number.MAX_SAFE_INTEGER), sha256: text(sha256Pattern) }),
-  lines: list(anyText, 0, 10_000),
-}, { published: whole(0, Number.MAX_SAFE_INTEGER) });
+const readHeadFile = record<Omit<HeadFile, 'published'>, { published: number }>(
+  {
+    format: oneOf([headFormat]),
+    commit: text(objectIdPattern),
+    seq: whole(1, Number.MAX_SAFE_INTEGER),
+    journal: record<JournalPosition>({ seq: whole(0, Number.MAX_SAFE_INTEGER), sha256: text(sha256Pattern) }),
+    lines: list(anyText, 0, 10_000),
+  },
+  { published: whole(0, Number.MAX_SAFE_INTEGER) },
+);
 
-/** A caller can be refused without end, the disk has one: 100 refusals are listed at once and then one each 5 minutes, the others counted. */
+/**
+ * A caller can be refused without end, the disk has one: 100 refusals are listed at once and then one each 5
+ * minutes, the others counted.
+ */
 const refusalBurst = 100;
 const refusalEveryMs = 5 * 60_000;
 
@@ -83,10 +95,18 @@ export class Ledger {
       book.apply(entry);
     });
     const headBytes = readIfThere(`${options.stateFolder}/head.json`);
-    if (headBytes === undefined && grantsSeen) throw new Error(`${options.stateFolder}/head.json is lost although there were grants; nothing will be signed`);
+    if (headBytes === undefined && grantsSeen)
+      throw new Error(
+        `${options.stateFolder}/head.json is lost although there were grants; nothing will be signed`,
+      );
     const file = headBytes === undefined ? null : readHeadFile(JSON.parse(headBytes.toString('utf8')), '');
     const key = heldJournalKey(options.stateFolder, options.journalKey ?? null, journal.position.seq > 0);
-    const ledger = new Ledger(options, journal, book, file === null ? null : { commit: file.commit, seq: file.seq, published: file.published ?? 0 });
+    const ledger = new Ledger(
+      options,
+      journal,
+      book,
+      file === null ? null : { commit: file.commit, seq: file.seq, published: file.published ?? 0 },
+    );
     if (file !== null) ledger.#finishReceipt(file);
     ledger.#write([{ event: 'start', result: options.bootId }]);
     ledger.#journalKey = key ?? makeJournalKey(options.stateFolder);
@@ -98,10 +118,12 @@ export class Ledger {
     const before = file.journal.seq === 0 ? file.journal.sha256 : this.#journal.hashAt(file.journal.seq);
     const missing = file.lines.filter((line, index) => {
       const there = this.#journal.hashAt(file.journal.seq + 1 + index);
-      if (there !== undefined && there !== journalLineHash(line)) throw new Error('head.json and journal.jsonl contradict each other; nothing will be signed');
+      if (there !== undefined && there !== journalLineHash(line))
+        throw new Error('head.json and journal.jsonl contradict each other; nothing will be signed');
       return there === undefined;
     });
-    if (before !== file.journal.sha256) throw new Error('journal.jsonl does not hold what head.json says it held; nothing will be signed');
+    if (before !== file.journal.sha256)
+      throw new Error('journal.jsonl does not hold what head.json says it held; nothing will be signed');
     for (const entry of this.#journal.append(missing)) this.#book.apply(entry);
   }
 
@@ -111,8 +133,10 @@ export class Ledger {
 
   #write(notes: readonly JournalNote[]): void {
     const all = [...notes];
-    if (this.#refusalsNotListed > 0) all.unshift({ event: 'refused', result: `NOT_LISTED ${this.#refusalsNotListed}` });
-    for (const entry of this.#journal.append(this.#journal.compose(all, this.#time()))) this.#book.apply(entry);
+    if (this.#refusalsNotListed > 0)
+      all.unshift({ event: 'refused', result: `NOT_LISTED ${this.#refusalsNotListed}` });
+    for (const entry of this.#journal.append(this.#journal.compose(all, this.#time())))
+      this.#book.apply(entry);
     this.#refusalsNotListed = 0;
   }
 
@@ -131,7 +155,18 @@ export class Ledger {
   /** Where the journal on disk ends now. @throws Error after a failed write */
   journalHead(keysVm: string): JournalHead {
     const { seq, sha256: entry } = this.#journal.end;
-    return signJournalHead({ format: journalHeadFormat, keysVm, seq, entry, commit: this.#head?.commit ?? null, boot: this.#options.bootId, time: this.#time() }, this.#journalKey.secret);
+    return signJournalHead(
+      {
+        format: journalHeadFormat,
+        keysVm,
+        seq,
+        entry,
+        commit: this.#head?.commit ?? null,
+        boot: this.#options.bootId,
+        time: this.#time(),
+      },
+      this.#journalKey.secret,
+    );
   }
 
   /**
@@ -140,7 +175,12 @@ export class Ledger {
    * @returns when the grants end
    * @throws Refusal ALREADY_GRANTED, DISK_FULL, JOURNAL_FULL
    */
-  accept(head: Head, source: string, grants: readonly GrantRequest[], allowed: (grant: GrantRequest) => number): string {
+  accept(
+    head: Head,
+    source: string,
+    grants: readonly GrantRequest[],
+    allowed: (grant: GrantRequest) => number,
+  ): string {
     this.expire();
     const until = new Date(this.#options.clock.wall() + this.#options.grantSeconds * 1000).toISOString();
     const asked = new Map<string, number>();
@@ -148,10 +188,20 @@ export class Ledger {
       const name = JSON.stringify([grant.intent, grant.sha256, grant.key, grant.mode]);
       const times = (asked.get(name) ?? 0) + 1;
       asked.set(name, times);
-      if (this.#book.timesGranted({ ...grant, source }) + times > allowed(grant)) throw new Refusal('ALREADY_GRANTED', `intent ${grant.intent} was granted before for ${grant.sha256}`);
+      if (this.#book.timesGranted({ ...grant, source }) + times > allowed(grant))
+        throw new Refusal('ALREADY_GRANTED', `intent ${grant.intent} was granted before for ${grant.sha256}`);
     }
     const lines = this.#journal.compose(
-      grants.map(({ sha256, key, mode, intent }) => ({ event: 'granted', source, sha256, key, mode, commit: head.commit, intent, result: until })),
+      grants.map(({ sha256, key, mode, intent }) => ({
+        event: 'granted',
+        source,
+        sha256,
+        key,
+        mode,
+        commit: head.commit,
+        intent,
+        result: until,
+      })),
       this.#time(),
     );
     const file: HeadFile = { format: headFormat, ...head, journal: this.position, lines };
@@ -159,8 +209,10 @@ export class Ledger {
       writeDurably(`${this.#options.stateFolder}/head.json`, `${JSON.stringify(file)}\n`, 0o600);
     } catch (error) {
       const { code, syscall } = error as NodeJS.ErrnoException;
-      // Both happen before the old file is replaced. After any other failure only a new start can tell which one is there.
-      if (code === 'ENOSPC' && (syscall === 'open' || syscall === 'write')) throw new Refusal('DISK_FULL', 'the disk has no room for the receipt');
+      // Both happen before the old file is replaced. After any other failure only a new start can tell which
+      // one is there.
+      if (code === 'ENOSPC' && (syscall === 'open' || syscall === 'write'))
+        throw new Refusal('DISK_FULL', 'the disk has no room for the receipt');
       this.#journal.stop();
       throw error;
     }
@@ -175,8 +227,16 @@ export class Ledger {
     return until;
   }
 
-  /** Uses up one grant: from here on it is gone, whatever happens next. @returns it, and where its `claimed` entry stands. @throws Refusal as GrantBook.find */
-  claim(source: string, sha256: string, key: string, mode: SigningMode): { grant: Grant; claim: JournalPosition } {
+  /**
+   * Uses up one grant: from here on it is gone, whatever happens next. @returns it, and where its `claimed`
+   * entry stands. @throws Refusal as GrantBook.find
+   */
+  claim(
+    source: string,
+    sha256: string,
+    key: string,
+    mode: SigningMode,
+  ): { grant: Grant; claim: JournalPosition } {
     const grant = this.#book.find(source, sha256, key, mode);
     this.#write([{ event: 'claimed', ...publicPart(grant), result: '' }]);
     return { grant, claim: this.position };
@@ -208,27 +268,36 @@ export class Ledger {
   /** Notes the end of grants that nobody used in time. */
   expire(): void {
     const overdue = this.#book.overdue();
-    if (overdue.length > 0) this.#write(overdue.map((grant) => ({ event: 'expired', ...publicPart(grant), result: '' })));
+    if (overdue.length > 0)
+      this.#write(overdue.map((grant) => ({ event: 'expired', ...publicPart(grant), result: '' })));
   }
 
   /**
    * What the journal holds after the entry that the build-logs VM has.
-   * @throws Refusal JOURNAL_FORK: it holds an entry that is not ours, so one of the two was set back or rewritten
+   * @throws Refusal JOURNAL_FORK: it holds an entry that is not ours, so one of the two was set back or
+   * rewritten
    */
   linesAfter(known: JournalPosition | null, limit: number): string[] {
-    if (known !== null && this.#journal.hashAt(known.seq) !== known.sha256) throw new Refusal('JOURNAL_FORK', `journal entry ${known.seq} is not the one that build-logs holds`);
+    if (known !== null && this.#journal.hashAt(known.seq) !== known.sha256)
+      throw new Refusal('JOURNAL_FORK', `journal entry ${known.seq} is not the one that build-logs holds`);
     return this.#journal.linesAfter(known?.seq ?? 0, limit);
   }
 
   /**
-   * How many entries a file publishes up to its end, as part of `keysVm`'s journal, which is this one; undefined where it does not hold what
-   * this journal holds. The files of its heads count as 0: their lines are signed, and whoever audits reads them.
+   * How many entries a file publishes up to its end, as part of `keysVm`'s journal, which is this one;
+   * undefined where it does not hold what this journal holds. The files of its heads count as 0: their lines
+   * are signed, and whoever audits reads them.
    */
   entriesPublished(keysVm: string, file: PublishedFile): number | undefined {
     const ofHeads = journalFileEntries(keysVm, file.path.replace('/heads-', '/'));
-    if (ofHeads !== undefined && file.path === journalHeadPath(keysVm, ofHeads.first)) return ofHeads.first <= this.position.seq ? 0 : undefined;
+    if (ofHeads !== undefined && file.path === journalHeadPath(keysVm, ofHeads.first))
+      return ofHeads.first <= this.position.seq ? 0 : undefined;
     const entries = journalFileEntries(keysVm, file.path);
-    if (entries === undefined || this.#journal.prefixHash(entries.first, entries.end, file.size) !== file.sha256) return undefined;
+    if (
+      entries === undefined ||
+      this.#journal.prefixHash(entries.first, entries.end, file.size) !== file.sha256
+    )
+      return undefined;
     return this.#journal.entriesUpTo(entries.first, file.size);
   }
 
@@ -237,7 +306,9 @@ export class Ledger {
   }
 }
 
-function publicPart(grant: Grant): Pick<JournalNote, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'> {
+function publicPart(
+  grant: Grant,
+): Pick<JournalNote, 'source' | 'sha256' | 'key' | 'mode' | 'commit' | 'intent'> {
   const { source, sha256, key, mode, commit, intent } = grant;
   return { source, sha256, key, mode, commit, intent };
 }

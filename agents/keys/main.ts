@@ -25,15 +25,22 @@ async function start(): Promise<void> {
   process.umask(0o077);
   makeFolder(stateFolder, 0o700);
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  // For make-keys, before there is a configuration: makes the journal key, and the journal that has to be there before it.
+  // For make-keys, before there is a configuration: makes the journal key, and the journal that has to be
+  // there before it.
   if (process.argv[2] === '--journal-key') {
-    process.stdout.write(`journal-key ${readJournalKey(stateFolder)?.public ?? Ledger.open({ stateFolder, bootId, grantSeconds: 1, clock: systemClock }).journalKey}\n`);
+    process.stdout.write(
+      `journal-key ${readJournalKey(stateFolder)?.public ?? Ledger.open({ stateFolder, bootId, grantSeconds: 1, clock: systemClock }).journalKey}\n`,
+    );
     return;
   }
   const config = readDocument(readFileSync(`${settings}/keys.json`), 64 * 1024, readKeysConfig);
   const gpg = { program: '/usr/bin/gpg', home: `${root}/home/user/.gnupg` };
   const keys = await SigningKeys.load(gpg, config.signingKeys);
-  const verify = logsKeyVerifier({ fingerprint: config.logsKey, publicKeyFile: readFileSync(`${settings}/public-keys/${config.logsKey}.asc`), stateFolder });
+  const verify = logsKeyVerifier({
+    fingerprint: config.logsKey,
+    publicKeyFile: readFileSync(`${settings}/public-keys/${config.logsKey}.asc`),
+    stateFolder,
+  });
   const ledger = Ledger.open({
     stateFolder,
     bootId,
@@ -41,7 +48,10 @@ async function start(): Promise<void> {
     clock: systemClock,
     journalKey: config.journalKey,
   });
-  const spool = new Spool(`${stateFolder}/spool`, { each: config.payloadBytes, total: config.payloadBytes * 4 });
+  const spool = new Spool(`${stateFolder}/spool`, {
+    each: config.payloadBytes,
+    total: config.payloadBytes * 4,
+  });
   setInterval(() => {
     try {
       ledger.expire();
@@ -51,8 +61,16 @@ async function start(): Promise<void> {
   }, 15_000);
 
   process.umask(0o007);
-  await serveSockets([logReceived({ config, ledger, verify, report }), gpgService({ config, ledger, keys, gpg, spool, report })], { report, folder: `${root}/run/build-infra`, callers: 2 });
-  report(`keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}, journal key ${ledger.journalKey}${config.journalKey === null ? ', which nobody has pinned' : ''}`);
+  await serveSockets(
+    [
+      logReceived({ config, ledger, verify, report }),
+      gpgService({ config, ledger, keys, gpg, spool, report }),
+    ],
+    { report, folder: `${root}/run/build-infra`, callers: 2 },
+  );
+  report(
+    `keys agent of ${config.vm}: ready; journal at entry ${ledger.position.seq}, head ${ledger.head?.commit ?? 'none'}, journal key ${ledger.journalKey}${config.journalKey === null ? ', which nobody has pinned' : ''}`,
+  );
 }
 
 startOrSay('keys agent', start);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a caller wants signed, hashed while it is written to a file that has no name: the bytes that were hashed are the bytes that gpg
-// reads, nothing else in the VM can open them by a path, and a kill leaves nothing behind.
+// What a caller wants signed, hashed while it is written to a file that has no name: the bytes that were
+// hashed are the bytes that gpg reads, nothing else in the VM can open them by a path, and a kill leaves
+// nothing behind.
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
 import { makeFolder } from '../shared/durable-files.js';
@@ -26,14 +27,18 @@ export class Spool {
 
   take(): SpooledPayload {
     return new SpooledPayload(this.#folder, this.#limits.each, (bytes) => {
-      if (bytes > 0 && this.#held + bytes > this.#limits.total) throw new Refusal('SPOOL_FULL', 'too many bytes wait to be signed');
+      if (bytes > 0 && this.#held + bytes > this.#limits.total)
+        throw new Refusal('SPOOL_FULL', 'too many bytes wait to be signed');
       this.#held += bytes;
     });
   }
 }
 
 export class SpooledPayload {
-  /** its offset stays 0: a program that is given this descriptor as its input reads the payload once, from the start */
+  /**
+   * its offset stays 0: a program that is given this descriptor as its input reads the payload once, from the
+   * start
+   */
   readonly fd: number;
   readonly #limitBytes: number;
   readonly #account: (bytes: number) => void;
@@ -43,7 +48,11 @@ export class SpooledPayload {
 
   constructor(folder: string, limitBytes: number, account: (bytes: number) => void) {
     const path = `${folder}/${randomBytes(16).toString('hex')}`;
-    this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+    this.fd = openSync(
+      path,
+      constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+      0o600,
+    );
     unlinkSync(path);
     this.#limitBytes = limitBytes;
     this.#account = account;
@@ -55,12 +64,14 @@ export class SpooledPayload {
 
   /** @throws Refusal TOO_LARGE, SPOOL_FULL */
   add(bytes: Buffer): void {
-    if (this.#size + bytes.length > this.#limitBytes) throw new Refusal('TOO_LARGE', `more than ${this.#limitBytes} bytes to sign`);
+    if (this.#size + bytes.length > this.#limitBytes)
+      throw new Refusal('TOO_LARGE', `more than ${this.#limitBytes} bytes to sign`);
     this.#account(bytes.length);
     const start = this.#size;
     this.#size += bytes.length;
     this.#hash.update(bytes);
-    for (let done = 0; done < bytes.length;) done += writeSync(this.fd, bytes, done, bytes.length - done, start + done);
+    for (let done = 0; done < bytes.length;)
+      done += writeSync(this.fd, bytes, done, bytes.length - done, start + done);
   }
 
   /** Once, at the end. */

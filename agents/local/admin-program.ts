@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The command build-infra outside the farm: for an administrator, a maintainer and an auditor. Each command loads what it needs.
+// The command build-infra outside the farm: for an administrator, a maintainer and an auditor. Each command
+// loads what it needs.
 import type { ProgramTable } from '../shared/command-line/program.js';
 import { auditCommand } from '../audit/main.js';
 import { makeCommandRow } from '../command/make.js';

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `npm run local`: the farm on one machine. Exit 0 only if every post-condition was checked; 1 where something failed, 2 for a wrong command line.
+// `npm run local`: the farm on one machine. Exit 0 only if every post-condition was checked; 1 where
+// something failed, 2 for a wrong command line.
 import { spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Misuse, type CommandCall, type CommandRow, type OptionRow, type ProgramTable } from '../shared/command-line/program.js';
+import {
+  Misuse,
+  type CommandCall,
+  type CommandRow,
+  type OptionRow,
+  type ProgramTable,
+} from '../shared/command-line/program.js';
 import { runProgram } from '../shared/command-line/run-program.js';
 import { connectDom0, raiseFarm } from './farm/farm.js';
 import { envOf, envsOf, LocalState } from './farm/local-state.js';
@@ -62,7 +69,9 @@ async function down(state: LocalState, purge: boolean): Promise<number> {
 
 async function status(state: LocalState, dom0: AdminClient, json: boolean): Promise<number> {
   const vms = await dom0.list();
-  const builds = envsOf(await state.settings()).map((env) => new SandboxedMachine(dom0, buildVmOf(env), state.rootOf(buildVmOf(env))));
+  const builds = envsOf(await state.settings()).map(
+    (env) => new SandboxedMachine(dom0, buildVmOf(env), state.rootOf(buildVmOf(env))),
+  );
   if (json) {
     const shown = vms.map(({ name, state: is, netvm }) => ({ name, state: is, netvm }));
     const jobs = Object.fromEntries(builds.map((build) => [build.name, readBuildStatus(build) ?? null]));
@@ -70,7 +79,8 @@ async function status(state: LocalState, dom0: AdminClient, json: boolean): Prom
     return 0;
   }
   process.stdout.write('VM            state     network\n');
-  for (const vm of vms) process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
+  for (const vm of vms)
+    process.stdout.write(`${vm.name.padEnd(13)} ${vm.state.padEnd(9)} ${vm.netvm ?? 'none'}\n`);
   process.stdout.write('\njobs\n');
   for (const build of builds) jobsOf(build);
   return 0;
@@ -78,36 +88,70 @@ async function status(state: LocalState, dom0: AdminClient, json: boolean): Prom
 
 function jobsOf(build: SandboxedMachine): void {
   const jobs = readBuildStatus(build);
-  for (const step of jobs?.running ?? []) process.stdout.write(`  running  ${step.job}  ${withDist(step.stage, step.dist)}\n`);
-  for (const job of jobs?.queue ?? []) process.stdout.write(`  queued   ${job.job}${job.waiting.map((chain) => ` (${withDist('waits', chain.dist)}: ${chain.code} ${chain.detail})`).join('')}\n`);
-  for (const job of (jobs?.recent ?? []).slice(0, 10)) process.stdout.write(`  ${job.state.padEnd(8)} ${job.job}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}\n`);
-  if (jobs === undefined || jobs.running.length + jobs.queue.length + jobs.recent.length === 0) process.stdout.write(`  none in ${build.name}\n`);
+  for (const step of jobs?.running ?? [])
+    process.stdout.write(`  running  ${step.job}  ${withDist(step.stage, step.dist)}\n`);
+  for (const job of jobs?.queue ?? [])
+    process.stdout.write(
+      `  queued   ${job.job}${job.waiting.map((chain) => ` (${withDist('waits', chain.dist)}: ${chain.code} ${chain.detail})`).join('')}\n`,
+    );
+  for (const job of (jobs?.recent ?? []).slice(0, 10))
+    process.stdout.write(
+      `  ${job.state.padEnd(8)} ${job.job}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}\n`,
+    );
+  if (jobs === undefined || jobs.running.length + jobs.queue.length + jobs.recent.length === 0)
+    process.stdout.write(`  none in ${build.name}\n`);
 }
 
 /** The build VM that a word of a person is for: by the component, or by the job that begins with its name. */
-async function buildVmFor(state: LocalState, dom0: AdminClient, word: string, isJob: boolean): Promise<SandboxedMachine> {
+async function buildVmFor(
+  state: LocalState,
+  dom0: AdminClient,
+  word: string,
+  isJob: boolean,
+): Promise<SandboxedMachine> {
   const settings = await state.settings();
-  const component = isJob ? settings.rpmComponents?.find((name) => word.startsWith(`${name}-`)) ?? word : word;
+  const component = isJob
+    ? (settings.rpmComponents?.find((name) => word.startsWith(`${name}-`)) ?? word)
+    : word;
   const name = buildVmOf(envOf(settings, component));
   return new SandboxedMachine(dom0, name, state.rootOf(name));
 }
 
-async function rebuildJob(state: LocalState, dom0: AdminClient, job: string, dists: readonly string[]): Promise<number> {
-  const done = await rebuild(await buildVmFor(state, dom0, job, true), job, dists, (line) => process.stdout.write(`${line}\n`));
+async function rebuildJob(
+  state: LocalState,
+  dom0: AdminClient,
+  job: string,
+  dists: readonly string[],
+): Promise<number> {
+  const done = await rebuild(await buildVmFor(state, dom0, job, true), job, dists, (line) =>
+    process.stdout.write(`${line}\n`),
+  );
   process.stdout.write(`\n${rebuiltLine(done)}\n`);
   return 0;
 }
 
 async function exec(dom0: AdminClient, vm: string, command: string[], root: boolean): Promise<number> {
-  const child = await spawnInVm(dom0, vm, { argv: command, user: root ? 'root' : 'user', tty: process.stdin.isTTY && process.stdout.isTTY, env: { TERM: process.env['TERM'] ?? 'dumb' } });
+  const child = await spawnInVm(dom0, vm, {
+    argv: command,
+    user: root ? 'root' : 'user',
+    tty: process.stdin.isTTY && process.stdout.isTTY,
+    env: { TERM: process.env['TERM'] ?? 'dumb' },
+  });
   return await new Promise((end) => child.once('close', (code) => end(code ?? 255)));
 }
 
-/** The newest published logs, whole, and then with -f every line as it is received. A published log is no file of the logs VM any more. */
+/**
+ * The newest published logs, whole, and then with -f every line as it is received. A published log is no file
+ * of the logs VM any more.
+ */
 async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Promise<number> {
   const newest = `cd /var/lib/build-infra/repository.git; for path in $(git ls-tree -r --name-only main | grep '/log_' | sort -t / -k 3 | tail -n 4); do
   echo "==> $path"; case $path in *.xz) git show "main:$path" | xz -dc ;; *) git show "main:$path" ;; esac; done`;
-  const shown = await new SandboxedMachine(dom0, 'build-logs', state.rootOf('build-logs')).run(['sh', '-c', newest]);
+  const shown = await new SandboxedMachine(dom0, 'build-logs', state.rootOf('build-logs')).run([
+    'sh',
+    '-c',
+    newest,
+  ]);
   process.stdout.write(shown.stdout);
   const tail = new LogTail(state.rootOf('build-logs'));
   let last = '';
@@ -124,8 +168,15 @@ async function logs(state: LocalState, dom0: AdminClient, follow: boolean): Prom
 
 async function audit(state: LocalState, json: boolean): Promise<number> {
   const settings = await state.settings();
-  const args = auditArguments({ settings, pillar: planFarm({ file: state.pillarFile }).pillar }, publishedEnvs(state, settings));
-  const child = spawn(process.execPath, [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])], { stdio: 'inherit' });
+  const args = auditArguments(
+    { settings, pillar: planFarm({ file: state.pillarFile }).pillar },
+    publishedEnvs(state, settings),
+  );
+  const child = spawn(
+    process.execPath,
+    [join(dist, 'build-infra.mjs'), 'audit', ...args, ...(json ? ['--json'] : [])],
+    { stdio: 'inherit' },
+  );
   return await new Promise((end) => child.once('close', (code) => end(code ?? 2)));
 }
 
@@ -140,7 +191,8 @@ function foreignSource({ value, values }: CommandCall): { source?: ForeignSource
 
 function provisionerOf({ value }: CommandCall): typeof bySalt | undefined {
   const named = value('provisioner') ?? 'manifests';
-  if (!['salt', 'manifests'].includes(named)) throw new Misuse(`--provisioner is salt or manifests, not ${named}`);
+  if (!['salt', 'manifests'].includes(named))
+    throw new Misuse(`--provisioner is salt or manifests, not ${named}`);
   return named === 'salt' ? bySalt : undefined;
 }
 
@@ -168,7 +220,11 @@ const running =
   async (state: LocalState, call: CommandCall): Promise<number> =>
     await withDom0(state, (dom0) => work(state, dom0, call));
 
-async function demo(run: (options: Omit<MainJobOptions, 'package'>) => Promise<void>, state: LocalState, call: CommandCall): Promise<number> {
+async function demo(
+  run: (options: Omit<MainJobOptions, 'package'>) => Promise<void>,
+  state: LocalState,
+  call: CommandCall,
+): Promise<number> {
   await run({ state, dist, display: new Display(), provisioner: provisionerOf(call) });
   return 0;
 }
@@ -181,7 +237,12 @@ const provisioner: OptionRow = {
 const json: OptionRow = { name: 'json', does: 'prints one JSON document' };
 
 /** A row whose work needs to know where the farm lives. */
-const row = ({ work, ...about }: Omit<CommandRow, 'run'> & { work: (state: LocalState, call: CommandCall) => Promise<number> }): CommandRow => ({
+const row = ({
+  work,
+  ...about
+}: Omit<CommandRow, 'run'> & {
+  work: (state: LocalState, call: CommandCall) => Promise<number>;
+}): CommandRow => ({
   ...about,
   run: async (call) => {
     await ensureRootNamespace();
@@ -207,7 +268,14 @@ const mainJob = row({
   ],
   work: async (state, call) => {
     const package_ = call.value('package') ?? 'hello';
-    await runMainJob({ state, package: package_, ...foreignSource(call), dist, display: new Display(), provisioner: provisionerOf(call) });
+    await runMainJob({
+      state,
+      package: package_,
+      ...foreignSource(call),
+      dist,
+      display: new Display(),
+      provisioner: provisionerOf(call),
+    });
     return 0;
   },
 });
@@ -215,7 +283,9 @@ const mainJob = row({
 export const localProgram: ProgramTable = {
   name: 'npm run local --',
   does: 'the farm on one machine',
-  options: [{ name: 'state', value: 'DIR', does: 'where the farm lives (by default .local in the checkout)' }],
+  options: [
+    { name: 'state', value: 'DIR', does: 'where the farm lives (by default .local in the checkout)' },
+  ],
   exit: '0 everything was done and checked, 1 something failed, 2 not understood',
   commands: [
     mainJob,
@@ -244,13 +314,20 @@ export const localProgram: ProgramTable = {
       options: [{ name: 'purge', does: 'also removes all that they hold' }],
       work: (state, { has }) => down(state, has('purge')),
     }),
-    row({ words: 'status', does: 'tells the VMs, the jobs and the last results', options: [json], work: running((state, dom0, { has }) => status(state, dom0, has('json'))) }),
+    row({
+      words: 'status',
+      does: 'tells the VMs, the jobs and the last results',
+      options: [json],
+      work: running((state, dom0, { has }) => status(state, dom0, has('json'))),
+    }),
     row({
       words: 'exec',
       takes: 'VM -- COMMAND...',
       does: 'runs a command in a VM, as user',
       options: [{ name: 'root', does: 'as root' }],
-      work: running((_state, dom0, { words: [vm = ''], after, has }) => exec(dom0, vm, [...after], has('root'))),
+      work: running((_state, dom0, { words: [vm = ''], after, has }) =>
+        exec(dom0, vm, [...after], has('root')),
+      ),
     }),
     row({
       words: 'trigger',
@@ -264,7 +341,12 @@ export const localProgram: ProgramTable = {
       options: [{ name: 'follow', short: 'f', does: 'every line as it is received' }],
       work: running((state, dom0, { has }) => logs(state, dom0, has('follow'))),
     }),
-    row({ words: 'audit', does: 'checks the published repositories', options: [json], work: (state, { has }) => audit(state, has('json')) }),
+    row({
+      words: 'audit',
+      does: 'checks the published repositories',
+      options: [json],
+      work: (state, { has }) => audit(state, has('json')),
+    }),
     row({ words: 'dom0', does: 'is dom0, until "down"', hidden: true, work: beDom0 }),
     {
       words: 'github-server',
@@ -272,14 +354,23 @@ export const localProgram: ProgramTable = {
       does: "serves GitHub's API to a notifier",
       hidden: true,
       run: async ({ words }) => {
-        const [port, shownPort, token, account, ...repositories] = words as [string, string, string, string, ...string[]];
+        const [port, shownPort, token, account, ...repositories] = words as [
+          string,
+          string,
+          string,
+          string,
+          ...string[],
+        ];
         await serveGitHub({ port: Number(port), shownPort: Number(shownPort), token, account, repositories });
         return 0;
       },
     },
   ],
   elsewhere: Object.fromEntries(
-    ['doctor', 'jobs', 'retry', 'withdraw'].map((word) => [word, `it is a command of a VM: npm run local -- exec --root build-debian -- build-infra ${word}`]),
+    ['doctor', 'jobs', 'retry', 'withdraw'].map((word) => [
+      word,
+      `it is a command of a VM: npm run local -- exec --root build-debian -- build-infra ${word}`,
+    ]),
   ),
 };
 

@@ -7,8 +7,13 @@ import type { SharedCode } from '../shared/refusals.js';
 /** Every code with which the stand-in and its provisioning refuse. */
 export type LocalCode =
   | 'BAD_PATH'
-  | 'IS_A_FOLDER' | 'NOT_A_FOLDER' | 'NOT_ROOT' | 'NOT_YAML' | 'NO_PILLAR'
-  | 'NO_SOURCE' | 'OWNER_NOT_MAPPED'
+  | 'IS_A_FOLDER'
+  | 'NOT_A_FOLDER'
+  | 'NOT_ROOT'
+  | 'NOT_YAML'
+  | 'NO_PILLAR'
+  | 'NO_SOURCE'
+  | 'OWNER_NOT_MAPPED'
   | 'UNKNOWN_OPTION'
   | 'UNKNOWN_VM';
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Says one notification. Every step may be repeated: a kill between any two of them, and the same document once more, changes nothing.
-//   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues that its commits close     6. issues of versions that it replaced
+// Says one notification. Every step may be repeated: a kill between any two of them, and the same document
+// once more, changes nothing.
+//   1. the status issue is there     2. its comment     3. its labels     4. its commands     5. the issues
+//      that its commits close     6. issues of versions that it replaced
 import { Refusal } from './refusals.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -35,23 +37,47 @@ class Announcement {
   readonly #state: SubjectState;
   readonly #comments: OwnComments;
 
-  constructor(readonly notification: Notification, readonly options: AnnouncementOptions) {
+  constructor(
+    readonly notification: Notification,
+    readonly options: AnnouncementOptions,
+  ) {
     this.#subject = subjectOf(notification, options.config);
     this.#state = options.states.read(this.#subject.id, this.#subject.title);
-    if (this.#state.anew === true && this.#state.issue === null) options.report(`${this.#subject.title}: what was noted of it is damaged; it begins anew, from what GitHub shows`);
-    this.#comments = new OwnComments({ github: options.github, config: options.config, state: this.#state, now: options.now, save: () => this.#save() });
+    if (this.#state.anew === true && this.#state.issue === null)
+      options.report(
+        `${this.#subject.title}: what was noted of it is damaged; it begins anew, from what GitHub shows`,
+      );
+    this.#comments = new OwnComments({
+      github: options.github,
+      config: options.config,
+      state: this.#state,
+      now: options.now,
+      save: () => this.#save(),
+    });
   }
 
   async say(): Promise<void> {
     const { notification, options } = this;
     // Only now, when the ledger has it on disk, are the marks of a document of no more use.
-    this.#state.said = this.#state.said.filter((mark) => mark === 'issue' || !options.isDone(mark.split(' ')[0] as string));
+    this.#state.said = this.#state.said.filter(
+      (mark) => mark === 'issue' || !options.isDone(mark.split(' ')[0] as string),
+    );
     this.#noteLabels();
-    const issue = await statusIssue(this.#subject, this.#state, { ...options, save: () => this.#save() }, () => this.#newBody());
-    await this.#comment('status', { repository: options.config.repository, number: issue.number }, this.#reportText());
+    const issue = await statusIssue(
+      this.#subject,
+      this.#state,
+      { ...options, save: () => this.#save() },
+      () => this.#newBody(),
+    );
+    await this.#comment(
+      'status',
+      { repository: options.config.repository, number: issue.number },
+      this.#reportText(),
+    );
     await this.#syncLabels(issue);
     await this.#syncCommands(issue);
-    if (notification.event === 'uploaded' || notification.event === 'withdrawn') await new ClosedIssues(notification, this.#subject, { ...options, comments: this.#comments }).tell();
+    if (notification.event === 'uploaded' || notification.event === 'withdrawn')
+      await new ClosedIssues(notification, this.#subject, { ...options, comments: this.#comments }).tell();
     if (notification.event === 'uploaded' || notification.event === 'failed') await this.#closeSuperseded();
   }
 
@@ -64,13 +90,18 @@ class Announcement {
     const { labels } = this.#state;
     const { event, kind, repository } = this.notification;
     // A template or an image has the release's labels, whatever it is made for.
-    const prefixes = kind === 'component' ? this.#subject.dists.map((dist) => dist.prefix) : [this.#subject.release];
+    const prefixes =
+      kind === 'component' ? this.#subject.dists.map((dist) => dist.prefix) : [this.#subject.release];
     for (const prefix of prefixes) {
       const { add, remove } = labelChange(event, kind, prefix, this.#subject.release, repository);
       labels.known = [...new Set([...labels.known, ...add, ...remove])];
       labels.wanted = [...new Set([...labels.wanted.filter((label) => !remove.includes(label)), ...add])];
     }
-    if (event === 'withdrawn' && kind === 'component' && !isStillStable(labels.wanted, this.#subject.release)) {
+    if (
+      event === 'withdrawn' &&
+      kind === 'component' &&
+      !isStillStable(labels.wanted, this.#subject.release)
+    ) {
       labels.wanted = labels.wanted.filter((label) => label !== this.#stable);
       labels.known = [...new Set([...labels.known, this.#stable])];
     }
@@ -84,13 +115,23 @@ class Announcement {
   #reportText(): string | undefined {
     const { event, kind } = this.notification;
     if (event === 'building') return undefined;
-    const template = this.options.templates.find([`message-build-${event}-${kind}`, `message-build-${event}`]);
-    return template === undefined ? undefined : fill(template, valuesOf(this.notification, this.#subject, this.options.config));
+    const template = this.options.templates.find([
+      `message-build-${event}-${kind}`,
+      `message-build-${event}`,
+    ]);
+    return template === undefined
+      ? undefined
+      : fill(template, valuesOf(this.notification, this.#subject, this.options.config));
   }
 
   #newBody(): string {
     const { kind } = this.notification;
-    const template = this.options.templates.find(kind === 'component' ? ['message-status-issue'] : [`message-status-issue-${kind}`, 'message-status-issue']) ?? '';
+    const template =
+      this.options.templates.find(
+        kind === 'component'
+          ? ['message-status-issue']
+          : [`message-status-issue-${kind}`, 'message-status-issue'],
+      ) ?? '';
     return `${fill(template, valuesOf(this.notification, this.#subject, this.options.config))}\n\n${this.#commands()}`;
   }
 
@@ -98,13 +139,24 @@ class Announcement {
   #commands(): string {
     const [begin, end] = this.#fences();
     const values = valuesOf(this.notification, this.#subject, this.options.config);
-    const template = values.COMMANDS === '' ? undefined : this.options.templates.find(['message-status-commands']);
-    const lines = [begin, distributionsMarker(this.notification.kind === 'component' ? this.#subject.all.map((dist) => dist.place) : []), template === undefined ? '' : fill(template, values), end];
+    const template =
+      values.COMMANDS === '' ? undefined : this.options.templates.find(['message-status-commands']);
+    const lines = [
+      begin,
+      distributionsMarker(
+        this.notification.kind === 'component' ? this.#subject.all.map((dist) => dist.place) : [],
+      ),
+      template === undefined ? '' : fill(template, values),
+      end,
+    ];
     return lines.filter((line, index) => line !== '' || index === 2).join('\n');
   }
 
   #fences(): [string, string] {
-    return [markerOf(`commands of ${this.notification.env}`), markerOf(`end of commands of ${this.notification.env}`)];
+    return [
+      markerOf(`commands of ${this.notification.env}`),
+      markerOf(`end of commands of ${this.notification.env}`),
+    ];
   }
 
   async #syncLabels(issue: Issue): Promise<void> {
@@ -114,16 +166,25 @@ class Announcement {
     if (missing.length > 0) await github.addLabels(config.repository, issue.number, missing);
     const over = issue.labels.filter((one) => known.includes(one) && !wanted.includes(one));
     // Another environment's distributions may be stable still.
-    const kept = isStillStable(issue.labels.filter((one) => !over.includes(one)), this.#subject.release) ? over.filter((one) => one !== this.#stable) : over;
+    const kept = isStillStable(
+      issue.labels.filter((one) => !over.includes(one)),
+      this.#subject.release,
+    )
+      ? over.filter((one) => one !== this.#stable)
+      : over;
     for (const label of kept) await github.removeLabel(config.repository, issue.number, label);
   }
 
   /**
-   * What others wrote into the body stays; ours is replaced whole. GitHub cannot replace a part, nor only what was read: so it is read immediately
-   * before, and once more after, since another notifier may have done the same in this moment.
+   * What others wrote into the body stays; ours is replaced whole. GitHub cannot replace a part, nor only
+   * what was read: so it is read immediately before, and once more after, since another notifier may have
+   * done the same in this moment.
    */
   async #syncCommands(issue: Issue): Promise<void> {
-    const { github, config: { repository } } = this.options;
+    const {
+      github,
+      config: { repository },
+    } = this.options;
     // A job that failed before its source was verified has nothing to sign, and takes nothing away.
     if (this.notification.commit === null || this.#bodyFor(issue) === undefined) return;
     for (let times = 0; times < 2; times++) {
@@ -141,12 +202,16 @@ class Announcement {
     const from = body.indexOf(begin);
     const to = body.indexOf(end, from);
     const commands = this.#commands();
-    const wanted = from === -1 || to === -1 ? `${body}\n\n${commands}` : `${body.slice(0, from)}${commands}${body.slice(to + end.length)}`;
+    const wanted =
+      from === -1 || to === -1
+        ? `${body}\n\n${commands}`
+        : `${body.slice(0, from)}${commands}${body.slice(to + end.length)}`;
     return wanted === body || wanted.length > bodyLimit ? undefined : wanted;
   }
 
   async #comment(what: string, target: Reference, text: string | undefined): Promise<void> {
-    if (text !== undefined) await this.#comments.say(`${this.notification.key} ${what}`, this.notification.key, target, text);
+    if (text !== undefined)
+      await this.#comments.say(`${this.notification.key} ${what}`, this.notification.key, target, text);
   }
 
   async #closeSuperseded(): Promise<void> {
@@ -154,13 +219,25 @@ class Announcement {
     if (notification.kind === 'iso') return;
     const template = options.templates.find(['message-status-superseded']);
     const textOf = (newer: { version: string; issue: number }): string | undefined =>
-      template === undefined ? undefined : fill(template, { ...valuesOf(notification, this.#subject, options.config), NEWER: `\`${newer.version}\` (#${newer.issue})` });
-    await new Superseded(notification, this.#subject, { ...options, state: this.#state, comments: this.#comments, save: () => this.#save(), textOf }).close();
+      template === undefined
+        ? undefined
+        : fill(template, {
+            ...valuesOf(notification, this.#subject, options.config),
+            NEWER: `\`${newer.version}\` (#${newer.issue})`,
+          });
+    await new Superseded(notification, this.#subject, {
+      ...options,
+      state: this.#state,
+      comments: this.#comments,
+      save: () => this.#save(),
+      textOf,
+    }).close();
   }
 }
 
 /** @throws GitHubTrouble; Refusal UNKNOWN_DISTRIBUTION */
 export async function announce(notification: Notification, options: AnnouncementOptions): Promise<void> {
-  if (notification.event === 'uploaded' && notification.repository === null) throw new Refusal('BAD_DOCUMENT', 'an upload names no repository', 'repository');
+  if (notification.event === 'uploaded' && notification.repository === null)
+    throw new Refusal('BAD_DOCUMENT', 'an upload names no repository', 'repository');
   await new Announcement(notification, options).say();
 }

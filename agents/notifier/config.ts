@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// notify.json (docs/formats.md, "Configuration"), and the token beside it, which no message, line or error may ever hold.
+// notify.json (docs/formats.md, "Configuration"), and the token beside it, which no message, line or error
+// may ever hold.
 import { readFileSync, statSync } from 'node:fs';
 import { readIfThere } from '../shared/durable-files.js';
 import { logsUrlPattern } from '../shared/formats/log-link.js';
-import { packageSets, releasePattern, repositoryNamePattern, type PackageSet } from '../shared/formats/notification.js';
+import {
+  packageSets,
+  releasePattern,
+  repositoryNamePattern,
+  type PackageSet,
+} from '../shared/formats/notification.js';
 import { plainNamePattern, vmNamePattern } from '../shared/formats/names.js';
 import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith, object, orNull, text } from '../shared/json-schema.js';
@@ -44,38 +50,62 @@ export interface NotifyConfig {
   dryRun: boolean;
 }
 
-const webAddress = '^https?://[A-Za-z0-9][A-Za-z0-9.-]{0,200}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,100}){0,8}$';
-const named = <const S extends object>(pattern: string, content: S) => ({ type: 'object', maxProperties: 10_000, propertyNames: { pattern }, additionalProperties: content }) as const;
+const webAddress =
+  '^https?://[A-Za-z0-9][A-Za-z0-9.-]{0,200}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]{1,100}){0,8}$';
+const named = <const S extends object>(pattern: string, content: S) =>
+  ({
+    type: 'object',
+    maxProperties: 10_000,
+    propertyNames: { pattern },
+    additionalProperties: content,
+  }) as const;
 
-const check: Check<NotifyConfig> = checkWith(object({
-  format: { const: 'build-infra/notify-config@1' },
-  vm: text(vmNamePattern),
-  baseUrl: text(webAddress),
-  webUrl: text(webAddress),
-  account: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\\[bot\\])?$'),
-  repository: text(repositoryNamePattern),
-  issuesRepository: orNull(text(repositoryNamePattern)),
-  commentIn: { type: 'array', maxItems: 200, uniqueItems: true, items: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?:[A-Za-z0-9._-]{1,100}|\\*)$') },
-  logsUrl: text(logsUrlPattern),
-  release: text(releasePattern),
-  distributions: named(plainNamePattern, {
-    type: 'object', additionalProperties: false, required: ['packageSet', 'family'],
-    properties: { packageSet: { enum: packageSets }, family: text(plainNamePattern), name: text(plainNamePattern) },
+const check: Check<NotifyConfig> = checkWith(
+  object({
+    format: { const: 'build-infra/notify-config@1' },
+    vm: text(vmNamePattern),
+    baseUrl: text(webAddress),
+    webUrl: text(webAddress),
+    account: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\\[bot\\])?$'),
+    repository: text(repositoryNamePattern),
+    issuesRepository: orNull(text(repositoryNamePattern)),
+    commentIn: {
+      type: 'array',
+      maxItems: 200,
+      uniqueItems: true,
+      items: text('^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?:[A-Za-z0-9._-]{1,100}|\\*)$'),
+    },
+    logsUrl: text(logsUrlPattern),
+    release: text(releasePattern),
+    distributions: named(plainNamePattern, {
+      type: 'object',
+      additionalProperties: false,
+      required: ['packageSet', 'family'],
+      properties: {
+        packageSet: { enum: packageSets },
+        family: text(plainNamePattern),
+        name: text(plainNamePattern),
+      },
+    }),
+    componentUrls: named(plainNamePattern, text(webAddress)),
+    minAgeDays: { type: 'integer', minimum: 0, maximum: 365 },
+    templates: orNull(text('^/[A-Za-z0-9._/-]{1,200}$')),
+    dryRun: { type: 'boolean' },
   }),
-  componentUrls: named(plainNamePattern, text(webAddress)),
-  minAgeDays: { type: 'integer', minimum: 0, maximum: 365 },
-  templates: orNull(text('^/[A-Za-z0-9._/-]{1,200}$')),
-  dryRun: { type: 'boolean' },
-}));
+);
 
-/** @throws Refusal NO_CONFIG, TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT, PLAIN_HTTP: the notifier does not start */
+/**
+ * @throws Refusal NO_CONFIG, TOO_LARGE, NOT_UTF8, NOT_JSON, BAD_DOCUMENT, PLAIN_HTTP: the notifier does not
+ * start
+ */
 export function readConfig(path: string): NotifyConfig {
   const bytes = readIfThere(path);
   if (bytes === undefined) throw new Refusal('NO_CONFIG', `${path} is not there`);
   const config = readDocument(bytes, 1024 * 1024, check);
   const { protocol, hostname } = new URL(config.baseUrl);
   // A token in clear is everybody's token.
-  if (protocol === 'http:' && !['127.0.0.1', 'localhost'].includes(hostname)) throw new Refusal('PLAIN_HTTP', 'the address of the API must begin with https://', '/baseUrl');
+  if (protocol === 'http:' && !['127.0.0.1', 'localhost'].includes(hostname))
+    throw new Refusal('PLAIN_HTTP', 'the address of the API must begin with https://', '/baseUrl');
   return config;
 }
 
@@ -86,12 +116,14 @@ export function readConfig(path: string): NotifyConfig {
 export function readToken(path: string): string {
   let untrustedToken: string;
   try {
-    if ((statSync(path).mode & 0o077) !== 0) throw new Refusal('TOKEN_EXPOSED', `${path} must have mode 0400`);
+    if ((statSync(path).mode & 0o077) !== 0)
+      throw new Refusal('TOKEN_EXPOSED', `${path} must have mode 0400`);
     untrustedToken = readFileSync(path, 'latin1').replace(/\n$/, '');
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal('NO_TOKEN', `${path} cannot be read`);
   }
-  if (!/^[\x21-\x7e]{20,500}$/.test(untrustedToken)) throw new Refusal('BAD_TOKEN', `${path} must hold one token of 20 to 500 printable characters`);
+  if (!/^[\x21-\x7e]{20,500}$/.test(untrustedToken))
+    throw new Refusal('BAD_TOKEN', `${path} must hold one token of 20 to 500 printable characters`);
   return untrustedToken;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
-// what GitHub does not want to hear about one never holds up another.
+// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each
+// with pauses of its own, so that what GitHub does not want to hear about one never holds up another.
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -21,7 +21,10 @@ export interface DeliveriesOptions {
 
 const firstPauseMs = 2000;
 const longestPauseMs = 600_000;
-/** An answer "no" that may still change (a repository that is away, a right that is missing): so often and so long before it is believed. */
+/**
+ * An answer "no" that may still change (a repository that is away, a right that is missing): so often and so
+ * long before it is believed.
+ */
 const patience = { attempts: 10, ms: 2 * 3600_000 };
 /** These are about what we said, and asking again cannot help. */
 const finalStatus = new Set([400, 413, 414, 422, 451]);
@@ -48,7 +51,10 @@ export class Deliveries {
     this.#options = options;
   }
 
-  /** Does what can be done now. @returns milliseconds until something may be tried again, undefined when nothing waits */
+  /**
+   * Does what can be done now. @returns milliseconds until something may be tried again, undefined when
+   * nothing waits
+   */
   async work(): Promise<number | undefined> {
     for (;;) {
       this.#refresh();
@@ -56,8 +62,16 @@ export class Deliveries {
       const now = this.#options.clock.wall();
       const all = Math.max(this.#allUntil - now, this.#options.pace.silentMs);
       if (all > 0) return all;
-      const ready = [...this.#queues.keys()].find((subject) => (this.#trying.get(subject)?.until ?? 0) <= now);
-      if (ready === undefined) return Math.max(1, Math.min(...[...this.#queues.keys()].map((subject) => (this.#trying.get(subject)?.until ?? 0) - now)));
+      const ready = [...this.#queues.keys()].find(
+        (subject) => (this.#trying.get(subject)?.until ?? 0) <= now,
+      );
+      if (ready === undefined)
+        return Math.max(
+          1,
+          Math.min(
+            ...[...this.#queues.keys()].map((subject) => (this.#trying.get(subject)?.until ?? 0) - now),
+          ),
+        );
       await this.#try(ready);
     }
   }
@@ -122,7 +136,12 @@ export class Deliveries {
     }
     const known = error instanceof Refusal;
     let line = known ? error.message : `fault: ${printable(String((error as Error).stack ?? error))}`;
-    const trying = this.#trying.get(subject) ?? { attempts: 0, until: 0, refusedSince: undefined, refusals: 0 };
+    const trying = this.#trying.get(subject) ?? {
+      attempts: 0,
+      until: 0,
+      refusedSince: undefined,
+      refusals: 0,
+    };
     // A full or broken disk of ours says nothing about the document.
     const ourDisk = !known && typeof (error as NodeJS.ErrnoException).code === 'string';
     const later = ourDisk || (error instanceof GitHubTrouble && error.kind === 'later');
@@ -139,7 +158,10 @@ export class Deliveries {
         }
       }
     }
-    const pause = Math.max(Math.min(firstPauseMs * 2 ** Math.min(trying.attempts, 20), longestPauseMs), error instanceof GitHubTrouble ? error.waitMs ?? 0 : 0);
+    const pause = Math.max(
+      Math.min(firstPauseMs * 2 ** Math.min(trying.attempts, 20), longestPauseMs),
+      error instanceof GitHubTrouble ? (error.waitMs ?? 0) : 0,
+    );
     trying.attempts += 1;
     trying.until = now + pause;
     this.#trying.set(subject, trying);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the state is of this run only).
+// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the
+// state is of this run only).
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Issue } from './github/answers.js';
@@ -17,7 +18,15 @@ export function dryRun(account: string, report: Reporter): GitHub {
     searchTitle: async () => [],
     createIssue: async (repository, { title, body, labels }) => {
       would(`open an issue in ${repository}: ${title} [${labels.join(', ')}]`, body);
-      const issue: Issue = { number: made.size + 1, title, body, labels: [...labels], state: 'open', author: account, isPullRequest: false };
+      const issue: Issue = {
+        number: made.size + 1,
+        title,
+        body,
+        labels: [...labels],
+        state: 'open',
+        author: account,
+        isPullRequest: false,
+      };
       made.set(issue.number, issue);
       return issue;
     },

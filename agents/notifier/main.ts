@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The notifier of a build VM: a process of its own, so that nothing that GitHub does or leaves undone can touch a build.
+// The notifier of a build VM: a process of its own, so that nothing that GitHub does or leaves undone can
+// touch a build.
 //   notifier                     serves
 //   notifier again all|<name>    documents that were set aside are tried again
 import { join } from 'node:path';
@@ -21,7 +22,12 @@ async function serve(): Promise<() => Promise<void>> {
   const tokenPath = at('/rw/config/build-infra/notify-token');
   if (!config.dryRun) readToken(tokenPath);
   const notifier = await Notifier.open({
-    config, outbox: at('/var/lib/build-infra/outbox'), state, token: () => readToken(tokenPath), report: reportToStderr, limits: { ...defaultLimits, proxy: proxyOf(process.env) },
+    config,
+    outbox: at('/var/lib/build-infra/outbox'),
+    state,
+    token: () => readToken(tokenPath),
+    report: reportToStderr,
+    limits: { ...defaultLimits, proxy: proxyOf(process.env) },
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(0));
   reportToStderr(`notifier of ${config.vm}: ready${config.dryRun ? ' (dry run)' : ''}`);
@@ -38,7 +44,9 @@ const program: ProgramTable = {
       does: 'tries documents that were set aside again',
       run: ({ words: [which = ''] }) => {
         const names = OutboxReader.wantAgain(state, which);
-        process.stdout.write(names.length === 0 ? 'nothing was set aside\n' : names.map((name) => `again ${name}\n`).join(''));
+        process.stdout.write(
+          names.length === 0 ? 'nothing was set aside\n' : names.map((name) => `again ${name}\n`).join(''),
+        );
         return 0;
       },
     },

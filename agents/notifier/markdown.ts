@@ -1,25 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Words of strangers in a public page that our account writes. The attacker writes log lines, commit subjects and reasons, and wants a link, a
-// mention (mail to people), a reference (noise in other repositories), or text that looks like ours.
+// Words of strangers in a public page that our account writes. The attacker writes log lines, commit subjects
+// and reasons, and wants a link, a mention (mail to people), a reference (noise in other repositories), or
+// text that looks like ours.
 
 /** GitHub refuses a body over 65536 characters; what we write stays well below. */
 export const bodyLimit = 60_000;
 
-/** Colours and cursor movements whole, then every other control byte but the newline; also those that change the direction of text or have no width. */
+/**
+ * Colours and cursor movements whole, then every other control byte but the newline; also those that change
+ * the direction of text or have no width.
+ */
 export function withoutControls(untrustedText: string): string {
   return untrustedText
     .replace(/\x1b\[[0-9;:?<=>]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?/g, '')
     .replace(/\r\n?/g, '\n')
-    .replace(/\t/g, ' ').replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, '.')
+    .replace(/\t/g, ' ')
+    .replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, '.')
     .replace(/\p{Cs}/gu, '.');
 }
 
-/** A fence or a code span already makes these harmless; a reader that knows no fences (mail, a converter) shall not ring either. */
+/**
+ * A fence or a code span already makes these harmless; a reader that knows no fences (mail, a converter)
+ * shall not ring either.
+ */
 function withoutReferences(text: string): string {
-  return text.replace(/@(?=[A-Za-z0-9])/g, '@\u200b').replace(/#(?=[0-9])/g, '#\u200b').replace(/\b(gh)-(?=[0-9])/gi, '$1-\u200b').replace(/<(?=[!/?A-Za-z])/g, '<\u200b').replace(/\b(https?|ftp|mailto|ssh|git):/gi, '$1\u200b:');
+  return text
+    .replace(/@(?=[A-Za-z0-9])/g, '@\u200b')
+    .replace(/#(?=[0-9])/g, '#\u200b')
+    .replace(/\b(gh)-(?=[0-9])/gi, '$1-\u200b')
+    .replace(/<(?=[!/?A-Za-z])/g, '<\u200b')
+    .replace(/\b(https?|ftp|mailto|ssh|git):/gi, '$1\u200b:');
 }
 
-const longestRun = (text: string): number => Math.max(0, ...[...text.matchAll(/`+/g)].map((run) => run[0].length));
+const longestRun = (text: string): number =>
+  Math.max(0, ...[...text.matchAll(/`+/g)].map((run) => run[0].length));
 
 /** The last `limit` characters, from the beginning of a line where that is possible. */
 export function tailOf(text: string, limit: number): string {

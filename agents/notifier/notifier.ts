@@ -55,8 +55,31 @@ export class Notifier {
     const pace = new Pace(join(state, 'silent-until'), clock, options.writePauseMs);
     const states = new SubjectStates(join(state, 'subjects'));
     states.forgetOlderThan(new Date(clock.wall() - forgetAfterMs));
-    const github = config.dryRun ? dryRun(config.account, report) : githubClient({ baseUrl: config.baseUrl, token: options.token, limits: options.limits ?? defaultLimits, pace, clock });
-    this.deliveries = new Deliveries({ outbox: this.#outbox, pace, clock, report, announce: (notification) => announce(notification, { github, config, templates, states, report, now: () => new Date(clock.wall()), isDone: (key) => this.#outbox.isDone(key) }) });
+    const github = config.dryRun
+      ? dryRun(config.account, report)
+      : githubClient({
+          baseUrl: config.baseUrl,
+          token: options.token,
+          limits: options.limits ?? defaultLimits,
+          pace,
+          clock,
+        });
+    this.deliveries = new Deliveries({
+      outbox: this.#outbox,
+      pace,
+      clock,
+      report,
+      announce: (notification) =>
+        announce(notification, {
+          github,
+          config,
+          templates,
+          states,
+          report,
+          now: () => new Date(clock.wall()),
+          isDone: (key) => this.#outbox.isDone(key),
+        }),
+    });
   }
 
   /** @throws Refusal ALREADY_RUNNING, NO_TEMPLATES, BAD_TEMPLATE, those of a damaged state */

@@ -1,14 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What waits to be said. The outbox is the build agent's and only read; what was done with each document is noted in a ledger of our own.
-//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when old
+// What waits to be said. The outbox is the build agent's and only read; what was done with each document is
+// noted in a ledger of our own.
+//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when
+//   old
 //   <state>/again/<name>           set aside before, and wanted again by a person
 //   <state>/aside/<name>           set aside, with the reason in <name>.reason
 //   <state>/ledger                 "<key> <time> done|aside", a line each
-import { constants, closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, unlinkSync } from 'node:fs';
+import {
+  constants,
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  unlinkSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
-import { checkNotification, notificationLimitBytes, type Notification } from '../shared/formats/notification.js';
+import {
+  checkNotification,
+  notificationLimitBytes,
+  type Notification,
+} from '../shared/formats/notification.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -25,13 +40,17 @@ const ledgerLimit = 40_000;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
-/** What can be done about a disk that is full or cannot be read is done by a person, and then everything is there still. */
+/**
+ * What can be done about a disk that is full or cannot be read is done by a person, and then everything is
+ * there still.
+ */
 function openPlainFile(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     // A link, a socket: about the file, for ever.
-    if (['ELOOP', 'ENXIO'].includes(codeOf(error) ?? '')) throw new Refusal('BAD_DOCUMENT', 'it is no plain file');
+    if (['ELOOP', 'ENXIO'].includes(codeOf(error) ?? ''))
+      throw new Refusal('BAD_DOCUMENT', 'it is no plain file');
     throw error;
   }
 }
@@ -41,7 +60,8 @@ function readPlainFile(path: string): Buffer {
   try {
     const facts = fstatSync(fd);
     if (!facts.isFile()) throw new Refusal('BAD_DOCUMENT', 'it is no plain file');
-    if (facts.size > notificationLimitBytes) throw new Refusal('TOO_LARGE', `the document is larger than ${notificationLimitBytes} bytes`);
+    if (facts.size > notificationLimitBytes)
+      throw new Refusal('TOO_LARGE', `the document is larger than ${notificationLimitBytes} bytes`);
     const bytes = Buffer.alloc(facts.size);
     for (let done = 0; done < bytes.length;) {
       const got = readSync(fd, bytes, done, bytes.length - done, done);
@@ -78,9 +98,15 @@ export class OutboxReader {
     this.#lines = lines.length;
   }
 
-  /** Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what cannot be read now may be read the next time. */
+  /**
+   * Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what
+   * cannot be read now may be read the next time.
+   */
   waiting(known: ReadonlySet<string>): Waiting[] {
-    const found = [...this.#namesIn(join(this.#state, 'again'), true), ...this.#namesIn(this.#outbox, false)].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : Number(b.again) - Number(a.again)));
+    const found = [
+      ...this.#namesIn(join(this.#state, 'again'), true),
+      ...this.#namesIn(this.#outbox, false),
+    ].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : Number(b.again) - Number(a.again)));
     const keys = new Set<string>();
     return found.flatMap(({ name, again }): Waiting[] => {
       if (known.has(name) || (!again && this.#over.has(name.slice(13, -5)))) return [];
@@ -109,8 +135,13 @@ export class OutboxReader {
   /** Undefined for what was set aside. @throws what is wrong with a disk */
   #read(name: string, again: boolean): Notification | undefined {
     try {
-      const notification = readDocument(readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)), notificationLimitBytes, checkNotification);
-      if (notification.key !== name.slice(13, -5)) throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');
+      const notification = readDocument(
+        readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)),
+        notificationLimitBytes,
+        checkNotification,
+      );
+      if (notification.key !== name.slice(13, -5))
+        throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');
       return notification;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -143,7 +174,11 @@ export class OutboxReader {
   /** A person's wish: everything that was set aside (or one name) is tried again. @returns the names */
   static wantAgain(state: string, which: string): string[] {
     const aside = join(state, 'aside');
-    const names = existsSync(aside) ? readdirSync(aside).filter((name) => namePattern.test(name) && (which === 'all' || name === which || name === `${which}.json`)) : [];
+    const names = existsSync(aside)
+      ? readdirSync(aside).filter(
+          (name) => namePattern.test(name) && (which === 'all' || name === which || name === `${which}.json`),
+        )
+      : [];
     makeFolder(join(state, 'again'), 0o700);
     for (const name of names) renameDurably(join(aside, name), join(state, 'again', name));
     return names;
@@ -155,11 +190,16 @@ export class OutboxReader {
 
   #namesIn(folder: string, again: boolean): { name: string; again: boolean }[] {
     try {
-      const names = readdirSync(folder).filter((name) => namePattern.test(name)).map((name) => ({ name, again }));
+      const names = readdirSync(folder)
+        .filter((name) => namePattern.test(name))
+        .map((name) => ({ name, again }));
       if (!again) this.#absent = false;
       return names;
     } catch (error) {
-      if (!again && !this.#absent) this.#report(`the outbox cannot be read: ${printable(String((error as NodeJS.ErrnoException).code))} ${folder}`);
+      if (!again && !this.#absent)
+        this.#report(
+          `the outbox cannot be read: ${printable(String((error as NodeJS.ErrnoException).code))} ${folder}`,
+        );
       if (!again) this.#absent = true;
       return [];
     }
@@ -200,4 +240,3 @@ export class OutboxReader {
     this.#lines = kept.length;
   }
 }
-

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Comments of our own account, each with a marker by which it is found again: said once, over kills, lost answers and repetitions.
+// Comments of our own account, each with a marker by which it is found again: said once, over kills, lost
+// answers and repetitions.
 import type { NotifyConfig } from './config.js';
 import type { Comment } from './github/answers.js';
 import type { GitHub } from './github/client.js';
@@ -29,9 +30,15 @@ export class OwnComments {
   async say(mark: string, what: string, target: Reference, text: string): Promise<void> {
     const { github, state, now, save } = this.#options;
     await once<Comment>(state, mark, {
-      now: now(), save,
+      now: now(),
+      save,
       find: () => this.find(what, target),
-      make: () => github.createComment(target.repository, target.number, `${text.slice(0, bodyLimit)}\n\n${markerOf(what)}`),
+      make: () =>
+        github.createComment(
+          target.repository,
+          target.number,
+          `${text.slice(0, bodyLimit)}\n\n${markerOf(what)}`,
+        ),
     });
   }
 
@@ -40,7 +47,9 @@ export class OwnComments {
     const { github, config } = this.#options;
     for (let page = 1; page <= pagesLimit; page++) {
       const { found, more } = await github.comments(target.repository, target.number, page);
-      const ours = found.find((comment) => sameAccount(comment.author, config.account) && comment.body.includes(markerOf(what)));
+      const ours = found.find(
+        (comment) => sameAccount(comment.author, config.account) && comment.body.includes(markerOf(what)),
+      );
       if (ours !== undefined || !more) return ours;
     }
     return undefined;

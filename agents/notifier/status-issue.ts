@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The one issue of a component's version: found by a marker in what our own account wrote, open or closed, or made. Others write in the same
-// repository: an issue that somebody else opened is never ours, whatever stands in it.
+// The one issue of a component's version: found by a marker in what our own account wrote, open or closed, or
+// made. Others write in the same repository: an issue that somebody else opened is never ours, whatever
+// stands in it.
 import type { Issue } from './github/answers.js';
 import type { GitHub } from './github/client.js';
 import { bodyLimit, markerOf } from './markdown.js';
@@ -20,14 +21,23 @@ export interface StatusIssueOptions {
 // 100 issues a page: what is not among the newest thousand is asked of GitHub's search.
 const pagesLimit = 10;
 
-export const sameAccount = (login: string, account: string): boolean => login.toLowerCase() === account.toLowerCase();
+export const sameAccount = (login: string, account: string): boolean =>
+  login.toLowerCase() === account.toLowerCase();
 
 export function isOurs(issue: Issue, subject: Pick<Subject, 'id'>, config: NotifyConfig): boolean {
-  return !issue.isPullRequest && sameAccount(issue.author, config.account) && issue.body.includes(markerOf(`status ${subject.id}`));
+  return (
+    !issue.isPullRequest &&
+    sameAccount(issue.author, config.account) &&
+    issue.body.includes(markerOf(`status ${subject.id}`))
+  );
 }
 
 /** The oldest of ours: all notifiers that look agree on it. */
-const oldest = (issues: readonly Issue[]): Issue | undefined => issues.reduce<Issue | undefined>((first, issue) => (first === undefined || issue.number < first.number ? issue : first), undefined);
+const oldest = (issues: readonly Issue[]): Issue | undefined =>
+  issues.reduce<Issue | undefined>(
+    (first, issue) => (first === undefined || issue.number < first.number ? issue : first),
+    undefined,
+  );
 
 async function find(subject: Subject, { github, config }: StatusIssueOptions): Promise<Issue | undefined> {
   const found: Issue[] = [];
@@ -37,13 +47,27 @@ async function find(subject: Subject, { github, config }: StatusIssueOptions): P
     // Two notifiers may have made one each at the same time, never a page apart.
     if (found.length > 0 || !more) return oldest(found);
   }
-  return oldest((await github.searchTitle(config.repository, subject.title)).filter((issue) => isOurs(issue, subject, config)));
+  return oldest(
+    (await github.searchTitle(config.repository, subject.title)).filter((issue) =>
+      isOurs(issue, subject, config),
+    ),
+  );
 }
 
-/** Another VM's notifier may have made the same issue in the same moment: both see both, and both keep the older one. */
-async function leaveIfSecond(issue: Issue, subject: Subject, state: SubjectState, options: StatusIssueOptions): Promise<Issue> {
+/**
+ * Another VM's notifier may have made the same issue in the same moment: both see both, and both keep the
+ * older one.
+ */
+async function leaveIfSecond(
+  issue: Issue,
+  subject: Subject,
+  state: SubjectState,
+  options: StatusIssueOptions,
+): Promise<Issue> {
   const { github, config } = options;
-  const first = oldest((await github.issues(config.repository, 1)).found.filter((one) => isOurs(one, subject, config)));
+  const first = oldest(
+    (await github.issues(config.repository, 1)).found.filter((one) => isOurs(one, subject, config)),
+  );
   if (first === undefined || first.number >= issue.number) return issue;
   options.report(`${subject.title}: #${issue.number} is a second one beside #${first.number} and is closed`);
   await github.closeAsNotPlanned(config.repository, issue.number);
@@ -53,11 +77,17 @@ async function leaveIfSecond(issue: Issue, subject: Subject, state: SubjectState
 }
 
 /** @param bodyOf the body of a new issue, without the marker @throws GitHubTrouble */
-export async function statusIssue(subject: Subject, state: SubjectState, options: StatusIssueOptions, bodyOf: () => string): Promise<Issue> {
+export async function statusIssue(
+  subject: Subject,
+  state: SubjectState,
+  options: StatusIssueOptions,
+  bodyOf: () => string,
+): Promise<Issue> {
   const { github, config } = options;
   if (state.issue !== null) {
     const issue = await github.issue(config.repository, state.issue);
-    // Deleted, moved to another repository, or the number is of another repository that was configured before.
+    // Deleted, moved to another repository, or the number is of another repository that was configured
+    // before.
     if (issue !== undefined && isOurs(issue, subject, config)) {
       if (state.alone) return issue;
       const kept = await leaveIfSecond(issue, subject, state, options);
@@ -73,11 +103,16 @@ export async function statusIssue(subject: Subject, state: SubjectState, options
   if (issue === undefined) {
     state.said = state.said.filter((mark) => mark !== 'issue');
     const made = await once<Issue>(state, 'issue', {
-      now: options.now(), save: options.save,
+      now: options.now(),
+      save: options.save,
       // It was looked for a moment ago; only the time has to pass.
       find: async () => undefined,
       make: async () => {
-        const created = await github.createIssue(config.repository, { title: subject.title, body: `${bodyOf().slice(0, bodyLimit)}\n\n${markerOf(`status ${subject.id}`)}`, labels: state.labels.wanted });
+        const created = await github.createIssue(config.repository, {
+          title: subject.title,
+          body: `${bodyOf().slice(0, bodyLimit)}\n\n${markerOf(`status ${subject.id}`)}`,
+          labels: state.labels.wanted,
+        });
         state.issue = created.number;
         return created;
       },
@@ -91,4 +126,3 @@ export async function statusIssue(subject: Subject, state: SubjectState, options
   options.save();
   return issue;
 }
-

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What we know of one status issue and of what was said there, replaced durably before and after each thing that must not happen twice.
+// What we know of one status issue and of what was said there, replaced durably before and after each thing
+// that must not happen twice.
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, removeDurably, writeDurably } from '../shared/durable-files.js';
@@ -28,16 +29,35 @@ export interface SubjectState {
 const marksLimit = 5000;
 const strings = { type: 'array', maxItems: marksLimit, items: { type: 'string', maxLength: 500 } } as const;
 const check: Check<SubjectState> = checkWith({
-  type: 'object', additionalProperties: false, required: ['format', 'title', 'issue', 'alone', 'said', 'begun', 'labels'],
+  type: 'object',
+  additionalProperties: false,
+  required: ['format', 'title', 'issue', 'alone', 'said', 'begun', 'labels'],
   properties: {
-    format: { const: 'build-infra/notifier-subject@1' }, title: { type: 'string' }, issue: { type: ['integer', 'null'], minimum: 1 }, alone: { type: 'boolean' }, said: strings,
+    format: { const: 'build-infra/notifier-subject@1' },
+    title: { type: 'string' },
+    issue: { type: ['integer', 'null'], minimum: 1 },
+    alone: { type: 'boolean' },
+    said: strings,
     begun: { type: 'object', additionalProperties: { type: 'string' } },
     anew: { type: 'boolean' },
-    labels: { type: 'object', additionalProperties: false, required: ['wanted', 'known'], properties: { wanted: strings, known: strings } },
+    labels: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['wanted', 'known'],
+      properties: { wanted: strings, known: strings },
+    },
   },
 });
 
-const emptyState = (title: string): SubjectState => ({ format: 'build-infra/notifier-subject@1', title, issue: null, alone: false, said: [], begun: {}, labels: { wanted: [], known: [] } });
+const emptyState = (title: string): SubjectState => ({
+  format: 'build-infra/notifier-subject@1',
+  title,
+  issue: null,
+  alone: false,
+  said: [],
+  begun: {},
+  labels: { wanted: [], known: [] },
+});
 
 export class SubjectStates {
   readonly #folder: string;
@@ -64,24 +84,37 @@ export class SubjectStates {
   }
 
   all(): SubjectState[] {
-    return readdirSync(this.#folder).filter((name) => name.endsWith('.json')).map((name) => this.read(name.slice(0, -'.json'.length), ''));
+    return readdirSync(this.#folder)
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => this.read(name.slice(0, -'.json'.length), ''));
   }
 
   /** The oldest marks go where there are more than can be read again. */
   write(id: string, state: SubjectState): void {
-    if (state.said.length > marksLimit) state.said = [...state.said.filter((mark) => mark === 'issue'), ...state.said.filter((mark) => mark !== 'issue').slice(1 - marksLimit)];
+    if (state.said.length > marksLimit)
+      state.said = [
+        ...state.said.filter((mark) => mark === 'issue'),
+        ...state.said.filter((mark) => mark !== 'issue').slice(1 - marksLimit),
+      ];
     writeDurably(join(this.#folder, `${id}.json`), `${JSON.stringify(state, null, 1)}\n`, 0o600);
   }
 
-  /** Of issues that nobody spoke about for so long only the number would be asked for, and that is found again by its marker. */
+  /**
+   * Of issues that nobody spoke about for so long only the number would be asked for, and that is found again
+   * by its marker.
+   */
   forgetOlderThan(before: Date): void {
     for (const name of readdirSync(this.#folder)) {
-      if (statSync(join(this.#folder, name)).mtimeMs < before.getTime()) removeDurably(join(this.#folder, name));
+      if (statSync(join(this.#folder, name)).mtimeMs < before.getTime())
+        removeDurably(join(this.#folder, name));
     }
   }
 }
 
-/** GitHub shows what was made a moment later to others: how long to wait before "it is not there" is believed, in milliseconds. */
+/**
+ * GitHub shows what was made a moment later to others: how long to wait before "it is not there" is believed,
+ * in milliseconds.
+ */
 export const settleMs = 15_000;
 
 export interface OnceOptions<T> {
@@ -93,17 +126,29 @@ export interface OnceOptions<T> {
 }
 
 /**
- * Does a thing once, over kills, lost answers and repetitions: a beginning is on disk before the request leaves, and as long as no end is, what
- * is looked for on GitHub first. `undefined` where it was noted as done before.
+ * Does a thing once, over kills, lost answers and repetitions: a beginning is on disk before the request
+ * leaves, and as long as no end is, what is looked for on GitHub first. `undefined` where it was noted as
+ * done before.
  */
-export async function once<T>(state: SubjectState, mark: string, options: OnceOptions<T>): Promise<T | undefined> {
+export async function once<T>(
+  state: SubjectState,
+  mark: string,
+  options: OnceOptions<T>,
+): Promise<T | undefined> {
   if (state.said.includes(mark)) return undefined;
   const begun = Object.hasOwn(state.begun, mark) ? state.begun[mark] : undefined;
   let result: T | undefined;
   if (begun !== undefined || state.anew === true) {
     result = await options.find();
     const age = begun === undefined ? settleMs : options.now.getTime() - Date.parse(begun);
-    if (result === undefined && age >= 0 && age < settleMs) throw new GitHubTrouble('later', 'UNSETTLED', 'what was begun before may still show up', 0, settleMs - age);
+    if (result === undefined && age >= 0 && age < settleMs)
+      throw new GitHubTrouble(
+        'later',
+        'UNSETTLED',
+        'what was begun before may still show up',
+        0,
+        settleMs - age,
+      );
   }
   if (result === undefined) {
     state.begun[mark] = options.now.toISOString();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Closes the status issues of versions that a newer one has replaced wherever they were. What lies on GitHub decides, not what this notifier
-// remembers: several environments speak in one issue, and whoever comes last sees all of it.
+// Closes the status issues of versions that a newer one has replaced wherever they were. What lies on GitHub
+// decides, not what this notifier remembers: several environments speak in one issue, and whoever comes last
+// sees all of it.
 import { compareVersions } from '../shared/formats/version-order.js';
 import type { Notification } from '../shared/formats/notification.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -51,11 +52,18 @@ export class Superseded {
     this.#options = options;
   }
 
-  /** After an upload or a failure was said. Repeated, it changes nothing. @throws GitHubTrouble, but for an answer "no": an issue that stays open does no harm */
+  /**
+   * After an upload or a failure was said. Repeated, it changes nothing. @throws GitHubTrouble, but for an
+   * answer "no": an issue that stays open does no harm
+   */
   async close(): Promise<void> {
     const told = await this.#told();
     for (const older of told.filter(({ issue }) => issue.state === 'open')) {
-      const newer = told.findLast((one) => compareVersions(one.version, older.version) > 0 && supersedes(this.#notification.kind, one.liesIn, older.speaksOf));
+      const newer = told.findLast(
+        (one) =>
+          compareVersions(one.version, older.version) > 0 &&
+          supersedes(this.#notification.kind, one.liesIn, older.speaksOf),
+      );
       if (newer !== undefined) await this.#closeOne(older, newer);
     }
   }
@@ -72,7 +80,8 @@ export class Superseded {
       }
       if (!more) break;
     }
-    // Alone, or nothing older or newer: most of the time. Else once more, since another environment may have labelled it in this moment.
+    // Alone, or nothing older or newer: most of the time. Else once more, since another environment may have
+    // labelled it in this moment.
     if ([...found.keys()].every((id) => id === this.#subject.id)) return [];
     const issue = state.issue === null ? undefined : await github.issue(config.repository, state.issue);
     const own = issue === undefined ? undefined : this.#read(issue);
@@ -91,7 +100,11 @@ export class Superseded {
     const { wanted, known } = id === this.#subject.id ? this.#options.state.labels : states.labelsOf(id);
     const labels = [...new Set([...issue.labels.filter((label) => !known.includes(label)), ...wanted])];
     const liesIn = placesOf(kind, this.#subject.release, labels);
-    const speaksOf = new Map([...placesOf(kind, this.#subject.release, known, issue.body).keys()].map((prefix): [string, ReadonlySet<string>] => [prefix, new Set()]));
+    const speaksOf = new Map(
+      [...placesOf(kind, this.#subject.release, known, issue.body).keys()].map(
+        (prefix): [string, ReadonlySet<string>] => [prefix, new Set()],
+      ),
+    );
     return { id, version, issue, liesIn, speaksOf: new Map([...speaksOf, ...liesIn]) };
   }
 
@@ -103,8 +116,12 @@ export class Superseded {
     const closed = `closed ${older.id} by ${newer.id}`;
     if (state.said.includes(closed)) return;
     try {
-      // Said and open, and not by us just now: another environment is about to close it, or a person opened it again.
-      const isOurTurn = state.said.includes(what) || Object.hasOwn(state.begun, what) || await comments.find(what, target) === undefined;
+      // Said and open, and not by us just now: another environment is about to close it, or a person opened
+      // it again.
+      const isOurTurn =
+        state.said.includes(what) ||
+        Object.hasOwn(state.begun, what) ||
+        (await comments.find(what, target)) === undefined;
       if (isOurTurn) {
         const text = textOf({ version: newer.version, issue: newer.issue.number });
         if (text !== undefined) await comments.say(what, what, target, text);

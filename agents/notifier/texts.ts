@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a notification to the values of a template. What is a name by strict grammar goes in as it is; what strangers wrote goes in as code.
+// From a notification to the values of a template. What is a name by strict grammar goes in as it is; what
+// strangers wrote goes in as code.
 import { logLink } from '../shared/formats/log-link.js';
 import { issueReferencePattern, type Notification } from '../shared/formats/notification.js';
 import { matches } from '../shared/formats/names.js';
@@ -16,11 +17,17 @@ const logLines = 50;
 
 /** The page of the component's repository, or undefined where none can be made of what is known. */
 export function pageOf(notification: Notification, config: NotifyConfig): string | undefined {
-  const configured = Object.hasOwn(config.componentUrls, notification.component) ? config.componentUrls[notification.component] : undefined;
+  const configured = Object.hasOwn(config.componentUrls, notification.component)
+    ? config.componentUrls[notification.component]
+    : undefined;
   if (configured !== undefined) return configured;
-  const parts = /^(?:https|ssh|git):\/\/(?:[a-z_][a-z0-9_-]*@)?([A-Za-z0-9.-]+)(?::[0-9]{1,5})?\/([A-Za-z0-9][A-Za-z0-9-]{0,38})\/([A-Za-z0-9._-]{1,100}?)(?:\.git)?\/?$/.exec(notification.sourceUrl ?? '');
+  const parts =
+    /^(?:https|ssh|git):\/\/(?:[a-z_][a-z0-9_-]*@)?([A-Za-z0-9.-]+)(?::[0-9]{1,5})?\/([A-Za-z0-9][A-Za-z0-9-]{0,38})\/([A-Za-z0-9._-]{1,100}?)(?:\.git)?\/?$/.exec(
+      notification.sourceUrl ?? '',
+    );
   const web = new URL(config.webUrl);
-  if (parts === null || parts[1]?.toLowerCase() !== web.hostname || /^\.{1,2}$/.test(parts[3] ?? '')) return undefined;
+  if (parts === null || parts[1]?.toLowerCase() !== web.hostname || /^\.{1,2}$/.test(parts[3] ?? ''))
+    return undefined;
   return `${config.webUrl}/${parts[2] as string}/${parts[3] as string}`;
 }
 
@@ -33,17 +40,29 @@ export interface Reference {
 export function referenceOf(untrustedReference: string, config: NotifyConfig): Reference | undefined {
   if (!matches(issueReferencePattern, untrustedReference)) return undefined;
   const short = /^(?:(.+))?#([0-9]+)$/.exec(untrustedReference);
-  const long = short === null ? /^(https?:\/\/[^/]+)\/([^/]+\/[^/]+)\/(?:issues|pull)\/([0-9]+)$/.exec(untrustedReference) : null;
+  const long =
+    short === null
+      ? /^(https?:\/\/[^/]+)\/([^/]+\/[^/]+)\/(?:issues|pull)\/([0-9]+)$/.exec(untrustedReference)
+      : null;
   if (long !== null && new URL(long[1] as string).host !== new URL(config.webUrl).host) return undefined;
   const repository = long?.[2] ?? short?.[1] ?? config.issuesRepository;
   const number = Number(long?.[3] ?? short?.[2]);
   if (repository === null || repository === undefined) return undefined;
   const owner = (repository.split('/')[0] as string).toLowerCase();
-  if (!config.commentIn.some((allowed) => allowed.toLowerCase() === repository.toLowerCase() || allowed.toLowerCase() === `${owner}/*`)) return undefined;
+  if (
+    !config.commentIn.some(
+      (allowed) =>
+        allowed.toLowerCase() === repository.toLowerCase() || allowed.toLowerCase() === `${owner}/*`,
+    )
+  )
+    return undefined;
   return { repository, number };
 }
 
-/** Whoever writes commit messages decides where our account speaks: so many issues hear of one upload, and no more. */
+/**
+ * Whoever writes commit messages decides where our account speaks: so many issues hear of one upload, and no
+ * more.
+ */
 export const referencesLimit = 50;
 
 /** Each issue once, those of the newest commits first; all of them. */
@@ -51,7 +70,8 @@ export function referencesOf(notification: Notification, config: NotifyConfig): 
   const found = new Map<string, Reference>();
   for (const untrustedReference of notification.commits.flatMap((commit) => commit.issues)) {
     const reference = referenceOf(untrustedReference, config);
-    if (reference !== undefined) found.set(`${reference.repository.toLowerCase()}#${reference.number}`, reference);
+    if (reference !== undefined)
+      found.set(`${reference.repository.toLowerCase()}#${reference.number}`, reference);
   }
   return [...found.values()];
 }
@@ -59,11 +79,17 @@ export function referencesOf(notification: Notification, config: NotifyConfig): 
 /** The log of the stage that the event is about: of this distribution, the latest. */
 function logOf(notification: Notification): Notification['logs'][number] | undefined {
   const { dist, logs, event } = notification;
-  const stages = event === 'uploaded' || event === 'upload-failed' ? ['publish', 'upload', 'sign', 'build', 'fetch'] : ['build', 'sign', 'fetch'];
+  const stages =
+    event === 'uploaded' || event === 'upload-failed'
+      ? ['publish', 'upload', 'sign', 'build', 'fetch']
+      : ['build', 'sign', 'fetch'];
   // What failed is what wrote last.
-  if (['failed', 'refused', 'withdrawn', 'withdraw-failed'].includes(event)) return logs.findLast((log) => dist === null || log.dist === dist || log.dist === null);
+  if (['failed', 'refused', 'withdrawn', 'withdraw-failed'].includes(event))
+    return logs.findLast((log) => dist === null || log.dist === dist || log.dist === null);
   for (const stage of stages) {
-    const log = logs.findLast((one) => one.stage === stage && (one.dist === dist || one.dist === null || dist === null));
+    const log = logs.findLast(
+      (one) => one.stage === stage && (one.dist === dist || one.dist === null || dist === null),
+    );
     if (log !== undefined) return log;
   }
   return logs.at(-1);
@@ -87,18 +113,29 @@ function gitLog(notification: Notification, page: string | undefined): string {
 
 function issueList(references: readonly Reference[]): string {
   const more = references.length - referencesLimit;
-  return `${references.slice(0, referencesLimit).map(({ repository, number }) => `${repository}#${number}`).join(', ') || 'none'}${more > 0 ? `, and ${more} more` : ''}`;
+  return `${
+    references
+      .slice(0, referencesLimit)
+      .map(({ repository, number }) => `${repository}#${number}`)
+      .join(', ') || 'none'
+  }${more > 0 ? `, and ${more} more` : ''}`;
 }
 
 /** Of a refusal its own words alone: a detail is for the people of this VM. */
 function reasonOf({ event, reason }: Notification): string {
   if (reason === null) return '';
-  return event === 'refused' ? `Reason: ${refusalWords(reason.code)}` : `Reason: \`${reason.code}\` ${codeSpan(reason.detail, 500)}`;
+  return event === 'refused'
+    ? `Reason: ${refusalWords(reason.code)}`
+    : `Reason: \`${reason.code}\` ${codeSpan(reason.detail, 500)}`;
 }
 
 function excerptOf(notification: Notification): string {
-  if (notification.event === 'refused' || notification.excerpt === null || notification.excerpt.trim() === '') return '';
-  const tail = notification.excerpt.split('\n').slice(-excerptLines - 1).join('\n');
+  if (notification.event === 'refused' || notification.excerpt === null || notification.excerpt.trim() === '')
+    return '';
+  const tail = notification.excerpt
+    .split('\n')
+    .slice(-excerptLines - 1)
+    .join('\n');
   return `<details><summary>Last lines of the log</summary>\n\n${fenced(tail, excerptCharacters)}\n\n</details>`;
 }
 
@@ -106,8 +143,20 @@ export function valuesOf(notification: Notification, subject: Subject, config: N
   const { component, version, commit, kind } = notification;
   const page = pageOf(notification, config);
   const dists = notification.dist === null ? subject.all : subject.dists;
-  const source = commit === null ? codeSpan(notification.tag ?? '') || 'unknown' : page === undefined ? `\`${commit}\`` : `[\`${commit}\`](${page}/commit/${commit})`;
-  const commands = uploadCommands({ kind, release: subject.release, component, version, commit, dists: subject.all.map((dist) => dist.label) });
+  const source =
+    commit === null
+      ? codeSpan(notification.tag ?? '') || 'unknown'
+      : page === undefined
+        ? `\`${commit}\``
+        : `[\`${commit}\`](${page}/commit/${commit})`;
+  const commands = uploadCommands({
+    kind,
+    release: subject.release,
+    component,
+    version,
+    commit,
+    dists: subject.all.map((dist) => dist.label),
+  });
   return {
     COMPONENT: component,
     PACKAGE_NAME: kind === 'template' ? `qubes-template-${component}-${version}` : `${component}-${version}`,
@@ -129,7 +178,8 @@ export function valuesOf(notification: Notification, subject: Subject, config: N
     BUILD_LOG: buildLog(notification, config),
     REASON: reasonOf(notification),
     EXCERPT: excerptOf(notification),
-    REPOSITORIES: (notification.repositories ?? []).map((one) => `\`${one}\``).join(', ') || 'every repository',
+    REPOSITORIES:
+      (notification.repositories ?? []).map((one) => `\`${one}\``).join(', ') || 'every repository',
     NEWER: '',
   };
 }

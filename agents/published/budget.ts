@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One budget for the whole audit: whoever serves the repositories may be the attacker, and wants the auditor to wait, or to run out of something.
+// One budget for the whole audit: whoever serves the repositories may be the attacker, and wants the auditor
+// to wait, or to run out of something.
 import { Unreadable } from './unreadable.js';
 
 export interface Limits {
@@ -15,7 +16,13 @@ export interface Limits {
   objects: number;
 }
 
-export const defaultLimits: Limits = { seconds: 7200, memoryMiB: 2048, downloadMiB: 16384, readMiB: 262144, objects: 20_000_000 };
+export const defaultLimits: Limits = {
+  seconds: 7200,
+  memoryMiB: 2048,
+  downloadMiB: 16384,
+  readMiB: 262144,
+  objects: 20_000_000,
+};
 
 const mib = 1024 * 1024;
 const lookEachMs = 200;
@@ -52,15 +59,19 @@ export class Budget {
 
   /** @throws Unreadable once a limit is met, before the bytes or objects are read */
   spend(what: 'objects' | 'bytes', count: number): void {
-    if (what === 'objects' && (this.#objects += count) > this.limits.objects) this.#over('--max-objects', `${this.limits.objects} git objects`);
-    if (what === 'bytes' && (this.#bytes += count) > this.limits.readMiB * mib) this.#over('--max-read', `${this.limits.readMiB} MiB`);
+    if (what === 'objects' && (this.#objects += count) > this.limits.objects)
+      this.#over('--max-objects', `${this.limits.objects} git objects`);
+    if (what === 'bytes' && (this.#bytes += count) > this.limits.readMiB * mib)
+      this.#over('--max-read', `${this.limits.readMiB} MiB`);
     if (++this.#spent % lookEach === 0) this.look();
   }
 
   /** @throws Unreadable where there is no more time or memory */
   look(): void {
-    if (performance.now() - this.#start > this.limits.seconds * 1000) this.#over('--max-seconds', `${this.limits.seconds} s`);
-    if (process.memoryUsage.rss() > this.limits.memoryMiB * mib) this.#over('--max-memory', `${this.limits.memoryMiB} MiB`);
+    if (performance.now() - this.#start > this.limits.seconds * 1000)
+      this.#over('--max-seconds', `${this.limits.seconds} s`);
+    if (process.memoryUsage.rss() > this.limits.memoryMiB * mib)
+      this.#over('--max-memory', `${this.limits.memoryMiB} MiB`);
   }
 
   #over(option: string, limit: string): never {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A long history says the same few things in each of its documents, and each reading makes a new text of them: one of all that are alike is kept.
+// A long history says the same few things in each of its documents, and each reading makes a new text of
+// them: one of all that are alike is kept.
 
 export class OneText {
   readonly #known = new Map<string, string>();

@@ -3,9 +3,9 @@ import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync } from 'no
 import { appendDurably, readIfThere, writeDurably } from './durable-files.js';
 
 /**
- * A file of lines that is only ever appended to. `append` returns once the lines are on disk (fdatasync); lines of an append that
- * failed are not in the file. A last line without its newline is what a kill in mid-write left: it was never acknowledged, and open()
- * cuts it off.
+ * A file of lines that is only ever appended to. `append` returns once the lines are on disk (fdatasync);
+ * lines of an append that failed are not in the file. A last line without its newline is what a kill in
+ * mid-write left: it was never acknowledged, and open() cuts it off.
  */
 export class AppendOnlyLines {
   readonly #fd: number;
@@ -29,11 +29,15 @@ export class AppendOnlyLines {
       ftruncateSync(fd, complete.length);
       fdatasyncSync(fd);
     }
-    return { file: new AppendOnlyLines(path, fd), lines: complete.length === 0 ? [] : complete.toString('utf8').slice(0, -1).split('\n') };
+    return {
+      file: new AppendOnlyLines(path, fd),
+      lines: complete.length === 0 ? [] : complete.toString('utf8').slice(0, -1).split('\n'),
+    };
   }
 
   append(lines: readonly string[]): void {
-    if (lines.some((line) => line.includes('\n'))) throw new Error(`a line for ${this.#path} holds a newline`);
+    if (lines.some((line) => line.includes('\n')))
+      throw new Error(`a line for ${this.#path} holds a newline`);
     if (lines.length === 0) return;
     // The disk may not even have taken the cut after an append that failed.
     if (fstatSync(this.#fd).size !== this.#size) ftruncateSync(this.#fd, this.#size);

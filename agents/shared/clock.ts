@@ -10,4 +10,8 @@ export interface Clock {
   after: (ms: number, act: () => void) => NodeJS.Timeout;
 }
 
-export const systemClock: Clock = { wall: () => Date.now(), steady: () => performance.now(), after: (ms, act) => setTimeout(act, ms) };
+export const systemClock: Clock = {
+  wall: () => Date.now(),
+  steady: () => performance.now(),
+  after: (ms, act) => setTimeout(act, ms),
+};

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Durable means: temp file, fsync, rename, fsync of the folder. Written once, used by every agent.
-import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
 /** Makes a folder's entries (a new name, a removed name) survive a power cut. */
@@ -18,8 +30,9 @@ function writeAll(fd: number, data: Uint8Array): void {
 }
 
 /**
- * Replaces `path` by `data` so that a reader, or the next start after a kill, sees the old or the new content, never a part.
- * The folder must exist. The temporary name starts with a dot; left-overs of a kill are harmless and overwritten.
+ * Replaces `path` by `data` so that a reader, or the next start after a kill, sees the old or the new
+ * content, never a part. The folder must exist. The temporary name starts with a dot; left-overs of a kill
+ * are harmless and overwritten.
  */
 export function writeDurably(path: string, data: Uint8Array | string, mode = 0o644): void {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
@@ -70,8 +83,9 @@ export function readIfThere(path: string): Buffer | undefined {
 }
 
 /**
- * Appends to a file that ends at `size` and waits for the disk. Where that fails, the file ends at `size` again: what was written of it
- * was never acknowledged, and whatever is appended next must not be glued to it.
+ * Appends to a file that ends at `size` and waits for the disk. Where that fails, the file ends at `size`
+ * again: what was written of it was never acknowledged, and whatever is appended next must not be glued to
+ * it.
  * @throws the fault of the write, or of the cut
  */
 export function appendDurably(fd: number, size: number, data: Uint8Array): void {

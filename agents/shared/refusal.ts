@@ -23,7 +23,10 @@ export abstract class AnyRefusal extends Error {
   }
 }
 
-/** Our own code refuses. Each agent binds this class in its `refusals.ts` to the closed union of its codes; another code does not compile. */
+/**
+ * Our own code refuses. Each agent binds this class in its `refusals.ts` to the closed union of its codes;
+ * another code does not compile.
+ */
 export class OwnRefusal<Code extends string> extends AnyRefusal {
   declare readonly code: Code;
 }
@@ -31,13 +34,19 @@ export class OwnRefusal<Code extends string> extends AnyRefusal {
 /** Another program or VM refused. Its code is text of theirs, which no union of ours holds. */
 export class RelayedRefusal extends AnyRefusal {}
 
-/** OwnRefusal as one agent uses it: it throws its own codes, and may catch those of the folders on lower floors as well. */
+/**
+ * OwnRefusal as one agent uses it: it throws its own codes, and may catch those of the folders on lower
+ * floors as well.
+ */
 export interface RefusalOf<Thrown extends string, Caught extends string> {
   new (code: Thrown, detail: string, field?: string): OwnRefusal<Thrown>;
   readonly prototype: OwnRefusal<Caught>;
 }
 
-/** Replaces every byte outside 0x20-0x7e, so that an untrusted name cannot draw on a terminal; at most 500 characters. */
+/**
+ * Replaces every byte outside 0x20-0x7e, so that an untrusted name cannot draw on a terminal; at most 500
+ * characters.
+ */
 export function printable(untrustedText: string): string {
   return untrustedText.replace(/[^\x20-\x7e]/g, '.').slice(0, 500);
 }

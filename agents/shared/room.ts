@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** So much at once, of whatever is counted: calls, programs, bytes. Whoever finds no room waits its turn, first come, first served. */
+/**
+ * So much at once, of whatever is counted: calls, programs, bytes. Whoever finds no room waits its turn,
+ * first come, first served.
+ */
 export class Room {
   #free: number;
   #waiting: { size: number; enter: (leave: () => void) => void }[] = [];
@@ -14,17 +17,24 @@ export class Room {
     return this.#waiting.length === 0 && size <= this.#free ? this.#take(size) : undefined;
   }
 
-  /** @param size never more than the whole room @param gone ends the wait, with its reason @returns as enterNow */
+  /**
+   * @param size never more than the whole room @param gone ends the wait, with its reason @returns as
+   * enterNow
+   */
   enter(size = 1, gone?: AbortSignal): Promise<() => void> {
     return new Promise((enter, reject) => {
       if (gone?.aborted === true) return reject(gone.reason as Error);
       const place = { size, enter };
       this.#waiting.push(place);
-      gone?.addEventListener('abort', () => {
-        this.#waiting = this.#waiting.filter((one) => one !== place);
-        reject(gone.reason as Error);
-        this.#give(0);
-      }, { once: true });
+      gone?.addEventListener(
+        'abort',
+        () => {
+          this.#waiting = this.#waiting.filter((one) => one !== place);
+          reject(gone.reason as Error);
+          this.#give(0);
+        },
+        { once: true },
+      );
       this.#give(0);
     });
   }
@@ -40,7 +50,11 @@ export class Room {
 
   #give(size: number): void {
     this.#free += size;
-    for (let first = this.#waiting[0]; first !== undefined && first.size <= this.#free; first = this.#waiting[0]) {
+    for (
+      let first = this.#waiting[0];
+      first !== undefined && first.size <= this.#free;
+      first = this.#waiting[0]
+    ) {
       this.#waiting.shift();
       first.enter(this.#take(first.size));
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// sys-net.json (docs/formats.md, "Configuration"), and the webhook's secret beside it. An agent with a doubtful one does not start.
+// sys-net.json (docs/formats.md, "Configuration"), and the webhook's secret beside it. An agent with a
+// doubtful one does not start.
 import { readFileSync, statSync } from 'node:fs';
 import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith, object } from '../shared/json-schema.js';
@@ -11,8 +12,12 @@ export const hostPattern = '^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$';
 
 const fullNamePattern = '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$';
 
-/** Nothing that is read there is believed; yet whoever stands between could hold comments back: TLS, but for the machine itself. */
-const apiPattern = '^(?:https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|http://127\\.0\\.0\\.1:[0-9]{1,5})(?:/[A-Za-z0-9._-]+)*$';
+/**
+ * Nothing that is read there is believed; yet whoever stands between could hold comments back: TLS, but for
+ * the machine itself.
+ */
+const apiPattern =
+  '^(?:https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|http://127\\.0\\.0\\.1:[0-9]{1,5})(?:/[A-Za-z0-9._-]+)*$';
 
 export interface CommandsConfig {
   /** where comments may hold commands, by GitHub's names */
@@ -37,11 +42,13 @@ export interface SysNetConfig {
 }
 
 /** A configuration of a VM that receives webhooks. */
-export type WebhookConfig = SysNetConfig & Required<Pick<SysNetConfig, 'webhook' | 'repositories' | 'buildVms'>>;
+export type WebhookConfig = SysNetConfig &
+  Required<Pick<SysNetConfig, 'webhook' | 'repositories' | 'buildVms'>>;
 /** A configuration of a VM that connects ssh. */
 export type SshConfig = SysNetConfig & Required<Pick<SysNetConfig, 'sshHosts'>>;
 
-export const receivesWebhooks = (config: SysNetConfig): config is WebhookConfig => config.webhook !== undefined;
+export const receivesWebhooks = (config: SysNetConfig): config is WebhookConfig =>
+  config.webhook !== undefined;
 export const connectsSsh = (config: SysNetConfig): config is SshConfig => config.sshHosts !== undefined;
 
 const fields = {
@@ -52,24 +59,43 @@ const fields = {
     bodyBytes: { type: 'integer', minimum: 1024, maximum: 2 * 1024 * 1024 },
   }),
   repositories: {
-    type: 'array', maxItems: 2000,
+    type: 'array',
+    maxItems: 2000,
     items: object({
       fullName: { type: 'string', pattern: fullNamePattern },
       component: { type: 'string', pattern: plainNamePattern },
       tag: { type: 'string', pattern: '^[A-Za-z0-9._/-]{0,60}\\{version\\}[A-Za-z0-9._/-]{0,60}$' },
     }),
   },
-  buildVms: { type: 'array', minItems: 1, maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+  buildVms: {
+    type: 'array',
+    minItems: 1,
+    maxItems: 50,
+    uniqueItems: true,
+    items: { type: 'string', pattern: vmNamePattern },
+  },
   commands: {
     ...object({
-      repositories: { type: 'array', minItems: 1, maxItems: 100, uniqueItems: true, items: { type: 'string', pattern: fullNamePattern } },
-      buildVms: { type: 'array', maxItems: 50, uniqueItems: true, items: { type: 'string', pattern: vmNamePattern } },
+      repositories: {
+        type: 'array',
+        minItems: 1,
+        maxItems: 100,
+        uniqueItems: true,
+        items: { type: 'string', pattern: fullNamePattern },
+      },
+      buildVms: {
+        type: 'array',
+        maxItems: 50,
+        uniqueItems: true,
+        items: { type: 'string', pattern: vmNamePattern },
+      },
       api: { type: 'string', pattern: apiPattern },
     }),
     required: ['repositories', 'buildVms'],
   },
   sshHosts: {
-    type: 'array', maxItems: 50,
+    type: 'array',
+    maxItems: 50,
     items: object({
       host: { type: 'string', pattern: hostPattern },
       address: { type: 'string', pattern: '^[A-Za-z0-9](?:[A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?$|^::1$' },
@@ -81,7 +107,12 @@ const fields = {
 const check: Check<SysNetConfig> = checkWith({
   ...object(fields),
   required: ['format', 'vm'],
-  dependencies: { webhook: ['repositories', 'buildVms'], repositories: ['webhook'], buildVms: ['webhook'], commands: ['webhook'] },
+  dependencies: {
+    webhook: ['repositories', 'buildVms'],
+    repositories: ['webhook'],
+    buildVms: ['webhook'],
+    commands: ['webhook'],
+  },
   minProperties: 3,
 });
 
@@ -97,20 +128,27 @@ function unique(names: readonly string[], field: string): void {
 export function readConfig(bytes: Uint8Array): SysNetConfig {
   const config = readDocument(bytes, 1024 * 1024, check);
   // GitHub compares names without case, so two that differ only in that would be one repository.
-  unique((config.repositories ?? []).map((repository) => repository.fullName.toLowerCase()), '/repositories');
-  unique((config.sshHosts ?? []).map((host) => host.host), '/sshHosts');
+  unique(
+    (config.repositories ?? []).map((repository) => repository.fullName.toLowerCase()),
+    '/repositories',
+  );
+  unique(
+    (config.sshHosts ?? []).map((host) => host.host),
+    '/sshHosts',
+  );
   return config;
 }
 
 /**
- * The secret that GitHub shares with us: 32 to 256 printable ASCII characters without blanks, then at most one newline, which does
- * not belong to it. The file must be closed to group and others.
+ * The secret that GitHub shares with us: 32 to 256 printable ASCII characters without blanks, then at most
+ * one newline, which does not belong to it. The file must be closed to group and others.
  * @throws Refusal NO_SECRET, SECRET_EXPOSED, BAD_SECRET; no message holds any of it
  */
 export function readSecret(path: string): Buffer {
   let bytes: Buffer;
   try {
-    if ((statSync(path).mode & 0o077) !== 0) throw new Refusal('SECRET_EXPOSED', `${path} must have mode 0600`);
+    if ((statSync(path).mode & 0o077) !== 0)
+      throw new Refusal('SECRET_EXPOSED', `${path} must have mode 0600`);
     bytes = readFileSync(path);
   } catch (error) {
     if (error instanceof Refusal) throw error;
@@ -118,7 +156,10 @@ export function readSecret(path: string): Buffer {
   }
   const secret = bytes.at(-1) === 10 ? bytes.subarray(0, -1) : bytes;
   if (!/^[\x21-\x7e]{32,256}$/.test(secret.toString('latin1')) || secret.includes(10)) {
-    throw new Refusal('BAD_SECRET', `${path} must hold 32 to 256 printable characters without blanks, and at most one newline after them`);
+    throw new Refusal(
+      'BAD_SECRET',
+      `${path} must hold 32 to 256 printable characters without blanks, and at most one newline after them`,
+    );
   }
   return Buffer.from(secret);
 }

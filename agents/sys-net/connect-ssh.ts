@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with half-close and
-// back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
+// local.ConnectSSH+host: bytes between a VM without network and one configured TCP port, both ways, with
+// half-close and back-pressure. We see only the ciphertext of ssh; the caller checks the host's key itself.
 import { createConnection, type Socket } from 'node:net';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -8,9 +8,10 @@ import type { Call, Reporter, Service } from '../shared/calls/socket-service.js'
 import { hostPattern, type SshConfig } from './config.js';
 
 /**
- * An ssh server has few places for connections that have not logged in (MaxStartups of sshd: from ten on it drops some, whoever they are), and to it we are
- * all one address. Whether a connection has logged in we cannot see; it is given up by the server when it is this old (LoginGraceTime), and what has moved so
- * much has.
+ * An ssh server has few places for connections that have not logged in (MaxStartups of sshd: from ten on it
+ * drops some, whoever they are), and to it we are all one address. Whether a connection has logged in we
+ * cannot see; it is given up by the server when it is this old (LoginGraceTime), and what has moved so much
+ * has.
  */
 const youthMs = 120_000;
 const youthBytes = 1024 * 1024;
@@ -31,7 +32,12 @@ class Beginners {
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
         line.splice(line.indexOf(enter), 1);
-        reject(new Refusal('TOO_MANY_CALLS', `${youngOfOne} connections of this VM to this host are new and have not ended`));
+        reject(
+          new Refusal(
+            'TOO_MANY_CALLS',
+            `${youngOfOne} connections of this VM to this host are new and have not ended`,
+          ),
+        );
       }, timeoutMs);
       const enter = (): void => {
         clearTimeout(timer);
@@ -63,7 +69,14 @@ export interface ConnectOptions {
 
 function connect(host: { address: string; port: number }, timeoutMs: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const remote = createConnection({ host: host.address, port: host.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+    const remote = createConnection({
+      host: host.address,
+      port: host.port,
+      allowHalfOpen: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    });
     const fail = (why: string): void => {
       clearTimeout(timer);
       remote.destroy();
@@ -81,8 +94,8 @@ function connect(host: { address: string; port: number }, timeoutMs: number): Pr
 }
 
 /**
- * Joins two half-open sockets until both directions have ended, one of them broke, or nothing moved for too long.
- * Resolves, once both are closed, to why it ended. Never rejects.
+ * Joins two half-open sockets until both directions have ended, one of them broke, or nothing moved for too
+ * long. Resolves, once both are closed, to why it ended. Never rejects.
  */
 export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: number): Promise<string> {
   if (near.destroyed || far.destroyed) {
@@ -109,12 +122,16 @@ export function join(near: Socket, far: Socket, idleMs: number, halfOpenIdleMs: 
       }, limitMs);
     };
     watch(idleMs);
-    for (const [one, other] of [[near, far], [far, near]] as const) {
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
       one.pipe(other);
       one.once('end', () => watch(Math.min(idleMs, halfOpenIdleMs)));
       one.on('error', (error: NodeJS.ErrnoException) => broke(printable(error.code ?? error.message)));
       one.on('close', () => {
-        // A side that went away in the middle takes the other with it; one that ended properly has its last bytes flushed.
+        // A side that went away in the middle takes the other with it; one that ended properly has its last
+        // bytes flushed.
         if (!one.readableEnded || !one.writableFinished) broke('cut off');
         open -= 1;
         if (open > 0) return;
@@ -146,9 +163,12 @@ export function connectSsh(config: SshConfig, options: ConnectOptions): Service 
       };
       let remote: Socket | undefined;
       const moved = (): number => (remote?.bytesRead ?? 0) + (remote?.bytesWritten ?? 0);
-      const timer = setInterval(() => {
-        if (Date.now() - began >= grownMs || moved() > youthBytes) grown();
-      }, Math.min(1000, grownMs)).unref();
+      const timer = setInterval(
+        () => {
+          if (Date.now() - began >= grownMs || moved() > youthBytes) grown();
+        },
+        Math.min(1000, grownMs),
+      ).unref();
       let why: string;
       try {
         remote = await connect(host, options.connectTimeoutMs ?? 30_000);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What was accepted, and what of it some build VM has not answered yet: on disk before GitHub hears 202. One file, `deliveries`, a line for each event:
+// What was accepted, and what of it some build VM has not answered yet: on disk before GitHub hears 202. One
+// file, `deliveries`, a line for each event:
 //   <delivery> <key>…                            accepted; nothing of it waits
 //   {"format":…,"delivery":…,"keys":[…],…}       accepted; the VMs that it names have to hear of it
 //   {"told":<delivery>,"vm":…,"outcome":…}       one of them has answered, or we gave up
-// All that comes in one turn of the event loop is one write and one fdatasync: a release of thousands of tags costs few of them.
+// All that comes in one turn of the event loop is one write and one fdatasync: a release of thousands of tags
+// costs few of them.
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, writeDurably } from '../shared/durable-files.js';
@@ -48,12 +50,29 @@ const fields = {
   delivery: text(deliveryPattern),
   keys: { type: 'array', minItems: 1, maxItems: 4, items: text(keyPattern) },
   received: text('^[0-9T:.-]{20,30}Z$'),
-  push: object({ repository: { type: 'string' }, component: text(plainNamePattern), tag: { type: 'string' }, after: text(objectIdPattern) }),
-  comment: object({ repository: { type: 'string' }, id: { type: 'integer' }, author: { type: 'string' }, block: text(blockPattern) }),
+  push: object({
+    repository: { type: 'string' },
+    component: text(plainNamePattern),
+    tag: { type: 'string' },
+    after: text(objectIdPattern),
+  }),
+  comment: object({
+    repository: { type: 'string' },
+    id: { type: 'integer' },
+    author: { type: 'string' },
+    block: text(blockPattern),
+  }),
   vms: { type: 'array', items: object({ vm: text(vmNamePattern), outcome: { type: ['string', 'null'] } }) },
 } as const;
-const checkPending: Check<PendingDelivery> = checkWith({ ...object(fields), required: ['format', 'delivery', 'keys', 'received', 'vms'], minProperties: 6, maxProperties: 6 });
-const checkTold: Check<Told> = checkWith(object({ told: text(deliveryPattern), vm: text(vmNamePattern), outcome: { type: 'string' } }));
+const checkPending: Check<PendingDelivery> = checkWith({
+  ...object(fields),
+  required: ['format', 'delivery', 'keys', 'received', 'vms'],
+  minProperties: 6,
+  maxProperties: 6,
+});
+const checkTold: Check<Told> = checkWith(
+  object({ told: text(deliveryPattern), vm: text(vmNamePattern), outcome: { type: 'string' } }),
+);
 const isKnownLine = /^[0-9a-f-]{36}(?: [a-z0-9-]{1,80}){1,4}$/;
 
 export interface SpoolLimits {
@@ -61,9 +80,15 @@ export interface SpoolLimits {
   comments: number;
   /** of these, of one author: nobody takes the others' places */
   commentsOfOne: number;
-  /** pushes that may wait at once. Of one component there are two at most: one that is being told, and one for all that came since */
+  /**
+   * pushes that may wait at once. Of one component there are two at most: one that is being told, and one for
+   * all that came since
+   */
   pushes: number;
-  /** accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing: the build VM knows the tag) */
+  /**
+   * accepted deliveries that are remembered; older ones are forgotten (a replay of one would start nothing:
+   * the build VM knows the tag)
+   */
   remembered: number;
 }
 
@@ -126,7 +151,8 @@ export class DeliverySpool {
   }
 
   /**
-   * Returns once it is on disk. `known`: this delivery id, or one of these keys under any id, was accepted before.
+   * Returns once it is on disk. `known`: this delivery id, or one of these keys under any id, was accepted
+   * before.
    * @param keys other names of what was delivered: the hash of its body, the number of its comment
    * @throws Refusal SPOOL_FULL, DISK_FULL
    */
@@ -199,16 +225,21 @@ export class DeliverySpool {
   }
 
   /**
-   * What has to wait of it; undefined where every VM will hear of that component anyhow: it is told no more than the component's name, so one call
-   * that has not begun is good for any number of pushes.
+   * What has to wait of it; undefined where every VM will hear of that component anyhow: it is told no more
+   * than the component's name, so one call that has not begun is good for any number of pushes.
    */
-  #plan({ delivery, keys, what, vms, now }: Coming, waiting: readonly PendingDelivery[]): PendingDelivery | undefined {
+  #plan(
+    { delivery, keys, what, vms, now }: Coming,
+    waiting: readonly PendingDelivery[],
+  ): PendingDelivery | undefined {
     const known = { format: deliveryFormat, delivery, keys: [...keys], received: now.toISOString() };
     if ('block' in what) {
       const comments = waiting.flatMap(({ comment }) => comment ?? []);
       const ofOne = comments.filter(({ author }) => author === what.author).length;
-      if (ofOne >= this.#limits.commentsOfOne) throw new Refusal('SPOOL_FULL', 'too many comments of this author wait already');
-      if (comments.length >= this.#limits.comments) throw new Refusal('SPOOL_FULL', 'too many comments wait already');
+      if (ofOne >= this.#limits.commentsOfOne)
+        throw new Refusal('SPOOL_FULL', 'too many comments of this author wait already');
+      if (comments.length >= this.#limits.comments)
+        throw new Refusal('SPOOL_FULL', 'too many comments wait already');
       return { ...known, comment: what, vms: vms.map((vm) => ({ vm, outcome: null })) };
     }
     const sameComponent = waiting.filter(({ push }) => push?.component === what.component);
@@ -242,7 +273,10 @@ export class DeliverySpool {
     );
   }
 
-  /** Around a call and the note of its answer: what comes meanwhile may be newer than what the build VM looked at. */
+  /**
+   * Around a call and the note of its answer: what comes meanwhile may be newer than what the build VM looked
+   * at.
+   */
   async calling<T>(delivery: string, vm: string, call: () => Promise<T>): Promise<T> {
     const name = `${delivery} ${vm}`;
     this.#calling.add(name);
@@ -256,7 +290,8 @@ export class DeliverySpool {
   /** The last word about it for this VM. Durable when it returns. @throws Refusal DISK_FULL */
   record(delivery: string, vm: string, outcome: string): Promise<void> {
     const pending = this.#pending.get(delivery);
-    if (pending === undefined || !this.#waits(pending, vm)) throw new Error(`no delivery ${delivery} waits for ${vm}`);
+    if (pending === undefined || !this.#waits(pending, vm))
+      throw new Error(`no delivery ${delivery} waits for ${vm}`);
     return new Promise((resolve, reject) => {
       const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error));
       this.#answered.push({ told: { told: delivery, vm, outcome }, settle });

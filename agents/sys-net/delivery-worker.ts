@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between the answer and our note of it
-// the build VM is told again, and says `known`, or that the command was used.
+// Tells each build VM of each accepted push or comment, until it answers. At least once: after a kill between
+// the answer and our note of it the build VM is told again, and says `known`, or that the command was used.
 import { systemClock, type Clock } from '../shared/clock.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -21,19 +21,33 @@ export interface WorkerOptions {
   /** the first pause after a failed attempt; doubles up to `longestPauseMs` */
   firstPauseMs?: number;
   /**
-   * so long nothing must have come before a call begins, yet no call waits longer than ten times that: to start a program takes as long as to receive a hundred
-   * webhooks, and one call tells of all that have come for its component
+   * so long nothing must have come before a call begins, yet no call waits longer than ten times that: to
+   * start a program takes as long as to receive a hundred webhooks, and one call tells of all that have come
+   * for its component
    */
   quietMs?: number;
   longestPauseMs?: number;
-  /** from reception: longer than a command is good for; of pushes the build VM's own poller is what is left */
+  /**
+   * from reception: longer than a command is good for; of pushes the build VM's own poller is what is left
+   */
   giveUpMs?: number;
 }
 
-/** The build VM's last word: one line that begins with queued, known or refused; undefined for anything else, which is tried again. */
-export const readTriggerAnswer = (untrusted: Buffer): string | undefined => lastWord(untrusted, /^(?:(?:queued|known) [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/);
+/**
+ * The build VM's last word: one line that begins with queued, known or refused; undefined for anything else,
+ * which is tried again.
+ */
+export const readTriggerAnswer = (untrusted: Buffer): string | undefined =>
+  lastWord(
+    untrusted,
+    /^(?:(?:queued|known) [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/,
+  );
 /** For a command: accepted or refused. `later`, as everything else, is tried again. */
-export const readCommandAnswer = (untrusted: Buffer): string | undefined => lastWord(untrusted, /^(?:accepted [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/);
+export const readCommandAnswer = (untrusted: Buffer): string | undefined =>
+  lastWord(
+    untrusted,
+    /^(?:accepted [A-Za-z0-9][A-Za-z0-9.+~_-]{0,199}|refused [A-Z][A-Z0-9_]{0,63}(?: [\x20-\x7e]{0,600})?)$/,
+  );
 
 function lastWord(untrusted: Buffer, words: RegExp): string | undefined {
   const text = untrusted.subarray(0, 4096).toString('latin1');
@@ -44,8 +58,8 @@ function lastWord(untrusted: Buffer, words: RegExp): string | undefined {
 const kinds = ['push', 'comment'] as const;
 
 /**
- * One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. Pushes and comments have queues of their
- * own: what anybody may write under an issue does not make a tag wait.
+ * One VM's turn at a time: a VM that is down costs one call per pause, however much waits for it. Pushes and
+ * comments have queues of their own: what anybody may write under an issue does not make a tag wait.
  */
 class VmQueue {
   #timer: NodeJS.Timeout | undefined;
@@ -54,7 +68,14 @@ class VmQueue {
   #stopped = false;
   #turn = 0;
 
-  constructor(readonly vm: string, readonly kind: typeof kinds[number], readonly spool: DeliverySpool, readonly calls: BuildVmCalls, readonly options: Required<WorkerOptions>, readonly quiet: () => Promise<void>) {}
+  constructor(
+    readonly vm: string,
+    readonly kind: (typeof kinds)[number],
+    readonly spool: DeliverySpool,
+    readonly calls: BuildVmCalls,
+    readonly options: Required<WorkerOptions>,
+    readonly quiet: () => Promise<void>,
+  ) {}
 
   /** Something new waits. A pause that is on goes on. */
   wake(): void {
@@ -77,7 +98,8 @@ class VmQueue {
       }
       await this.quiet();
       if (this.#stopped) return;
-      // After a failure the next one gets its turn: one component that fails for ever does not hold up the others.
+      // After a failure the next one gets its turn: one component that fails for ever does not hold up the
+      // others.
       const pending = waiting[this.#turn % waiting.length] as PendingDelivery;
       if (await this.spool.calling(pending.delivery, this.vm, () => this.#attempt(pending))) {
         this.#failures = 0;
@@ -85,7 +107,10 @@ class VmQueue {
         continue;
       }
       this.#turn += 1;
-      const pause = Math.min(this.options.firstPauseMs * 2 ** Math.min(this.#failures, 30), this.options.longestPauseMs);
+      const pause = Math.min(
+        this.options.firstPauseMs * 2 ** Math.min(this.#failures, 30),
+        this.options.longestPauseMs,
+      );
       this.#failures += 1;
       this.#timer = setTimeout(() => {
         this.#timer = undefined;
@@ -103,8 +128,12 @@ class VmQueue {
     const what = `${pending.delivery} ${push === undefined ? `comment in ${printable(comment?.repository ?? '')}` : `${push.component} ${push.tag}`} to ${this.vm}`;
     let failure: string;
     try {
-      const untrustedAnswer = push === undefined ? await this.calls.command(this.vm, comment?.block ?? '') : await this.calls.trigger(this.vm, push.component);
-      const answer = push === undefined ? readCommandAnswer(untrustedAnswer) : readTriggerAnswer(untrustedAnswer);
+      const untrustedAnswer =
+        push === undefined
+          ? await this.calls.command(this.vm, comment?.block ?? '')
+          : await this.calls.trigger(this.vm, push.component);
+      const answer =
+        push === undefined ? readCommandAnswer(untrustedAnswer) : readTriggerAnswer(untrustedAnswer);
       if (answer !== undefined) {
         if (this.#stopped) return false;
         await this.spool.record(pending.delivery, this.vm, answer);
@@ -141,7 +170,14 @@ export class DeliveryWorker {
   constructor(spool: DeliverySpool, calls: BuildVmCalls, options: WorkerOptions) {
     this.#spool = spool;
     this.#calls = calls;
-    this.#options = { clock: systemClock, firstPauseMs: 1000, longestPauseMs: 300_000, quietMs: 50, giveUpMs: 7 * 24 * 3600_000, ...options };
+    this.#options = {
+      clock: systemClock,
+      firstPauseMs: 1000,
+      longestPauseMs: 300_000,
+      quietMs: 50,
+      giveUpMs: 7 * 24 * 3600_000,
+      ...options,
+    };
   }
 
   /** Call after each accepted delivery, and once at the start. */
@@ -157,7 +193,8 @@ export class DeliveryWorker {
 
   async #quiet(): Promise<void> {
     const { quietMs } = this.#options;
-    for (let n = 0; n < 10 && performance.now() - this.#woken < quietMs; n++) await new Promise((resolve) => setTimeout(resolve, quietMs));
+    for (let n = 0; n < 10 && performance.now() - this.#woken < quietMs; n++)
+      await new Promise((resolve) => setTimeout(resolve, quietMs));
   }
 
   #wakeQueues(): void {
@@ -165,7 +202,11 @@ export class DeliveryWorker {
       for (const kind of kinds) {
         const name = `${kind} ${vm}`;
         let queue = this.#queues.get(name);
-        if (queue === undefined) this.#queues.set(name, queue = new VmQueue(vm, kind, this.#spool, this.#calls, this.#options, () => this.#quiet()));
+        if (queue === undefined)
+          this.#queues.set(
+            name,
+            (queue = new VmQueue(vm, kind, this.#spool, this.#calls, this.#options, () => this.#quiet())),
+          );
         queue.wake();
       }
     }

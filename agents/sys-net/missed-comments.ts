@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A forge sends a webhook once. Whatever it said while nobody listened here is asked for: the comments of the configured repositories since the last
-// one that was seen. They go the way of a webhook from there on, and are believed as little. Asked without a token: what anybody can read is enough.
-// Tags need no such question: the poller of each build VM lists them anyhow.
+// A forge sends a webhook once. Whatever it said while nobody listened here is asked for: the comments of the
+// configured repositories since the last one that was seen. They go the way of a webhook from there on, and
+// are believed as little. Asked without a token: what anybody can read is enough. Tags need no such question:
+// the poller of each build VM lists them anyhow.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -39,16 +40,21 @@ async function get(url: string): Promise<Answer> {
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += (chunk as Uint8Array).length;
-    if (size > answerLimitBytes) throw new Refusal('TOO_LARGE', `the answer has more than ${answerLimitBytes} bytes`);
+    if (size > answerLimitBytes)
+      throw new Refusal('TOO_LARGE', `the answer has more than ${answerLimitBytes} bytes`);
     chunks.push(chunk as Uint8Array);
   }
   return { status: response.status, headers: response.headers, body: Buffer.concat(chunks) };
 }
 
-/** How long a forge that does not want to be asked now wants to be left alone; undefined where it says nothing. */
+/**
+ * How long a forge that does not want to be asked now wants to be left alone; undefined where it says
+ * nothing.
+ */
 function wantedPauseMs({ headers }: Answer, now: Date): number | undefined {
   const after = headers.get('retry-after');
-  if (after !== null) return /^[0-9]{1,6}$/.test(after) ? Number(after) * 1000 : Date.parse(after) - now.getTime();
+  if (after !== null)
+    return /^[0-9]{1,6}$/.test(after) ? Number(after) * 1000 : Date.parse(after) - now.getTime();
   const reset = headers.get('x-ratelimit-remaining') === '0' ? headers.get('x-ratelimit-reset') : null;
   return reset !== null && /^[0-9]{1,12}$/.test(reset) ? Number(reset) * 1000 - now.getTime() : undefined;
 }
@@ -66,7 +72,9 @@ export interface MissedCommentsOptions {
   commands: CommandsConfig;
   /** the API: https://api.github.com */
   api: string;
-  /** keeps `asked.json`: of each repository the time of the newest comment that was seen, by the forge's clock */
+  /**
+   * keeps `asked.json`: of each repository the time of the newest comment that was seen, by the forge's clock
+   */
   folder: string;
   spool: DeliverySpool;
   onAccepted: () => void;
@@ -91,7 +99,9 @@ export class MissedComments {
     makeFolder(options.folder, 0o700);
     this.#path = join(options.folder, 'asked.json');
     const bytes = readIfThere(this.#path);
-    this.#seen = new Map(bytes === undefined ? [] : Object.entries(JSON.parse(bytes.toString('utf8')) as Record<string, string>));
+    this.#seen = new Map(
+      bytes === undefined ? [] : Object.entries(JSON.parse(bytes.toString('utf8')) as Record<string, string>),
+    );
     // From its first start on nothing is missed, also where nobody had written anything until then.
     for (const repository of options.commands.repositories) {
       if (!this.#seen.has(repository)) this.#see(repository, spelled(this.#now().getTime() - firstLookMs));
@@ -115,7 +125,10 @@ export class MissedComments {
     if (!this.#stopped) this.#timer = setTimeout(() => void this.#next(), pause);
   }
 
-  /** Everything of one repository since the last time. Returns the pause until the next question, in ms; says a trouble once. Never rejects. */
+  /**
+   * Everything of one repository since the last time. Returns the pause until the next question, in ms; says
+   * a trouble once. Never rejects.
+   */
   async ask(repository: string): Promise<number> {
     const shortest = this.#options.pauseMs ?? pauseMs;
     let wanted: number | undefined;
@@ -127,7 +140,9 @@ export class MissedComments {
         return shortest;
       }
       wanted = wantedPauseMs(refused, this.#now());
-      this.#say(`${repository}: answered ${refused.status}${refused.status === 404 ? ', as for a repository that not everybody can read' : ''}`);
+      this.#say(
+        `${repository}: answered ${refused.status}${refused.status === 404 ? ', as for a repository that not everybody can read' : ''}`,
+      );
     } catch (error) {
       this.#say(`${repository}: ${error instanceof Refusal ? error.line() : printable(causeOf(error))}`);
     }
@@ -142,15 +157,25 @@ export class MissedComments {
     let since = spelled(Date.parse(this.#seen.get(repository) as string) - overlapMs);
     let sameSecond = 1;
     for (let page = 0; page < pagesAtOnce; page++) {
-      const query = new URLSearchParams({ sort: 'updated', direction: 'asc', since, per_page: '100', page: String(sameSecond) });
-      const answer = await (this.#options.get ?? get)(`${api}/repos/${repository}/issues/comments?${query.toString()}`);
+      const query = new URLSearchParams({
+        sort: 'updated',
+        direction: 'asc',
+        since,
+        per_page: '100',
+        page: String(sameSecond),
+      });
+      const answer = await (this.#options.get ?? get)(
+        `${api}/repos/${repository}/issues/comments?${query.toString()}`,
+      );
       if (answer.status !== 200) return answer;
       const { size, newest, found } = readCommentPage(answer.body, answerLimitBytes, repository);
       for (const comment of found) {
         const key = commentKey(comment);
         const accepted = await spool.accept(deliveryOf(key), [key], comment, commands.buildVms, this.#now());
         if (accepted === 'known') continue;
-        this.#options.report(`webhooks: comment ${comment.id} in ${repository} had not come: accepted ${deliveryOf(key)}`);
+        this.#options.report(
+          `webhooks: comment ${comment.id} in ${repository} had not come: accepted ${deliveryOf(key)}`,
+        );
         onAccepted();
       }
       if (newest !== undefined) this.#see(repository, newest);
@@ -169,7 +194,11 @@ export class MissedComments {
 
   #say(trouble: string): void {
     if (trouble !== this.#trouble) {
-      this.#options.report(trouble === '' ? 'webhooks: the forge answers again what comments there are' : `webhooks: cannot ask for comments that did not come: ${trouble}`);
+      this.#options.report(
+        trouble === ''
+          ? 'webhooks: the forge answers again what comments there are'
+          : `webhooks: cannot ask for comments that did not come: ${trouble}`,
+      );
     }
     this.#trouble = trouble;
   }

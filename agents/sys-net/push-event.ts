@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a webhook's payload says, as far as we care. Pure. The payload is signed by GitHub, but who pushed what is the attacker's
-// choice; and whatever stands here is only a hint: the build VM verifies the tag itself.
+// What a webhook's payload says, as far as we care. Pure. The payload is signed by GitHub, but who pushed
+// what is the attacker's choice; and whatever stands here is only a hint: the build VM verifies the tag
+// itself.
 import { readDocument, type Check } from '../shared/json-document.js';
 import { checkWith } from '../shared/json-schema.js';
 import { matches, objectIdPattern } from '../shared/formats/names.js';
@@ -14,7 +15,10 @@ interface PushPayload {
   repository: { full_name: string };
 }
 
-/** Only what is used. GitHub adds fields whenever it likes, so unknown ones are let through here, and nothing reads them. */
+/**
+ * Only what is used. GitHub adds fields whenever it likes, so unknown ones are let through here, and nothing
+ * reads them.
+ */
 const checkPush: Check<PushPayload> = checkWith({
   type: 'object',
   required: ['ref', 'deleted', 'after', 'repository'],
@@ -22,7 +26,11 @@ const checkPush: Check<PushPayload> = checkWith({
     ref: { type: 'string', maxLength: 500 },
     deleted: { type: 'boolean' },
     after: { type: 'string', pattern: objectIdPattern },
-    repository: { type: 'object', required: ['full_name'], properties: { full_name: { type: 'string', maxLength: 200 } } },
+    repository: {
+      type: 'object',
+      required: ['full_name'],
+      properties: { full_name: { type: 'string', maxLength: 200 } },
+    },
   },
 });
 
@@ -35,8 +43,7 @@ export interface VersionPush {
 }
 
 export type PushDecision =
-  | { kind: 'trigger'; push: VersionPush }
-  | { kind: 'ignored'; code: IgnoredCode; detail: string };
+  { kind: 'trigger'; push: VersionPush } | { kind: 'ignored'; code: IgnoredCode; detail: string };
 
 /** A version as a git ref can spell it: DEP-14 writes `~` as `_` and `:` as `%`. */
 const versionInRef = /^[0-9](?:[A-Za-z0-9+%_-]|\.(?!\.)){0,99}$/;
@@ -44,7 +51,8 @@ const versionInRef = /^[0-9](?:[A-Za-z0-9+%_-]|\.(?!\.)){0,99}$/;
 /** Whether `tag` is `pattern` with a version in place of {version}. */
 export function isVersionTag(pattern: string, tag: string): boolean {
   const [before = '', after = ''] = pattern.split('{version}');
-  if (tag.length <= before.length + after.length || !tag.startsWith(before) || !tag.endsWith(after)) return false;
+  if (tag.length <= before.length + after.length || !tag.startsWith(before) || !tag.endsWith(after))
+    return false;
   return versionInRef.test(tag.slice(before.length, tag.length - after.length));
 }
 
@@ -61,8 +69,12 @@ export function decidePush(untrustedBody: Uint8Array, config: WebhookConfig): Pu
   if (payload.deleted) return ignored('DELETED', 'nothing is built for a deleted ref');
   if (!payload.ref.startsWith('refs/tags/')) return ignored('NOT_A_TAG', 'only tags are built');
   const tag = payload.ref.slice('refs/tags/'.length);
-  if (!isVersionTag(repository.tag, tag)) return ignored('NOT_A_VERSION', 'the tag is no version tag of this component');
-  return { kind: 'trigger', push: { repository: name, component: repository.component, tag, after: payload.after } };
+  if (!isVersionTag(repository.tag, tag))
+    return ignored('NOT_A_VERSION', 'the tag is no version tag of this component');
+  return {
+    kind: 'trigger',
+    push: { repository: name, component: repository.component, tag, after: payload.after },
+  };
 }
 
 /** GitHub's delivery id: a UUID in lower case. */

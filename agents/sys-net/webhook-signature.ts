@@ -13,7 +13,10 @@ export function isSignedBy(secret: Uint8Array, body: Uint8Array, claimed: Uint8A
   return timingSafeEqual(createHmac('sha256', secret).update(body).digest(), claimed);
 }
 
-/** What a replay has in common with the original, whatever delivery id it wears: the HMAC covers the body only. */
+/**
+ * What a replay has in common with the original, whatever delivery id it wears: the HMAC covers the body
+ * only.
+ */
 export function bodyHash(body: Uint8Array): string {
   return createHash('sha256').update(body).digest('hex');
 }

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents (agents/build-vm/README.md). Only reads.
+// `build-infra jobs` and `jobs show JOB`: everything that this VM knows of its jobs, from their documents
+// (agents/build-vm/README.md). Only reads.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../shared/formats/intent.js';
-import { jobStates, readJob, type Job, type ObeyedCommand, type Step, type StepResult } from '../shared/formats/job.js';
+import {
+  jobStates,
+  readJob,
+  type Job,
+  type ObeyedCommand,
+  type Step,
+  type StepResult,
+} from '../shared/formats/job.js';
 import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
 import { printable } from '../shared/refusal.js';
@@ -19,14 +27,18 @@ function readJobFile(root: string, id: string): { text: string; job: Job } | und
     bytes = readFileSync(join(root, jobsFolder, id, 'job.json'));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new Refusal('NOT_ROOT', "the jobs are root's here: run it as root");
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   }
   try {
     return { text: bytes.toString('utf8'), job: readJob(bytes) };
   } catch (error) {
-    throw new Refusal('BAD_DOCUMENT', `${id}/job.json is not a job of this version: ${printable((error as Error).message)}`);
+    throw new Refusal(
+      'BAD_DOCUMENT',
+      `${id}/job.json is not a job of this version: ${printable((error as Error).message)}`,
+    );
   }
 }
 
@@ -35,8 +47,13 @@ function folderNames(root: string): string[] {
     return readdirSync(join(root, jobsFolder));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw new Refusal('NO_STATUS', 'no build agent has run here: build-infra doctor says what it waits for');
-    if (code === 'EACCES' || code === 'EPERM') throw new Refusal('NOT_ROOT', 'the jobs are root\'s here: run it as root');
+    if (code === 'ENOENT')
+      throw new Refusal(
+        'NO_STATUS',
+        'no build agent has run here: build-infra doctor says what it waits for',
+      );
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new Refusal('NOT_ROOT', "the jobs are root's here: run it as root");
     throw error;
   }
 }
@@ -48,17 +65,43 @@ export interface Wanted {
 
 /** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
 export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
-  if (state !== undefined && !(jobStates as readonly string[]).includes(state)) throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
+  if (state !== undefined && !(jobStates as readonly string[]).includes(state))
+    throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
   const all = folderNames(root).flatMap((id) => readJobFile(root, id)?.job ?? []);
-  const jobs = all.filter((job) => (component === undefined || job.component === component) && (state === undefined || job.state === state)).sort((a, b) => b.number - a.number);
-  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({ job, component: name, version, state: is, created, ended, reason }));
-  const lines = named.map((job) => `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`);
-  return { document: { format: 'build-infra/job-list@1', jobs: named }, lines: lines.length > 0 ? lines.map(printable) : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`] };
+  const jobs = all
+    .filter(
+      (job) =>
+        (component === undefined || job.component === component) &&
+        (state === undefined || job.state === state),
+    )
+    .sort((a, b) => b.number - a.number);
+  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({
+    job,
+    component: name,
+    version,
+    state: is,
+    created,
+    ended,
+    reason,
+  }));
+  const lines = named.map(
+    (job) =>
+      `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`,
+  );
+  return {
+    document: { format: 'build-infra/job-list@1', jobs: named },
+    lines:
+      lines.length > 0
+        ? lines.map(printable)
+        : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`],
+  };
 }
 
 function logsUrlOf(root: string): string | undefined {
   try {
-    const { logsUrl } = JSON.parse(readFileSync(join(root, '/rw/config/build-infra/build.json'), 'utf8')) as { logsUrl?: unknown };
+    const { logsUrl } = JSON.parse(readFileSync(join(root, '/rw/config/build-infra/build.json'), 'utf8')) as {
+      logsUrl?: unknown;
+    };
     return typeof logsUrl === 'string' ? logsUrl : undefined;
   } catch {
     // Links are an extra: the paths are there without.
@@ -72,50 +115,140 @@ const fileLine = ({ name, size, sha256 }: HashedFile): string => `  ${sha256}  $
 
 function stepLine(step: StepResult): string {
   const took = seconds(step.started, step.ended);
-  const overhead = step.commandSeconds !== null ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
+  const overhead =
+    step.commandSeconds !== null ? ` (overhead ${(took - step.commandSeconds).toFixed(1)} s)` : '';
   return `  ${withDist(step)}: ${step.started} to ${step.ended}, ${took.toFixed(1)} s${overhead}`;
 }
 
-const commandLines = (head: string, { line, signer, signed, sha256 }: ObeyedCommand): string[] => [`${head.padEnd(15)}${line}`, `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`, `               command sha256:${sha256}`];
+const commandLines = (head: string, { line, signer, signed, sha256 }: ObeyedCommand): string[] => [
+  `${head.padEnd(15)}${line}`,
+  `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`,
+  `               command sha256:${sha256}`,
+];
 
 /** What it is made of: a tag and who signed it, or the command that a template was built by. */
 function originLines(job: Job): string[] {
   if (job.kind === 'renewal') return ['renews         the signed Release of every suite, and nothing else'];
-  if ('template' in job) return [`template       ${job.template.name} of ${job.template.release}, ${job.template.timestamp}`, ...commandLines('built by', job.template.command)];
+  if ('template' in job)
+    return [
+      `template       ${job.template.name} of ${job.template.release}, ${job.template.timestamp}`,
+      ...commandLines('built by', job.template.command),
+    ];
   const { rebuild, tag, tagObject, evidence } = job;
-  return [...(rebuild === undefined ? [] : [`rebuild        number ${rebuild.number} of ${rebuild.of}`, ...commandLines('built by', rebuild.command)]), `tag            ${tag}`, `tag object     ${tagObject}`, ...(evidence === null ? ['not verified yet'] : [
-    `commit         ${evidence.commit}`, `tree           ${evidence.tree}`, `tagger         ${evidence.tagger}`, ...evidence.signers.map((signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`),
-    `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
-  ])];
+  return [
+    ...(rebuild === undefined
+      ? []
+      : [
+          `rebuild        number ${rebuild.number} of ${rebuild.of}`,
+          ...commandLines('built by', rebuild.command),
+        ]),
+    `tag            ${tag}`,
+    `tag object     ${tagObject}`,
+    ...(evidence === null
+      ? ['not verified yet']
+      : [
+          `commit         ${evidence.commit}`,
+          `tree           ${evidence.tree}`,
+          `tagger         ${evidence.tagger}`,
+          ...evidence.signers.map(
+            (signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`,
+          ),
+          `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
+        ]),
+  ];
 }
 
 function changeLines({ change }: Job): string[] {
   if (change === null) return [];
-  return [change.suite === null ? `takes back     ${change.of}, from everywhere` : `moves          ${change.of} to ${change.suite}`, ...(change.command === null ? [] : commandLines('commanded', change.command))];
-}
-
-function linesOf(job: Job, logsUrl: string | undefined): string[] {
-  const part = (head: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : [head, ...lines]);
   return [
-    `job            ${job.job}`, `kind           ${job.kind}`, `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
-    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`, `for            ${job.env}: ${job.dists.join(' ')}`, `made           ${job.created}${job.priority > 0 ? `, priority ${job.priority}` : ''}`, `ended          ${job.ended ?? 'not yet'}`, ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
-    ...originLines(job), ...changeLines(job),
-    ...(job.configuration !== null ? [`configuration  sha256:${job.configuration.common}`, ...Object.entries(job.configuration.dists).map(([dist, digest]) => `               ${dist} sha256:${digest}`)] : []),
-    ...part('running', job.running.map((step) => `  ${withDist(step)} since ${step.started}`)),
-    ...part('waiting', job.waiting.map((chain) => `  ${chain.dist !== null ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`)),
-    ...part('given up', job.reasons.map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`)),
-    ...part('steps', job.finished.map(stepLine)),
-    ...part('logs', job.logs.map((log) => `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`)),
-    ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
-    ...job.uploaded.flatMap((upload) => part(`read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
-    ...(job.switched ?? []).filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist)).flatMap((upload) => part(`perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`, upload.files.map(fileLine))),
+    change.suite === null
+      ? `takes back     ${change.of}, from everywhere`
+      : `moves          ${change.of} to ${change.suite}`,
+    ...(change.command === null ? [] : commandLines('commanded', change.command)),
   ];
 }
 
-/** @returns the document as it stands on disk, and the same for a person. @throws Refusal UNKNOWN_JOB, NO_STATUS, NOT_ROOT */
+function linesOf(job: Job, logsUrl: string | undefined): string[] {
+  const part = (head: string, lines: readonly string[]): string[] =>
+    lines.length === 0 ? [] : [head, ...lines];
+  return [
+    `job            ${job.job}`,
+    `kind           ${job.kind}`,
+    `state          ${job.state}${job.reason === null ? '' : `: ${job.reason.code} ${job.reason.detail}`}`,
+    `component      ${job.component} ${job.version}${job.url === '' ? '' : `, of ${job.url}`}`,
+    `for            ${job.env}: ${job.dists.join(' ')}`,
+    `made           ${job.created}${job.priority > 0 ? `, priority ${job.priority}` : ''}`,
+    `ended          ${job.ended ?? 'not yet'}`,
+    ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
+    ...originLines(job),
+    ...changeLines(job),
+    ...(job.configuration !== null
+      ? [
+          `configuration  sha256:${job.configuration.common}`,
+          ...Object.entries(job.configuration.dists).map(
+            ([dist, digest]) => `               ${dist} sha256:${digest}`,
+          ),
+        ]
+      : []),
+    ...part(
+      'running',
+      job.running.map((step) => `  ${withDist(step)} since ${step.started}`),
+    ),
+    ...part(
+      'waiting',
+      job.waiting.map(
+        (chain) =>
+          `  ${chain.dist !== null ? `${chain.dist}: ` : ''}${chain.code} ${chain.detail}, since ${chain.since}`,
+      ),
+    ),
+    ...part(
+      'given up',
+      job.reasons.map((reason) => `  ${withDist(reason)}: ${reason.code} ${reason.detail}`),
+    ),
+    ...part('steps', job.finished.map(stepLine)),
+    ...part(
+      'logs',
+      job.logs.map(
+        (log) =>
+          `  ${withDist(log)}: ${(logsUrl === undefined ? undefined : logLink(logsUrl, log.path, log.commit)) ?? log.path}  ${log.commit === null ? 'not published whole' : `commit ${log.commit}`}`,
+      ),
+    ),
+    ...job.artifacts.flatMap((made) => part(`built for ${made.dist}`, made.files.map(fileLine))),
+    ...job.uploaded.flatMap((upload) =>
+      part(
+        `read back from ${upload.url} ${upload.suite}, release ${upload.release}`,
+        upload.files.map(fileLine),
+      ),
+    ),
+    ...(job.switched ?? [])
+      .filter(({ dist }) => !job.uploaded.some((upload) => upload.dist === dist))
+      .flatMap((upload) =>
+        part(
+          `perhaps public, not read back from ${upload.url} ${upload.suite}, release ${upload.release}`,
+          upload.files.map(fileLine),
+        ),
+      ),
+  ];
+}
+
+/**
+ * @returns the document as it stands on disk, and the same for a person. @throws Refusal UNKNOWN_JOB,
+ * NO_STATUS, NOT_ROOT
+ */
 export function showJob(root: string, untrustedId: string): { text: string; lines: string[] } {
   const found = readJobFile(root, untrustedId);
-  if (found !== undefined) return { text: found.text, lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')) };
-  const near = folderNames(root).filter((id) => untrustedId !== '' && id.startsWith(untrustedId)).slice(0, 3);
-  throw new Refusal('UNKNOWN_JOB', near.length > 0 ? `there is no such job; there is ${near.join(', ')}` : 'there is no such job: build-infra jobs lists them');
+  if (found !== undefined)
+    return {
+      text: found.text,
+      lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')),
+    };
+  const near = folderNames(root)
+    .filter((id) => untrustedId !== '' && id.startsWith(untrustedId))
+    .slice(0, 3);
+  throw new Refusal(
+    'UNKNOWN_JOB',
+    near.length > 0
+      ? `there is no such job; there is ${near.join(', ')}`
+      : 'there is no such job: build-infra jobs lists them',
+  );
 }

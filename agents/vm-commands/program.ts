@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The commands of `build-infra` inside a VM of the farm. It wires and decides nothing. Exit 0: nothing is missing, or done; 1: something is missing, or refused; 2: a fault.
+// The commands of `build-infra` inside a VM of the farm. It wires and decides nothing. Exit 0: nothing is
+// missing, or done; 1: something is missing, or refused; 2: a fault.
 import { printable } from '../shared/refusal.js';
 import type { CommandCall, CommandRow, OptionRow, ProgramTable } from '../shared/command-line/program.js';
 import { giveCommand, readStatus } from './build-commands.js';

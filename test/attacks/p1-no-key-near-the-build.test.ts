@@ -9,15 +9,32 @@ await t.test('root in the build VM finds no secret key, and no way to another VM
   const { build, keys, state } = await standFarm(t);
   const secret = readdirSync(join(state.rootOf('keys-debian'), 'home/user/.gnupg/private-keys-v1.d'));
   t.equal(secret.length, 1, 'the keys VM has one secret key');
-  const root = async (script: string): Promise<string> => (await build.run(['sh', '-c', script], { user: 'root' })).stdout.trim();
+  const root = async (script: string): Promise<string> =>
+    (await build.run(['sh', '-c', script], { user: 'root' })).stdout.trim();
 
-  t.equal(await root(`find / -xdev -path /proc -prune -o -name '${secret[0]}' -print 2>/dev/null`), '', 'its file is nowhere');
-  t.equal(await root('find / -xdev -path /proc -prune -o -path "*private-keys-v1.d/*.key" -print 2>/dev/null'), '', 'there is no other secret key');
+  t.equal(
+    await root(`find / -xdev -path /proc -prune -o -name '${secret[0]}' -print 2>/dev/null`),
+    '',
+    'its file is nowhere',
+  );
+  t.equal(
+    await root('find / -xdev -path /proc -prune -o -path "*private-keys-v1.d/*.key" -print 2>/dev/null'),
+    '',
+    'there is no other secret key',
+  );
   t.equal(await root(`ls -d ${state.folder} 2>/dev/null`), '', 'the folder that holds the VMs is not there');
-  t.equal(await root('for p in /proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; echo; done | grep -c "keys[-]agent" || true'), '0', 'the keys agent is not among its processes');
+  t.equal(
+    await root(
+      'for p in /proc/[0-9]*; do cat $p/cmdline 2>/dev/null | tr "\\0" " "; echo; done | grep -c "keys[-]agent" || true',
+    ),
+    '0',
+    'the keys agent is not among its processes',
+  );
   t.match(await root('cat /rw/config/build-infra/public-keys/*.asc'), /BEGIN PGP PUBLIC KEY BLOCK/);
   t.notMatch(await root('cat /rw/config/build-infra/public-keys/*.asc'), /PRIVATE/);
-  const interfaces = (await keys.run(['cut', '-d:', '-f1', '-s', '/proc/net/dev'])).stdout.split(/\s+/).filter((name) => name !== '' && name !== 'lo');
+  const interfaces = (await keys.run(['cut', '-d:', '-f1', '-s', '/proc/net/dev'])).stdout
+    .split(/\s+/)
+    .filter((name) => name !== '' && name !== 'lo');
   t.strictSame(interfaces, [], 'the keys VM has no network interface but its own loopback');
 });
 
@@ -44,7 +61,17 @@ sys.exit(status)
   const listed = await ask(['--list-secret-keys', '--with-colons']);
   t.equal(listed.status, 0, 'listing works, so the wire does');
   t.match(listed.stdout, signingKey);
-  for (const args of [['--export-secret-keys', signingKey], ['--export-secret-subkeys', signingKey], ['--decrypt', '-'], ['--symmetric', '-'], ['--sign', '-u', signingKey], ['--encrypt', '-r', signingKey], ['--export-ownertrust'], ['--import'], ['--homedir', '/tmp', '-b']]) {
+  for (const args of [
+    ['--export-secret-keys', signingKey],
+    ['--export-secret-subkeys', signingKey],
+    ['--decrypt', '-'],
+    ['--symmetric', '-'],
+    ['--sign', '-u', signingKey],
+    ['--encrypt', '-r', signingKey],
+    ['--export-ownertrust'],
+    ['--import'],
+    ['--homedir', '/tmp', '-b'],
+  ]) {
     const answer = await ask(args);
     t.not(answer.status, 0, args.join(' '));
     t.not(answer.status, 99, `${args[0]}: an answer, not a broken line`);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Small native Debian packages, tagged and pushed by the developer; `tiny` builds in seconds without debhelper and says what it is told to say.
+// Small native Debian packages, tagged and pushed by the developer; `tiny` builds in seconds without
+// debhelper and says what it is told to say.
 import { developerEnvironment, type Maintainer } from '../../agents/local/outside/developer.js';
 import { gitFolder, type ForgePorts } from '../../agents/local/outside/forge.js';
 import { must, type Machine } from '../../agents/local/outside/machine.js';
@@ -21,9 +22,25 @@ git -c user.signingKey=$key tag -s -m "$name $version" v$version
 git push -q origin +main refs/tags/v$version
 `;
 
-/** A native source package, committed, tagged and pushed by the developer. @param files debian/control and debian/rules at least; content by path */
-export async function pushSource(developer: Machine, maintainer: Maintainer, ports: ForgePorts, name: string, version: string, files: Record<string, string>): Promise<void> {
-  const words = [name, version, maintainer.fingerprint, `ssh://user@127.0.0.1${gitFolder}/${name}.git`, ...Object.entries(files).flat()];
+/**
+ * A native source package, committed, tagged and pushed by the developer. @param files debian/control and
+ * debian/rules at least; content by path
+ */
+export async function pushSource(
+  developer: Machine,
+  maintainer: Maintainer,
+  ports: ForgePorts,
+  name: string,
+  version: string,
+  files: Record<string, string>,
+): Promise<void> {
+  const words = [
+    name,
+    version,
+    maintainer.fingerprint,
+    `ssh://user@127.0.0.1${gitFolder}/${name}.git`,
+    ...Object.entries(files).flat(),
+  ];
   await must(developer, ['sh', '-c', script, 'push', ...words], { env: developerEnvironment(ports) });
 }
 
@@ -33,12 +50,18 @@ export function control(name: string, architecture: string, source = '', binary 
 Package: ${name}\nArchitecture: ${architecture}\n${binary}Description: small\n A small package.\n`;
 }
 
-/** The part of debian/rules that makes the package; `build` is what the build step does first (make recipe lines). */
+/**
+ * The part of debian/rules that makes the package; `build` is what the build step does first (make recipe
+ * lines).
+ */
 function rules(build: string): string {
   return `#!/usr/bin/make -f
 clean build-arch binary-arch:
 build build-indep:
-${build.split('\n').map((line) => `\t${line}`).join('\n')}
+${build
+  .split('\n')
+  .map((line) => `\t${line}`)
+  .join('\n')}
 binary binary-indep: build-indep
 \tmkdir -p debian/tiny/DEBIAN debian/tiny/usr/share/tiny
 \tcp debian/changelog debian/tiny/usr/share/tiny/
@@ -48,6 +71,15 @@ binary binary-indep: build-indep
 `;
 }
 
-export async function pushTiny(developer: Machine, maintainer: Maintainer, ports: ForgePorts, version: string, build: string): Promise<void> {
-  await pushSource(developer, maintainer, ports, 'tiny', version, { 'debian/control': control('tiny', 'all'), 'debian/rules': rules(build) });
+export async function pushTiny(
+  developer: Machine,
+  maintainer: Maintainer,
+  ports: ForgePorts,
+  version: string,
+  build: string,
+): Promise<void> {
+  await pushSource(developer, maintainer, ports, 'tiny', version, {
+    'debian/control': control('tiny', 'all'),
+    'debian/rules': rules(build),
+  });
 }

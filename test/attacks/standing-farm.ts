@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A whole farm for attacks on it: every VM in its sandbox, the real agents' bundles, the real policy, real keys made in their VMs.
+// A whole farm for attacks on it: every VM in its sandbox, the real agents' bundles, the real policy, real
+// keys made in their VMs.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -36,13 +37,20 @@ export async function standFarm(t: Test, logsVm: Partial<LogsVm> = {}): Promise<
 export function farmOf(farm: Farm, state: LocalState): StandingFarm {
   const machine = (name: string): SandboxedMachine => farm.machine(name);
   return {
-    farm, state, build: machine('build-debian'), keys: machine('keys-debian'), logs: machine('build-logs'), net: machine('sys-net'),
+    farm,
+    state,
+    build: machine('build-debian'),
+    keys: machine('keys-debian'),
+    logs: machine('build-logs'),
+    net: machine('sys-net'),
     signingKey: farm.pillar['build-envs']['debian']?.key as string,
   };
 }
 
 /** SIGKILL to the agent of a VM, as a crash would end it; its supervisor starts it again. */
 export async function killAgent(machine: SandboxedMachine, bundle: string): Promise<void> {
-  const done = await machine.run(['pkill', '-KILL', '-f', `/usr/lib/build-infra/${bundle}`], { user: 'root' });
+  const done = await machine.run(['pkill', '-KILL', '-f', `/usr/lib/build-infra/${bundle}`], {
+    user: 'root',
+  });
   if (done.status !== 0) throw new Error(`${bundle} does not run in ${machine.name}`);
 }

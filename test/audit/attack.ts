@@ -14,7 +14,13 @@ tap.teardown(() => {
 });
 
 /** @param expected "check CODE" of everything that must be found, and nothing else */
-export function attack(name: string, expected: string[], change: (farm: Farm) => void, evidence: { commit?: 'head'; path?: string } = {}, extra: (farm: Farm) => readonly string[] = () => []): void {
+export function attack(
+  name: string,
+  expected: string[],
+  change: (farm: Farm) => void,
+  evidence: { commit?: 'head'; path?: string } = {},
+  extra: (farm: Farm) => readonly string[] = () => [],
+): void {
   void tap.test(name, async (t) => {
     const farm = removedAfter(t, new Farm(keys, good));
     change(farm);
@@ -24,7 +30,13 @@ export function attack(name: string, expected: string[], change: (farm: Farm) =>
     const findings = result.checks.find((row) => row.name === expected[0]?.split(' ')[0])?.findings ?? [];
     const [finding] = findings;
     if (evidence.commit === 'head') t.equal(finding?.commit, farm.logs.head);
-    if (evidence.path !== undefined) t.ok(findings.some(({ path }) => path?.replace(`${farm.dnf}/`, '').replace(`${farm.apt}/`, '') === evidence.path), `names ${evidence.path}`);
+    if (evidence.path !== undefined)
+      t.ok(
+        findings.some(
+          ({ path }) => path?.replace(`${farm.dnf}/`, '').replace(`${farm.apt}/`, '') === evidence.path,
+        ),
+        `names ${evidence.path}`,
+      );
     t.ok(finding?.expected && finding.found, 'says what was expected and what was found');
   });
 }

@@ -1,22 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A small farm's published repositories, made with real gpg and git exactly as docs/formats.md says, one commit at a time, so that a
-// test can do one thing wrong.
+// A small farm's published repositories, made with real gpg and git exactly as docs/formats.md says, one
+// commit at a time, so that a test can do one thing wrong.
 import { execFileSync } from 'node:child_process';
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
-import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
-import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead, type JournalHead } from '../../agents/shared/formats/journal-head.js';
-import { intentFormat, isPublishedPayload, type Intent, type SigningMode } from '../../agents/shared/formats/intent.js';
-import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
-import { originNotation, writeSignatureOrigin, type SignatureOrigin } from '../../agents/shared/formats/signature-origin.js';
+import {
+  journalFormat,
+  journalLine,
+  journalLineHash,
+  journalPath,
+  noEntry,
+  type JournalEntry,
+} from '../../agents/shared/formats/journal.js';
+import {
+  journalHeadFormat,
+  journalHeadLine,
+  journalHeadPath,
+  signJournalHead,
+  type JournalHead,
+} from '../../agents/shared/formats/journal-head.js';
+import {
+  intentFormat,
+  isPublishedPayload,
+  type Intent,
+  type SigningMode,
+} from '../../agents/shared/formats/intent.js';
+import {
+  intentPath,
+  payloadPath,
+  writePublicationMessage,
+  type PublishedFile,
+} from '../../agents/shared/formats/publication.js';
+import {
+  originNotation,
+  writeSignatureOrigin,
+  type SignatureOrigin,
+} from '../../agents/shared/formats/signature-origin.js';
 
 export const sha256 = (data: Buffer | string): string => createHash('sha256').update(data).digest('hex');
 
 /** Words for gpg that have a signature say where it comes from. */
-export const withOrigin = (origin: SignatureOrigin): string[] => ['--sig-notation', `${originNotation}=${writeSignatureOrigin(origin)}`];
+export const withOrigin = (origin: SignatureOrigin): string[] => [
+  '--sig-notation',
+  `${originNotation}=${writeSignatureOrigin(origin)}`,
+];
 
 export type Signer = 'logs' | 'signing' | 'stranger';
 
@@ -27,19 +57,52 @@ export class Keys {
   constructor() {
     for (const name of ['logs', 'signing', 'stranger'] as const) {
       // Made yesterday, so that a signature of today may tell of earlier.
-      this.gpg(['--faked-system-time', String(Math.floor(Date.now() / 1000) - 86_400), '--quick-generate-key', `${name} <${name}@farm.example>`, 'ed25519', 'sign', 'never']);
+      this.gpg([
+        '--faked-system-time',
+        String(Math.floor(Date.now() / 1000) - 86_400),
+        '--quick-generate-key',
+        `${name} <${name}@farm.example>`,
+        'ed25519',
+        'sign',
+        'never',
+      ]);
       const listed = this.gpg(['--with-colons', '--list-keys', `${name}@farm.example`]).toString();
       this.fingerprint[name] = /^fpr:+([0-9A-F]{40}):/m.exec(listed)?.[1] as string;
     }
   }
 
   gpg(args: readonly string[], input: Buffer | string = ''): Buffer {
-    return execFileSync('gpg', ['--homedir', this.home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'ignore'] });
+    return execFileSync(
+      'gpg',
+      [
+        '--homedir',
+        this.home,
+        '--batch',
+        '--quiet',
+        '--pinentry-mode',
+        'loopback',
+        '--passphrase',
+        '',
+        ...args,
+      ],
+      { input, stdio: ['pipe', 'pipe', 'ignore'] },
+    );
   }
 
   /** The same bytes in the same second give the same Ed25519 signature: `more` makes it another one. */
   sign(signer: Signer, mode: SigningMode, data: Buffer | string, more: readonly string[] = []): Buffer {
-    return this.gpg([...more, '--local-user', this.fingerprint[signer], '--armor', mode === 'detach' ? '--detach-sign' : '--clearsign', '--output', '-'], data);
+    return this.gpg(
+      [
+        ...more,
+        '--local-user',
+        this.fingerprint[signer],
+        '--armor',
+        mode === 'detach' ? '--detach-sign' : '--clearsign',
+        '--output',
+        '-',
+      ],
+      data,
+    );
   }
 
   export(signer: Signer): Buffer {
@@ -53,19 +116,39 @@ export class Keys {
 }
 
 /** @returns what is removed when the test or the whole file is over */
-export function removedAfter<T extends { remove: () => void }>(t: { teardown: (act: () => unknown) => void }, made: T): T {
+export function removedAfter<T extends { remove: () => void }>(
+  t: { teardown: (act: () => unknown) => void },
+  made: T,
+): T {
   t.teardown(() => made.remove());
   return made;
 }
 
 /** A journal key from 32 fixed bytes, and its public half as it is pinned. */
 export function journalKeyOf(seed: string): { secret: KeyObject; public: string } {
-  const secret = createPrivateKey({ key: Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), createHash('sha256').update(seed).digest()]), format: 'der', type: 'pkcs8' });
-  return { secret, public: Buffer.from(createPublicKey(secret).export({ format: 'jwk' }).x as string, 'base64url').toString('hex') };
+  const secret = createPrivateKey({
+    key: Buffer.concat([
+      Buffer.from('302e020100300506032b657004220420', 'hex'),
+      createHash('sha256').update(seed).digest(),
+    ]),
+    format: 'der',
+    type: 'pkcs8',
+  });
+  return {
+    secret,
+    public: Buffer.from(createPublicKey(secret).export({ format: 'jwk' }).x as string, 'base64url').toString(
+      'hex',
+    ),
+  };
 }
 export const journalKey = journalKeyOf('keys-debian');
 
-const environment = { PATH: process.env['PATH'], GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', HOME: '/' };
+const environment = {
+  PATH: process.env['PATH'],
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  HOME: '/',
+};
 
 export interface CommitOptions {
   /** files that are new or changed, whole */
@@ -106,7 +189,9 @@ export class LogsRepository {
   keysVm = 'keys-debian';
   #clock = Date.parse('2026-11-21T21:00:00.000Z');
 
-  /** @param path '' for one that is never written @param from a repository to copy, instead of an empty one */
+  /**
+   * @param path '' for one that is never written @param from a repository to copy, instead of an empty one
+   */
   constructor(path: string, keys: Keys, from?: LogsRepository) {
     this.path = path;
     this.keys = keys;
@@ -122,7 +207,10 @@ export class LogsRepository {
       this.#clock = from.#clock;
       return;
     }
-    if (path !== '') execFileSync('git', ['init', '-q', '--bare', '--template=', '--initial-branch=main', path], { env: environment });
+    if (path !== '')
+      execFileSync('git', ['init', '-q', '--bare', '--template=', '--initial-branch=main', path], {
+        env: environment,
+      });
   }
 
   /** Writes a loose object, as git would; a process for each would make these tests slow. */
@@ -147,11 +235,20 @@ export class LogsRepository {
       if (!path.startsWith(prefix)) continue;
       const [name = '', ...more] = path.slice(prefix.length).split('/');
       if (more.length === 0) entries.set(name, { mode, id: blob });
-      else if (!entries.has(name)) entries.set(name, { mode: '40000', id: this.#writeTree(`${prefix}${name}/`) });
+      else if (!entries.has(name))
+        entries.set(name, { mode: '40000', id: this.#writeTree(`${prefix}${name}/`) });
     }
-    const key = ([name, { mode }]: [string, { mode: string }]): string => (mode === '40000' ? `${name}/` : name);
+    const key = ([name, { mode }]: [string, { mode: string }]): string =>
+      mode === '40000' ? `${name}/` : name;
     const sorted = [...entries].sort((a, b) => Buffer.compare(Buffer.from(key(a)), Buffer.from(key(b))));
-    return this.object('tree', Buffer.concat(sorted.map(([name, { mode, id }]) => Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]))));
+    return this.object(
+      'tree',
+      Buffer.concat(
+        sorted.map(([name, { mode, id }]) =>
+          Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]),
+        ),
+      ),
+    );
   }
 
   /** Makes one commit on main and returns its id. */
@@ -166,15 +263,35 @@ export class LogsRepository {
     }
     const tree = options.tree ?? this.#writeTree('');
     this.seq = options.seq ?? this.seq + 1;
-    const files = Object.entries(options.put ?? {}).map(([path, data]) => ({ path, size: Buffer.byteLength(data), sha256: sha256(data) }));
-    const message = options.message ?? writePublicationMessage({ subject: `Publish ${files.length} files`, files: options.lines?.(files) ?? files, seq: this.seq });
+    const files = Object.entries(options.put ?? {}).map(([path, data]) => ({
+      path,
+      size: Buffer.byteLength(data),
+      sha256: sha256(data),
+    }));
+    const message =
+      options.message ??
+      writePublicationMessage({
+        subject: `Publish ${files.length} files`,
+        files: options.lines?.(files) ?? files,
+        seq: this.seq,
+      });
     const parents = options.parents ?? (this.head === undefined ? [] : [this.head]);
     const who = `build-logs <build-logs@build-infra.invalid> ${options.time ?? Math.floor(Date.now() / 1000)} +0000`;
-    const head = [`tree ${tree}`, ...parents.map((parent) => `parent ${parent}`), `author ${who}`, `committer ${who}`].join('\n');
+    const head = [
+      `tree ${tree}`,
+      ...parents.map((parent) => `parent ${parent}`),
+      `author ${who}`,
+      `committer ${who}`,
+    ].join('\n');
     let signature = '';
     if (options.signer !== null) {
-      const more = options.alsoBy === undefined ? options.more ?? [] : ['--local-user', this.keys.fingerprint[options.alsoBy]];
-      const armored = this.keys.sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more).toString();
+      const more =
+        options.alsoBy === undefined
+          ? (options.more ?? [])
+          : ['--local-user', this.keys.fingerprint[options.alsoBy]];
+      const armored = this.keys
+        .sign(options.signer ?? 'logs', 'detach', `${head}\n\n${message}`, more)
+        .toString();
       signature = `\ngpgsig ${armored.trimEnd().split('\n').join('\n ')}`;
     }
     const id = this.object('commit', `${head}${signature}\n\n${message}`);
@@ -195,14 +312,21 @@ export class LogsRepository {
       const blank = { source: null, sha256: null, key: null, mode: null, commit: null, intent: null };
       this.#clock += 1000;
       const line = journalLine({
-        format: journalFormat, seq: this.#journal.length + 1, prev: last === undefined ? noEntry : journalLineHash(last),
-        time: new Date(this.#clock).toISOString(), ...blank, ...note,
+        format: journalFormat,
+        seq: this.#journal.length + 1,
+        prev: last === undefined ? noEntry : journalLineHash(last),
+        time: new Date(this.#clock).toISOString(),
+        ...blank,
+        ...note,
       } as JournalEntry);
       this.#journal.push(line);
       if (note.event === 'start') this.#boot = note.result ?? '';
       const path = journalPath(this.keysVm, this.#journal.length);
       const first = Math.floor((this.#journal.length - 1) / 256) * 256;
-      changed[path] = this.#journal.slice(first, first + 256).map((one) => `${one}\n`).join('');
+      changed[path] = this.#journal
+        .slice(first, first + 256)
+        .map((one) => `${one}\n`)
+        .join('');
     }
     return { ...changed, ...this.journalHead() };
   }
@@ -212,11 +336,23 @@ export class LogsRepository {
     const line = this.#journal.at(-1) as string;
     const { seq } = JSON.parse(line) as JournalEntry;
     const head = {
-      format: journalHeadFormat, keysVm: this.keysVm, seq, entry: journalLineHash(line), commit: this.head ?? null, boot: this.#boot, time: this.lastTime, ...change,
+      format: journalHeadFormat,
+      keysVm: this.keysVm,
+      seq,
+      entry: journalLineHash(line),
+      commit: this.head ?? null,
+      boot: this.#boot,
+      time: this.lastTime,
+      ...change,
     } as const;
     const path = journalHeadPath(this.keysVm, head.seq);
     this.#heads.push(journalHeadLine(signJournalHead(head, this.headKey)));
-    return { [path]: this.#heads.filter((one) => journalHeadPath(this.keysVm, (JSON.parse(one) as JournalHead).seq) === path).map((one) => `${one}\n`).join('') };
+    return {
+      [path]: this.#heads
+        .filter((one) => journalHeadPath(this.keysVm, (JSON.parse(one) as JournalHead).seq) === path)
+        .map((one) => `${one}\n`)
+        .join(''),
+    };
   }
 
   /** Takes back the newest head, for another in its place. */
@@ -298,7 +434,8 @@ export class Farm {
     if (from === undefined) mkdirSync(this.apt);
     else cpSync(from.apt, this.apt, { recursive: true });
     this.dnf = join(this.top, 'fc41');
-    if (from !== undefined && existsSync(from.dnf)) cpSync(from.dnf, this.dnf, { recursive: true, preserveTimestamps: true });
+    if (from !== undefined && existsSync(from.dnf))
+      cpSync(from.dnf, this.dnf, { recursive: true, preserveTimestamps: true });
     writeFileSync(join(this.top, 'logs.asc'), keys.export('logs'));
     writeFileSync(join(this.top, 'signing.asc'), keys.export('signing'));
   }
@@ -314,19 +451,52 @@ export class Farm {
     writeFileSync(join(this.top, path), data);
   }
 
-  intent(wanted: readonly Wanted[], change: Partial<Intent> = {}): { document: string; path: string; sha256: string; put: Record<string, Buffer | string> } {
+  intent(
+    wanted: readonly Wanted[],
+    change: Partial<Intent> = {},
+  ): { document: string; path: string; sha256: string; put: Record<string, Buffer | string> } {
     const intents = wanted.map((one): Intent => ({
-      job: 'hello-2.10-3-0123456789ab', component: 'hello', version: '2.10-3', dist: 'bookworm', purpose: one.purpose, key: this.keys.fingerprint.signing,
-      mode: one.mode, payload: { name: one.name, size: one.payload.length, sha256: sha256(one.payload) }, logs: [log], artifacts: [], ...change,
+      job: 'hello-2.10-3-0123456789ab',
+      component: 'hello',
+      version: '2.10-3',
+      dist: 'bookworm',
+      purpose: one.purpose,
+      key: this.keys.fingerprint.signing,
+      mode: one.mode,
+      payload: { name: one.name, size: one.payload.length, sha256: sha256(one.payload) },
+      logs: [log],
+      artifacts: [],
+      ...change,
     }));
     const document = JSON.stringify({ format: intentFormat, intents });
     const path = intentPath('build-debian', '2026-11-21', sha256(document));
-    const payloads = intents.flatMap((one, i) => (isPublishedPayload(one) ? [[payloadPath('build-debian', '2026-11-21', sha256(document), one.payload.sha256), (wanted[i] as Wanted).payload]] : []));
-    return { document, path, sha256: sha256(document), put: { [path]: document, ...Object.fromEntries(payloads) as Record<string, Buffer> } };
+    const payloads = intents.flatMap((one, i) =>
+      isPublishedPayload(one)
+        ? [
+            [
+              payloadPath('build-debian', '2026-11-21', sha256(document), one.payload.sha256),
+              (wanted[i] as Wanted).payload,
+            ],
+          ]
+        : [],
+    );
+    return {
+      document,
+      path,
+      sha256: sha256(document),
+      put: { [path]: document, ...(Object.fromEntries(payloads) as Record<string, Buffer>) },
+    };
   }
 
   use(one: Wanted, intent: string, commit: string): Use {
-    return { source: 'build-debian', sha256: sha256(one.payload), key: this.keys.fingerprint.signing, mode: one.mode, commit, intent };
+    return {
+      source: 'build-debian',
+      sha256: sha256(one.payload),
+      key: this.keys.fingerprint.signing,
+      mode: one.mode,
+      commit,
+      intent,
+    };
   }
 
   /** Publishes an intent for a payload. @returns how the journal tells of its use */
@@ -339,7 +509,13 @@ export class Farm {
   claimAll(wanted: readonly Wanted[], dist = 'bookworm'): Claimed {
     const intent = this.intent(wanted, { dist, nonce: String(this.logs.seq).padStart(16, '0') });
     const commit = this.logs.commit({ put: { ...intent.put, [log]: this.grow() } });
-    const put = this.logs.journal(...wanted.map((one): [JournalEntry['event'], string, Use] => ['granted', this.logs.until, this.use(one, intent.sha256, commit)]));
+    const put = this.logs.journal(
+      ...wanted.map((one): [JournalEntry['event'], string, Use] => [
+        'granted',
+        this.logs.until,
+        this.use(one, intent.sha256, commit),
+      ]),
+    );
     const origins = wanted.map((one): SignatureOrigin => {
       Object.assign(put, this.logs.journal(['claimed', '', this.use(one, intent.sha256, commit)]));
       return { commit, ...this.logs.lastEntry };
@@ -349,14 +525,22 @@ export class Farm {
 
   /** The second half: what was signed, and publication of the entries. */
   publishSigned({ uses, put }: Claimed, signatures: readonly Buffer[]): void {
-    const signed = this.logs.journal(...uses.map((use, i): [JournalEntry['event'], string, Use] => ['signed', `sha256:${sha256(signatures[i] as Buffer)}`, use]));
+    const signed = this.logs.journal(
+      ...uses.map((use, i): [JournalEntry['event'], string, Use] => [
+        'signed',
+        `sha256:${sha256(signatures[i] as Buffer)}`,
+        use,
+      ]),
+    );
     this.logs.commit({ put: { ...put, ...signed } });
   }
 
   /** The whole way, with signatures by gpg. Returns them. */
   signAll(wanted: readonly Wanted[], dist?: string): Buffer[] {
     const claimed = this.claimAll(wanted, dist);
-    const signatures = wanted.map((one, i) => this.keys.sign('signing', one.mode, one.payload, withOrigin(claimed.origins[i] as SignatureOrigin)));
+    const signatures = wanted.map((one, i) =>
+      this.keys.sign('signing', one.mode, one.payload, withOrigin(claimed.origins[i] as SignatureOrigin)),
+    );
     this.publishSigned(claimed, signatures);
     return signatures;
   }
@@ -364,20 +548,32 @@ export class Farm {
   /** The log with one line more. */
   grow(): Buffer {
     const before = this.logs.content.get(log) ?? Buffer.alloc(0);
-    return Buffer.concat([before, Buffer.from(`2026-11-21 21:00:00.000000 +0000 build-debian: line ${before.length}\n`)]);
+    return Buffer.concat([
+      before,
+      Buffer.from(`2026-11-21 21:00:00.000000 +0000 build-debian: line ${before.length}\n`),
+    ]);
   }
 
   /** One build of hello, signed and published, the good way. */
   build(): void {
-    this.logs.commit({ put: { [log]: this.grow(), ...this.logs.journal(['start', 'b0075a1d-0000-4000-8000-000000000000']) } });
+    this.logs.commit({
+      put: { [log]: this.grow(), ...this.logs.journal(['start', 'b0075a1d-0000-4000-8000-000000000000']) },
+    });
     this.logs.commit({ put: { [log]: this.grow() } });
     const orig = Buffer.from('the source');
     const deb = Buffer.from('the package');
-    const dsc = Buffer.from(`Format: 3.0 (native)\nSource: hello\nVersion: 2.10-3\nChecksums-Sha256:\n ${sha256(orig)} ${orig.length} hello_2.10-3.tar.xz\n\n`);
+    const dsc = Buffer.from(
+      `Format: 3.0 (native)\nSource: hello\nVersion: 2.10-3\nChecksums-Sha256:\n ${sha256(orig)} ${orig.length} hello_2.10-3.tar.xz\n\n`,
+    );
     const buildinfo = Buffer.from('Format: 1.0\nSource: hello\n- a line with a dash\nFrom here on\n');
     const [signedDsc, signedBuildinfo] = this.signAll([
       { purpose: 'deb-dsc', name: 'hello_2.10-3.dsc', mode: 'clearsign', payload: dsc },
-      { purpose: 'deb-buildinfo', name: 'hello_2.10-3_amd64.buildinfo', mode: 'clearsign', payload: buildinfo },
+      {
+        purpose: 'deb-buildinfo',
+        name: 'hello_2.10-3_amd64.buildinfo',
+        mode: 'clearsign',
+        payload: buildinfo,
+      },
     ]) as [Buffer, Buffer];
     const pool = 'pool/main/h/hello';
     this.put(`${pool}/hello_2.10-3.tar.xz`, orig);
@@ -387,7 +583,9 @@ export class Farm {
     const packages = `Package: hello\nVersion: 2.10-3\nFilename: ${pool}/hello_2.10-3_amd64.deb\nSize: ${deb.length}\nSHA256: ${sha256(deb)}\n\n`;
     const sources = `Package: hello\nVersion: 2.10-3\nDirectory: ${pool}\nChecksums-Sha256:\n ${sha256(signedDsc)} ${signedDsc.length} hello_2.10-3.dsc\n ${sha256(orig)} ${orig.length} hello_2.10-3.tar.xz\n\n`;
     const indices: Record<string, Buffer> = {
-      'main/binary-amd64/Packages': Buffer.from(packages), 'main/binary-amd64/Packages.gz': gzipSync(packages), 'main/source/Sources.gz': gzipSync(sources),
+      'main/binary-amd64/Packages': Buffer.from(packages),
+      'main/binary-amd64/Packages.gz': gzipSync(packages),
+      'main/source/Sources.gz': gzipSync(sources),
     };
     for (const [path, data] of Object.entries(indices)) this.put(`dists/bookworm/${path}`, data);
     this.publishRelease('bookworm', indices);
@@ -395,7 +593,11 @@ export class Farm {
   }
 
   publishRelease(suite: string, indices: Record<string, Buffer>, more = ''): void {
-    const release = Buffer.from(`Origin: build-infra\nSuite: ${suite}\nSHA256:\n${Object.entries(indices).map(([path, data]) => ` ${sha256(data)} ${data.length} ${path}\n`).join('')}${more}`);
+    const release = Buffer.from(
+      `Origin: build-infra\nSuite: ${suite}\nSHA256:\n${Object.entries(indices)
+        .map(([path, data]) => ` ${sha256(data)} ${data.length} ${path}\n`)
+        .join('')}${more}`,
+    );
     const [inRelease, detached] = this.signAll([
       { purpose: 'apt-release', name: 'Release', mode: 'clearsign', payload: release },
       { purpose: 'apt-release', name: 'Release', mode: 'detach', payload: release },

@@ -30,11 +30,27 @@ void tap.test('a good farm passes, and the table says what was looked at', async
 void tap.test('two fingerprints and two URLs are enough: the keys come with the repositories', async (t) => {
   execFileSync('git', ['--git-dir', farm.logs.path, 'update-server-info']);
   const url = await serveWeb(t, filesOf(farm.top));
-  const { status, out, err } = await runAudit(['--logs', `${url}/logs.git`, '--logs-key', keys.fingerprint.logs, '--apt', `${url}/apt`, '--signing-key', keys.fingerprint.signing, '--journal-key', `keys-debian=${journalKey.public}`, '--json']);
+  const { status, out, err } = await runAudit([
+    '--logs',
+    `${url}/logs.git`,
+    '--logs-key',
+    keys.fingerprint.logs,
+    '--apt',
+    `${url}/apt`,
+    '--signing-key',
+    keys.fingerprint.signing,
+    '--journal-key',
+    `keys-debian=${journalKey.public}`,
+    '--json',
+  ]);
   t.equal(err, '');
   t.equal(status, 0, out);
   const { checks } = JSON.parse(out) as { checks: { name: string; count: number }[] };
-  t.equal(checks.find((row) => row.name === 'apt-signatures')?.count, 4, 'the suite and the signed files are found through the intents');
+  t.equal(
+    checks.find((row) => row.name === 'apt-signatures')?.count,
+    4,
+    'the suite and the signed files are found through the intents',
+  );
   t.equal(checks.find((row) => row.name === 'apt-files')?.count, 6);
 });
 
@@ -69,7 +85,14 @@ void tap.test('a farm that has signed nothing yet passes and says so', async (t)
 });
 
 void tap.test('without an APT repository its rows are skipped', async (t) => {
-  const { status, out } = await runAudit(['--logs', farm.logs.path, '--logs-key', join(farm.top, 'logs.asc'), '--journal-key', `keys-debian=${journalKey.public}`]);
+  const { status, out } = await runAudit([
+    '--logs',
+    farm.logs.path,
+    '--logs-key',
+    join(farm.top, 'logs.asc'),
+    '--journal-key',
+    `keys-debian=${journalKey.public}`,
+  ]);
   t.equal(status, 0, out);
   t.match(out, /skipped +every signature in the APT/);
 });
@@ -82,14 +105,31 @@ void tap.test('what cannot be checked ends with 2 and one line', async (t) => {
     t.equal(out, '', name);
     t.match(err, line, name);
   };
-  const swap = (name: string, value: string): string[] => good.map((arg, i) => (good[i - 1] === name ? value : arg));
-  await with2('no repository there', swap('--logs', join(farm.top, 'nowhere.git')), /cannot be checked: .*nowhere\.git: git fetch/);
+  const swap = (name: string, value: string): string[] =>
+    good.map((arg, i) => (good[i - 1] === name ? value : arg));
+  await with2(
+    'no repository there',
+    swap('--logs', join(farm.top, 'nowhere.git')),
+    /cannot be checked: .*nowhere\.git: git fetch/,
+  );
   await with2('a repository helper', swap('--logs', 'ext::sh -c true'), /cannot be checked/);
   await with2('ssh', swap('--logs', 'ssh://host/x.git'), /only a path, file:/);
-  await with2('an option as a repository', swap('--logs', '--upload-pack=x'), /cannot be checked|argument is ambiguous/);
+  await with2(
+    'an option as a repository',
+    swap('--logs', '--upload-pack=x'),
+    /cannot be checked|argument is ambiguous/,
+  );
   await with2('no APT repository there', swap('--apt', join(farm.top, 'nowhere')), /is not there/);
-  await with2('a fingerprint that is nowhere published', swap('--logs-key', keys.fingerprint.stranger), /no key .* is published/);
-  await with2('a short key id', swap('--logs-key', keys.fingerprint.logs.slice(-16)), /neither a fingerprint/);
+  await with2(
+    'a fingerprint that is nowhere published',
+    swap('--logs-key', keys.fingerprint.stranger),
+    /no key .* is published/,
+  );
+  await with2(
+    'a short key id',
+    swap('--logs-key', keys.fingerprint.logs.slice(-16)),
+    /neither a fingerprint/,
+  );
   await with2('no keys', ['--logs', farm.logs.path], /--logs-key is missing/);
   await with2('an unknown option', [...good, '--force'], /Unknown option '--force'/);
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keys that were lengthened, replaced, revoked or that ended after they signed: the audit says what gpgv says now, the quick way and the slow one.
+// Keys that were lengthened, replaced, revoked or that ended after they signed: the audit says what gpgv says
+// now, the quick way and the slow one.
 import { readKeys, type PublicKey } from 'openpgp';
 import t from 'tap';
 import { judgeCommit, quickKeysOf } from '../../agents/audit/commit-signature.js';

@@ -1,16 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A history of any length, as a farm would have published it, made in seconds: one pack, whose objects are deltas on the version before as git
-// itself would pack them, and commits signed by a real OpenPGP key without an OpenPGP program for each.
+// A history of any length, as a farm would have published it, made in seconds: one pack, whose objects are
+// deltas on the version before as git itself would pack them, and commits signed by a real OpenPGP key
+// without an OpenPGP program for each.
 import { spawn, execFileSync } from 'node:child_process';
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, createReadStream, createWriteStream, mkdirSync, openSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  createReadStream,
+  createWriteStream,
+  mkdirSync,
+  openSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { intentFormat } from '../../agents/shared/formats/intent.js';
-import { journalFormat, journalLine, journalLineHash, journalPath, noEntry, type JournalEntry } from '../../agents/shared/formats/journal.js';
-import { journalHeadFormat, journalHeadLine, journalHeadPath, signJournalHead } from '../../agents/shared/formats/journal-head.js';
-import { intentPath, payloadPath, writePublicationMessage, type PublishedFile } from '../../agents/shared/formats/publication.js';
+import {
+  journalFormat,
+  journalLine,
+  journalLineHash,
+  journalPath,
+  noEntry,
+  type JournalEntry,
+} from '../../agents/shared/formats/journal.js';
+import {
+  journalHeadFormat,
+  journalHeadLine,
+  journalHeadPath,
+  signJournalHead,
+} from '../../agents/shared/formats/journal-head.js';
+import {
+  intentPath,
+  payloadPath,
+  writePublicationMessage,
+  type PublishedFile,
+} from '../../agents/shared/formats/publication.js';
 import { journalKey, sha256 } from './farm.js';
 import { Pens } from './pens.js';
 
@@ -27,12 +53,16 @@ function sizeVarint(size: number): number[] {
 
 function entryHeader(type: number, size: number): Buffer {
   const rest = Math.floor(size / 16);
-  return Buffer.from([(rest > 0 ? 0x80 : 0) | (type << 4) | (size & 15), ...(rest > 0 ? sizeVarint(rest) : [])]);
+  return Buffer.from([
+    (rest > 0 ? 0x80 : 0) | (type << 4) | (size & 15),
+    ...(rest > 0 ? sizeVarint(rest) : []),
+  ]);
 }
 
 function offsetVarint(offset: number): Buffer {
   const bytes = [offset & 0x7f];
-  for (let rest = Math.floor(offset / 128); rest > 0; rest = Math.floor(rest / 128)) bytes.unshift(0x80 | (--rest & 0x7f));
+  for (let rest = Math.floor(offset / 128); rest > 0; rest = Math.floor(rest / 128))
+    bytes.unshift(0x80 | (--rest & 0x7f));
   return Buffer.from(bytes);
 }
 
@@ -121,7 +151,11 @@ export class Pack {
     const offset = this.#offset;
     if (before !== undefined && before.depth < deltaDepth) {
       const change = delta(before.body, body);
-      this.#write(entryHeader(offsetDelta, change.length), offsetVarint(offset - before.offset), deflateSync(change, { level: 1 }));
+      this.#write(
+        entryHeader(offsetDelta, change.length),
+        offsetVarint(offset - before.offset),
+        deflateSync(change, { level: 1 }),
+      );
       this.#versions.set(place as string, { body, offset, depth: before.depth + 1 });
     } else {
       this.#write(entryHeader(types[type], body.length), deflateSync(body, { level: 1 }));
@@ -169,7 +203,16 @@ class Folder {
     let entry = this.#entries.get(name);
     if (entry === undefined) {
       const folder = more.length === 0 ? undefined : new Folder();
-      this.#entries.set(name, entry = { folder, bytes: Buffer.concat([Buffer.from(`${folder === undefined ? '100644' : '40000'} ${name}\0`), Buffer.alloc(20)]) });
+      this.#entries.set(
+        name,
+        (entry = {
+          folder,
+          bytes: Buffer.concat([
+            Buffer.from(`${folder === undefined ? '100644' : '40000'} ${name}\0`),
+            Buffer.alloc(20),
+          ]),
+        }),
+      );
       this.#sorted = undefined;
     }
     if (entry.folder === undefined) entry.bytes.write(blob, entry.bytes.length - 20, 'hex');
@@ -180,9 +223,16 @@ class Folder {
 
   write(pack: Pack, path: string): string {
     if (this.#id !== undefined) return this.#id;
-    for (const [name, { folder, bytes }] of this.#entries) if (folder !== undefined && folder.#id === undefined) bytes.write(folder.write(pack, `${path}/${name}`), bytes.length - 20, 'hex');
-    const body = Buffer.concat(this.#sorted ??= [...this.#entries].map(([name, { folder, bytes }]) => ({ bytes, key: folder === undefined ? name : `${name}/` })).sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ bytes }) => bytes));
-    return this.#id = pack.put('tree', body, `tree ${path}`);
+    for (const [name, { folder, bytes }] of this.#entries)
+      if (folder !== undefined && folder.#id === undefined)
+        bytes.write(folder.write(pack, `${path}/${name}`), bytes.length - 20, 'hex');
+    const body = Buffer.concat(
+      (this.#sorted ??= [...this.#entries]
+        .map(([name, { folder, bytes }]) => ({ bytes, key: folder === undefined ? name : `${name}/` }))
+        .sort((a, b) => (a.key < b.key ? -1 : 1))
+        .map(({ bytes }) => bytes)),
+    );
+    return (this.#id = pack.put('tree', body, `tree ${path}`));
   }
 }
 
@@ -200,21 +250,47 @@ class Journal {
   #seq = 0;
 
   #append(path: string, line: string): string {
-    this.#files.set(path, Buffer.concat([this.#files.get(path) ?? Buffer.alloc(0), Buffer.from(`${line}\n`)]));
+    this.#files.set(
+      path,
+      Buffer.concat([this.#files.get(path) ?? Buffer.alloc(0), Buffer.from(`${line}\n`)]),
+    );
     return path;
   }
 
-  /** @param remembered the newest publication that the keys VM knows @returns the files that changed, whole; one that is full is forgotten */
+  /**
+   * @param remembered the newest publication that the keys VM knows @returns the files that changed, whole;
+   * one that is full is forgotten
+   */
   add(time: string, remembered: string | null, notes: readonly Partial<JournalEntry>[]): Map<string, Buffer> {
     const blank = { source: null, sha256: null, key: null, mode: null, commit: null, intent: null };
     const changed = new Set<string>();
     for (const note of notes) {
-      const line = journalLine({ format: journalFormat, seq: ++this.#seq, prev: this.#last, time, ...blank, ...note } as JournalEntry);
+      const line = journalLine({
+        format: journalFormat,
+        seq: ++this.#seq,
+        prev: this.#last,
+        time,
+        ...blank,
+        ...note,
+      } as JournalEntry);
       this.#last = journalLineHash(line);
       changed.add(this.#append(journalPath(keysVm, this.#seq), line));
     }
-    const head = { format: journalHeadFormat, keysVm, seq: this.#seq, entry: this.#last, commit: remembered, boot, time } as const;
-    changed.add(this.#append(journalHeadPath(keysVm, this.#seq), journalHeadLine(signJournalHead(head, journalKey.secret))));
+    const head = {
+      format: journalHeadFormat,
+      keysVm,
+      seq: this.#seq,
+      entry: this.#last,
+      commit: remembered,
+      boot,
+      time,
+    } as const;
+    changed.add(
+      this.#append(
+        journalHeadPath(keysVm, this.#seq),
+        journalHeadLine(signJournalHead(head, journalKey.secret)),
+      ),
+    );
     const files = new Map([...changed].map((path) => [path, this.#files.get(path) as Buffer]));
     for (const path of this.#files.keys()) if (!changed.has(path)) this.#files.delete(path);
     return files;
@@ -229,7 +305,10 @@ export interface LongHistory {
   journalKey: string;
 }
 
-/** Publications as a farm makes them: a log that grows, an intent with its payload beside it, and the journal's entries about the publication before, with a head. @param folder gets the repository */
+/**
+ * Publications as a farm makes them: a log that grows, an intent with its payload beside it, and the
+ * journal's entries about the publication before, with a head. @param folder gets the repository
+ */
 export async function makeHistory(folder: string, count: number): Promise<LongHistory> {
   const end = Math.floor(Date.now() / 1000) - 60;
   const start = end - Math.ceil(count / perDay) * 86_400;
@@ -247,7 +326,7 @@ export async function makeHistory(folder: string, count: number): Promise<LongHi
   let log = { path: '', body: Buffer.alloc(0) };
   const day = (seconds: number): string => new Date(seconds * 1000).toISOString();
   for (let n = 1; n <= count; n++) {
-    const seconds = start + Math.floor((n - 1) * 86_400 / perDay);
+    const seconds = start + Math.floor(((n - 1) * 86_400) / perDay);
     const time = day(seconds);
     const date = time.slice(0, 10);
     const files: PublishedFile[] = [];
@@ -258,34 +337,89 @@ export async function makeHistory(folder: string, count: number): Promise<LongHi
     if (n === 1) put(`keys/${fingerprint}.asc`, publicKey, true);
     if ((n - 1) % perLog === 0) {
       pack.forget(`blob ${log.path}`);
-      log = { path: `build-debian/${date}/log_${date}_${time.slice(11, 19).replaceAll(':', '-')}`, body: Buffer.alloc(0) };
+      log = {
+        path: `build-debian/${date}/log_${date}_${time.slice(11, 19).replaceAll(':', '-')}`,
+        body: Buffer.alloc(0),
+      };
     }
     const stamp = `${date} ${time.slice(11, 19)}.000000 +0000 build-debian: `;
-    log.body = Buffer.concat([log.body, Buffer.from(Array.from({ length: 20 }, (_, i) => `${stamp}line ${n}.${i} of what a build says\n`).join(''))]);
+    log.body = Buffer.concat([
+      log.body,
+      Buffer.from(
+        Array.from({ length: 20 }, (_, i) => `${stamp}line ${n}.${i} of what a build says\n`).join(''),
+      ),
+    ]);
     put(log.path, log.body);
-    const use = before === undefined ? undefined : { source: 'build-debian', sha256: before.payload, key: signingKey, mode: 'clearsign', commit: before.commit, intent: before.intent } as const;
-    const entries: Partial<JournalEntry>[] = use === undefined ? [{ event: 'start', result: boot }]
-      : [{ event: 'granted', ...use, result: day(seconds + 900) }, { event: 'claimed', ...use, result: '' }, { event: 'signed', ...use, result: `sha256:${sha256(`signature ${n}`)}` }];
+    const use =
+      before === undefined
+        ? undefined
+        : ({
+            source: 'build-debian',
+            sha256: before.payload,
+            key: signingKey,
+            mode: 'clearsign',
+            commit: before.commit,
+            intent: before.intent,
+          } as const);
+    const entries: Partial<JournalEntry>[] =
+      use === undefined
+        ? [{ event: 'start', result: boot }]
+        : [
+            { event: 'granted', ...use, result: day(seconds + 900) },
+            { event: 'claimed', ...use, result: '' },
+            { event: 'signed', ...use, result: `sha256:${sha256(`signature ${n}`)}` },
+          ];
     for (const [name, body] of journal.add(time, before?.commit ?? null, entries)) put(name, body);
-    const payload = Buffer.from(`Format: 3.0 (quilt)\nSource: hello\nVersion: 2.10-${n}\nChecksums-Sha256:\n${Array.from({ length: 4 }, (_, i) => ` ${sha256(`${n}.${i}`)} 1000 hello_2.10-${n}.part${i}.tar.xz\n`).join('')}Description: ${'what hello is about '.repeat(60)}\n`);
+    const payload = Buffer.from(
+      `Format: 3.0 (quilt)\nSource: hello\nVersion: 2.10-${n}\nChecksums-Sha256:\n${Array.from({ length: 4 }, (_, i) => ` ${sha256(`${n}.${i}`)} 1000 hello_2.10-${n}.part${i}.tar.xz\n`).join('')}Description: ${'what hello is about '.repeat(60)}\n`,
+    );
     const name = `hello_2.10-${n}.dsc`;
     const hashed = { name, size: payload.length, sha256: sha256(payload) };
     const document = JSON.stringify({
-      format: intentFormat, job: 'hello-2.10-3-0123456789ab', component: 'hello', version: `2.10-${n}`, dist: 'bookworm', purpose: 'deb-dsc', key: signingKey, mode: 'clearsign', payload: hashed, logs: [log.path], artifacts: [hashed],
+      format: intentFormat,
+      job: 'hello-2.10-3-0123456789ab',
+      component: 'hello',
+      version: `2.10-${n}`,
+      dist: 'bookworm',
+      purpose: 'deb-dsc',
+      key: signingKey,
+      mode: 'clearsign',
+      payload: hashed,
+      logs: [log.path],
+      artifacts: [hashed],
     });
     const intent = sha256(document);
     put(intentPath('build-debian', date, intent), Buffer.from(document), true);
     put(payloadPath('build-debian', date, intent, hashed.sha256), payload, true);
     const who = `build-logs <build-logs@build-infra.invalid> ${seconds} +0000`;
-    const head = [`tree ${top.write(pack, '')}`, ...(before === undefined ? [] : [`parent ${before.commit}`]), `author ${who}`, `committer ${who}`].join('\n');
+    const head = [
+      `tree ${top.write(pack, '')}`,
+      ...(before === undefined ? [] : [`parent ${before.commit}`]),
+      `author ${who}`,
+      `committer ${who}`,
+    ].join('\n');
     const message = `\n\n${writePublicationMessage({ subject: `Publish ${files.length} files, 1 intent`, files, seq: n })}`;
-    const signature = pens.sign('logs', 'detach', head + message, ['--faked-system-time', `${seconds}!`]).toString();
-    before = { commit: pack.put('commit', Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`)), intent, payload: hashed.sha256 };
+    const signature = pens
+      .sign('logs', 'detach', head + message, ['--faked-system-time', `${seconds}!`])
+      .toString();
+    before = {
+      commit: pack.put(
+        'commit',
+        Buffer.from(`${head}\ngpgsig ${signature.trimEnd().replaceAll('\n', '\n ')}${message}`),
+      ),
+      intent,
+      payload: hashed.sha256,
+    };
   }
   pack.end();
   await index(repository, path, pack.objects);
   execFileSync('git', ['--git-dir', repository, 'update-ref', 'refs/heads/main', before?.commit as string]);
-  return { repository, publicKey: publicKey.toString(), fingerprint, journalKey: `${keysVm}=${journalKey.public}` };
+  return {
+    repository,
+    publicKey: publicKey.toString(),
+    fingerprint,
+    journalKey: `${keysVm}=${journalKey.public}`,
+  };
 }
 
 /** The number of objects stands in a pack's head, and its own hash at its end: both are only known now. */
@@ -297,13 +431,17 @@ async function index(repository: string, path: string, objects: number): Promise
   const header = packHead(objects);
   hash.update(header);
   out.write(header);
-  for await (const chunk of createReadStream(path, { start: 12, end: statSync(path).size - 21, highWaterMark: 1 << 20 })) {
+  for await (const chunk of createReadStream(path, {
+    start: 12,
+    end: statSync(path).size - 21,
+    highWaterMark: 1 << 20,
+  })) {
     hash.update(chunk as Buffer);
     if (!out.write(chunk)) await once(out, 'drain');
   }
   out.end(hash.digest());
   await once(out, 'close');
   const child = spawn('git', ['index-pack', target], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const [status] = await once(child, 'close') as [number];
+  const [status] = (await once(child, 'close')) as [number];
   if (status !== 0) throw new Error(`git index-pack ended with ${status}`);
 }

@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The DNF repositories of the small farm, one a suite: made by real rpmbuild, rpmsign and createrepo_c, each signature announced as docs/formats.md says.
+// The DNF repositories of the small farm, one a suite: made by real rpmbuild, rpmsign and createrepo_c, each
+// signature announced as docs/formats.md says.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  createReadStream,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readPackage, type RpmPackage } from '../../agents/published/packages/rpm-package.js';
@@ -22,7 +31,10 @@ export function buildPackage(name: string, into: string): string {
   const top = mkdtempSync(join(tmpdir(), 'rf-'));
   const spec = `Name: ${name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: GPL-2.0-or-later\nBuildArch: noarch\n%description\nx\n%install\nmkdir -p %{buildroot}/usr/share\necho ${name} > %{buildroot}/usr/share/${name}\n%files\n/usr/share/${name}\n`;
   writeFileSync(join(top, 'x.spec'), spec);
-  execFileSync('rpmbuild', ['--quiet', '-bb', '--define', `_topdir ${top}`, join(top, 'x.spec')], { stdio: 'pipe', env: { ...process.env, HOME: top } });
+  execFileSync('rpmbuild', ['--quiet', '-bb', '--define', `_topdir ${top}`, join(top, 'x.spec')], {
+    stdio: 'pipe',
+    env: { ...process.env, HOME: top },
+  });
   mkdirSync(into, { recursive: true });
   const file = `${name}-1-1.noarch.rpm`;
   copyFileSync(join(top, 'RPMS/noarch', file), join(into, file));
@@ -32,8 +44,23 @@ export function buildPackage(name: string, into: string): string {
 
 /** Signs in place, with the key of the farm's keys VM. */
 export function rpmsign(farm: Farm, path: string, origin?: SignatureOrigin): void {
-  const words = origin === undefined ? [] : ['--define', `_gpg_sign_cmd_extra_args ${withOrigin(origin).join(' ')}`];
-  execFileSync('rpmsign', ['--addsign', ...words, '--define', '__gpg /usr/bin/gpg', '--define', `_gpg_path ${farm.keys.home}`, '--define', `_gpg_name ${farm.keys.fingerprint.signing}`, path], { stdio: 'pipe', env: { ...process.env, HOME: farm.keys.home } });
+  const words =
+    origin === undefined ? [] : ['--define', `_gpg_sign_cmd_extra_args ${withOrigin(origin).join(' ')}`];
+  execFileSync(
+    'rpmsign',
+    [
+      '--addsign',
+      ...words,
+      '--define',
+      '__gpg /usr/bin/gpg',
+      '--define',
+      `_gpg_path ${farm.keys.home}`,
+      '--define',
+      `_gpg_name ${farm.keys.fingerprint.signing}`,
+      path,
+    ],
+    { stdio: 'pipe', env: { ...process.env, HOME: farm.keys.home } },
+  );
 }
 
 async function headOf(path: string): Promise<RpmPackage> {
@@ -43,7 +70,13 @@ async function headOf(path: string): Promise<RpmPackage> {
 }
 
 /** The whole way for a package, which is signed in place. */
-export async function signPackage(farm: Farm, path: string, purpose: Intent['purpose'] = 'rpm-header', { dist } = ofFc41(farm), sign = (origin: SignatureOrigin): void => rpmsign(farm, path, origin)): Promise<void> {
+export async function signPackage(
+  farm: Farm,
+  path: string,
+  purpose: Intent['purpose'] = 'rpm-header',
+  { dist } = ofFc41(farm),
+  sign = (origin: SignatureOrigin): void => rpmsign(farm, path, origin),
+): Promise<void> {
   const { header } = await headOf(path);
   const claimed = farm.claimAll([{ purpose, name: 'rpm-header', mode: 'detach', payload: header }], dist);
   sign(claimed.origins[0] as SignatureOrigin);
@@ -56,13 +89,28 @@ export const testing = 'current-testing';
 export function makeMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc41(farm)): void {
   const folder = join(place.folder, suite);
   rmSync(join(folder, 'repodata'), { recursive: true, force: true });
-  execFileSync('createrepo_c', ['--quiet', '--checksum=sha256', '--no-database', '--general-compress-type=gz', '--content', codenameOf(place.dist, suite), folder], { stdio: 'pipe' });
+  execFileSync(
+    'createrepo_c',
+    [
+      '--quiet',
+      '--checksum=sha256',
+      '--no-database',
+      '--general-compress-type=gz',
+      '--content',
+      codenameOf(place.dist, suite),
+      folder,
+    ],
+    { stdio: 'pipe' },
+  );
 }
 
 /** Signs repomd.xml as it stands, announced. */
 export function signMetadata(farm: Farm, suite: AnySuite = testing, place = ofFc41(farm)): void {
   const repomd = join(place.folder, suite, 'repodata/repomd.xml');
-  const [signature] = farm.signAll([{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }], place.dist);
+  const [signature] = farm.signAll(
+    [{ purpose: 'rpm-repomd', name: 'repomd.xml', mode: 'detach', payload: readFileSync(repomd) }],
+    place.dist,
+  );
   writeFileSync(`${repomd}.asc`, signature as Buffer);
 }
 

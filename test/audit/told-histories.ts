@@ -16,24 +16,47 @@ export function chance(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor(state / 2 ** 32 * below);
+    return Math.floor((state / 2 ** 32) * below);
   };
 }
 
 export type Commit = (logs: LogsRepository, random: (below: number) => number, n: number) => void;
-const openLogs = (logs: LogsRepository): string[] => [...logs.content.keys()].filter((path) => path.includes('/log_') && !path.endsWith('.xz'));
-const grown = (logs: LogsRepository, path: string, n: number): Record<string, string> => ({ [path]: `${logs.content.get(path)?.toString() ?? ''}line ${n}\n` });
-const intent = (n: number, vm = 'build-debian'): Record<string, string> => ({ [`intents/${vm}/2026-11-2${n % 3}/${sha256(`intent ${n}`)}.json`]: `{"n":${n}}` });
-const logPath = (random: (below: number) => number, n: number): string => `build-debian/${['hello', 'linux', '2026-11-21'][random(3)]}/log_2026-11-21_21-0${Math.floor(n / 60)}-${String(n % 60).padStart(2, '0')}`;
-const pack = (logs: LogsRepository, path: string): { put: Record<string, string>; remove: string[] } => ({ put: { [`${path}.xz`]: `packed ${logs.content.get(path)?.toString() ?? ''}` }, remove: [path] });
+const openLogs = (logs: LogsRepository): string[] =>
+  [...logs.content.keys()].filter((path) => path.includes('/log_') && !path.endsWith('.xz'));
+const grown = (logs: LogsRepository, path: string, n: number): Record<string, string> => ({
+  [path]: `${logs.content.get(path)?.toString() ?? ''}line ${n}\n`,
+});
+const intent = (n: number, vm = 'build-debian'): Record<string, string> => ({
+  [`intents/${vm}/2026-11-2${n % 3}/${sha256(`intent ${n}`)}.json`]: `{"n":${n}}`,
+});
+const logPath = (random: (below: number) => number, n: number): string =>
+  `build-debian/${['hello', 'linux', '2026-11-21'][random(3)]}/log_2026-11-21_21-0${Math.floor(n / 60)}-${String(n % 60).padStart(2, '0')}`;
+const pack = (logs: LogsRepository, path: string): { put: Record<string, string>; remove: string[] } => ({
+  put: { [`${path}.xz`]: `packed ${logs.content.get(path)?.toString() ?? ''}` },
+  remove: [path],
+});
 
 export const honest: Commit[] = [
   (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n) }),
   (logs, random, n) => {
     const open = openLogs(logs);
-    logs.commit({ signer: null, put: { ...(open.length === 0 ? {} : grown(logs, open[random(open.length)] as string, n)), ...intent(n) } });
+    logs.commit({
+      signer: null,
+      put: {
+        ...(open.length === 0 ? {} : grown(logs, open[random(open.length)] as string, n)),
+        ...intent(n),
+      },
+    });
   },
-  (logs, _, n) => logs.commit({ signer: null, put: { ...intent(n), ...grown(logs, 'journal/keys-debian/00000000.jsonl', n), ...grown(logs, 'journal/keys-debian/heads-00000000.jsonl', n) } }),
+  (logs, _, n) =>
+    logs.commit({
+      signer: null,
+      put: {
+        ...intent(n),
+        ...grown(logs, 'journal/keys-debian/00000000.jsonl', n),
+        ...grown(logs, 'journal/keys-debian/heads-00000000.jsonl', n),
+      },
+    }),
   (logs, random, n) => {
     const open = openLogs(logs);
     if (open.length === 0) logs.commit({ signer: null, put: intent(n) });
@@ -43,11 +66,19 @@ export const honest: Commit[] = [
   (logs, random, n) => {
     const paths = [...logs.content.keys()];
     const path = paths[random(paths.length)];
-    logs.commit({ signer: null, put: { ...intent(n), ...(path === undefined ? {} : { [path]: logs.content.get(path) as Buffer }) } });
+    logs.commit({
+      signer: null,
+      put: { ...intent(n), ...(path === undefined ? {} : { [path]: logs.content.get(path) as Buffer }) },
+    });
   },
 ];
 export const dishonest: Commit[] = [
-  (logs, random, n) => logs.commit({ signer: null, put: { ...intent(n), ...grown(logs, logPath(random, n), n) }, lines: (lines) => lines.slice(1) }),
+  (logs, random, n) =>
+    logs.commit({
+      signer: null,
+      put: { ...intent(n), ...grown(logs, logPath(random, n), n) },
+      lines: (lines) => lines.slice(1),
+    }),
   (logs, random, n) => {
     const paths = [...logs.content.keys()];
     logs.commit({ signer: null, put: intent(n), remove: [paths[random(paths.length)] as string] });
@@ -56,25 +87,59 @@ export const dishonest: Commit[] = [
     const paths = [...logs.content.keys()];
     logs.commit({ signer: null, put: { [paths[random(paths.length)] as string]: `other ${n}` } });
   },
-  (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => lines.map((line) => ({ ...line, size: line.size + (n % 2 === 0 ? 1 : -1) })) }),
-  (logs, random, n) => logs.commit({ signer: null, put: grown(logs, logPath(random, n), n), mode: ['100755', '120000', '100664'][n % 3] }),
-  (logs, _, n) => logs.commit({ signer: null, put: intent(n), lines: (lines) => [...lines, { path: `intents/build-debian/2026-11-20/${sha256('none')}.json`, size: 3, sha256: sha256('none') }] }),
+  (logs, _, n) =>
+    logs.commit({
+      signer: null,
+      put: intent(n),
+      lines: (lines) => lines.map((line) => ({ ...line, size: line.size + (n % 2 === 0 ? 1 : -1) })),
+    }),
+  (logs, random, n) =>
+    logs.commit({
+      signer: null,
+      put: grown(logs, logPath(random, n), n),
+      mode: ['100755', '120000', '100664'][n % 3],
+    }),
+  (logs, _, n) =>
+    logs.commit({
+      signer: null,
+      put: intent(n),
+      lines: (lines) => [
+        ...lines,
+        { path: `intents/build-debian/2026-11-20/${sha256('none')}.json`, size: 3, sha256: sha256('none') },
+      ],
+    }),
   (logs, _, n) => logs.commit({ signer: null, put: intent(n), message: `No publication ${n}\n` }),
   (logs, _, n) => logs.commit({ signer: null, put: { [`a/b/c/d/e/f${n}`]: 'deep' } }),
 ];
 
 function commitsOf(objects: ObjectReader, ids: readonly string[]): CommitFiles[] {
   const commits: CommitFiles[] = [];
-  objects.readAll(ids, 'commit', 1_000_000, (_, body) => void commits.push({ commit: readCommit(body as Buffer, unsigned), changes: [], bad: [] }));
+  objects.readAll(
+    ids,
+    'commit',
+    1_000_000,
+    (_, body) => void commits.push({ commit: readCommit(body as Buffer, unsigned), changes: [], bad: [] }),
+  );
   return commits;
 }
 
-const said = (commits: readonly CommitFiles[]): unknown => commits.map(({ changes, bad }) => ({
-  bad, changes: changes.map(({ path, after, at, size }) => ({ path, after, body: size === undefined ? undefined : memory.subarray(at, (at as number) + size).toString() })),
-}));
+const said = (commits: readonly CommitFiles[]): unknown =>
+  commits.map(({ changes, bad }) => ({
+    bad,
+    changes: changes.map(({ path, after, at, size }) => ({
+      path,
+      after,
+      body: size === undefined ? undefined : memory.subarray(at, (at as number) + size).toString(),
+    })),
+  }));
 
 /** Goes through the history in windows of so many; how many of them were told. */
-export function compareTold(t: Test, objects: ObjectReader, ids: readonly string[], windowCommits: number): { told: number; windows: number } {
+export function compareTold(
+  t: Test,
+  objects: ObjectReader,
+  ids: readonly string[],
+  windowCommits: number,
+): { told: number; windows: number } {
   const [teller, looker] = [new WindowFiles(objects), new WindowFiles(objects)];
   let told = 0;
   let windows = 0;
@@ -92,7 +157,9 @@ export function compareTold(t: Test, objects: ObjectReader, ids: readonly string
     } catch (error) {
       if (!(error instanceof OtherTree)) throw error;
     }
-    for (const files of [teller, looker]) files.treeBefore = looked.findLast(({ commit }) => commit.tree !== undefined)?.commit.tree ?? files.treeBefore;
+    for (const files of [teller, looker])
+      files.treeBefore =
+        looked.findLast(({ commit }) => commit.tree !== undefined)?.commit.tree ?? files.treeBefore;
   }
   return { told, windows };
 }

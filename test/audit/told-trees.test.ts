@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Histories made by chance, honest and not: what the messages tell is believed only where it is what the trees say, and an honest farm's history
-// is always told, also where logs are packed. So the quick way can neither be wrong nor die unnoticed.
+// Histories made by chance, honest and not: what the messages tell is believed only where it is what the
+// trees say, and an honest farm's history is always told, also where logs are packed. So the quick way can
+// neither be wrong nor die unnoticed.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,8 +19,15 @@ tap.setTimeout(600_000);
 const top = folderOf(tap);
 
 /** Goes through the history in windows of so many; how many of them were told. */
-async function compare(t: Test, logs: LogsRepository, windowCommits: number): Promise<{ told: number; windows: number }> {
-  const ids = execFileSync('git', ['--git-dir', logs.path, 'rev-list', '--reverse', 'main']).toString().trim().split('\n');
+async function compare(
+  t: Test,
+  logs: LogsRepository,
+  windowCommits: number,
+): Promise<{ told: number; windows: number }> {
+  const ids = execFileSync('git', ['--git-dir', logs.path, 'rev-list', '--reverse', 'main'])
+    .toString()
+    .trim()
+    .split('\n');
   const { pipes } = await new PublishedGit(dirname(logs.path), new Budget(defaultLimits)).answerThread();
   const objects = new ObjectReader(pipes, () => undefined);
   const result = compareTold(t, objects, ids, windowCommits);
@@ -39,16 +47,19 @@ for (const seed of [1, 2, 3, 4]) {
       t.equal(told, windows, `all windows of ${windowCommits}`);
     }
   });
-  void tap.test(`nothing is told of a history that is not honest but what is there (seed ${seed})`, async (t) => {
-    const random = chance(seed * 1000);
-    const logs = new LogsRepository(join(mkdtempSync(join(top, 'dishonest-')), 'logs.git'), keys);
-    for (let n = 1; n <= 120; n++) {
-      const kind = n < 3 || random(4) > 0 ? honest : dishonest;
-      (kind[random(kind.length)] as Commit)(logs, random, n);
-    }
-    for (const windowCommits of [1, 3, 128]) {
-      const { told, windows } = await compare(t, logs, windowCommits);
-      if (windowCommits === 1) t.ok(told > 20 && told < windows, `${told} of ${windows} windows are told`);
-    }
-  });
+  void tap.test(
+    `nothing is told of a history that is not honest but what is there (seed ${seed})`,
+    async (t) => {
+      const random = chance(seed * 1000);
+      const logs = new LogsRepository(join(mkdtempSync(join(top, 'dishonest-')), 'logs.git'), keys);
+      for (let n = 1; n <= 120; n++) {
+        const kind = n < 3 || random(4) > 0 ? honest : dishonest;
+        (kind[random(kind.length)] as Commit)(logs, random, n);
+      }
+      for (const windowCommits of [1, 3, 128]) {
+        const { told, windows } = await compare(t, logs, windowCommits);
+        if (windowCommits === 1) t.ok(told > 20 && told < windows, `${told} of ${windows} windows are told`);
+      }
+    },
+  );
 }

@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// BuildLog through the whole farm: from qrexec-client-vm in the build VM, through policy and sandboxes, until the last line is synced. Its peer
-// is ts '%F %.T' of moreutils on the same file in the same run, without any of that.
+// BuildLog through the whole farm: from qrexec-client-vm in the build VM, through policy and sandboxes, until
+// the last line is synced. Its peer is ts '%F %.T' of moreutils on the same file in the same run, without any
+// of that.
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { must } from '../../agents/local/outside/machine.js';
 import type { StandingFarm } from '../attacks/standing-farm.js';
 
-/** A build's log: lines of about 80 characters, one in fifty with colours, tabs or broken bytes. @returns lines in it */
+/**
+ * A build's log: lines of about 80 characters, one in fifty with colours, tabs or broken bytes. @returns
+ * lines in it
+ */
 function writeBuildLog(path: string, bytes: number): number {
   const pieces: string[] = [];
   for (let i = 0; i < 2000; i++) {
-    if (i % 50 === 7) pieces.push(`\x1b[01;35mwarning:\x1b[0m\tunused variable \u2018x${i}\u2019 in function main [-Wunused]`);
+    if (i % 50 === 7)
+      pieces.push(
+        `\x1b[01;35mwarning:\x1b[0m\tunused variable \u2018x${i}\u2019 in function main [-Wunused]`,
+      );
     else if (i % 9 === 0) pieces.push(`libtool: link: gcc -g -O2 -o hello${i} src/hello.o`);
-    else pieces.push(`gcc -DHAVE_CONFIG_H -I. -I./lib -g -O2 -fstack-protector-strong -c -o lib/file${i}.o lib/file${i}.c`);
+    else
+      pieces.push(
+        `gcc -DHAVE_CONFIG_H -I. -I./lib -g -O2 -fstack-protector-strong -c -o lib/file${i}.o lib/file${i}.c`,
+      );
   }
   const block = Buffer.from(`${pieces.join('\n')}\n`);
   const fd = openSync(path, 'w');
@@ -51,11 +61,20 @@ export async function benchLogStream(standing: StandingFarm, bytes = 500_000_000
   const lines = writeBuildLog(file, bytes);
   const size = statSync(file).size / 1e6;
   const started = performance.now();
-  execFileSync('ts', ['%F %.T'], { stdio: [openSync(file, 'r'), openSync(join(state.folder, 'ts.out'), 'w'), 'inherit'] });
+  execFileSync('ts', ['%F %.T'], {
+    stdio: [openSync(file, 'r'), openSync(join(state.folder, 'ts.out'), 'w'), 'inherit'],
+  });
   const ts = (performance.now() - started) / 1000;
   rmSync(join(state.folder, 'ts.out'));
-  const seconds = Number(await must(build, ['python3', '-c', sender, '/var/lib/build-infra/bench.log', String(lines)], { user: 'root', timeoutMs: 300_000 }));
+  const seconds = Number(
+    await must(build, ['python3', '-c', sender, '/var/lib/build-infra/bench.log', String(lines)], {
+      user: 'root',
+      timeoutMs: 300_000,
+    }),
+  );
   const used = Number(await must(logs, ['sh', '-c', memory], { user: 'root' }));
   process.stdout.write(`ts '%F %.T'                     ${(size / ts).toFixed(1)} MB/s\n`);
-  process.stdout.write(`BuildLog through the farm       ${(size / seconds).toFixed(1)} MB/s: ${(ts / seconds).toFixed(1)} times ts (at least 6, goal 10); ${used.toFixed(0)} MB of memory at most (limit 150)\n`);
+  process.stdout.write(
+    `BuildLog through the farm       ${(size / seconds).toFixed(1)} MB/s: ${(ts / seconds).toFixed(1)} times ts (at least 6, goal 10); ${used.toFixed(0)} MB of memory at most (limit 150)\n`,
+  );
 }

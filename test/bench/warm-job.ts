@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A job of one small package (a C program, debhelper) on a warm cache, for every distribution of the farm: from the trigger to what apt-get read
-// back, and of that the farm's own part for each step. Its peer is the engine alone on the same source, for the same distributions side by side.
+// A job of one small package (a C program, debhelper) on a warm cache, for every distribution of the farm:
+// from the trigger to what apt-get read back, and of that the farm's own part for each step. Its peer is the
+// engine alone on the same source, for the same distributions side by side.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { giveCommand, untilBuilt, withDist, type StepSeconds } from '../../agents/local/job/build-watch.js';
@@ -14,7 +15,12 @@ const rounds = 3;
 const limitSeconds = 25;
 
 const files = (version: string): Record<string, string> => ({
-  'debian/control': control(warmComponent, 'any', 'Build-Depends: debhelper-compat (= 13)\n', 'Depends: ${shlibs:Depends}, ${misc:Depends}\n'),
+  'debian/control': control(
+    warmComponent,
+    'any',
+    'Build-Depends: debhelper-compat (= 13)\n',
+    'Depends: ${shlibs:Depends}, ${misc:Depends}\n',
+  ),
   'debian/rules': '#!/usr/bin/make -f\n%:\n\tdh $@\n',
   'small.c': `#include <stdio.h>\nint main(void) { return puts("small ${version}") < 0; }\n`,
   Makefile: 'all: small\nclean:\n\trm -f small\ninstall: all\n\tinstall -D small $(DESTDIR)/usr/bin/small\n',
@@ -38,20 +44,36 @@ for dist; do test -s $dist/output/artifacts.json || { tail -n 20 $dist/log >&2; 
 rm -rf $PWD
 echo $(( (end - start) / 1000000 ))`;
 
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
-interface Round { seconds: number; steps: StepSeconds[] }
+interface Round {
+  seconds: number;
+  steps: StepSeconds[];
+}
 
 export async function benchWarmJob({ farm, build, state }: StandingFarm): Promise<void> {
   const { settings, maintainer } = farm;
   await makeRepository(farm.machine('forge'), warmComponent, 'source');
   const job = async (version: string): Promise<Round> => {
-    await pushSource(farm.machine('developer'), maintainer, settings.ports, warmComponent, version, files(version));
+    await pushSource(
+      farm.machine('developer'),
+      maintainer,
+      settings.ports,
+      warmComponent,
+      version,
+      files(version),
+    );
     const started = Date.now();
     const answer = await giveCommand(build, `trigger ${warmComponent}`);
     if (!answer.startsWith('queued ')) throw new Error(answer);
     const done = await untilBuilt(build, warmComponent, version, () => undefined);
-    const { ended } = JSON.parse(readFileSync(join(state.rootOf('build-debian'), 'var/lib/build-infra/jobs', done.job, 'job.json'), 'utf8')) as { ended: string };
+    const { ended } = JSON.parse(
+      readFileSync(
+        join(state.rootOf('build-debian'), 'var/lib/build-infra/jobs', done.job, 'job.json'),
+        'utf8',
+      ),
+    ) as { ended: string };
     return { seconds: (Date.parse(ended) - started) / 1000, steps: done.seconds };
   };
   // Makes the chroots and fills the cache.
@@ -60,15 +82,23 @@ export async function benchWarmJob({ farm, build, state }: StandingFarm): Promis
   for (let round = 1; round <= rounds; round++) measured.push(await job(`1.${round}`));
   const peers: number[] = [];
   for (let round = 0; round < rounds; round++) {
-    const text = await must(build, ['sh', '-c', alone, 'alone', `1.${rounds}`, gitUrl(warmComponent, settings.ports), ...settings.dists], { user: 'root', timeoutMs: 600_000 });
+    const text = await must(
+      build,
+      ['sh', '-c', alone, 'alone', `1.${rounds}`, gitUrl(warmComponent, settings.ports), ...settings.dists],
+      { user: 'root', timeoutMs: 600_000 },
+    );
     peers.push(Number(text.trim()) / 1000);
   }
   const seconds = median(measured.map((round) => round.seconds));
   const peer = median(peers);
-  process.stdout.write(`warm job, ${settings.dists.join(' and ').padEnd(22)} ${seconds.toFixed(1)} s median, trigger to read back (at most ${limitSeconds}); the engine alone ${peer.toFixed(1)} s: ${(seconds / peer).toFixed(2)} times that\n`);
+  process.stdout.write(
+    `warm job, ${settings.dists.join(' and ').padEnd(22)} ${seconds.toFixed(1)} s median, trigger to read back (at most ${limitSeconds}); the engine alone ${peer.toFixed(1)} s: ${(seconds / peer).toFixed(2)} times that\n`,
+  );
   const { steps } = measured.find((round) => round.seconds === seconds) as Round;
   for (const step of steps) {
     const own = step.seconds - (step.commands ?? 0);
-    process.stdout.write(`  ${withDist(step.stage, step.dist).padEnd(29)} ${step.seconds.toFixed(2)} s, overhead ${own.toFixed(2)} s: ${(own / 0.6).toFixed(1)} % of a minute (at most 10)\n`);
+    process.stdout.write(
+      `  ${withDist(step.stage, step.dist).padEnd(29)} ${step.seconds.toFixed(2)} s, overhead ${own.toFixed(2)} s: ${(own / 0.6).toFixed(1)} % of a minute (at most 10)\n`,
+    );
   }
 }

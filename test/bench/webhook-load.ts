@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Sends webhooks, one connection for each, so many of them at once: in a thread of its own, so that nobody who is measured waits for whoever reads its log.
+// Sends webhooks, one connection for each, so many of them at once: in a thread of its own, so that nobody
+// who is measured waits for whoever reads its log.
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
@@ -43,12 +44,18 @@ async function run({ port, requests, atOnce }: Load): Promise<Driven> {
   };
   await Promise.all(Array.from({ length: atOnce }, lane));
   times.sort((a, b) => a - b);
-  return { answers, seconds: (performance.now() - began) / 1000, p99: times[Math.floor(times.length * 0.99)] ?? 0 };
+  return {
+    answers,
+    seconds: (performance.now() - began) / 1000,
+    p99: times[Math.floor(times.length * 0.99)] ?? 0,
+  };
 }
 
 export function drive(load: Load): Promise<Driven> {
   return new Promise((resolve, reject) => {
-    new Worker(fileURLToPath(import.meta.url), { workerData: load }).once('message', resolve).once('error', reject);
+    new Worker(fileURLToPath(import.meta.url), { workerData: load })
+      .once('message', resolve)
+      .once('error', reject);
   });
 }
 

@@ -4,13 +4,31 @@ import { checkConfig } from '../../agents/build-logs/config.js';
 
 const fingerprint = 'A'.repeat(40);
 const good = {
-  format: 'build-infra/build-logs-config@1', vm: 'build-logs', logsKey: fingerprint,
+  format: 'build-infra/build-logs-config@1',
+  vm: 'build-logs',
+  logsKey: fingerprint,
   remotes: [{ name: 'origin', url: 'ssh://git@forge.example/build-logs.git', required: true }],
-  sources: [{ vm: 'build-debian', keysVm: 'keys-debian', keys: [fingerprint], journalKey: null, payloadBytes: 268435456 }],
-  publishSeconds: 60, intentSeconds: 120, reopenSeconds: 60, logBytes: 268435456, openLogs: 64, intentsPerDay: 20_000, intentBytesPerDay: 536870912,
+  sources: [
+    {
+      vm: 'build-debian',
+      keysVm: 'keys-debian',
+      keys: [fingerprint],
+      journalKey: null,
+      payloadBytes: 268435456,
+    },
+  ],
+  publishSeconds: 60,
+  intentSeconds: 120,
+  reopenSeconds: 60,
+  logBytes: 268435456,
+  openLogs: 64,
+  intentsPerDay: 20_000,
+  intentBytesPerDay: 536870912,
 };
 
-void t.test('the configuration of docs/formats.md is taken', async (t) => t.same(checkConfig(structuredClone(good)), good));
+void t.test('the configuration of docs/formats.md is taken', async (t) =>
+  t.same(checkConfig(structuredClone(good)), good),
+);
 
 const source = good.sources[0] as (typeof good.sources)[0];
 const remote = good.remotes[0] as (typeof good.remotes)[0];

@@ -53,7 +53,9 @@ void t.test('a full disk', { skip: disk === undefined ? 'needs to mount a tmpfs'
   t.match(lines.at(-1), /^published/);
   t.equal((await rig.ask(rig.intent())).result, 'published');
   const final = lines.at(-2) as string;
-  const plain = final.endsWith('.xz') ? execFileSync('xz', ['-dc'], { input: rig.file(final), maxBuffer: 1 << 30 }) : rig.file(final);
+  const plain = final.endsWith('.xz')
+    ? execFileSync('xz', ['-dc'], { input: rig.file(final), maxBuffer: 1 << 30 })
+    : rig.file(final);
   t.equal(textOf(plain).length, Number(opened.split(' ')[2]) + 2);
   t.strictSame(textOf(plain).slice(-2), ['after', '> end status=0']);
   await until('the history is whole', () => rig.checkHistory() > 1);

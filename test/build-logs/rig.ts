@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A build-logs VM in a temporary folder: the real agent as a process, real git remotes, a real logs key, and a keys VM that only keeps
-// the receipts' protocol. Calls go straight to the sockets (test/support/direct-client.ts for the other direction).
+// A build-logs VM in a temporary folder: the real agent as a process, real git remotes, a real logs key, and
+// a keys VM that only keeps the receipts' protocol. Calls go straight to the sockets
+// (test/support/direct-client.ts for the other direction).
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,15 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readGitCommit } from '../../agents/shared/formats/git-commit.js';
-import { intentFormat, intentsOf, publishedPayloads, type HashedFile, type Intent, type IntentDocument, type IntentReply } from '../../agents/shared/formats/intent.js';
+import {
+  intentFormat,
+  intentsOf,
+  publishedPayloads,
+  type HashedFile,
+  type Intent,
+  type IntentDocument,
+  type IntentReply,
+} from '../../agents/shared/formats/intent.js';
 import { readPublicationMessage } from '../../agents/shared/formats/publication.js';
 import { type AgentProcess, type HowStarted, startAgent } from '../support/agent-process.js';
 import { writeDirectClient } from '../support/direct-client.js';
@@ -77,7 +86,11 @@ export class Caller {
   }
 
   async line(pattern: RegExp, seconds = 60): Promise<string> {
-    await until(`a line ${pattern} (so far: ${this.answer.slice(-300)})`, () => this.lines.some((line) => pattern.test(line)), seconds);
+    await until(
+      `a line ${pattern} (so far: ${this.answer.slice(-300)})`,
+      () => this.lines.some((line) => pattern.test(line)),
+      seconds,
+    );
     return this.lines.findLast((line) => pattern.test(line)) as string;
   }
 }
@@ -103,8 +116,10 @@ export class Rig {
   static async make(options: RigOptions = {}): Promise<Rig> {
     const rig = new Rig(options);
     rig.logsKey = rig.#home.makeKey('build-logs <logs@example.invalid>');
-    for (const folder of ['rw/config/build-infra', 'run/build-infra', 'var/lib', 'usr/bin']) mkdirSync(join(rig.root, folder), { recursive: true });
-    for (const { name } of rig.remotes) execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', rig.remote(name)]);
+    for (const folder of ['rw/config/build-infra', 'run/build-infra', 'var/lib', 'usr/bin'])
+      mkdirSync(join(rig.root, folder), { recursive: true });
+    for (const { name } of rig.remotes)
+      execFileSync('git', ['init', '--quiet', '--bare', '--initial-branch=main', rig.remote(name)]);
     const routes: Record<string, string> = {};
     for (const source of rig.sources) {
       const keysVm = new FakeKeysVm(source, join(rig.folder, `${source}.sock`));
@@ -118,7 +133,10 @@ export class Rig {
   }
 
   /** One that runs until the test is over. */
-  static async started(t: { teardown: (act: () => unknown) => void }, options: RigOptions = {}): Promise<Rig> {
+  static async started(
+    t: { teardown: (act: () => unknown) => void },
+    options: RigOptions = {},
+  ): Promise<Rig> {
     const rig = await Rig.make(options);
     t.teardown(() => rig.stop());
     return rig.start();
@@ -139,7 +157,12 @@ export class Rig {
   }
 
   get remotes(): { name: string; required: boolean }[] {
-    return this.options.remotes ?? [{ name: 'origin', required: true }, { name: 'mirror', required: true }];
+    return (
+      this.options.remotes ?? [
+        { name: 'origin', required: true },
+        { name: 'mirror', required: true },
+      ]
+    );
   }
 
   get sources(): string[] {
@@ -173,20 +196,48 @@ export class Rig {
   }
 
   writeConfig(change: object = {}): void {
-    const { publishSeconds = 60, intentSeconds = 120, reopenSeconds = 30, logBytes = 268435456, openLogs = 64, intentsPerDay = 20_000, intentBytesPerDay = 536_870_912 } = this.options;
-    writeFileSync(join(this.root, 'rw/config/build-infra/build-logs.json'), JSON.stringify({
-      format: 'build-infra/build-logs-config@1',
-      vm: 'build-logs',
-      logsKey: this.logsKey,
-      remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
-      sources: this.sources.map((vm) => ({ vm, keysVm: vm.replace('build', 'keys'), keys: [signingKey], journalKey: this.keys.get(vm)?.journalKey ?? null, payloadBytes: this.options.payloadBytes ?? 268435456 })),
-      publishSeconds, intentSeconds, reopenSeconds, logBytes, openLogs, intentsPerDay, intentBytesPerDay,
-      ...change,
-    }));
+    const {
+      publishSeconds = 60,
+      intentSeconds = 120,
+      reopenSeconds = 30,
+      logBytes = 268435456,
+      openLogs = 64,
+      intentsPerDay = 20_000,
+      intentBytesPerDay = 536_870_912,
+    } = this.options;
+    writeFileSync(
+      join(this.root, 'rw/config/build-infra/build-logs.json'),
+      JSON.stringify({
+        format: 'build-infra/build-logs-config@1',
+        vm: 'build-logs',
+        logsKey: this.logsKey,
+        remotes: this.remotes.map(({ name, required }) => ({ name, url: this.remote(name), required })),
+        sources: this.sources.map((vm) => ({
+          vm,
+          keysVm: vm.replace('build', 'keys'),
+          keys: [signingKey],
+          journalKey: this.keys.get(vm)?.journalKey ?? null,
+          payloadBytes: this.options.payloadBytes ?? 268435456,
+        })),
+        publishSeconds,
+        intentSeconds,
+        reopenSeconds,
+        logBytes,
+        openLogs,
+        intentsPerDay,
+        intentBytesPerDay,
+        ...change,
+      }),
+    );
   }
 
   async start(how: HowStarted = {}): Promise<this> {
-    this.agent = await startAgent([...how.under ?? [], process.execPath, how.program ?? agentProgram], { PATH: process.env['PATH'], HOME: this.folder, BUILD_INFRA_ROOT: this.root, __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'] });
+    this.agent = await startAgent([...(how.under ?? []), process.execPath, how.program ?? agentProgram], {
+      PATH: process.env['PATH'],
+      HOME: this.folder,
+      BUILD_INFRA_ROOT: this.root,
+      __STRYKER_ACTIVE_MUTANT__: process.env['__STRYKER_ACTIVE_MUTANT__'],
+    });
     return this;
   }
 
@@ -219,8 +270,19 @@ export class Rig {
   /** An intent for new bytes, which ask() sends behind it. */
   intent(change: Partial<Intent> & Record<string, unknown> = {}): Record<string, unknown> {
     return {
-      format: intentFormat, job: 'hello-1.0-abcdef', component: 'hello', version: '1.0', dist: 'bookworm', purpose: 'other', key: signingKey, mode: 'detach',
-      payload: this.payload(randomBytes(8)), logs: [], artifacts: [], nonce: randomBytes(16).toString('hex'), ...change,
+      format: intentFormat,
+      job: 'hello-1.0-abcdef',
+      component: 'hello',
+      version: '1.0',
+      dist: 'bookworm',
+      purpose: 'other',
+      key: signingKey,
+      mode: 'detach',
+      payload: this.payload(randomBytes(8)),
+      logs: [],
+      artifacts: [],
+      nonce: randomBytes(16).toString('hex'),
+      ...change,
     };
   }
 
@@ -234,7 +296,14 @@ export class Rig {
     const line = `${typeof document === 'string' ? document : JSON.stringify(document)}\n`;
     try {
       const parsed = JSON.parse(line) as IntentDocument;
-      return { line, payloads: Buffer.concat(publishedPayloads(intentsOf(parsed)).map((payload) => this.#payloads.get(payload.sha256) ?? Buffer.alloc(0))) };
+      return {
+        line,
+        payloads: Buffer.concat(
+          publishedPayloads(intentsOf(parsed)).map(
+            (payload) => this.#payloads.get(payload.sha256) ?? Buffer.alloc(0),
+          ),
+        ),
+      };
     } catch {
       return { line, payloads: Buffer.alloc(0) };
     }
@@ -257,7 +326,10 @@ export class Rig {
 
   /** The file at a path in a remote, at a commit. */
   file(path: string, remote = 'origin', commit = 'main'): Buffer {
-    return execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'blob', `${commit}:${path}`], { maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'pipe'] });
+    return execFileSync('git', ['--git-dir', this.remote(remote), 'cat-file', 'blob', `${commit}:${path}`], {
+      maxBuffer: 1 << 30,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 
   /** A commit as it is in a remote. */
@@ -267,7 +339,8 @@ export class Rig {
 
   /** Every remote has what the agent has committed. */
   async allPushed(): Promise<void> {
-    const head = (repository: string): string => this.git(repository, 'for-each-ref', '--format=%(objectname)', 'refs/heads/main').trim();
+    const head = (repository: string): string =>
+      this.git(repository, 'for-each-ref', '--format=%(objectname)', 'refs/heads/main').trim();
     await until('all remotes have the last commit', () => {
       const ours = head(join(this.state, 'repository.git'));
       return ours !== '' && this.remotes.every(({ name }) => head(this.remote(name)) === ours);
@@ -275,7 +348,8 @@ export class Rig {
   }
 
   /**
-   * Every commit of a remote is signed, follows on the last one, and tells the truth about its files, which only grow.
+   * Every commit of a remote is signed, follows on the last one, and tells the truth about its files, which
+   * only grow.
    * @returns the number of commits
    */
   checkHistory(remote = 'origin'): number {
@@ -285,17 +359,47 @@ export class Rig {
       const body = this.object(id, remote);
       const commit = readGitCommit(body);
       const message = readPublicationMessage(commit.message);
-      if (commit.id !== id || message.seq !== index + 1 || (commit.parents[0] ?? '') !== (commits[index - 1] ?? '')) throw new Error(`commit ${id} is out of line`);
+      if (
+        commit.id !== id ||
+        message.seq !== index + 1 ||
+        (commit.parents[0] ?? '') !== (commits[index - 1] ?? '')
+      )
+        throw new Error(`commit ${id} is out of line`);
       const signature = join(this.folder, 'signature');
       writeFileSync(signature, commit.signature);
-      execFileSync('gpg', ['--homedir', this.gnupg, '--batch', '--verify', signature, '-'], { input: commit.signedBytes, stdio: ['pipe', 'ignore', 'ignore'] });
-      const changed = this.git(this.remote(remote), 'diff-tree', '--root', '-r', '--no-commit-id', '--name-only', '--diff-filter=AM', id).trim().split('\n').sort().join('\n');
-      if (changed !== message.files.map((file) => file.path).sort().join('\n')) throw new Error(`commit ${id} names other files than it changes:\n${changed}`);
+      execFileSync('gpg', ['--homedir', this.gnupg, '--batch', '--verify', signature, '-'], {
+        input: commit.signedBytes,
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      const changed = this.git(
+        this.remote(remote),
+        'diff-tree',
+        '--root',
+        '-r',
+        '--no-commit-id',
+        '--name-only',
+        '--diff-filter=AM',
+        id,
+      )
+        .trim()
+        .split('\n')
+        .sort()
+        .join('\n');
+      if (
+        changed !==
+        message.files
+          .map((file) => file.path)
+          .sort()
+          .join('\n')
+      )
+        throw new Error(`commit ${id} names other files than it changes:\n${changed}`);
       for (const file of message.files) {
         const bytes = this.file(file.path, remote, id);
-        if (bytes.length !== file.size || sha256(bytes) !== file.sha256) throw new Error(`${file.path} in ${id} is not what the message says`);
+        if (bytes.length !== file.size || sha256(bytes) !== file.sha256)
+          throw new Error(`${file.path} in ${id} is not what the message says`);
         const before = seen.get(file.path);
-        if (before !== undefined && !bytes.subarray(0, before.length).equals(before)) throw new Error(`${file.path} did not only grow in ${id}`);
+        if (before !== undefined && !bytes.subarray(0, before.length).equals(before))
+          throw new Error(`${file.path} did not only grow in ${id}`);
         seen.set(file.path, bytes);
       }
     });
@@ -310,5 +414,11 @@ export class Rig {
 /** The text of the sender's lines in a log, without stamps, our own header and the receiver's lines. */
 export function textOf(log: Buffer | string, vm = 'build-debian'): string[] {
   const prefix = `${vm}: `;
-  return log.toString('latin1').split('\n').map((line) => line.slice(33)).filter((line) => line.startsWith(prefix)).map((line) => line.slice(prefix.length)).filter((line) => !line.startsWith('> build-infra log@1 '));
+  return log
+    .toString('latin1')
+    .split('\n')
+    .map((line) => line.slice(33))
+    .filter((line) => line.startsWith(prefix))
+    .map((line) => line.slice(prefix.length))
+    .filter((line) => !line.startsWith('> build-infra log@1 '));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Chromium without a window, asked over its DevTools protocol through a pipe: one JSON message and a NUL each, on descriptors 3 and 4.
+// Chromium without a window, asked over its DevTools protocol through a pipe: one JSON message and a NUL
+// each, on descriptors 3 and 4.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,14 @@ export const chromium = '/usr/bin/chromium';
 export const noBrowser = existsSync(chromium) ? {} : { skip: 'there is no chromium here' };
 
 type Answer = Record<string, unknown>;
-interface Message { id?: number; method?: string; params?: Answer; result?: Answer; error?: { message: string }; sessionId?: string }
+interface Message {
+  id?: number;
+  method?: string;
+  params?: Answer;
+  result?: Answer;
+  error?: { message: string };
+  sessionId?: string;
+}
 
 export interface View {
   width: number;
@@ -29,8 +37,27 @@ export class Browser {
   readonly complaints: string[] = [];
 
   constructor() {
-    this.#child = spawn(chromium, ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking', '--disable-component-update', '--no-first-run', '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
-      '--remote-debugging-pipe', `--user-data-dir=${this.#profile}`, 'about:blank'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], env: { PATH: '/usr/bin:/bin', HOME: this.#profile, LANG: 'C.UTF-8' }, detached: true });
+    this.#child = spawn(
+      chromium,
+      [
+        '--headless=new',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-dev-shm-usage',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--no-first-run',
+        '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+        '--remote-debugging-pipe',
+        `--user-data-dir=${this.#profile}`,
+        'about:blank',
+      ],
+      {
+        stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
+        env: { PATH: '/usr/bin:/bin', HOME: this.#profile, LANG: 'C.UTF-8' },
+        detached: true,
+      },
+    );
     let rest = '';
     (this.#child.stdio[4] as Readable).setEncoding('utf8').on('data', (chunk: string) => {
       const parts = `${rest}${chunk}`.split('\0');
@@ -44,9 +71,15 @@ export class Browser {
   }
 
   async start(): Promise<void> {
-    const { targetInfos } = await this.ask('Target.getTargets') as { targetInfos: { type: string; targetId: string }[] };
-    const target = targetInfos.find(({ type }) => type === 'page')?.targetId ?? (await this.ask('Target.createTarget', { url: 'about:blank' }))['targetId'];
-    this.#session = (await this.ask('Target.attachToTarget', { targetId: target, flatten: true }))['sessionId'] as string;
+    const { targetInfos } = (await this.ask('Target.getTargets')) as {
+      targetInfos: { type: string; targetId: string }[];
+    };
+    const target =
+      targetInfos.find(({ type }) => type === 'page')?.targetId ??
+      (await this.ask('Target.createTarget', { url: 'about:blank' }))['targetId'];
+    this.#session = (await this.ask('Target.attachToTarget', { targetId: target, flatten: true }))[
+      'sessionId'
+    ] as string;
     for (const domain of ['Page', 'Runtime', 'Log', 'Network', 'Audits']) await this.ask(`${domain}.enable`);
   }
 
@@ -60,8 +93,14 @@ export class Browser {
     }
     const params = message.params ?? {};
     if (message.method === 'Log.entryAdded') this.complaints.push(JSON.stringify(params['entry']));
-    if (message.method === 'Runtime.exceptionThrown' || message.method === 'Runtime.consoleAPICalled' || message.method === 'Page.javascriptDialogOpening') this.complaints.push(`${message.method} ${JSON.stringify(params)}`);
-    if (message.method === 'Audits.issueAdded') this.complaints.push(`issue ${JSON.stringify(params['issue'])}`);
+    if (
+      message.method === 'Runtime.exceptionThrown' ||
+      message.method === 'Runtime.consoleAPICalled' ||
+      message.method === 'Page.javascriptDialogOpening'
+    )
+      this.complaints.push(`${message.method} ${JSON.stringify(params)}`);
+    if (message.method === 'Audits.issueAdded')
+      this.complaints.push(`issue ${JSON.stringify(params['issue'])}`);
     for (const heard of [...this.#heard]) heard(message);
   }
 
@@ -69,7 +108,9 @@ export class Browser {
     const id = ++this.#id;
     return new Promise((resolve, reject) => {
       this.#asked.set(id, { resolve, reject });
-      (this.#child.stdio[3] as Writable).write(`${JSON.stringify({ id, method, params, ...(this.#session === undefined ? {} : { sessionId: this.#session }) })}\0`);
+      (this.#child.stdio[3] as Writable).write(
+        `${JSON.stringify({ id, method, params, ...(this.#session === undefined ? {} : { sessionId: this.#session }) })}\0`,
+      );
     });
   }
 
@@ -85,8 +126,15 @@ export class Browser {
   }
 
   async open(url: string, { width, height = 800, dark = false }: View): Promise<void> {
-    await this.ask('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 600 });
-    await this.ask('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }] });
+    await this.ask('Emulation.setDeviceMetricsOverride', {
+      width,
+      height,
+      deviceScaleFactor: 1,
+      mobile: width < 600,
+    });
+    await this.ask('Emulation.setEmulatedMedia', {
+      features: [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }],
+    });
     this.complaints.length = 0;
     const loaded = this.#once('Page.loadEventFired');
     const { errorText } = await this.ask('Page.navigate', { url });
@@ -96,14 +144,22 @@ export class Browser {
 
   /** The value of an expression in the page, by the debugger: the page's own policy does not concern it. */
   async value<T>(expression: string): Promise<T> {
-    const { result, exceptionDetails } = await this.ask('Runtime.evaluate', { expression, returnByValue: true }) as { result: { value: T }; exceptionDetails?: unknown };
+    const { result, exceptionDetails } = (await this.ask('Runtime.evaluate', {
+      expression,
+      returnByValue: true,
+    })) as { result: { value: T }; exceptionDetails?: unknown };
     if (exceptionDetails !== undefined) throw new Error(JSON.stringify(exceptionDetails));
     return result.value;
   }
 
   /** PNG of the whole page. */
   async screenshot(): Promise<Buffer> {
-    return Buffer.from((await this.ask('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true }))['data'] as string, 'base64');
+    return Buffer.from(
+      (await this.ask('Page.captureScreenshot', { format: 'png', captureBeyondViewport: true }))[
+        'data'
+      ] as string,
+      'base64',
+    );
   }
 
   async end(): Promise<void> {

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A build VM in a folder: the real agent as a process, with a forge, an apt server over ssh and http, a log receiver, and a gpg that
-// signs without asking anyone, since the gate has tests of its own.
+// A build VM in a folder: the real agent as a process, with a forge, an apt server over ssh and http, a log
+// receiver, and a gpg that signs without asking anyone, since the gate has tests of its own.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,7 +26,8 @@ import { until } from '../support/until.js';
 import { Forge, Keys, writeKeys, type TestKey } from './forge.js';
 import { TestReceiver } from './log-receiver.js';
 
-// As it is installed: each stage of a job is a process, and more than a hundred modules take three times as long to start.
+// As it is installed: each stage of a job is a process, and more than a hundred modules take three times as
+// long to start.
 const agentMain = fileURLToPath(new URL('../../../dist/build-agent.mjs', import.meta.url));
 
 export { freePort };
@@ -65,7 +75,13 @@ export interface Outside {
 
 export async function makeOutside(): Promise<Outside> {
   const keys = new Keys();
-  const outside = { keys, forge: new Forge(), apt: new AptServer(), alice: keys.make('alice'), signer: keys.make('signer') };
+  const outside = {
+    keys,
+    forge: new Forge(),
+    apt: new AptServer(),
+    alice: keys.make('alice'),
+    signer: keys.make('signer'),
+  };
   await outside.forge.start();
   await outside.apt.start();
   return outside;
@@ -93,17 +109,41 @@ export class BuildVm {
       chmodSync(join(this.root, path), mode);
     };
     const name = repository.replace(/[^a-z0-9]/g, '');
-    put('/rw/config/build-infra/build.json', JSON.stringify({
-      format: 'build-infra/build-config@1', vm: 'build-debian', env: 'debian', signingKey: outside.signer.fingerprint, publication: null,
-      components: [{ name: 'hello-tiny', url: outside.forge.url(repository), tag: 'v{version}', maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }], requiredSignatures: 1 }],
-      distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
-      apt: { upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${name}`, url: `http://127.0.0.1:${outside.apt.httpPort}/${name}`, origin: 'build-infra', label: 'debian' },
-      pollSeconds: 3600, buildSeconds: 300, ...change,
-    }));
+    put(
+      '/rw/config/build-infra/build.json',
+      JSON.stringify({
+        format: 'build-infra/build-config@1',
+        vm: 'build-debian',
+        env: 'debian',
+        signingKey: outside.signer.fingerprint,
+        publication: null,
+        components: [
+          {
+            name: 'hello-tiny',
+            url: outside.forge.url(repository),
+            tag: 'v{version}',
+            maintainers: [{ name: 'alice', fingerprint: outside.alice.fingerprint }],
+            requiredSignatures: 1,
+          },
+        ],
+        distributions: [{ name: 'bookworm', engine: 'debian', packages: 'deb' }],
+        apt: {
+          upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${name}`,
+          url: `http://127.0.0.1:${outside.apt.httpPort}/${name}`,
+          origin: 'build-infra',
+          label: 'debian',
+        },
+        pollSeconds: 3600,
+        buildSeconds: 300,
+        ...change,
+      }),
+    );
     writeKeys(join(this.root, '/rw/config/build-infra/public-keys'), [outside.alice, outside.signer]);
     put('/rw/config/build-infra/ssh_config', outside.apt.sshConfig());
     const gpg = `gpg --homedir '${outside.keys.home}' --batch --yes --pinentry-mode loopback --passphrase ''`;
-    put('/usr/lib/build-infra/gpg', `#!/bin/sh
+    put(
+      '/usr/lib/build-infra/gpg',
+      `#!/bin/sh
 echo "$@" >> '${this.root}/gpg-calls'
 . '${this.root}/gpg-before'
 if [ "$1" = --reprepro-sign ]; then
@@ -113,27 +153,49 @@ if [ "$1" = --reprepro-sign ]; then
   exit
 fi
 exec ${gpg} "$@"
-`, 0o755);
+`,
+      0o755,
+    );
     put('gpg-before', ':\n');
-    for (const engine of ['debian', 'qubesbuilderv2']) put(`/usr/lib/build-infra/engines/${engine}`, `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine ${engine} "$1"\n`, 0o755);
+    for (const engine of ['debian', 'qubesbuilderv2'])
+      put(
+        `/usr/lib/build-infra/engines/${engine}`,
+        `#!/bin/sh\nexec '${process.execPath}' '${agentMain}' engine ${engine} "$1"\n`,
+        0o755,
+      );
     mkdirSync(join(this.root, '/run/build-infra'), { recursive: true });
     mkdirSync(join(this.root, '/usr/bin'), { recursive: true });
     mkdirSync(join(this.root, '/var/lib/build-infra'), { recursive: true });
     mkdirSync(chrootCache, { recursive: true });
     symlinkSync(chrootCache, join(this.root, '/var/lib/build-infra/cache'));
-    writeDirectClient(join(this.root, '/usr/bin/qrexec-client-vm'), 'build-debian', { 'qubesbuilder.BuildLog': join(this.root, 'log.sock') });
-    this.#client = writeDirectClient(join(this.root, 'caller'), 'sys-net', Object.fromEntries(
-      ['qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand'].map((service) => [service, join(this.root, `/run/build-infra/${service}.sock`)]),
-    ));
+    writeDirectClient(join(this.root, '/usr/bin/qrexec-client-vm'), 'build-debian', {
+      'qubesbuilder.BuildLog': join(this.root, 'log.sock'),
+    });
+    this.#client = writeDirectClient(
+      join(this.root, 'caller'),
+      'sys-net',
+      Object.fromEntries(
+        ['qubesbuilder.TriggerBuild', 'qubesbuilder.ProcessGithubCommand'].map((service) => [
+          service,
+          join(this.root, `/run/build-infra/${service}.sock`),
+        ]),
+      ),
+    );
   }
 
   get config(): Record<string, unknown> {
-    return JSON.parse(readFileSync(join(this.root, '/rw/config/build-infra/build.json'), 'utf8')) as Record<string, unknown>;
+    return JSON.parse(readFileSync(join(this.root, '/rw/config/build-infra/build.json'), 'utf8')) as Record<
+      string,
+      unknown
+    >;
   }
 
   /** Before the agent starts. */
   reconfigure(change: Record<string, unknown>): void {
-    writeFileSync(join(this.root, '/rw/config/build-infra/build.json'), JSON.stringify({ ...this.config, ...change }));
+    writeFileSync(
+      join(this.root, '/rw/config/build-infra/build.json'),
+      JSON.stringify({ ...this.config, ...change }),
+    );
   }
 
   /** What a shell does before each signature. */
@@ -143,15 +205,24 @@ exec ${gpg} "$@"
 
   gpgCalls(): string[] {
     const path = join(this.root, 'gpg-calls');
-    return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n').filter((line) => !line.includes('--version')) : [];
+    return existsSync(path)
+      ? readFileSync(path, 'utf8')
+          .trim()
+          .split('\n')
+          .filter((line) => !line.includes('--version'))
+      : [];
   }
 
   /** @param how what stands before the command line, and another program than the compiled agent */
   async start(how: { under?: readonly string[]; program?: string } = {}): Promise<void> {
     this.receiver ??= await TestReceiver.listen(join(this.root, 'log.sock'));
     this.output = '';
-    const [command, ...args] = [...how.under ?? [], process.execPath, how.program ?? agentMain];
-    this.#agent = spawn(command, args, { env: { ...process.env, BUILD_INFRA_ROOT: this.root }, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+    const [command, ...args] = [...(how.under ?? []), process.execPath, how.program ?? agentMain];
+    this.#agent = spawn(command, args, {
+      env: { ...process.env, BUILD_INFRA_ROOT: this.root },
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+    });
     this.#agent.stderr?.on('data', (chunk: Buffer) => {
       this.output += chunk.toString();
     });
@@ -198,13 +269,17 @@ exec ${gpg} "$@"
 
   job(id: string): Job | undefined {
     const path = join(this.root, '/var/lib/build-infra/jobs', id, 'job.json');
-    return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) as Job : undefined;
+    return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Job) : undefined;
   }
 
   async over(id: string, seconds = 240): Promise<Job> {
-    return until(`${id} to be over`, () => {
-      const job = this.job(id);
-      return job !== undefined && ['done', 'failed', 'refused'].includes(job.state) ? job : undefined;
-    }, seconds);
+    return until(
+      `${id} to be over`,
+      () => {
+        const job = this.job(id);
+        return job !== undefined && ['done', 'failed', 'refused'].includes(job.state) ? job : undefined;
+      },
+      seconds,
+    );
   }
 }

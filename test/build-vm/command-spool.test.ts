@@ -1,12 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { watchCommands } from '../../agents/build-vm/jobs/command-spool.js';
 import { until } from '../support/until.js';
 
-function place(test: Test): { spool: string; handled: string[]; start: () => void; drop: (name: string, text: string) => void; answer: (name: string) => Promise<string> } {
+function place(test: Test): {
+  spool: string;
+  handled: string[];
+  start: () => void;
+  drop: (name: string, text: string) => void;
+  answer: (name: string) => Promise<string>;
+} {
   const spool = mkdtempSync(join(tmpdir(), 'bi-spool-'));
   const handled: string[] = [];
   const note = async (what: string): Promise<string> => {
@@ -14,9 +29,20 @@ function place(test: Test): { spool: string; handled: string[]; start: () => voi
     return `queued ${what}\n`;
   };
   return {
-    spool, handled,
+    spool,
+    handled,
     start: () => {
-      const commands = watchCommands(spool, join(spool, 'answers'), { trigger: note, retry: note, cancel: (job) => note(`no ${job}`), withdraw: (component, version) => note(`${component} ${version}`) }, () => undefined);
+      const commands = watchCommands(
+        spool,
+        join(spool, 'answers'),
+        {
+          trigger: note,
+          retry: note,
+          cancel: (job) => note(`no ${job}`),
+          withdraw: (component, version) => note(`${component} ${version}`),
+        },
+        () => undefined,
+      );
       test.teardown(async () => {
         await commands.close();
         rmSync(spool, { recursive: true });
@@ -26,21 +52,30 @@ function place(test: Test): { spool: string; handled: string[]; start: () => voi
       writeFileSync(join(spool, `.${name}`), text);
       renameSync(join(spool, `.${name}`), join(spool, `${name}.cmd`));
     },
-    answer: (name) => until(name, () => existsSync(join(spool, 'answers', `${name}.answer`)) && readFileSync(join(spool, 'answers', `${name}.answer`), 'utf8')),
+    answer: (name) =>
+      until(
+        name,
+        () =>
+          existsSync(join(spool, 'answers', `${name}.answer`)) &&
+          readFileSync(join(spool, 'answers', `${name}.answer`), 'utf8'),
+      ),
   };
 }
 
-void t.test('commands that were there before and that come in the first moment are all answered once', async (t) => {
-  const p = place(t);
-  p.drop('before', 'trigger a\n');
-  p.start();
-  for (let i = 0; i < 50; i++) p.drop(`now${i}`, `trigger c${i}\n`);
-  t.equal(await p.answer('before'), 'queued a\n');
-  for (let i = 0; i < 50; i++) t.equal(await p.answer(`now${i}`), `queued c${i}\n`);
-  await new Promise((resolve) => setTimeout(resolve, 1500));
-  t.equal(p.handled.length, 51);
-  t.same(readdirSync(p.spool), ['answers']);
-});
+void t.test(
+  'commands that were there before and that come in the first moment are all answered once',
+  async (t) => {
+    const p = place(t);
+    p.drop('before', 'trigger a\n');
+    p.start();
+    for (let i = 0; i < 50; i++) p.drop(`now${i}`, `trigger c${i}\n`);
+    t.equal(await p.answer('before'), 'queued a\n');
+    for (let i = 0; i < 50; i++) t.equal(await p.answer(`now${i}`), `queued c${i}\n`);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    t.equal(p.handled.length, 51);
+    t.same(readdirSync(p.spool), ['answers']);
+  },
+);
 
 void t.test('a job is cancelled by its name alone', async (t) => {
   const p = place(t);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a folder holds is on disk before it has its name: as the kernel sees it, where this machine lets us look.
+// What a folder holds is on disk before it has its name: as the kernel sees it, where this machine lets us
+// look.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,25 +26,45 @@ void t.test('every file and folder in it is written out before the name is there
   await becomeDurably(part, to, async (argv, options) => {
     t.notOk(existsSync(to), 'not yet');
     // The same call, with a program in the place of `sync` that says what it is given.
-    const said = await runProgram(argv.map((word) => (word === 'sync' ? 'printf' : word === '--' ? '%s\\n' : word)), options);
+    const said = await runProgram(
+      argv.map((word) => (word === 'sync' ? 'printf' : word === '--' ? '%s\\n' : word)),
+      options,
+    );
     synced.push(...said.toString().trim().split('\n'));
     return await runProgram(argv, options);
   });
-  t.strictSame(synced.sort(), ['', '/made-by.json', '/pool', '/pool/-n', '/pool/a b', '/pool/a b/x.deb'].map((name) => part + name));
+  t.strictSame(
+    synced.sort(),
+    ['', '/made-by.json', '/pool', '/pool/-n', '/pool/a b', '/pool/a b/x.deb'].map((name) => part + name),
+  );
   t.equal(readFileSync(join(to, 'made-by.json'), 'utf8'), 'made-by.json');
   t.notOk(existsSync(part));
 });
 
 void t.test('what cannot be written out does not get the name', async (t) => {
   const part = makePart('other');
-  await t.rejects(becomeDurably(part, join(folder, 'never'), (_argv, options) => runProgram(['false'], options)));
+  await t.rejects(
+    becomeDurably(part, join(folder, 'never'), (_argv, options) => runProgram(['false'], options)),
+  );
   t.notOk(existsSync(join(folder, 'never')));
   t.ok(existsSync(part));
 });
 
 void t.test('folders that become a generation, a build or a signed upload all go this way', (t) => {
   const agents = new URL('../../../agents/build-vm/', import.meta.url);
-  const renaming = execFileSync('grep', ['-rlE', 'renameDurably|renameSync', '--include=*.ts', '.'], { cwd: agents, encoding: 'utf8' }).trim().split('\n').sort();
-  t.strictSame(renaming.filter((path) => path.startsWith('./apt-') || path.startsWith('./dnf-') || path === './engines/engine-stages.ts'), []);
+  const renaming = execFileSync('grep', ['-rlE', 'renameDurably|renameSync', '--include=*.ts', '.'], {
+    cwd: agents,
+    encoding: 'utf8',
+  })
+    .trim()
+    .split('\n')
+    .sort();
+  t.strictSame(
+    renaming.filter(
+      (path) =>
+        path.startsWith('./apt-') || path.startsWith('./dnf-') || path === './engines/engine-stages.ts',
+    ),
+    [],
+  );
   t.end();
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A real https server under an authority of its own, made here, which curl is told of as an operator would; and it misbehaves on request.
+// A real https server under an authority of its own, made here, which curl is told of as an operator would;
+// and it misbehaves on request.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer as createPlainServer, type Server as PlainServer } from 'node:http';
@@ -21,7 +22,29 @@ export class FileServer {
 
   async start(): Promise<void> {
     const [key, certificate] = [join(this.folder, 'key.pem'), join(this.folder, 'certificate.pem')];
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '3', '-subj', '/CN=files', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:prime256v1',
+        '-nodes',
+        '-days',
+        '3',
+        '-subj',
+        '/CN=files',
+        '-addext',
+        'subjectAltName=IP:127.0.0.1',
+        '-keyout',
+        key,
+        '-out',
+        certificate,
+      ],
+      { stdio: 'ignore' },
+    );
     const answer = (request: IncomingMessage, response: ServerResponse): void => {
       const path = request.url ?? '';
       this.asked.push(path);
@@ -32,7 +55,8 @@ export class FileServer {
     };
     this.#server = createServer({ key: readFileSync(key), cert: readFileSync(certificate) }, answer);
     this.#plain = createPlainServer(answer);
-    for (const server of [this.#server, this.#plain]) await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    for (const server of [this.#server, this.#plain])
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     process.env['CURL_CA_BUNDLE'] = certificate;
     process.env['no_proxy'] = '127.0.0.1';
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A forge for tests: real bare repositories behind git's own daemon, real gpg keys, and objects made by hand where git would not make them.
+// A forge for tests: real bare repositories behind git's own daemon, real gpg keys, and objects made by hand
+// where git would not make them.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type AddressInfo } from 'node:net';
@@ -7,9 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const gitEnv = {
-  PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: '/nonexistent', GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null',
-  GIT_AUTHOR_NAME: 'Alice', GIT_AUTHOR_EMAIL: 'alice@example.org', GIT_AUTHOR_DATE: '1795291200 +0000',
-  GIT_COMMITTER_NAME: 'Alice', GIT_COMMITTER_EMAIL: 'alice@example.org', GIT_COMMITTER_DATE: '1795291200 +0000',
+  PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+  HOME: '/nonexistent',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_AUTHOR_NAME: 'Alice',
+  GIT_AUTHOR_EMAIL: 'alice@example.org',
+  GIT_AUTHOR_DATE: '1795291200 +0000',
+  GIT_COMMITTER_NAME: 'Alice',
+  GIT_COMMITTER_EMAIL: 'alice@example.org',
+  GIT_COMMITTER_DATE: '1795291200 +0000',
 };
 
 export interface TestKey {
@@ -22,7 +30,21 @@ export class Keys {
   readonly home = mkdtempSync(join(tmpdir(), 'bi-gpg-'));
 
   gpg(args: string[], input: string | Buffer = ''): Buffer {
-    return execFileSync('gpg', ['--homedir', this.home, '--batch', '--quiet', '--pinentry-mode', 'loopback', '--passphrase', '', ...args], { input, stdio: ['pipe', 'pipe', 'pipe'] });
+    return execFileSync(
+      'gpg',
+      [
+        '--homedir',
+        this.home,
+        '--batch',
+        '--quiet',
+        '--pinentry-mode',
+        'loopback',
+        '--passphrase',
+        '',
+        ...args,
+      ],
+      { input, stdio: ['pipe', 'pipe', 'pipe'] },
+    );
   }
 
   make(name: string, expire = 'never'): TestKey {
@@ -37,7 +59,10 @@ export class Keys {
   }
 
   sign(by: readonly TestKey[], data: string): string {
-    return this.gpg(['--armor', '--detach-sign', ...by.flatMap((key) => ['--local-user', key.fingerprint])], data).toString();
+    return this.gpg(
+      ['--armor', '--detach-sign', ...by.flatMap((key) => ['--local-user', key.fingerprint])],
+      data,
+    ).toString();
   }
 
   end(): void {
@@ -56,8 +81,15 @@ export interface TreeFile {
 
 export function tinyPackage(version: string, extra: TreeFile[] = [], rules = tinyRules): TreeFile[] {
   return [
-    { path: 'debian/changelog', content: `hello-tiny (${version}) unstable; urgency=medium\n\n  * First.\n\n -- Alice <alice@example.org>  Sat, 21 Nov 2026 20:00:00 +0000\n` },
-    { path: 'debian/control', content: 'Source: hello-tiny\nSection: misc\nPriority: optional\nMaintainer: Alice <alice@example.org>\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n\nPackage: hello-tiny\nArchitecture: all\nDescription: tiny greeting\n It greets.\n' },
+    {
+      path: 'debian/changelog',
+      content: `hello-tiny (${version}) unstable; urgency=medium\n\n  * First.\n\n -- Alice <alice@example.org>  Sat, 21 Nov 2026 20:00:00 +0000\n`,
+    },
+    {
+      path: 'debian/control',
+      content:
+        'Source: hello-tiny\nSection: misc\nPriority: optional\nMaintainer: Alice <alice@example.org>\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n\nPackage: hello-tiny\nArchitecture: all\nDescription: tiny greeting\n It greets.\n',
+    },
     { path: 'debian/rules', content: rules, mode: '100755' },
     { path: 'debian/source/format', content: '3.0 (quilt)\n' },
     { path: 'hello-tiny.sh', content: '#!/bin/sh\necho hello tiny\n', mode: '100755' },
@@ -91,10 +123,24 @@ export class Forge {
         probe.close(() => resolve(port));
       });
     });
-    this.#daemon = spawn('git', ['daemon', '--listen=127.0.0.1', `--port=${this.port}`, '--reuseaddr', '--export-all', `--base-path=${this.folder}`, this.folder], { stdio: 'ignore', detached: true, env: gitEnv });
+    this.#daemon = spawn(
+      'git',
+      [
+        'daemon',
+        '--listen=127.0.0.1',
+        `--port=${this.port}`,
+        '--reuseaddr',
+        '--export-all',
+        `--base-path=${this.folder}`,
+        this.folder,
+      ],
+      { stdio: 'ignore', detached: true, env: gitEnv },
+    );
     for (let i = 0; i < 2400; i++) {
       const up = await new Promise<boolean>((resolve) => {
-        const socket = createConnection(this.port, '127.0.0.1', () => resolve(socket.destroy() !== undefined)).on('error', () => resolve(false));
+        const socket = createConnection(this.port, '127.0.0.1', () =>
+          resolve(socket.destroy() !== undefined),
+        ).on('error', () => resolve(false));
       });
       if (up) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -146,7 +192,13 @@ export class TestRepository {
   }
 
   git(args: string[], input: string | Buffer = ''): string {
-    return execFileSync('git', args.includes('init') ? args : ['--git-dir', this.folder, ...args], { input, env: gitEnv, stdio: ['pipe', 'pipe', 'pipe'] }).toString().trim();
+    return execFileSync('git', args.includes('init') ? args : ['--git-dir', this.folder, ...args], {
+      input,
+      env: gitEnv,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
+      .toString()
+      .trim();
   }
 
   blob(content: string): string {
@@ -155,7 +207,11 @@ export class TestRepository {
 
   /** A tree object from raw entries: git's own tools would refuse the bad ones. */
   rawTree(entries: { mode: string; name: string; id: string }[]): string {
-    const body = Buffer.concat(entries.map(({ mode, name, id }) => Buffer.concat([Buffer.from(`${mode.replace(/^0/, '')} ${name}\0`, 'latin1'), Buffer.from(id, 'hex')])));
+    const body = Buffer.concat(
+      entries.map(({ mode, name, id }) =>
+        Buffer.concat([Buffer.from(`${mode.replace(/^0/, '')} ${name}\0`, 'latin1'), Buffer.from(id, 'hex')]),
+      ),
+    );
     return this.git(['hash-object', '-w', '--stdin', '-t', 'tree', '--literally'], body);
   }
 
@@ -164,12 +220,21 @@ export class TestRepository {
     const below = new Map<string, TreeFile[]>();
     for (const file of files) {
       const slash = file.path.indexOf('/');
-      if (slash < 0) here.set(file.path, { mode: file.mode ?? '100644', id: file.id ?? this.blob(file.content ?? '') });
-      else below.set(file.path.slice(0, slash), [...below.get(file.path.slice(0, slash)) ?? [], { ...file, path: file.path.slice(slash + 1) }]);
+      if (slash < 0)
+        here.set(file.path, { mode: file.mode ?? '100644', id: file.id ?? this.blob(file.content ?? '') });
+      else
+        below.set(file.path.slice(0, slash), [
+          ...(below.get(file.path.slice(0, slash)) ?? []),
+          { ...file, path: file.path.slice(slash + 1) },
+        ]);
     }
     for (const [name, inside] of below) here.set(name, { mode: '40000', id: this.tree(inside) });
     const key = (name: string): string => (here.get(name)?.mode === '40000' ? `${name}/` : name);
-    return this.rawTree([...here.keys()].sort((a, b) => (key(a) < key(b) ? -1 : 1)).map((name) => ({ name, ...here.get(name) as { mode: string; id: string } })));
+    return this.rawTree(
+      [...here.keys()]
+        .sort((a, b) => (key(a) < key(b) ? -1 : 1))
+        .map((name) => ({ name, ...(here.get(name) as { mode: string; id: string }) })),
+    );
   }
 
   commit(tree: string): string {
@@ -189,7 +254,12 @@ export class TestRepository {
   }
 
   /** A commit of these files under a signed annotated tag. */
-  release(keys: Keys, by: readonly TestKey[], tag: string, files: readonly TreeFile[]): { commit: string; object: string } {
+  release(
+    keys: Keys,
+    by: readonly TestKey[],
+    tag: string,
+    files: readonly TreeFile[],
+  ): { commit: string; object: string } {
     const commit = this.commit(this.tree(files));
     const text = this.tagText(tag, commit);
     const object = this.tagObject(text + keys.sign(by, text));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Payloads of many callers at once in a bounded room: nobody waits for ever, whatever the others do. Real sockets, small numbers.
+// Payloads of many callers at once in a bounded room: nobody waits for ever, whatever the others do. Real
+// sockets, small numbers.
 import { createServer, connect, type Socket } from 'node:net';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
@@ -15,13 +16,20 @@ t.teardown(() => rmSync(folder, { recursive: true }));
 let count = 0;
 const jobFile = '/job';
 
-/** A caller at the agent's end, and its program: every question is answered with so many bytes, the one for the job file with a few. */
-async function callerOf(test: Test, room: Room, payloadBytes: number): Promise<{ caller: DistantCaller; program: Socket }> {
+/**
+ * A caller at the agent's end, and its program: every question is answered with so many bytes, the one for
+ * the job file with a few.
+ */
+async function callerOf(
+  test: Test,
+  room: Room,
+  payloadBytes: number,
+): Promise<{ caller: DistantCaller; program: Socket }> {
   const path = join(folder, `s${++count}`);
   const server = createServer().listen(path);
   await once(server, 'listening');
   const program = connect(path);
-  const [agentEnd] = await once(server, 'connection') as [Socket];
+  const [agentEnd] = (await once(server, 'connection')) as [Socket];
   test.teardown(() => {
     for (const end of [program, agentEnd]) end.destroy();
     server.close();
@@ -61,11 +69,20 @@ void t.test('a payload that fills the room leaves it enough for its job', async 
   t.equal(await call(await callerOf(t, room, 1000)), 1050);
 });
 
-void t.test('who went away while it waited stands in nobody\'s way', async (t) => {
+void t.test("who went away while it waited stands in nobody's way", async (t) => {
   const room = new Room(1000_000);
-  const [holding, waiting, small] = await Promise.all([600_000, 600_000, 300_000].map((bytes) => callerOf(t, room, bytes))) as [Awaited<ReturnType<typeof callerOf>>, Awaited<ReturnType<typeof callerOf>>, Awaited<ReturnType<typeof callerOf>>];
+  const [holding, waiting, small] = (await Promise.all(
+    [600_000, 600_000, 300_000].map((bytes) => callerOf(t, room, bytes)),
+  )) as [
+    Awaited<ReturnType<typeof callerOf>>,
+    Awaited<ReturnType<typeof callerOf>>,
+    Awaited<ReturnType<typeof callerOf>>,
+  ];
   await holding.caller.read(0);
-  const gone = call(waiting).then(() => 'signed', (error: unknown) => error instanceof CallerGone);
+  const gone = call(waiting).then(
+    () => 'signed',
+    (error: unknown) => error instanceof CallerGone,
+  );
   await new Promise((resolve) => setTimeout(resolve, 50));
   const next = call(small);
   waiting.program.destroy();

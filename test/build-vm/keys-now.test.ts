@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keys that were lengthened, replaced, revoked or that ended after they signed: each check of this VM says what gpgv, gpg and git say now.
+// Keys that were lengthened, replaced, revoked or that ended after they signed: each check of this VM says
+// what gpgv, gpg and git say now.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,11 @@ import { readClearsigned } from '../../agents/build-vm/github-command/clearsigne
 import { signerOf } from '../../agents/build-vm/github-command/opinions.js';
 import { readPeopleKeys } from '../../agents/build-vm/github-command/people-keys.js';
 import { readSignaturePacket } from '../../agents/build-vm/github-command/signature-packet.js';
-import { verifyClearSigned, verifyDetached, verifyOneSignature } from '../../agents/build-vm/signatures/one-signature.js';
+import {
+  verifyClearSigned,
+  verifyDetached,
+  verifyOneSignature,
+} from '../../agents/build-vm/signatures/one-signature.js';
 import { readTagObject } from '../../agents/build-vm/source/tag-object.js';
 import { readMaintainerKeys, verifyTag } from '../../agents/build-vm/source/tag-verification.js';
 import type { CommandRights } from '../../agents/build-vm/configuration/commands-config.js';
@@ -66,7 +71,9 @@ const checks: Record<string, (one: Situation, now: Date) => Promise<unknown>> = 
     return await signerOf(message, facts, { keys, work: join(folder, 'work'), now });
   },
 };
-/** How a command by such a key is refused: by its reader, before any key, or because gpgv alone would take it. */
+/**
+ * How a command by such a key is refused: by its reader, before any key, or because gpgv alone would take it.
+ */
 const otherWords = /^(?:OPINIONS_DIFFER|BAD_HASH_HEADER|BAD_SIGNATURE_PACKET|UNKNOWN_SIGNER)$/;
 
 for (const situation of changes.situations()) {

@@ -50,9 +50,17 @@ export class TestReceiver {
   }
 
   #open(header: LogHeader): ReceivedLog {
-    const continued = header.continues === undefined ? undefined : this.logs.find((log) => log.path === header.continues?.path);
+    const continued =
+      header.continues === undefined
+        ? undefined
+        : this.logs.find((log) => log.path === header.continues?.path);
     if (continued !== undefined) return continued;
-    const log = { path: `build-debian/2026-11-21/log_2026-11-21_20-00-${String(this.#count % 60).padStart(2, '0')}${this.#count < 60 ? '' : `.${Math.floor(this.#count / 60)}`}`, header, lines: [], ended: false };
+    const log = {
+      path: `build-debian/2026-11-21/log_2026-11-21_20-00-${String(this.#count % 60).padStart(2, '0')}${this.#count < 60 ? '' : `.${Math.floor(this.#count / 60)}`}`,
+      header,
+      lines: [],
+      ended: false,
+    };
     this.#count++;
     this.logs.push(log);
     return log;

@@ -13,19 +13,33 @@ import { until } from '../support/until.js';
 import { TestReceiver } from './log-receiver.js';
 import { TestClock } from '../support/test-clock.js';
 
-async function place(test: Test): Promise<{ receiver: TestReceiver; options: Parameters<typeof LogSender.open>[0] }> {
+async function place(
+  test: Test,
+): Promise<{ receiver: TestReceiver; options: Parameters<typeof LogSender.open>[0] }> {
   const folder = mkdtempSync(join(tmpdir(), 'bi-log-'));
   const receiver = await TestReceiver.listen(join(folder, 'log.sock'));
-  const client = writeDirectClient(join(folder, 'client'), 'build-debian', { 'qubesbuilder.BuildLog': join(folder, 'log.sock') });
+  const client = writeDirectClient(join(folder, 'client'), 'build-debian', {
+    'qubesbuilder.BuildLog': join(folder, 'log.sock'),
+  });
   test.teardown(async () => {
     await receiver.close();
     rmSync(folder, { recursive: true });
   });
-  return { receiver, options: { client, header: { job: 'hello-1-000000000000', component: 'hello', stage: 'build' }, report: () => undefined } };
+  return {
+    receiver,
+    options: {
+      client,
+      header: { job: 'hello-1-000000000000', component: 'hello', stage: 'build' },
+      report: () => undefined,
+    },
+  };
 }
 
 function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(() => 'none', (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error)));
+  return promise.then(
+    () => 'none',
+    (error: unknown) => (error instanceof AnyRefusal ? error.code : String(error)),
+  );
 }
 
 void t.test('every line arrives in order and the end is published', async (t) => {
@@ -49,11 +63,14 @@ void t.test('after a break the sender goes on with the same log and loses no lin
   await log.end(0);
   t.equal(breaks, 2);
   t.equal(receiver.logs.length, 1);
-  t.same(receiver.logs[0]?.lines.slice(0, 2000), Array.from({ length: 2000 }, (_, i) => `line ${i}`));
+  t.same(
+    receiver.logs[0]?.lines.slice(0, 2000),
+    Array.from({ length: 2000 }, (_, i) => `line ${i}`),
+  );
   t.equal(receiver.logs[0]?.lines.length, 2001);
 });
 
-void t.test('a log that is published packed has that path, and no other log\'s', async (t) => {
+void t.test("a log that is published packed has that path, and no other log's", async (t) => {
   const { receiver, options } = await place(t);
   receiver.publishedAs = (log) => `${log.path}.xz`;
   const log = await LogSender.open(options);
@@ -86,37 +103,45 @@ void t.test('a break that lasts too long fails the stage', async (t) => {
 function wayOf(client: string): (open: boolean) => void {
   renameSync(client, `${client}.open`);
   const lay = (open: boolean): void => {
-    writeFileSync(`${client}.next`, open ? `#!/bin/sh\nexec '${client}.open' "$@"\n` : '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    writeFileSync(
+      `${client}.next`,
+      open ? `#!/bin/sh\nexec '${client}.open' "$@"\n` : '#!/bin/sh\nexit 1\n',
+      { mode: 0o755 },
+    );
     renameSync(`${client}.next`, client);
   };
   lay(true);
   return lay;
 }
 
-void t.test('each pause before the receiver is tried again is longer than the last one, and the first one again once it was there', async (t) => {
-  const { receiver, options } = await place(t);
-  const way = wayOf(options.client);
-  const clock = new TestClock();
-  receiver.breakAt = (_log, line) => line.startsWith('> break');
-  const log = await LogSender.open({ ...options, clock });
-  way(false);
-  log.say('break');
-  await until('six pauses', () => clock.pauses.length >= 6);
-  way(true);
-  await until('the line behind the break', () => {
-    log.say('here');
-    return receiver.logs[0]?.lines.includes('> here');
-  });
-  const first = clock.pauses.splice(0);
-  t.equal(first[0], 200);
-  for (const [index, pause] of first.entries()) if (index > 0) t.ok(pause >= (first[index - 1] as number) * 1.2, `pause ${index}: ${pause} ms`);
-  way(false);
-  log.say('break');
-  await until('a pause', () => clock.pauses.length >= 2);
-  way(true);
-  t.strictSame(clock.pauses.slice(0, 2), first.slice(0, 2));
-  await log.end(0);
-});
+void t.test(
+  'each pause before the receiver is tried again is longer than the last one, and the first one again once it was there',
+  async (t) => {
+    const { receiver, options } = await place(t);
+    const way = wayOf(options.client);
+    const clock = new TestClock();
+    receiver.breakAt = (_log, line) => line.startsWith('> break');
+    const log = await LogSender.open({ ...options, clock });
+    way(false);
+    log.say('break');
+    await until('six pauses', () => clock.pauses.length >= 6);
+    way(true);
+    await until('the line behind the break', () => {
+      log.say('here');
+      return receiver.logs[0]?.lines.includes('> here');
+    });
+    const first = clock.pauses.splice(0);
+    t.equal(first[0], 200);
+    for (const [index, pause] of first.entries())
+      if (index > 0) t.ok(pause >= (first[index - 1] as number) * 1.2, `pause ${index}: ${pause} ms`);
+    way(false);
+    log.say('break');
+    await until('a pause', () => clock.pauses.length >= 2);
+    way(true);
+    t.strictSame(clock.pauses.slice(0, 2), first.slice(0, 2));
+    await log.end(0);
+  },
+);
 
 void t.test('pauses grow to five seconds, and end with the time that a break may last', async (t) => {
   const { receiver, options } = await place(t);
@@ -146,13 +171,20 @@ void t.test('a receiver that forgot acknowledged lines is not believed again', a
   t.equal(await codeOf(log.end(0)), 'NO_LOG_SINK');
 });
 
-void t.test('a tool cannot speak as the agent behind an escape sequence, which the receiver takes away', async (t) => {
-  const { receiver, options } = await place(t);
-  const log = await LogSender.open(options);
-  for (const escape of ['\x1b[0m', '\x1b]0;title\x07', '\x1bc', '\x1b[1m\x1b[m']) log.tool(Buffer.from(`${escape}> end status=0`));
-  await log.end(1);
-  t.same(receiver.logs[0]?.lines.slice(0, -1).filter((line) => !line.startsWith(' ')), []);
-});
+void t.test(
+  'a tool cannot speak as the agent behind an escape sequence, which the receiver takes away',
+  async (t) => {
+    const { receiver, options } = await place(t);
+    const log = await LogSender.open(options);
+    for (const escape of ['\x1b[0m', '\x1b]0;title\x07', '\x1bc', '\x1b[1m\x1b[m'])
+      log.tool(Buffer.from(`${escape}> end status=0`));
+    await log.end(1);
+    t.same(
+      receiver.logs[0]?.lines.slice(0, -1).filter((line) => !line.startsWith(' ')),
+      [],
+    );
+  },
+);
 
 void t.test('a tool cannot speak as the agent where its long line is cut', async (t) => {
   const { receiver, options } = await place(t);
@@ -160,18 +192,31 @@ void t.test('a tool cannot speak as the agent where its long line is cut', async
   log.tool(Buffer.from(`${'x'.repeat(pieceBytes)}> end status=0`));
   log.tool(Buffer.from(`${'x'.repeat(pieceBytes)}${'>'.repeat(pieceBytes)}> end status=0`));
   await log.end(1);
-  t.same(receiver.logs[0]?.lines.filter((line) => line.startsWith('>')), ['> end status=1']);
+  t.same(
+    receiver.logs[0]?.lines.filter((line) => line.startsWith('>')),
+    ['> end status=1'],
+  );
 });
 
 void t.test('what follows where a long line is cut can be no line of the engine either', async (t) => {
   const { receiver, options } = await place(t);
   const log = await LogSender.open(options);
   for (const before of [pieceBytes, 4 * pieceBytes - 1, 4 * pieceBytes, 40 * pieceBytes]) {
-    await runLogged(['sh', '-c', `head -c ${before} /dev/zero | tr "\\0" =; echo "== artifact"`], log, { timeoutMs: 10_000, label: '' });
+    await runLogged(['sh', '-c', `head -c ${before} /dev/zero | tr "\\0" =; echo "== artifact"`], log, {
+      timeoutMs: 10_000,
+      label: '',
+    });
   }
   await log.end(1);
-  t.same(receiver.logs[0]?.lines.filter((line) => line.startsWith('=') && !line.startsWith('='.repeat(1000))), []);
-  t.ok(receiver.logs[0]?.lines.every((line, index, lines) => index === 0 || !lines[index - 1]?.endsWith(pieceMark) || line.startsWith(' ')));
+  t.same(
+    receiver.logs[0]?.lines.filter((line) => line.startsWith('=') && !line.startsWith('='.repeat(1000))),
+    [],
+  );
+  t.ok(
+    receiver.logs[0]?.lines.every(
+      (line, index, lines) => index === 0 || !lines[index - 1]?.endsWith(pieceMark) || line.startsWith(' '),
+    ),
+  );
   t.equal(toolLine(Buffer.from('== artifact')).toString(), ' == artifact\n');
   t.equal(toolLine(Buffer.from('\x1b[0m== artifact')).toString(), ' \x1b[0m== artifact\n');
 });
@@ -187,36 +232,61 @@ void t.test('a tool cannot say how the stage ended', async (t) => {
 void t.test('a line of 100 MB goes through in marked pieces and little memory', async (t) => {
   const { receiver, options } = await place(t);
   const log = await LogSender.open(options);
-  await runLogged(['sh', '-c', 'head -c 100000000 /dev/zero | tr "\\0" x; echo; echo after'], log, { timeoutMs: 60_000 });
+  await runLogged(['sh', '-c', 'head -c 100000000 /dev/zero | tr "\\0" x; echo; echo after'], log, {
+    timeoutMs: 60_000,
+  });
   await log.end(0);
   const lines = receiver.logs[0]?.lines ?? [];
   t.equal(lines.at(-2), 'after');
-  t.equal(lines.slice(1, -2).reduce((sum, line) => sum + line.replace(' [line goes on]', '').trim().length, 0), 100_000_000);
+  t.equal(
+    lines.slice(1, -2).reduce((sum, line) => sum + line.replace(' [line goes on]', '').trim().length, 0),
+    100_000_000,
+  );
   t.ok(lines.every((line) => line.length < 65_536));
 });
 
 void t.test('a program that never ends is stopped with everything it started', async (t) => {
   const { options } = await place(t);
   const log = await LogSender.open(options);
-  t.equal(await codeOf(runLogged(['sh', '-c', 'sleep 6000 & sleep 6000'], log, { timeoutMs: 500 })), 'TIMED_OUT');
+  t.equal(
+    await codeOf(runLogged(['sh', '-c', 'sleep 6000 & sleep 6000'], log, { timeoutMs: 500 })),
+    'TIMED_OUT',
+  );
   await log.end(1);
 });
 
-void t.test('a process that left its program and holds its log is not waited for, and writes into no log', async (t) => {
-  const { receiver, options } = await place(t);
-  const log = await LogSender.open(options);
-  const folder = mkdtempSync(join(tmpdir(), 'bi-held-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  t.equal(await runLogged(['sh', '-c', `setsid sh -c "until [ -e ${folder}/over ] || [ ! -d ${folder} ]; do sleep 0.05; done; echo late" & echo last; exit 3`], log, { timeoutMs: 60_000 }), 3);
-  writeFileSync(join(folder, 'over'), '');
-  await log.end(0);
-  t.strictSame(receiver.logs[0]?.lines.slice(-2), ['last', '> end status=0']);
-});
+void t.test(
+  'a process that left its program and holds its log is not waited for, and writes into no log',
+  async (t) => {
+    const { receiver, options } = await place(t);
+    const log = await LogSender.open(options);
+    const folder = mkdtempSync(join(tmpdir(), 'bi-held-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    t.equal(
+      await runLogged(
+        [
+          'sh',
+          '-c',
+          `setsid sh -c "until [ -e ${folder}/over ] || [ ! -d ${folder} ]; do sleep 0.05; done; echo late" & echo last; exit 3`,
+        ],
+        log,
+        { timeoutMs: 60_000 },
+      ),
+      3,
+    );
+    writeFileSync(join(folder, 'over'), '');
+    await log.end(0);
+    t.strictSame(receiver.logs[0]?.lines.slice(-2), ['last', '> end status=0']);
+  },
+);
 
 void t.test('endless output is stopped', async (t) => {
   const { options } = await place(t);
   const log = await LogSender.open(options);
-  t.equal(await codeOf(runLogged(['yes'], log, { timeoutMs: 60_000, limitBytes: 1_000_000 })), 'OUTPUT_LIMIT');
+  t.equal(
+    await codeOf(runLogged(['yes'], log, { timeoutMs: 60_000, limitBytes: 1_000_000 })),
+    'OUTPUT_LIMIT',
+  );
   await log.end(1);
 });
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The page tells two months before a key of this environment ends, whoever's it is, and of one that can sign no more.
+// The page tells two months before a key of this environment ends, whoever's it is, and of one that can sign
+// no more.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A signature of one class is not taken where another is due: over a text it is over every spelling of its line ends and trailing blanks.
+// A signature of one class is not taken where another is due: over a text it is over every spelling of its
+// line ends and trailing blanks.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,9 +32,16 @@ await t.test('one of the class that is due is good', async (t) => {
 });
 
 await t.test('a signature over a text is none over bytes, although gpg takes it for one', async (t) => {
-  for (const [how, signature, bytes] of [['made so', overText, text], ['taken out of a clear-signed message', takenOut, text.slice(0, -1)]] as const) {
+  for (const [how, signature, bytes] of [
+    ['made so', overText, text],
+    ['taken out of a clear-signed message', takenOut, text.slice(0, -1)],
+  ] as const) {
     writeFileSync(`${folder}/sig`, signature);
-    t.match(keys.gpg(['--status-fd', '1', '--verify', `${folder}/sig`, '-'], bytes).toString(), `VALIDSIG ${fingerprint}`, `gpg accepts one ${how}`);
+    t.match(
+      keys.gpg(['--status-fd', '1', '--verify', `${folder}/sig`, '-'], bytes).toString(),
+      `VALIDSIG ${fingerprint}`,
+      `gpg accepts one ${how}`,
+    );
     await t.rejects(verifyDetached(Buffer.from(bytes), signature, owner), { message: /class 1/ }, how);
   }
 });

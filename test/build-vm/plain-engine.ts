@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An engine that builds a Debian package right where it is, without any chroot: for tests of what is around engines, in a second.
+// An engine that builds a Debian package right where it is, without any chroot: for tests of what is around
+// engines, in a second.
 
 /** @param before lines of sh; they see $dist, and $work, which is the engine's own */
 export function plainEngine(before = ''): string {

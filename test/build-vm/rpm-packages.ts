@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Small RPM source trees, and packages made of them by this machine's own rpmbuild: for tests of what happens to packages after a build.
+// Small RPM source trees, and packages made of them by this machine's own rpmbuild: for tests of what happens
+// to packages after a build.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,7 +23,15 @@ export interface SpecWords {
   files?: string;
 }
 
-export function tinySpec({ name = 'demo-rpm', version = '1.2', release = '1', head = '', build = 'echo building as $(id -u)', install = '', files = '' }: SpecWords = {}): string {
+export function tinySpec({
+  name = 'demo-rpm',
+  version = '1.2',
+  release = '1',
+  head = '',
+  build = 'echo building as $(id -u)',
+  install = '',
+  files = '',
+}: SpecWords = {}): string {
   return `Name: ${name}
 Version: ${version}
 Release: ${release}
@@ -96,21 +105,64 @@ export function makePlace(): Place {
 
 export function engineJob(place: Place, tree: string, change: Partial<EngineJob> = {}): EngineJob {
   return {
-    format: 'build-infra/engine-job@1', stage: 'build', job: 'demo-rpm-1.2-1-aaaaaaaaaaaa', component: 'demo-rpm', version: '1.2-1', env: 'rpm', dist: 'fc41', packages: 'rpm', source: { url: 'ssh://forge/demo-rpm', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) }, sourceTree: tree, sourceDateEpoch: epoch,
-    output: place.make('output'), work: place.make('work'), state: place.make('state'), cache: place.make('cache'), buildSeconds: 120, ...change,
+    format: 'build-infra/engine-job@1',
+    stage: 'build',
+    job: 'demo-rpm-1.2-1-aaaaaaaaaaaa',
+    component: 'demo-rpm',
+    version: '1.2-1',
+    env: 'rpm',
+    dist: 'fc41',
+    packages: 'rpm',
+    source: { url: 'ssh://forge/demo-rpm', tag: 'v1.2-1', tagObject: 'a'.repeat(40), commit: 'b'.repeat(40) },
+    sourceTree: tree,
+    sourceDateEpoch: epoch,
+    output: place.make('output'),
+    work: place.make('work'),
+    state: place.make('state'),
+    cache: place.make('cache'),
+    buildSeconds: 120,
+    ...change,
   };
 }
 
 /** Packages of this machine's own rpmbuild, into `into`. */
-export function buildHere(spec: string, into: string, files: Files = { greeting: 'hello from an rpm\n' }): string[] {
+export function buildHere(
+  spec: string,
+  into: string,
+  files: Files = { greeting: 'hello from an rpm\n' },
+): string[] {
   const place = makePlace();
   const [, name, version] = /^Name: (.*)\nVersion: (.*)$/m.exec(spec) ?? [];
   const tree = writeTree(place.make(`${name}-${version}`), files);
-  execFileSync('tar', ['--create', '--gzip', '--file', join(place.make('SOURCES'), `${name}-${version}.tar.gz`), '--directory', place.folder, `${name}-${version}`]);
+  execFileSync('tar', [
+    '--create',
+    '--gzip',
+    '--file',
+    join(place.make('SOURCES'), `${name}-${version}.tar.gz`),
+    '--directory',
+    place.folder,
+    `${name}-${version}`,
+  ]);
   writeFileSync(join(tree, 'x.spec'), spec);
-  execFileSync('rpmbuild', ['--quiet', '-ba', '--nodeps', '--define', `_topdir ${place.folder}`, '--define', '_buildhost build', join(tree, 'x.spec')], { stdio: 'pipe', env: { ...process.env, HOME: place.folder, SOURCE_DATE_EPOCH: String(epoch) } });
+  execFileSync(
+    'rpmbuild',
+    [
+      '--quiet',
+      '-ba',
+      '--nodeps',
+      '--define',
+      `_topdir ${place.folder}`,
+      '--define',
+      '_buildhost build',
+      join(tree, 'x.spec'),
+    ],
+    { stdio: 'pipe', env: { ...process.env, HOME: place.folder, SOURCE_DATE_EPOCH: String(epoch) } },
+  );
   mkdirSync(into, { recursive: true });
-  const made = [join(place.folder, 'SRPMS'), ...readdirSync(join(place.folder, 'RPMS')).map((arch) => join(place.folder, 'RPMS', arch))].flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));
+  const made = [
+    join(place.folder, 'SRPMS'),
+    ...readdirSync(join(place.folder, 'RPMS')).map((arch) => join(place.folder, 'RPMS', arch)),
+  ].flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));
   execFileSync('cp', [...made, into]);
   place.end();
   return made.map((path) => path.split('/').at(-1) as string).sort();
@@ -118,10 +170,29 @@ export function buildHere(spec: string, into: string, files: Files = { greeting:
 
 /** A job document whose frozen packages are what lies in `<folder>/artifacts/<dist>`. */
 export function rpmJob(folder: string, change: Partial<BuildJob> = {}, dist = 'fc41'): BuildJob {
-  const component = { name: 'demo-rpm', url: 'https://example.org/demo-rpm', tag: 'v{version}', maintainers: [], requiredSignatures: 1 };
-  const config = { env: 'rpm', distributions: [{ name: dist }], signingKey: '', apt: {} } as unknown as Config;
-  const files = readdirSync(join(folder, 'artifacts', dist)).sort().map((name) => hashFile(join(folder, 'artifacts', dist), name));
-  const job = newJob(config, component, { tag: 'v1.2-1', tagObject: 'a'.repeat(40), version: '1.2-1' }, 1, new Date(epoch * 1000));
+  const component = {
+    name: 'demo-rpm',
+    url: 'https://example.org/demo-rpm',
+    tag: 'v{version}',
+    maintainers: [],
+    requiredSignatures: 1,
+  };
+  const config = {
+    env: 'rpm',
+    distributions: [{ name: dist }],
+    signingKey: '',
+    apt: {},
+  } as unknown as Config;
+  const files = readdirSync(join(folder, 'artifacts', dist))
+    .sort()
+    .map((name) => hashFile(join(folder, 'artifacts', dist), name));
+  const job = newJob(
+    config,
+    component,
+    { tag: 'v1.2-1', tagObject: 'a'.repeat(40), version: '1.2-1' },
+    1,
+    new Date(epoch * 1000),
+  );
   return { ...job, sourceDateEpoch: epoch, artifacts: [{ dist, files }], ...change };
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Signed tags as people's programs write them: what git finds good is good here, unless docs/formats.md says why not.
+// Signed tags as people's programs write them: what git finds good is good here, unless docs/formats.md says
+// why not.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A build VM that builds templates with an engine of sh: a small package made by the real rpmbuild, named as templates are.
+// A build VM that builds templates with an engine of sh: a small package made by the real rpmbuild, named as
+// templates are.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BuildVm, type Outside } from './build-vm.js';
 
-/** @param change lines of sh that may set $name, $version, $release, $arch, or do something else; they see $doc and $work */
+/**
+ * @param change lines of sh that may set $name, $version, $release, $arch, or do something else; they see
+ * $doc and $work
+ */
 export function templateEngine(change = ''): string {
   return `#!/bin/sh
 set -eu
@@ -39,18 +43,34 @@ done | paste -s -d , | sed 's/.*/{"format":"build-infra\\/artifacts@1","artifact
 `;
 }
 
-export const tinyTemplate = { name: 'debian-13', releases: ['r4.3'], engine: 'tiny-template', distribution: 'vm-trixie', repository: 'templates-itl', buildSeconds: 120 };
+export const tinyTemplate = {
+  name: 'debian-13',
+  releases: ['r4.3'],
+  engine: 'tiny-template',
+  distribution: 'vm-trixie',
+  repository: 'templates-itl',
+  buildSeconds: 120,
+};
 
 export class TemplateVm extends BuildVm {
   constructor(outside: Outside, repository: string, change: Record<string, unknown> = {}) {
-    const dnf = { upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${repository}`, url: `http://127.0.0.1:${outside.apt.httpPort}/${repository}` };
-    super(outside, repository, { dnf, templates: [tinyTemplate, { ...tinyTemplate, name: 'fedora-42', distribution: 'vm-fc42' }], ...change });
+    const dnf = {
+      upload: `ssh://127.0.0.1:${outside.apt.sshPort}${outside.apt.folder}/${repository}`,
+      url: `http://127.0.0.1:${outside.apt.httpPort}/${repository}`,
+    };
+    super(outside, repository, {
+      dnf,
+      templates: [tinyTemplate, { ...tinyTemplate, name: 'fedora-42', distribution: 'vm-fc42' }],
+      ...change,
+    });
     this.engine('');
   }
 
   /** What the engine does otherwise from now on. */
   engine(change: string): void {
-    writeFileSync(join(this.root, '/usr/lib/build-infra/engines/tiny-template'), templateEngine(change), { mode: 0o755 });
+    writeFileSync(join(this.root, '/usr/lib/build-infra/engines/tiny-template'), templateEngine(change), {
+      mode: 0o755,
+    });
   }
 }
 

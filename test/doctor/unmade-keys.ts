@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the doctor says in each VM after the first run, while every key is null: docs/deploy.md shows these lines.
+// What the doctor says in each VM after the first run, while every key is null: docs/deploy.md shows these
+// lines.
 import { chownSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { examine } from '../../agents/doctor/doctor.js';
@@ -13,9 +14,11 @@ export async function linesWithoutKeys(work: string): Promise<string[]> {
   for (const role of ['keys', 'build-logs', 'build', 'sys-net'] as const) {
     const { root } = await healthyVm(work, role);
     const pillar = examplePillar();
-    for (const settings of [...Object.values(pillar['build-envs']), ...Object.values(pillar['logs-vms'])]) settings.key = null;
+    for (const settings of [...Object.values(pillar['build-envs']), ...Object.values(pillar['logs-vms'])])
+      settings.key = null;
     provision({ farm: planFarm({ pillar }), vm: vmNames[role], root, dist: join(work, 'dist') });
-    for (const name of ['ssh_key', 'webhook-secret']) rmSync(join(root, 'rw/config/build-infra', name), { force: true });
+    for (const name of ['ssh_key', 'webhook-secret'])
+      rmSync(join(root, 'rw/config/build-infra', name), { force: true });
     if (role === 'keys' || role === 'build-logs') {
       const home = join(root, 'home/user/.gnupg');
       rmSync(home, { recursive: true });

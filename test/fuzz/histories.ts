@@ -8,7 +8,9 @@ export async function histories(seeds: readonly number[]): Promise<string[]> {
   try {
     good.build();
     const tried = await tryHistories(keys, good, seeds);
-    process.stdout.write(`${seeds.length} histories: ${tried.good} good, ${tried.bad} bad, ${tried.unreadable} could not be read, ${tried.missed.length} missed\n`);
+    process.stdout.write(
+      `${seeds.length} histories: ${tried.good} good, ${tried.bad} bad, ${tried.unreadable} could not be read, ${tried.missed.length} missed\n`,
+    );
     return tried.missed;
   } finally {
     good.remove();

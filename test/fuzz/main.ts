@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// `npm run fuzz [WHAT] [COUNT] [FIRST]`: mutants from seeds FIRST, FIRST + 1, … against the audit, with the real tools as judges. Ends with 1 where one was missed.
+// `npm run fuzz [WHAT] [COUNT] [FIRST]`: mutants from seeds FIRST, FIRST + 1, … against the audit, with the
+// real tools as judges. Ends with 1 where one was missed.
 import { Keys } from '../audit/farm.js';
 import { histories } from './histories.js';
 import { fuzzApt, fuzzDnf } from './repositories.js';
@@ -21,7 +22,10 @@ async function repositories(first: number, count: number): Promise<string[]> {
   }
 }
 
-const targets: Record<string, Target> = { histories: (first, count) => histories(Array.from({ length: count }, (_, i) => first + i)), repositories };
+const targets: Record<string, Target> = {
+  histories: (first, count) => histories(Array.from({ length: count }, (_, i) => first + i)),
+  repositories,
+};
 
 const [what = 'histories', count = '1000', first = '1000'] = process.argv.slice(2);
 const target = targets[what];

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Run by full-disk.test.ts on a file system of 128 KiB: node full-disk.js FOLDER. Prints what happened, one word each.
+// Run by full-disk.test.ts on a file system of 128 KiB: node full-disk.js FOLDER. Prints what happened, one
+// word each.
 import { closeSync, fdatasyncSync, openSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs';
 import { Ledger } from '../../agents/keys/ledger.js';
 
 const folder = process.argv[2] as string;
-const options = { stateFolder: folder, bootId: 'boot', grantSeconds: 900, clock: { wall: () => 1_795_000_000_000, steady: () => 0 } };
+const options = {
+  stateFolder: folder,
+  bootId: 'boot',
+  grantSeconds: 900,
+  clock: { wall: () => 1_795_000_000_000, steady: () => 0 },
+};
 const key = 'A'.repeat(40);
 const request = { sha256: 'a'.repeat(64), size: 1, key, mode: 'detach' as const, intent: 'f'.repeat(64) };
 const said: string[] = [];

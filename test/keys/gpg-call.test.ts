@@ -14,7 +14,9 @@ import { sha256 } from './keys-machine.js';
 const folder = mkdtempSync(join(tmpdir(), 'gc-'));
 const served: ((stream: Socket) => void)[] = [];
 const open: Socket[] = [];
-const server = createServer({ allowHalfOpen: true }, (stream) => served.shift()?.(stream.on('error', () => undefined)));
+const server = createServer({ allowHalfOpen: true }, (stream) =>
+  served.shift()?.(stream.on('error', () => undefined)),
+);
 t.before(() => new Promise<void>((resolve) => server.listen(`${folder}/s`, resolve)));
 t.teardown(() => {
   server.close();
@@ -34,16 +36,23 @@ async function pair(): Promise<Pair> {
   const caller = connect({ path: `${folder}/s`, allowHalfOpen: true });
   const chunks: Buffer[] = [];
   caller.on('error', () => undefined).on('data', (chunk: Buffer) => chunks.push(chunk));
-  const answer = new Promise<GpgAnswer>((resolve) => caller.on('end', () => {
-    caller.end();
-    resolve(readAnswer(Buffer.concat(chunks)));
-  }));
+  const answer = new Promise<GpgAnswer>((resolve) =>
+    caller.on('end', () => {
+      caller.end();
+      resolve(readAnswer(Buffer.concat(chunks)));
+    }),
+  );
   const stream = await accepted;
   open.push(caller, stream);
   return { caller, stream, call: new GpgCall(stream), answer };
 }
-const outcome = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'done', (error: unknown) => (error instanceof CallerGone ? 'gone' : (error as { code?: string }).code ?? error));
-const listening = (stream: Socket): number[] => ['data', 'end', 'error'].map((event) => stream.listenerCount(event));
+const outcome = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => 'done',
+    (error: unknown) => (error instanceof CallerGone ? 'gone' : ((error as { code?: string }).code ?? error)),
+  );
+const listening = (stream: Socket): number[] =>
+  ['data', 'end', 'error'].map((event) => stream.listenerCount(event));
 /** A call that has read its command line. */
 async function begun(args: readonly string[], more: Uint8Array = Buffer.alloc(0)): Promise<Pair> {
   const made = await pair();
@@ -73,7 +82,10 @@ await t.test('a command line comes whole or byte by byte, and in time', async (t
 });
 
 await t.test('a caller that goes away is not waited for, whenever it goes', async (t) => {
-  const leaving: [string, (caller: Socket) => void][] = [['ends', (caller) => caller.end()], ['closes', (caller) => caller.destroy()]];
+  const leaving: [string, (caller: Socket) => void][] = [
+    ['ends', (caller) => caller.end()],
+    ['closes', (caller) => caller.destroy()],
+  ];
   for (const [how, leave] of leaving) {
     const { call, caller } = await pair();
     const read = outcome(call.readArguments(60_000));
@@ -83,7 +95,11 @@ await t.test('a caller that goes away is not waited for, whenever it goes', asyn
     const payload = outcome(late.call.readPayload(() => undefined, 60_000));
     leave(late.caller);
     t.equal(await payload, 'gone', `${how} in its payload`);
-    t.equal(await outcome(late.call.readPayload(() => undefined, 60_000)), 'gone', 'and after that there is nobody');
+    t.equal(
+      await outcome(late.call.readPayload(() => undefined, 60_000)),
+      'gone',
+      'and after that there is nobody',
+    );
   }
   const { call, stream } = await pair();
   stream.destroy();
@@ -107,9 +123,14 @@ await t.test('a payload is given on as it comes, to its end', async (t) => {
   const { call } = await begun(['-b'], frame(0, 'x'));
   t.equal(await outcome(call.readPayload(() => undefined, 100)), 'TOO_SLOW');
   const full = await begun(['-b'], input('x'));
-  t.equal(await outcome(full.call.readPayload(() => {
-    throw Object.assign(new Error(), { code: 'FULL' });
-  }, 5000)), 'FULL');
+  t.equal(
+    await outcome(
+      full.call.readPayload(() => {
+        throw Object.assign(new Error(), { code: 'FULL' });
+      }, 5000),
+    ),
+    'FULL',
+  );
   const exit = await begun(['-b'], Buffer.concat([frame(0, 'x'), Buffer.from('ffffffff00000000', 'hex')]));
   t.equal(await outcome(exit.call.readPayload(() => undefined, 5000)), 'gone');
 });
@@ -128,73 +149,109 @@ await t.test('nothing may follow the end of a payload, in one piece with it or l
   }
 });
 
-await t.test('an answer is frames: the status where one is read, the output, the end of each stream, the exit', async (t) => {
-  const cases: [string[], string][] = [[['-b'], ''], [['--status-fd=2', '-b'], 'status\n'], [['--status-fd=8', '--logger-fd=9', '-b'], 'status\n']];
-  for (const [args, status] of cases) {
-    const yes = await begun(args);
-    yes.call.answer(Buffer.from('output'), 'status\n');
-    const said = await yes.answer;
-    t.equal(said.status, 0);
-    t.equal(said.streams[0]?.toString(), 'output');
-    t.equal(said.streams.slice(1).map(String).join(''), status);
-    const silent = await begun(args);
-    silent.call.answer(Buffer.from('output'));
-    t.equal((await silent.answer).streams.slice(1).map(String).join(''), '');
-    const no = await begun(args);
-    no.call.deny('refused NOT_TODAY for a reason');
-    const denied = await no.answer;
-    t.equal(denied.status, 2);
-    t.equal(denied.streams.map(String).join(''), `build-infra: refused NOT_TODAY for a reason\n${args.length > 1 ? '[GNUPG:] FAILURE sign 1\n' : ''}`);
-    if (args.length !== 2) t.equal(refusalCode(denied), 'NOT_TODAY');
-  }
-  const whole = await begun(['--status-fd=8', '-b']);
-  whole.call.answer(Buffer.from('x'), 's');
-  t.ok((await whole.answer).raw.equals(Buffer.concat([frame(2, 's'), frame(0, 'x'), frame(0, ''), frame(1, ''), frame(2, ''), Buffer.from('ffffffff00000000', 'hex')])));
-  const early = await pair();
-  early.call.deny('before its command line');
-  t.ok((await early.answer).raw.equals(Buffer.concat([frame(1, 'build-infra: before its command line\n'), frame(0, ''), frame(1, ''), Buffer.from('fdffffff00000000', 'hex')])));
-});
+await t.test(
+  'an answer is frames: the status where one is read, the output, the end of each stream, the exit',
+  async (t) => {
+    const cases: [string[], string][] = [
+      [['-b'], ''],
+      [['--status-fd=2', '-b'], 'status\n'],
+      [['--status-fd=8', '--logger-fd=9', '-b'], 'status\n'],
+    ];
+    for (const [args, status] of cases) {
+      const yes = await begun(args);
+      yes.call.answer(Buffer.from('output'), 'status\n');
+      const said = await yes.answer;
+      t.equal(said.status, 0);
+      t.equal(said.streams[0]?.toString(), 'output');
+      t.equal(said.streams.slice(1).map(String).join(''), status);
+      const silent = await begun(args);
+      silent.call.answer(Buffer.from('output'));
+      t.equal((await silent.answer).streams.slice(1).map(String).join(''), '');
+      const no = await begun(args);
+      no.call.deny('refused NOT_TODAY for a reason');
+      const denied = await no.answer;
+      t.equal(denied.status, 2);
+      t.equal(
+        denied.streams.map(String).join(''),
+        `build-infra: refused NOT_TODAY for a reason\n${args.length > 1 ? '[GNUPG:] FAILURE sign 1\n' : ''}`,
+      );
+      if (args.length !== 2) t.equal(refusalCode(denied), 'NOT_TODAY');
+    }
+    const whole = await begun(['--status-fd=8', '-b']);
+    whole.call.answer(Buffer.from('x'), 's');
+    t.ok(
+      (await whole.answer).raw.equals(
+        Buffer.concat([
+          frame(2, 's'),
+          frame(0, 'x'),
+          frame(0, ''),
+          frame(1, ''),
+          frame(2, ''),
+          Buffer.from('ffffffff00000000', 'hex'),
+        ]),
+      ),
+    );
+    const early = await pair();
+    early.call.deny('before its command line');
+    t.ok(
+      (await early.answer).raw.equals(
+        Buffer.concat([
+          frame(1, 'build-infra: before its command line\n'),
+          frame(0, ''),
+          frame(1, ''),
+          Buffer.from('fdffffff00000000', 'hex'),
+        ]),
+      ),
+    );
+  },
+);
 
-await t.test('what the caller still sends is read and dropped, and the connection ends with it', async (t) => {
-  const { call, caller, stream, answer } = await begun(['-b']);
-  const closed = new Promise((resolve) => stream.on('close', resolve));
-  call.deny('no');
-  caller.write(Buffer.alloc(1_000_000));
-  t.equal((await answer).status, 2);
-  await closed;
-  const gone = await begun(['-b']);
-  gone.stream.destroy();
-  t.doesNotThrow(() => gone.call.deny('nobody hears it'));
-});
+await t.test(
+  'what the caller still sends is read and dropped, and the connection ends with it',
+  async (t) => {
+    const { call, caller, stream, answer } = await begun(['-b']);
+    const closed = new Promise((resolve) => stream.on('close', resolve));
+    call.deny('no');
+    caller.write(Buffer.alloc(1_000_000));
+    t.equal((await answer).status, 2);
+    await closed;
+    const gone = await begun(['-b']);
+    gone.stream.destroy();
+    t.doesNotThrow(() => gone.call.deny('nobody hears it'));
+  },
+);
 
-await t.test('a payload that waits has no name, is hashed as it comes, and counts until it is closed', async (t) => {
-  const place = `${folder}/spool/deep`;
-  const spool = new Spool(place, { each: 10, total: 15 });
-  t.equal(statSync(place).mode & 0o777, 0o700);
-  const first = spool.take();
-  t.same(readdirSync(place), []);
-  t.equal(fstatSync(first.fd).mode & 0o777, 0o600);
-  first.add(Buffer.from('12345'));
-  t.equal(first.size, 5);
-  first.add(Buffer.from('67890'));
-  t.equal(first.size, 10);
-  const bytes = Buffer.alloc(20);
-  t.equal(readSync(first.fd, bytes, 0, 20, null), 10, 'from its start');
-  t.equal(bytes.toString('latin1', 0, 10), '1234567890');
-  t.equal(first.sha256(), sha256('1234567890'));
-  t.throws(() => first.add(Buffer.from('x')), { code: 'TOO_LARGE' });
-  const second = spool.take();
-  second.add(Buffer.from('abcde'));
-  t.throws(() => second.add(Buffer.from('f')), { code: 'SPOOL_FULL' });
-  t.doesNotThrow(() => second.add(Buffer.alloc(0)));
-  t.equal(second.size, 5);
-  first.close();
-  first.close();
-  t.throws(() => fstatSync(first.fd), { code: 'EBADF' });
-  second.add(Buffer.from('fghij'));
-  const third = spool.take();
-  t.throws(() => third.add(Buffer.from('123456')), { code: 'SPOOL_FULL' }, 'closing twice makes room once');
-  third.add(Buffer.from('12345'));
-  second.close();
-  third.close();
-});
+await t.test(
+  'a payload that waits has no name, is hashed as it comes, and counts until it is closed',
+  async (t) => {
+    const place = `${folder}/spool/deep`;
+    const spool = new Spool(place, { each: 10, total: 15 });
+    t.equal(statSync(place).mode & 0o777, 0o700);
+    const first = spool.take();
+    t.same(readdirSync(place), []);
+    t.equal(fstatSync(first.fd).mode & 0o777, 0o600);
+    first.add(Buffer.from('12345'));
+    t.equal(first.size, 5);
+    first.add(Buffer.from('67890'));
+    t.equal(first.size, 10);
+    const bytes = Buffer.alloc(20);
+    t.equal(readSync(first.fd, bytes, 0, 20, null), 10, 'from its start');
+    t.equal(bytes.toString('latin1', 0, 10), '1234567890');
+    t.equal(first.sha256(), sha256('1234567890'));
+    t.throws(() => first.add(Buffer.from('x')), { code: 'TOO_LARGE' });
+    const second = spool.take();
+    second.add(Buffer.from('abcde'));
+    t.throws(() => second.add(Buffer.from('f')), { code: 'SPOOL_FULL' });
+    t.doesNotThrow(() => second.add(Buffer.alloc(0)));
+    t.equal(second.size, 5);
+    first.close();
+    first.close();
+    t.throws(() => fstatSync(first.fd), { code: 'EBADF' });
+    second.add(Buffer.from('fghij'));
+    const third = spool.take();
+    t.throws(() => third.add(Buffer.from('123456')), { code: 'SPOOL_FULL' }, 'closing twice makes room once');
+    third.add(Buffer.from('12345'));
+    second.close();
+    third.close();
+  },
+);

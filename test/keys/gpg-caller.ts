@@ -38,7 +38,10 @@ export function readAnswer(raw: Buffer): GpgAnswer {
     const index = raw.readInt32LE(at);
     if (index < 0) return { status: -index - 1, streams, raw };
     const length = raw.readUInt32LE(at + 4);
-    streams[index] = Buffer.concat([streams[index] ?? Buffer.alloc(0), raw.subarray(at + 8, at + 8 + length)]);
+    streams[index] = Buffer.concat([
+      streams[index] ?? Buffer.alloc(0),
+      raw.subarray(at + 8, at + 8 + length),
+    ]);
     at += 8 + length;
   }
   return { status: undefined, streams, raw };
@@ -50,11 +53,27 @@ export interface GpgCallOptions {
   halfClose?: boolean;
 }
 
-export async function callGpgRaw(machine: KeysMachine, bytes: Uint8Array, options: GpgCallOptions = {}): Promise<GpgAnswer> {
-  return readAnswer(await callSocket(`${machine.root}/run/build-infra/qubes.Gpg.sock`, `qubes.Gpg+ ${options.source ?? 'build-debian'}`, bytes, options));
+export async function callGpgRaw(
+  machine: KeysMachine,
+  bytes: Uint8Array,
+  options: GpgCallOptions = {},
+): Promise<GpgAnswer> {
+  return readAnswer(
+    await callSocket(
+      `${machine.root}/run/build-infra/qubes.Gpg.sock`,
+      `qubes.Gpg+ ${options.source ?? 'build-debian'}`,
+      bytes,
+      options,
+    ),
+  );
 }
 
-export function callGpg(machine: KeysMachine, args: readonly string[], payload: string | Uint8Array = '', options: GpgCallOptions = {}): Promise<GpgAnswer> {
+export function callGpg(
+  machine: KeysMachine,
+  args: readonly string[],
+  payload: string | Uint8Array = '',
+  options: GpgCallOptions = {},
+): Promise<GpgAnswer> {
   return callGpgRaw(machine, Buffer.concat([preamble(args), input(payload)]), options);
 }
 
@@ -62,6 +81,7 @@ export function callGpg(machine: KeysMachine, args: readonly string[], payload: 
 export function refusalCode(answer: GpgAnswer): string {
   const line = answer.streams[1]?.toString() ?? '';
   const code = /^build-infra: refused ([A-Z_]+)[^\n]*\n$/.exec(line)?.[1];
-  if (answer.status !== 2 || (answer.streams[0]?.length ?? 0) > 0 || code === undefined) return `not a refusal: ${answer.status} ${line}`;
+  if (answer.status !== 2 || (answer.streams[0]?.length ?? 0) > 0 || code === undefined)
+    return `not a refusal: ${answer.status} ${line}`;
   return code;
 }

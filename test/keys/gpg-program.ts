@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's gpg as it is installed, in the folder of a KeysMachine, and the agent's side of it as a process that a test can kill.
+// The build VM's gpg as it is installed, in the folder of a KeysMachine, and the agent's side of it as a
+// process that a test can kill.
 import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AgentProcess, startAgent } from '../support/agent-process.js';
@@ -26,7 +27,19 @@ export class GpgDoor {
   private constructor(readonly agent: AgentProcess) {}
 
   static async open(root: string): Promise<GpgDoor> {
-    return new GpgDoor(await startAgent([process.execPath, '--input-type=module', '-e', program, join(agents, 'build-vm/gpg-door/door.js'), root], { PATH: '/usr/bin:/bin', HOME: root }));
+    return new GpgDoor(
+      await startAgent(
+        [
+          process.execPath,
+          '--input-type=module',
+          '-e',
+          program,
+          join(agents, 'build-vm/gpg-door/door.js'),
+          root,
+        ],
+        { PATH: '/usr/bin:/bin', HOME: root },
+      ),
+    );
   }
 
   /** what it reported: nothing, when all went well */

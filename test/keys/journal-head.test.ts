@@ -3,7 +3,12 @@
 import { cpSync, readFileSync, rmSync, statSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { journalHeadPath, verifiesJournalHead } from '../../agents/shared/formats/journal-head.js';
-import { journalLine, journalLineHash, journalPath, type JournalEntry } from '../../agents/shared/formats/journal.js';
+import {
+  journalLine,
+  journalLineHash,
+  journalPath,
+  type JournalEntry,
+} from '../../agents/shared/formats/journal.js';
 import type { PublishedFile } from '../../agents/shared/formats/publication.js';
 import type { Receipt, ReceiptReply } from '../../agents/shared/formats/receipt.js';
 import { KeysMachine, sha256 } from './keys-machine.js';
@@ -15,7 +20,8 @@ async function started(t: Test): Promise<KeysMachine> {
   return machine;
 }
 
-const keyOf = (machine: KeysMachine): string => / journal key ([0-9a-f]{64})/.exec(machine.agentErrors)?.[1] as string;
+const keyOf = (machine: KeysMachine): string =>
+  / journal key ([0-9a-f]{64})/.exec(machine.agentErrors)?.[1] as string;
 const codeOf = (reply: ReceiptReply): string => (reply.result === 'refused' ? reply.code : 'accepted');
 const positionOf = (journal: readonly JournalEntry[]): Receipt['journal'] => {
   const last = journal.at(-1) as JournalEntry;
@@ -33,11 +39,22 @@ await t.test('every answer, yes or no, carries the signed end of the journal as 
   const document = machine.document([machine.intent('head\n')]);
   machine.publish([machine.file(document)]);
   const wrong = machine.receipt([], { remotes: [] });
-  const answers: [unknown, string][] = [[{}, 'BAD_DOCUMENT'], [wrong, 'REMOTE_MISSING'], [{ ...wrong, journal: { seq: 9, sha256: sha256('x') } }, 'JOURNAL_FORK'], [machine.receipt([document]), 'accepted']];
+  const answers: [unknown, string][] = [
+    [{}, 'BAD_DOCUMENT'],
+    [wrong, 'REMOTE_MISSING'],
+    [{ ...wrong, journal: { seq: 9, sha256: sha256('x') } }, 'JOURNAL_FORK'],
+    [machine.receipt([document]), 'accepted'],
+  ];
   for (const [receipt, code] of answers) {
     const { reply } = await machine.send(receipt);
     t.equal(codeOf(reply), code);
-    t.match(reply.journalHead, { keysVm: 'keys-debian', seq: machine.journal().length, entry: positionOf(machine.journal())?.sha256, commit: reply.head, boot: machine.journal()[0]?.result });
+    t.match(reply.journalHead, {
+      keysVm: 'keys-debian',
+      seq: machine.journal().length,
+      entry: positionOf(machine.journal())?.sha256,
+      commit: reply.head,
+      boot: machine.journal()[0]?.result,
+    });
     t.ok(verifiesJournalHead(reply.journalHead, key));
     t.notOk(verifiesJournalHead({ ...reply.journalHead, seq: reply.journalHead.seq + 1 }, key));
   }
@@ -79,7 +96,11 @@ await t.test('a VM without memory believes no history in which its journal is pu
   const machine = await started(t);
   machine.publish([]);
   machine.publish([published(machine.journal())]);
-  t.equal(codeOf((await machine.send(machine.receipt([], { journal: positionOf(machine.journal()) }))).reply), 'accepted', 'its own is what it wrote');
+  t.equal(
+    codeOf((await machine.send(machine.receipt([], { journal: positionOf(machine.journal()) }))).reply),
+    'accepted',
+    'its own is what it wrote',
+  );
   await machine.kill();
   rmSync(`${machine.root}/var/lib/build-infra`, { recursive: true });
   await machine.start();
@@ -89,22 +110,46 @@ await t.test('a VM without memory believes no history in which its journal is pu
   t.equal((await machine.send(machine.receipt([]))).reply.head, null);
 });
 
-await t.test('a receipt that holds fewer entries than were published is refused, also after a restart', async (t) => {
-  const machine = await started(t);
-  await machine.grant('one\n');
-  const three = machine.journal();
-  machine.publish([published(three)]);
-  t.equal(codeOf((await machine.send(machine.receipt([]))).reply), 'JOURNAL_BEHIND');
-  t.equal(codeOf((await machine.send(machine.receipt([], { journal: positionOf(three.slice(0, -1)) }))).reply), 'JOURNAL_BEHIND');
-  t.equal(codeOf((await machine.send(machine.receipt([], { journal: positionOf(three) }))).reply), 'accepted');
-  await machine.restart();
-  const document = machine.document([machine.intent('two\n')]);
-  machine.publish([machine.file(document)]);
-  const journal = positionOf(three.slice(0, -1));
-  t.equal(codeOf((await machine.send(machine.receipt([document], { journal }))).reply), 'JOURNAL_BEHIND');
-  t.equal(codeOf((await machine.send({ ...machine.receipt([]), commit: machine.history[1]?.commit, proof: { commits: [], intents: [] } })).reply), 'JOURNAL_BEHIND', 'also for a receipt without commits');
-  t.equal(codeOf((await machine.send(machine.receipt([document], { journal: positionOf(three) }))).reply), 'accepted');
-});
+await t.test(
+  'a receipt that holds fewer entries than were published is refused, also after a restart',
+  async (t) => {
+    const machine = await started(t);
+    await machine.grant('one\n');
+    const three = machine.journal();
+    machine.publish([published(three)]);
+    t.equal(codeOf((await machine.send(machine.receipt([]))).reply), 'JOURNAL_BEHIND');
+    t.equal(
+      codeOf((await machine.send(machine.receipt([], { journal: positionOf(three.slice(0, -1)) }))).reply),
+      'JOURNAL_BEHIND',
+    );
+    t.equal(
+      codeOf((await machine.send(machine.receipt([], { journal: positionOf(three) }))).reply),
+      'accepted',
+    );
+    await machine.restart();
+    const document = machine.document([machine.intent('two\n')]);
+    machine.publish([machine.file(document)]);
+    const journal = positionOf(three.slice(0, -1));
+    t.equal(codeOf((await machine.send(machine.receipt([document], { journal }))).reply), 'JOURNAL_BEHIND');
+    t.equal(
+      codeOf(
+        (
+          await machine.send({
+            ...machine.receipt([]),
+            commit: machine.history[1]?.commit,
+            proof: { commits: [], intents: [] },
+          })
+        ).reply,
+      ),
+      'JOURNAL_BEHIND',
+      'also for a receipt without commits',
+    );
+    t.equal(
+      codeOf((await machine.send(machine.receipt([document], { journal: positionOf(three) }))).reply),
+      'accepted',
+    );
+  },
+);
 
 await t.test('a state folder that was set back is found at the first receipt', async (t) => {
   const machine = await started(t);
@@ -132,7 +177,12 @@ await t.test('files of heads are taken only where this journal can have some', a
   const machine = await started(t);
   machine.publish([{ path: journalHeadPath('keys-debian', 1), size: 1, sha256: sha256('x') }]);
   t.equal(codeOf((await machine.send(machine.receipt([]))).reply), 'accepted');
-  for (const path of [journalHeadPath('keys-debian', 257), 'journal/keys-debian/heads-0.jsonl', 'journal/keys-debian/heads-000000000.jsonl', 'journal/keys-debian/other']) {
+  for (const path of [
+    journalHeadPath('keys-debian', 257),
+    'journal/keys-debian/heads-0.jsonl',
+    'journal/keys-debian/heads-000000000.jsonl',
+    'journal/keys-debian/other',
+  ]) {
     machine.publish([{ path, size: 1, sha256: sha256('x') }]);
     t.equal(codeOf((await machine.send(machine.receipt([]))).reply), 'JOURNAL_ALTERED', path);
     machine.history.pop();
@@ -148,5 +198,8 @@ await t.test('make-keys gets the key before there is a configuration, and the ag
   machine.configure({ journalKey: first.slice(12, -1) });
   await machine.start();
   t.same(machine.events(), ['start', 'start']);
-  t.equal(readFileSync(`${machine.root}/var/lib/build-infra/journal-key.pem`, 'utf8').split('\n')[0], '-----BEGIN PRIVATE KEY-----');
+  t.equal(
+    readFileSync(`${machine.root}/var/lib/build-infra/journal-key.pem`, 'utf8').split('\n')[0],
+    '-----BEGIN PRIVATE KEY-----',
+  );
 });

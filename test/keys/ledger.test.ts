@@ -13,7 +13,12 @@ const commit = (digit: string): string => digit.repeat(40);
 
 class Machine {
   readonly folder: string;
-  readonly clock = { now: 1_795_000_000_000, up: 1000, wall: () => this.clock.now, steady: () => this.clock.up };
+  readonly clock = {
+    now: 1_795_000_000_000,
+    up: 1000,
+    wall: () => this.clock.now,
+    steady: () => this.clock.up,
+  };
   ledger: Ledger;
   constructor(t: Tap) {
     const folder = folderOf(t);
@@ -21,7 +26,12 @@ class Machine {
     this.ledger = this.open();
   }
   open(bootId = 'boot-1'): Ledger {
-    return this.ledger = Ledger.open({ stateFolder: this.folder, bootId, grantSeconds: 900, clock: this.clock });
+    return (this.ledger = Ledger.open({
+      stateFolder: this.folder,
+      bootId,
+      grantSeconds: 900,
+      clock: this.clock,
+    }));
   }
   pass(ms: number): void {
     this.clock.now += ms;
@@ -29,7 +39,12 @@ class Machine {
   }
   grant(digit: string, seq: number, times = 1): void {
     const request: GrantRequest = { sha256: hash(digit), size: 1, key, mode: 'detach', intent: hash('f') };
-    this.ledger.accept({ commit: commit(digit), seq }, 'build-debian', Array.from({ length: times }, () => request), () => times);
+    this.ledger.accept(
+      { commit: commit(digit), seq },
+      'build-debian',
+      Array.from({ length: times }, () => request),
+      () => times,
+    );
   }
   claim(digit: string): string {
     try {
@@ -40,7 +55,10 @@ class Machine {
     }
   }
   entries(): JournalEntry[] {
-    return readFileSync(`${this.folder}/journal.jsonl`, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as JournalEntry);
+    return readFileSync(`${this.folder}/journal.jsonl`, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as JournalEntry);
   }
 }
 interface Tap {
@@ -84,7 +102,16 @@ await t.test('a reboot ends every grant, a restart of the agent none', async (t)
   machine.open();
   t.equal(machine.claim('1'), 'claimed');
   machine.open('boot-2');
-  t.same(machine.entries().slice(-2).map(({ event, result }) => [event, result]), [['start', 'boot-2'], ['expired', '']]);
+  t.same(
+    machine
+      .entries()
+      .slice(-2)
+      .map(({ event, result }) => [event, result]),
+    [
+      ['start', 'boot-2'],
+      ['expired', ''],
+    ],
+  );
   t.equal(machine.claim('2'), 'GRANT_EXPIRED');
   t.equal(machine.claim('1'), 'GRANT_USED');
 });
@@ -100,21 +127,34 @@ await t.test('an entry that stands twice in an intent is granted twice, not thre
   t.throws(() => machine.grant('1', 2, 2), { code: 'ALREADY_GRANTED' });
 });
 
-await t.test('killed between head.json and the journal, the receipt is finished at the next start', async (t) => {
-  const machine = new Machine(t);
-  machine.grant('1', 1);
-  const before = readFileSync(`${machine.folder}/journal.jsonl`, 'utf8');
-  machine.grant('2', 2, 3);
-  const whole = readFileSync(`${machine.folder}/journal.jsonl`, 'utf8');
-  const added = whole.slice(before.length).split('\n');
-  for (const kept of [0, 1, 2, 3]) {
-    writeFileSync(`${machine.folder}/journal.jsonl`, before + added.slice(0, kept).map((line) => `${line}\n`).join(''));
-    machine.open();
-    t.ok(readFileSync(`${machine.folder}/journal.jsonl`, 'utf8').startsWith(whole));
-    t.same(machine.ledger.head, { commit: commit('2'), seq: 2, published: 0 });
-  }
-  t.same([machine.claim('2'), machine.claim('2'), machine.claim('2'), machine.claim('2')], ['claimed', 'claimed', 'claimed', 'GRANT_USED']);
-});
+await t.test(
+  'killed between head.json and the journal, the receipt is finished at the next start',
+  async (t) => {
+    const machine = new Machine(t);
+    machine.grant('1', 1);
+    const before = readFileSync(`${machine.folder}/journal.jsonl`, 'utf8');
+    machine.grant('2', 2, 3);
+    const whole = readFileSync(`${machine.folder}/journal.jsonl`, 'utf8');
+    const added = whole.slice(before.length).split('\n');
+    for (const kept of [0, 1, 2, 3]) {
+      writeFileSync(
+        `${machine.folder}/journal.jsonl`,
+        before +
+          added
+            .slice(0, kept)
+            .map((line) => `${line}\n`)
+            .join(''),
+      );
+      machine.open();
+      t.ok(readFileSync(`${machine.folder}/journal.jsonl`, 'utf8').startsWith(whole));
+      t.same(machine.ledger.head, { commit: commit('2'), seq: 2, published: 0 });
+    }
+    t.same(
+      [machine.claim('2'), machine.claim('2'), machine.claim('2'), machine.claim('2')],
+      ['claimed', 'claimed', 'claimed', 'GRANT_USED'],
+    );
+  },
+);
 
 await t.test('a journal that was set back or lost stops the start, and so does a lost head', async (t) => {
   const machine = new Machine(t);
@@ -130,26 +170,40 @@ await t.test('a journal that was set back or lost stops the start, and so does a
   t.throws(() => machine.open(), /head.json is lost/);
 });
 
-await t.test('a caller that is refused without end fills no disk, and what is not listed is counted', async (t) => {
-  const machine = new Machine(t);
-  for (let i = 0; i < 5000; i++) machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
-  t.equal(machine.entries().filter(({ event }) => event === 'refused').length, 100);
-  machine.grant('1', 1);
-  t.equal(machine.claim('1'), 'claimed');
-  t.same(machine.entries().slice(-2).map(({ event, result }) => `${event} ${result}`.trim()), ['refused NOT_LISTED 4900', 'claimed']);
-  machine.pass(5 * 60_000);
-  machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
-  machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
-  t.equal(machine.entries().at(-1)?.result, 'NO_GRANT');
-});
+await t.test(
+  'a caller that is refused without end fills no disk, and what is not listed is counted',
+  async (t) => {
+    const machine = new Machine(t);
+    for (let i = 0; i < 5000; i++) machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
+    t.equal(machine.entries().filter(({ event }) => event === 'refused').length, 100);
+    machine.grant('1', 1);
+    t.equal(machine.claim('1'), 'claimed');
+    t.same(
+      machine
+        .entries()
+        .slice(-2)
+        .map(({ event, result }) => `${event} ${result}`.trim()),
+      ['refused NOT_LISTED 4900', 'claimed'],
+    );
+    machine.pass(5 * 60_000);
+    machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
+    machine.ledger.refused({ source: 'build-debian', result: 'NO_GRANT' });
+    t.equal(machine.entries().at(-1)?.result, 'NO_GRANT');
+  },
+);
 
 await t.test('the lines after a known entry are given, and a wrong claim is a fork', async (t) => {
   const machine = new Machine(t);
   machine.grant('1', 1, 5);
   const lines = readFileSync(`${machine.folder}/journal.jsonl`, 'utf8').trimEnd().split('\n');
   t.same(machine.ledger.linesAfter(null, 1000), lines);
-  t.same(machine.ledger.linesAfter({ seq: 2, sha256: journalLineHash(lines[1] as string) }, 3), lines.slice(2, 5));
+  t.same(
+    machine.ledger.linesAfter({ seq: 2, sha256: journalLineHash(lines[1] as string) }, 3),
+    lines.slice(2, 5),
+  );
   t.same(machine.ledger.linesAfter({ seq: 6, sha256: journalLineHash(lines[5] as string) }, 3), []);
-  t.throws(() => machine.ledger.linesAfter({ seq: 2, sha256: journalLineHash(lines[2] as string) }, 3), { code: 'JOURNAL_FORK' });
+  t.throws(() => machine.ledger.linesAfter({ seq: 2, sha256: journalLineHash(lines[2] as string) }, 3), {
+    code: 'JOURNAL_FORK',
+  });
   t.throws(() => machine.ledger.linesAfter({ seq: 7, sha256: hash('1') }, 3), { code: 'JOURNAL_FORK' });
 });

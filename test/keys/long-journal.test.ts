@@ -19,13 +19,21 @@ await t.test('a journal of several mebibytes is read across the border of each p
   journal.close();
 });
 
-await t.test('how the last ten thousand grants ended is remembered, for the words of a refusal', async (t) => {
-  const book = new Book();
-  const sha = (index: number): string => sha256(String(index));
-  for (let index = 0; index <= 10_000; index++) for (const event of ['granted', 'claimed'] as const) book.book.apply(entryOf(event, { sha256: sha(index) }));
-  t.same([book.find(sha(0)), book.find(sha(1)), book.find(sha(10_000))], ['NO_GRANT', 'GRANT_USED', 'GRANT_USED']);
-  // One that ends again counts as the newest.
-  for (const event of ['granted', 'expired'] as const) book.book.apply(entryOf(event, { sha256: sha(1) }));
-  for (const event of ['granted', 'claimed'] as const) book.book.apply(entryOf(event, { sha256: sha(0) }));
-  t.same([book.find(sha(1)), book.find(sha(2))], ['GRANT_EXPIRED', 'NO_GRANT']);
-});
+await t.test(
+  'how the last ten thousand grants ended is remembered, for the words of a refusal',
+  async (t) => {
+    const book = new Book();
+    const sha = (index: number): string => sha256(String(index));
+    for (let index = 0; index <= 10_000; index++)
+      for (const event of ['granted', 'claimed'] as const)
+        book.book.apply(entryOf(event, { sha256: sha(index) }));
+    t.same(
+      [book.find(sha(0)), book.find(sha(1)), book.find(sha(10_000))],
+      ['NO_GRANT', 'GRANT_USED', 'GRANT_USED'],
+    );
+    // One that ends again counts as the newest.
+    for (const event of ['granted', 'expired'] as const) book.book.apply(entryOf(event, { sha256: sha(1) }));
+    for (const event of ['granted', 'claimed'] as const) book.book.apply(entryOf(event, { sha256: sha(0) }));
+    t.same([book.find(sha(1)), book.find(sha(2))], ['GRANT_EXPIRED', 'NO_GRANT']);
+  },
+);

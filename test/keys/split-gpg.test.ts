@@ -4,7 +4,15 @@ import { execFile, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { dataFrames, endFrame, exitFrame, FrameReader, readPreamble, writePreamble, type Frame } from '../../agents/shared/formats/split-gpg.js';
+import {
+  dataFrames,
+  endFrame,
+  exitFrame,
+  FrameReader,
+  readPreamble,
+  writePreamble,
+  type Frame,
+} from '../../agents/shared/formats/split-gpg.js';
 import { outputDescriptors, readGpgArguments } from '../../agents/shared/formats/split-gpg-arguments.js';
 import { agents, KeysMachine, sha256 } from './keys-machine.js';
 import { publishIntents } from './intent-publisher.js';
@@ -15,8 +23,18 @@ await t.test('the recorded call of the C client is what we write and read', asyn
   const args = ['--status-fd=3', '-bu', 'ed@t.local'];
   t.same(writePreamble(args), recorded);
   t.same(readPreamble(recorded), args);
-  t.same(Buffer.concat([dataFrames(0, Buffer.from('hi\n')), endFrame(0)]).toString('hex'), '000000000300000068690a0000000000000000');
-  t.same(readGpgArguments(args), { options: [{ name: 'status-fd', value: '3' }, { name: 'detach-sign', value: undefined }, { name: 'local-user', value: 'ed@t.local' }], positionals: [] });
+  t.same(
+    Buffer.concat([dataFrames(0, Buffer.from('hi\n')), endFrame(0)]).toString('hex'),
+    '000000000300000068690a0000000000000000',
+  );
+  t.same(readGpgArguments(args), {
+    options: [
+      { name: 'status-fd', value: '3' },
+      { name: 'detach-sign', value: undefined },
+      { name: 'local-user', value: 'ed@t.local' },
+    ],
+    positionals: [],
+  });
   t.same(exitFrame(0).toString('hex'), 'ffffffff00000000');
   t.same(exitFrame(2).toString('hex'), 'fdffffff00000000');
 });
@@ -34,25 +52,34 @@ await t.test('the recorded preambles with few arguments are read', async (t) => 
   const unterminated = Buffer.alloc(1028, 0x61);
   unterminated.writeUInt32LE(5);
   t.throws(() => readPreamble(unterminated), { code: 'BAD_PREAMBLE' });
-  for (const bad of ['a\nb', 'a\tb', '\x7f', '\x1b[2J']) t.throws(() => writePreamble([bad]), { code: 'BAD_CHARACTER' });
+  for (const bad of ['a\nb', 'a\tb', '\x7f', '\x1b[2J'])
+    t.throws(() => writePreamble([bad]), { code: 'BAD_CHARACTER' });
   const overlong = writePreamble(['ab']);
   overlong[5] = 0xc0;
   t.throws(() => readPreamble(overlong), { code: 'BAD_CHARACTER' });
 });
 
-await t.test('the answer\'s streams are numbered as the C peers number them', async (t) => {
+await t.test("the answer's streams are numbered as the C peers number them", async (t) => {
   const streams = (...args: string[]): number[] => outputDescriptors(readGpgArguments(args).options);
   t.same(streams('--attribute-fd=4', '--status-fd=9', '--logger-fd=1'), [1, 2, 4, 9]);
   t.same(streams('--logger-fd=4', '--status-fd=4'), [1, 2, 4]);
   t.same(streams('--status-fd=2'), [1, 2]);
-  for (const bad of ['0', '-1', '03', '0x3', '1024', '3 ']) t.throws(() => streams(`--status-fd=${bad}`), { code: 'BAD_OPTION' });
+  for (const bad of ['0', '-1', '03', '0x3', '1024', '3 '])
+    t.throws(() => streams(`--status-fd=${bad}`), { code: 'BAD_OPTION' });
 });
 
 await t.test('frames are the same however their bytes are cut', async (t) => {
   let seed = 12345;
   const random = (below: number): number => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % below;
   const stdout = Buffer.from(Array.from({ length: 20_000 }, () => random(256)));
-  const whole = Buffer.concat([dataFrames(2, Buffer.from('status')), dataFrames(0, stdout), endFrame(2), endFrame(0), exitFrame(138), Buffer.from('ignored')]);
+  const whole = Buffer.concat([
+    dataFrames(2, Buffer.from('status')),
+    dataFrames(0, stdout),
+    endFrame(2),
+    endFrame(0),
+    exitFrame(138),
+    Buffer.from('ignored'),
+  ]);
   for (let round = 0; round < 200; round++) {
     const reader = new FrameReader(3);
     const frames: Frame[] = [];
@@ -61,14 +88,26 @@ await t.test('frames are the same however their bytes are cut', async (t) => {
       frames.push(...reader.push(whole.subarray(at, at + step)));
       at += step;
     }
-    const data = Buffer.concat(frames.flatMap((frame) => (frame.kind === 'data' && frame.index === 0 ? [frame.data] : [])));
+    const data = Buffer.concat(
+      frames.flatMap((frame) => (frame.kind === 'data' && frame.index === 0 ? [frame.data] : [])),
+    );
     if (!data.equals(stdout)) t.fail(`round ${round}`);
-    t.same(frames.filter(({ kind }) => kind !== 'data'), [{ kind: 'end', index: 2 }, { kind: 'end', index: 0 }, { kind: 'exit', status: 138 }]);
+    t.same(
+      frames.filter(({ kind }) => kind !== 'data'),
+      [
+        { kind: 'end', index: 2 },
+        { kind: 'end', index: 0 },
+        { kind: 'exit', status: 138 },
+      ],
+    );
   }
   t.throws(() => new FrameReader(2).push(dataFrames(2, Buffer.from('x'))), { code: 'BAD_FRAME' });
 });
 
-/** Written from the reference and nothing else; takes gpg's arguments, then talks on the socket as the C client does. */
+/**
+ * Written from the reference and nothing else; takes gpg's arguments, then talks on the socket as the C
+ * client does.
+ */
 const independentClient = `
 import socket, struct, sys
 path, payload, args = sys.argv[1], sys.argv[2].encode(), sys.argv[3:]
@@ -134,20 +173,43 @@ await t.test('independent peers', async (t) => {
 
   await t.test('a client written from the reference is served by our agent', async (t) => {
     await machine.grant('python\n');
-    const ask = (): Promise<{ stdout: Buffer; stderr: Buffer }> => promisify(execFile)('/usr/bin/python3', ['-c', independentClient, `${machine.root}/run/build-infra/qubes.Gpg.sock`, 'python\n', '--status-fd=3', '-bu', machine.signingKey], { encoding: 'buffer' });
+    const ask = (): Promise<{ stdout: Buffer; stderr: Buffer }> =>
+      promisify(execFile)(
+        '/usr/bin/python3',
+        [
+          '-c',
+          independentClient,
+          `${machine.root}/run/build-infra/qubes.Gpg.sock`,
+          'python\n',
+          '--status-fd=3',
+          '-bu',
+          machine.signingKey,
+        ],
+        { encoding: 'buffer' },
+      );
     const signed = await ask();
     t.match(signed.stderr.toString(), /^\(0, \[0, 1, 2\], b'', b'\[GNUPG:\] .*SIG_CREATED D 22 10 00/);
     t.equal(sha256(signed.stdout), machine.journal().at(-1)?.result.slice(7));
-    t.match((await ask()).stderr.toString(), /^\(2, \[0, 1, 2\], b'build-infra: refused GRANT_USED .*\\n', b'\[GNUPG:\] FAILURE sign 1\\n'\)$/);
+    t.match(
+      (await ask()).stderr.toString(),
+      /^\(2, \[0, 1, 2\], b'build-infra: refused GRANT_USED .*\\n', b'\[GNUPG:\] FAILURE sign 1\\n'\)$/,
+    );
   });
 
   await t.test('our client is served by a server written from the reference', async (t) => {
     mkdirSync(`${machine.root}/w`);
     const client = `${machine.root}/usr/bin/qrexec-client-vm`;
     writeFileSync(`${client}.direct`, readFileSync(client), { mode: 0o755 });
-    writeFileSync(client, `#!/usr/bin/python3 -ISE\n${independentServer.replace('KEYS_HOME', machine.keysHome.folder)}`);
+    writeFileSync(
+      client,
+      `#!/usr/bin/python3 -ISE\n${independentServer.replace('KEYS_HOME', machine.keysHome.folder)}`,
+    );
     const payload = Buffer.alloc(300_000, 'payload ');
-    const child = spawn(process.execPath, [`${agents}/build-vm/gpg-client/main.js`, '--status-fd=2', '-bsau', machine.signingKey], { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: machine.root }, detached: true });
+    const child = spawn(
+      process.execPath,
+      [`${agents}/build-vm/gpg-client/main.js`, '--status-fd=2', '-bsau', machine.signingKey],
+      { env: { PATH: '/usr/bin:/bin', BUILD_INFRA_ROOT: machine.root }, detached: true },
+    );
     let signature = '';
     let status = '';
     child.stdout.on('data', (chunk: Buffer) => (signature += chunk.toString()));
@@ -156,6 +218,11 @@ await t.test('independent peers', async (t) => {
     t.equal(await new Promise((resolve) => child.on('close', resolve)), 0, status);
     t.match(status, /^\[GNUPG:\] SIG_CREATED D /m);
     writeFileSync(`${machine.root}/w/sig`, signature);
-    t.match(machine.keysHome.gpg(['--status-fd', '1', '--verify', `${machine.root}/w/sig`, '-'], payload).toString(), /VALIDSIG/);
+    t.match(
+      machine.keysHome
+        .gpg(['--status-fd', '1', '--verify', `${machine.root}/w/sig`, '-'], payload)
+        .toString(),
+      /VALIDSIG/,
+    );
   });
 });

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A VM's tree that was laid before: what the pillar no longer says goes, drift is mended, what the VM keeps there stays.
-import { appendFileSync, chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+// A VM's tree that was laid before: what the pillar no longer says goes, drift is mended, what the VM keeps
+// there stays.
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'tap';
 import type { Pillar } from '../../agents/local/provision/pillar.js';
@@ -26,7 +38,13 @@ await test('a folder of a former run goes once it is empty, and stays as long as
   const { root, run } = lay(t);
   run('keys-debian');
   const record = join(root, 'usr/lib/build-infra/provisioned.json');
-  const former = [...JSON.parse(readFileSync(record, 'utf8')) as string[], '/rw/old', '/rw/old/file', '/rw/kept', '/rw/kept/file'];
+  const former = [
+    ...(JSON.parse(readFileSync(record, 'utf8')) as string[]),
+    '/rw/old',
+    '/rw/old/file',
+    '/rw/kept',
+    '/rw/kept/file',
+  ];
   for (const name of ['old/file', 'kept/file', 'kept/own']) {
     mkdirSync(join(root, 'rw', dirname(name)), { recursive: true });
     writeFileSync(join(root, 'rw', name), '');
@@ -40,7 +58,12 @@ await test('a folder of a former run goes once it is empty, and stays as long as
 await test('what the VM or a person put there stays', async (t) => {
   const { root, run } = lay(t);
   run('build-logs');
-  for (const name of ['rw/config/build-infra/ssh_key', 'home/user/.gnupg/pubring.kbx', 'rw/config/rc.local', 'usr/local/bin/mine']) {
+  for (const name of [
+    'rw/config/build-infra/ssh_key',
+    'home/user/.gnupg/pubring.kbx',
+    'rw/config/rc.local',
+    'usr/local/bin/mine',
+  ]) {
     mkdirSync(dirname(join(root, name)), { recursive: true });
     writeFileSync(join(root, name), 'mine');
   }
@@ -55,7 +78,12 @@ await test('drift is mended: content, mode, a removed file, a folder opened to a
   chmodSync(join(root, 'rw/config/build-infra/keys.json'), 0o666);
   rmSync(join(root, 'usr/local/etc/qubes-rpc/qubes.Gpg'));
   chmodSync(join(root, 'home/user/.gnupg'), 0o777);
-  t.strictSame(run('keys-debian').changed.sort(), ['/home/user/.gnupg', '/rw/config/build-infra/keys.json', '/usr/lib/build-infra/keys-agent.mjs', '/usr/local/etc/qubes-rpc/qubes.Gpg']);
+  t.strictSame(run('keys-debian').changed.sort(), [
+    '/home/user/.gnupg',
+    '/rw/config/build-infra/keys.json',
+    '/usr/lib/build-infra/keys-agent.mjs',
+    '/usr/local/etc/qubes-rpc/qubes.Gpg',
+  ]);
   t.strictSame(run('keys-debian').changed, []);
 });
 

@@ -13,7 +13,15 @@ import { exampleFarm, exampleText, isRoot, top, workshop } from './provision-far
 
 const cli = (args: string[], wrap: string[] = []): ReturnType<typeof spawnSync> => {
   const program = oneCommand('local/provision/main.js', 'provisionCommand', 1);
-  const [first, ...rest] = [...wrap, process.execPath, '--input-type=module', '-e', program, '--', ...args] as [string, ...string[]];
+  const [first, ...rest] = [
+    ...wrap,
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    program,
+    '--',
+    ...args,
+  ] as [string, ...string[]];
   return spawnSync(first, rest, { encoding: 'utf8', cwd: '/' });
 };
 
@@ -25,13 +33,32 @@ writeFileSync(farmPath, exampleText);
 
 await test('the command says what changed, and ends with 1 and one line where it refuses', async (t) => {
   const { folder, dist } = workshop(t);
-  const args = ['--pillar', farmPath, '--root', join(folder, 'root'), '--dist', dist, ...(isRoot ? [] : ['--no-owner'])];
+  const args = [
+    '--pillar',
+    farmPath,
+    '--root',
+    join(folder, 'root'),
+    '--dist',
+    dist,
+    ...(isRoot ? [] : ['--no-owner']),
+  ];
   t.match(cli([...args, '--vm', 'keys-debian']), { status: 0, stdout: /^changed: [1-9][0-9]*\n$/ });
   t.match(cli([...args, '--vm', 'keys-debian']), { status: 0, stdout: 'changed: 0\n' });
-  t.match(cli([...args, '--vm', 'keys-fedora']), { status: 1, stdout: '', stderr: /^build-infra provision: refused UNKNOWN_VM [^\n]*\n$/ });
-  t.match(cli([...args.slice(2), '--vm', 'keys-debian']), { status: 2, stderr: /^build-infra provision: --vm NAME|--pillar FILE/ });
+  t.match(cli([...args, '--vm', 'keys-fedora']), {
+    status: 1,
+    stdout: '',
+    stderr: /^build-infra provision: refused UNKNOWN_VM [^\n]*\n$/,
+  });
+  t.match(cli([...args.slice(2), '--vm', 'keys-debian']), {
+    status: 2,
+    stderr: /^build-infra provision: --vm NAME|--pillar FILE/,
+  });
   t.match(cli([...args, '--vm', 'keys-debian', '--frob']), { status: 2 });
-  t.match(cli(['--pillar', join(folder, 'none.yaml'), '--list']), { status: 1, stdout: '', stderr: /^build-infra provision: refused NO_PILLAR [^\n]*\n$/ });
+  t.match(cli(['--pillar', join(folder, 'none.yaml'), '--list']), {
+    status: 1,
+    stdout: '',
+    stderr: /^build-infra provision: refused NO_PILLAR [^\n]*\n$/,
+  });
   const { vms } = planFarm({ file: farmPath });
   t.strictSame(JSON.parse(String(cli(['--pillar', farmPath, '--list']).stdout)), vms);
 });
@@ -39,28 +66,54 @@ await test('the command says what changed, and ends with 1 and one line where it
 await test('a VM that the pillar does not make is refused, and a missing bundle says what to run', async (t) => {
   const { root, run } = lay(t);
   t.throws(() => run('keys-fedora'), { code: 'UNKNOWN_VM' });
-  t.throws(() => provision({ farm: exampleFarm(), vm: 'keys-debian', root, dist: join(root, 'none'), owners: isRoot }), { code: 'NO_SOURCE', message: /npm run bundle/ });
+  t.throws(
+    () =>
+      provision({ farm: exampleFarm(), vm: 'keys-debian', root, dist: join(root, 'none'), owners: isRoot }),
+    { code: 'NO_SOURCE', message: /npm run bundle/ },
+  );
 });
 
-await test('an ordinary user is told how, and does it in a user namespace', { skip: isRoot && spawnSync('setpriv', ['--version']).status !== 0 ? 'needs setpriv' : false }, async (t) => {
-  const { folder, dist } = workshop(t);
-  const root = join(folder, 'user/root');
-  mkdirSync(dirname(root));
-  chmodSync(folder, 0o755);
-  const become = isRoot ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] : [];
-  if (isRoot) chownSync(dirname(root), 65534, 65534);
-  const args = ['--pillar', farmPath, '--root', root, '--dist', dist, '--vm', 'keys-debian'];
-  if (isRoot && spawnSync(become[0] as string, [...become.slice(1), 'test', '-r', join(top, 'out/agents/local/provision/main.js')]).status !== 0) return t.comment('the checkout is not readable by others');
-  t.match(cli(args, become), { status: 1, stderr: /refused NOT_ROOT .*unshare --map-root-user --map-auto/ });
-  t.match(cli([...args, '--no-owner'], become), { status: 0, stdout: /^changed: / });
-  if (isRoot) return t.comment('the user namespace is tried as an ordinary user only');
-  const inNamespace = ['--map-root-user', '--map-auto'];
-  // What belongs to the VM's accounts can only be removed where they are known. Runs before the workshop's own.
-  t.teardown(() => spawnSync('unshare', [...inNamespace, 'rm', '-rf', root]));
-  const again = cli(args, ['unshare', ...inNamespace]);
-  if (/unshare|newuidmap/.test(String(again.stderr))) return t.comment(`user namespaces are not allowed here: ${String(again.stderr).trim()}`);
-  t.match(again, { status: 0 });
-  const owner = execFileSync('unshare', [...inNamespace, 'stat', '-c', '%u:%g %a', join(root, 'home/user/.gnupg')], { encoding: 'utf8' });
-  t.equal(owner, '1000:1000 700\n');
-  return undefined;
-});
+await test(
+  'an ordinary user is told how, and does it in a user namespace',
+  { skip: isRoot && spawnSync('setpriv', ['--version']).status !== 0 ? 'needs setpriv' : false },
+  async (t) => {
+    const { folder, dist } = workshop(t);
+    const root = join(folder, 'user/root');
+    mkdirSync(dirname(root));
+    chmodSync(folder, 0o755);
+    const become = isRoot ? ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] : [];
+    if (isRoot) chownSync(dirname(root), 65534, 65534);
+    const args = ['--pillar', farmPath, '--root', root, '--dist', dist, '--vm', 'keys-debian'];
+    if (
+      isRoot &&
+      spawnSync(become[0] as string, [
+        ...become.slice(1),
+        'test',
+        '-r',
+        join(top, 'out/agents/local/provision/main.js'),
+      ]).status !== 0
+    )
+      return t.comment('the checkout is not readable by others');
+    t.match(cli(args, become), {
+      status: 1,
+      stderr: /refused NOT_ROOT .*unshare --map-root-user --map-auto/,
+    });
+    t.match(cli([...args, '--no-owner'], become), { status: 0, stdout: /^changed: / });
+    if (isRoot) return t.comment('the user namespace is tried as an ordinary user only');
+    const inNamespace = ['--map-root-user', '--map-auto'];
+    // What belongs to the VM's accounts can only be removed where they are known. Runs before the workshop's
+    // own.
+    t.teardown(() => spawnSync('unshare', [...inNamespace, 'rm', '-rf', root]));
+    const again = cli(args, ['unshare', ...inNamespace]);
+    if (/unshare|newuidmap/.test(String(again.stderr)))
+      return t.comment(`user namespaces are not allowed here: ${String(again.stderr).trim()}`);
+    t.match(again, { status: 0 });
+    const owner = execFileSync(
+      'unshare',
+      [...inNamespace, 'stat', '-c', '%u:%g %a', join(root, 'home/user/.gnupg')],
+      { encoding: 'utf8' },
+    );
+    t.equal(owner, '1000:1000 700\n');
+    return undefined;
+  },
+);

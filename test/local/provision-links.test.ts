@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A VM that plants links and other things in its tree, to have something written or removed elsewhere.
-import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'tap';
 import { RootedTree } from '../../agents/local/provision/rooted-tree.js';
@@ -8,7 +18,14 @@ import { lay } from './provisioned-tree.js';
 import { listing, workshop } from './provision-farm.js';
 
 await test('attack: a link in the place of a folder is not followed out of the tree', async (t) => {
-  for (const name of ['rw', 'rw/config', 'rw/config/build-infra', 'usr/lib/build-infra', 'home/user/.gnupg', 'home']) {
+  for (const name of [
+    'rw',
+    'rw/config',
+    'rw/config/build-infra',
+    'usr/lib/build-infra',
+    'home/user/.gnupg',
+    'home',
+  ]) {
     const { root, run } = lay(t);
     const outside = join(root, '../outside');
     mkdirSync(outside);
@@ -23,7 +40,11 @@ await test('attack: a link in the place of a file is replaced, and what it point
   const { root, run } = lay(t);
   run('keys-debian');
   const victim = join(root, '../victim');
-  for (const name of ['rw/config/build-infra/keys.json', 'usr/lib/build-infra/keys-agent.mjs', 'usr/lib/build-infra/provisioned.json']) {
+  for (const name of [
+    'rw/config/build-infra/keys.json',
+    'usr/lib/build-infra/keys-agent.mjs',
+    'usr/lib/build-infra/provisioned.json',
+  ]) {
     writeFileSync(victim, 'precious', { mode: 0o600 });
     rmSync(join(root, name));
     symlinkSync(victim, join(root, name));
@@ -52,7 +73,17 @@ await test('attack: a record of former files that the VM wrote removes nothing o
   const victim = join(root, '../victim');
   writeFileSync(victim, 'precious');
   const record = join(root, 'usr/lib/build-infra/provisioned.json');
-  for (const untrusted of ['["/../victim"]', '["../victim"]', `["${victim}/../victim"]`, '["/rw/../../victim"]', '[1, null]', '{}', 'not json', '["/"]', '["/home"]']) {
+  for (const untrusted of [
+    '["/../victim"]',
+    '["../victim"]',
+    `["${victim}/../victim"]`,
+    '["/rw/../../victim"]',
+    '[1, null]',
+    '{}',
+    'not json',
+    '["/"]',
+    '["/home"]',
+  ]) {
     writeFileSync(record, untrusted);
     run('keys-debian');
     t.equal(readFileSync(victim, 'utf8'), 'precious', untrusted);
@@ -75,5 +106,10 @@ await test('a path that is not plain is refused', async (t) => {
   const { folder } = workshop(t);
   const tree = new RootedTree(folder, false);
   t.teardown(() => tree.close());
-  for (const path of ['relative', '/a/../b', '/a//b', '/', '/a/.', '']) t.throws(() => tree.putFile(path, Buffer.from('x'), { uid: 0, gid: 0, mode: 0o644 }), { code: 'BAD_PATH' }, path);
+  for (const path of ['relative', '/a/../b', '/a//b', '/', '/a/.', ''])
+    t.throws(
+      () => tree.putFile(path, Buffer.from('x'), { uid: 0, gid: 0, mode: 0o644 }),
+      { code: 'BAD_PATH' },
+      path,
+    );
 });

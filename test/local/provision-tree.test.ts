@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A VM's tree as it comes out of the example pillar and of others: every file, owner and mode, and who is told what.
+// A VM's tree as it comes out of the example pillar and of others: every file, owner and mode, and who is
+// told what.
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'tap';
@@ -19,7 +20,10 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
     const path = join(goldens, `${vm}.txt`);
     const now = listing(root, isRoot);
     if (process.env['UPDATE_GOLDEN'] !== undefined && isRoot) writeFileSync(path, `${now.join('\n')}\n`);
-    const expected = readFileSync(path, 'utf8').trimEnd().split('\n').map((line) => (isRoot ? line : line.replace(/ \d+:\d+ /, ' ')));
+    const expected = readFileSync(path, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => (isRoot ? line : line.replace(/ \d+:\d+ /, ' ')));
     t.strictSame(now, expected);
   });
 
@@ -28,7 +32,9 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
     t.ok(run(vm).changed.length > 0);
     const before = listing(root, isRoot);
     const inode = (path: string): number => statSync(join(root, path)).ino;
-    const files = before.filter((line) => line.startsWith('file')).map((line) => line.split(' ').at(-1) as string);
+    const files = before
+      .filter((line) => line.startsWith('file'))
+      .map((line) => line.split(' ').at(-1) as string);
     const inodes = files.map(inode);
     t.match(run(vm), { changed: [], removed: [] });
     t.strictSame(listing(root, isRoot), before);
@@ -38,7 +44,10 @@ for (const vm of ['sys-net', 'build-logs', 'keys-debian', 'build-debian', 'dom0'
 
 await test('the documents made from the example pillar are these', async (t) => {
   for (const [vm, names] of Object.entries({
-    'sys-net': ['sys-net.json', 'nginx-listen.conf', 'nginx-forge.conf'], 'build-logs': ['build-logs.json', 'ssh_config', 'ssh_known_hosts'], 'keys-debian': ['keys.json'], 'build-debian': ['build.json', 'ssh_config'],
+    'sys-net': ['sys-net.json', 'nginx-listen.conf', 'nginx-forge.conf'],
+    'build-logs': ['build-logs.json', 'ssh_config', 'ssh_known_hosts'],
+    'keys-debian': ['keys.json'],
+    'build-debian': ['build.json', 'ssh_config'],
   })) {
     const { root, run } = lay(t);
     run(vm);
@@ -54,7 +63,10 @@ await test('the documents made from the example pillar are these', async (t) => 
 await test('the policy in policies/ is the one of the example pillar', async (t) => {
   const { root, run } = lay(t);
   run('dom0');
-  t.equal(readFileSync(join(root, 'etc/qubes/policy.d/30-build-infra.policy'), 'utf8'), readFileSync(join(top, 'policies/30-build-infra.policy'), 'utf8'));
+  t.equal(
+    readFileSync(join(root, 'etc/qubes/policy.d/30-build-infra.policy'), 'utf8'),
+    readFileSync(join(top, 'policies/30-build-infra.policy'), 'utf8'),
+  );
 });
 
 await test('each VM gets the public keys that it needs and no other', async (t) => {
@@ -69,8 +81,14 @@ await test('each VM gets the public keys that it needs and no other', async (t) 
   t.strictSame(of('keys-ubuntu'), [logsKey('zz-logs')]);
   t.strictSame(of('keys-debian'), [logsKey('build-logs')]);
   t.strictSame(of('build-logs'), [logsKey('build-logs')]);
-  t.strictSame(of('build-debian'), [...Object.values(debian?.maintainers ?? {}), debian?.key as string, logsKey('build-logs')].sort());
-  t.strictSame(of('build-ubuntu'), [...Object.values(ubuntu?.maintainers ?? {}), ubuntu?.key as string, logsKey('zz-logs')].sort());
+  t.strictSame(
+    of('build-debian'),
+    [...Object.values(debian?.maintainers ?? {}), debian?.key as string, logsKey('build-logs')].sort(),
+  );
+  t.strictSame(
+    of('build-ubuntu'),
+    [...Object.values(ubuntu?.maintainers ?? {}), ubuntu?.key as string, logsKey('zz-logs')].sort(),
+  );
   t.strictSame(of('sys-net'), []);
 });
 
@@ -79,11 +97,18 @@ await test('no VM is told of another environment, but for the names that it must
   const documents = (vm: string): string => {
     const { root, run } = lay(t);
     run(vm, pillar);
-    return listing(root, false).filter((line) => line.startsWith('file') && line.includes(' /rw/config/')).map((line) => readFileSync(join(root, line.split(' ').at(-1) as string), 'utf8')).join('\n');
+    return listing(root, false)
+      .filter((line) => line.startsWith('file') && line.includes(' /rw/config/'))
+      .map((line) => readFileSync(join(root, line.split(' ').at(-1) as string), 'utf8'))
+      .join('\n');
   };
   for (const vm of ['keys-debian', 'build-debian']) t.notMatch(documents(vm), /ubuntu|fedora/, vm);
   t.notMatch(documents('build-logs'), /ubuntu/);
-  t.notMatch(documents('keys-debian'), /hello|forge\.example|alice/, 'a keys VM knows no component, no host, no person');
+  t.notMatch(
+    documents('keys-debian'),
+    /hello|forge\.example|alice/,
+    'a keys VM knows no component, no host, no person',
+  );
   t.notMatch(documents('sys-net'), /[0-9A-F]{40}|alice/, 'sys-net knows no key');
 });
 
@@ -99,6 +124,9 @@ await test('a VM waits for its key: without it there is no configuration, with i
   logs.key = key;
   const done = run('keys-debian', pillar);
   t.strictSame(done.waiting, []);
-  t.strictSame(done.changed, ['/rw/config/build-infra/keys.json', `/rw/config/build-infra/public-keys/${key}.asc`]);
+  t.strictSame(done.changed, [
+    '/rw/config/build-infra/keys.json',
+    `/rw/config/build-infra/public-keys/${key}.asc`,
+  ]);
   t.ok(existsSync(path));
 });

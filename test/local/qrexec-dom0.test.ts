@@ -14,20 +14,28 @@ await ensureRootNamespace();
 
 const dom0Module = join(import.meta.dirname, '../../agents/local/qrexec/dom0.js');
 
-const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+const alive = (pid: number): boolean =>
+  existsSync(`/proc/${pid}`) && !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 test('a killed dom0 takes its VMs with it, and the next one starts where it was', async (t) => {
   const folder = folderOf(t);
   mkdirSync(join(folder, 'policy'));
   mkdirSync(join(folder, 'vms/a'), { recursive: true });
   const program = join(folder, 'dom0.mjs');
-  const options = { stateFolder: folder, policyFolders: [join(folder, 'policy')], vms: [{ name: 'a', root: join(folder, 'vms/a'), netvm: null }] };
-  writeFileSync(program, `import { Dom0 } from ${JSON.stringify(dom0Module)};
+  const options = {
+    stateFolder: folder,
+    policyFolders: [join(folder, 'policy')],
+    vms: [{ name: 'a', root: join(folder, 'vms/a'), netvm: null }],
+  };
+  writeFileSync(
+    program,
+    `import { Dom0 } from ${JSON.stringify(dom0Module)};
 const dom0 = await Dom0.start(${JSON.stringify(options)});
 await dom0.startVm('a');
 dom0.once('shutdown', () => dom0.close());
 console.log(dom0.adminSocket);
-`);
+`,
+  );
   const start = async (): Promise<{ child: ReturnType<typeof spawn>; socket: string }> => {
     const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
     const socket = await new Promise<string>((resolve, reject) => {
@@ -44,7 +52,10 @@ console.log(dom0.adminSocket);
   await t.rejects(Dom0.start(options), /running already/, 'a second one does not disturb the first');
   t.ok(alive(pid));
   first.child.kill('SIGKILL');
-  await t.rejects(admin.startVm('a').then(() => admin.list()), /dom0 ended/);
+  await t.rejects(
+    admin.startVm('a').then(() => admin.list()),
+    /dom0 ended/,
+  );
   for (let i = 0; i < 100 && alive(pid); i++) await sleep(20);
   t.notOk(alive(pid), 'the VM ended with it');
 
@@ -55,6 +66,10 @@ console.log(dom0.adminSocket);
   await again.shutdown();
   t.equal(await ended, 0);
   t.notOk(existsSync(second.socket), 'a shutdown leaves no sockets');
-  await t.rejects(runInVm(again, 'a', ['true']), /the connection to dom0 is closed/, 'and nobody waits for an answer of it');
+  await t.rejects(
+    runInVm(again, 'a', ['true']),
+    /the connection to dom0 is closed/,
+    'and nobody waits for an answer of it',
+  );
   t.same(readdirSync(join(folder, 'tmp')), []);
 });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A few real sandboxes for one test file: dom0, VMs with services of every kind, and a way to call from one to another.
+// A few real sandboxes for one test file: dom0, VMs with services of every kind, and a way to call from one
+// to another.
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -69,9 +70,16 @@ def accept(name, listener):
 for name, listener in listeners.items(): threading.Thread(target=accept, args=(name.rpartition('.')[2], listener)).start()
 `;
 
-export function addSocketServices(farm: Pick<Farm, 'write'> & { folder: string }, vm: string, names: readonly string[]): void {
+export function addSocketServices(
+  farm: Pick<Farm, 'write'> & { folder: string },
+  vm: string,
+  names: readonly string[],
+): void {
   farm.write(vm, '/usr/lib/build-infra/socket-services.py', socketAgent);
-  farm.write(vm, '/usr/lib/systemd/system/build-infra-test.service', `[Unit]
+  farm.write(
+    vm,
+    '/usr/lib/systemd/system/build-infra-test.service',
+    `[Unit]
 ConditionPathExists=/run/qubes-service/build-infra-test
 [Service]
 ExecStart=/usr/bin/python3 -B /usr/lib/build-infra/socket-services.py
@@ -81,9 +89,13 @@ RestartSec=100ms
 Environment=GREETING="good morning" OTHER=x
 RuntimeDirectory=test
 StateDirectory=build-infra
-`);
+`,
+  );
   for (const name of names) {
-    farm.write(vm, `/usr/lib/systemd/system/build-infra-${name}.socket`, `[Unit]
+    farm.write(
+      vm,
+      `/usr/lib/systemd/system/build-infra-${name}.socket`,
+      `[Unit]
 ConditionPathExists=/run/qubes-service/build-infra-test
 [Socket]
 ListenStream=/run/build-infra/test.${name}.sock
@@ -94,7 +106,8 @@ SocketGroup=qubes
 SocketMode=0660
 [Install]
 WantedBy=sockets.target
-`);
+`,
+    );
     const link = join(farm.folder, 'vms', vm, 'usr/local/etc/qubes-rpc', `test.${name}`);
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(`/run/build-infra/test.${name}.sock`, link);
@@ -104,7 +117,12 @@ WantedBy=sockets.target
 export type FarmVm = Partial<VmSpec> & { name: string };
 
 /** @param prepare writes the VMs' files, before any of them starts */
-export async function startFarm(t: Test, policy: string, vms: readonly FarmVm[], prepare: (farm: Pick<Farm, 'write' | 'folder'>) => void = () => undefined): Promise<Farm> {
+export async function startFarm(
+  t: Test,
+  policy: string,
+  vms: readonly FarmVm[],
+  prepare: (farm: Pick<Farm, 'write' | 'folder'>) => void = () => undefined,
+): Promise<Farm> {
   const folder = mkdtempSync(join(tmpdir(), 'farm-'));
   const policyFile = join(folder, 'policy/30-user.policy');
   const write: Farm['write'] = (vm, path, content, mode = 0o644) => {
@@ -117,7 +135,8 @@ export async function startFarm(t: Test, policy: string, vms: readonly FarmVm[],
   for (const { name } of vms) mkdirSync(join(folder, 'vms', name), { recursive: true });
   prepare({ write, folder });
   const dom0 = await Dom0.start({
-    stateFolder: folder, policyFolders: [dirname(policyFile)],
+    stateFolder: folder,
+    policyFolders: [dirname(policyFile)],
     vms: vms.map((vm) => ({ root: join(folder, 'vms', vm.name), netvm: null, ...vm })),
   });
   const events: Dom0Event[] = [];
@@ -128,7 +147,12 @@ export async function startFarm(t: Test, policy: string, vms: readonly FarmVm[],
   });
   const run: Farm['run'] = (vm, argv, options) => runInVm(dom0, vm, argv, { timeoutMs: 60_000, ...options });
   return {
-    dom0, folder, policyFile, events, write, run,
+    dom0,
+    folder,
+    policyFile,
+    events,
+    write,
+    run,
     calls: () => events.filter((event) => event.event === 'call'),
     sh: (vm, script, options) => run(vm, ['sh', '-c', script], options),
   };

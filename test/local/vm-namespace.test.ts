@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where sandboxes are not allowed, one clear line says so; where an ordinary user may make them, the program starts again as root of a namespace.
+// Where sandboxes are not allowed, one clear line says so; where an ordinary user may make them, the program
+// starts again as root of a namespace.
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,8 +20,16 @@ test('a machine that does not allow sandboxes', async (t) => {
     delete environment['BUILD_INFRA_NAMESPACE'];
     return spawnSync(process.execPath, [program, 'a', 'b'], { env: environment, encoding: 'utf8' });
   };
-  t.match(run('/usr/sbin:/usr/bin:/sbin:/bin'), { status: 7, stdout: '0 a,b\n', stderr: '' }, 'it is root afterwards, with its command line and its exit status');
-  writeFileSync(join(folder, 'unshare'), '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\necho more >&2\nexit 1\n', { mode: 0o755 });
+  t.match(
+    run('/usr/sbin:/usr/bin:/sbin:/bin'),
+    { status: 7, stdout: '0 a,b\n', stderr: '' },
+    'it is root afterwards, with its command line and its exit status',
+  );
+  writeFileSync(
+    join(folder, 'unshare'),
+    '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\necho more >&2\nexit 1\n',
+    { mode: 0o755 },
+  );
   const { status, stdout, stderr } = run(`${folder}:/usr/bin:/bin`);
   t.equal(status, 1);
   t.equal(stdout, '');

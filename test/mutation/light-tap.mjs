@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the tests use of tap, with tap's own comparisons, for mutation runs only: a mutant is a start of a process, and tap's own start is two thirds of it.
-// The first thing that fails ends the process; what a test tears down is torn down all the same.
+// What the tests use of tap, with tap's own comparisons, for mutation runs only: a mutant is a start of a
+// process, and tap's own start is two thirds of it. The first thing that fails ends the process; what a test
+// tears down is torn down all the same.
 import { match, same, strict } from 'tcompare';
 
 let root;
@@ -35,7 +36,7 @@ class LightTest {
     const work = rest.at(-1);
     if (typeof rest[0] === 'object' && rest[0].skip) return Promise.resolve();
     return this.#next(async () => {
-      const test = running = new LightTest(name, this);
+      const test = (running = new LightTest(name, this));
       const returned = work(test);
       await (typeof returned?.then === 'function' ? returned : test.ended);
       await test.drained();
@@ -49,7 +50,9 @@ class LightTest {
   }
 
   #next(work) {
-    return (this.#queue = this.#queue.then(work).catch((error) => fail(error?.stack ?? error).then(() => new Promise(() => undefined))));
+    return (this.#queue = this.#queue
+      .then(work)
+      .catch((error) => fail(error?.stack ?? error).then(() => new Promise(() => undefined))));
   }
 
   /** Also of what is begun meanwhile. */
@@ -74,20 +77,48 @@ class LightTest {
     return true;
   }
 
-  ok(value, what = 'ok') { return this.#is(value, what); }
-  notOk(value, what = 'not ok') { return this.#is(!value, what); }
-  fail(what = 'fail') { return this.#is(false, what); }
-  equal(found, wanted, what = 'equal') { return this.#is(Object.is(found, wanted), what); }
-  not(found, wanted, what = 'not equal') { return this.#is(!Object.is(found, wanted), what); }
-  same(found, wanted, what = 'same') { return this.#is(same(found, wanted).match, what); }
-  strictSame(found, wanted, what = 'strictly the same') { return this.#is(strict(found, wanted).match, what); }
-  match(found, pattern, what = 'match') { return this.#is(match(found, pattern).match, what); }
-  notMatch(found, pattern, what = 'no match') { return this.#is(!match(found, pattern).match, what); }
+  ok(value, what = 'ok') {
+    return this.#is(value, what);
+  }
+  notOk(value, what = 'not ok') {
+    return this.#is(!value, what);
+  }
+  fail(what = 'fail') {
+    return this.#is(false, what);
+  }
+  equal(found, wanted, what = 'equal') {
+    return this.#is(Object.is(found, wanted), what);
+  }
+  not(found, wanted, what = 'not equal') {
+    return this.#is(!Object.is(found, wanted), what);
+  }
+  same(found, wanted, what = 'same') {
+    return this.#is(same(found, wanted).match, what);
+  }
+  strictSame(found, wanted, what = 'strictly the same') {
+    return this.#is(strict(found, wanted).match, what);
+  }
+  match(found, pattern, what = 'match') {
+    return this.#is(match(found, pattern).match, what);
+  }
+  notMatch(found, pattern, what = 'no match') {
+    return this.#is(!match(found, pattern).match, what);
+  }
 
   #thrown(error, wanted) {
     if (error instanceof Failure) throw error;
-    if (error?.name) Object.defineProperty(error, 'name', { value: `${error.name}`, enumerable: true, configurable: true, writable: true });
-    return wanted === undefined || typeof wanted === 'string' || this.match(wanted instanceof RegExp ? error.message : error, wanted);
+    if (error?.name)
+      Object.defineProperty(error, 'name', {
+        value: `${error.name}`,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+    return (
+      wanted === undefined ||
+      typeof wanted === 'string' ||
+      this.match(wanted instanceof RegExp ? error.message : error, wanted)
+    );
   }
 
   throws(work, wanted, what = 'throws') {

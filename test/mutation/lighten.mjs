@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Run in the copy of the repository that Stryker works in: has the compiled tests use light-tap.mjs in tap's place.
+// Run in the copy of the repository that Stryker works in: has the compiled tests use light-tap.mjs in tap's
+// place.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
 const light = '../../../test/mutation/light-tap.mjs';

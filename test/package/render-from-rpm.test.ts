@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every id of the largest and the smallest farms of the matrix, rendered and linted once more: this time from the unpacked RPM. That its tree is the
-// one of `make install`, which the tests of Salt render all farms from, is seen in rpm.test.ts byte by byte.
+// Every id of the largest and the smallest farms of the matrix, rendered and linted once more: this time from
+// the unpacked RPM. That its tree is the one of `make install`, which the tests of Salt render all farms
+// from, is seen in rpm.test.ts byte by byte.
 import { join } from 'node:path';
 import t from 'tap';
 import { manyEnvironments, oneEnvironment, special } from '../salt/farms.js';

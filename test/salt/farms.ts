@@ -6,17 +6,36 @@ import { planFarm } from '../../agents/local/provision/planned-farm.js';
 import { allOptions, type Vm } from '../../agents/local/provision/vms.js';
 import { example, threeEnvironments } from '../local/provision-farm.js';
 
-export interface Case { what: string; farm: Pillar; enable: Option[] }
+export interface Case {
+  what: string;
+  farm: Pillar;
+  enable: Option[];
+}
 
-/** Ids that are none of ours, each in another way: by name, by template, by what the farm is cloned from, and one that begins like one of ours. */
-export const unrelated = ['personal', 'default-mgmt-dvm', 'debian-13-minimal', 'build-debian2', 'sys-firewall'];
+/**
+ * Ids that are none of ours, each in another way: by name, by template, by what the farm is cloned from, and
+ * one that begins like one of ours.
+ */
+export const unrelated = [
+  'personal',
+  'default-mgmt-dvm',
+  'debian-13-minimal',
+  'build-debian2',
+  'sys-firewall',
+];
 
 /** Three environments on templates of both families. */
 export function twoFamilies(): Pillar {
   const farm = threeEnvironments();
   farm.templates['fedora-43-build-infra'] = { source: 'fedora-43-minimal', family: 'RedHat' };
   const fedora = farm['build-envs']['fedora'] as Pillar['build-envs'][string];
-  fedora.build = { template: 'fedora-43-build-infra', 'private-gib': 100, memory: 800, maxmem: 8000, vcpus: 4 };
+  fedora.build = {
+    template: 'fedora-43-build-infra',
+    'private-gib': 100,
+    memory: 800,
+    maxmem: 8000,
+    vcpus: 4,
+  };
   fedora.keys = { template: 'fedora-43-build-infra' };
   Object.assign(farm['logs-vms']['zz-logs'] as object, { template: 'fedora-43-build-infra' });
   return farm;
@@ -37,7 +56,9 @@ export function namesLikeWords(): Pillar {
   farm.template = 'No';
   farm.webhook = { ...farm.webhook, vm: 'On' };
   farm['ssh-proxy-vm'] = 'True';
-  farm['logs-vms'] = { Null: { ...farm['logs-vms']['build-logs'] as Pillar['logs-vms'][string], netvm: 'Yes' } };
+  farm['logs-vms'] = {
+    Null: { ...(farm['logs-vms']['build-logs'] as Pillar['logs-vms'][string]), netvm: 'Yes' },
+  };
   Object.assign(farm['build-envs']['debian'] as object, { logs: 'Null', netvm: 'Yes' });
   return farm;
 }
@@ -45,7 +66,13 @@ export function namesLikeWords(): Pillar {
 /** Before the first environment, or after the last. */
 export function noEnvironment(): Pillar {
   const farm = example();
-  Object.assign(farm, { 'build-envs': {}, 'logs-vms': {}, components: {}, 'ssh-hosts': {}, 'public-keys': {} });
+  Object.assign(farm, {
+    'build-envs': {},
+    'logs-vms': {},
+    components: {},
+    'ssh-hosts': {},
+    'public-keys': {},
+  });
   return farm;
 }
 
@@ -59,20 +86,44 @@ export function noKeys(): Pillar {
 
 const combinations: Option[][] = [[], ['ssh-proxy'], ['webhooks'], [...allOptions]];
 
-export const oneEnvironment: Case[] = combinations.map((enable) => ({ what: `one environment, ${enable.join(' and ') || 'no option'}`, farm: example(), enable }));
-export const manyEnvironments: Case[] = [[], [...allOptions]].map((enable) => ({ what: `three environments, ${enable.join(' and ') || 'no option'}`, farm: twoFamilies(), enable }));
+export const oneEnvironment: Case[] = combinations.map((enable) => ({
+  what: `one environment, ${enable.join(' and ') || 'no option'}`,
+  farm: example(),
+  enable,
+}));
+export const manyEnvironments: Case[] = [[], [...allOptions]].map((enable) => ({
+  what: `three environments, ${enable.join(' and ') || 'no option'}`,
+  farm: twoFamilies(),
+  enable,
+}));
 export const special: Case[] = [
-  ...combinations.slice(1).map((enable) => ({ what: `webhooks in a VM of their own, ${enable.join(' and ')}`, farm: ownWebhookVm(), enable })),
+  ...combinations
+    .slice(1)
+    .map((enable) => ({
+      what: `webhooks in a VM of their own, ${enable.join(' and ')}`,
+      farm: ownWebhookVm(),
+      enable,
+    })),
   { what: 'VMs called like words of YAML', farm: namesLikeWords(), enable: [...allOptions] },
   { what: 'no environment', farm: noEnvironment(), enable: [...allOptions] },
   { what: 'no key made yet', farm: noKeys(), enable: [...allOptions] },
 ];
 
-export function idsOf({ farm, enable }: Case): { vms: Vm[]; templates: string[]; unrelated: string[]; all: string[] } {
+export function idsOf({ farm, enable }: Case): {
+  vms: Vm[];
+  templates: string[];
+  unrelated: string[];
+  all: string[];
+} {
   const { vms } = planFarm({ pillar: farm, enabled: enable });
   const templates = Object.keys(farm.templates).sort();
   // Switched off, the net VM and the VM for webhooks are none of ours.
   const off = [farm['net-vm'], 'sys-webhooks'].filter((name) => !vms.some((vm) => vm.name === name));
   const others = [...unrelated.slice(0, enable.length > 0 ? 1 : undefined), ...off];
-  return { vms, templates, unrelated: others, all: ['dom0', ...vms.map(({ name }) => name), ...templates, ...others] };
+  return {
+    vms,
+    templates,
+    unrelated: others,
+    all: ['dom0', ...vms.map(({ name }) => name), ...templates, ...others],
+  };
 }

@@ -7,17 +7,33 @@ import t from 'tap';
 
 const module = join(dirname(fileURLToPath(import.meta.url)), '../../agents/shared/calls/agent-start.js');
 const endOf = (start: string): [number | null, string] => {
-  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', `import { startOrSay } from ${JSON.stringify(module)};\nstartOrSay('an agent', ${start});`], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      '--input-type=module',
+      '--eval',
+      `import { startOrSay } from ${JSON.stringify(module)};\nstartOrSay('an agent', ${start});`,
+    ],
+    { encoding: 'utf8' },
+  );
   return [status, stderr];
 };
 
 void t.test('reports what is wrong at the start, and no more', (t) => {
-  t.strictSame(endOf('async () => { throw new Error("no\\nfile"); }'), [1, 'an agent: not started: no.file\n']);
+  t.strictSame(endOf('async () => { throw new Error("no\\nfile"); }'), [
+    1,
+    'an agent: not started: no.file\n',
+  ]);
   t.end();
 });
 
 void t.test('a fault hours after the start does not say that the agent did not start', (t) => {
-  t.strictSame(endOf('async () => async () => { await new Promise((resolve) => setTimeout(resolve, 1)); throw new Error("the disk\\nis gone"); }'), [1, 'an agent: ended by a fault: the disk.is gone\n']);
+  t.strictSame(
+    endOf(
+      'async () => async () => { await new Promise((resolve) => setTimeout(resolve, 1)); throw new Error("the disk\\nis gone"); }',
+    ),
+    [1, 'an agent: ended by a fault: the disk.is gone\n'],
+  );
   t.end();
 });
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The tables of our programs, and what a person meets who types something: help, version, errors, man page, completion, a pipe that ends.
+// The tables of our programs, and what a person meets who types something: help, version, errors, man page,
+// completion, a pipe that ends.
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

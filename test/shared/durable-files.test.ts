@@ -6,7 +6,13 @@ import t from 'tap';
 import { folderOf } from '../support/folders.js';
 import { smallDisk } from '../support/small-disk.js';
 import { AppendOnlyLines } from '../../agents/shared/append-only-lines.js';
-import { makeFolder, readIfThere, removeDurably, renameDurably, writeDurably } from '../../agents/shared/durable-files.js';
+import {
+  makeFolder,
+  readIfThere,
+  removeDurably,
+  renameDurably,
+  writeDurably,
+} from '../../agents/shared/durable-files.js';
 
 const folder = folderOf(t);
 
@@ -23,7 +29,11 @@ t.test('a file is replaced whole, with the mode asked for, and leaves no tempora
 t.test('a write that fails leaves the old content and no temporary name', (t) => {
   const path = join(folder, 'a');
   writeFileSync(path, 'old');
-  const breaks = { get length(): number { throw new Error('in the middle'); } };
+  const breaks = {
+    get length(): number {
+      throw new Error('in the middle');
+    },
+  };
   t.throws(() => writeDurably(path, breaks as unknown as Uint8Array), { message: 'in the middle' });
   t.equal(readFileSync(path, 'utf8'), 'old');
   t.strictSame(readdirSync(folder), ['a']);
@@ -45,28 +55,40 @@ t.test('a last line that a kill cut short is gone after the next open, whole lin
 });
 
 const disk = smallDisk(1);
-t.test('an append that the disk has no room for leaves nothing, and the next line is a line of its own', { skip: disk === undefined ? 'needs to mount a tmpfs' : false }, (t) => {
-  t.teardown(() => {
-    execFileSync('umount', [disk as string]);
-    rmSync(disk as string, { recursive: true });
-  });
-  const path = join(disk as string, 'lines');
-  const { file } = AppendOnlyLines.open(path);
-  file.append(['one']);
-  for (const lines of [['x'.repeat(2 << 20)], ['two', 'x'.repeat(2 << 20)], Array.from({ length: 3000 }, () => 'y'.repeat(1000))]) {
-    t.throws(() => file.append(lines), { code: 'ENOSPC' });
-    t.equal(readFileSync(path, 'utf8'), 'one\n', 'also the lines that there was room for: nobody was told of them');
-  }
-  // What stands there although the cut failed as well.
-  appendFileSync(path, 'tor');
-  file.append(['two', 'three']);
-  t.equal(readFileSync(path, 'utf8'), 'one\ntwo\nthree\n');
-  file.close();
-  const again = AppendOnlyLines.open(path);
-  t.strictSame(again.lines, ['one', 'two', 'three']);
-  again.file.close();
-  t.end();
-});
+t.test(
+  'an append that the disk has no room for leaves nothing, and the next line is a line of its own',
+  { skip: disk === undefined ? 'needs to mount a tmpfs' : false },
+  (t) => {
+    t.teardown(() => {
+      execFileSync('umount', [disk as string]);
+      rmSync(disk as string, { recursive: true });
+    });
+    const path = join(disk as string, 'lines');
+    const { file } = AppendOnlyLines.open(path);
+    file.append(['one']);
+    for (const lines of [
+      ['x'.repeat(2 << 20)],
+      ['two', 'x'.repeat(2 << 20)],
+      Array.from({ length: 3000 }, () => 'y'.repeat(1000)),
+    ]) {
+      t.throws(() => file.append(lines), { code: 'ENOSPC' });
+      t.equal(
+        readFileSync(path, 'utf8'),
+        'one\n',
+        'also the lines that there was room for: nobody was told of them',
+      );
+    }
+    // What stands there although the cut failed as well.
+    appendFileSync(path, 'tor');
+    file.append(['two', 'three']);
+    t.equal(readFileSync(path, 'utf8'), 'one\ntwo\nthree\n');
+    file.close();
+    const again = AppendOnlyLines.open(path);
+    t.strictSame(again.lines, ['one', 'two', 'three']);
+    again.file.close();
+    t.end();
+  },
+);
 
 t.test('a line that holds a newline is not appended', (t) => {
   const { file } = AppendOnlyLines.open(join(folder, 'more'));
@@ -107,7 +129,11 @@ t.test('a file of lines keeps its mode when its end is cut, and takes no line th
   t.strictSame(AppendOnlyLines.open(path, 0o600).lines, []);
   t.equal(statSync(path).mode & 0o777, 0o600);
   t.strictSame(AppendOnlyLines.open(path).lines, [], 'an empty file has no line');
-  for (const [before, lines, after] of [['cut', [], ''], ['\n', [''], '\n'], ['one\n\ntwo\ncut', ['one', '', 'two'], 'one\n\ntwo\n']] as const) {
+  for (const [before, lines, after] of [
+    ['cut', [], ''],
+    ['\n', [''], '\n'],
+    ['one\n\ntwo\ncut', ['one', '', 'two'], 'one\n\ntwo\n'],
+  ] as const) {
     writeFileSync(path, before);
     const { file, lines: read } = AppendOnlyLines.open(path, 0o644);
     t.strictSame(read, lines);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The codes with which an agent says no are a closed union, so an unknown one does not compile. Here: each that is listed is said somewhere,
-// no comparison of a code escapes the compiler,
-// and what one program makes of another's codes is about codes that the other has.
+// The codes with which an agent says no are a closed union, so an unknown one does not compile. Here: each
+// that is listed is said somewhere, no comparison of a code escapes the compiler, and what one program makes
+// of another's codes is about codes that the other has.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,9 +24,13 @@ for (const [agent, codes] of thrown) {
 }
 
 t.test('every code of the doctor is that of a check, and every code of the audit that of a finding', (t) => {
-  for (const agent of ['doctor', 'published']) t.strictSame(sorted(thrown.get(agent) ?? []), [], `${agent} refuses nothing`);
+  for (const agent of ['doctor', 'published'])
+    t.strictSame(sorted(thrown.get(agent) ?? []), [], `${agent} refuses nothing`);
   t.strictSame(sorted(doctor), sorted(codesOf('doctor/finding.ts', 'FindingCode')));
-  t.strictSame(sorted(codesOf('audit/findings.ts', 'FindingCode')).filter((code) => !audit.has(code)), []);
+  t.strictSame(
+    sorted(codesOf('audit/findings.ts', 'FindingCode')).filter((code) => !audit.has(code)),
+    [],
+  );
   t.end();
 });
 
@@ -37,20 +41,30 @@ t.test('a code that is compared with a word is one of a union', (t) => {
 
 const acts: [string, Iterable<string>, readonly string[]][] = [
   ['build-logs: an answer of the keys VM that is an alarm', contradictions, ['keys']],
-  ['build-vm: an answer of the gate that is worth asking again', gateIsAway, ['keys', 'build-logs', 'build-vm', 'shared']],
+  [
+    'build-vm: an answer of the gate that is worth asking again',
+    gateIsAway,
+    ['keys', 'build-logs', 'build-vm', 'shared'],
+  ],
   ['build-vm: an answer of the logs VM that ends a log', final, ['build-logs', 'shared']],
   ['notifier: a reason of the build VM that has words for the public', words.keys(), ['build-vm']],
 ];
 for (const [what, codes, agents] of acts) {
   t.test(what, (t) => {
     const known = new Set(agents.flatMap((agent) => [...refusalCodes(agent)]));
-    t.strictSame([...codes].filter((code) => !known.has(code)), []);
+    t.strictSame(
+      [...codes].filter((code) => !known.has(code)),
+      [],
+    );
     t.end();
   });
 }
 
 t.test('what sys-net ignores is in its README.md', (t) => {
-  const page = readFileSync(join(dirname(fileURLToPath(import.meta.url)), '../../../agents/sys-net/README.md'), 'utf8');
+  const page = readFileSync(
+    join(dirname(fileURLToPath(import.meta.url)), '../../../agents/sys-net/README.md'),
+    'utf8',
+  );
   const row = /^\| 202 `ignored CODE why` \| `([A-Z_ ]+)`/m.exec(page)?.[1] as string;
   t.strictSame(sorted(row.split(' ')), sorted(codesOf('sys-net/refusals.ts', 'IgnoredCode')));
   t.end();

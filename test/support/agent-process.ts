@@ -9,13 +9,19 @@ export interface AgentProcess {
   kill: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
-/** How a fixture starts its agent: what stands before the command line, and another program than the compiled one. */
+/**
+ * How a fixture starts its agent: what stands before the command line, and another program than the compiled
+ * one.
+ */
 export interface HowStarted {
   under?: readonly string[];
   program?: string;
 }
 
-/** Starts a program; resolves once it says that it is ready. @throws Error with all that it said, where it ends before */
+/**
+ * Starts a program; resolves once it says that it is ready. @throws Error with all that it said, where it
+ * ends before
+ */
 export async function startAgent(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<AgentProcess> {
   const child = spawn(argv[0] as string, argv.slice(1), { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
@@ -28,7 +34,8 @@ export async function startAgent(argv: readonly string[], env: NodeJS.ProcessEnv
     child.once('close', () => reject(new Error(`the agent ended: ${said}`)));
   });
   return {
-    pid: child.pid as number, said: () => said,
+    pid: child.pid as number,
+    said: () => said,
     kill: (signal = 'SIGKILL') => {
       child.kill(signal);
       return gone;

@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Clean chroots are costly to make: one for each suite serves all tests on this machine, and the engine itself makes it anew when it is old. So are the
-// roots from which visitors install. A farm of its own may be given those that are there before its first build; one gets none, as a newcomer's, and shares what it made.
-import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+// Clean chroots are costly to make: one for each suite serves all tests on this machine, and the engine
+// itself makes it anew when it is old. So are the roots from which visitors install. A farm of its own may be
+// given those that are there before its first build; one gets none, as a newcomer's, and shares what it made.
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** What the build VMs of single tests use as their cache. */
-export const chrootCache = join('/var/tmp', `build-infra-test-cache-${process.env['BUILD_INFRA_TEST_UID'] ?? process.getuid?.() ?? 0}`);
+export const chrootCache = join(
+  '/var/tmp',
+  `build-infra-test-cache-${process.env['BUILD_INFRA_TEST_UID'] ?? process.getuid?.() ?? 0}`,
+);
 
 /** Of a whole farm: its LocalState. */
 interface FarmFolders {
@@ -14,11 +28,22 @@ interface FarmFolders {
 
 /** Finished ones only: what is being made has another name. */
 const kinds = [
-  ...['build-debian', 'build-rpm'].map((vm) => ({ pattern: /^[a-z]+-[0-9a-f]+\.tar$/, shared: join(chrootCache, 'chroots'), own: (state: FarmFolders) => join(state.rootOf(vm), 'var/lib/build-infra/cache/chroots') })),
-  { pattern: /^base-[a-z]+\.tar$/, shared: join(chrootCache, 'visitors'), own: (state: FarmFolders) => join(state.rootOf('visitor'), 'var/lib/build-infra') },
+  ...['build-debian', 'build-rpm'].map((vm) => ({
+    pattern: /^[a-z]+-[0-9a-f]+\.tar$/,
+    shared: join(chrootCache, 'chroots'),
+    own: (state: FarmFolders) => join(state.rootOf(vm), 'var/lib/build-infra/cache/chroots'),
+  })),
+  {
+    pattern: /^base-[a-z]+\.tar$/,
+    shared: join(chrootCache, 'visitors'),
+    own: (state: FarmFolders) => join(state.rootOf('visitor'), 'var/lib/build-infra'),
+  },
 ];
 
-/** A file more of the same bytes: nobody writes to what is finished, who makes it anew puts another in its place. Half a gigabyte each is not copied for every farm. */
+/**
+ * A file more of the same bytes: nobody writes to what is finished, who makes it anew puts another in its
+ * place. Half a gigabyte each is not copied for every farm.
+ */
 function another(from: string, to: string): void {
   try {
     linkSync(from, to);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A qrexec-client-vm for tests of one agent alone: it connects straight to the service sockets in a folder and says who is calling.
-// The real path (policy, sandboxes) is tested in test/local and test/attacks.
+// A qrexec-client-vm for tests of one agent alone: it connects straight to the service sockets in a folder
+// and says who is calling. The real path (policy, sandboxes) is tested in test/local and test/attacks.
 import { writeFileSync } from 'node:fs';
 
 /**
- * Writes an executable that takes `TARGET SERVICE[+ARG]` like qrexec-client-vm, copies stdin and stdout, half-closes at the end of stdin.
+ * Writes an executable that takes `TARGET SERVICE[+ARG]` like qrexec-client-vm, copies stdin and stdout,
+ * half-closes at the end of stdin.
  * @param routes service name → socket path; a service that is not there ends with 126 as a denied call does
  */
 export function writeDirectClient(path: string, source: string, routes: Record<string, string>): string {

@@ -20,13 +20,19 @@ export class GpgHome {
   }
 
   gpg(args: readonly string[], input: string | Uint8Array = ''): Buffer {
-    return execFileSync('/usr/bin/gpg', ['--batch', '--no-tty', '--quiet', ...args], { input, env: { PATH: '/usr/bin:/bin', GNUPGHOME: this.folder }, stdio: ['pipe', 'pipe', 'ignore'] });
+    return execFileSync('/usr/bin/gpg', ['--batch', '--no-tty', '--quiet', ...args], {
+      input,
+      env: { PATH: '/usr/bin:/bin', GNUPGHOME: this.folder },
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
   }
 
   /** @returns the fingerprint */
   makeKey(user: string): string {
     this.gpg(['--passphrase', '', '--quick-gen-key', user, 'ed25519', 'sign', 'never']);
-    const rows = this.gpg(['--with-colons', '--list-keys', `=${user}`]).toString().split('\n');
+    const rows = this.gpg(['--with-colons', '--list-keys', `=${user}`])
+      .toString()
+      .split('\n');
     return (rows.find((row) => row.startsWith('fpr:')) as string).split(':')[9] as string;
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keys as real gpg makes and changes them after they signed, and what gpgv says today of what they signed: a table for every check of ours.
+// Keys as real gpg makes and changes them after they signed, and what gpgv says today of what they signed: a
+// table for every check of ours.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -206,7 +207,10 @@ export class KeyChanges {
     return [...listing.matchAll(/^fpr:::::::::([0-9A-F]+):/gm)].map((found) => found[1] as string);
   }
 
-  /** gpgv, with a keyring that is the file; gpg, which can be told another time, where there is one. @param at seconds since 1970 */
+  /**
+   * gpgv, with a keyring that is the file; gpg, which can be told another time, where there is one. @param at
+   * seconds since 1970
+   */
   says({ file, signature }: Pick<Situation, 'file' | 'signature'>, at?: number): string {
     const [keyring, signed, detached] = ['ring.pgp', 'data', 'data.asc'].map((name) =>
       join(this.home.folder, name),

@@ -17,11 +17,17 @@ export interface LocalCommand {
 /** @param prefix of the folder's name */
 export function localCommand(t: Test, prefix: string): LocalCommand {
   const folder = mkdtempSync(join(tmpdir(), prefix));
-  const local: LocalCommand['local'] = (...args) => new Promise((resolve) => {
-    const child = execFile(process.execPath, [program, '--state', folder, ...args], { maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
-      resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
+  const local: LocalCommand['local'] = (...args) =>
+    new Promise((resolve) => {
+      const child = execFile(
+        process.execPath,
+        [program, '--state', folder, ...args],
+        { maxBuffer: 64 * 1024 * 1024 },
+        (_error, stdout, stderr) => {
+          resolve({ status: child.exitCode ?? 255, out: stdout + stderr });
+        },
+      );
     });
-  });
   t.teardown(async () => {
     await local('down');
     rmSync(folder, { recursive: true, force: true });

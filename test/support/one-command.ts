@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 import { fileURLToPath } from 'node:url';
 
-const compiled = (path: string): string => JSON.stringify(fileURLToPath(new URL(`../../agents/${path}`, import.meta.url)));
+const compiled = (path: string): string =>
+  JSON.stringify(fileURLToPath(new URL(`../../agents/${path}`, import.meta.url)));
 
 /**
  * A program of one command of `build-infra`, which starts faster than the whole.

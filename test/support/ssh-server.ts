@@ -13,22 +13,58 @@ export class SshServer {
   port = 0;
 
   async start(): Promise<void> {
-    for (const name of ['host', 'user']) execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(this.#conf, name)]);
-    writeFileSync(join(this.#conf, 'authorized_keys'), readFileSync(join(this.#conf, 'user.pub')), { mode: 0o600 });
+    for (const name of ['host', 'user'])
+      execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(this.#conf, name)]);
+    writeFileSync(join(this.#conf, 'authorized_keys'), readFileSync(join(this.#conf, 'user.pub')), {
+      mode: 0o600,
+    });
     this.port = await freePort();
     if (process.getuid?.() === 0) mkdirSync('/run/sshd', { recursive: true });
-    writeFileSync(join(this.#conf, 'sshd_config'), [
-      'ListenAddress 127.0.0.1', `Port ${this.port}`, `HostKey ${this.#conf}/host`, `AuthorizedKeysFile ${this.#conf}/authorized_keys`, 'StrictModes no', 'UsePAM no',
-      'PasswordAuthentication no', 'PermitRootLogin yes', 'PidFile none', '',
-    ].join('\n'));
-    // sshd wants /run/sshd to be root's and root's account to be open: in a user namespace the machine's own folder is not root's and
-    // /etc/shadow cannot be read, and elsewhere the account may be locked. So it gets both of its own.
+    writeFileSync(
+      join(this.#conf, 'sshd_config'),
+      [
+        'ListenAddress 127.0.0.1',
+        `Port ${this.port}`,
+        `HostKey ${this.#conf}/host`,
+        `AuthorizedKeysFile ${this.#conf}/authorized_keys`,
+        'StrictModes no',
+        'UsePAM no',
+        'PasswordAuthentication no',
+        'PermitRootLogin yes',
+        'PidFile none',
+        '',
+      ].join('\n'),
+    );
+    // sshd wants /run/sshd to be root's and root's account to be open: in a user namespace the machine's own
+    // folder is not root's and /etc/shadow cannot be read, and elsewhere the account may be locked. So it
+    // gets both of its own.
     writeFileSync(join(this.#conf, 'shadow'), 'root:*:20000::::::\n', { mode: 0o600 });
-    const ownRun = 'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind "$0" /etc/shadow && exec "$@"';
-    this.#sshd = spawn('unshare', ['--mount', '--propagation', 'private', '--', 'sh', '-c', ownRun, join(this.#conf, 'shadow'), '/usr/sbin/sshd', '-D', '-e', '-f', join(this.#conf, 'sshd_config')], { stdio: 'ignore' });
+    const ownRun =
+      'mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind "$0" /etc/shadow && exec "$@"';
+    this.#sshd = spawn(
+      'unshare',
+      [
+        '--mount',
+        '--propagation',
+        'private',
+        '--',
+        'sh',
+        '-c',
+        ownRun,
+        join(this.#conf, 'shadow'),
+        '/usr/sbin/sshd',
+        '-D',
+        '-e',
+        '-f',
+        join(this.#conf, 'sshd_config'),
+      ],
+      { stdio: 'ignore' },
+    );
     for (let i = 0; i < 2400; i++) {
       const up = await new Promise<boolean>((resolve) => {
-        const socket = createConnection(this.port, '127.0.0.1', () => resolve(socket.destroy() !== undefined)).on('error', () => resolve(false));
+        const socket = createConnection(this.port, '127.0.0.1', () =>
+          resolve(socket.destroy() !== undefined),
+        ).on('error', () => resolve(false));
       });
       if (up) return;
       await new Promise((resolve) => setTimeout(resolve, 50));

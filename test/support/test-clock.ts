@@ -6,7 +6,10 @@ export class TestClock implements Clock {
   /** every wait, ms */
   readonly pauses: number[] = [];
 
-  constructor(public time = Date.parse('2026-11-22T05:00:00.000Z'), public up = 1000) {}
+  constructor(
+    public time = Date.parse('2026-11-22T05:00:00.000Z'),
+    public up = 1000,
+  ) {}
 
   wall = (): number => this.time;
   steady = (): number => this.up;

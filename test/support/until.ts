@@ -2,7 +2,11 @@
 // Waiting for what must come. The limit only ends what hangs: no test is about speed.
 
 /** The first answer that is not undefined or false. @throws Error after `seconds` */
-export async function until<T>(what: string, ask: () => T | undefined | false | Promise<T | undefined | false>, seconds = 300): Promise<T> {
+export async function until<T>(
+  what: string,
+  ask: () => T | undefined | false | Promise<T | undefined | false>,
+  seconds = 300,
+): Promise<T> {
   for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Comments whose webhook did not come, asked for at the test server, which holds each question against GitHub's published description.
+// Comments whose webhook did not come, asked for at the test server, which holds each question against
+// GitHub's published description.
 import { randomUUID } from 'node:crypto';
 import tap from 'tap';
 import { GitHubServer } from '../../agents/local/outside/github-server/server.js';
@@ -33,23 +34,55 @@ interface Rig {
   again: (limits?: Partial<SpoolLimits>) => void;
 }
 
-async function rig(t: { teardown: (act: () => unknown) => void }, limits: Partial<SpoolLimits> = {}): Promise<Rig> {
+async function rig(
+  t: { teardown: (act: () => unknown) => void },
+  limits: Partial<SpoolLimits> = {},
+): Promise<Rig> {
   const clock = new TestClock(start);
   const server = await GitHubServer.start({ token: 'none', account: 'bot', now: () => new Date(clock.time) });
   const stored = server.repository(repository);
-  const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date(clock.time).toISOString() });
+  const issue = server.store.addIssue(stored, {
+    title: 'status',
+    body: '',
+    author: 'bot',
+    labels: [],
+    visibleFrom: 0,
+    at: new Date(clock.time).toISOString(),
+  });
   const folder = folderOf(t);
   const made = {
     server,
     lines: [] as string[],
     at: (seconds: number) => void (clock.time = start + seconds * 1000),
-    say: (body: string, author = 'alice') => server.store.addComment(issue, { body, author, visibleFrom: 0, at: `${new Date(clock.time).toISOString().slice(0, 19)}Z` }).id,
-    edit: (id: number, body: string) => void Object.assign(issue.comments.find((one) => one.id === id) ?? {}, { body, edited: `${new Date(clock.time).toISOString().slice(0, 19)}Z` }),
-    found: () => made.spool.waitingFor('build-debian').map(({ comment: one }) => one?.id ?? 0).sort((a, b) => a - b),
+    say: (body: string, author = 'alice') =>
+      server.store.addComment(issue, {
+        body,
+        author,
+        visibleFrom: 0,
+        at: `${new Date(clock.time).toISOString().slice(0, 19)}Z`,
+      }).id,
+    edit: (id: number, body: string) =>
+      void Object.assign(issue.comments.find((one) => one.id === id) ?? {}, {
+        body,
+        edited: `${new Date(clock.time).toISOString().slice(0, 19)}Z`,
+      }),
+    found: () =>
+      made.spool
+        .waitingFor('build-debian')
+        .map(({ comment: one }) => one?.id ?? 0)
+        .sort((a, b) => a - b),
     again: (more: Partial<SpoolLimits> = limits) => {
       (made as Partial<Rig>).spool?.close();
       made.spool = new DeliverySpool(folder, more);
-      made.asker = new MissedComments({ commands, api: server.url, folder, spool: made.spool, onAccepted: () => undefined, report: (line) => made.lines.push(line), clock });
+      made.asker = new MissedComments({
+        commands,
+        api: server.url,
+        folder,
+        spool: made.spool,
+        onAccepted: () => undefined,
+        report: (line) => made.lines.push(line),
+        clock,
+      });
     },
   } as Rig;
   made.again();
@@ -60,33 +93,37 @@ async function rig(t: { teardown: (act: () => unknown) => void }, limits: Partia
   return made;
 }
 
-void tap.test('a command that came while nobody listened is found, once, and what was said before the first start is not', async (t) => {
-  const r = await rig(t);
-  r.at(-8000);
-  r.say(block);
-  r.at(0);
-  t.equal(await r.asker.ask(repository), 120_000);
-  t.same(r.found(), []);
-  r.at(3600);
-  const wanted = [r.say(block), r.say(`Please:\r\n\r\n${block.replaceAll('\n', '\r\n')}\r\n`, 'bob')];
-  for (const other of ['Nice work!', `${block}\n${block}`, block.replace('hello', 'hell\u043e')]) r.say(other);
-  r.at(3700);
-  r.again();
-  await r.asker.ask(repository);
-  t.same(r.found(), wanted);
-  t.equal(r.spool.waitingFor('build-debian')[0]?.comment?.block, block);
-  r.at(4000);
-  r.again();
-  await r.asker.ask(repository);
-  t.same(r.found(), wanted, 'not twice');
-  const edited = r.say(block);
-  r.at(4010);
-  r.edit(edited, `${block}\n`);
-  await r.asker.ask(repository);
-  t.same(r.found(), wanted, 'an edited comment is not what its writer said');
-  t.equal(r.lines.filter((line) => line.includes('had not come')).length, 2);
-  t.same(r.server.violations, []);
-});
+void tap.test(
+  'a command that came while nobody listened is found, once, and what was said before the first start is not',
+  async (t) => {
+    const r = await rig(t);
+    r.at(-8000);
+    r.say(block);
+    r.at(0);
+    t.equal(await r.asker.ask(repository), 120_000);
+    t.same(r.found(), []);
+    r.at(3600);
+    const wanted = [r.say(block), r.say(`Please:\r\n\r\n${block.replaceAll('\n', '\r\n')}\r\n`, 'bob')];
+    for (const other of ['Nice work!', `${block}\n${block}`, block.replace('hello', 'hell\u043e')])
+      r.say(other);
+    r.at(3700);
+    r.again();
+    await r.asker.ask(repository);
+    t.same(r.found(), wanted);
+    t.equal(r.spool.waitingFor('build-debian')[0]?.comment?.block, block);
+    r.at(4000);
+    r.again();
+    await r.asker.ask(repository);
+    t.same(r.found(), wanted, 'not twice');
+    const edited = r.say(block);
+    r.at(4010);
+    r.edit(edited, `${block}\n`);
+    await r.asker.ask(repository);
+    t.same(r.found(), wanted, 'an edited comment is not what its writer said');
+    t.equal(r.lines.filter((line) => line.includes('had not come')).length, 2);
+    t.same(r.server.violations, []);
+  },
+);
 
 void tap.test('of thousands that were missed each is found, also where hundreds have one time', async (t) => {
   const r = await rig(t, { comments: 5000, commentsOfOne: 5000 });
@@ -104,7 +141,12 @@ void tap.test('of thousands that were missed each is found, also where hundreds 
 void tap.test('a list that is behind is looked at again', async (t) => {
   const r = await rig(t);
   r.at(10);
-  const late = r.server.store.addComment(r.server.repository(repository).issues[0] as StoredIssue, { body: block, author: 'alice', visibleFrom: 3, at: '2026-11-22T10:00:10Z' }).id;
+  const late = r.server.store.addComment(r.server.repository(repository).issues[0] as StoredIssue, {
+    body: block,
+    author: 'alice',
+    visibleFrom: 3,
+    at: '2026-11-22T10:00:10Z',
+  }).id;
   r.at(60);
   const early = r.say(block);
   await r.asker.ask(repository);
@@ -128,54 +170,124 @@ void tap.test('where the spool is full nothing is passed over', async (t) => {
   t.same(r.found(), wanted);
 });
 
-void tap.test('a forge that does not answer is asked less and less often, as it wants, and that is said once', async (t) => {
-  const r = await rig(t);
-  r.server.plan({ times: 3, how: { kind: 'bad-gateway' } });
-  t.same([await r.asker.ask(repository), await r.asker.ask(repository), await r.asker.ask(repository)], [120_000, 240_000, 480_000]);
-  t.equal(r.lines.length, 1);
-  r.server.plan({ how: { kind: 'too-many', retryAfter: 900 } }, { how: { kind: 'primary-limit', resetInSeconds: 1800 } }, { how: { kind: 'drop' } }, { how: { kind: 'answer', contentType: 'text/html', body: '<p>' } });
-  t.equal(await r.asker.ask(repository), 900_000);
-  t.equal(await r.asker.ask(repository), 1_800_000);
-  t.ok((await r.asker.ask(repository)) > 120_000);
-  t.ok((await r.asker.ask(repository)) <= 3_600_000);
-  t.equal(await r.asker.ask(repository), 120_000);
-  t.match(r.lines, [/answered 502/, /answered 429/, /answered 403/, /: (?:UND_ERR_SOCKET|ECONNRESET|other side closed|fetch failed)/, /NOT_JSON/, /answers again/]);
-  t.equal(await r.asker.ask('example/private'), 120_000);
-  t.match(r.lines.at(-1), /answered 404, as for a repository that not everybody can read/);
-});
+void tap.test(
+  'a forge that does not answer is asked less and less often, as it wants, and that is said once',
+  async (t) => {
+    const r = await rig(t);
+    r.server.plan({ times: 3, how: { kind: 'bad-gateway' } });
+    t.same(
+      [await r.asker.ask(repository), await r.asker.ask(repository), await r.asker.ask(repository)],
+      [120_000, 240_000, 480_000],
+    );
+    t.equal(r.lines.length, 1);
+    r.server.plan(
+      { how: { kind: 'too-many', retryAfter: 900 } },
+      { how: { kind: 'primary-limit', resetInSeconds: 1800 } },
+      { how: { kind: 'drop' } },
+      { how: { kind: 'answer', contentType: 'text/html', body: '<p>' } },
+    );
+    t.equal(await r.asker.ask(repository), 900_000);
+    t.equal(await r.asker.ask(repository), 1_800_000);
+    t.ok((await r.asker.ask(repository)) > 120_000);
+    t.ok((await r.asker.ask(repository)) <= 3_600_000);
+    t.equal(await r.asker.ask(repository), 120_000);
+    t.match(r.lines, [
+      /answered 502/,
+      /answered 429/,
+      /answered 403/,
+      /: (?:UND_ERR_SOCKET|ECONNRESET|other side closed|fetch failed)/,
+      /NOT_JSON/,
+      /answers again/,
+    ]);
+    t.equal(await r.asker.ask('example/private'), 120_000);
+    t.match(r.lines.at(-1), /answered 404, as for a repository that not everybody can read/);
+  },
+);
 
-for (const [name, odd] of [['without a writer', { user: null }], ['without a text', { body: null }], ['with a number that is none', { id: 'x' }]] as const) {
+for (const [name, odd] of [
+  ['without a writer', { user: null }],
+  ['without a text', { body: null }],
+  ['with a number that is none', { id: 'x' }],
+] as const) {
   void tap.test(`a comment ${name} is in nobody's way`, async (t) => {
     const r = await rig(t);
     const times = { created_at: '2026-11-22T10:00:00Z', updated_at: '2026-11-22T10:00:00Z' };
-    const list = [{ id: 1, body: block, user: { login: 'alice' }, ...times, ...odd }, { id: 2, body: block, user: { login: 'alice' }, ...times }];
-    const get = async (): Promise<Answer> => ({ status: 200, headers: new Headers(), body: Buffer.from(JSON.stringify(list)) });
+    const list = [
+      { id: 1, body: block, user: { login: 'alice' }, ...times, ...odd },
+      { id: 2, body: block, user: { login: 'alice' }, ...times },
+    ];
+    const get = async (): Promise<Answer> => ({
+      status: 200,
+      headers: new Headers(),
+      body: Buffer.from(JSON.stringify(list)),
+    });
     const folder = folderOf(t);
-    await new MissedComments({ commands, api: '', folder, spool: r.spool, onAccepted: () => undefined, report: () => undefined, get }).ask(repository);
+    await new MissedComments({
+      commands,
+      api: '',
+      folder,
+      spool: r.spool,
+      onAccepted: () => undefined,
+      report: () => undefined,
+      get,
+    }).ask(repository);
     t.same(r.found(), name === 'without a writer' ? [1, 2] : [2]);
   });
 }
 
-void tap.test('the agent that was off finds what was posted meanwhile, and what came by webhook is not brought twice', async (t) => {
-  const server = await GitHubServer.start({ token: 'none', account: 'bot' });
-  const stored = server.repository(repository);
-  const issue = server.store.addIssue(stored, { title: 'status', body: '', author: 'bot', labels: [], visibleFrom: 0, at: new Date().toISOString() });
-  const say = (): number => server.store.addComment(issue, { body: block, author: 'alice', visibleFrom: 0, at: `${new Date().toISOString().slice(0, 19)}Z` }).id;
-  const tree = makeTree(t, { ...baseConfig, commands: { ...commands, repositories: [repository], api: server.url } });
-  tree.answer('accepted hello-2.10-3-0123456789ab\n');
-  let agent = await tree.start();
-  t.teardown(() => server.stop());
-  const bytes = comment(block, { id: say() });
-  t.match(await post({ socketPath: tree.socketPath }, bytes, githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment' })), { status: 202, body: /^accepted / });
-  await until('the call', () => tree.calls().length === 1 && tree.waiting() === 0);
-  await agent.kill();
-  const missed = say();
-  agent = await tree.start();
-  await until('the missed one', () => tree.calls().length === 2 && tree.waiting() === 0);
-  t.match(agent.said(), new RegExp(`comment ${missed} in ${repository} had not come`));
-  t.equal(tree.heard('build-debian'), block);
-  const afterwards = comment(block, { id: missed });
-  t.match(await post({ socketPath: tree.socketPath }, afterwards, githubHeaders(afterwards, { 'X-GitHub-Event': 'issue_comment', 'X-GitHub-Delivery': randomUUID() })), { status: 200, body: /^known / });
-  t.equal(tree.calls().length, 2);
-  t.same(server.violations, []);
-});
+void tap.test(
+  'the agent that was off finds what was posted meanwhile, and what came by webhook is not brought twice',
+  async (t) => {
+    const server = await GitHubServer.start({ token: 'none', account: 'bot' });
+    const stored = server.repository(repository);
+    const issue = server.store.addIssue(stored, {
+      title: 'status',
+      body: '',
+      author: 'bot',
+      labels: [],
+      visibleFrom: 0,
+      at: new Date().toISOString(),
+    });
+    const say = (): number =>
+      server.store.addComment(issue, {
+        body: block,
+        author: 'alice',
+        visibleFrom: 0,
+        at: `${new Date().toISOString().slice(0, 19)}Z`,
+      }).id;
+    const tree = makeTree(t, {
+      ...baseConfig,
+      commands: { ...commands, repositories: [repository], api: server.url },
+    });
+    tree.answer('accepted hello-2.10-3-0123456789ab\n');
+    let agent = await tree.start();
+    t.teardown(() => server.stop());
+    const bytes = comment(block, { id: say() });
+    t.match(
+      await post(
+        { socketPath: tree.socketPath },
+        bytes,
+        githubHeaders(bytes, { 'X-GitHub-Event': 'issue_comment' }),
+      ),
+      { status: 202, body: /^accepted / },
+    );
+    await until('the call', () => tree.calls().length === 1 && tree.waiting() === 0);
+    await agent.kill();
+    const missed = say();
+    agent = await tree.start();
+    await until('the missed one', () => tree.calls().length === 2 && tree.waiting() === 0);
+    t.match(agent.said(), new RegExp(`comment ${missed} in ${repository} had not come`));
+    t.equal(tree.heard('build-debian'), block);
+    const afterwards = comment(block, { id: missed });
+    t.match(
+      await post(
+        { socketPath: tree.socketPath },
+        afterwards,
+        githubHeaders(afterwards, { 'X-GitHub-Event': 'issue_comment', 'X-GitHub-Delivery': randomUUID() }),
+      ),
+      { status: 200, body: /^known / },
+    );
+    t.equal(tree.calls().length, 2);
+    t.same(server.violations, []);
+  },
+);

@@ -13,7 +13,8 @@ const templates = join(top, 'salt/build-infra/templates');
 
 /** As Salt renders a managed file. */
 function render(template: string, infra: object): Buffer {
-  const program = 'import json, sys, jinja2; print(jinja2.Template(open(sys.argv[1]).read(), undefined=jinja2.StrictUndefined).render(infra=json.load(sys.stdin)))';
+  const program =
+    'import json, sys, jinja2; print(jinja2.Template(open(sys.argv[1]).read(), undefined=jinja2.StrictUndefined).render(infra=json.load(sys.stdin)))';
   return execFileSync('/usr/bin/python3', ['-c', program, template], { input: JSON.stringify(infra) });
 }
 
@@ -38,17 +39,32 @@ export interface Nginx {
  * @param under a program that nginx is started by
  * @param change what is made of the configuration, where something else than the agent is behind it
  */
-export async function startNginx(root: string, webhook: object = {}, under: readonly string[] = [], change = (config: string): string => config): Promise<Nginx> {
+export async function startNginx(
+  root: string,
+  webhook: object = {},
+  under: readonly string[] = [],
+  change = (config: string): string => config,
+): Promise<Nginx> {
   const port = await freePort();
   mkdirSync(join(root, 'etc'), { recursive: true });
   for (const name of ['nginx-listen.conf', 'nginx-forge.conf']) {
-    writeFileSync(join(root, 'rw/config/build-infra', name), render(join(templates, `${name}.jinja`), { webhook: { address: '127.0.0.1', port, ...webhook } }));
+    writeFileSync(
+      join(root, 'rw/config/build-infra', name),
+      render(join(templates, `${name}.jinja`), { webhook: { address: '127.0.0.1', port, ...webhook } }),
+    );
   }
   const moved = readFileSync(shipped, 'utf8').replace(/(?<= |unix:)\/(?=var\/lib|run|rw)/g, `${root}/`);
   // As root nginx would hand its folders to nobody; on a VM it is started as user.
   const user = process.getuid?.() === 0 ? 'user root;\n' : '';
   writeFileSync(join(root, 'etc/nginx.conf'), user + change(moved));
-  const [command, ...args] = [...under, '/usr/sbin/nginx', '-c', join(root, 'etc/nginx.conf'), '-e', 'stderr'];
+  const [command, ...args] = [
+    ...under,
+    '/usr/sbin/nginx',
+    '-c',
+    join(root, 'etc/nginx.conf'),
+    '-e',
+    'stderr',
+  ];
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let text = '';
   child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));

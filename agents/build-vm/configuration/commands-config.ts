@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // Who may command what: `commands` of build.json (docs/formats.md). What is not written there is not allowed.
-import { commandVerbs, distWordPattern, releasePattern, componentRepositories, templateRepositories, type CommandVerb } from '../../shared/formats/command.js';
+import {
+  commandVerbs,
+  distWordPattern,
+  releasePattern,
+  componentRepositories,
+  templateRepositories,
+  type CommandVerb,
+} from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern } from '../../shared/formats/names.js';
 import { Refusal } from '../refusals.js';
 
-/** As people are named in evidence, logs and answers: ASCII on one line, so that what was published is what was hashed. */
+/**
+ * As people are named in evidence, logs and answers: ASCII on one line, so that what was published is what
+ * was hashed.
+ */
 export const personNamePattern = '^[ -~]{1,100}$';
 
 type Names = 'all' | string[];
@@ -34,15 +44,31 @@ export interface CommandsConfig {
   people: CommandRights[];
 }
 
-const names = { anyOf: [{ const: 'all' }, { type: 'array', maxItems: 1000, uniqueItems: true, items: { type: 'string', pattern: plainNamePattern } }] } as const;
-const oneOf = <const T extends string>(known: readonly T[]) => ({ type: 'array', uniqueItems: true, items: { enum: known } }) as const;
+const names = {
+  anyOf: [
+    { const: 'all' },
+    {
+      type: 'array',
+      maxItems: 1000,
+      uniqueItems: true,
+      items: { type: 'string', pattern: plainNamePattern },
+    },
+  ],
+} as const;
+const oneOf = <const T extends string>(known: readonly T[]) =>
+  ({ type: 'array', uniqueItems: true, items: { enum: known } }) as const;
 
 export const commandsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['releases', 'windowSeconds', 'distributionWords', 'people'],
   properties: {
-    releases: { type: 'array', maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: releasePattern } },
+    releases: {
+      type: 'array',
+      maxItems: 20,
+      uniqueItems: true,
+      items: { type: 'string', pattern: releasePattern },
+    },
     windowSeconds: { type: 'integer', minimum: 60, maximum: 2_592_000 },
     distributionWords: {
       type: 'array',
@@ -51,7 +77,10 @@ export const commandsSchema = {
         type: 'object',
         additionalProperties: false,
         required: ['word', 'dist'],
-        properties: { word: { type: 'string', pattern: distWordPattern }, dist: { type: 'string', pattern: plainNamePattern } },
+        properties: {
+          word: { type: 'string', pattern: distWordPattern },
+          dist: { type: 'string', pattern: plainNamePattern },
+        },
       },
     },
     people: {

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the agent.
+// build.json (docs/formats.md, "Configuration"). It is made from the pillar; an unknown field stops the
+// agent.
 import { packageKinds, type PackageKind } from '../../engines/contract.js';
 import { readIfThere } from '../../shared/durable-files.js';
 import { readDocument, type Check } from '../../shared/json-document.js';
 import { checkWith } from '../../shared/json-schema.js';
 import { Refusal } from '../refusals.js';
 import { logsUrlPattern } from '../../shared/formats/log-link.js';
-import { distWordPattern, templateRepositories, type TemplateRepository } from '../../shared/formats/command.js';
+import {
+  distWordPattern,
+  templateRepositories,
+  type TemplateRepository,
+} from '../../shared/formats/command.js';
 import { fingerprintPattern, plainNamePattern, vmNamePattern } from '../../shared/formats/names.js';
 import { isTemplatesDist } from '../../shared/formats/suites.js';
-import { checkCommandsConfig, commandsSchema, personNamePattern, type CommandsConfig } from './commands-config.js';
+import {
+  checkCommandsConfig,
+  commandsSchema,
+  personNamePattern,
+  type CommandsConfig,
+} from './commands-config.js';
 import { checkLines, linesSchema, type ReleaseLine } from './release-lines.js';
 import { splitTagPattern, tagPattern } from './version-tag.js';
 
@@ -44,7 +54,10 @@ export interface Distribution {
   engine: string;
   /** what is built, and so which kind of repository it goes to */
   packages: PackageKind;
-  /** who signs and publishes: this agent, or the engine itself where it brings a whole tool chain (docs/engines.md) */
+  /**
+   * who signs and publishes: this agent, or the engine itself where it brings a whole tool chain
+   * (docs/engines.md)
+   */
   publisher?: 'agent' | 'engine';
   /** handed to the engine, which checks it */
   options?: Record<string, unknown>;
@@ -121,11 +134,17 @@ export interface Config {
   statusPage?: StatusPage;
 }
 
-/** What the part of the configuration is called, and the folder, that repositories of a kind of packages have. */
-export const repositoryNames = { deb: 'apt', rpm: 'dnf' } as const satisfies Record<PackageKind, keyof Config>;
+/**
+ * What the part of the configuration is called, and the folder, that repositories of a kind of packages have.
+ */
+export const repositoryNames = { deb: 'apt', rpm: 'dnf' } as const satisfies Record<
+  PackageKind,
+  keyof Config
+>;
 
 // No character that a shell or ssh on the far side could read as anything but itself.
-export const uploadPattern = '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
+export const uploadPattern =
+  '^ssh://(?:[a-z_][a-z0-9_-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+$';
 // ssh and https, and git for a forge whose integrity rests on the signed tags alone.
 export const repositoryUrlPattern = '^(?:ssh|https|git)://[A-Za-z0-9@][A-Za-z0-9@:._~/+%-]*$';
 const httpUrlPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+%-]*$';
@@ -140,7 +159,17 @@ export const templateReleasePattern = '^r[0-9]{1,2}\\.[0-9]{1,2}$';
 const schema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'vm', 'env', 'signingKey', 'publication', 'components', 'distributions', 'pollSeconds', 'buildSeconds'],
+  required: [
+    'format',
+    'vm',
+    'env',
+    'signingKey',
+    'publication',
+    'components',
+    'distributions',
+    'pollSeconds',
+    'buildSeconds',
+  ],
   properties: {
     format: { const: 'build-infra/build-config@1' },
     vm: { type: 'string', pattern: vmNamePattern },
@@ -165,7 +194,10 @@ const schema = {
               type: 'object',
               additionalProperties: false,
               required: ['name', 'fingerprint'],
-              properties: { name: { type: 'string', pattern: personNamePattern }, fingerprint: { type: 'string', pattern: fingerprintPattern } },
+              properties: {
+                name: { type: 'string', pattern: personNamePattern },
+                fingerprint: { type: 'string', pattern: fingerprintPattern },
+              },
             },
           },
           requiredSignatures: { type: 'integer', minimum: 1, maximum: 20 },
@@ -199,7 +231,13 @@ const schema = {
         required: ['name', 'releases', 'engine', 'distribution', 'repository'],
         properties: {
           name: { type: 'string', pattern: templateNamePattern },
-          releases: { type: 'array', minItems: 1, maxItems: 20, uniqueItems: true, items: { type: 'string', pattern: templateReleasePattern } },
+          releases: {
+            type: 'array',
+            minItems: 1,
+            maxItems: 20,
+            uniqueItems: true,
+            items: { type: 'string', pattern: templateReleasePattern },
+          },
           engine: { type: 'string', pattern: engineNamePattern },
           distribution: { type: 'string', pattern: distWordPattern },
           repository: { enum: templateRepositories },
@@ -224,7 +262,10 @@ const schema = {
       type: 'object',
       additionalProperties: false,
       required: ['upload', 'url'],
-      properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
+      properties: {
+        upload: { type: 'string', pattern: uploadPattern },
+        url: { type: 'string', pattern: httpUrlPattern },
+      },
     },
     publication: {
       anyOf: [
@@ -233,7 +274,10 @@ const schema = {
           type: 'object',
           additionalProperties: false,
           required: ['url', 'logsKey'],
-          properties: { url: { type: 'string', pattern: repositoryUrlPattern }, logsKey: { type: 'string', pattern: fingerprintPattern } },
+          properties: {
+            url: { type: 'string', pattern: repositoryUrlPattern },
+            logsKey: { type: 'string', pattern: fingerprintPattern },
+          },
         },
       ],
     },
@@ -251,7 +295,10 @@ const schema = {
       type: 'object',
       additionalProperties: false,
       required: ['upload', 'url'],
-      properties: { upload: { type: 'string', pattern: uploadPattern }, url: { type: 'string', pattern: httpUrlPattern } },
+      properties: {
+        upload: { type: 'string', pattern: uploadPattern },
+        url: { type: 'string', pattern: httpUrlPattern },
+      },
     },
   },
 } as const;
@@ -270,27 +317,50 @@ export function readConfig(path: string): Config {
   if (bytes === undefined) throw new Refusal('NO_CONFIG', `${path} is not there`);
   const config = readDocument(bytes, 4 * 1024 * 1024, check);
   const names = config.components.map((component) => component.name);
-  if (new Set(names).size !== names.length) throw new Refusal('BAD_CONFIG', 'two components have one name', 'components');
+  if (new Set(names).size !== names.length)
+    throw new Refusal('BAD_CONFIG', 'two components have one name', 'components');
   for (const component of config.components) {
     splitTagPattern(component.tag);
     const people = new Set(component.maintainers.map((maintainer) => maintainer.name));
     if (people.size < component.requiredSignatures) {
-      throw new Refusal('BAD_CONFIG', `${component.name} requires more signatures than it has maintainers`, 'components');
+      throw new Refusal(
+        'BAD_CONFIG',
+        `${component.name} requires more signatures than it has maintainers`,
+        'components',
+      );
     }
   }
   const dists = config.distributions.map((distribution) => distribution.name);
-  if (new Set(dists).size !== dists.length) throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
+  if (new Set(dists).size !== dists.length)
+    throw new Refusal('BAD_CONFIG', 'two distributions have one name', 'distributions');
   for (const { name, packages } of config.distributions) {
     const repository = repositoryNames[packages];
-    if (config[repository] === undefined) throw new Refusal('BAD_CONFIG', `${name} has ${packages} packages, and there is no ${repository} repository`, repository);
+    if (config[repository] === undefined)
+      throw new Refusal(
+        'BAD_CONFIG',
+        `${name} has ${packages} packages, and there is no ${repository} repository`,
+        repository,
+      );
   }
   for (const component of config.components) checkLines(component, config.distributions);
   const reserved = dists.find(isTemplatesDist) ?? names.find(isTemplatePackage);
-  if (reserved !== undefined) throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
+  if (reserved !== undefined)
+    throw new Refusal('BAD_CONFIG', `${reserved} is a name that templates have`, 'templates');
   const templates = (config.templates ?? []).map((template) => template.name);
-  if (new Set(templates).size !== templates.length) throw new Refusal('BAD_CONFIG', 'two templates have one name', 'templates');
-  if (templates.length > 0 && config.dnf === undefined) throw new Refusal('BAD_CONFIG', 'there are templates, which are rpm packages, and there is no dnf repository', 'dnf');
-  if (config.promotion !== undefined && config.publication === null) throw new Refusal('BAD_CONFIG', 'promotion goes by the published logs, and there is no publication', 'promotion');
+  if (new Set(templates).size !== templates.length)
+    throw new Refusal('BAD_CONFIG', 'two templates have one name', 'templates');
+  if (templates.length > 0 && config.dnf === undefined)
+    throw new Refusal(
+      'BAD_CONFIG',
+      'there are templates, which are rpm packages, and there is no dnf repository',
+      'dnf',
+    );
+  if (config.promotion !== undefined && config.publication === null)
+    throw new Refusal(
+      'BAD_CONFIG',
+      'promotion goes by the published logs, and there is no publication',
+      'promotion',
+    );
   if (config.commands !== undefined) checkCommandsConfig(config.commands, dists);
   return config;
 }

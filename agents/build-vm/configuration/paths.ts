@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Every place this agent touches in its VM (docs/formats.md, "Paths inside a VM"). Tests and the local stand-in prefix them with BUILD_INFRA_ROOT.
+// Every place this agent touches in its VM (docs/formats.md, "Paths inside a VM"). Tests and the local
+// stand-in prefix them with BUILD_INFRA_ROOT.
 import { join } from 'node:path';
 import { rootPrefix } from '../../shared/root-prefix.js';
 
@@ -71,4 +72,5 @@ export function pathsUnder(root = ''): Paths {
 }
 
 /** For our own gpg client, which finds its files as this agent does. */
-export const rootEnvironment: Record<string, string> = rootPrefix === '' ? {} : { BUILD_INFRA_ROOT: rootPrefix };
+export const rootEnvironment: Record<string, string> =
+  rootPrefix === '' ? {} : { BUILD_INFRA_ROOT: rootPrefix };

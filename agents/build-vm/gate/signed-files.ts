@@ -23,19 +23,31 @@ export function signedFolder(jobFolder: string, dist: string): string {
   return join(jobFolder, 'signed', dist);
 }
 
-/** Signed files that do not verify any more, after a power cut mostly: nothing was published of a job that signs, so they are made anew. @throws what is no refusal */
+/**
+ * Signed files that do not verify any more, after a power cut mostly: nothing was published of a job that
+ * signs, so they are made anew. @throws what is no refusal
+ */
 export function removeDamaged(signed: string, error: unknown, log: LineSink): void {
   if (!(error instanceof AnyRefusal)) throw error;
-  log.say(`the signed files that are there from before are not what was signed (${error.message}): they are signed anew`);
+  log.say(
+    `the signed files that are there from before are not what was signed (${error.message}): they are signed anew`,
+  );
   rmSync(signed, { recursive: true });
 }
 
 /** What the gpg client reads from $BUILD_INFRA_JOB, to write its intents. */
 export function writeGpgJob(path: string, job: Job, dist: string): void {
-  const logs = [...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path))].slice(-100);
+  const logs = [
+    ...new Set(job.logs.filter((log) => log.dist === null || log.dist === dist).map((log) => log.path)),
+  ].slice(-100);
   const made = job.artifacts.find((one) => one.dist === dist)?.files ?? [];
-  const commands = [templateOf(job), rebuildOf(job)].flatMap((order) => (order === undefined ? [] : [hashedCommand(order.command)]));
+  const commands = [templateOf(job), rebuildOf(job)].flatMap((order) =>
+    order === undefined ? [] : [hashedCommand(order.command)],
+  );
   const artifacts = [...made, ...(job.evidence === null ? [] : [hashedEvidence(job.evidence)]), ...commands];
   expectFarmCalls(path);
-  writeDurably(path, `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`);
+  writeDurably(
+    path,
+    `${JSON.stringify({ job: job.job, component: job.component, version: job.version, dist, logs, artifacts }, null, 1)}\n`,
+  );
 }

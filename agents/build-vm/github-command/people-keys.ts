@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The public keys of the people who may command something: read anew for each command, so that a key that was replaced counts at once.
+// The public keys of the people who may command something: read anew for each command, so that a key that was
+// replaced counts at once.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
@@ -23,12 +24,19 @@ async function readPersonKey(folder: string, rights: CommandRights): Promise<Per
     const key = await readOneKey(binary, rights.fingerprint);
     return { rights, key, binary };
   } catch (error) {
-    throw new Refusal('BAD_PERSON_KEY', `${rights.fingerprint}.asc of ${rights.name}: ${printable((error as Error).message)}`);
+    throw new Refusal(
+      'BAD_PERSON_KEY',
+      `${rights.fingerprint}.asc of ${rights.name}: ${printable((error as Error).message)}`,
+    );
   }
 }
 
 /** Those that can be read: one bad file takes its own person's rights away and nobody else's. */
-export async function readPeopleKeys(folder: string, people: readonly CommandRights[], report: Reporter): Promise<PersonKey[]> {
+export async function readPeopleKeys(
+  folder: string,
+  people: readonly CommandRights[],
+  report: Reporter,
+): Promise<PersonKey[]> {
   const found: PersonKey[] = [];
   for (const rights of people) {
     try {

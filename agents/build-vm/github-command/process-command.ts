@@ -1,12 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
-// signature over one line. The order of the checks is the argument (decisions 090 to 093).
+// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two
+// programs have found one person's signature over one line. The order of the checks is the argument
+// (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
-import { commandOf, isChainDone, isOver, uploadedDists, type BuildJob, type Job } from '../jobs/job-document.js';
-import { meantDists, refuseDistsWithoutRight, refuseOtherRelease, refuseAskedWithoutRight, refuseWithoutRight } from './authorisation.js';
+import {
+  commandOf,
+  isChainDone,
+  isOver,
+  uploadedDists,
+  type BuildJob,
+  type Job,
+} from '../jobs/job-document.js';
+import {
+  meantDists,
+  refuseDistsWithoutRight,
+  refuseOtherRelease,
+  refuseAskedWithoutRight,
+  refuseWithoutRight,
+} from './authorisation.js';
 import { readClearsigned } from './clearsigned.js';
 import type { CommandRights, CommandsConfig } from '../configuration/commands-config.js';
 import { signerOf } from './opinions.js';
@@ -33,7 +47,10 @@ export interface CommandOptions {
   now?: () => Date;
 }
 
-/** `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to bring it again. */
+/**
+ * `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to
+ * bring it again.
+ */
 export type CommandAnswer = { kind: 'accepted'; job: string } | { kind: 'refused' | 'later'; code: string };
 
 export function answerLine(answer: CommandAnswer): string {
@@ -42,15 +59,24 @@ export function answerLine(answer: CommandAnswer): string {
 
 /** Nobody's fault and soon over: such a command is not used up. */
 const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
-/** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
+/**
+ * Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how
+ * far a forgery got.
+ */
 export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
-/** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
+/**
+ * A template's timestamp, around the time of the signature and the time when the command came: upstream's
+ * bounds.
+ */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
 const keptLongerSeconds = 86_400;
-/** What came in time is carried out so long after its window, since a VM may be off for a while; whoever waited longer has asked again. */
+/**
+ * What came in time is carried out so long after its window, since a VM may be off for a while; whoever
+ * waited longer has asked again.
+ */
 const resumedLaterSeconds = 86_400;
 const waitingLimit = 16;
 
@@ -71,7 +97,10 @@ export class CommandProcessor {
     this.#options = options;
   }
 
-  /** What a kill broke off between its use and its outcome. Call it before the first command; those that come meanwhile wait. */
+  /**
+   * What a kill broke off between its use and its outcome. Call it before the first command; those that come
+   * meanwhile wait.
+   */
   resume(): Promise<void> {
     const mine = this.#resume(this.#options.used.taken());
     this.#last = mine.catch(() => undefined);
@@ -84,7 +113,9 @@ export class CommandProcessor {
         await this.#resumeOne(record);
       } catch (error) {
         // The others are not to blame.
-        this.#options.report(`command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}": fault: ${printable(String((error as Error).stack ?? error))}`);
+        this.#options.report(
+          `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}": fault: ${printable(String((error as Error).stack ?? error))}`,
+        );
       }
     }
   }
@@ -94,7 +125,13 @@ export class CommandProcessor {
     const created = Date.parse(record.signed) / 1000;
     const person = config.people.find(({ fingerprint }) => fingerprint === record.signer.fingerprint);
     const isLate = created < this.#now().getTime() / 1000 - config.windowSeconds - resumedLaterSeconds;
-    await this.#carryOut(record, isLate ? 'too late' : person && { command: parseCommand(record.line).command, line: record.line, created, person }, true);
+    await this.#carryOut(
+      record,
+      isLate
+        ? 'too late'
+        : person && { command: parseCommand(record.line).command, line: record.line, created, person },
+      true,
+    );
   }
 
   /** One at a time: a crowd of forgeries costs one gpgv at a time. @throws what is a fault */
@@ -118,7 +155,9 @@ export class CommandProcessor {
     } catch (error) {
       if (!(error instanceof AnyRefusal)) throw error;
       report(`command: ${error.line()}`);
-      return passing.has(error.code) ? { kind: 'later', code: error.code } : { kind: 'refused', code: strangersCode };
+      return passing.has(error.code)
+        ? { kind: 'later', code: error.code }
+        : { kind: 'refused', code: strangersCode };
     }
     try {
       return await this.#once(signed);
@@ -140,24 +179,39 @@ export class CommandProcessor {
     return { command, line: message.line, created: facts.created, person: rights };
   }
 
-  /** Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can choose a better moment. */
+  /**
+   * Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can
+   * choose a better moment.
+   */
   async #once(signed: Signed): Promise<CommandAnswer> {
     const { config, used } = this.#options;
     const { line, created, person } = signed;
     const now = this.#now().getTime() / 1000;
     if (created > now + aheadSeconds) throw new Refusal('FROM_THE_FUTURE', 'signed later than now');
-    if (created < now - config.windowSeconds || used.isForgotten(new Date(created * 1000))) throw new Refusal('TOO_OLD', 'signed too long ago');
+    if (created < now - config.windowSeconds || used.isForgotten(new Date(created * 1000)))
+      throw new Refusal('TOO_OLD', 'signed too long ago');
     used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
     const record: CommandRecord = {
-      format: commandFormat, command: commandIdentity(person.fingerprint, created, line), line, signer: { name: person.name, fingerprint: person.fingerprint },
-      signed: new Date(created * 1000).toISOString(), received: this.#now().toISOString(), state: 'taken', job: null, code: null,
+      format: commandFormat,
+      command: commandIdentity(person.fingerprint, created, line),
+      line,
+      signer: { name: person.name, fingerprint: person.fingerprint },
+      signed: new Date(created * 1000).toISOString(),
+      received: this.#now().toISOString(),
+      state: 'taken',
+      job: null,
+      code: null,
     };
     if (!used.take(record)) throw new Refusal('COMMAND_USED', 'a command is used once');
     return this.#carryOut(record, signed);
   }
 
   /** @param signed undefined where the person's right is gone since */
-  async #carryOut(record: CommandRecord, signed: Signed | 'too late' | undefined, resumed = false): Promise<CommandAnswer> {
+  async #carryOut(
+    record: CommandRecord,
+    signed: Signed | 'too late' | undefined,
+    resumed = false,
+  ): Promise<CommandAnswer> {
     const { used, report } = this.#options;
     const by = `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}"`;
     try {
@@ -182,29 +236,57 @@ export class CommandProcessor {
   /** Returns the job. Done twice, as after a kill, it comes to the same. @throws Refusal */
   async #act(record: CommandRecord, { command, created, person }: Signed, resumed: boolean): Promise<string> {
     const { config, components, dists, promotions } = this.#options;
-    const job = command.verb === 'Retry' ? this.#options.jobs().find((one) => one.job === command.job) : undefined;
+    const job =
+      command.verb === 'Retry' ? this.#options.jobs().find((one) => one.job === command.job) : undefined;
     refuseWithoutRight(person, command, job);
     refuseOtherRelease(config, command);
-    if ('component' in command && !components.includes(command.component)) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
-    const asked = { command: record.command, line: record.line, signer: record.signer, signed: record.signed };
+    if ('component' in command && !components.includes(command.component))
+      throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
+    const asked = {
+      command: record.command,
+      line: record.line,
+      signer: record.signer,
+      signed: record.signed,
+    };
     switch (command.verb) {
       case 'Build-component':
         return this.#options.build(command.component);
       case 'Retry':
-        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked when it is made.
-        if (job !== undefined) refuseAskedWithoutRight(person, commandOf(job), job.dists.filter((dist) => !isChainDone(job, dist)));
+        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked
+        // when it is made.
+        if (job !== undefined)
+          refuseAskedWithoutRight(
+            person,
+            commandOf(job),
+            job.dists.filter((dist) => !isChainDone(job, dist)),
+          );
         return this.#retry(record, command.job, job, resumed);
       case 'Upload-component': {
         const builds = this.#built(command.component, command.commit);
         const meant = meantDists(command.dists, config, dists, builds.flatMap(uploadedDists));
         refuseDistsWithoutRight(person, meant);
-        const [built, ...others] = new Set(meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as BuildJob));
-        if (built === undefined || others.length > 0) throw new Refusal('SEVERAL_BUILDS', 'it was rebuilt for some of these distributions: a command for those, and one for the others');
-        return promotions.start({ ...asked, verb: command.verb, release: command.release, job: built, dists: meant, repository: command.repository });
+        const [built, ...others] = new Set(
+          meant.map((dist) => builds.find((one) => uploadedDists(one).includes(dist)) as BuildJob),
+        );
+        if (built === undefined || others.length > 0)
+          throw new Refusal(
+            'SEVERAL_BUILDS',
+            'it was rebuilt for some of these distributions: a command for those, and one for the others',
+          );
+        return promotions.start({
+          ...asked,
+          verb: command.verb,
+          release: command.release,
+          job: built,
+          dists: meant,
+          repository: command.repository,
+        });
       }
       case 'Rebuild-component': {
         const { verb, release, number } = command;
-        const built = this.#built(command.component, command.commit).find((one) => one.rebuild === undefined) as BuildJob;
+        const built = this.#built(command.component, command.commit).find(
+          (one) => one.rebuild === undefined,
+        ) as BuildJob;
         const meant = meantDists(command.dists, config, dists, uploadedDists(built));
         refuseDistsWithoutRight(person, meant);
         return promotions.start({ ...asked, verb, release, job: built, dists: meant, number });
@@ -215,9 +297,13 @@ export class CommandProcessor {
       }
       case 'Build-template': {
         const { verb, release, template, timestamp } = command;
-        for (const [time, what] of [[created, 'of the signature'], [Date.parse(record.received) / 1000, 'at which the command came']] as const) {
+        for (const [time, what] of [
+          [created, 'of the signature'],
+          [Date.parse(record.received) / 1000, 'at which the command came'],
+        ] as const) {
           const ahead = (timestampSeconds(timestamp) as number) - time;
-          if (ahead < -templateSeconds.before || ahead > templateSeconds.after) throw new Refusal('BAD_TIMESTAMP', `the timestamp is far from the time ${what}`);
+          if (ahead < -templateSeconds.before || ahead > templateSeconds.after)
+            throw new Refusal('BAD_TIMESTAMP', `the timestamp is far from the time ${what}`);
         }
         return promotions.start({ ...asked, verb, release, template, timestamp });
       }
@@ -227,15 +313,25 @@ export class CommandProcessor {
   #retry(record: CommandRecord, id: string, job: Job | undefined, resumed: boolean): string {
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
     // Before the kill it was queued: nothing of it has failed since, or it ended after the command came.
-    if (resumed && (isOver(job) ? (job.ended as string) > record.received : job.reasons.length === 0)) return id;
+    if (resumed && (isOver(job) ? (job.ended as string) > record.received : job.reasons.length === 0))
+      return id;
     this.#options.retry(id);
     return id;
   }
 
-  /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
+  /**
+   * Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for
+   * one distribution at least: never what is checked out somewhere.
+   */
   #built(component: string, commit: string): BuildJob[] {
-    const built = this.#options.jobs().filter((job) => job.kind === 'build').filter((job) => job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit);
-    if (built.length === 0) throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
+    const built = this.#options
+      .jobs()
+      .filter((job) => job.kind === 'build')
+      .filter(
+        (job) => job.component === component && job.uploaded.length > 0 && job.evidence?.commit === commit,
+      );
+    if (built.length === 0)
+      throw new Refusal('UNKNOWN_COMMIT', 'nothing that was built and published here is of that commit');
     return built.sort((a, b) => b.number - a.number);
   }
 

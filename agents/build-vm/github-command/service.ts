@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured nobody may command anything.
+// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured
+// nobody may command anything.
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { readAll, type Reporter, type Service } from '../../shared/calls/socket-service.js';
 import type { Config } from '../configuration/config.js';
 import type { JobQueue } from '../jobs/job-queue.js';
 import type { Paths } from '../configuration/paths.js';
 import { commentLimitBytes } from './clearsigned.js';
-import { aheadSeconds, answerLine, CommandProcessor, strangersCode, type CommandAnswer } from './process-command.js';
+import {
+  aheadSeconds,
+  answerLine,
+  CommandProcessor,
+  strangersCode,
+  type CommandAnswer,
+} from './process-command.js';
 import { noPromotions, type Promotions } from './promotions.js';
 import { UsedCommands } from './used-commands.js';
 
@@ -27,10 +34,23 @@ export function commandService(options: CommandServiceOptions): Service {
   const { config, paths, queue, report } = options;
   const commands = config.commands ?? { releases: [], windowSeconds: 60, distributionWords: [], people: [] };
   const processor = new CommandProcessor({
-    config: commands, dists: config.distributions.map(({ name }) => name), components: config.components.map(({ name }) => name), publicKeys: paths.publicKeys, work: paths.work,
-    used: new UsedCommands(paths.commands, new Date(Date.now() - aheadSeconds * 1000)), jobs: () => queue.all(), build: options.build, retry: options.retry, promotions: options.promotions ?? noPromotions, report,
+    config: commands,
+    dists: config.distributions.map(({ name }) => name),
+    components: config.components.map(({ name }) => name),
+    publicKeys: paths.publicKeys,
+    work: paths.work,
+    used: new UsedCommands(paths.commands, new Date(Date.now() - aheadSeconds * 1000)),
+    jobs: () => queue.all(),
+    build: options.build,
+    retry: options.retry,
+    promotions: options.promotions ?? noPromotions,
+    report,
   });
-  processor.resume().catch((error: unknown) => report(`commands: fault: ${printable(String((error as Error).stack ?? error))}`));
+  processor
+    .resume()
+    .catch((error: unknown) =>
+      report(`commands: fault: ${printable(String((error as Error).stack ?? error))}`),
+    );
   return {
     name: 'qubesbuilder.ProcessGithubCommand',
     argument: '^$',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A command is used once. Each has a file here before anything comes of it, named by what its signer signed and when: the same signature
-// posted again, armored anew or with other line ends is the same use, and the same words signed again are another. Decision 091
+// A command is used once. Each has a file here before anything comes of it, named by what its signer signed
+// and when: the same signature posted again, armored anew or with other line ends is the same use, and the
+// same words signed again are another. Decision 091
 import { createHash } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,9 +26,14 @@ export interface CommandRecord {
   code: string | null;
 }
 
-/** @param created seconds since 1970. No byte of the signature itself is in it: those can be rewritten without the key. */
+/**
+ * @param created seconds since 1970. No byte of the signature itself is in it: those can be rewritten without
+ * the key.
+ */
 export function commandIdentity(fingerprint: string, created: number, line: string): string {
-  return createHash('sha256').update(JSON.stringify([fingerprint, created, line])).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([fingerprint, created, line]))
+    .digest('hex');
 }
 
 interface Floor {
@@ -37,24 +43,34 @@ interface Floor {
 export class UsedCommands {
   readonly #folder: string;
   readonly #records = new Map<string, CommandRecord>();
-  /** Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be gone. */
+  /**
+   * Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be
+   * gone.
+   */
   #floor: string;
 
   /**
-   * @param begins where no command was ever taken (the VM is new, or its volume was lost with everything that was used), none is that was signed before
+   * @param begins where no command was ever taken (the VM is new, or its volume was lost with everything that
+   * was used), none is that was signed before
    * @throws Error on a file that is not one of ours: a person must look before a command is forgotten
    */
   constructor(folder: string, begins: Date) {
     this.#folder = folder;
     makeFolder(folder, 0o700);
     const floor = readIfThere(join(folder, 'floor.json'));
-    this.#floor = floor === undefined ? this.#raiseFloor(begins.toISOString()) : (JSON.parse(floor.toString('utf8')) as Floor).signed;
+    this.#floor =
+      floor === undefined
+        ? this.#raiseFloor(begins.toISOString())
+        : (JSON.parse(floor.toString('utf8')) as Floor).signed;
     for (const name of readdirSync(folder)) {
       if (/^\..*\.tmp$/.test(name)) unlinkSync(join(folder, name));
       const id = name.replace(/\.json$/, '');
       if (!matches(sha256Pattern, id)) continue;
-      const record = JSON.parse((readIfThere(join(folder, name)) as Buffer).toString('utf8')) as CommandRecord;
-      if (record.format !== commandFormat || record.command !== id) throw new Error(`${name} is no command of this version`);
+      const record = JSON.parse(
+        (readIfThere(join(folder, name)) as Buffer).toString('utf8'),
+      ) as CommandRecord;
+      if (record.format !== commandFormat || record.command !== id)
+        throw new Error(`${name} is no command of this version`);
       this.#records.set(id, record);
     }
   }
@@ -69,10 +85,15 @@ export class UsedCommands {
 
   /** Those that a kill broke off, oldest first. */
   taken(): CommandRecord[] {
-    return [...this.#records.values()].filter((record) => record.state === 'taken').sort((a, b) => (a.received < b.received ? -1 : 1));
+    return [...this.#records.values()]
+      .filter((record) => record.state === 'taken')
+      .sort((a, b) => (a.received < b.received ? -1 : 1));
   }
 
-  /** Durable when it returns; whether it was not used before. No other command runs between the question and the answer. */
+  /**
+   * Durable when it returns; whether it was not used before. No other command runs between the question and
+   * the answer.
+   */
   take(record: CommandRecord): boolean {
     if (this.#records.has(record.command)) return false;
     this.#write(record);
@@ -93,9 +114,14 @@ export class UsedCommands {
 
   /** Forgets what was signed before `since`, once the floor that stands in for it is on disk. */
   prune(since: Date): void {
-    const old = [...this.#records.values()].filter((record) => record.state !== 'taken' && record.signed < since.toISOString());
+    const old = [...this.#records.values()].filter(
+      (record) => record.state !== 'taken' && record.signed < since.toISOString(),
+    );
     if (old.length === 0) return;
-    const floor = old.reduce((highest, record) => (record.signed > highest ? record.signed : highest), this.#floor);
+    const floor = old.reduce(
+      (highest, record) => (record.signed > highest ? record.signed : highest),
+      this.#floor,
+    );
     this.#floor = this.#raiseFloor(floor);
     for (const record of old) this.release(record.command);
   }

@@ -18,8 +18,15 @@ There is NO WARRANTY, to the extent permitted by law.
 Signatures by build-infra's keys VM; everything else by /usr/bin/gpg.
 `;
 
-async function answer(program: string, args: readonly string[], root: string, caller: Caller, readBack: ReadBack): Promise<number> {
-  if (args[0] === '--reprepro-sign') return signForReprepro(args.slice(1), readSettings(root), caller, readBack);
+async function answer(
+  program: string,
+  args: readonly string[],
+  root: string,
+  caller: Caller,
+  readBack: ReadBack,
+): Promise<number> {
+  if (args[0] === '--reprepro-sign')
+    return signForReprepro(args.slice(1), readSettings(root), caller, readBack);
   // reprepro's "SignWith: !program" takes no arguments of ours: a symbolic link of this name will do.
   if (program === 'reprepro-sign') return signForReprepro(args, readSettings(root), caller, readBack);
   const command = readCommand(args);
@@ -27,9 +34,12 @@ async function answer(program: string, args: readonly string[], root: string, ca
     case 'version':
       await caller.write(1, Buffer.from(version));
       return 0;
-    case 'local': return caller.runLocalGpg(args, command.inheritedFds);
-    case 'list-secret-keys': return listSecretKeys(command.users, readSettings(root), caller);
-    case 'sign': return signForCaller(command, readSettings(root), caller, readBack);
+    case 'local':
+      return caller.runLocalGpg(args, command.inheritedFds);
+    case 'list-secret-keys':
+      return listSecretKeys(command.users, readSettings(root), caller);
+    case 'sign':
+      return signForCaller(command, readSettings(root), caller, readBack);
   }
 }
 
@@ -39,11 +49,21 @@ async function answer(program: string, args: readonly string[], root: string, ca
  * @param readBack how publications are looked for
  * @returns the exit status; 2 is a refusal or a fault, and the caller was told why in one line
  */
-export async function answerCall(program: string, args: readonly string[], root: string, caller: Caller, readBack: ReadBack): Promise<number> {
+export async function answerCall(
+  program: string,
+  args: readonly string[],
+  root: string,
+  caller: Caller,
+  readBack: ReadBack,
+): Promise<number> {
   try {
     return await answer(program, args, root, caller, readBack);
   } catch (error) {
-    await caller.complain(error instanceof AnyRefusal ? `build-infra: ${error.line()}` : `build-infra: fault: ${printable(String(error))}`);
+    await caller.complain(
+      error instanceof AnyRefusal
+        ? `build-infra: ${error.line()}`
+        : `build-infra: fault: ${printable(String(error))}`,
+    );
     return 2;
   }
 }

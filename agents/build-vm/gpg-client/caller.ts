@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Whoever called us as "gpg", seen from the work: what it opened and named is read and written through this. It is this very process where the
-// client runs by itself (own-caller.ts), and a small program at the other end of a socket where the build agent works for it (../gpg-door/).
+// Whoever called us as "gpg", seen from the work: what it opened and named is read and written through this.
+// It is this very process where the client runs by itself (own-caller.ts), and a small program at the other
+// end of a socket where the build agent works for it (../gpg-door/).
 
 /** What is taken into memory to sign, in bytes; the keys VM has a limit of its own. */
 export const payloadMemoryBytes = 256 * 1024 * 1024;
@@ -18,7 +19,9 @@ export interface Caller {
   write: (fd: number, data: Uint8Array) => Promise<void>;
   /** The whole file or nothing of it; what was there is replaced. */
   writeFile: (path: string, data: Uint8Array) => Promise<void>;
-  /** One line for a person: on stderr, and on the terminal where stderr is captured (git shows nothing of it). */
+  /**
+   * One line for a person: on stderr, and on the terminal where stderr is captured (git shows nothing of it).
+   */
   complain: (line: string) => Promise<void>;
   /** Throws where nobody is left to take a signature: then none shall be made. */
   stillThere: () => Promise<void>;

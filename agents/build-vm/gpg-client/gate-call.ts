@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The caller's end of split-gpg v1: the preamble in one write, 4096-byte frames, no half-close (a C server takes that for a caller
-// that went away), done at the exit frame.
+// The caller's end of split-gpg v1: the preamble in one write, 4096-byte frames, no half-close (a C server
+// takes that for a caller that went away), done at the exit frame.
 import { spawn } from 'node:child_process';
 import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
-import { dataFrames, endFrame, FrameReader, frameLimitBytes, writePreamble } from '../../shared/formats/split-gpg.js';
+import {
+  dataFrames,
+  endFrame,
+  FrameReader,
+  frameLimitBytes,
+  writePreamble,
+} from '../../shared/formats/split-gpg.js';
 import { outputDescriptors, readGpgArguments } from '../../shared/formats/split-gpg-arguments.js';
 
 export interface GateAnswer {
@@ -26,7 +32,10 @@ const timeoutMs = 600_000;
 export function callGate(client: string, args: readonly string[], payload: Uint8Array): Promise<GateAnswer> {
   const streams = outputDescriptors(readGpgArguments(args).options).length;
   return new Promise((resolve, reject) => {
-    const child = spawn(client, ['@default', 'qubes.Gpg'], { stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment });
+    const child = spawn(client, ['@default', 'qubes.Gpg'], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: cleanEnvironment,
+    });
     const reader = new FrameReader(streams);
     const outputs = Array.from({ length: streams }, (): Buffer[] => []);
     let size = 0;
@@ -42,14 +51,25 @@ export function callGate(client: string, args: readonly string[], payload: Uint8
       child.unref();
       outcome();
     };
-    const refuse = (refusal: Refusal): void => finish(() => {
-      child.kill();
-      reject(refusal);
-    });
-    const timer = setTimeout(() => refuse(new Refusal('CALL_TIMED_OUT', 'the keys VM did not answer in time')), timeoutMs);
+    const refuse = (refusal: Refusal): void =>
+      finish(() => {
+        child.kill();
+        reject(refusal);
+      });
+    const timer = setTimeout(
+      () => refuse(new Refusal('CALL_TIMED_OUT', 'the keys VM did not answer in time')),
+      timeoutMs,
+    );
     const answer = (status: number): void => {
       const [stdout, stderr, statusText] = outputs.map((chunks) => Buffer.concat(chunks));
-      finish(() => resolve({ status, stdout: stdout as Buffer, stderr: (stderr as Buffer).toString('utf8'), statusText: statusText?.toString('utf8') ?? '' }));
+      finish(() =>
+        resolve({
+          status,
+          stdout: stdout as Buffer,
+          stderr: (stderr as Buffer).toString('utf8'),
+          statusText: statusText?.toString('utf8') ?? '',
+        }),
+      );
     };
     child.stdout.on('data', (untrustedChunk: Buffer) => {
       try {
@@ -71,7 +91,13 @@ export function callGate(client: string, args: readonly string[], payload: Uint8
     child.on('close', (status) => {
       const why = printable(complaint.trim());
       if (status === 126) refuse(new Refusal('CALL_REFUSED', `qubes.Gpg: ${why || 'Request refused'}`));
-      else refuse(new Refusal('NO_ANSWER', `qubes.Gpg ended (${status ?? 'killed'}) without an answer${why === '' ? '' : `: ${why}`}`));
+      else
+        refuse(
+          new Refusal(
+            'NO_ANSWER',
+            `qubes.Gpg ended (${status ?? 'killed'}) without an answer${why === '' ? '' : `: ${why}`}`,
+          ),
+        );
     });
     child.stdin.write(writePreamble(args));
     sendPayload(child.stdin, payload);
@@ -84,7 +110,7 @@ function sendPayload(stdin: NodeJS.WritableStream, payload: Uint8Array): void {
   let at = 0;
   const more = (): void => {
     while (at < payload.length) {
-      const part = payload.subarray(at, at += step);
+      const part = payload.subarray(at, (at += step));
       if (!stdin.write(dataFrames(0, part)) && at < payload.length) {
         stdin.once('drain', more);
         return;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which key the caller means. There is one: its full fingerprint goes into the intent, whatever way it was named.
+// Which key the caller means. There is one: its full fingerprint goes into the intent, whatever way it was
+// named.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,17 +12,35 @@ import type { Settings } from './settings.js';
 async function readPublicKey(settings: Settings): Promise<{ fingerprints: string[]; users: string[] }> {
   // gpg does not start without a home, which neither the agent nor a caller may have.
   const home = mkdtempSync(join(tmpdir(), 'gpg-'));
-  const args = ['--homedir', home, '--no-options', '--batch', '--no-tty', '--with-colons', '--show-keys', '--', settings.publicKeyFile];
+  const args = [
+    '--homedir',
+    home,
+    '--no-options',
+    '--batch',
+    '--no-tty',
+    '--with-colons',
+    '--show-keys',
+    '--',
+    settings.publicKeyFile,
+  ];
   // gpg's status does not matter here: a key that cannot be read has no names.
-  const listing = (await runProcess({ program: settings.localGpg, args, env: process.env, limitBytes: 4 * 1024 * 1024, timeoutMs: 30_000 })
-    .finally(() => rmSync(home, { recursive: true, force: true }))).stdout.toString('utf8');
+  const listing = (
+    await runProcess({
+      program: settings.localGpg,
+      args,
+      env: process.env,
+      limitBytes: 4 * 1024 * 1024,
+      timeoutMs: 30_000,
+    }).finally(() => rmSync(home, { recursive: true, force: true }))
+  ).stdout.toString('utf8');
   const rows = listing.split('\n').map((line) => line.split(':'));
   const fields = (kind: string): string[] => rows.filter((row) => row[0] === kind).map((row) => row[9] ?? '');
   return { fingerprints: fields('fpr'), users: fields('uid').map((user) => user.replace(/\\x3a/g, ':')) };
 }
 
 /**
- * @param user as after gpg's -u: fingerprint, long key id, user id or mail address; undefined for the default key
+ * @param user as after gpg's -u: fingerprint, long key id, user id or mail address; undefined for the default
+ * key
  * @returns the environment's full fingerprint
  * @throws Refusal OTHER_KEY
  */
@@ -31,9 +50,14 @@ export async function resolveKey(user: string | undefined, settings: Settings): 
   if (id !== undefined && settings.signingKey.endsWith(id)) return settings.signingKey;
   const key = await readPublicKey(settings);
   const mail = /^<?([^<> ]+@[^<> ]+)>?$/.exec(user)?.[1]?.toLowerCase();
-  const known = id !== undefined
-    ? key.fingerprints.some((fingerprint) => fingerprint.endsWith(id))
-    : key.users.some((name) => name === user || (mail !== undefined && (name.toLowerCase() === mail || name.toLowerCase().endsWith(`<${mail}>`))));
+  const known =
+    id !== undefined
+      ? key.fingerprints.some((fingerprint) => fingerprint.endsWith(id))
+      : key.users.some(
+          (name) =>
+            name === user ||
+            (mail !== undefined && (name.toLowerCase() === mail || name.toLowerCase().endsWith(`<${mail}>`))),
+        );
   if (!known) throw new Refusal('OTHER_KEY', `${user} is not the key of this VM, ${settings.signingKey}`);
   return settings.signingKey;
 }

@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The caller is whoever started this process: its descriptors are ours, read and written at once, so that nothing is left in a buffer at the end.
+// The caller is whoever started this process: its descriptors are ours, read and written at once, so that
+// nothing is left in a buffer at the end.
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readlinkSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { isatty } from 'node:tty';
 import { Refusal } from '../refusals.js';
@@ -25,11 +38,14 @@ function readFrom(fd: number): Buffer {
   const parts: Buffer[] = [];
   let size = 0;
   for (;;) {
-    const part = Buffer.allocUnsafe(info.isFile() && size === 0 ? Math.min(Math.max(info.size, 1) + 1, payloadMemoryBytes + 1) : 65536);
+    const part = Buffer.allocUnsafe(
+      info.isFile() && size === 0 ? Math.min(Math.max(info.size, 1) + 1, payloadMemoryBytes + 1) : 65536,
+    );
     const got = patiently(() => readSync(fd, part, 0, part.length, null));
     if (got === 0) return Buffer.concat(parts);
     size += got;
-    if (size > payloadMemoryBytes) throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
+    if (size > payloadMemoryBytes)
+      throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
     parts.push(part.subarray(0, got));
   }
 }
@@ -51,7 +67,8 @@ function readInput(input: number | string): Buffer {
 
 function writeTo(fd: number, data: Uint8Array): void {
   try {
-    for (let done = 0; done < data.length;) done += patiently(() => writeSync(fd, data, done, data.length - done));
+    for (let done = 0; done < data.length;)
+      done += patiently(() => writeSync(fd, data, done, data.length - done));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
@@ -84,7 +101,10 @@ function complain(line: string): void {
 }
 
 function runLocalGpg(args: readonly string[], inheritedFds: readonly number[]): number {
-  const stdio: ('ignore' | number)[] = Array.from({ length: Math.max(2, ...inheritedFds) + 1 }, () => 'ignore');
+  const stdio: ('ignore' | number)[] = Array.from(
+    { length: Math.max(2, ...inheritedFds) + 1 },
+    () => 'ignore',
+  );
   for (const fd of [0, 1, 2, ...inheritedFds]) stdio[fd] = fd;
   const run = spawnSync('/usr/bin/gpg', args, { stdio });
   if (run.error !== undefined) throw run.error;

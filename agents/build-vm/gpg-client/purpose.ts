@@ -32,7 +32,9 @@ export function describePayload(input: number | string, bytes: Buffer): { name: 
   const text = bytes.toString('latin1', 0, 64 * 1024);
   const content = byContent.find(([pattern]) => pattern.test(text));
   if (typeof input === 'number') return { name: content?.[2] ?? 'stdin', purpose: content?.[1] ?? 'other' };
-  const cleaned = basename(input).replace(/[^A-Za-z0-9._+:~-]/g, '_').slice(0, 190);
+  const cleaned = basename(input)
+    .replace(/[^A-Za-z0-9._+:~-]/g, '_')
+    .slice(0, 190);
   const isName: boolean = matches(fileNamePattern, cleaned);
   const name = isName ? cleaned : `_${cleaned}`;
   return { name, purpose: byName.find(([pattern]) => pattern.test(name))?.[1] ?? content?.[1] ?? 'other' };

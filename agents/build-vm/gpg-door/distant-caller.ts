@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A caller at the other end of the door. Its files and descriptors are not ours (it may see other mounts): each step is asked of it, and it answers.
+// A caller at the other end of the door. Its files and descriptors are not ours (it may see other mounts):
+// each step is asked of it, and it answers.
 import { Refusal } from '../refusals.js';
 import { payloadMemoryBytes, type Caller } from '../gpg-client/caller.js';
 import { CallerGone, type Messages } from './messages.js';
@@ -32,12 +33,18 @@ export class DistantCaller implements Caller {
   async read(input: number | string): Promise<Buffer> {
     // Read while a payload is held: waiting for room then, callers would wait for each other.
     if (input === this.jobFile) return await this.#readJobFile(input);
-    this.#messages.send(typeof input === 'number' ? 'readfd' : 'readfile', payloadMemoryBytes, Buffer.from(String(input)));
+    this.#messages.send(
+      typeof input === 'number' ? 'readfd' : 'readfile',
+      payloadMemoryBytes,
+      Buffer.from(String(input)),
+    );
     const answer = await this.#messages.next(payloadMemoryBytes, async (bytes, gone) => {
       this.#held.push(await this.#room.enter(bytes, gone));
     });
-    if (answer.verb === 'toolarge') throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
-    if (answer.verb === 'nofile') throw new Refusal('NO_SUCH_FILE', `${input}: ${answer.body.toString('utf8')}`);
+    if (answer.verb === 'toolarge')
+      throw new Refusal('TOO_LARGE', `more than ${payloadMemoryBytes} bytes to sign`);
+    if (answer.verb === 'nofile')
+      throw new Refusal('NO_SUCH_FILE', `${input}: ${answer.body.toString('utf8')}`);
     return wordOf(answer);
   }
 
@@ -45,7 +52,8 @@ export class DistantCaller implements Caller {
     this.#messages.send('readfile', jobFileLimitBytes, Buffer.from(path));
     const answer = await this.#messages.next(jobFileLimitBytes);
     if (answer.verb === 'toolarge') throw new Refusal('BAD_JOB_FILE', `more than ${jobFileLimitBytes} bytes`);
-    if (answer.verb === 'nofile') throw new Refusal('NO_SUCH_FILE', `${path}: ${answer.body.toString('utf8')}`);
+    if (answer.verb === 'nofile')
+      throw new Refusal('NO_SUCH_FILE', `${path}: ${answer.body.toString('utf8')}`);
     return wordOf(answer);
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where /usr/lib/build-infra/gpg asks the agent that runs anyway to do a call for it, in place of starting a Node for each signature.
-// The door lies in a folder that only root of this VM can enter, and root of this VM may ask for signatures: what it gets is decided by the keys VM.
+// Where /usr/lib/build-infra/gpg asks the agent that runs anyway to do a call for it, in place of starting a
+// Node for each signature. The door lies in a folder that only root of this VM can enter, and root of this VM
+// may ask for signatures: what it gets is decided by the keys VM.
 import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { makeFolder } from '../../shared/durable-files.js';
@@ -72,9 +73,11 @@ export async function openGpgDoor(root: string, report: Reporter): Promise<Serve
   const room = new Room(payloadMemoryBytes);
   const readBack = new KeptReadBack(root);
   const server = createServer((socket) => {
-    serve(socket, room, root, readBack).catch((error: unknown) => {
-      if (!(error instanceof CallerGone)) report(`gpg door: fault: ${printable(String(error))}`);
-    }).finally(() => socket.end());
+    serve(socket, room, root, readBack)
+      .catch((error: unknown) => {
+        if (!(error instanceof CallerGone)) report(`gpg door: fault: ${printable(String(error))}`);
+      })
+      .finally(() => socket.end());
   });
   server.maxConnections = callsAtOnce;
   await new Promise<void>((resolve, reject) => {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The wire between /usr/lib/build-infra/gpg and the agent: messages of a verb, a number and bytes (docs/formats.md). The agent asks, the caller does.
+// The wire between /usr/lib/build-infra/gpg and the agent: messages of a verb, a number and bytes
+// (docs/formats.md). The agent asks, the caller does.
 import type { Socket } from 'node:net';
 
 export interface Message {
@@ -42,15 +43,23 @@ export class Messages {
 
   /**
    * @param limit of the body, in bytes
-   * @param whenThereIsRoom waited for between the head and the body, which stays in the socket until then; its signal says that the caller is gone
+   * @param whenThereIsRoom waited for between the head and the body, which stays in the socket until then;
+   * its signal says that the caller is gone
    * @throws CallerGone, also for what is no message
    */
-  async next(limit: number, whenThereIsRoom: (bytes: number, gone: AbortSignal) => Promise<void> = async () => undefined): Promise<Message> {
+  async next(
+    limit: number,
+    whenThereIsRoom: (bytes: number, gone: AbortSignal) => Promise<void> = async () => undefined,
+  ): Promise<Message> {
     const head = await this.#take(headBytes);
     const length = head.readUInt32BE(12);
     if (length > limit) throw new CallerGone(`a message of ${length} bytes`);
     await this.#whileThere((gone) => whenThereIsRoom(length, gone));
-    return { verb: head.toString('latin1', 0, 8).trimEnd(), number: head.readUInt32BE(8), body: await this.#take(length) };
+    return {
+      verb: head.toString('latin1', 0, 8).trimEnd(),
+      number: head.readUInt32BE(8),
+      body: await this.#take(length),
+    };
   }
 
   /** With bytes unread the end of the socket cannot be read: a write of nothing finds it. */
@@ -73,7 +82,8 @@ export class Messages {
     for (;;) {
       const part = this.#socket.read(bytes) as Buffer | null;
       if (part?.length === bytes) return part;
-      if (part !== null || this.#socket.readableEnded || this.#socket.destroyed) throw new CallerGone('the caller is gone');
+      if (part !== null || this.#socket.readableEnded || this.#socket.destroyed)
+        throw new CallerGone('the caller is gone');
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }

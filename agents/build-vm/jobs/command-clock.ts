@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where a step's time goes: into the commands of tools and engines, or into the farm itself. What a command waits for inside our gpg, which is
-// the gate and its publication, is the farm's. docs/life-of-a-build.md, "Overhead".
+// Where a step's time goes: into the commands of tools and engines, or into the farm itself. What a command
+// waits for inside our gpg, which is the gate and its publication, is the farm's. docs/life-of-a-build.md,
+// "Overhead".
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { withToolWatch } from '../../shared/programs/tool-watch.js';
 
@@ -69,7 +70,9 @@ export class CommandClock {
 const clocks = new AsyncLocalStorage<CommandClock>();
 const byJobFile = new Map<string, CommandClock>();
 
-/** Commands that `work` starts, however deep, count on `clock`: steps run side by side, and each has its own. */
+/**
+ * Commands that `work` starts, however deep, count on `clock`: steps run side by side, and each has its own.
+ */
 export function withClock<T>(clock: CommandClock, work: () => Promise<T>): Promise<T> {
   return clocks.run(clock, () => withToolWatch(() => clock.command(), work));
 }

@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One component at one tag: everything that is known about it, in one file that is replaced durably at each step.
+// One component at one tag: everything that is known about it, in one file that is replaced durably at each
+// step.
 import { join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
-import { jobFormat, type BuildJob, type Job, type MakingJob, type PackageJob, type RebuildOrder, type Stage, type Step, type TemplateOrder, type Upload } from '../../shared/formats/job.js';
+import {
+  jobFormat,
+  type BuildJob,
+  type Job,
+  type MakingJob,
+  type PackageJob,
+  type RebuildOrder,
+  type Stage,
+  type Step,
+  type TemplateOrder,
+  type Upload,
+} from '../../shared/formats/job.js';
 import { Refusal } from '../refusals.js';
 import type { Component, Config } from '../configuration/config.js';
 import { configurationDigests, placeOf } from './job-configuration.js';
@@ -13,12 +25,24 @@ export * from '../../shared/formats/job.js';
 
 /** The same tag with the same configuration is the same job. */
 export function configDigest(config: Config, component: Component): string {
-  return createHash('sha256').update(JSON.stringify([component, config.distributions, config.signingKey, placeOf(config), config.dnf])).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([component, config.distributions, config.signingKey, placeOf(config), config.dnf]))
+    .digest('hex');
 }
 
 /** `<component>-<version>-<12 hex>`: the version's colon becomes `_`, which no version holds. */
-export function jobIdentity(config: Config, component: Component, tag: string, tagObject: string, version: string): string {
-  const dists = distsOf(component, meaningOfTag(component, tag)?.line, config.distributions.map((d) => d.name));
+export function jobIdentity(
+  config: Config,
+  component: Component,
+  tag: string,
+  tagObject: string,
+  version: string,
+): string {
+  const dists = distsOf(
+    component,
+    meaningOfTag(component, tag)?.line,
+    config.distributions.map((d) => d.name),
+  );
   const identity = [component.url, tag, tagObject, config.env, dists, configDigest(config, component)];
   const digest = createHash('sha256').update(JSON.stringify(identity)).digest('hex').slice(0, 12);
   const id = `${component.name}-${version.replaceAll(':', '_')}-${digest}`;
@@ -26,7 +50,13 @@ export function jobIdentity(config: Config, component: Component, tag: string, t
   return id;
 }
 
-export function newJob(config: Config, component: Component, found: { tag: string; tagObject: string; version: string; line?: string | undefined }, number: number, now: Date): BuildJob {
+export function newJob(
+  config: Config,
+  component: Component,
+  found: { tag: string; tagObject: string; version: string; line?: string | undefined },
+  number: number,
+  now: Date,
+): BuildJob {
   const suites = suitesOfLine(component, found.line);
   return {
     format: jobFormat,
@@ -42,7 +72,11 @@ export function newJob(config: Config, component: Component, found: { tag: strin
     tagObject: found.tagObject,
     url: component.url,
     env: config.env,
-    dists: distsOf(component, found.line, config.distributions.map((distribution) => distribution.name)),
+    dists: distsOf(
+      component,
+      found.line,
+      config.distributions.map((distribution) => distribution.name),
+    ),
     created: now.toISOString(),
     state: 'queued',
     priority: 0,
@@ -61,13 +95,22 @@ export function newJob(config: Config, component: Component, found: { tag: strin
   };
 }
 
-const chains: Record<Job['kind'], readonly Stage[]> = { build: ['build', 'sign', 'publish'], template: ['build', 'sign', 'publish'], promotion: ['promote'], withdrawal: ['withdraw'], renewal: ['renew'] };
+const chains: Record<Job['kind'], readonly Stage[]> = {
+  build: ['build', 'sign', 'publish'],
+  template: ['build', 'sign', 'publish'],
+  promotion: ['promote'],
+  withdrawal: ['withdraw'],
+  renewal: ['renew'],
+};
 
 function isFinished(job: Job, step: Step): boolean {
   return job.finished.some((finished) => finished.stage === step.stage && finished.dist === step.dist);
 }
 
-/** The fetch (`dist` null) or a chain's next step; undefined when that is finished or given up, or when a chain still waits for the fetch. */
+/**
+ * The fetch (`dist` null) or a chain's next step; undefined when that is finished or given up, or when a
+ * chain still waits for the fetch.
+ */
 export function nextStep(job: Job, dist: string | null): Step | undefined {
   if (job.reasons.some((reason) => reason.dist === null || reason.dist === dist)) return undefined;
   const fetch: Step = { stage: 'fetch', dist: null };
@@ -77,9 +120,12 @@ export function nextStep(job: Job, dist: string | null): Step | undefined {
   return stage === undefined ? undefined : { stage, dist };
 }
 
-/** The step that stands between a distribution's chain and its end, the fetch too; undefined when the chain is over. */
+/**
+ * The step that stands between a distribution's chain and its end, the fetch too; undefined when the chain is
+ * over.
+ */
 export function chainOf(job: Job, dist: string): Step | undefined {
-  return isChainDone(job, dist) ? undefined : nextStep(job, null) ?? nextStep(job, dist);
+  return isChainDone(job, dist) ? undefined : (nextStep(job, null) ?? nextStep(job, dist));
 }
 
 export function isChainDone(job: Job, dist: string): boolean {
@@ -123,14 +169,21 @@ export function suitesWordOf(job: Job): string | undefined {
 
 /** The line that asked for this job; undefined: a tag did, or a person in this VM. */
 export function commandOf(job: Job): string | undefined {
-  return (job.kind === 'promotion' || job.kind === 'withdrawal' ? job.change.command : rebuildOf(job)?.command ?? templateOf(job)?.command)?.line;
+  return (
+    job.kind === 'promotion' || job.kind === 'withdrawal'
+      ? job.change.command
+      : (rebuildOf(job)?.command ?? templateOf(job)?.command)
+  )?.line;
 }
 
-/** The version of a job's packages as people know it: of a rebuild its own. @param dist null: of all of them, where that is one */
+/**
+ * The version of a job's packages as people know it: of a rebuild its own. @param dist null: of all of them,
+ * where that is one
+ */
 export function shownVersion(job: Job, dist: string | null): string {
   const own = (one: string): string => rebuildOf(job)?.sources[one]?.packages ?? job.version;
   const all = new Set((dist === null ? job.dists : [dist]).map(own));
-  return all.size === 1 ? [...all][0] as string : job.version;
+  return all.size === 1 ? ([...all][0] as string) : job.version;
 }
 
 export function isOver(job: Job): boolean {

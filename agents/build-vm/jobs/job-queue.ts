@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The durable queue: one folder a job with its document. What is answered to a caller is on disk first; a kill at any point loses nothing.
+// The durable queue: one folder a job with its document. What is answered to a caller is on disk first; a
+// kill at any point loses nothing.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, syncFolder, writeDurably } from '../../shared/durable-files.js';
@@ -28,7 +29,9 @@ function readJobOf(name: string, bytes: Buffer): Job {
     if (job.job === name) return job;
     throw new Refusal('BAD_DOCUMENT', `is of ${printable(job.job)}`);
   } catch (error) {
-    throw new Error(`${name}/job.json is not a job of this version: ${(error as Error).message}`, { cause: error });
+    throw new Error(`${name}/job.json is not a job of this version: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -38,7 +41,10 @@ export class JobQueue {
   readonly #jobs = new Map<string, Job>();
   #changed: () => void = () => undefined;
 
-  /** Reads what is there; a job that was running when the agent was killed is queued again, each chain at the step it was in. */
+  /**
+   * Reads what is there; a job that was running when the agent was killed is queued again, each chain at the
+   * step it was in.
+   */
   constructor(folder: string, highestFolder: string) {
     this.#folder = folder;
     this.#highest = highestFolder;
@@ -112,30 +118,48 @@ export class JobQueue {
   }
 
   /**
-   * The highest version of one of a component's release lines. Lines are named anew, put together and taken apart: every version that was ever verified is
-   * asked whether it is of this one by today's configuration, so that no line goes back.
+   * The highest version of one of a component's release lines. Lines are named anew, put together and taken
+   * apart: every version that was ever verified is asked whether it is of this one by today's configuration,
+   * so that no line goes back.
    */
-  highestOf(component: Pick<Component, 'name' | 'tag' | 'lines'>, line: string | undefined): HighestVersion | undefined {
+  highestOf(
+    component: Pick<Component, 'name' | 'tag' | 'lines'>,
+    line: string | undefined,
+  ): HighestVersion | undefined {
     const { name, lines } = component;
     if (lines === undefined) return this.highest(name);
-    const files = readdirSync(this.#highest).filter((file) => file === `${name}.json` || (file.startsWith(`${name}@`) && file.endsWith('.json')));
+    const files = readdirSync(this.#highest).filter(
+      (file) => file === `${name}.json` || (file.startsWith(`${name}@`) && file.endsWith('.json')),
+    );
     const verified = [
       ...files.map((file) => this.#read(file) as HighestVersion),
-      ...this.all().flatMap((job) => (job.kind === 'build' && job.component === name && job.evidence !== null ? [{ version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} }] : [])),
+      ...this.all().flatMap((job) =>
+        job.kind === 'build' && job.component === name && job.evidence !== null
+          ? [{ version: job.version, tagObject: job.tagObject, job: job.job, tag: job.tag, sources: {} }]
+          : [],
+      ),
     ].filter(({ tag }) => meaningOfTag(component, tag)?.line === line);
-    const highest = verified.reduce<HighestVersion | undefined>((before, one) => (before === undefined || compareVersions(one.version, before.version) > 0 ? one : before), undefined);
+    const highest = verified.reduce<HighestVersion | undefined>(
+      (before, one) =>
+        before === undefined || compareVersions(one.version, before.version) > 0 ? one : before,
+      undefined,
+    );
     // What the component calls itself is no line's own.
-    return highest === undefined ? undefined : { ...highest, sources: (this.highest(name) ?? highest).sources };
+    return highest === undefined
+      ? undefined
+      : { ...highest, sources: (this.highest(name) ?? highest).sources };
   }
 
   #read(file: string): HighestVersion | undefined {
     const bytes = readIfThere(join(this.#highest, file));
-    return bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8')) as HighestVersion;
+    return bytes === undefined ? undefined : (JSON.parse(bytes.toString('utf8')) as HighestVersion);
   }
 
   /** Components of which a version was verified that is this source package. */
   componentsOf(kind: PackageKind, source: string): string[] {
-    const components = readdirSync(this.#highest).flatMap((name) => (/^[^.@][^@]*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : []));
+    const components = readdirSync(this.#highest).flatMap((name) =>
+      /^[^.@][^@]*\.json$/.test(name) ? [name.slice(0, -'.json'.length)] : [],
+    );
     return components.filter((component) => this.highest(component)?.sources[kind] === source);
   }
 
@@ -149,6 +173,9 @@ export class JobQueue {
     const before = this.#read(file);
     if (before !== undefined && compareVersions(found.version, before.version) <= 0) return;
     // Of a kind that nothing is built of just now the name stays known.
-    writeDurably(join(this.#highest, file), `${JSON.stringify({ ...found, sources: { ...before?.sources, ...found.sources } })}\n`);
+    writeDurably(
+      join(this.#highest, file),
+      `${JSON.stringify({ ...found, sources: { ...before?.sources, ...found.sources } })}\n`,
+    );
   }
 }

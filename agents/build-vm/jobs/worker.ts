@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Takes jobs through their steps as the schedule says, each step inside its own log. A step that a kill broke off is done again from its
-// beginning; each is written so that this costs time and nothing else.
+// Takes jobs through their steps as the schedule says, each step inside its own log. A step that a kill broke
+// off is done again from its beginning; each is written so that this costs time and nothing else.
 import { availableParallelism } from 'node:os';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
@@ -8,7 +8,16 @@ import type { Reporter } from '../../shared/calls/socket-service.js';
 import { cancelled, withCancellation } from '../../shared/programs/cancellation.js';
 import { CommandClock, withClock } from './command-clock.js';
 import { isDiskFull } from '../../shared/files/free-room.js';
-import { chainOf, isChainDone, isOver, nextStep, type ChainReason, type Job, type Stage, type Step } from './job-document.js';
+import {
+  chainOf,
+  isChainDone,
+  isOver,
+  nextStep,
+  type ChainReason,
+  type Job,
+  type Stage,
+  type Step,
+} from './job-document.js';
 import type { JobQueue } from './job-queue.js';
 import type { LineSink } from '../../shared/programs/logged-program.js';
 import type { PublishedLog } from '../logs/log-sender.js';
@@ -40,25 +49,52 @@ export interface WorkerOptions {
 const waitsForPackages = 'DEP_WAIT' satisfies Refusal['code'];
 const waitForPackagesMs = 3_600_000;
 
-// The world's fault, and over once the world is well again: tried until it is, for so long (ms since it began). Each try may cost a published intent.
+// The world's fault, and over once the world is well again: tried until it is, for so long (ms since it
+// began). Each try may cost a published intent.
 const dayMs = 86_400_000;
 const patienceMs = new Map<string, number>([
   // Another component's packages: looked for again when one was published, and each hour.
   [waitsForPackages, 7 * dayMs],
-  ['NO_LOG_SINK', Infinity], ['FORGE_UNREACHABLE', dayMs], ['DOWNLOAD_FAILED', dayMs], ['RECORD_UNREACHABLE', dayMs], ['GATE_UNREACHABLE', dayMs], ['UPLOAD_FAILED', dayMs], ['READ_BACK_FAILED', dayMs],
+  ['NO_LOG_SINK', Infinity],
+  ['FORGE_UNREACHABLE', dayMs],
+  ['DOWNLOAD_FAILED', dayMs],
+  ['RECORD_UNREACHABLE', dayMs],
+  ['GATE_UNREACHABLE', dayMs],
+  ['UPLOAD_FAILED', dayMs],
+  ['READ_BACK_FAILED', dayMs],
 ] satisfies [Refusal['code'], number][]);
 // May be the world's fault: how often a step is tried.
-const tries = new Map<string, number>([['NO_CHROOT', 5], ['NO_BUILD_DEPENDENCIES', 3], ['DISK_FULL', 3], ['SIGN_FAILED', 5], ['PUBLISH_FAILED', 5], ['FETCH_FAILED', 3]] satisfies [Refusal['code'], number][]);
+const tries = new Map<string, number>([
+  ['NO_CHROOT', 5],
+  ['NO_BUILD_DEPENDENCIES', 3],
+  ['DISK_FULL', 3],
+  ['SIGN_FAILED', 5],
+  ['PUBLISH_FAILED', 5],
+  ['FETCH_FAILED', 3],
+] satisfies [Refusal['code'], number][]);
 // The tag's or its maker's fault: an answer, where everything else is a failure.
 const failures = new Set<string>([
-  ...['FAULT', 'BUILD_FAILED', 'TIMED_OUT', 'OUTPUT_LIMIT', 'ENGINE_FAILED', 'NO_CHANGES', 'BAD_ARTIFACT', 'CANCELLED'] satisfies ('FAULT' | Refusal['code'])[],
-  ...patienceMs.keys(), ...tries.keys(),
+  ...([
+    'FAULT',
+    'BUILD_FAILED',
+    'TIMED_OUT',
+    'OUTPUT_LIMIT',
+    'ENGINE_FAILED',
+    'NO_CHANGES',
+    'BAD_ARTIFACT',
+    'CANCELLED',
+  ] satisfies ('FAULT' | Refusal['code'])[]),
+  ...patienceMs.keys(),
+  ...tries.keys(),
 ]);
 
 /** Whether a chain that ended with this code was tried and did not work; otherwise the answer was no. */
 export const isFailure = (code: string): boolean => failures.has(code);
 
-/** These leave folders of this VM and nothing else, wherever they end. What was asked of the gate or told to a server is gone through with. */
+/**
+ * These leave folders of this VM and nothing else, wherever they end. What was asked of the gate or told to a
+ * server is gone through with.
+ */
 const mayBeCut: ReadonlySet<Stage> = new Set(['fetch', 'build']);
 type Running = Job['running'][number];
 const named = ({ stage, dist }: Step): string => `${stage}${dist === null ? '' : ` ${dist}`}`;
@@ -107,20 +143,25 @@ export class Worker {
     await Promise.all(this.#steps);
   }
 
-  /** A person wants what failed or was refused tried again, or what waits for the world looked at now. @throws Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK */
+  /**
+   * A person wants what failed or was refused tried again, or what waits for the world looked at now. @throws
+   * Refusal UNKNOWN_JOB, NOT_OVER, ROLLBACK
+   */
   retry(id: string): string {
     const { queue } = this.#options;
     const job = queue.get(id);
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
     if (isOver(job) || job.waiting.length === 0 || job.reasons.length > 0) reopen(job, queue);
-    for (const dist of [null, ...job.dists]) if (!job.running.some((step) => step.dist === dist)) this.#pauses.delete(pauseKey(job, dist));
+    for (const dist of [null, ...job.dists])
+      if (!job.running.some((step) => step.dist === dist)) this.#pauses.delete(pauseKey(job, dist));
     queue.save(job);
     this.wake();
     return `queued ${id}`;
   }
 
   /**
-   * A person wants no more of it. What may be cut is; a step that signs or publishes goes to its end, once. On disk before it is answered.
+   * A person wants no more of it. What may be cut is; a step that signs or publishes goes to its end, once.
+   * On disk before it is answered.
    * @throws Refusal UNKNOWN_JOB, ALREADY_OVER, NOT_CANCELLED
    */
   cancel(id: string): string {
@@ -128,7 +169,8 @@ export class Worker {
     const job = queue.get(id);
     if (job === undefined) throw new Refusal('UNKNOWN_JOB', 'there is no such job');
     if (isOver(job)) throw new Refusal('ALREADY_OVER', `the job is ${job.state}`);
-    if (job.kind === 'withdrawal' || job.kind === 'renewal') throw new Refusal('NOT_CANCELLED', `a ${job.kind} cannot be cancelled`);
+    if (job.kind === 'withdrawal' || job.kind === 'renewal')
+      throw new Refusal('NOT_CANCELLED', `a ${job.kind} cannot be cancelled`);
     job.cancelled ??= this.#now().toISOString();
     this.#endChains(job);
     queue.save(job);
@@ -165,7 +207,12 @@ export class Worker {
         this.#finishIfOver(job);
       }
       const pauses = new Map([...this.#pauses].map(([key, { until }]) => [key, until]));
-      const { start, waitMs } = schedule(jobs, pauses, { builds: this.#options.builds ?? availableParallelism() }, this.#now().getTime());
+      const { start, waitMs } = schedule(
+        jobs,
+        pauses,
+        { builds: this.#options.builds ?? availableParallelism() },
+        this.#now().getTime(),
+      );
       for (const { job, step } of start) {
         const running = this.#advance(job, step);
         this.#steps.add(running);
@@ -207,10 +254,17 @@ export class Worker {
       job.logs.push(record);
       queue.save(job);
       const open = log;
-      await withCancellation(cut.signal, () => withClock(clock, () => this.#options.runStep(job, step, open)));
+      await withCancellation(cut.signal, () =>
+        withClock(clock, () => this.#options.runStep(job, step, open)),
+      );
       log.say(clock.line());
       Object.assign(record, await log.end(0));
-      job.finished.push({ ...step, started, ended: this.#now().toISOString(), commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000 });
+      job.finished.push({
+        ...step,
+        started,
+        ended: this.#now().toISOString(),
+        commandSeconds: Math.round(clock.commandSeconds * 1000) / 1000,
+      });
       this.#pauses.delete(pauseKey(job, step.dist));
       if (step.stage === 'publish' || step.stage === 'promote') this.#lookAgain(step.dist);
     } catch (error) {
@@ -222,24 +276,40 @@ export class Worker {
     try {
       if (!this.#finishIfOver(job)) queue.save(job);
     } catch (error) {
-      // A full disk, mostly. What is not written down is done again after a restart; until then the job is what it is here.
+      // A full disk, mostly. What is not written down is done again after a restart; until then the job is
+      // what it is here.
       this.#options.report(`${job.job}: its document could not be written: ${printable(String(error))}`);
     }
   }
 
-  /** What waits for packages of this distribution may find them now. Since when it waits stays: what comes are others' packages, mostly. */
+  /**
+   * What waits for packages of this distribution may find them now. Since when it waits stays: what comes are
+   * others' packages, mostly.
+   */
   #lookAgain(dist: string | null): void {
     for (const job of this.#options.queue.all()) {
       const pause = this.#pauses.get(pauseKey(job, dist));
-      if (pause !== undefined && job.waiting.some((waiting) => waiting.dist === dist && waiting.code === waitsForPackages)) pause.until = 0;
+      if (
+        pause !== undefined &&
+        job.waiting.some((waiting) => waiting.dist === dist && waiting.code === waitsForPackages)
+      )
+        pause.until = 0;
     }
   }
 
-  async #stepFailed(job: Job, running: Running, log: StageLog | undefined, clock: CommandClock, error: unknown): Promise<void> {
+  async #stepFailed(
+    job: Job,
+    running: Running,
+    log: StageLog | undefined,
+    clock: CommandClock,
+    error: unknown,
+  ): Promise<void> {
     const { stage, dist } = running;
     const where = `${job.job} ${named(running)}`;
     const reason = reasonOf(error);
-    this.#options.report(`${where}: ${error instanceof Refusal ? error.line() : `${reason.code === 'FAULT' ? 'fault: ' : ''}${printable(String((error as Error).stack ?? error))}`}`);
+    this.#options.report(
+      `${where}: ${error instanceof Refusal ? error.line() : `${reason.code === 'FAULT' ? 'fault: ' : ''}${printable(String((error as Error).stack ?? error))}`}`,
+    );
     if (reason.code === 'NO_LOG_SINK') log?.abandon();
     else if (log !== undefined) await this.#endBadly(job, log, clock, reason);
     const key = pauseKey(job, dist);
@@ -248,11 +318,19 @@ export class Worker {
     pause.attempts++;
     const patience = patienceMs.get(reason.code);
     if (patience === undefined) pause.counted++;
-    const again = patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience;
+    const again =
+      patience === undefined ? pause.counted < (tries.get(reason.code) ?? 0) : now - pause.since < patience;
     if (again && job.cancelled === undefined) {
-      pause.until = now + (reason.code === waitsForPackages ? waitForPackagesMs : (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1));
+      pause.until =
+        now +
+        (reason.code === waitsForPackages
+          ? waitForPackagesMs
+          : (this.#options.pauseMs ?? 5000) * 2 ** Math.min(7, pause.attempts - 1));
       this.#pauses.set(key, pause);
-      job.waiting = [...job.waiting.filter((waiting) => waiting.dist !== dist), { dist, ...reason, since: new Date(pause.since).toISOString() }];
+      job.waiting = [
+        ...job.waiting.filter((waiting) => waiting.dist !== dist),
+        { dist, ...reason, since: new Date(pause.since).toISOString() },
+      ];
     } else {
       this.#pauses.delete(key);
       job.waiting = job.waiting.filter((waiting) => waiting.dist !== dist);
@@ -261,27 +339,46 @@ export class Worker {
     }
   }
 
-  async #endBadly(job: Job, log: StageLog, clock: CommandClock, reason: { code: string; detail: string }): Promise<void> {
+  async #endBadly(
+    job: Job,
+    log: StageLog,
+    clock: CommandClock,
+    reason: { code: string; detail: string },
+  ): Promise<void> {
     try {
       log.say(`refused ${reason.code} ${reason.detail}`);
       log.say(clock.line());
       const record = job.logs.findLast((candidate) => candidate.path === log.path);
       Object.assign(record ?? {}, await log.end(1));
     } catch (error) {
-      this.#options.report(`${job.job}: the end of ${log.path} is not published: ${printable(String(error))}`);
+      this.#options.report(
+        `${job.job}: the end of ${log.path} is not published: ${printable(String(error))}`,
+      );
     }
   }
 
   /** A job is over when every chain is: done, or given up with a reason of its own. */
   #finishIfOver(job: Job): boolean {
-    if (job.running.length > 0 || job.dists.some((dist) => chainOf(job, dist) !== undefined) || nextStep(job, null) !== undefined) return false;
+    if (
+      job.running.length > 0 ||
+      job.dists.some((dist) => chainOf(job, dist) !== undefined) ||
+      nextStep(job, null) !== undefined
+    )
+      return false;
     const reason = mainReason(job.reasons);
-    job.state = reason === undefined && job.dists.every((dist) => isChainDone(job, dist)) ? 'done' : failures.has(reason?.code ?? 'FAULT') ? 'failed' : 'refused';
+    job.state =
+      reason === undefined && job.dists.every((dist) => isChainDone(job, dist))
+        ? 'done'
+        : failures.has(reason?.code ?? 'FAULT')
+          ? 'failed'
+          : 'refused';
     job.reason = reason === undefined ? null : { code: reason.code, detail: reason.detail };
     job.waiting = [];
     job.ended = this.#now().toISOString();
     this.#options.queue.save(job);
-    this.#options.report(`${job.job}: ${job.state}${job.reason === null ? '' : ` ${job.reason.code} ${job.reason.detail}`}`);
+    this.#options.report(
+      `${job.job}: ${job.state}${job.reason === null ? '' : ` ${job.reason.code} ${job.reason.detail}`}`,
+    );
     this.#options.cleanUp(job);
     return true;
   }
@@ -289,7 +386,7 @@ export class Worker {
 
 function reasonOf(error: unknown): { code: string; detail: string } {
   if (error instanceof AnyRefusal) return { code: error.code, detail: error.detail };
-  if (isDiskFull(error)) return { code: 'DISK_FULL', detail: 'no room is left on this VM\'s disk' };
+  if (isDiskFull(error)) return { code: 'DISK_FULL', detail: "no room is left on this VM's disk" };
   return { code: 'FAULT', detail: 'an unexpected fault; the journal of this VM has it' };
 }
 

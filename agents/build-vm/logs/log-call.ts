@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One call of BuildLog: the log's lines go out on it from where the receiver says, and its answers come back. After a break the sender
-// makes the next one. docs/formats.md, "Log stream".
+// One call of BuildLog: the log's lines go out on it from where the receiver says, and its answers come back.
+// After a break the sender makes the next one. docs/formats.md, "Log stream".
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { cleanEnvironment } from '../../shared/calls/qrexec-call.js';
 import { printable } from '../../shared/refusal.js';
-import { logHeaderPrefix, readLogAnswer, type LogAnswer, type LogHeader } from '../../shared/formats/log-stream.js';
+import {
+  logHeaderPrefix,
+  readLogAnswer,
+  type LogAnswer,
+  type LogHeader,
+} from '../../shared/formats/log-stream.js';
 import type { UnsyncedLines } from './unsynced-lines.js';
 
 export interface LogCallOptions {
@@ -32,7 +37,10 @@ export class LogCall {
 
   constructor(options: LogCallOptions) {
     this.#options = options;
-    const client = this.#client = spawn(options.client, ['@default', 'qubesbuilder.BuildLog'], { stdio: ['pipe', 'pipe', 'ignore'], env: cleanEnvironment });
+    const client = (this.#client = spawn(options.client, ['@default', 'qubesbuilder.BuildLog'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: cleanEnvironment,
+    }));
     client.stdin.on('error', () => undefined);
     client.stdin.on('drain', () => {
       this.#congested = false;
@@ -63,8 +71,10 @@ export class LogCall {
   send(lines: UnsyncedLines, ended: boolean): void {
     if (this.#over || this.#next === undefined) return;
     const { total, synced } = lines;
-    // After a break the end line waits until all before it are on disk: a log that was closed meanwhile cannot pass for a whole one.
-    const until = ended && this.#options.header.continues !== undefined && synced < total - 1 ? total - 1 : total;
+    // After a break the end line waits until all before it are on disk: a log that was closed meanwhile
+    // cannot pass for a whole one.
+    const until =
+      ended && this.#options.header.continues !== undefined && synced < total - 1 ? total - 1 : total;
     while (!this.#congested && this.#next < until) {
       // Many short lines go out in one write.
       const end = Math.min(until, this.#next + 256);

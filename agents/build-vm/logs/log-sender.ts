@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver has it on disk; when
-// too many are not, the producer has to wait, and so does the build. docs/formats.md, "Log stream".
+// One stage's log on its way to the build-logs VM while it happens. A line is kept here until the receiver
+// has it on disk; when too many are not, the producer has to wait, and so does the build. docs/formats.md,
+// "Log stream".
 import { printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
@@ -31,10 +32,24 @@ export interface PublishedLog {
   commit: string;
 }
 
-/** What build-logs says for good. Anything else is worth coming back: a full disk, a publication that takes its time. */
-export const final: ReadonlySet<string> = new Set(['LOG_UNKNOWN', 'LINES_LOST', 'LOG_TOO_LARGE', 'LOG_ENDED', 'UNKNOWN_SOURCE', 'BAD_HEADER', 'BAD_ARGUMENT']);
+/**
+ * What build-logs says for good. Anything else is worth coming back: a full disk, a publication that takes
+ * its time.
+ */
+export const final: ReadonlySet<string> = new Set([
+  'LOG_UNKNOWN',
+  'LINES_LOST',
+  'LOG_TOO_LARGE',
+  'LOG_ENDED',
+  'UNKNOWN_SOURCE',
+  'BAD_HEADER',
+  'BAD_ARGUMENT',
+]);
 
-/** @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no stage goes on. */
+/**
+ * @throws Refusal NO_LOG_SINK when the log cannot be opened, or a break lasts too long: without its log, no
+ * stage goes on.
+ */
 export class LogSender {
   readonly #options: Required<LogSenderOptions>;
   #path: string | undefined;
@@ -54,7 +69,13 @@ export class LogSender {
   #fail!: (why: Refusal) => void;
 
   private constructor(options: LogSenderOptions) {
-    this.#options = { openMs: 120_000, breakMs: 600_000, spoolBytes: 4 * 1024 * 1024, clock: systemClock, ...options };
+    this.#options = {
+      openMs: 120_000,
+      breakMs: 600_000,
+      spoolBytes: 4 * 1024 * 1024,
+      clock: systemClock,
+      ...options,
+    };
     this.#published = new Promise((resolve, reject) => {
       this.#finished = { resolve, reject };
     });
@@ -69,7 +90,10 @@ export class LogSender {
     const opened = new Promise<string>((resolve, reject) => {
       sender.#opened = { resolve, reject };
     });
-    sender.#deadline = setTimeout(() => sender.#giveUp(new Refusal('NO_LOG_SINK', 'the log was not opened in time')), sender.#options.openMs);
+    sender.#deadline = setTimeout(
+      () => sender.#giveUp(new Refusal('NO_LOG_SINK', 'the log was not opened in time')),
+      sender.#options.openMs,
+    );
     sender.#connect();
     await opened;
     return sender;
@@ -112,7 +136,8 @@ export class LogSender {
   }
 
   async drained(): Promise<void> {
-    while (this.#lines.bytes >= this.#options.spoolBytes && this.#failure === undefined) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    while (this.#lines.bytes >= this.#options.spoolBytes && this.#failure === undefined)
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -134,43 +159,64 @@ export class LogSender {
   #connect(): void {
     const header: LogHeader = { ...this.#options.header };
     if (this.#path !== undefined) header.continues = { path: this.#path, lines: this.#lines.synced };
-    this.#call = new LogCall({ client: this.#options.client, header, answered: (answer) => this.#answered(answer), roomy: () => this.#pump(), broke: (why) => this.#broke(why) });
+    this.#call = new LogCall({
+      client: this.#options.client,
+      header,
+      answered: (answer) => this.#answered(answer),
+      roomy: () => this.#pump(),
+      broke: (why) => this.#broke(why),
+    });
   }
 
   #answered(answer: LogAnswer): void {
     switch (answer.kind) {
-      case 'opened': return this.#onOpened(answer.path, answer.lines);
-      case 'synced': return this.#onSynced(answer.lines);
-      case 'path': return this.#onClosed(answer.path);
-      case 'published': return this.#onPublished(answer.commit);
-      case 'refused': return this.#refused(answer.code, answer.detail);
+      case 'opened':
+        return this.#onOpened(answer.path, answer.lines);
+      case 'synced':
+        return this.#onSynced(answer.lines);
+      case 'path':
+        return this.#onClosed(answer.path);
+      case 'published':
+        return this.#onPublished(answer.commit);
+      case 'refused':
+        return this.#refused(answer.code, answer.detail);
     }
   }
 
   #onClosed(path: string): void {
-    if (path !== this.#path && path !== `${this.#path ?? ''}.xz`) return this.#call?.drop('another log was closed');
+    if (path !== this.#path && path !== `${this.#path ?? ''}.xz`)
+      return this.#call?.drop('another log was closed');
     this.#publishedPath = path;
   }
 
   #onPublished(commit: string): void {
     if (this.#path === undefined) return this.#call?.drop('published before it was opened');
-    // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage any more.
-    if (this.#call?.endSent !== true) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
+    // The receiver waited too long for us and closed the log as truncated: it is not the log of this stage
+    // any more.
+    if (this.#call?.endSent !== true)
+      return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was closed without our end`));
     clearTimeout(this.#deadline);
     this.#finished.resolve({ path: this.#publishedPath ?? this.#path, commit });
     this.#close();
   }
 
   #refused(code: string, detail: string): void {
-    if (this.#path !== undefined && !final.has(code)) return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
+    if (this.#path !== undefined && !final.has(code))
+      return this.#call?.drop(`build-logs: ${code} ${printable(detail)}`);
     this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs refused the log: ${code} ${detail}`));
   }
 
   #onOpened(path: string, lines: number): void {
     if (this.#path !== undefined && path !== this.#path) return this.#call?.drop('another log was opened');
-    // Fewer than were acknowledged: acknowledged lines are lost there (P3), and this log proves nothing any more.
+    // Fewer than were acknowledged: acknowledged lines are lost there (P3), and this log proves nothing any
+    // more.
     if (lines < this.#lines.synced || lines > this.#lines.total) {
-      return this.#giveUp(new Refusal('NO_LOG_SINK', `build-logs has ${lines} lines of ${path}, we know of ${this.#lines.synced}`));
+      return this.#giveUp(
+        new Refusal(
+          'NO_LOG_SINK',
+          `build-logs has ${lines} lines of ${path}, we know of ${this.#lines.synced}`,
+        ),
+      );
     }
     const first = this.#path === undefined;
     this.#path = path;
@@ -184,7 +230,8 @@ export class LogSender {
   }
 
   #onSynced(lines: number): void {
-    if (lines < this.#lines.synced || lines > (this.#call?.sent ?? -1)) return this.#call?.drop('a count of lines that cannot be');
+    if (lines < this.#lines.synced || lines > (this.#call?.sent ?? -1))
+      return this.#call?.drop('a count of lines that cannot be');
     this.#forget(lines);
     this.#pump();
   }
@@ -204,15 +251,22 @@ export class LogSender {
     const now = clock.steady();
     this.#brokenSince ??= now;
     const lasted = now - this.#brokenSince;
-    if (this.#path === undefined) return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));
-    if (lasted > this.#options.breakMs) return this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path}: ${why}, for ${Math.round(lasted / 1000)} s`));
+    if (this.#path === undefined)
+      return this.#giveUp(new Refusal('NO_LOG_SINK', `no log could be opened: ${why}`));
+    if (lasted > this.#options.breakMs)
+      return this.#giveUp(
+        new Refusal('NO_LOG_SINK', `${this.#path}: ${why}, for ${Math.round(lasted / 1000)} s`),
+      );
     this.#options.report(`log ${this.#path}: ${why}; trying again`);
     this.#retry = clock.after(Math.min(longestPauseMs, 200 + lasted / 4), () => this.#connect());
   }
 
   #armPublishDeadline(): void {
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was not published in time`)), this.#options.breakMs);
+    this.#deadline = setTimeout(
+      () => this.#giveUp(new Refusal('NO_LOG_SINK', `${this.#path} was not published in time`)),
+      this.#options.breakMs,
+    );
   }
 
   #giveUp(why: Refusal): void {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The last lines of each step's log, for what is said in public when it fails. In memory only: after a kill there is the link to the whole log.
+// The last lines of each step's log, for what is said in public when it fails. In memory only: after a kill
+// there is the link to the whole log.
 import type { LineSink } from '../../shared/programs/logged-program.js';
 
 const lines = 30;
@@ -25,7 +26,11 @@ export class LogTails {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function') return value;
         if (name === 'say') return (text: string) => (keep(text), target.say(text));
-        if (name === 'tool') return (line: Buffer) => (keep(line.subarray(0, lineCharacters).toString('latin1')), target.tool(line));
+        if (name === 'tool')
+          return (line: Buffer) => (
+            keep(line.subarray(0, lineCharacters).toString('latin1')),
+            target.tool(line)
+          );
         return value.bind(target) as unknown;
       },
     });

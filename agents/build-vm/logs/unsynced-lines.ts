@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The lines of a log that its receiver does not have on disk yet. They are numbered from the log's beginning, so that after a break both
-// sides know where to go on.
+// The lines of a log that its receiver does not have on disk yet. They are numbered from the log's beginning,
+// so that after a break both sides know where to go on.
 
 export class UnsyncedLines {
   #lines: Buffer[] = [];

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Leaves notifications where the notifier finds them. Never in a build's way: writing is a small file, and whatever goes wrong here is a line in
-// the journal and is made good at the next change.
+// Leaves notifications where the notifier finds them. Never in a build's way: writing is a small file, and
+// whatever goes wrong here is a line in the journal and is made good at the next change.
 //   <outbox>/<number>-<key>.json   oldest first by name; the notifier only reads
 //   <told>/<job>.json              names of what was written of a job
 import { existsSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, renameDurably, writeDurably } from '../../shared/durable-files.js';
-import { checkNotification, notificationLimitBytes, type Notification } from '../../shared/formats/notification.js';
+import {
+  checkNotification,
+  notificationLimitBytes,
+  type Notification,
+} from '../../shared/formats/notification.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import type { PackageJob } from '../jobs/job-document.js';
@@ -41,11 +45,13 @@ export class Outbox {
   consider(jobs: readonly PackageJob[]): void {
     try {
       this.#prepare(jobs);
-      for (const job of jobs) if (job.ended === null || this.#over.get(job.job) !== job.ended) this.#tell(job, jobs);
+      for (const job of jobs)
+        if (job.ended === null || this.#over.get(job.job) !== job.ended) this.#tell(job, jobs);
       this.#trouble = '';
     } catch (error) {
       const trouble = printable(String((error as Error).message));
-      if (trouble !== this.#trouble) this.#options.report(`outbox: ${trouble}; nothing is lost, and it is tried again`);
+      if (trouble !== this.#trouble)
+        this.#options.report(`outbox: ${trouble}; nothing is lost, and it is tried again`);
       this.#trouble = trouble;
     }
   }
@@ -70,7 +76,9 @@ export class Outbox {
 
   #names(): string[] {
     if (!existsSync(this.#options.outbox)) return [];
-    return readdirSync(this.#options.outbox).filter((name) => namePattern.test(name)).sort();
+    return readdirSync(this.#options.outbox)
+      .filter((name) => namePattern.test(name))
+      .sort();
   }
 
   /** A farm that gets its first notifier does not announce its past. */
@@ -81,7 +89,8 @@ export class Outbox {
     // Whole or not at all: a kill in the middle must not leave half of the past to be announced.
     const part = `${told}.part`;
     makeFolder(part, 0o755);
-    for (const job of jobs.filter((one) => one.ended !== null)) this.#note(part, job.job, new Set(earnedBy(job, new Set(), jobs).map((earned) => earned.name)));
+    for (const job of jobs.filter((one) => one.ended !== null))
+      this.#note(part, job.job, new Set(earnedBy(job, new Set(), jobs).map((earned) => earned.name)));
     renameDurably(part, told);
   }
 
@@ -95,15 +104,18 @@ export class Outbox {
     let told = this.#told.get(job.job);
     if (told === undefined) {
       const bytes = readIfThere(join(folder, `${job.job}.json`));
-      told = new Set(bytes === undefined ? [] : JSON.parse(bytes.toString('utf8')) as string[]);
+      told = new Set(bytes === undefined ? [] : (JSON.parse(bytes.toString('utf8')) as string[]));
       this.#told.set(job.job, told);
     }
     const before = told;
     const earned = earnedBy(job, before, jobs).filter(({ name }) => !before.has(name));
     for (const one of earned) {
-      const excerpt = one.reason === null || one.step === null || one.event === 'refused' ? null : excerptOf?.(job.job, one.step.stage, one.step.dist) ?? null;
+      const excerpt =
+        one.reason === null || one.step === null || one.event === 'refused'
+          ? null
+          : (excerptOf?.(job.job, one.step.stage, one.step.dist) ?? null);
       this.#write(notificationOf(job, one, this.#now(), excerpt));
-      this.#note(folder, job.job, new Set([...this.#told.get(job.job) ?? [], one.name]));
+      this.#note(folder, job.job, new Set([...(this.#told.get(job.job) ?? []), one.name]));
     }
     if (job.ended !== null) this.#over.set(job.job, job.ended);
     else this.#over.delete(job.job);
@@ -112,10 +124,17 @@ export class Outbox {
   #write(notification: Notification): void {
     checkNotification(JSON.parse(JSON.stringify(notification)));
     const text = JSON.stringify(notification, null, 1);
-    // 200 commits of 200 characters with 20 issues each could be more; their list is the part that can be done without.
-    const bytes = Buffer.byteLength(text) > notificationLimitBytes ? JSON.stringify({ ...notification, commits: [] }, null, 1) : text;
+    // 200 commits of 200 characters with 20 issues each could be more; their list is the part that can be
+    // done without.
+    const bytes =
+      Buffer.byteLength(text) > notificationLimitBytes
+        ? JSON.stringify({ ...notification, commits: [] }, null, 1)
+        : text;
     this.#last ??= Number(this.#names().at(-1)?.slice(0, 12) ?? '0');
-    writeDurably(join(this.#options.outbox, `${String(this.#last + 1).padStart(12, '0')}-${notification.key}.json`), `${bytes}\n`);
+    writeDurably(
+      join(this.#options.outbox, `${String(this.#last + 1).padStart(12, '0')}-${notification.key}.json`),
+      `${bytes}\n`,
+    );
     this.#last += 1;
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What was published and when, as the logs VM's signed commits say it in a remote that this VM asks itself. The logs VM may lie to us, and this VM's own
-// clock and notes may be wrong or of an attacker's making; the record is everybody's. Only commits are fetched where the server can leave the rest out.
+// What was published and when, as the logs VM's signed commits say it in a remote that this VM asks itself.
+// The logs VM may lie to us, and this VM's own clock and notes may be wrong or of an attacker's making; the
+// record is everybody's. Only commits are fetched where the server can leave the rest out.
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PublicKey } from 'openpgp';
@@ -9,7 +10,15 @@ import { gitObjectId, readGitCommit, type GitCommit } from '../../shared/formats
 import { matches, objectIdPattern } from '../../shared/formats/names.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
-import { gitEnvironment, gitIn, initRepository, limitedFetch, readObject, remoteHead, type Forge } from '../source/git.js';
+import {
+  gitEnvironment,
+  gitIn,
+  initRepository,
+  limitedFetch,
+  readObject,
+  remoteHead,
+  type Forge,
+} from '../source/git.js';
 import { readOneKey } from '../../shared/openpgp/packets.js';
 import { verifyDetached } from '../signatures/one-signature.js';
 import { GitFailed, GitObjects } from '../../shared/programs/git-objects.js';
@@ -53,30 +62,47 @@ const turns = new Map<string, Promise<unknown>>();
 
 function inTurn<T>(folder: string, act: () => Promise<T>): Promise<T> {
   const mine = (turns.get(folder) ?? Promise.resolve()).then(act);
-  turns.set(folder, mine.catch(() => undefined));
+  turns.set(
+    folder,
+    mine.catch(() => undefined),
+  );
   return mine;
 }
 
 /** git itself did not work, or was not answered: nothing is known by that. */
 function unreachable(error: unknown): never {
   if (error instanceof ProgramFailed) throw new Refusal('RECORD_UNREACHABLE', error.complaint);
-  if (error instanceof Refusal && error.code === 'TIMED_OUT') throw new Refusal('RECORD_UNREACHABLE', error.detail);
+  if (error instanceof Refusal && error.code === 'TIMED_OUT')
+    throw new Refusal('RECORD_UNREACHABLE', error.detail);
   throw error;
 }
 
-/** @param name a commit's id, or a ref. @returns undefined where there is no such commit @throws ProgramFailed where git fails: that is no answer */
-async function readCommit(reader: GitObjects, name: string): Promise<{ id: string; body: Buffer } | undefined> {
+/**
+ * @param name a commit's id, or a ref. @returns undefined where there is no such commit @throws ProgramFailed
+ * where git fails: that is no answer
+ */
+async function readCommit(
+  reader: GitObjects,
+  name: string,
+): Promise<{ id: string; body: Buffer } | undefined> {
   const failed = (how: string): ProgramFailed => new ProgramFailed(['git cat-file'], how, '');
   const found = await reader.read(name, commitLimitBytes).catch((error: unknown) => {
     throw error instanceof GitFailed ? failed(error.message) : error;
   });
-  if (found !== undefined && (found.type !== 'commit' || (found.id.length === 40 && gitObjectId('commit', found.body) !== found.id))) throw failed(`found no commit in ${found.id}`);
+  if (
+    found !== undefined &&
+    (found.type !== 'commit' || (found.id.length === 40 && gitObjectId('commit', found.body) !== found.id))
+  )
+    throw failed(`found no commit in ${found.id}`);
   return found;
 }
 
 export class PublishedRecord {
   readonly #options: RecordOptions;
-  /** of this history, the newest ones: those that were gone through, and of these the ones whose signature is good */
+  /**
+   * of this history, the newest ones: those that were gone through, and of these the ones whose signature is
+   * good
+   */
   readonly #known = new Set<string>();
   readonly #good = new Map<string, GitCommit>();
   #head: string | undefined;
@@ -88,20 +114,30 @@ export class PublishedRecord {
   }
 
   /**
-   * Fetches, and says what the newest publication is. A history that does not hold the one that was fetched before is refused: it was rewritten.
-   * A copy with which git cannot work (a kill left a lock, or half a repository) is made anew; no alarm rests on what one copy lacks.
+   * Fetches, and says what the newest publication is. A history that does not hold the one that was fetched
+   * before is refused: it was rewritten. A copy with which git cannot work (a kill left a lock, or half a
+   * repository) is made anew; no alarm rests on what one copy lacks.
    * @throws Refusal RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD
    */
   async newest(): Promise<Published> {
     const { folder } = this.#options;
-    return await inTurn(folder, async () => await this.#fetch(folder, await this.#seen(folder)).catch(async (error: unknown) => {
-      if (error instanceof ProgramFailed || (error instanceof Refusal && error.code === 'RECORD_REWRITTEN')) return await this.#fetchAnew();
-      throw error;
-    })).catch(unreachable);
+    return await inTurn(
+      folder,
+      async () =>
+        await this.#fetch(folder, await this.#seen(folder)).catch(async (error: unknown) => {
+          if (
+            error instanceof ProgramFailed ||
+            (error instanceof Refusal && error.code === 'RECORD_REWRITTEN')
+          )
+            return await this.#fetchAnew();
+          throw error;
+        }),
+    ).catch(unreachable);
   }
 
   /**
-   * The publication with this id, if it is a part of the history that newest() saw and published this log, or its `.xz`.
+   * The publication with this id, if it is a part of the history that newest() saw and published this log, or
+   * its `.xz`.
    * @throws Refusal NOT_PUBLISHED, BAD_RECORD, RECORD_UNREACHABLE
    */
   async published(id: string, log: string): Promise<Published> {
@@ -109,25 +145,35 @@ export class PublishedRecord {
     const { folder, url } = this.#options;
     return await inTurn(folder, async () => {
       // git says the same of a commit that is not there and of a copy that cannot be read.
-      if (!await this.#holds(folder, ref, ref)) throw new Refusal('RECORD_UNREACHABLE', `${folder} cannot be read`);
-      if (!await this.#holds(folder, ref, id)) throw new Refusal('NOT_PUBLISHED', `${id} is no part of ${url}`);
+      if (!(await this.#holds(folder, ref, ref)))
+        throw new Refusal('RECORD_UNREACHABLE', `${folder} cannot be read`);
+      if (!(await this.#holds(folder, ref, id)))
+        throw new Refusal('NOT_PUBLISHED', `${id} is no part of ${url}`);
       return await this.#read(folder, id, log);
     }).catch(unreachable);
   }
 
   /**
-   * Asks the remote once, and says which of these commits are in the history that it shows, each signed by the logs key. As newest() for the rest.
-   * @param told raw commits, by whomever: where they lead from the head that the remote shows down to what it held before, nothing is fetched
+   * Asks the remote once, and says which of these commits are in the history that it shows, each signed by
+   * the logs key. As newest() for the rest.
+   * @param told raw commits, by whomever: where they lead from the head that the remote shows down to what it
+   * held before, nothing is fetched
    * @throws Refusal RECORD_UNREACHABLE, RECORD_REWRITTEN, BAD_RECORD
    */
   async seen(ids: readonly string[], told: readonly Buffer[] = []): Promise<ReadonlyMap<string, GitCommit>> {
     const { folder } = this.#options;
     return await inTurn(folder, async () => {
-      const seen = await this.#lookAtHead(ids, told) ?? await this.#look(ids).catch(async (error: unknown) => {
-        if (!(error instanceof ProgramFailed) && !(error instanceof Refusal && error.code === 'RECORD_REWRITTEN')) throw error;
-        await this.#fetchAnew();
-        return await this.#look(ids);
-      });
+      const seen =
+        (await this.#lookAtHead(ids, told)) ??
+        (await this.#look(ids).catch(async (error: unknown) => {
+          if (
+            !(error instanceof ProgramFailed) &&
+            !(error instanceof Refusal && error.code === 'RECORD_REWRITTEN')
+          )
+            throw error;
+          await this.#fetchAnew();
+          return await this.#look(ids);
+        }));
       // Nobody waits for it, but the next fetch does.
       void inTurn(folder, () => this.#tidy());
       return seen;
@@ -135,7 +181,10 @@ export class PublishedRecord {
   }
 
   /** @returns undefined where it takes a fetch to say it: for every doubt there is the other way */
-  async #lookAtHead(ids: readonly string[], told: readonly Buffer[]): Promise<Map<string, GitCommit> | undefined> {
+  async #lookAtHead(
+    ids: readonly string[],
+    told: readonly Buffer[],
+  ): Promise<Map<string, GitCommit> | undefined> {
     const before = this.#head;
     if (before === undefined || told.length === 0) return undefined;
     const bodies = new Map(told.map((body) => [gitObjectId('commit', body), body]));
@@ -151,7 +200,8 @@ export class PublishedRecord {
       const seen = new Map<string, GitCommit>();
       for (const id of new Set([head as string, ...ids])) {
         const body = bodies.get(id);
-        if ((!walked.includes(id) && !this.#known.has(id)) || (body === undefined && !this.#good.has(id))) return undefined;
+        if ((!walked.includes(id) && !this.#known.has(id)) || (body === undefined && !this.#good.has(id)))
+          return undefined;
         seen.set(id, await this.#verified(id, body as Buffer));
       }
       this.#head = head;
@@ -167,7 +217,7 @@ export class PublishedRecord {
     const { folder, depth } = this.#options;
     const reader = new GitObjects(gitIn({ folder }), { env: gitEnvironment() });
     try {
-      const before = this.#head ?? await this.#seen(folder);
+      const before = this.#head ?? (await this.#seen(folder));
       await this.#download(folder);
       const head = await readCommit(reader, fetchedRef);
       if (head === undefined) throw new ProgramFailed(['git fetch'], 'brought nothing', '');
@@ -177,21 +227,34 @@ export class PublishedRecord {
       const walked: string[] = [];
       let followed = before === undefined || before === head.id;
       let next: { id: string; body: Buffer } | undefined = head;
-      for (let i = 1; next !== undefined && (!followed || missing.size > 0) && i < (depth ?? walkLimit); i++) {
+      for (
+        let i = 1;
+        next !== undefined && (!followed || missing.size > 0) && i < (depth ?? walkLimit);
+        i++
+      ) {
         walked.push(next.id);
         if (missing.delete(next.id)) bodies.set(next.id, next.body);
         const [parent]: string[] = readGitCommit(next.body).parents;
         followed ||= parent === before;
-        next = parent === undefined || (followed && missing.size === 0) ? undefined : await readCommit(reader, parent);
+        next =
+          parent === undefined || (followed && missing.size === 0)
+            ? undefined
+            : await readCommit(reader, parent);
       }
-      if (!followed && !await this.#holds(folder, head.id, before as string)) throw new Refusal('RECORD_REWRITTEN', `${this.#options.url} no longer holds what it held before`);
+      if (!followed && !(await this.#holds(folder, head.id, before as string)))
+        throw new Refusal('RECORD_REWRITTEN', `${this.#options.url} no longer holds what it held before`);
       this.#head = head.id;
       this.#remember(walked);
       const seen = new Map<string, GitCommit>();
       for (const id of new Set(ids)) {
-        if (missing.has(id) && (depth !== undefined || !matches(objectIdPattern, id) || !await this.#holds(folder, head.id, id))) continue;
-        const body = bodies.get(id) ?? (this.#good.has(id) ? undefined : (await readCommit(reader, id))?.body);
-        seen.set(id, this.#good.get(id) ?? await this.#verified(id, body as Buffer));
+        if (
+          missing.has(id) &&
+          (depth !== undefined || !matches(objectIdPattern, id) || !(await this.#holds(folder, head.id, id)))
+        )
+          continue;
+        const body =
+          bodies.get(id) ?? (this.#good.has(id) ? undefined : (await readCommit(reader, id))?.body);
+        seen.set(id, this.#good.get(id) ?? (await this.#verified(id, body as Buffer)));
       }
       return seen;
     } finally {
@@ -209,11 +272,20 @@ export class PublishedRecord {
     if (depth !== undefined || this.#head === undefined) return;
     try {
       if (performance.now() - this.#notedAt >= noteMs) {
-        if (!await this.#git(folder, 'cat-file', '-e', this.#head).then(() => true, () => false)) await this.#download(folder);
+        if (
+          !(await this.#git(folder, 'cat-file', '-e', this.#head).then(
+            () => true,
+            () => false,
+          ))
+        )
+          await this.#download(folder);
         await this.#git(folder, 'update-ref', ref, this.#head);
         this.#notedAt = performance.now();
       }
-      if (readdirSync(join(folder, 'objects/pack')).filter((name) => name.endsWith('.pack')).length > packsLimit) await this.#git(folder, 'repack', '-a', '-d', '-q');
+      if (
+        readdirSync(join(folder, 'objects/pack')).filter((name) => name.endsWith('.pack')).length > packsLimit
+      )
+        await this.#git(folder, 'repack', '-a', '-d', '-q');
     } catch {
       // What is wrong with the copy here the next fetch finds, and makes it anew.
     }
@@ -223,7 +295,7 @@ export class PublishedRecord {
     const { folder } = this.#options;
     const part = `${folder}.part`;
     // A kill between the two last steps leaves what was seen in the new copy only.
-    const seen = this.#head ?? await this.#seen(folder) ?? await this.#seen(part);
+    const seen = this.#head ?? (await this.#seen(folder)) ?? (await this.#seen(part));
     rmSync(part, { recursive: true, force: true });
     makeFolder(part, 0o700);
     await initRepository(part);
@@ -233,19 +305,39 @@ export class PublishedRecord {
     return newest;
   }
 
-  /** @param seen what the history has to hold. @throws ProgramFailed where git does not work in that folder, or reaches nobody */
+  /**
+   * @param seen what the history has to hold. @throws ProgramFailed where git does not work in that folder,
+   * or reaches nobody
+   */
   async #fetch(folder: string, seen: string | undefined): Promise<Published> {
     await this.#download(folder);
     const id = await this.#git(folder, 'rev-parse', '--verify', fetchedRef);
     const newest = await this.#read(folder, id);
-    if (seen !== undefined && !await this.#holds(folder, id, seen)) throw new Refusal('RECORD_REWRITTEN', `${this.#options.url} no longer holds what it held before`);
+    if (seen !== undefined && !(await this.#holds(folder, id, seen)))
+      throw new Refusal('RECORD_REWRITTEN', `${this.#options.url} no longer holds what it held before`);
     await this.#git(folder, 'update-ref', ref, id);
     return newest;
   }
 
   async #download(folder: string): Promise<void> {
     const { url, forge } = this.#options;
-    const argv = [...limitedFetch, ...gitIn({ folder }, 'fetch', '--quiet', '--no-tags', ...(this.#options.depth === undefined ? [] : [`--depth=${this.#options.depth}`]), '--filter=tree:0', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance', '--', url, `+${branch}:${fetchedRef}`)];
+    const argv = [
+      ...limitedFetch,
+      ...gitIn(
+        { folder },
+        'fetch',
+        '--quiet',
+        '--no-tags',
+        ...(this.#options.depth === undefined ? [] : [`--depth=${this.#options.depth}`]),
+        '--filter=tree:0',
+        '--no-write-fetch-head',
+        '--no-recurse-submodules',
+        '--no-auto-maintenance',
+        '--',
+        url,
+        `+${branch}:${fetchedRef}`,
+      ),
+    ];
     await runProgram(argv, { env: gitEnvironment(forge), timeoutMs: forge.timeoutMs });
   }
 
@@ -259,22 +351,32 @@ export class PublishedRecord {
 
   /** @throws ProgramFailed where git was ended from outside */
   async #holds(folder: string, history: string, id: string): Promise<boolean> {
-    return await this.#git(folder, 'merge-base', '--is-ancestor', id, history).then(() => true, (error: unknown) => {
-      if (error instanceof ProgramFailed && error.exitCode !== undefined) return false;
-      throw error;
-    });
+    return await this.#git(folder, 'merge-base', '--is-ancestor', id, history).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof ProgramFailed && error.exitCode !== undefined) return false;
+        throw error;
+      },
+    );
   }
 
   async #git(folder: string, ...argv: string[]): Promise<string> {
-    return (await runProgram(gitIn({ folder }, ...argv), { env: gitEnvironment(), timeoutMs: gitMs })).toString('utf8').trim();
+    return (await runProgram(gitIn({ folder }, ...argv), { env: gitEnvironment(), timeoutMs: gitMs }))
+      .toString('utf8')
+      .trim();
   }
 
   async #read(folder: string, id: string, log?: string): Promise<Published> {
     const commit = await this.#verified(id, await readObject({ folder }, 'commit', id, commitLimitBytes));
-    const seconds = /^committer .* ([0-9]{1,12}) [+-][0-9]{4}$/m.exec(commit.signedBytes.toString('utf8').split('\n\n')[0] as string)?.[1];
+    const seconds = /^committer .* ([0-9]{1,12}) [+-][0-9]{4}$/m.exec(
+      commit.signedBytes.toString('utf8').split('\n\n')[0] as string,
+    )?.[1];
     if (seconds === undefined) throw new Refusal('BAD_RECORD', `${id} has no time`);
-    const told = commit.message.split('\n').some((line) => line.startsWith(`file ${log} `) || line.startsWith(`file ${log}.xz `));
-    if (log !== undefined && !told) throw new Refusal('NOT_PUBLISHED', `${id} does not publish ${printable(log)}`);
+    const told = commit.message
+      .split('\n')
+      .some((line) => line.startsWith(`file ${log} `) || line.startsWith(`file ${log}.xz `));
+    if (log !== undefined && !told)
+      throw new Refusal('NOT_PUBLISHED', `${id} does not publish ${printable(log)}`);
     return { commit: id, time: new Date(Number(seconds) * 1000) };
   }
 

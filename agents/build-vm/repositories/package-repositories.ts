@@ -5,4 +5,7 @@ import { aptRepository } from './apt/apt-repository.js';
 import { dnfRepository } from './dnf/dnf-repository.js';
 import type { PackageRepository } from './package-repository.js';
 
-export const packageRepositories: Record<PackageKind, PackageRepository> = { deb: aptRepository, rpm: dnfRepository };
+export const packageRepositories: Record<PackageKind, PackageRepository> = {
+  deb: aptRepository,
+  rpm: dnfRepository,
+};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A repository's generations on this disk: whole folders, numbered, each made from the one that the world saw then. One that was made and not
-// brought to the server is nobody's base but its own job's: that job may have been given up, and nothing of it may go out with the next upload.
-// Decision 109
+// A repository's generations on this disk: whole folders, numbered, each made from the one that the world saw
+// then. One that was made and not brought to the server is nobody's base but its own job's: that job may have
+// been given up, and nothing of it may go out with the next upload. Decision 109
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';
@@ -57,7 +57,10 @@ export class Generations {
 
   /** In the order in which they were made. */
   all(): Generation[] {
-    return readdirSync(this.#folder).filter((name) => releasePattern.test(name)).sort().map((release) => ({ release, folder: join(this.#folder, release), publicKeyName }));
+    return readdirSync(this.#folder)
+      .filter((name) => releasePattern.test(name))
+      .sort()
+      .map((release) => ({ release, folder: join(this.#folder, release), publicKeyName }));
   }
 
   madeBy({ folder }: Generation): MadeBy {
@@ -65,41 +68,65 @@ export class Generations {
   }
 
   /**
-   * To be called before a change is made: where a connection broke in the last step of an upload, only the server knows what the world sees. A server
-   * may lie about it; what it can choose between are the two that this VM signed and brought there last.
+   * To be called before a change is made: where a connection broke in the last step of an upload, only the
+   * server knows what the world sees. A server may lie about it; what it can choose between are the two that
+   * this VM signed and brought there last.
    * @param ask what the server's link names
    */
-  async settle(job: string, publicKey: string, ask: () => Promise<string | undefined>, log: LineSink): Promise<void> {
+  async settle(
+    job: string,
+    publicKey: string,
+    ask: () => Promise<string | undefined>,
+    log: LineSink,
+  ): Promise<void> {
     const { switched, switching } = this.#read();
     // Its own job begins where it was broken off.
     if (switching === null || this.ofJob(job, publicKey)?.release === switching) return;
     const there = await ask();
     const next = (there ?? null) === switched ? switched : switching;
-    log.say(`an upload of ${switching} was broken off: the server has ${there ?? 'nothing'}, so the next one is made from ${next ?? 'nothing'}`);
+    log.say(
+      `an upload of ${switching} was broken off: the server has ${there ?? 'nothing'}, so the next one is made from ${next ?? 'nothing'}`,
+    );
     this.#write({ switched: next, switching: null });
   }
 
-  /** What the world sees, from which the next one is made; undefined where there was none yet. @throws Refusal REPOSITORY_LOST */
+  /**
+   * What the world sees, from which the next one is made; undefined where there was none yet. @throws Refusal
+   * REPOSITORY_LOST
+   */
   published(): Generation | undefined {
     const { switched, switching } = this.#read();
-    if (switching !== null) throw new Error(`nobody knows whether ${switching} is public: settle() comes first`);
+    if (switching !== null)
+      throw new Error(`nobody knows whether ${switching} is public: settle() comes first`);
     const found = this.#find(switched);
     // Made from nothing, the next one would take everything away that is published.
-    if (switched !== null && found === undefined) throw new Refusal('REPOSITORY_LOST', `${switched}, which is public, is not on this disk any more`);
+    if (switched !== null && found === undefined)
+      throw new Refusal('REPOSITORY_LOST', `${switched}, which is public, is not on this disk any more`);
     return found;
   }
 
-  /** What readers may see: two where nobody knows whether the server switched. @throws Refusal REPOSITORY_LOST */
+  /**
+   * What readers may see: two where nobody knows whether the server switched. @throws Refusal REPOSITORY_LOST
+   */
   perhapsPublic(): Generation[] {
     const { switched, switching } = this.#read();
-    return [switched, switching].filter((release) => release !== null).map((release) => {
-      const found = this.#find(release);
-      if (found === undefined) throw new Refusal('REPOSITORY_LOST', `${release}, which may be public, is not on this disk any more`);
-      return found;
-    });
+    return [switched, switching]
+      .filter((release) => release !== null)
+      .map((release) => {
+        const found = this.#find(release);
+        if (found === undefined)
+          throw new Refusal(
+            'REPOSITORY_LOST',
+            `${release}, which may be public, is not on this disk any more`,
+          );
+        return found;
+      });
   }
 
-  /** What this job made, where it still fits: it may be public, or nothing went public since, and the key that is published beside it is today's. */
+  /**
+   * What this job made, where it still fits: it may be public, or nothing went public since, and the key that
+   * is published beside it is today's.
+   */
   ofJob(job: string, publicKey: string): Generation | undefined {
     const { switched, switching } = this.#read();
     return this.all().findLast((one) => {
@@ -143,7 +170,9 @@ export class Generations {
   #prune(): void {
     const { switched } = this.#read();
     const kept = new Set(this.lineage().map(({ release }) => release));
-    for (const one of this.all()) if (!kept.has(one.release) && this.madeBy(one).base !== switched) rmSync(one.folder, { recursive: true });
+    for (const one of this.all())
+      if (!kept.has(one.release) && this.madeBy(one).base !== switched)
+        rmSync(one.folder, { recursive: true });
   }
 
   #find(release: string | null): Generation | undefined {
@@ -152,7 +181,11 @@ export class Generations {
 
   #read(): PublicNote {
     const bytes = readIfThere(this.#note);
-    if (bytes === undefined) throw new Refusal('REPOSITORY_LOST', `${this.#note}, which says what is public, is not on this disk any more`);
+    if (bytes === undefined)
+      throw new Refusal(
+        'REPOSITORY_LOST',
+        `${this.#note}, which says what is public, is not on this disk any more`,
+      );
     return JSON.parse(bytes.toString('utf8')) as PublicNote;
   }
 

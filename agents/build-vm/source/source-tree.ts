@@ -1,8 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A commit's tree as plain files, by plumbing alone: never checkout or archive, which would read attributes and run filters.
-// The attacker chose every path, mode and byte; a maintainer's signature says only that someone meant them.
+// A commit's tree as plain files, by plumbing alone: never checkout or archive, which would read attributes
+// and run filters. The attacker chose every path, mode and byte; a maintainer's signature says only that
+// someone meant them.
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, existsSync, lutimesSync, mkdirSync, openSync, rmSync, symlinkSync, utimesSync, writeSync, constants } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+  constants,
+} from 'node:fs';
 import { join, posix } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
 import { printable } from '../../shared/refusal.js';
@@ -48,12 +60,22 @@ export interface ExportedTree extends TreeManifest, Listing {}
 export const roomOfTrees = (): Room => ({ files: 200_000, bytes: 4 * 1024 ** 3 });
 const linkLimitBytes = 4000;
 
-/** @throws Refusal UNSAFE_PATH: empty, `.`, `..`, `.git` in any case, absolute, a control byte, or too long */
+/**
+ * @throws Refusal UNSAFE_PATH: empty, `.`, `..`, `.git` in any case, absolute, a control byte, or too long
+ */
 export function checkPath(untrustedPath: string): string {
-  const bad = (): Refusal => new Refusal('UNSAFE_PATH', `the tree holds the path ${printable(untrustedPath)}`);
+  const bad = (): Refusal =>
+    new Refusal('UNSAFE_PATH', `the tree holds the path ${printable(untrustedPath)}`);
   if (untrustedPath.length > 1024 || /[\x00-\x1f\x7f]/.test(untrustedPath)) throw bad();
   for (const part of untrustedPath.split('/')) {
-    if (part === '' || part === '.' || part === '..' || part.length > 255 || /^\.git[ .]*$|^git~[0-9]+$/i.test(part)) throw bad();
+    if (
+      part === '' ||
+      part === '.' ||
+      part === '..' ||
+      part.length > 255 ||
+      /^\.git[ .]*$|^git~[0-9]+$/i.test(part)
+    )
+      throw bad();
   }
   return untrustedPath;
 }
@@ -63,8 +85,10 @@ export function checkPath(untrustedPath: string): string {
  * @throws Refusal UNSAFE_SYMLINK
  */
 export function checkLink(path: string, untrustedTarget: string): string {
-  const bad = (): Refusal => new Refusal('UNSAFE_SYMLINK', `${printable(path)} points to ${printable(untrustedTarget)}`);
-  if (untrustedTarget === '' || untrustedTarget.startsWith('/') || /[\x00-\x1f\x7f]/.test(untrustedTarget)) throw bad();
+  const bad = (): Refusal =>
+    new Refusal('UNSAFE_SYMLINK', `${printable(path)} points to ${printable(untrustedTarget)}`);
+  if (untrustedTarget === '' || untrustedTarget.startsWith('/') || /[\x00-\x1f\x7f]/.test(untrustedTarget))
+    throw bad();
   const parts = untrustedTarget.split('/');
   const firstName = parts.findIndex((part) => part !== '..' && part !== '.' && part !== '');
   if (firstName >= 0 && parts.slice(firstName).includes('..')) throw bad();
@@ -78,21 +102,36 @@ export function checkLink(path: string, untrustedTarget: string): string {
  * @param below where it will lie: '', or a submodule's path with a slash at its end
  * @throws Refusal UNSAFE_PATH, BAD_TREE, TOO_LARGE
  */
-export async function listTree(repository: Repository, tree: string, below: string, room: Room): Promise<Listing> {
+export async function listTree(
+  repository: Repository,
+  tree: string,
+  below: string,
+  room: Room,
+): Promise<Listing> {
   const { argv, env } = offlineGit(repository, 'ls-tree', '-r', '-l', '-z', '--full-tree', tree);
-  const untrustedListing = (await runProgram(argv, { env, timeoutMs: 120_000, limitBytes: 256 * 1024 * 1024 })).toString('latin1');
+  const untrustedListing = (
+    await runProgram(argv, { env, timeoutMs: 120_000, limitBytes: 256 * 1024 * 1024 })
+  ).toString('latin1');
   const entries: TreeEntry[] = [];
   const gitlinks: Gitlink[] = [];
   for (const record of untrustedListing.split('\0').slice(0, -1)) {
     const parts = /^([0-7]{6}) (blob|commit) ([0-9a-f]{40,64}) +([0-9]+|-)\t([\s\S]+)$/.exec(record);
     if (parts === null) throw new Refusal('BAD_TREE', 'the tree holds something that is no file');
-    const [, mode, type, blob, size, untrustedPath] = parts as unknown as [string, string, string, string, string, string];
+    const [, mode, type, blob, size, untrustedPath] = parts as unknown as [
+      string,
+      string,
+      string,
+      string,
+      string,
+      string,
+    ];
     const path = checkPath(below + untrustedPath).slice(below.length);
     if (type === 'commit') {
       gitlinks.push({ path, commit: blob });
       continue;
     }
-    if (mode !== '100644' && mode !== '100755' && mode !== '120000') throw new Refusal('BAD_TREE', `${printable(path)} has mode ${mode}`);
+    if (mode !== '100644' && mode !== '100755' && mode !== '120000')
+      throw new Refusal('BAD_TREE', `${printable(path)} has mode ${mode}`);
     room.files -= 1;
     room.bytes -= Number(size);
     entries.push({ mode, blob, size: Number(size), path });
@@ -153,25 +192,49 @@ function makeParents(folder: string, path: string, made: Set<string>): void {
   }
 }
 
-/** Of lines `<sha256> <mode> <path>`; a submodule's and a download's are put where git's order of paths, that of their bytes, has them. */
+/**
+ * Of lines `<sha256> <mode> <path>`; a submodule's and a download's are put where git's order of paths, that
+ * of their bytes, has them.
+ */
 export function manifestOf(lines: readonly string[], bytes: number): TreeManifest {
   const pathOf = (line: string): string => line.slice(72);
   const sorted = [...lines].sort((one, other) => (pathOf(one) < pathOf(other) ? -1 : 1));
-  return { files: sorted.length, bytes, sha256: createHash('sha256').update(sorted.map((line) => `${line}\n`).join(''), 'latin1').digest('hex'), lines: sorted };
+  return {
+    files: sorted.length,
+    bytes,
+    sha256: createHash('sha256')
+      .update(sorted.map((line) => `${line}\n`).join(''), 'latin1')
+      .digest('hex'),
+    lines: sorted,
+  };
 }
 
 /**
- * Writes the tree into `folder`, made new. All times are `time` (seconds): nothing looks newer than anything else. Where the tree has a submodule, nothing is made.
+ * Writes the tree into `folder`, made new. All times are `time` (seconds): nothing looks newer than anything
+ * else. Where the tree has a submodule, nothing is made.
  * @throws Refusal as listTree and checkLink
  */
-export async function exportTree(repository: Repository, tree: string, folder: string, time: number, room = roomOfTrees()): Promise<ExportedTree> {
+export async function exportTree(
+  repository: Repository,
+  tree: string,
+  folder: string,
+  time: number,
+  room = roomOfTrees(),
+): Promise<ExportedTree> {
   if (existsSync(folder)) rmSync(folder, { recursive: true });
   makeFolder(folder);
   return await exportInto(repository, tree, folder, '', time, room);
 }
 
 /** The same into an empty folder that is there; the manifest's paths begin with `below`. */
-export async function exportInto(repository: Repository, tree: string, folder: string, below: string, time: number, room: Room): Promise<ExportedTree> {
+export async function exportInto(
+  repository: Repository,
+  tree: string,
+  folder: string,
+  below: string,
+  time: number,
+  room: Room,
+): Promise<ExportedTree> {
   const { entries, gitlinks } = await listTree(repository, tree, below, room);
   const { argv, env } = offlineGit(repository, 'cat-file', '--batch');
   const child = startProgram(argv, { env, stdin: 'pipe' });
@@ -184,10 +247,12 @@ export async function exportInto(repository: Repository, tree: string, folder: s
     child.stdin?.end(entries.map((entry) => `${entry.blob}\n`).join(''));
     const reader = new BatchReader(child.stdout as AsyncIterable<Buffer>);
     for (const entry of entries) {
-      if (await reader.line() !== `${entry.blob} blob ${entry.size}`) throw new Error('git cat-file answers something else');
+      if ((await reader.line()) !== `${entry.blob} blob ${entry.size}`)
+        throw new Error('git cat-file answers something else');
       const hash = createHash('sha256');
       makeParents(folder, entry.path, made);
-      if (entry.mode === '120000') links.push({ path: entry.path, target: await readLink(reader, entry, hash) });
+      if (entry.mode === '120000')
+        links.push({ path: entry.path, target: await readLink(reader, entry, hash) });
       else await writeFile(reader, entry, folder, hash, time);
       lines.push(`${hash.digest('hex')} ${entry.mode} ${below}${entry.path}`);
       await reader.line();
@@ -204,11 +269,19 @@ export async function exportInto(repository: Repository, tree: string, folder: s
   }
   for (const parent of [...made].reverse()) utimesSync(bytesOf(folder, parent), time, time);
   utimesSync(folder, time, time);
-  return { ...manifestOf(lines, entries.reduce((sum, entry) => sum + entry.size, 0)), entries, gitlinks };
+  return {
+    ...manifestOf(
+      lines,
+      entries.reduce((sum, entry) => sum + entry.size, 0),
+    ),
+    entries,
+    gitlinks,
+  };
 }
 
 async function readLink(reader: BatchReader, entry: TreeEntry, hash: Hash): Promise<string> {
-  if (entry.size > linkLimitBytes) throw new Refusal('UNSAFE_SYMLINK', `${printable(entry.path)} is too long a link`);
+  if (entry.size > linkLimitBytes)
+    throw new Refusal('UNSAFE_SYMLINK', `${printable(entry.path)} is too long a link`);
   let target = '';
   await reader.take(entry.size, (piece) => {
     hash.update(piece);
@@ -217,9 +290,19 @@ async function readLink(reader: BatchReader, entry: TreeEntry, hash: Hash): Prom
   return checkLink(entry.path, target);
 }
 
-async function writeFile(reader: BatchReader, entry: TreeEntry, folder: string, hash: Hash, time: number): Promise<void> {
+async function writeFile(
+  reader: BatchReader,
+  entry: TreeEntry,
+  folder: string,
+  hash: Hash,
+  time: number,
+): Promise<void> {
   const path = bytesOf(folder, entry.path);
-  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, entry.mode === '100755' ? 0o755 : 0o644);
+  const fd = openSync(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+    entry.mode === '100755' ? 0o755 : 0o644,
+  );
   try {
     await reader.take(entry.size, (piece) => {
       hash.update(piece);
@@ -230,4 +313,3 @@ async function writeFile(reader: BatchReader, entry: TreeEntry, folder: string, 
   }
   utimesSync(path, time, time);
 }
-

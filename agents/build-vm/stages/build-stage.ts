@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Runs an engine for one distribution and freezes what it made. The engine is believed to jail the build, not to be right about it.
+// Runs an engine for one distribution and freezes what it made. The engine is believed to jail the build, not
+// to be right about it.
 import { rm } from 'node:fs/promises';
 import { makeFolder, renameDurably, syncFolder } from '../../shared/durable-files.js';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -16,20 +17,33 @@ export interface BuildOptions extends EngineOptions {
 const preparationSeconds = 5400;
 
 /** @throws Refusal what the engine says (BUILD_FAILED, TIMED_OUT, …), BAD_ARTIFACT, ENGINE_FAILED */
-export async function buildFor(job: MakingJob, dist: string, options: BuildOptions, log: LineSink): Promise<HashedFile[]> {
+export async function buildFor(
+  job: MakingJob,
+  dist: string,
+  options: BuildOptions,
+  log: LineSink,
+): Promise<HashedFile[]> {
   const frozen = artifactsFolder(options.folder, dist);
   for (const left of [frozen, `${frozen}.part`]) await rm(left, { recursive: true, force: true });
   makeFolder(`${frozen}.part`);
   try {
     const timeoutMs = (options.buildSeconds + (options.preparationSeconds ?? preparationSeconds)) * 1000;
-    return await callEngine(job, dist, { stage: 'build' }, options, { timeoutMs }, log, (output, { artifacts }) => {
-      const files = freezeAnnounced(output, `${frozen}.part`, artifacts);
-      // Each file is on disk already; this is for their names.
-      syncFolder(`${frozen}.part`);
-      renameDurably(`${frozen}.part`, frozen);
-      for (const file of files) log.say(`frozen sha256:${file.sha256} ${file.size} ${file.name}`);
-      return files;
-    });
+    return await callEngine(
+      job,
+      dist,
+      { stage: 'build' },
+      options,
+      { timeoutMs },
+      log,
+      (output, { artifacts }) => {
+        const files = freezeAnnounced(output, `${frozen}.part`, artifacts);
+        // Each file is on disk already; this is for their names.
+        syncFolder(`${frozen}.part`);
+        renameDurably(`${frozen}.part`, frozen);
+        for (const file of files) log.say(`frozen sha256:${file.sha256} ${file.size} ${file.name}`);
+        return files;
+      },
+    );
   } finally {
     await rm(`${frozen}.part`, { recursive: true, force: true, maxRetries: 10 });
   }

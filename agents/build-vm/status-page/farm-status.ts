@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and written out as status.json.
-// docs/formats.md, "Status page".
+// What the page shows, as data: made from jobs, configuration and listings of tags, without an effect, and
+// written out as status.json. docs/formats.md, "Status page".
 import { suites, templatesDist } from '../../shared/formats/suites.js';
 import type { PackageKind } from '../../engines/contract.js';
 import { repositoryNames, type Component, type Config } from '../configuration/config.js';
-import { isChainDone, isOver, makesPackages, shownVersion, suitesWordOf, templateOf, type Job } from '../jobs/job-document.js';
+import {
+  isChainDone,
+  isOver,
+  makesPackages,
+  shownVersion,
+  suitesWordOf,
+  templateOf,
+  type Job,
+} from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { Listing } from '../triggers/newest-tags.js';
 import { compareVersions } from '../configuration/version-tag.js';
@@ -85,41 +93,91 @@ export interface FarmState {
   made: Date;
 }
 
-const isNewer = (a: Job, b: Job): boolean => (compareVersions(a.version, b.version) || a.number - b.number) > 0;
+const isNewer = (a: Job, b: Job): boolean =>
+  (compareVersions(a.version, b.version) || a.number - b.number) > 0;
 
 export function newestOf(jobs: readonly Job[]): Job | undefined {
-  return jobs.reduce<Job | undefined>((newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest), undefined);
+  return jobs.reduce<Job | undefined>(
+    (newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest),
+    undefined,
+  );
 }
 
 /** What goes different ways is told of by itself. */
-function waysOf(dist: string, component: Component | undefined, jobs: readonly Job[], retired: boolean): DistStatus[] {
-  const lines = component?.lines?.filter(({ distributions }) => distributions.includes(dist)).map((line) => line.suites) ?? [undefined];
-  const words = new Set([...lines, ...jobs.filter((job) => job.dists.includes(dist)).map(suitesWordOf)].map((word) => word ?? ''));
+function waysOf(
+  dist: string,
+  component: Component | undefined,
+  jobs: readonly Job[],
+  retired: boolean,
+): DistStatus[] {
+  const lines = component?.lines
+    ?.filter(({ distributions }) => distributions.includes(dist))
+    .map((line) => line.suites) ?? [undefined];
+  const words = new Set(
+    [...lines, ...jobs.filter((job) => job.dists.includes(dist)).map(suitesWordOf)].map((word) => word ?? ''),
+  );
   const ways = words.size === 0 ? [''] : [...words].sort();
-  return ways.map((word) => ({ ...(word === '' ? {} : { suites: word }), ...distStatus(dist, jobs.filter((job) => (suitesWordOf(job) ?? '') === word), retired) }));
+  return ways.map((word) => ({
+    ...(word === '' ? {} : { suites: word }),
+    ...distStatus(
+      dist,
+      jobs.filter((job) => (suitesWordOf(job) ?? '') === word),
+      retired,
+    ),
+  }));
 }
 
 function distStatus(dist: string, jobs: readonly Job[], retired: boolean): DistStatus {
   // How far the newest build is; a promotion that has to wait says nothing of that.
-  const job = newestOf(jobs.filter((candidate) => makesPackages(candidate) && candidate.dists.includes(dist)));
+  const job = newestOf(
+    jobs.filter((candidate) => makesPackages(candidate) && candidate.dists.includes(dist)),
+  );
   if (job === undefined) return { dist, retired, published: publishedIn(dist, jobs), newest: null };
   const chain = chainStatus(job, dist);
-  const isGone = chain.state === 'published' && jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
-  return { dist, retired, published: publishedIn(dist, jobs), newest: { version: shownVersion(job, dist), job: job.job, ...chain, ...(isGone ? { state: 'withdrawn' } : {}) } };
+  const isGone =
+    chain.state === 'published' &&
+    jobs.some((one) => one.kind === 'withdrawal' && one.version === job.version && isChainDone(one, dist));
+  return {
+    dist,
+    retired,
+    published: publishedIn(dist, jobs),
+    newest: {
+      version: shownVersion(job, dist),
+      job: job.job,
+      ...chain,
+      ...(isGone ? { state: 'withdrawn' } : {}),
+    },
+  };
 }
 
 function componentStatus(name: string, jobs: readonly Job[], state: FarmState): ComponentStatus {
   const component = state.config.components.find((candidate) => candidate.name === name);
   const listing = component === undefined ? undefined : state.listing(name);
   const template = jobs.map(templateOf).find((order) => order !== undefined)?.name;
-  const configured = template === undefined ? state.config.distributions.map((distribution) => distribution.name) : state.config.templates?.find((one) => one.name === template)?.releases.map(templatesDist) ?? [];
-  const retired = [...new Set(jobs.flatMap((job) => job.dists))].filter((dist) => !configured.includes(dist)).sort();
-  const dists = [...configured.flatMap((dist) => waysOf(dist, component, jobs, false)), ...retired.flatMap((dist) => waysOf(dist, component, jobs, true)).filter((dist) => dist.published.length > 0)];
+  const configured =
+    template === undefined
+      ? state.config.distributions.map((distribution) => distribution.name)
+      : (state.config.templates?.find((one) => one.name === template)?.releases.map(templatesDist) ?? []);
+  const retired = [...new Set(jobs.flatMap((job) => job.dists))]
+    .filter((dist) => !configured.includes(dist))
+    .sort();
+  const dists = [
+    ...configured.flatMap((dist) => waysOf(dist, component, jobs, false)),
+    ...retired
+      .flatMap((dist) => waysOf(dist, component, jobs, true))
+      .filter((dist) => dist.published.length > 0),
+  ];
   const failed = listing?.failed ?? null;
   return {
-    name, url: component?.url ?? null, dists, jobs: jobs.length,
-    newestTag: listing?.newest ? { ...listing.newest, ...reasonNotBuilt(listing.newest, jobs, state.highest(name)) } : null,
-    unlisted: failed === null ? null : { code: failed.code, detail: failed.detail, since: toSeconds(failed.since) },
+    name,
+    url: component?.url ?? null,
+    dists,
+    jobs: jobs.length,
+    newestTag: listing?.newest
+      ? { ...listing.newest, ...reasonNotBuilt(listing.newest, jobs, state.highest(name)) }
+      : null,
+    unlisted:
+      failed === null ? null : { code: failed.code, detail: failed.detail, since: toSeconds(failed.since) },
   };
 }
 
@@ -132,7 +190,9 @@ export function farmStatus(state: FarmState): FarmStatus {
     if (its === undefined) byComponent.set(job.component, [job]);
     else its.push(job);
   }
-  const open = jobs.filter((job) => !isOver(job)).sort((a, b) => b.priority - a.priority || a.number - b.number);
+  const open = jobs
+    .filter((job) => !isOver(job))
+    .sort((a, b) => b.priority - a.priority || a.number - b.number);
   return {
     format: statusPageFormat,
     made: toSeconds(state.made.toISOString()),
@@ -140,16 +200,40 @@ export function farmStatus(state: FarmState): FarmStatus {
     vm: config.vm,
     env: config.env,
     logsUrl: config.logsUrl ?? null,
-    distributions: config.distributions.map(({ name, packages }) => ({ name, repository: repositoryUrl(config, name, packages) })),
-    keys: endingKeys(state.keys, state.made),
-    running: open.flatMap((job) => job.running.map((step) => ({
-      job: job.job, component: job.component, version: shownVersion(job, step.dist), stage: step.stage, dist: step.dist, started: toSeconds(step.started), log: logOf(job, step),
-    }))),
-    queue: open.filter((job) => job.running.length === 0 || job.waiting.length > 0).map((job) => ({
-      job: job.job, component: job.component, version: shownVersion(job, null), priority: job.priority, created: toSeconds(job.created),
-      waiting: job.waiting.map(({ dist, code, detail, since }) => ({ dist, code, detail, since: toSeconds(since) })),
+    distributions: config.distributions.map(({ name, packages }) => ({
+      name,
+      repository: repositoryUrl(config, name, packages),
     })),
-    components: [...byComponent].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, its]) => componentStatus(name, its, state)),
+    keys: endingKeys(state.keys, state.made),
+    running: open.flatMap((job) =>
+      job.running.map((step) => ({
+        job: job.job,
+        component: job.component,
+        version: shownVersion(job, step.dist),
+        stage: step.stage,
+        dist: step.dist,
+        started: toSeconds(step.started),
+        log: logOf(job, step),
+      })),
+    ),
+    queue: open
+      .filter((job) => job.running.length === 0 || job.waiting.length > 0)
+      .map((job) => ({
+        job: job.job,
+        component: job.component,
+        version: shownVersion(job, null),
+        priority: job.priority,
+        created: toSeconds(job.created),
+        waiting: job.waiting.map(({ dist, code, detail, since }) => ({
+          dist,
+          code,
+          detail,
+          since: toSeconds(since),
+        })),
+      })),
+    components: [...byComponent]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, its]) => componentStatus(name, its, state)),
   };
 }
 

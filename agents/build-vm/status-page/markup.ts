@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// HTML and SVG from templates in which everything that is put in is text, unless this module itself made it. Names, versions, tags and the details of
-// refusals come from sources and forges: an attacker who can name a file writes into this page.
+// HTML and SVG from templates in which everything that is put in is text, unless this module itself made it.
+// Names, versions, tags and the details of refusals come from sources and forges: an attacker who can name a
+// file writes into this page.
 
 /** Text that is markup already: only html`…` makes it. */
 export class Markup {
@@ -9,12 +10,21 @@ export class Markup {
 
 export type Content = Markup | string | number | null | undefined | false | readonly Content[];
 
-const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\'': '&#39;' };
+const entities: Record<string, string> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
 // Control bytes, and what turns the direction of text around: a name is not to look like another one.
-const invisible = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const invisible =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 export function escapeText(untrustedText: string): string {
-  return untrustedText.replace(invisible, '.').replace(/[&<>"']/g, (character) => entities[character] as string);
+  return untrustedText
+    .replace(invisible, '.')
+    .replace(/[&<>"']/g, (character) => entities[character] as string);
 }
 
 function written(content: Content): string {
@@ -31,7 +41,9 @@ export function html(parts: TemplateStringsArray, ...values: Content[]): Markup 
 
 /** An href only to what is plainly http or https: no other scheme runs or opens anything. */
 export function link(untrustedUrl: string | undefined, content: Content): Markup {
-  return untrustedUrl !== undefined && /^https?:\/\/[A-Za-z0-9]/.test(untrustedUrl) ? html`<a href="${untrustedUrl}">${content}</a>` : html`${content}`;
+  return untrustedUrl !== undefined && /^https?:\/\/[A-Za-z0-9]/.test(untrustedUrl)
+    ? html`<a href="${untrustedUrl}">${content}</a>`
+    : html`${content}`;
 }
 
 /** As a folder or file in an address that is relative to the page. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// When the keys end that this environment needs: read once, as their files change only while the agent is not running, and shown from two months before.
+// When the keys end that this environment needs: read once, as their files change only while the agent is not
+// running, and shown from two months before.
 import { join } from 'node:path';
 import { readIfThere } from '../../shared/durable-files.js';
 import { endsOf } from '../../shared/openpgp/key-now.js';
@@ -44,7 +45,10 @@ export async function neededKeys(config: Config, folder: string, now: Date): Pro
   );
 }
 
-/** Those to look at: the first of the keys with which somebody may sign ends within two months, or nothing is left to sign with. */
+/**
+ * Those to look at: the first of the keys with which somebody may sign ends within two months, or nothing is
+ * left to sign with.
+ */
 export function endingKeys(keys: readonly NeededKey[], now: Date): EndingKey[] {
   return keys.flatMap(({ ends, ...key }): EndingKey[] => {
     if (ends === undefined || ends.length === 0) return [{ ...key, code: 'KEY_NOT_USABLE', ends: null }];

@@ -17,20 +17,43 @@ type Found = Pick<NewestTag, 'built' | 'job' | 'reason'>;
 
 function reasonOfJob(job: Job): { code: string; detail: string } {
   if (job.reason !== null) return job.reason;
-  if (job.running.length > 0) return { code: 'RUNNING', detail: job.running.map((step) => (step.dist === null ? step.stage : `${step.stage} ${step.dist}`)).join(', ') };
+  if (job.running.length > 0)
+    return {
+      code: 'RUNNING',
+      detail: job.running
+        .map((step) => (step.dist === null ? step.stage : `${step.stage} ${step.dist}`))
+        .join(', '),
+    };
   const waiting = job.waiting[0] ?? job.reasons[0];
-  return waiting === undefined ? { code: 'QUEUED', detail: 'its job waits for its turn' } : { code: waiting.code, detail: waiting.detail };
+  return waiting === undefined
+    ? { code: 'QUEUED', detail: 'its job waits for its turn' }
+    : { code: waiting.code, detail: waiting.detail };
 }
 
-export function reasonNotBuilt(seen: SeenTag, jobs: readonly Job[], highest: HighestVersion | undefined): Found {
+export function reasonNotBuilt(
+  seen: SeenTag,
+  jobs: readonly Job[],
+  highest: HighestVersion | undefined,
+): Found {
   const its = jobs.filter((job) => job.tag === seen.tag && job.tagObject === seen.tagObject);
-  const done = its.find((job) => job.state === 'done' || (job.dists.length > 0 && job.dists.every((dist) => isChainDone(job, dist))));
+  const done = its.find(
+    (job) =>
+      job.state === 'done' || (job.dists.length > 0 && job.dists.every((dist) => isChainDone(job, dist))),
+  );
   if (done !== undefined) return { built: true, job: done.job, reason: null };
   const job = its.find((candidate) => !isOver(candidate)) ?? its.at(-1);
   if (job !== undefined) return { built: false, job: job.job, reason: reasonOfJob(job) };
-  if (!seen.annotated) return { built: false, job: null, reason: { code: 'NOT_ANNOTATED', detail: 'it is not an annotated tag, so nobody signed it' } };
+  if (!seen.annotated)
+    return {
+      built: false,
+      job: null,
+      reason: { code: 'NOT_ANNOTATED', detail: 'it is not an annotated tag, so nobody signed it' },
+    };
   if (highest !== undefined && compareVersions(seen.version, highest.version) <= 0) {
-    const detail = seen.version === highest.version ? `another tag of ${highest.version} was verified before` : `${highest.version} was verified before, and versions never go back`;
+    const detail =
+      seen.version === highest.version
+        ? `another tag of ${highest.version} was verified before`
+        : `${highest.version} was verified before, and versions never go back`;
     return { built: false, job: null, reason: { code: 'ROLLBACK', detail } };
   }
   return { built: false, job: null, reason: { code: 'NO_JOB', detail: 'no job was made of it yet' } };

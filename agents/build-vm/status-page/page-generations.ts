@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The page on this VM's disk: each time a folder of its own, and then one rename of a symlink. What did not change is a link to the file as it was.
+// The page on this VM's disk: each time a folder of its own, and then one rename of a symlink. What did not
+// change is a link to the file as it was.
 import { readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { link, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -21,14 +22,18 @@ const numberOf = (release: string): number => Number(releasePattern.exec(release
 
 export class PageGenerations {
   readonly #folder: string;
-  /** what this process made last; after a start nothing of before is linked, since a power cut may have left it empty */
+  /**
+   * what this process made last; after a start nothing of before is linked, since a power cut may have left
+   * it empty
+   */
   #last: PageGeneration | undefined;
 
   /** @param folder gets `generations/` and the symlink `current` */
   constructor(folder: string) {
     this.#folder = folder;
     makeFolder(join(folder, 'generations'));
-    for (const name of readdirSync(join(folder, 'generations'))) if (name.startsWith('.')) rmSync(join(folder, 'generations', name), { recursive: true, force: true });
+    for (const name of readdirSync(join(folder, 'generations')))
+      if (name.startsWith('.')) rmSync(join(folder, 'generations', name), { recursive: true, force: true });
   }
 
   get last(): PageGeneration | undefined {
@@ -40,7 +45,11 @@ export class PageGenerations {
    * @param inUse a generation that is not to be removed, besides the last ones
    * @throws what the file system says; readers have the last page then
    */
-  async make(files: Iterable<PageFile>, now: Date, inUse: () => string | undefined = () => undefined): Promise<PageGeneration> {
+  async make(
+    files: Iterable<PageFile>,
+    now: Date,
+    inUse: () => string | undefined = () => undefined,
+  ): Promise<PageGeneration> {
     const generations = join(this.#folder, 'generations');
     const names = readdirSync(generations).filter((name) => releasePattern.test(name));
     // Seconds since 1970, so that a VM that was made anew goes on above what its server has.
@@ -74,7 +83,8 @@ export class PageGenerations {
     this.#switchTo(release);
     this.#last = { release, folder: join(generations, release) };
     const old = names.sort((a, b) => numberOf(a) - numberOf(b)).slice(0, -(kept - 1));
-    for (const name of old) if (name !== inUse()) await rm(join(generations, name), { recursive: true, force: true });
+    for (const name of old)
+      if (name !== inUse()) await rm(join(generations, name), { recursive: true, force: true });
     return this.#last;
   }
 

@@ -27,14 +27,29 @@ function lastWords(): LineSink & { last: string } {
 }
 
 /** @throws Refusal UPLOAD_FAILED, TIMED_OUT: readers have the last page then */
-export async function uploadPage(generation: PageGeneration, { upload }: StatusPage, sshConfig: string): Promise<void> {
+export async function uploadPage(
+  generation: PageGeneration,
+  { upload }: StatusPage,
+  sshConfig: string,
+): Promise<void> {
   const sink = lastWords();
   // A farm without components has none.
   makeFolder(join(generation.folder, 'components'));
   try {
-    await uploadGeneration(generation, { upload, sshConfig, packages: ['components'], metadata: ['index.html', 'status.json'], timeoutMs: uploadMs }, sink);
+    await uploadGeneration(
+      generation,
+      {
+        upload,
+        sshConfig,
+        packages: ['components'],
+        metadata: ['index.html', 'status.json'],
+        timeoutMs: uploadMs,
+      },
+      sink,
+    );
   } catch (error) {
-    if (error instanceof Refusal && error.code === 'UPLOAD_FAILED') throw new Refusal(error.code, `${error.detail}: ${sink.last}`);
+    if (error instanceof Refusal && error.code === 'UPLOAD_FAILED')
+      throw new Refusal(error.code, `${error.detail}: ${sink.last}`);
     throw error;
   }
 }

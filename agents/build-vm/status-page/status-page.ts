@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Keeps the page up to date on disk and on its server. It is told of changes and never waited for: what fails here is said once and tried again, and no
-// build hears of it.
+// Keeps the page up to date on disk and on its server. It is told of changes and never waited for: what fails
+// here is said once and tried again, and no build hears of it.
 import { createHash } from 'node:crypto';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
@@ -26,7 +26,10 @@ export interface StatusPageOptions {
   retryMs?: number;
 }
 
-/** As it is now: an open job changes while files are written, one that is over gets new parts instead of changed ones when it is taken up again. */
+/**
+ * As it is now: an open job changes while files are written, one that is over gets new parts instead of
+ * changed ones when it is taken up again.
+ */
 function snapshot(jobs: readonly Job[]): Job[] {
   return jobs.map((job) => (isOver(job) ? { ...job } : structuredClone(job)));
 }
@@ -56,7 +59,10 @@ export class StatusPage {
     this.#generations = new PageGenerations(options.folder);
   }
 
-  /** Something that the page shows may be otherwise. Costs nothing; the page follows within `pauseMs`, or later if making it is slow. */
+  /**
+   * Something that the page shows may be otherwise. Costs nothing; the page follows within `pauseMs`, or
+   * later if making it is slow.
+   */
   changed(): void {
     if (this.#making !== undefined) this.#changedMeanwhile = true;
     else this.#plan(Math.max(this.#options.pauseMs ?? 3000, this.#notBefore - performance.now()));
@@ -95,7 +101,8 @@ export class StatusPage {
     } catch (error) {
       this.#files.forget();
       this.#shown = '';
-      if (this.#failures.make++ === 0) report(`status page: not made, and tried again quietly: ${printable(String(error))}`);
+      if (this.#failures.make++ === 0)
+        report(`status page: not made, and tried again quietly: ${printable(String(error))}`);
       again = this.#backOff(this.#failures.make);
     }
     this.#making = undefined;
@@ -110,7 +117,14 @@ export class StatusPage {
     const state = this.#options.state();
     const jobs = snapshot(state.jobs);
     const status = farmStatus({ ...state, jobs, made });
-    const shown = createHash('sha256').update(JSON.stringify([{ ...status, made: '' }, ...jobs.map((job) => (isOver(job) ? [job.job, job.ended] : job))])).digest('hex');
+    const shown = createHash('sha256')
+      .update(
+        JSON.stringify([
+          { ...status, made: '' },
+          ...jobs.map((job) => (isOver(job) ? [job.job, job.ended] : job)),
+        ]),
+      )
+      .digest('hex');
     if (shown === this.#shown && made.getTime() - this.#madeAt < refreshMs * 0.9) return;
     await this.#generations.make(this.#files.of(status, jobs), made, () => this.#uploadingRelease);
     this.#shown = shown;
@@ -127,23 +141,31 @@ export class StatusPage {
     if (upload === undefined || generation === undefined || generation.release === this.#uploaded) return;
     if (this.#stopped || this.#uploading !== undefined || this.#uploadPause !== undefined) return;
     this.#uploadingRelease = generation.release;
-    this.#uploading = upload(generation).then(() => {
-      this.#uploaded = generation.release;
-      if (this.#failures.upload > 0) report('status page: uploaded again');
-      this.#failures.upload = 0;
-    }, (error: unknown) => {
-      if (this.#failures.upload++ === 0) report(`status page: not uploaded, and tried again quietly: ${error instanceof AnyRefusal ? error.line() : printable(String(error))}`);
-      if (this.#stopped) return;
-      this.#uploadPause = setTimeout(() => {
-        this.#uploadPause = undefined;
+    this.#uploading = upload(generation)
+      .then(
+        () => {
+          this.#uploaded = generation.release;
+          if (this.#failures.upload > 0) report('status page: uploaded again');
+          this.#failures.upload = 0;
+        },
+        (error: unknown) => {
+          if (this.#failures.upload++ === 0)
+            report(
+              `status page: not uploaded, and tried again quietly: ${error instanceof AnyRefusal ? error.line() : printable(String(error))}`,
+            );
+          if (this.#stopped) return;
+          this.#uploadPause = setTimeout(() => {
+            this.#uploadPause = undefined;
+            this.#upload();
+          }, this.#backOff(this.#failures.upload));
+          this.#uploadPause.unref();
+        },
+      )
+      .finally(() => {
+        this.#uploading = undefined;
+        this.#uploadingRelease = undefined;
+        // There may be a newer one by now.
         this.#upload();
-      }, this.#backOff(this.#failures.upload));
-      this.#uploadPause.unref();
-    }).finally(() => {
-      this.#uploading = undefined;
-      this.#uploadingRelease = undefined;
-      // There may be a newer one by now.
-      this.#upload();
-    });
+      });
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The page's only style, in the page itself: nothing else is loaded, and the policy names its hash, so that no other style counts either.
-// Colours have at least 4.5:1 against what they stand on, in both schemes (a test measures it).
+// The page's only style, in the page itself: nothing else is loaded, and the policy names its hash, so that
+// no other style counts either. Colours have at least 4.5:1 against what they stand on, in both schemes (a
+// test measures it).
 import { createHash } from 'node:crypto';
 
 export const style = `

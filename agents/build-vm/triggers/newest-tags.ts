@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What each forge showed last as a component's newest version tag, and since when: so that a tag of which nothing was made is seen. A listing is
-// a hint that nobody signed; it is shown to people and decides nothing.
+// What each forge showed last as a component's newest version tag, and since when: so that a tag of which
+// nothing was made is seen. A listing is a hint that nobody signed; it is shown to people and decides
+// nothing.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, writeDurably } from '../../shared/durable-files.js';
@@ -47,7 +48,9 @@ export class NewestTags {
     makeFolder(options.folder);
     for (const name of readdirSync(options.folder)) {
       const component = name.endsWith('.json') ? name.slice(0, -'.json'.length) : '';
-      const bytes = matches(plainNamePattern, component) ? readIfThere(join(options.folder, name)) : undefined;
+      const bytes = matches(plainNamePattern, component)
+        ? readIfThere(join(options.folder, name))
+        : undefined;
       if (bytes !== undefined) this.#listings.set(component, JSON.parse(bytes.toString('utf8')) as Listing);
     }
   }
@@ -63,18 +66,33 @@ export class NewestTags {
   /** @param newest the highest version tag of a listing */
   listed(component: string, newest: VersionTag | undefined): void {
     const before = this.#listings.get(component)?.newest ?? undefined;
-    const isSame = before !== undefined && newest !== undefined && before.tag === newest.tag && before.tagObject === newest.tagObject;
+    const isSame =
+      before !== undefined &&
+      newest !== undefined &&
+      before.tag === newest.tag &&
+      before.tagObject === newest.tagObject;
     const firstSeen = isSame ? before.firstSeen : this.#now();
-    this.#keep({ format: 'build-infra/newest-tag@1', component, newest: newest === undefined ? null : { ...newest, firstSeen }, failed: null });
+    this.#keep({
+      format: 'build-infra/newest-tag@1',
+      component,
+      newest: newest === undefined ? null : { ...newest, firstSeen },
+      failed: null,
+    });
   }
 
   failed(component: string, error: unknown): void {
-    const { code, detail } = error instanceof AnyRefusal ? error : { code: 'FAULT', detail: printable(String(error)) };
+    const { code, detail } =
+      error instanceof AnyRefusal ? error : { code: 'FAULT', detail: printable(String(error)) };
     const before = this.#listings.get(component);
     // The detail may differ each time (a port, a time): the first one stays as long as the code does.
     if (before?.failed?.code === code) return;
     const since = before?.failed?.since ?? this.#now();
-    this.#keep({ format: 'build-infra/newest-tag@1', component, newest: before?.newest ?? null, failed: { code, detail, since } });
+    this.#keep({
+      format: 'build-infra/newest-tag@1',
+      component,
+      newest: before?.newest ?? null,
+      failed: { code, detail, since },
+    });
   }
 
   #now(): string {
@@ -89,7 +107,9 @@ export class NewestTags {
       writeDurably(join(this.#options.folder, `${listing.component}.json`), `${text}\n`);
     } catch (error) {
       // A full disk must not keep a tag from being built.
-      this.#options.report(`the newest tag of ${listing.component} could not be written down: ${printable(String(error))}`);
+      this.#options.report(
+        `the newest tag of ${listing.component} could not be written down: ${printable(String(error))}`,
+      );
     }
     this.#changed();
   }

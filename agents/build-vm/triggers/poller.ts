@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Finds what a lost webhook would have missed: asks each component's forge for its tags, nothing more, and triggers as a webhook does.
+// Finds what a lost webhook would have missed: asks each component's forge for its tags, nothing more, and
+// triggers as a webhook does.
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import type { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';

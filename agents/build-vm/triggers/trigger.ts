@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a trigger may start. The caller names a component and nothing else; what the forge lists is a hint that the fetch stage verifies.
+// What a trigger may start. The caller names a component and nothing else; what the forge lists is a hint
+// that the fetch stage verifies.
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
 import { AnyRefusal } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
@@ -22,7 +23,14 @@ export function versionTags(component: Component, untrustedTags: readonly Remote
   const found: VersionTag[] = [];
   for (const { name, object, annotated } of untrustedTags) {
     const meaning = meaningOfTag(component, name);
-    if (meaning !== undefined) found.push({ tag: name, tagObject: object, annotated, version: meaning.version, ...(meaning.line === undefined ? {} : { line: meaning.line }) });
+    if (meaning !== undefined)
+      found.push({
+        tag: name,
+        tagObject: object,
+        annotated,
+        version: meaning.version,
+        ...(meaning.line === undefined ? {} : { line: meaning.line }),
+      });
   }
   return found.sort((a, b) => compareVersions(b.version, a.version));
 }
@@ -32,13 +40,33 @@ export function versionTags(component: Component, untrustedTags: readonly Remote
  * Order: a tag that was refused before stands in nobody's way; then the highest; then never back.
  * @throws Refusal NO_VERSION_TAG, NOT_ANNOTATED, ROLLBACK
  */
-export function decide(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, line?: string): { known: Job } | { fresh: VersionTag } {
+export function decide(
+  config: Config,
+  component: Component,
+  untrustedTags: readonly RemoteTag[],
+  queue: JobQueue,
+  line?: string,
+): { known: Job } | { fresh: VersionTag } {
   const tags = versionTags(component, untrustedTags).filter((tag) => tag.line === line);
-  if (tags.length === 0) throw new Refusal('NO_VERSION_TAG', `${component.name} has no version tag${line === undefined ? '' : ` of the line ${line}`}`);
-  // A job that is not over stays the job of its tag, whatever the configuration says by now: each of its steps looks whether it may go on.
-  const open = queue.all().filter((job) => !isOver(job) && job.component === component.name && job.env === config.env && job.url === component.url);
-  const knownJob = (tag: VersionTag): Job | undefined => queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version))
-    ?? open.find((job) => job.tag === tag.tag && job.tagObject === tag.tagObject);
+  if (tags.length === 0)
+    throw new Refusal(
+      'NO_VERSION_TAG',
+      `${component.name} has no version tag${line === undefined ? '' : ` of the line ${line}`}`,
+    );
+  // A job that is not over stays the job of its tag, whatever the configuration says by now: each of its
+  // steps looks whether it may go on.
+  const open = queue
+    .all()
+    .filter(
+      (job) =>
+        !isOver(job) &&
+        job.component === component.name &&
+        job.env === config.env &&
+        job.url === component.url,
+    );
+  const knownJob = (tag: VersionTag): Job | undefined =>
+    queue.get(jobIdentity(config, component, tag.tag, tag.tagObject, tag.version)) ??
+    open.find((job) => job.tag === tag.tag && job.tagObject === tag.tagObject);
   const highest = queue.highestOf(component, line);
   let refusedBefore: Job | undefined;
   let lightweight: VersionTag | undefined;
@@ -53,16 +81,30 @@ export function decide(config: Config, component: Component, untrustedTags: read
       lightweight ??= tag;
       continue;
     }
-    // The same tag again after the configuration changed: as long as nothing of it was published, for any distribution.
+    // The same tag again after the configuration changed: as long as nothing of it was published, for any
+    // distribution.
     const before = highest === undefined ? undefined : queue.get(highest.job);
-    const again = highest?.tagObject === tag.tagObject && highest.version === tag.version && before !== undefined && isOver(before) && before.state !== 'done' && publicUploads(before).length === 0;
+    const again =
+      highest?.tagObject === tag.tagObject &&
+      highest.version === tag.version &&
+      before !== undefined &&
+      isOver(before) &&
+      before.state !== 'done' &&
+      publicUploads(before).length === 0;
     if (again) return { fresh: tag };
     const order = highest === undefined ? 1 : compareVersions(tag.version, highest.version);
     if (order > 0) return { fresh: tag };
     if (refusedBefore !== undefined) return { known: refusedBefore };
     if (lightweight !== undefined) break;
-    if (order === 0) throw new Refusal('ROLLBACK', `${component.name} ${tag.version} was built already; a version is used once`);
-    throw new Refusal('ROLLBACK', `${component.name}: the highest tag is ${tag.version}, but ${highest?.version} was built`);
+    if (order === 0)
+      throw new Refusal(
+        'ROLLBACK',
+        `${component.name} ${tag.version} was built already; a version is used once`,
+      );
+    throw new Refusal(
+      'ROLLBACK',
+      `${component.name}: the highest tag is ${tag.version}, but ${highest?.version} was built`,
+    );
   }
   if (refusedBefore !== undefined) return { known: refusedBefore };
   throw new Refusal('NOT_ANNOTATED', `${component.name}: ${lightweight?.tag} is not an annotated tag`);
@@ -72,21 +114,41 @@ export function decide(config: Config, component: Component, untrustedTags: read
 const missedLimit = 10;
 
 /**
- * Version tags between what was verified last and what is built now: their webhooks were lost, or they came with one push. Lowest first. Of a component
- * of which nothing was verified yet, the newest version is enough.
+ * Version tags between what was verified last and what is built now: their webhooks were lost, or they came
+ * with one push. Lowest first. Of a component of which nothing was verified yet, the newest version is
+ * enough.
  */
-export function missedTags(config: Config, component: Component, untrustedTags: readonly RemoteTag[], queue: JobQueue, below: string, line?: string): VersionTag[] {
+export function missedTags(
+  config: Config,
+  component: Component,
+  untrustedTags: readonly RemoteTag[],
+  queue: JobQueue,
+  below: string,
+  line?: string,
+): VersionTag[] {
   const highest = queue.highestOf(component, line);
   if (highest === undefined) return [];
-  const known = new Set(queue.all().filter((job) => job.component === component.name && job.env === config.env).map((job) => `${job.tag} ${job.tagObject}`));
-  const between = versionTags(component, untrustedTags).filter(({ tag, tagObject, version, annotated, line: its }) => annotated && its === line && !known.has(`${tag} ${tagObject}`)
-    && compareVersions(version, highest.version) > 0 && compareVersions(version, below) < 0);
+  const known = new Set(
+    queue
+      .all()
+      .filter((job) => job.component === component.name && job.env === config.env)
+      .map((job) => `${job.tag} ${job.tagObject}`),
+  );
+  const between = versionTags(component, untrustedTags).filter(
+    ({ tag, tagObject, version, annotated, line: its }) =>
+      annotated &&
+      its === line &&
+      !known.has(`${tag} ${tagObject}`) &&
+      compareVersions(version, highest.version) > 0 &&
+      compareVersions(version, below) < 0,
+  );
   return between.slice(0, missedLimit).reverse();
 }
 
 /**
- * So many tags of a component may wait to be verified, or have been refused, in a day: each is a job that is kept and a log that is published, and whoever
- * may push to the forge can make tags without end. People who mistake a tag do not come near it.
+ * So many tags of a component may wait to be verified, or have been refused, in a day: each is a job that is
+ * kept and a log that is published, and whoever may push to the forge can make tags without end. People who
+ * mistake a tag do not come near it.
  */
 export const refusedLimit = 30;
 const dayMs = 86_400_000;
@@ -94,7 +156,18 @@ const dayMs = 86_400_000;
 /** How many more may be tried now. */
 export function tagsLeft(component: Component, queue: JobQueue, now: Date): number {
   const since = new Date(now.getTime() - dayMs).toISOString();
-  return refusedLimit - queue.all().filter((job) => job.kind === 'build' && job.component === component.name && job.evidence === null && job.created > since).length;
+  return (
+    refusedLimit -
+    queue
+      .all()
+      .filter(
+        (job) =>
+          job.kind === 'build' &&
+          job.component === component.name &&
+          job.evidence === null &&
+          job.created > since,
+      ).length
+  );
 }
 
 export interface TriggerOptions {
@@ -108,7 +181,10 @@ export interface TriggerOptions {
 
 export class Trigger {
   readonly #options: TriggerOptions;
-  /** one listing at a time for a component, so that two callers do not race; and one that has not begun, which is everybody's who comes meanwhile */
+  /**
+   * one listing at a time for a component, so that two callers do not race; and one that has not begun, which
+   * is everybody's who comes meanwhile
+   */
   readonly #running = new Map<string, Promise<TriggerAnswer>>();
   readonly #next = new Map<string, Promise<TriggerAnswer>>();
 
@@ -118,8 +194,11 @@ export class Trigger {
 
   /** @throws Refusal UNKNOWN_COMPONENT, FORGE_UNREACHABLE, TOO_MANY_TAGS, and those of decide() */
   async trigger(untrustedComponent: string): Promise<TriggerAnswer> {
-    const component = matches(plainNamePattern, untrustedComponent) ? this.#options.config.components.find((c) => c.name === untrustedComponent) : undefined;
-    if (component === undefined) throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
+    const component = matches(plainNamePattern, untrustedComponent)
+      ? this.#options.config.components.find((c) => c.name === untrustedComponent)
+      : undefined;
+    if (component === undefined)
+      throw new Refusal('UNKNOWN_COMPONENT', 'no such component is configured here');
     return await this.#inTurn(component);
   }
 
@@ -130,10 +209,17 @@ export class Trigger {
       this.#running.set(component.name, mine);
       return mine;
     }
-    const next = this.#next.get(component.name) ?? running.then(() => undefined, () => undefined).then(() => {
-      this.#next.delete(component.name);
-      return this.#inTurn(component);
-    });
+    const next =
+      this.#next.get(component.name) ??
+      running
+        .then(
+          () => undefined,
+          () => undefined,
+        )
+        .then(() => {
+          this.#next.delete(component.name);
+          return this.#inTurn(component);
+        });
     this.#next.set(component.name, next);
     return next;
   }
@@ -162,7 +248,11 @@ export class Trigger {
   }
 
   /** One release line, or the whole component. */
-  #advance(component: Component, untrustedTags: readonly RemoteTag[], line: string | undefined): TriggerAnswer {
+  #advance(
+    component: Component,
+    untrustedTags: readonly RemoteTag[],
+    line: string | undefined,
+  ): TriggerAnswer {
     const { config, queue } = this.#options;
     const decision = decide(config, component, untrustedTags, queue, line);
     const add = (tag: VersionTag): string => {
@@ -171,9 +261,22 @@ export class Trigger {
       return job.job;
     };
     const left = tagsLeft(component, queue, this.#options.now?.() ?? new Date());
-    const missed = missedTags(config, component, untrustedTags, queue, 'known' in decision ? decision.known.version : decision.fresh.version, line);
+    const missed = missedTags(
+      config,
+      component,
+      untrustedTags,
+      queue,
+      'known' in decision ? decision.known.version : decision.fresh.version,
+      line,
+    );
     for (const tag of missed.slice(0, Math.max(0, 'known' in decision ? left : left - 1))) add(tag);
-    if ('fresh' in decision && left <= 0) throw new Refusal('TOO_MANY_TAGS', `${component.name}: ${refusedLimit} tags of the last day were refused, or are not verified yet`);
-    return 'known' in decision ? { kind: 'known', job: decision.known.job } : { kind: 'queued', job: add(decision.fresh) };
+    if ('fresh' in decision && left <= 0)
+      throw new Refusal(
+        'TOO_MANY_TAGS',
+        `${component.name}: ${refusedLimit} tags of the last day were refused, or are not verified yet`,
+      );
+    return 'known' in decision
+      ? { kind: 'known', job: decision.known.job }
+      : { kind: 'queued', job: add(decision.fresh) };
   }
 }

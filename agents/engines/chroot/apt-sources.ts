@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Where the chroot's packages come from: the mirror that this VM's own apt uses. No mirror is written into the code.
+// Where the chroot's packages come from: the mirror that this VM's own apt uses. No mirror is written into
+// the code.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
@@ -15,10 +16,12 @@ export interface AptSource {
 }
 
 function fieldsOf(paragraph: string): Map<string, string> {
-  return new Map(paragraph.split('\n').flatMap((line) => {
-    const colon = line.indexOf(': ');
-    return colon < 0 ? [] : [[line.slice(0, colon), line.slice(colon + 2)] as [string, string]];
-  }));
+  return new Map(
+    paragraph.split('\n').flatMap((line) => {
+      const colon = line.indexOf(': ');
+      return colon < 0 ? [] : [[line.slice(0, colon), line.slice(colon + 2)] as [string, string]];
+    }),
+  );
 }
 
 /** The keyring that an entry `FILE:NUMBER` names, if it names a file. */
@@ -33,7 +36,9 @@ function signedBy(entry: string | undefined, uri: string): string | undefined {
   }
   const bare = uri.replace(/\/+$/, '');
   const parts = file.endsWith('.sources') ? text.split(/\n\s*\n/) : text.split('\n');
-  const mine = parts.find((part) => !/^\s*#/.test(part) && part.split(/\s+/).some((word) => word.replace(/\/+$/, '') === bare));
+  const mine = parts.find(
+    (part) => !/^\s*#/.test(part) && part.split(/\s+/).some((word) => word.replace(/\/+$/, '') === bare),
+  );
   return /(?:^Signed-By:\s*|signed-by=)(\/[^\s\],]+)/im.exec(mine ?? '')?.[1];
 }
 
@@ -46,11 +51,27 @@ export function sourcesFor(suite: string, indexTargets: string): AptSource[] {
     const uri = fields.get('Repo-URI');
     const release = fields.get('Release');
     const component = fields.get('Component');
-    if (fields.get('Created-By') !== 'Packages' || uri === undefined || release === undefined || component === undefined) continue;
-    const family = [suite, `${suite}-updates`, `${suite}-security`].includes(release) ? found : /^[a-z]+$/.test(release) ? debian : undefined;
+    if (
+      fields.get('Created-By') !== 'Packages' ||
+      uri === undefined ||
+      release === undefined ||
+      component === undefined
+    )
+      continue;
+    const family = [suite, `${suite}-updates`, `${suite}-security`].includes(release)
+      ? found
+      : /^[a-z]+$/.test(release)
+        ? debian
+        : undefined;
     if (family === undefined) continue;
     const known = family.get(`${uri} ${release}`);
-    if (known === undefined) family.set(`${uri} ${release}`, { uri, suite: release, components: [component], signedBy: signedBy(fields.get('Sourcesentry'), uri) });
+    if (known === undefined)
+      family.set(`${uri} ${release}`, {
+        uri,
+        suite: release,
+        components: [component],
+        signedBy: signedBy(fields.get('Sourcesentry'), uri),
+      });
     else if (!known.components.includes(component)) known.components.push(component);
   }
   if ([...found.values()].some((source) => source.suite === suite)) return [...found.values()];
@@ -61,26 +82,40 @@ export function sourcesFor(suite: string, indexTargets: string): AptSource[] {
 }
 
 export function sourceLines(sources: readonly AptSource[]): string {
-  return sources.map(({ uri, suite, components, signedBy: keyring }) => `deb ${keyring === undefined ? '' : `[signed-by=${keyring}] `}${uri} ${suite} ${components.join(' ')}\n`).join('');
+  return sources
+    .map(
+      ({ uri, suite, components, signedBy: keyring }) =>
+        `deb ${keyring === undefined ? '' : `[signed-by=${keyring}] `}${uri} ${suite} ${components.join(' ')}\n`,
+    )
+    .join('');
 }
 
 /**
  * apt tells of mirrors only whose lists it has: a VM that was just started has none, and fetches them first.
- * @param cache a folder of all engines: those that run side by side fetch one after the other, since apt itself would only say that it is locked
+ * @param cache a folder of all engines: those that run side by side fetch one after the other, since apt
+ * itself would only say that it is locked
  * @throws Refusal NO_MIRROR
  */
 export async function readAptSources(suite: string, cache: string): Promise<AptSource[]> {
   makeFolder(cache);
   const alone = ['flock', join(cache, 'apt-lists.lock')];
-  const read = async (): Promise<string> => (await runProgram([...alone, 'apt-get', 'indextargets'], { timeoutMs: 600_000 })).toString('utf8');
+  const read = async (): Promise<string> =>
+    (await runProgram([...alone, 'apt-get', 'indextargets'], { timeoutMs: 600_000 })).toString('utf8');
   const known = await read();
   if (known.trim() !== '') return sourcesFor(suite, known);
-  await runProgram([...alone, 'apt-get', '-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Languages=none', 'update'], { timeoutMs: 600_000 });
+  await runProgram(
+    [...alone, 'apt-get', '-q', '-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Languages=none', 'update'],
+    { timeoutMs: 600_000 },
+  );
   return sourcesFor(suite, await read());
 }
 
 /** This VM's proxy settings of apt, as lines of an apt.conf. */
 export async function readAptProxies(): Promise<string> {
   const dump = (await runProgram(['apt-config', 'dump'], { timeoutMs: 60_000 })).toString('utf8');
-  return dump.split('\n').filter((line) => /^Acquire::https?::Proxy(?:::[A-Za-z0-9.-]+)? "[^"]+";$/.test(line)).map((line) => `${line}\n`).join('');
+  return dump
+    .split('\n')
+    .filter((line) => /^Acquire::https?::Proxy(?:::[A-Za-z0-9.-]+)? "[^"]+";$/.test(line))
+    .map((line) => `${line}\n`)
+    .join('');
 }

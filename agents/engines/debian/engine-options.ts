@@ -12,9 +12,15 @@ import { suffixPattern } from '../source-tree/package-version.js';
 export type CheckWish = 'log' | 'stop';
 
 export interface DebianEngineOptions {
-  /** comes to the version of every package, so that each release's is newer than that of the release before: +deb12u1 */
+  /**
+   * comes to the version of every package, so that each release's is newer than that of the release before:
+   * +deb12u1
+   */
   suffix?: string;
-  /** in the words of Qubes' builder, vm-trixie: what a tree's .qubesbuilder lists for it is built; vm- and the distribution's name unless told */
+  /**
+   * in the words of Qubes' builder, vm-trixie: what a tree's .qubesbuilder lists for it is built; vm- and the
+   * distribution's name unless told
+   */
   distribution?: string;
   /** suite of this distribution's own repository whose packages are build dependencies too */
   ownPackages?: Suite;
@@ -26,13 +32,21 @@ export interface DebianEngineOptions {
   installTest?: CheckWish;
 }
 
-const repositoryPattern = '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+-]{0,150} [A-Za-z0-9][A-Za-z0-9._+-]{0,60} [a-z][a-z0-9-]{0,30}(?:,[a-z][a-z0-9-]{0,30}){0,5} /[A-Za-z0-9_./+-]{1,150}\\.(?:gpg|asc)$';
+const repositoryPattern =
+  '^https?://[A-Za-z0-9][A-Za-z0-9:._~/+-]{0,150} [A-Za-z0-9][A-Za-z0-9._+-]{0,60} [a-z][a-z0-9-]{0,30}(?:,[a-z][a-z0-9-]{0,30}){0,5} /[A-Za-z0-9_./+-]{1,150}\\.(?:gpg|asc)$';
 
 const check: Check<DebianEngineOptions> = checkWith({
   type: 'object',
   additionalProperties: false,
   required: [],
-  properties: { suffix: { type: 'string', pattern: suffixPattern }, distribution: { type: 'string', pattern: wordPattern }, ownPackages: { enum: suites }, lint: { enum: ['log', 'stop'] }, installTest: { enum: ['log', 'stop'] }, repositories: { type: 'array', maxItems: 10, items: { type: 'string', pattern: repositoryPattern } } },
+  properties: {
+    suffix: { type: 'string', pattern: suffixPattern },
+    distribution: { type: 'string', pattern: wordPattern },
+    ownPackages: { enum: suites },
+    lint: { enum: ['log', 'stop'] },
+    installTest: { enum: ['log', 'stop'] },
+    repositories: { type: 'array', maxItems: 10, items: { type: 'string', pattern: repositoryPattern } },
+  },
 });
 
 /** @throws Refusal BAD_DOCUMENT */
@@ -44,10 +58,22 @@ export function readEngineOptions(job: EngineJob): DebianEngineOptions {
 export function extraRepositories(job: EngineJob): ExtraRepository[] {
   const { ownPackages, repositories = [] } = readEngineOptions(job);
   const { url, publicKey, suites: word } = job.published ?? { url: '', publicKey: '' };
-  const ownSuites = ownPackages === undefined || job.published === undefined ? [] : [...(word === undefined ? [] : [suiteOf(word, ownPackages)]), ownPackages];
-  const own = ownSuites.map((suite): ExtraRepository => ({ url, suite: codenameOf(job.dist, suite), components: 'main', keyring: publicKey, ...(word !== undefined && suite !== ownPackages ? { preferred: true } : {}) }));
-  return [...own, ...repositories.map((line): ExtraRepository => {
-    const [url, suite, components, keyring] = line.split(' ') as [string, string, string, string];
-    return { url, suite, components: components.replaceAll(',', ' '), keyring };
-  })];
+  const ownSuites =
+    ownPackages === undefined || job.published === undefined
+      ? []
+      : [...(word === undefined ? [] : [suiteOf(word, ownPackages)]), ownPackages];
+  const own = ownSuites.map((suite): ExtraRepository => ({
+    url,
+    suite: codenameOf(job.dist, suite),
+    components: 'main',
+    keyring: publicKey,
+    ...(word !== undefined && suite !== ownPackages ? { preferred: true } : {}),
+  }));
+  return [
+    ...own,
+    ...repositories.map((line): ExtraRepository => {
+      const [url, suite, components, keyring] = line.split(' ') as [string, string, string, string];
+      return { url, suite, components: components.replaceAll(',', ' '), keyring };
+    }),
+  ];
 }

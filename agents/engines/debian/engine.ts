@@ -25,21 +25,53 @@ export async function buildDebian(job: EngineJob, log: LineSink): Promise<Engine
   const tar = await baseTar(job.cache, job.dist, sources, proxies, log);
   const chroot = join(job.work, 'chroot');
   await unpackChroot(tar, chroot, sources, proxies, log);
-  const source = await prepareSource(job.sourceTree, { tagVersion: job.version, target, suffix, rebuild: job.rebuild }, chroot, log);
+  const source = await prepareSource(
+    job.sourceTree,
+    { tagVersion: job.version, target, suffix, rebuild: job.rebuild },
+    chroot,
+    log,
+  );
   const repositories = extraRepositories(job);
   addRepositories(chroot, repositories, log);
-  await installBuildDependencies(chroot, job.cache, job.dist, source, ownPackages !== undefined || repositories.length > 0, log);
-  await buildPackage(chroot, source, job.rebuild === undefined ? 'all' : 'packages', job.sourceDateEpoch, job.buildSeconds, log);
+  await installBuildDependencies(
+    chroot,
+    job.cache,
+    job.dist,
+    source,
+    ownPackages !== undefined || repositories.length > 0,
+    log,
+  );
+  await buildPackage(
+    chroot,
+    source,
+    job.rebuild === undefined ? 'all' : 'packages',
+    job.sourceDateEpoch,
+    job.buildSeconds,
+    log,
+  );
   const artifacts = takeArtifacts(join(chroot, 'build'), job.output, source);
-  await checkPackages(options, {
-    cache: job.cache, suite: job.dist, output: job.output, artifacts,
-    cleanRoot: async (name, more) => {
-      const root = join(job.work, name);
-      await unpackChroot(await baseTar(job.cache, job.dist, sources, proxies, log, more), root, sources, proxies, log);
-      addRepositories(root, repositories, log);
-      return root;
+  await checkPackages(
+    options,
+    {
+      cache: job.cache,
+      suite: job.dist,
+      output: job.output,
+      artifacts,
+      cleanRoot: async (name, more) => {
+        const root = join(job.work, name);
+        await unpackChroot(
+          await baseTar(job.cache, job.dist, sources, proxies, log, more),
+          root,
+          sources,
+          proxies,
+          log,
+        );
+        addRepositories(root, repositories, log);
+        return root;
+      },
     },
-  }, log);
+    log,
+  );
   return announce(artifacts, log);
 }
 

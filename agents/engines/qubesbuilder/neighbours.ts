@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What other components of a distribution are built with: each one's newest packages that were published here, where the builder looks for what
-// it built before. Its own folder for that begins empty with each job, so that nothing unpublished is ever built against.
+// What other components of a distribution are built with: each one's newest packages that were published
+// here, where the builder looks for what it built before. Its own folder for that begins empty with each job,
+// so that nothing unpublished is ever built against.
 import { cpSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../shared/durable-files.js';
@@ -17,7 +18,11 @@ export class Neighbours {
   }
 
   #names(): string[] {
-    return existsSync(this.#folder) ? readdirSync(this.#folder).filter((name) => !name.endsWith('.new')).sort() : [];
+    return existsSync(this.#folder)
+      ? readdirSync(this.#folder)
+          .filter((name) => !name.endsWith('.new'))
+          .sort()
+      : [];
   }
 
   #isOwn(name: string): boolean {
@@ -27,7 +32,10 @@ export class Neighbours {
   /** Into an artifacts-dir. @returns COMPONENT_VERSION of each */
   giveTo(artifacts: string): string[] {
     const given = this.#names().filter((name) => !this.#isOwn(name));
-    for (const name of given) cpSync(join(this.#folder, name), join(artifacts, 'repository', this.#options.distribution, name), { recursive: true });
+    for (const name of given)
+      cpSync(join(this.#folder, name), join(artifacts, 'repository', this.#options.distribution, name), {
+        recursive: true,
+      });
     return given;
   }
 
@@ -41,6 +49,7 @@ export class Neighbours {
     cpSync(files, next, { recursive: true });
     rmSync(join(this.#folder, name), { recursive: true, force: true });
     renameSync(next, join(this.#folder, name));
-    for (const old of this.#names().filter((one) => one !== name && this.#isOwn(one))) rmSync(join(this.#folder, old), { recursive: true });
+    for (const old of this.#names().filter((one) => one !== name && this.#isOwn(one)))
+      rmSync(join(this.#folder, old), { recursive: true });
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The builder's repositories, which all jobs of this VM share. It works on a copy that becomes the next state by a rename: a kill in its
-// middle leaves neither a damaged database nor a lock.
+// The builder's repositories, which all jobs of this VM share. It works on a copy that becomes the next state
+// by a rename: a kill in its middle leaves neither a damaged database nor a lock.
 import { chmodSync, copyFileSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, syncFolder } from '../../shared/durable-files.js';
@@ -12,7 +12,9 @@ import { endGroup, runProgram, startProgram } from '../../shared/programs/progra
 
 const copyMs = 3600_000;
 const lockSeconds = 3600;
-/** Written in place by reprepro and createrepo_c; everything else is a package, which is never written twice. */
+/**
+ * Written in place by reprepro and createrepo_c; everything else is a package, which is never written twice.
+ */
 const rewritten = ['db', 'conf', 'dists', 'repodata'];
 
 export class PublishedFolder {
@@ -60,20 +62,44 @@ export class PublishedFolder {
     rmSync(this.#old, { recursive: true, force: true });
   }
 
-  /** In one distribution's repositories a file name stands for one content. @param below what is compared. @throws Refusal ALREADY_PUBLISHED */
+  /**
+   * In one distribution's repositories a file name stands for one content. @param below what is compared.
+   * @throws Refusal ALREADY_PUBLISHED
+   */
   refuseOtherBytes(files: readonly HashedFile[], below: string): void {
     const folder = join(this.folder, below);
     const wanted = new Map(files.map((file) => [file.name, file.sha256]));
-    for (const entry of existsSync(folder) ? readdirSync(folder, { withFileTypes: true, recursive: true }) : []) {
+    for (const entry of existsSync(folder)
+      ? readdirSync(folder, { withFileTypes: true, recursive: true })
+      : []) {
       const sha256 = entry.isFile() ? wanted.get(entry.name) : undefined;
-      if (sha256 !== undefined && hashFile(entry.parentPath, entry.name).sha256 !== sha256) throw new Refusal('ALREADY_PUBLISHED', `${entry.name} is published with other bytes; a version is published once`);
+      if (sha256 !== undefined && hashFile(entry.parentPath, entry.name).sha256 !== sha256)
+        throw new Refusal(
+          'ALREADY_PUBLISHED',
+          `${entry.name} is published with other bytes; a version is published once`,
+        );
     }
   }
 }
 
-/** Holds the lock of `folder` while `act` runs; it ends with this process. @throws Refusal PUBLISH_FAILED when others hold it for an hour */
+/**
+ * Holds the lock of `folder` while `act` runs; it ends with this process. @throws Refusal PUBLISH_FAILED when
+ * others hold it for an hour
+ */
 export async function whileLocked<T>(folder: string, act: () => Promise<T>): Promise<T> {
-  const holder = startProgram(['flock', '--exclusive', '--timeout', String(lockSeconds), join(folder, 'lock'), 'sh', '-c', 'echo locked; exec cat'], { stdin: 'pipe' });
+  const holder = startProgram(
+    [
+      'flock',
+      '--exclusive',
+      '--timeout',
+      String(lockSeconds),
+      join(folder, 'lock'),
+      'sh',
+      '-c',
+      'echo locked; exec cat',
+    ],
+    { stdin: 'pipe' },
+  );
   holder.stderr.resume();
   const locked = await Promise.race([
     new Promise<boolean>((resolve) => holder.stdout.once('data', () => resolve(true))),

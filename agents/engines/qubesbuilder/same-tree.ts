@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Is what the builder fetched by itself the tree that was verified? Compared by content: a commit's name is the builder's word, and SHA-1.
+// Is what the builder fetched by itself the tree that was verified? Compared by content: a commit's name is
+// the builder's word, and SHA-1.
 import { createHash } from 'node:crypto';
 import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +12,8 @@ function hashOf(path: string): string {
   try {
     const hash = createHash('sha256');
     const chunk = Buffer.alloc(1024 * 1024);
-    for (let got = readSync(fd, chunk); got > 0; got = readSync(fd, chunk)) hash.update(chunk.subarray(0, got));
+    for (let got = readSync(fd, chunk); got > 0; got = readSync(fd, chunk))
+      hash.update(chunk.subarray(0, got));
     return hash.digest('hex');
   } finally {
     closeSync(fd);
@@ -28,10 +30,16 @@ function describe(path: string): string {
 
 /**
  * @param fetched a checkout: its .git is left out
- * @param downloads names at the top that this agent downloaded and verified: the builder keeps its own beside the checkout
+ * @param downloads names at the top that this agent downloaded and verified: the builder keeps its own beside
+ * the checkout
  * @throws Refusal OTHER_TREE with the first path that differs
  */
-export function refuseOtherTree(verified: string, fetched: string, below = '', downloads: readonly string[] = []): void {
+export function refuseOtherTree(
+  verified: string,
+  fetched: string,
+  below = '',
+  downloads: readonly string[] = [],
+): void {
   const names = new Set([...readdirSync(join(verified, below)), ...readdirSync(join(fetched, below))]);
   if (below === '') {
     names.delete('.git');
@@ -47,7 +55,11 @@ export function refuseOtherTree(verified: string, fetched: string, below = '', d
         return 'nothing';
       }
     });
-    if (mine !== theirs) throw new Refusal('OTHER_TREE', `${printable(path)} is not as it was verified: ${printable(theirs ?? '').slice(0, 40)}`);
+    if (mine !== theirs)
+      throw new Refusal(
+        'OTHER_TREE',
+        `${printable(path)} is not as it was verified: ${printable(theirs ?? '').slice(0, 40)}`,
+      );
     if (mine === 'folder') refuseOtherTree(verified, fetched, path);
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a build left is hostile: exactly the packages that the spec announced leave, and each says of itself what its name says.
+// What a build left is hostile: exactly the packages that the spec announced leave, and each says of itself
+// what its name says.
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -16,7 +17,8 @@ import type { PlannedBuild } from './spec-query.js';
 function leftIn(folder: string): Map<string, string> {
   const found = new Map<string, string>();
   const put = (name: string, at: string): void => {
-    if (found.has(name)) throw new Refusal('BAD_ARTIFACT', `the build left two files called ${printable(name)}`);
+    if (found.has(name))
+      throw new Refusal('BAD_ARTIFACT', `the build left two files called ${printable(name)}`);
     found.set(name, at);
   };
   for (const entry of existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : []) {
@@ -27,24 +29,61 @@ function leftIn(folder: string): Map<string, string> {
 }
 
 /** mock's own papers in its result folder */
-const mockPapers = ['build.log', 'root.log', 'state.log', 'hw_info.log', 'installed_pkgs.log', 'available_pkgs.log', 'buildroot_lock.json'];
+const mockPapers = [
+  'build.log',
+  'root.log',
+  'state.log',
+  'hw_info.log',
+  'installed_pkgs.log',
+  'available_pkgs.log',
+  'buildroot_lock.json',
+];
 
 /** @throws Refusal BAD_ARTIFACT where the header is not of the planned package */
-async function refuseOtherHeader(root: string, folder: string, name: string, planned: SpecPackage, sourcePackage: string): Promise<void> {
+async function refuseOtherHeader(
+  root: string,
+  folder: string,
+  name: string,
+  planned: SpecPackage,
+  sourcePackage: string,
+): Promise<void> {
   let untrustedText: string;
   try {
-    untrustedText = await askRpm(root, folder, ['rpm', '--query', '--package', '--nosignature', '--dbpath', '/tmp/db', '--qf', `${packageQuery}|%{sourcerpm}|%{sourcepackage}\\n`, `/mnt/${name}`]);
+    untrustedText = await askRpm(root, folder, [
+      'rpm',
+      '--query',
+      '--package',
+      '--nosignature',
+      '--dbpath',
+      '/tmp/db',
+      '--qf',
+      `${packageQuery}|%{sourcerpm}|%{sourcepackage}\\n`,
+      `/mnt/${name}`,
+    ]);
   } catch (error) {
-    if (error instanceof ProgramFailed) throw new Refusal('BAD_ARTIFACT', `rpm cannot read ${name}: ${error.complaint}`);
+    if (error instanceof ProgramFailed)
+      throw new Refusal('BAD_ARTIFACT', `rpm cannot read ${name}: ${error.complaint}`);
     throw error;
   }
-  // A source package's header has the architecture that it was made on; what makes it one is the mark, and that it names no source package.
+  // A source package's header has the architecture that it was made on; what makes it one is the mark, and
+  // that it names no source package.
   const isSource = planned.arch === 'src';
   const said = untrustedText.trimEnd().split('|');
   const arch = isSource ? said[4] : planned.arch;
-  const wanted = [planned.name, planned.epoch === '' ? '(none)' : planned.epoch, planned.version, planned.release, arch, isSource ? '(none)' : sourcePackage, isSource ? '1' : '(none)'];
+  const wanted = [
+    planned.name,
+    planned.epoch === '' ? '(none)' : planned.epoch,
+    planned.version,
+    planned.release,
+    arch,
+    isSource ? '(none)' : sourcePackage,
+    isSource ? '1' : '(none)',
+  ];
   if (said.length !== wanted.length || said.some((value, index) => value !== wanted[index])) {
-    throw new Refusal('BAD_ARTIFACT', `the header of ${name} says ${printable(untrustedText.trimEnd().slice(0, 200))}, not ${wanted.join('|')}`);
+    throw new Refusal(
+      'BAD_ARTIFACT',
+      `the header of ${name} says ${printable(untrustedText.trimEnd().slice(0, 200))}, not ${wanted.join('|')}`,
+    );
   }
 }
 
@@ -53,15 +92,25 @@ async function refuseOtherHeader(root: string, folder: string, name: string, pla
  * @param root where rpm is, for reading the packages' headers in a jail
  * @throws Refusal BAD_ARTIFACT
  */
-export async function takePackages(build: string, output: string, plan: PlannedBuild, root: string): Promise<HashedFile[]> {
+export async function takePackages(
+  build: string,
+  output: string,
+  plan: PlannedBuild,
+  root: string,
+): Promise<HashedFile[]> {
   const source: SpecPackage = { ...plan.source, arch: 'src' };
-  const planned = new Map([source, ...plan.packages, ...plan.debugPackages].map((one) => [rpmFileName(one), one]));
+  const planned = new Map(
+    [source, ...plan.packages, ...plan.debugPackages].map((one) => [rpmFileName(one), one]),
+  );
   const left = new Map([...leftIn(join(build, 'SRPMS')), ...leftIn(join(build, 'RPMS'))]);
   for (const name of left.keys()) {
     if (mockPapers.includes(name)) continue;
-    if (!matches(fileNamePattern, name) || !planned.has(name)) throw new Refusal('BAD_ARTIFACT', `the build left ${printable(name)}, which the spec did not announce`);
+    if (!matches(fileNamePattern, name) || !planned.has(name))
+      throw new Refusal('BAD_ARTIFACT', `the build left ${printable(name)}, which the spec did not announce`);
   }
-  for (const one of [source, ...plan.packages]) if (!left.has(rpmFileName(one))) throw new Refusal('BAD_ARTIFACT', `the build left no ${rpmFileName(one)}`);
+  for (const one of [source, ...plan.packages])
+    if (!left.has(rpmFileName(one)))
+      throw new Refusal('BAD_ARTIFACT', `the build left no ${rpmFileName(one)}`);
   const taken: HashedFile[] = [];
   for (const [name, one] of planned) {
     const folder = left.get(name);

@@ -14,7 +14,10 @@ export interface RpmEngineOptions {
   mock?: string;
   /** suite of the clean Debian chroot where there is no mock; bookworm unless told */
   suite?: string;
-  /** Debian packages that builds in that chroot need: BuildRequires name no Debian packages, and are not resolved there */
+  /**
+   * Debian packages that builds in that chroot need: BuildRequires name no Debian packages, and are not
+   * resolved there
+   */
   packages?: string[];
   /** what %{?dist} stands for, such as .fc41; nothing unless told, and needed with mock */
   distTag?: string;
@@ -48,7 +51,11 @@ const check: Check<RpmEngineOptions> = checkWith({
   properties: {
     mock: { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$' },
     suite: { type: 'string', pattern: plainNamePattern },
-    packages: { type: 'array', maxItems: 200, items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]{1,99}$' } },
+    packages: {
+      type: 'array',
+      maxItems: 200,
+      items: { type: 'string', pattern: '^[a-z0-9][a-z0-9+.-]{1,99}$' },
+    },
     distTag: { type: 'string', pattern: '^\\.[A-Za-z0-9_]{1,20}$' },
     distribution: { type: 'string', pattern: wordPattern },
     lint: { enum: ['log', 'stop'] },
@@ -60,10 +67,26 @@ const check: Check<RpmEngineOptions> = checkWith({
 /** @throws Refusal BAD_DOCUMENT */
 export function readEngineOptions(job: EngineJob): RpmEngineOptions {
   const options = check(job.options ?? {});
-  if (options.mock !== undefined && options.distTag === undefined) throw new Refusal('BAD_DOCUMENT', 'mock needs distTag as well, such as .fc41: packages are named before they are built', 'options');
-  if (options.mock !== undefined && options.lint !== undefined) throw new Refusal('BAD_DOCUMENT', 'rpmlint runs in a Debian chroot, and mock makes none', 'options');
-  const more = options.ownPackages === undefined ? options.repositories === undefined ? undefined : 'repositories' : 'ownPackages';
-  if (options.mock === undefined && more !== undefined) throw new Refusal('BAD_DOCUMENT', `${more} needs mock: in a Debian chroot no BuildRequires are installed`, 'options');
+  if (options.mock !== undefined && options.distTag === undefined)
+    throw new Refusal(
+      'BAD_DOCUMENT',
+      'mock needs distTag as well, such as .fc41: packages are named before they are built',
+      'options',
+    );
+  if (options.mock !== undefined && options.lint !== undefined)
+    throw new Refusal('BAD_DOCUMENT', 'rpmlint runs in a Debian chroot, and mock makes none', 'options');
+  const more =
+    options.ownPackages === undefined
+      ? options.repositories === undefined
+        ? undefined
+        : 'repositories'
+      : 'ownPackages';
+  if (options.mock === undefined && more !== undefined)
+    throw new Refusal(
+      'BAD_DOCUMENT',
+      `${more} needs mock: in a Debian chroot no BuildRequires are installed`,
+      'options',
+    );
   return options;
 }
 
@@ -71,10 +94,22 @@ export function readEngineOptions(job: EngineJob): RpmEngineOptions {
 export function extraRepositories(job: EngineJob): ExtraRepository[] {
   const { ownPackages, repositories = [] } = readEngineOptions(job);
   const { published } = job;
-  const own = ownPackages === undefined || published === undefined ? [] : [...(published.suites === undefined ? [] : [suiteOf(published.suites, ownPackages)]), ownPackages]
-    .map((suite): ExtraRepository => ({ url: `${published.url}/${suite}`, key: published.publicKey, ...(published.suites !== undefined && suite !== ownPackages ? { preferred: true } : {}) }));
-  return [...own, ...repositories.map((line): ExtraRepository => {
-    const [url, key] = line.split(' ') as [string, string];
-    return { url, key };
-  })];
+  const own =
+    ownPackages === undefined || published === undefined
+      ? []
+      : [
+          ...(published.suites === undefined ? [] : [suiteOf(published.suites, ownPackages)]),
+          ownPackages,
+        ].map((suite): ExtraRepository => ({
+          url: `${published.url}/${suite}`,
+          key: published.publicKey,
+          ...(published.suites !== undefined && suite !== ownPackages ? { preferred: true } : {}),
+        }));
+  return [
+    ...own,
+    ...repositories.map((line): ExtraRepository => {
+      const [url, key] = line.split(' ') as [string, string];
+      return { url, key };
+    }),
+  ];
 }

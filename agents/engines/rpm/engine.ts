@@ -20,7 +20,11 @@ import { jobSpecs, planBuild, planRebuild, type PlannedBuild } from './spec-quer
 function refuseOtherArchitecture(plan: PlannedBuild): void {
   const mine = rpmArchitecture();
   const strange = plan.packages.find((one) => one.arch !== 'noarch' && one.arch !== mine);
-  if (strange !== undefined) throw new Refusal('BAD_SPEC', `${strange.name} is for ${strange.arch}; this VM builds noarch and ${mine}`);
+  if (strange !== undefined)
+    throw new Refusal(
+      'BAD_SPEC',
+      `${strange.name} is for ${strange.arch}; this VM builds noarch and ${mine}`,
+    );
 }
 
 export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArtifacts> {
@@ -29,7 +33,8 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
   const specs = jobSpecs(job);
   const withMock = usesMock(options);
   // Without them something else would be built.
-  if (!withMock && (options.ownPackages ?? options.repositories) !== undefined) throw new Refusal('NO_BUILD_DEPENDENCIES', 'this VM has no mock, which installs build dependencies');
+  if (!withMock && (options.ownPackages ?? options.repositories) !== undefined)
+    throw new Refusal('NO_BUILD_DEPENDENCIES', 'this VM has no mock, which installs build dependencies');
   const root = withMock ? '/' : await makeRpmChroot(job, options, log);
   const build = withMock ? join(job.work, 'build') : join(root, 'build');
   const taken: HashedFile[] = [];
@@ -37,15 +42,20 @@ export async function buildRpm(job: EngineJob, log: LineSink): Promise<EngineArt
     // One after the other, each in an empty folder.
     rmSync(build, { recursive: true, force: true });
     makeFolder(build);
-    const plan = job.rebuild === undefined ? await planBuild(job, root, options.distTag, spec) : await planRebuild(job, root, options.distTag, spec, job.rebuild);
+    const plan =
+      job.rebuild === undefined
+        ? await planBuild(job, root, options.distTag, spec)
+        : await planRebuild(job, root, options.distTag, spec, job.rebuild);
     refuseOtherArchitecture(plan);
     log.say(`${plan.spec.file}: ${plan.sourcePackage}, ${plan.packages.length} packages`);
     await prepareSources(job.sourceTree, plan, build, job.sourceDateEpoch, log, job.source.modules);
     if (withMock) await buildWithMock(options, plan, job, build, log);
     else await buildInChroot(root, plan, job, options.distTag, log);
-    const twice = [plan.sourcePackage, ...plan.packages.map(rpmFileName)].find((name) => taken.some((file) => file.name === name));
+    const twice = [plan.sourcePackage, ...plan.packages.map(rpmFileName)].find((name) =>
+      taken.some((file) => file.name === name),
+    );
     if (twice !== undefined) throw new Refusal('BAD_SPEC', `two specs make ${twice}`);
-    taken.push(...await takePackages(build, job.output, plan, root));
+    taken.push(...(await takePackages(build, job.output, plan, root)));
   }
   if (options.lint !== undefined) await lintPackages(options.lint, taken, job, options, log);
   return announce(taken, log);

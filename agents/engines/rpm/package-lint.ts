@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// rpmlint over what was built, before it leaves the engine: the counterpart of lintian (debian/package-checks.ts), in a clean root of its own.
+// rpmlint over what was built, before it leaves the engine: the counterpart of lintian
+// (debian/package-checks.ts), in a clean root of its own.
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../../shared/formats/intent.js';
@@ -12,7 +13,10 @@ import { runLogged, type LineSink } from '../../shared/programs/logged-program.j
 import type { RpmEngineOptions } from './engine-options.js';
 import { makeRoot } from './package-build.js';
 
-/** What is signed later cannot be signed yet; the other two are of tags that specs had once, and rpmlint's own default calls an error. */
+/**
+ * What is signed later cannot be signed yet; the other two are of tags that specs had once, and rpmlint's own
+ * default calls an error.
+ */
 const configuration = 'Filters = ["no-signature", "no-packager-tag", "no-group-tag"]\n';
 const configurationPath = 'etc/build-infra-rpmlint.toml';
 
@@ -20,11 +24,25 @@ const configurationPath = 'etc/build-infra-rpmlint.toml';
 const programs = ['rpmlint', 'rpm', 'cpio'];
 
 /** @throws Refusal LINT_FAILED, NO_CHROOT, NO_MIRROR, TIMED_OUT, OUTPUT_LIMIT */
-export async function lintPackages(wish: CheckWish, packages: readonly HashedFile[], job: EngineJob, options: RpmEngineOptions, log: LineSink): Promise<void> {
+export async function lintPackages(
+  wish: CheckWish,
+  packages: readonly HashedFile[],
+  job: EngineJob,
+  options: RpmEngineOptions,
+  log: LineSink,
+): Promise<void> {
   const root = await makeRoot('lint', programs, job, options, log);
   for (const { name } of packages) copyFileSync(join(job.output, name), join(root, 'build', name));
   writeFileSync(join(root, configurationPath), configuration);
-  const command = ['rpmlint', '--config', `/${configurationPath}`, ...packages.map(({ name }) => `/build/${name}`)];
-  const status = await runLogged(buildJail(root, '/build', { HOME: '/tmp' }, command), log, { timeoutMs: checkMs, label: `in a clean root, without network: ${command.join(' ')}` });
+  const command = [
+    'rpmlint',
+    '--config',
+    `/${configurationPath}`,
+    ...packages.map(({ name }) => `/build/${name}`),
+  ];
+  const status = await runLogged(buildJail(root, '/build', { HOME: '/tmp' }, command), log, {
+    timeoutMs: checkMs,
+    label: `in a clean root, without network: ${command.join(' ')}`,
+  });
   judge(status, wish, 'rpmlint', (detail) => new Refusal('LINT_FAILED', detail), log);
 }

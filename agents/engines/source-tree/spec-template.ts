@@ -39,12 +39,33 @@ export function readSpec(tree: string, path: string, stamp: SpecStamp): Buffer |
   if (template === undefined) return readTreeFile(tree, path, specLimitBytes);
   const files = readVersionFiles(tree);
   // Bytes stay what they are: latin1 there and back.
-  const withModules = Object.entries(stamp.modules ?? {}).reduce((text, [name, commit]) => text.replaceAll(`@${name}@`, moduleArchive(name, commit)), template.toString('latin1'));
-  return Buffer.from(withModules.replace(/@([A-Z][A-Z_]*)([0-9]*)@/g, (all, word: string, number: string) => {
-    const line = Number(number);
-    // Others are the build's own, which has its sed.
-    const value = word === 'VERSION' ? files?.version[line] : word === 'REL' ? files?.rel?.[line] : number !== '' ? all : word === 'BACKEND_VMM' ? backend : word === 'CHANGELOG' ? changelog(stamp) : all;
-    if (value === undefined) throw new Refusal('BAD_SPEC', `${path}.in says ${printable(all)}, and nothing in the tree says what that is`);
-    return value;
-  }), 'latin1');
+  const withModules = Object.entries(stamp.modules ?? {}).reduce(
+    (text, [name, commit]) => text.replaceAll(`@${name}@`, moduleArchive(name, commit)),
+    template.toString('latin1'),
+  );
+  return Buffer.from(
+    withModules.replace(/@([A-Z][A-Z_]*)([0-9]*)@/g, (all, word: string, number: string) => {
+      const line = Number(number);
+      // Others are the build's own, which has its sed.
+      const value =
+        word === 'VERSION'
+          ? files?.version[line]
+          : word === 'REL'
+            ? files?.rel?.[line]
+            : number !== ''
+              ? all
+              : word === 'BACKEND_VMM'
+                ? backend
+                : word === 'CHANGELOG'
+                  ? changelog(stamp)
+                  : all;
+      if (value === undefined)
+        throw new Refusal(
+          'BAD_SPEC',
+          `${path}.in says ${printable(all)}, and nothing in the tree says what that is`,
+        );
+      return value;
+    }),
+    'latin1',
+  );
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The local farm: its VMs from the pillar, three machines of the outside world, and dom0's process that holds them. Everything here can be
-// called again and does only what is missing.
+// The local farm: its VMs from the pillar, three machines of the outside world, and dom0's process that holds
+// them. Everything here can be called again and does only what is missing.
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,14 @@ import { AdminClient } from '../qrexec/admin-client.js';
 import { runFolderFor } from '../vm/host-folders.js';
 import type { VmSpec } from '../vm/vm-spec.js';
 import { layNotifyToken } from './notify-token.js';
-import { botAccount, localPillar, readMadeKeys, savePillar, statusRepository, type MadeKeys } from './local-pillar.js';
+import {
+  botAccount,
+  localPillar,
+  readMadeKeys,
+  savePillar,
+  statusRepository,
+  type MadeKeys,
+} from './local-pillar.js';
 import type { MadeKey } from '../outside/made-key.js';
 import type { LocalEnv, LocalSettings, LocalState } from './local-state.js';
 import { SandboxedMachine } from './sandboxed-machine.js';
@@ -39,13 +46,25 @@ export type Tell = (vm: string, what: string) => void;
 /** What dom0's process needs to know of a VM of the farm. */
 function specOf(vm: Vm, state: LocalState): VmSpec {
   return {
-    name: vm.name, root: state.rootOf(vm.name), netvm: vm.network ? vm.netvm ?? 'host' : null, mayMount: vm.role === 'build',
-    features: vm.features.map((feature) => feature.replace(/^service\./, '')), type: 'AppVM', tags: vm.tags,
+    name: vm.name,
+    root: state.rootOf(vm.name),
+    netvm: vm.network ? (vm.netvm ?? 'host') : null,
+    mayMount: vm.role === 'build',
+    features: vm.features.map((feature) => feature.replace(/^service\./, '')),
+    type: 'AppVM',
+    tags: vm.tags,
   };
 }
 
 function outsideSpec(name: string, state: LocalState): VmSpec {
-  return { name, root: state.rootOf(name), netvm: 'host', mayMount: name === 'visitor', type: 'StandaloneVM', tags: ['outside'] };
+  return {
+    name,
+    root: state.rootOf(name),
+    netvm: 'host',
+    mayMount: name === 'visitor',
+    type: 'StandaloneVM',
+    tags: ['outside'],
+  };
 }
 
 export function connectDom0(state: LocalState): Promise<AdminClient> {
@@ -55,7 +74,10 @@ export function connectDom0(state: LocalState): Promise<AdminClient> {
 /** dom0's process goes on after this one ends, until `down`. */
 async function startDom0(state: LocalState, program: string): Promise<AdminClient> {
   const log = openSync(join(state.folder, 'logs', 'dom0.log'), 'a');
-  const child = spawn(process.execPath, [program, 'dom0', '--state', state.folder], { detached: true, stdio: ['ignore', log, log] });
+  const child = spawn(process.execPath, [program, 'dom0', '--state', state.folder], {
+    detached: true,
+    stdio: ['ignore', log, log],
+  });
   child.unref();
   for (let tries = 0; tries < 600; tries++) {
     await sleep(100);
@@ -63,7 +85,11 @@ async function startDom0(state: LocalState, program: string): Promise<AdminClien
     if (client !== undefined) return client;
     if (child.exitCode !== null) break;
   }
-  const tail = readFileSync(join(state.folder, 'logs', 'dom0.log'), 'utf8').trim().split('\n').slice(-3).join('\n');
+  const tail = readFileSync(join(state.folder, 'logs', 'dom0.log'), 'utf8')
+    .trim()
+    .split('\n')
+    .slice(-3)
+    .join('\n');
   throw new Error(`dom0's process did not start:\n${tail}`);
 }
 
@@ -83,16 +109,29 @@ const byManifests: Provisioner = (state, farm, tell) => {
 };
 
 /** A key's public half as make-keys prints it. */
-async function keyOf(machine: SandboxedMachine, role: string, user: 'root' | 'user', word: string): Promise<{ fingerprint: string; publicKey: string }> {
+async function keyOf(
+  machine: SandboxedMachine,
+  role: string,
+  user: 'root' | 'user',
+  word: string,
+): Promise<{ fingerprint: string; publicKey: string }> {
   const made = await must(machine, ['/usr/lib/build-infra/make-keys', role], { user });
   const fingerprint = new RegExp(`^${word} ([0-9A-F]{40,64})$`, 'm').exec(made)?.[1];
   if (fingerprint === undefined) throw new Error(`${machine.name} made no ${word}`);
-  return { fingerprint, publicKey: await must(machine, ['/usr/lib/build-infra/make-keys', role, 'export'], { user }) };
+  return {
+    fingerprint,
+    publicKey: await must(machine, ['/usr/lib/build-infra/make-keys', role, 'export'], { user }),
+  };
 }
 
-/** What the keys VM signs the end of its journal with. Once pinned it is not asked for again: another one is to be refused, not followed. */
+/**
+ * What the keys VM signs the end of its journal with. Once pinned it is not asked for again: another one is
+ * to be refused, not followed.
+ */
 async function journalKeyOf(machine: SandboxedMachine): Promise<string> {
-  const key = /^journal-key ([0-9a-f]{64})$/m.exec(await must(machine, ['/usr/lib/build-infra/make-keys', 'keys'], { user: 'user' }))?.[1];
+  const key = /^journal-key ([0-9a-f]{64})$/m.exec(
+    await must(machine, ['/usr/lib/build-infra/make-keys', 'keys'], { user: 'user' }),
+  )?.[1];
   if (key === undefined) throw new Error(`${machine.name} made no journal key`);
   return key;
 }
@@ -109,7 +148,14 @@ async function sshKeyOf(machine: SandboxedMachine, role: string, user: 'root' | 
  * @param program the bundle to run dom0 from
  * @param envs environments whose VMs are needed; others are laid out, and started only by a call
  */
-export async function raiseFarm(state: LocalState, program: string, tell: Tell, logsVm: Partial<LogsVm> = {}, provisioner: Provisioner = byManifests, envs: readonly LocalEnv[] = ['debian']): Promise<Farm> {
+export async function raiseFarm(
+  state: LocalState,
+  program: string,
+  tell: Tell,
+  logsVm: Partial<LogsVm> = {},
+  provisioner: Provisioner = byManifests,
+  envs: readonly LocalEnv[] = ['debian'],
+): Promise<Farm> {
   const dom0 = await connectDom0(state).catch(() => startDom0(state, program));
   try {
     return await raiseWith(dom0, program, state, tell, logsVm, provisioner, envs);
@@ -119,11 +165,23 @@ export async function raiseFarm(state: LocalState, program: string, tell: Tell, 
   }
 }
 
-async function raiseWith(dom0: AdminClient, program: string, state: LocalState, tell: Tell, logsVm: Partial<LogsVm>, provisioner: Provisioner, envs: readonly LocalEnv[]): Promise<Farm> {
+async function raiseWith(
+  dom0: AdminClient,
+  program: string,
+  state: LocalState,
+  tell: Tell,
+  logsVm: Partial<LogsVm>,
+  provisioner: Provisioner,
+  envs: readonly LocalEnv[],
+): Promise<Farm> {
   const settings = await state.settings();
   const before = readIfThere(join(state.folder, 'keys.json'));
   const team = settings.releaseTeam;
-  const newForge = layForge(state.rootOf('forge'), settings.ports, team && { ...team.github, account: botAccount, repositories: [statusRepository], program });
+  const newForge = layForge(
+    state.rootOf('forge'),
+    settings.ports,
+    team && { ...team.github, account: botAccount, repositories: [statusRepository], program },
+  );
   const machine = (name: string): SandboxedMachine => new SandboxedMachine(dom0, name, state.rootOf(name));
   const known = new Set((await dom0.list()).map(({ name }) => name));
   const add = async (spec: VmSpec): Promise<void> => {
@@ -137,18 +195,29 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   tell('forge', `ssh, git:// and HTTP${team === undefined ? '' : ', and a GitHub,'} on this machine`);
   await Promise.all(outsideMachines.map((name) => dom0.startVm(name)));
   const maintainer = await makeMaintainer(machine('developer'));
-  const keys: MadeKeys = { ...(before === undefined ? { logs: null, signing: {}, journals: {}, uploads: {} } : readMadeKeys(before)), forgeHostKey: await forgeHostKey(machine('forge')), maintainer,
-    ...(team === undefined ? {} : { packager: await makePersonsKey(machine('developer'), 'Bob Packager', 'bob@developer.example') }) };
+  const keys: MadeKeys = {
+    ...(before === undefined ? { logs: null, signing: {}, journals: {}, uploads: {} } : readMadeKeys(before)),
+    forgeHostKey: await forgeHostKey(machine('forge')),
+    maintainer,
+    ...(team === undefined
+      ? {}
+      : { packager: await makePersonsKey(machine('developer'), 'Bob Packager', 'bob@developer.example') }),
+  };
 
   let planned = planFarm({ pillar: localPillar(settings, keys, logsVm) });
   const { vms } = planned;
   for (const vm of vms) await add(specOf(vm, state));
   const changed = new Set(await provisioner(state, planned, tell));
-  if (team !== undefined && layNotifyToken(state.rootOf('build-debian'), team.github.token)) changed.add('build-debian');
+  if (team !== undefined && layNotifyToken(state.rootOf('build-debian'), team.github.token))
+    changed.add('build-debian');
   const restart = async (): Promise<void> => {
     // A changed VM is restarted, as an AppVM is after its template changed.
-    const running = new Set((await dom0.list()).filter(({ state }) => state !== 'halted').map(({ name }) => name));
-    const needed = vms.filter((vm) => vm.env === null || (envs as readonly string[]).includes(vm.env) || running.has(vm.name));
+    const running = new Set(
+      (await dom0.list()).filter(({ state }) => state !== 'halted').map(({ name }) => name),
+    );
+    const needed = vms.filter(
+      (vm) => vm.env === null || (envs as readonly string[]).includes(vm.env) || running.has(vm.name),
+    );
     for (const vm of needed) if (changed.has(vm.name)) await dom0.stopVm(vm.name);
     await Promise.all(needed.map((vm) => dom0.startVm(vm.name)));
     changed.clear();
@@ -166,9 +235,15 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   }
   writeDurably(join(state.folder, 'keys.json'), JSON.stringify(keys, null, 1));
 
-  await furnishForge(machine('forge'), { gitOnly: [pushKey], upload: Object.values(keys.uploads), developer: [maintainer.sshKey] });
-  for (const name of ['build-logs', 'build-logs-mirror']) await makeRepository(machine('forge'), name, 'logs');
-  for (const name of [...settings.components, ...settings.rpmComponents ?? []]) await makeRepository(machine('forge'), name, 'source');
+  await furnishForge(machine('forge'), {
+    gitOnly: [pushKey],
+    upload: Object.values(keys.uploads),
+    developer: [maintainer.sshKey],
+  });
+  for (const name of ['build-logs', 'build-logs-mirror'])
+    await makeRepository(machine('forge'), name, 'logs');
+  for (const name of [...settings.components, ...(settings.rpmComponents ?? [])])
+    await makeRepository(machine('forge'), name, 'source');
 
   planned = planFarm({ pillar: localPillar(settings, keys, logsVm) });
   savePillar(state, planned.pillar);
@@ -177,10 +252,24 @@ async function raiseWith(dom0: AdminClient, program: string, state: LocalState, 
   return { dom0, settings, pillar: planned.pillar, vms, maintainer, machine };
 }
 
-/** Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are others than Alice @returns whether it is new, or its maintainers are @throws Error where the other environment has it */
-export function addComponent(state: LocalState, settings: LocalSettings, name: string, env: LocalEnv = 'debian', maintainers?: MadeKey[]): boolean {
-  const [mine, other] = env === 'debian' ? [settings.components, settings.rpmComponents] : [settings.rpmComponents ??= [], settings.components];
-  if (mine.includes(name) && JSON.stringify(settings.foreign?.[name]) === JSON.stringify(maintainers)) return false;
+/**
+ * Adds a component to the settings: the farm is to be raised again then. @param maintainers where they are
+ * others than Alice @returns whether it is new, or its maintainers are @throws Error where the other
+ * environment has it
+ */
+export function addComponent(
+  state: LocalState,
+  settings: LocalSettings,
+  name: string,
+  env: LocalEnv = 'debian',
+  maintainers?: MadeKey[],
+): boolean {
+  const [mine, other] =
+    env === 'debian'
+      ? [settings.components, settings.rpmComponents]
+      : [(settings.rpmComponents ??= []), settings.components];
+  if (mine.includes(name) && JSON.stringify(settings.foreign?.[name]) === JSON.stringify(maintainers))
+    return false;
   if (other?.includes(name) === true) throw new Error(`${name} is a component of the other environment`);
   if (!mine.includes(name)) mine.push(name);
   if (maintainers !== undefined) (settings.foreign ??= {})[name] = maintainers;

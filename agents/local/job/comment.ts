@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A comment on its whole way: the webhook as GitHub sends it, nginx, HMAC, sys-net, policy, the build VM; and what that VM says of it.
+// A comment on its whole way: the webhook as GitHub sends it, nginx, HMAC, sys-net, policy, the build VM; and
+// what that VM says of it.
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,12 +21,30 @@ export interface CommentAnswer {
 const answered = /^qubesbuilder\.ProcessGithubCommand from sys-net: (accepted \S+|refused [A-Z_]+)$/;
 
 /** @throws Error when sys-net takes it for no command, or the build VM does not answer within `timeoutMs` */
-export async function comment(state: LocalState, farm: Farm, buildVm: string, author: string, body: string, issue: number, timeoutMs = 300_000): Promise<CommentAnswer> {
-  const journal = (): string[] => (readIfThere(join(state.folder, 'logs', `${buildVm}.log`))?.toString('utf8') ?? '').split('\n');
+export async function comment(
+  state: LocalState,
+  farm: Farm,
+  buildVm: string,
+  author: string,
+  body: string,
+  issue: number,
+  timeoutMs = 300_000,
+): Promise<CommentAnswer> {
+  const journal = (): string[] =>
+    (readIfThere(join(state.folder, 'logs', `${buildVm}.log`))?.toString('utf8') ?? '').split('\n');
   const before = journal().length - 1;
-  const secret = (await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])).trim();
-  const { status, body: said } = await sendWebhook(farm.settings.ports.webhook, secret, githubCommentPayload({ fullName: statusRepository, body, author, issue }), randomUUID(), 'issue_comment');
-  if (status !== 202 || !said.startsWith('accepted ')) throw new Error(`sys-net answered ${status}: ${said.trim()}`);
+  const secret = (
+    await must(farm.machine('sys-net'), ['cat', '/rw/config/build-infra/webhook-secret'])
+  ).trim();
+  const { status, body: said } = await sendWebhook(
+    farm.settings.ports.webhook,
+    secret,
+    githubCommentPayload({ fullName: statusRepository, body, author, issue }),
+    randomUUID(),
+    'issue_comment',
+  );
+  if (status !== 202 || !said.startsWith('accepted '))
+    throw new Error(`sys-net answered ${status}: ${said.trim()}`);
   for (const until = Date.now() + timeoutMs; Date.now() < until; await sleep(100)) {
     const lines = journal().slice(before);
     const answer = lines.map((line) => answered.exec(line)?.[1]).find((found) => found !== undefined);
@@ -35,5 +54,8 @@ export async function comment(state: LocalState, farm: Farm, buildVm: string, au
 }
 
 export function commentResult({ answer, journal }: CommentAnswer): string {
-  return [...journal.map((line) => `build-debian's journal: ${line}`), `answer to sys-net:      ${answer}`].join('\n');
+  return [
+    ...journal.map((line) => `build-debian's journal: ${line}`),
+    `answer to sys-net:      ${answer}`,
+  ].join('\n');
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Progress that a person likes to watch: finished steps stay, the running step shows its elapsed time, which VM does what, and the tail
-// of the running log. On a terminal the lower part is redrawn in place; elsewhere lines are appended, few of them.
+// Progress that a person likes to watch: finished steps stay, the running step shows its elapsed time, which
+// VM does what, and the tail of the running log. On a terminal the lower part is redrawn in place; elsewhere
+// lines are appended, few of them.
 import { printable } from '../../shared/refusal.js';
 
 export interface Finished {
@@ -10,7 +11,14 @@ export interface Finished {
 }
 
 const tailLines = 6;
-const colours = { dim: '\x1b[2m', bold: '\x1b[1m', green: '\x1b[32m', red: '\x1b[31m', cyan: '\x1b[36m', off: '\x1b[0m' };
+const colours = {
+  dim: '\x1b[2m',
+  bold: '\x1b[1m',
+  green: '\x1b[32m',
+  red: '\x1b[31m',
+  cyan: '\x1b[36m',
+  off: '\x1b[0m',
+};
 
 export class Display {
   readonly finished: Finished[] = [];
@@ -31,7 +39,9 @@ export class Display {
   }
 
   paint(colour: keyof typeof colours, text: string): string {
-    return this.#live && process.env['NO_COLOR'] === undefined ? `${colours[colour]}${text}${colours.off}` : text;
+    return this.#live && process.env['NO_COLOR'] === undefined
+      ? `${colours[colour]}${text}${colours.off}`
+      : text;
   }
 
   /** Runs one step; its return value is the one line that stays on the screen. */
@@ -86,7 +96,9 @@ export class Display {
     const seconds = (Date.now() - this.#stepStarted) / 1000;
     if (good) this.finished.push({ title: this.#title, seconds, result });
     const mark = good ? this.paint('green', '✓') : this.paint('red', '✗');
-    this.#out.write(`${mark} ${this.#clock()} ${this.paint('bold', this.#title)} ${this.paint('dim', `(${seconds.toFixed(1)} s)`)}\n${result === '' ? '' : `        ${result.replaceAll('\n', '\n        ')}\n`}`);
+    this.#out.write(
+      `${mark} ${this.#clock()} ${this.paint('bold', this.#title)} ${this.paint('dim', `(${seconds.toFixed(1)} s)`)}\n${result === '' ? '' : `        ${result.replaceAll('\n', '\n        ')}\n`}`,
+    );
   }
 
   #clear(): void {
@@ -97,7 +109,12 @@ export class Display {
   #draw(): void {
     const width = (this.#out.columns ?? 100) - 1;
     const seconds = ((Date.now() - this.#stepStarted) / 1000).toFixed(1);
-    const lines = [`${'⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'[Math.floor(Date.now() / 200) % 10]} ${this.#clock()} ${this.#title} (${seconds} s)`.slice(0, width)];
+    const lines = [
+      `${'⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'[Math.floor(Date.now() / 200) % 10]} ${this.#clock()} ${this.#title} (${seconds} s)`.slice(
+        0,
+        width,
+      ),
+    ];
     if (this.#now !== '') lines.push(this.paint('cyan', `    ${this.#now}`.slice(0, width)));
     for (const line of this.#tail) lines.push(this.paint('dim', `    │ ${line}`.slice(0, width)));
     this.#clear();

@@ -49,6 +49,14 @@ export class LogTail {
         return [];
       }
     };
-    return below('.').flatMap((vm) => below(vm).flatMap((day) => below(join(vm, day)).filter((name) => /^log_[0-9_.-]+$/.test(name)).map((name) => `${vm}/${day}/${name}`))).sort();
+    return below('.')
+      .flatMap((vm) =>
+        below(vm).flatMap((day) =>
+          below(join(vm, day))
+            .filter((name) => /^log_[0-9_.-]+$/.test(name))
+            .map((name) => `${vm}/${day}/${name}`),
+        ),
+      )
+      .sort();
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A job's artifacts made once more in its build VM, from the tag fetched and verified anew, and compared with what was frozen.
+// A job's artifacts made once more in its build VM, from the tag fetched and verified anew, and compared with
+// what was frozen.
 import type { Machine } from '../outside/machine.js';
 
 export interface Rebuilt {
@@ -14,8 +15,16 @@ export interface Rebuilt {
 const line = /^== rebuilt (same|same-but-time|differs|missing|new) (\S+) (\S+) (was \S+ is \S+)$/;
 
 /** @param dists of the job; all unless told. @throws Error where it cannot be built */
-export async function rebuild(build: Machine, job: string, dists: readonly string[], onLine: (line: string) => void): Promise<Rebuilt> {
-  const result = await build.run(['/usr/bin/node', '/usr/lib/build-infra/build-agent.mjs', 'rebuild', job, ...dists], { user: 'root', onLine, timeoutMs: 3_600_000 });
+export async function rebuild(
+  build: Machine,
+  job: string,
+  dists: readonly string[],
+  onLine: (line: string) => void,
+): Promise<Rebuilt> {
+  const result = await build.run(
+    ['/usr/bin/node', '/usr/lib/build-infra/build-agent.mjs', 'rebuild', job, ...dists],
+    { user: 'root', onLine, timeoutMs: 3_600_000 },
+  );
   const rebuilt: Rebuilt = { same: [], butTime: [], otherwise: [] };
   for (const text of result.stdout.split('\n')) {
     const [, verdict, dist, name, hashes] = line.exec(text) ?? [];
@@ -25,7 +34,9 @@ export async function rebuild(build: Machine, job: string, dists: readonly strin
     else rebuilt.otherwise.push(`${dist} ${name}: ${verdict}, ${hashes}`);
   }
   if (result.status > 1 || rebuilt.same.length + rebuilt.otherwise.length === 0) {
-    throw new Error(`${job} could not be built once more:\n${`${result.stdout}\n${result.stderr}`.trim().split('\n').slice(-6).join('\n')}`);
+    throw new Error(
+      `${job} could not be built once more:\n${`${result.stdout}\n${result.stderr}`.trim().split('\n').slice(-6).join('\n')}`,
+    );
   }
   return rebuilt;
 }

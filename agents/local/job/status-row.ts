@@ -9,29 +9,63 @@ export interface StatusRow {
   cells: Map<string, string>;
 }
 
-const text = (html: string): string => html.replace(/<[^>]*>/g, ' ').replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&quot;/g, '"').replace(/&#39;/g, '\'').replace(/&amp;/g, '&').replace(/\s+/g, ' ').trim();
+const text = (html: string): string =>
+  html
+    .replace(/<[^>]*>/g, ' ')
+    .replace(/&lt;/g, '<')
+    .replace(/&gt;/g, '>')
+    .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
+    .replace(/&amp;/g, '&')
+    .replace(/\s+/g, ' ')
+    .trim();
 
 /** Undefined where the page, or such a row, is not there yet. */
-export async function statusRow(url: string, component: string, dist: string): Promise<StatusRow | undefined> {
+export async function statusRow(
+  url: string,
+  component: string,
+  dist: string,
+): Promise<StatusRow | undefined> {
   const answer = await fetch(`${url}/index.html`);
   if (!answer.ok) return undefined;
   const page = await answer.text();
-  const heads = [...(/<thead[\s\S]*?<\/thead>/.exec(page)?.[0] ?? '').matchAll(/<th\b[^>]*>([\s\S]*?)<\/th>/g)].map((head) => text(head[1] as string)).slice(3);
-  const body = [...page.matchAll(/<tbody[\s\S]*?<\/tbody>/g)].map((found) => found[0]).find((one) => one.includes(`href="components/${component}/index.html"`));
-  const row = [...(body ?? '').matchAll(/<tr\b[\s\S]*?<\/tr>/g)].map((found) => found[0]).find((one) => new RegExp(`scope="row">${dist}<`).test(one));
+  const heads = [
+    ...(/<thead[\s\S]*?<\/thead>/.exec(page)?.[0] ?? '').matchAll(/<th\b[^>]*>([\s\S]*?)<\/th>/g),
+  ]
+    .map((head) => text(head[1] as string))
+    .slice(3);
+  const body = [...page.matchAll(/<tbody[\s\S]*?<\/tbody>/g)]
+    .map((found) => found[0])
+    .find((one) => one.includes(`href="components/${component}/index.html"`));
+  const row = [...(body ?? '').matchAll(/<tr\b[\s\S]*?<\/tr>/g)]
+    .map((found) => found[0])
+    .find((one) => new RegExp(`scope="row">${dist}<`).test(one));
   if (row === undefined) return undefined;
-  const [newest, ...cells] = [...row.matchAll(/<td\b[^>]*>([\s\S]*?)<\/td>/g)].map((cell) => text(cell[1] as string));
+  const [newest, ...cells] = [...row.matchAll(/<td\b[^>]*>([\s\S]*?)<\/td>/g)].map((cell) =>
+    text(cell[1] as string),
+  );
   return { newest: newest ?? '', cells: new Map(heads.map((head, index) => [head, cells[index] ?? ''])) };
 }
 
-/** The row as soon as it is as wanted; the page follows a change within seconds. @throws Error after `timeoutMs` */
-export async function untilRow(url: string, component: string, dist: string, wanted: (row: StatusRow) => boolean, timeoutMs = 300_000): Promise<StatusRow> {
+/**
+ * The row as soon as it is as wanted; the page follows a change within seconds. @throws Error after
+ * `timeoutMs`
+ */
+export async function untilRow(
+  url: string,
+  component: string,
+  dist: string,
+  wanted: (row: StatusRow) => boolean,
+  timeoutMs = 300_000,
+): Promise<StatusRow> {
   let last: StatusRow | undefined;
   for (const until = Date.now() + timeoutMs; Date.now() < until; await sleep(250)) {
     last = await statusRow(url, component, dist);
     if (last !== undefined && wanted(last)) return last;
   }
-  throw new Error(`the status page ${url} does not show it; its row: ${last === undefined ? 'none' : rowText(component, dist, last)}`);
+  throw new Error(
+    `the status page ${url} does not show it; its row: ${last === undefined ? 'none' : rowText(component, dist, last)}`,
+  );
 }
 
 export function rowText(component: string, dist: string, { newest, cells }: StatusRow): string {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What the main job needs of any sandbox, VM of the farm or machine of the outside world: to run a command in it.
+// What the main job needs of any sandbox, VM of the farm or machine of the outside world: to run a command in
+// it.
 
 export interface CommandResult {
   status: number;
@@ -29,5 +30,7 @@ export async function must(machine: Machine, argv: readonly string[], options?: 
   const result = await machine.run(argv, options);
   if (result.status === 0) return result.stdout;
   const tail = `${result.stderr}\n${result.stdout}`.trim().split('\n').slice(-12).join('\n');
-  throw new Error(`in ${machine.name}: ${(argv[0] === 'sh' && argv[1] === '-c' ? argv.slice(3) : argv).join(' ').slice(0, 200)} ended with ${result.status}\n${tail}`);
+  throw new Error(
+    `in ${machine.name}: ${(argv[0] === 'sh' && argv[1] === '-c' ? argv.slice(3) : argv).join(' ').slice(0, 200)} ended with ${result.status}\n${tail}`,
+  );
 }

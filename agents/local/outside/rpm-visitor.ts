@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Somebody who uses the published DNF repository: real dnf over HTTP into an empty installroot, with the published key and nothing else of
-// this machine's configuration. gpgcheck and repo_gpgcheck are on; the same visit is made to mirrors that changed one byte.
+// Somebody who uses the published DNF repository: real dnf over HTTP into an empty installroot, with the
+// published key and nothing else of this machine's configuration. gpgcheck and repo_gpgcheck are on; the same
+// visit is made to mirrors that changed one byte.
 import { must, type Machine } from './machine.js';
 
 export interface RpmRepository {
@@ -57,21 +58,80 @@ bwrap --ro-bind $root / --unshare-all --die-with-parent --clearenv -- "$@" | sed
  * @param version of the package: version, or version-release
  * @throws Error with dnf's last lines
  */
-export async function installRpmAsVisitor(visitor: Machine, repository: RpmRepository, name: string, version: string, argv: readonly string[], onLine: (line: string) => void): Promise<RpmVisit> {
-  const out = await must(visitor, ['sh', '-c', visit, 'visit', repository.url, name, version, '1', ...argv], { user: 'root', input: repository.key, onLine, timeoutMs: 300_000 });
+export async function installRpmAsVisitor(
+  visitor: Machine,
+  repository: RpmRepository,
+  name: string,
+  version: string,
+  argv: readonly string[],
+  onLine: (line: string) => void,
+): Promise<RpmVisit> {
+  const out = await must(visitor, ['sh', '-c', visit, 'visit', repository.url, name, version, '1', ...argv], {
+    user: 'root',
+    input: repository.key,
+    onLine,
+    timeoutMs: 300_000,
+  });
   const lines = out.trim().split('\n');
-  const installed = lines.filter((line) => line.startsWith('installed ')).map((line) => line.split(' ')[1] as string);
-  if (!installed.some((one) => one.startsWith(`${name}-${version}`))) throw new Error(`dnf did not install ${name} ${version}:\n${out}`);
-  const unsigned = lines.filter((line) => line.startsWith('installed ') && !/ Key ID [0-9a-f]{16}/.test(line));
+  const installed = lines
+    .filter((line) => line.startsWith('installed '))
+    .map((line) => line.split(' ')[1] as string);
+  if (!installed.some((one) => one.startsWith(`${name}-${version}`)))
+    throw new Error(`dnf did not install ${name} ${version}:\n${out}`);
+  const unsigned = lines.filter(
+    (line) => line.startsWith('installed ') && !/ Key ID [0-9a-f]{16}/.test(line),
+  );
   if (unsigned.length > 0) throw new Error(`dnf installed what is not signed: ${unsigned.join(' ')}`);
-  return { installed, says: lines.filter((line) => line.startsWith('says ')).map((line) => line.slice(5)).join('\n') };
+  return {
+    installed,
+    says: lines
+      .filter((line) => line.startsWith('says '))
+      .map((line) => line.slice(5))
+      .join('\n'),
+  };
 }
 
-/** The same from a mirror that lies. @param metadataSignature whether this visitor looks at the signature of repomd.xml @returns dnf's own words @throws Error where dnf takes it */
-export async function refusedByDnf(visitor: Machine, repository: RpmRepository, name: string, version: string, metadataSignature: boolean, onLine: (line: string) => void): Promise<string> {
-  const result = await visitor.run(['sh', '-c', visit, 'visit', repository.url, name, version, metadataSignature ? '1' : '0', '/usr/bin/true'], { user: 'root', input: repository.key, onLine, timeoutMs: 300_000 });
-  const words = result.stderr.trim().split('\n').filter((line) => /^(?:Error|Problem|The downloaded packages|Package .* is|GPG|.*(?:repomd|checksum|[Ss]ignature|MD5|Digest))/.test(line)).slice(0, 2).join(' | ');
-  if (result.status === 0 || /^installed /m.test(result.stdout)) throw new Error(`dnf installed from ${repository.url}, which lies`);
-  if (words === '') throw new Error(`dnf failed at ${repository.url}, and not because of what lies there:\n${result.stderr.slice(-1000)}`);
+/**
+ * The same from a mirror that lies. @param metadataSignature whether this visitor looks at the signature of
+ * repomd.xml @returns dnf's own words @throws Error where dnf takes it
+ */
+export async function refusedByDnf(
+  visitor: Machine,
+  repository: RpmRepository,
+  name: string,
+  version: string,
+  metadataSignature: boolean,
+  onLine: (line: string) => void,
+): Promise<string> {
+  const result = await visitor.run(
+    [
+      'sh',
+      '-c',
+      visit,
+      'visit',
+      repository.url,
+      name,
+      version,
+      metadataSignature ? '1' : '0',
+      '/usr/bin/true',
+    ],
+    { user: 'root', input: repository.key, onLine, timeoutMs: 300_000 },
+  );
+  const words = result.stderr
+    .trim()
+    .split('\n')
+    .filter((line) =>
+      /^(?:Error|Problem|The downloaded packages|Package .* is|GPG|.*(?:repomd|checksum|[Ss]ignature|MD5|Digest))/.test(
+        line,
+      ),
+    )
+    .slice(0, 2)
+    .join(' | ');
+  if (result.status === 0 || /^installed /m.test(result.stdout))
+    throw new Error(`dnf installed from ${repository.url}, which lies`);
+  if (words === '')
+    throw new Error(
+      `dnf failed at ${repository.url}, and not because of what lies there:\n${result.stderr.slice(-1000)}`,
+    );
   return words;
 }

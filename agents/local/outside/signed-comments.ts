@@ -5,7 +5,10 @@ import { must, type Machine } from './machine.js';
 
 let lastSecond = 0;
 
-/** The same words signed by one key in one second are the same command: every signature is of a second of its own. */
+/**
+ * The same words signed by one key in one second are the same command: every signature is of a second of its
+ * own.
+ */
 async function nextSecond(): Promise<void> {
   while (Math.floor(Date.now() / 1000) <= lastSecond) await sleep(100);
   lastSecond = Math.floor(Date.now() / 1000);
@@ -14,7 +17,9 @@ async function nextSecond(): Promise<void> {
 /** @param key fingerprint of a key on that machine @returns what goes into the comment */
 export async function clearsign(developer: Machine, key: string, line: string): Promise<string> {
   await nextSecond();
-  return await must(developer, ['gpg', '--batch', '--local-user', key, '--clearsign'], { input: `${line}\n` });
+  return await must(developer, ['gpg', '--batch', '--local-user', key, '--clearsign'], {
+    input: `${line}\n`,
+  });
 }
 
 const asStranger = `set -eu

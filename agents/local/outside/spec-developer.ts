@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The maintainer of an RPM component of our own: the small C program beside this file, with its spec, as a signed tag. Each time it is asked for,
-// the release in the spec goes up, because a version is built once.
+// The maintainer of an RPM component of our own: the small C program beside this file, with its spec, as a
+// signed tag. Each time it is asked for, the release in the spec goes up, because a version is built once.
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,8 @@ function sourceFolder(): string {
   for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
     const candidate = join(folder, 'agents/local/outside', rpmComponent);
     if (existsSync(candidate)) return candidate;
-    if (folder === dirname(folder)) throw new Error(`agents/local/outside/${rpmComponent} was not found above this program`);
+    if (folder === dirname(folder))
+      throw new Error(`agents/local/outside/${rpmComponent} was not found above this program`);
   }
 }
 
@@ -38,15 +39,33 @@ git add -f -A .
 git -c commit.gpgsign=false commit -q --allow-empty -m "$package $version-$release"
 `;
 
-/** @param onLine what git says. @returns with `version` as the tag says it: version-release, without the distribution's suffix */
-export async function pushSpecComponent(developer: Machine, key: string, ports: ForgePorts, onLine: (line: string) => void): Promise<ImportedSource> {
+/**
+ * @param onLine what git says. @returns with `version` as the tag says it: version-release, without the
+ * distribution's suffix
+ */
+export async function pushSpecComponent(
+  developer: Machine,
+  key: string,
+  ports: ForgePorts,
+  onLine: (line: string) => void,
+): Promise<ImportedSource> {
   const folder = sourceFolder();
-  const version = /^Version: *(\S+)$/m.exec(readFileSync(join(folder, `${rpmComponent}.spec`), 'utf8'))?.[1] as string;
+  const version = /^Version: *(\S+)$/m.exec(
+    readFileSync(join(folder, `${rpmComponent}.spec`), 'utf8'),
+  )?.[1] as string;
   const remote = `ssh://user@127.0.0.1${gitFolder}/${rpmComponent}.git`;
-  const tags = (await developer.run(['git', 'ls-remote', '--tags', remote], { env: developerEnvironment(ports) })).stdout;
+  const tags = (
+    await developer.run(['git', 'ls-remote', '--tags', remote], { env: developerEnvironment(ports) })
+  ).stdout;
   let release = 1;
   while (tags.includes(`refs/tags/${tagOf(`${version}-${release}`)}\n`)) release++;
-  const tree = await runProgram(['tar', '--create', '--file=-', '--owner=0', '--group=0', '--directory', folder, '.'], { timeoutMs: 60_000 });
-  await must(developer, ['sh', '-c', commitTree, 'commit', rpmComponent, version, String(release), remote], { input: tree, onLine });
+  const tree = await runProgram(
+    ['tar', '--create', '--file=-', '--owner=0', '--group=0', '--directory', folder, '.'],
+    { timeoutMs: 60_000 },
+  );
+  await must(developer, ['sh', '-c', commitTree, 'commit', rpmComponent, version, String(release), remote], {
+    input: tree,
+    onLine,
+  });
   return await pushTag(developer, rpmComponent, `${version}-${release}`, key, ports, onLine);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Somebody who uses the published repository: a throw-away root with the published key, real apt-get over HTTP. Runs as root in a sandbox of
-// its own; the base root is cached, every visit starts from a fresh copy.
+// Somebody who uses the published repository: a throw-away root with the published key, real apt-get over
+// HTTP. Runs as root in a sandbox of its own; the base root is cached, every visit starts from a fresh copy.
 import type { Suite } from '../../shared/formats/suites.js';
 import { must, type Machine } from './machine.js';
 
@@ -56,16 +56,46 @@ if in_root test -x /usr/bin/$name; then in_root /usr/bin/$name --version 2>&1 </
 `;
 
 /**
- * Installs one binary package of `version` (the one named like the source, else the first) and checks that it came from `url`.
+ * Installs one binary package of `version` (the one named like the source, else the first) and checks that it
+ * came from `url`.
  * @param repository.key armored public key as published; `suite` is current-testing unless told
  */
-export async function installAsVisitor(visitor: Machine, repository: { dist: string; url: string; key: string; suite?: Suite }, source: string, version: string, onLine: (line: string) => void): Promise<Visit & { says: string }> {
-  await must(visitor, ['sh', '-c', makeBase, 'base', repository.dist], { user: 'root', onLine, timeoutMs: 600_000 });
-  const out = await must(visitor, ['sh', '-c', visit, 'visit', repository.dist, repository.url, source, version, repository.suite ?? 'current-testing'], { user: 'root', input: repository.key, onLine, timeoutMs: 600_000 });
+export async function installAsVisitor(
+  visitor: Machine,
+  repository: { dist: string; url: string; key: string; suite?: Suite },
+  source: string,
+  version: string,
+  onLine: (line: string) => void,
+): Promise<Visit & { says: string }> {
+  await must(visitor, ['sh', '-c', makeBase, 'base', repository.dist], {
+    user: 'root',
+    onLine,
+    timeoutMs: 600_000,
+  });
+  const out = await must(
+    visitor,
+    [
+      'sh',
+      '-c',
+      visit,
+      'visit',
+      repository.dist,
+      repository.url,
+      source,
+      version,
+      repository.suite ?? 'current-testing',
+    ],
+    { user: 'root', input: repository.key, onLine, timeoutMs: 600_000 },
+  );
   const lines = out.trim().split('\n');
-  const urls = lines.filter((line) => line.startsWith('url ')).map((line) => decodeURIComponent(line.slice(4)));
-  const installed = lines.filter((line) => /^installed \S+ installed$/.test(line)).map((line) => line.split(' ')[1] as string);
+  const urls = lines
+    .filter((line) => line.startsWith('url '))
+    .map((line) => decodeURIComponent(line.slice(4)));
+  const installed = lines
+    .filter((line) => /^installed \S+ installed$/.test(line))
+    .map((line) => line.split(' ')[1] as string);
   if (installed.length === 0) throw new Error(`apt-get did not install ${source} ${version}:\n${out}`);
-  if (urls.length === 0 || urls.some((url) => !url.startsWith(`${repository.url}/`))) throw new Error(`apt-get took it from elsewhere: ${urls.join(' ')}`);
+  if (urls.length === 0 || urls.some((url) => !url.startsWith(`${repository.url}/`)))
+    throw new Error(`apt-get took it from elsewhere: ${urls.join(' ')}`);
   return { installed, urls, says: lines.find((line) => line.startsWith('says '))?.slice(5) ?? '' };
 }

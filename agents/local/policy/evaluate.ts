@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From rules and a request to a verdict. The first rule that matches decides; what comes after it is not read, whatever the outcome.
+// From rules and a request to a verdict. The first rule that matches decides; what comes after it is not
+// read, whatever the outcome.
 import { askCandidates, concerns } from './candidates.js';
 import { normaliseTarget, splitService } from './request.js';
 import type { Rule, RulePlace } from './rule.js';
@@ -38,36 +39,68 @@ export function evaluate(rules: readonly Rule[], system: SystemInfo, request: Re
   const source = system.find(request.source);
   const asked = normaliseTarget(request.target, system);
   const refuse = (reason: string, rule: Decider | null = null, notify = true): Verdict => ({
-    result: 'deny', reason, requested: typeof asked === 'string' ? request.target : asked.text, notify, rule,
+    result: 'deny',
+    reason,
+    requested: typeof asked === 'string' ? request.target : asked.text,
+    notify,
+    rule,
   });
   if (source === undefined) return refuse(`no such source VM: ${request.source}`);
   if (service === '') return refuse('the service has no name');
   if (typeof asked === 'string') return refuse(asked);
-  const rule = rules.find((one) => concerns(one, service, argument, source, system) && matchesTarget(one.target, asked, source, system));
+  const rule = rules.find(
+    (one) =>
+      concerns(one, service, argument, source, system) && matchesTarget(one.target, asked, source, system),
+  );
   if (rule === undefined) return refuse('no rule matches');
   const decider: Decider = { ...rule.at, text: rule.text };
   if (rule.action.kind === 'deny') return refuse('denied by policy', decider, rule.action.notify);
   const { user, autostart, notify } = rule.action;
   const answered: Answered = { requested: asked.text, user, autostart, notify, rule: decider };
   if (rule.action.kind === 'ask') {
-    const targets = askCandidates(rules, rule, service, argument, source, system).filter((text) => autostart || isRunning(text, system));
+    const targets = askCandidates(rules, rule, service, argument, source, system).filter(
+      (text) => autostart || isRunning(text, system),
+    );
     if (targets.length === 0) return refuse('the rule asks, but there is no target to choose from', decider);
-    return { result: 'ask', targets, defaultTarget: preselected(rule, targets, source), guivm: source.guivm, ...answered };
+    return {
+      result: 'ask',
+      targets,
+      defaultTarget: preselected(rule, targets, source),
+      guivm: source.guivm,
+      ...answered,
+    };
   }
   const target = finalTarget(rule.action.redirect, asked, source, system);
   if ('reason' in target) return refuse(target.reason, decider);
-  if (!autostart && !target.running) return refuse('the target is not running and the rule says autostart=no', decider, notify);
+  if (!autostart && !target.running)
+    return refuse('the target is not running and the rule says autostart=no', decider, notify);
   return { result: 'allow', target: target.name, targetUuid: target.uuid, ...answered };
 }
 
-/** Where the answer to an `ask` goes; null where it is none of what was offered, or cannot be called. It is final: no rule is looked at again. */
-export function chosenTarget(verdict: Verdict & { result: 'ask' }, answer: string | null, source: string, system: SystemInfo): (Verdict & { result: 'allow' }) | null {
+/**
+ * Where the answer to an `ask` goes; null where it is none of what was offered, or cannot be called. It is
+ * final: no rule is looked at again.
+ */
+export function chosenTarget(
+  verdict: Verdict & { result: 'ask' },
+  answer: string | null,
+  source: string,
+  system: SystemInfo,
+): (Verdict & { result: 'allow' }) | null {
   const { targets, defaultTarget: _, guivm: __, ...answered } = verdict;
   if (answer === null || !targets.includes(answer) || answer === source) return null;
   const ofTemplate = answer.startsWith('@dispvm:');
   const vm = system.find(ofTemplate ? answer.slice('@dispvm:'.length) : answer);
-  if (ofTemplate && vm !== undefined) return { ...answered, result: 'allow', target: `@dispvm:${vm.name}`, targetUuid: null };
-  return vm === undefined ? null : { ...answered, result: 'allow', target: vm.name, targetUuid: vm.name === 'dom0' || vm.uuid === '' ? null : vm.uuid };
+  if (ofTemplate && vm !== undefined)
+    return { ...answered, result: 'allow', target: `@dispvm:${vm.name}`, targetUuid: null };
+  return vm === undefined
+    ? null
+    : {
+        ...answered,
+        result: 'allow',
+        target: vm.name,
+        targetUuid: vm.name === 'dom0' || vm.uuid === '' ? null : vm.uuid,
+      };
 }
 
 function isRunning(text: string, system: SystemInfo): boolean {
@@ -81,8 +114,16 @@ interface FinalTarget {
   running: boolean;
 }
 
-/** Where an allowed call goes. The redirected call is not evaluated again. Loopback is compared by text, as Qubes does: a uuid gets through. */
-function finalTarget(redirect: { text: string; token: Token } | null, asked: Asked, source: SystemVm, system: SystemInfo): FinalTarget | { reason: string } {
+/**
+ * Where an allowed call goes. The redirected call is not evaluated again. Loopback is compared by text, as
+ * Qubes does: a uuid gets through.
+ */
+function finalTarget(
+  redirect: { text: string; token: Token } | null,
+  asked: Asked,
+  source: SystemVm,
+  system: SystemInfo,
+): FinalTarget | { reason: string } {
   const text = redirect?.text ?? asked.text;
   const kind = redirect?.token.kind ?? (asked.kind === 'vm' ? 'name' : asked.kind);
   switch (kind) {
@@ -91,7 +132,9 @@ function finalTarget(redirect: { text: string; token: Token } | null, asked: Ask
     case 'adminvm':
       return { name: 'dom0', uuid: null, running: true };
     case 'dispvm':
-      return source.defaultDispvm === null ? { reason: `${source.name} has no default_dispvm` } : { name: `@dispvm:${source.defaultDispvm}`, uuid: null, running: false };
+      return source.defaultDispvm === null
+        ? { reason: `${source.name} has no default_dispvm` }
+        : { name: `@dispvm:${source.defaultDispvm}`, uuid: null, running: false };
     case 'dispvm-of': {
       const template = system.find(text.slice('@dispvm:'.length));
       return template?.templateForDispvms === true
@@ -101,7 +144,9 @@ function finalTarget(redirect: { text: string; token: Token } | null, asked: Ask
     default: {
       if (text === source.name) return { reason: 'a VM may not call itself' };
       const vm = system.find(text);
-      return vm === undefined ? { reason: `no such target: ${text}` } : { name: vm.name, uuid: vm.uuid === '' ? null : vm.uuid, running: vm.running };
+      return vm === undefined
+        ? { reason: `no such target: ${text}` }
+        : { name: vm.name, uuid: vm.uuid === '' ? null : vm.uuid, running: vm.running };
     }
   }
 }
@@ -109,6 +154,11 @@ function finalTarget(redirect: { text: string; token: Token } | null, asked: Ask
 function preselected(rule: Rule, targets: readonly string[], source: SystemVm): string | null {
   const wanted = rule.action.defaultTarget;
   if (wanted === null) return null;
-  const text = wanted.token.kind === 'dispvm' ? `@dispvm:${source.defaultDispvm ?? ''}` : wanted.token.kind === 'adminvm' ? 'dom0' : wanted.text;
+  const text =
+    wanted.token.kind === 'dispvm'
+      ? `@dispvm:${source.defaultDispvm ?? ''}`
+      : wanted.token.kind === 'adminvm'
+        ? 'dom0'
+        : wanted.text;
   return targets.includes(text) ? text : null;
 }

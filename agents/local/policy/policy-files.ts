@@ -39,7 +39,10 @@ export function loadPolicy(folders: readonly string[], options: LoadOptions = {}
   return rules;
 }
 
-/** Regular files (links followed) `*.policy` not starting with a dot, sorted bytewise. @throws PolicyError for a counted file with a bad name */
+/**
+ * Regular files (links followed) `*.policy` not starting with a dot, sorted bytewise. @throws PolicyError for
+ * a counted file with a bad name
+ */
 function countedFiles(folder: string, from: RulePlace | undefined, options: LoadOptions): string[] {
   const fail = (file: string, detail: string): never => {
     throw new PolicyError(from?.file ?? file, from?.line, from === undefined ? detail : `${file}: ${detail}`);
@@ -51,7 +54,12 @@ function countedFiles(folder: string, from: RulePlace | undefined, options: Load
   } catch (error) {
     return fail(folder, `cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
-  const counted = names.filter((name) => name.endsWith('.policy') && !name.startsWith('.') && isRegularFile(join(folder, Buffer.from(name, 'latin1').toString())));
+  const counted = names.filter(
+    (name) =>
+      name.endsWith('.policy') &&
+      !name.startsWith('.') &&
+      isRegularFile(join(folder, Buffer.from(name, 'latin1').toString())),
+  );
   for (const name of counted) {
     if (!/^[0-9a-z_.-]+$/.test(name)) fail(join(folder, name), 'a policy file name has 0-9 a-z _ . - only');
   }
@@ -63,7 +71,12 @@ function isRegularFile(path: string): boolean {
 }
 
 /** Reads one file line by line. LF, CRLF and lone CR end a line; nothing else does. */
-function forEachLine(path: string, from: RulePlace | undefined, reading: Reading, take: (fields: string[], text: string, at: RulePlace) => void): void {
+function forEachLine(
+  path: string,
+  from: RulePlace | undefined,
+  reading: Reading,
+  take: (fields: string[], text: string, at: RulePlace) => void,
+): void {
   const fail = (detail: string): never => {
     throw new PolicyError(from?.file ?? path, from?.line, from === undefined ? detail : `${path}: ${detail}`);
   };
@@ -88,7 +101,8 @@ function forEachLine(path: string, from: RulePlace | undefined, reading: Reading
   reading.open.push(real);
   text.split(/\r\n|\r|\n/).forEach((line, index) => {
     const fields = words(line);
-    if (fields.length > 0 && !fields[0]?.startsWith('#')) take(fields, fields.join(' '), { file: path, line: index + 1 });
+    if (fields.length > 0 && !fields[0]?.startsWith('#'))
+      take(fields, fields.join(' '), { file: path, line: index + 1 });
   });
   reading.open.pop();
 }
@@ -111,14 +125,21 @@ function directive(fields: readonly string[], at: RulePlace, reading: Reading): 
       return readPolicyFile(withinBase(rest[0] as string, reading), at, reading);
     case '!include-dir':
       need(1);
-      for (const path of countedFiles(withinBase(rest[0] as string, reading), at, reading.options)) readPolicyFile(path, at, reading);
+      for (const path of countedFiles(withinBase(rest[0] as string, reading), at, reading.options))
+        readPolicyFile(path, at, reading);
       return;
     case '!include-service':
       need(3);
       checkService(rest[0] as string, rest[1] as string, (detail) => {
         throw new PolicyError(at.file, at.line, detail);
       });
-      return readOldFile(withinBase(rest[2] as string, reading), rest[0] as string, rest[1] as string, at, reading);
+      return readOldFile(
+        withinBase(rest[2] as string, reading),
+        rest[0] as string,
+        rest[1] as string,
+        at,
+        reading,
+      );
     case '!compat-4.0':
       need(0);
       return readCompatFolder(at, reading);
@@ -131,8 +152,17 @@ function withinBase(path: string, reading: Reading): string {
   return resolve(reading.base, path);
 }
 
-/** The old format: SOURCE TARGET ACTION[,param=value...], with `$` for `@`, and `$include:` for `!include `, wherever they stand. */
-function readOldFile(path: string, service: string, argument: string, from: RulePlace, reading: Reading): void {
+/**
+ * The old format: SOURCE TARGET ACTION[,param=value...], with `$` for `@`, and `$include:` for `!include `,
+ * wherever they stand.
+ */
+function readOldFile(
+  path: string,
+  service: string,
+  argument: string,
+  from: RulePlace,
+  reading: Reading,
+): void {
   forEachLine(path, from, reading, (_, text, at) => {
     const fields = words(text.replaceAll('$include:', '!include ').replaceAll('$', '@').replaceAll(',', ' '));
     const [first, ...rest] = fields;
@@ -141,7 +171,8 @@ function readOldFile(path: string, service: string, argument: string, from: Rule
       return readOldFile(withinBase(rest[0] as string, reading), service, argument, at, reading);
     }
     if (first?.startsWith('!')) throw new PolicyError(at.file, at.line, `no ${first} in the old format`);
-    if (fields.length < 3) throw new PolicyError(at.file, at.line, 'a rule in the old format has SOURCE TARGET ACTION');
+    if (fields.length < 3)
+      throw new PolicyError(at.file, at.line, 'a rule in the old format has SOURCE TARGET ACTION');
     reading.rules.push(readRule([service, argument, ...fields], text, at));
   });
 }
@@ -153,10 +184,24 @@ function readCompatFolder(at: RulePlace, reading: Reading): void {
     reading.options.onRead?.(folder);
     names = readdirSync(folder);
   } catch (error) {
-    throw new PolicyError(at.file, at.line, `${folder}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    throw new PolicyError(
+      at.file,
+      at.line,
+      `${folder}: cannot be read (${(error as NodeJS.ErrnoException).code})`,
+    );
   }
-  const usable = names.filter((name) => /^[A-Za-z0-9+._-]+$/.test(name) && !/^\.|\.(?:rpmsave|rpmnew|swp)$/.test(name) && isRegularFile(join(folder, name))).sort();
-  for (const name of [...usable.filter((one) => one.includes('+')), ...usable.filter((one) => !one.includes('+'))]) {
+  const usable = names
+    .filter(
+      (name) =>
+        /^[A-Za-z0-9+._-]+$/.test(name) &&
+        !/^\.|\.(?:rpmsave|rpmnew|swp)$/.test(name) &&
+        isRegularFile(join(folder, name)),
+    )
+    .sort();
+  for (const name of [
+    ...usable.filter((one) => one.includes('+')),
+    ...usable.filter((one) => !one.includes('+')),
+  ]) {
     const plus = name.indexOf('+');
     const service = plus < 0 ? name : name.slice(0, plus);
     const argument = plus < 0 ? '*' : name.slice(plus);
@@ -164,7 +209,9 @@ function readCompatFolder(at: RulePlace, reading: Reading): void {
     if (plus < 0) continue;
     for (const target of ['@anyvm', '@adminvm']) {
       const fields = [service, argument, '@anyvm', target, 'deny'];
-      reading.rules.push(readRule(fields, `${fields.join(' ')} (added by !compat-4.0)`, { file: join(folder, name), line: 0 }));
+      reading.rules.push(
+        readRule(fields, `${fields.join(' ')} (added by !compat-4.0)`, { file: join(folder, name), line: 0 }),
+      );
     }
   }
 }

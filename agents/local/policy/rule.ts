@@ -67,7 +67,14 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
     throw new PolicyError(at.file, at.line, detail);
   };
   if (fields.length < 5) fail('a rule has at least 5 fields: SERVICE ARGUMENT SOURCE TARGET ACTION');
-  const [service, argument, source, target, actionWord, ...rest] = fields as [string, string, string, string, string, ...string[]];
+  const [service, argument, source, target, actionWord, ...rest] = fields as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    ...string[],
+  ];
   const read = (word: string, place: Place): Token => {
     const token = readToken(word, place);
     return typeof token === 'string' ? fail(token) : token;
@@ -75,7 +82,8 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
   checkService(service, argument, fail);
   const sourceToken = read(source, 'source');
   const targetToken = read(target, 'target');
-  if (actionWord !== 'allow' && actionWord !== 'ask' && actionWord !== 'deny') fail(`unknown action ${actionWord}`);
+  if (actionWord !== 'allow' && actionWord !== 'ask' && actionWord !== 'deny')
+    fail(`unknown action ${actionWord}`);
   const kind = actionWord as Action['kind'];
   const given = new Map<string, string>();
   for (const parameter of rest) {
@@ -103,9 +111,14 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
     notify: yesNo('notify', kind === 'deny'),
     autostart: yesNo('autostart', true),
   };
-  if (targetToken.kind === 'default' && kind === 'allow' && action.redirect === null) fail('allow for @default needs target=');
+  if (targetToken.kind === 'default' && kind === 'allow' && action.redirect === null)
+    fail('allow for @default needs target=');
   return {
-    at, text, source: sourceToken, target: targetToken, action,
+    at,
+    text,
+    source: sourceToken,
+    target: targetToken,
+    action,
     service: service === '*' ? null : service,
     argument: argument === '*' ? null : argument,
   };
@@ -113,9 +126,11 @@ export function readRule(fields: readonly string[], text: string, at: RulePlace)
 
 /** Also of a file in the old format, before it is read: it may hold no rule. @throws what `fail` throws */
 export function checkService(service: string, argument: string, fail: (detail: string) => never): void {
-  if (service !== '*' && !/^[A-Za-z0-9._-]+$/.test(service)) fail(`service ${service} has characters other than A-Z a-z 0-9 - . _`);
+  if (service !== '*' && !/^[A-Za-z0-9._-]+$/.test(service))
+    fail(`service ${service} has characters other than A-Z a-z 0-9 - . _`);
   if (argument === '*') return;
   if (!argument.startsWith('+')) fail(`argument ${argument} does not start with +`);
-  if (!/^\+[A-Za-z0-9._+-]*$/.test(argument)) fail(`argument ${argument} has characters other than A-Z a-z 0-9 - . _ +`);
+  if (!/^\+[A-Za-z0-9._+-]*$/.test(argument))
+    fail(`argument ${argument} has characters other than A-Z a-z 0-9 - . _ +`);
   if (service === '*') fail('with service *, the argument must be *');
 }

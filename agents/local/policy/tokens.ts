@@ -42,12 +42,18 @@ const prefixes: readonly (readonly [string, (value: string) => Token])[] = [
   ['@type:', (value) => ({ kind: 'type', value })],
 ];
 
-/** What is wrong with the word, or the token. A word without `@` is a name, unchecked: a misspelt VM is legal and never matches. */
+/**
+ * What is wrong with the word, or the token. A word without `@` is a name, unchecked: a misspelt VM is legal
+ * and never matches.
+ */
 export function readToken(word: string, place: Place): Token | string {
   if (word === '') return 'an empty target';
-  const token = exact.get(word) ?? (word.startsWith('@') ? prefixed(word) : { kind: 'name' as const, name: word });
+  const token =
+    exact.get(word) ?? (word.startsWith('@') ? prefixed(word) : { kind: 'name' as const, name: word });
   if (typeof token === 'string') return token;
-  return allowedIn[token.kind].includes(place) ? token : `${word} may not stand as ${place === 'redirect' ? 'target= or default_target=' : place}`;
+  return allowedIn[token.kind].includes(place)
+    ? token
+    : `${word} may not stand as ${place === 'redirect' ? 'target= or default_target=' : place}`;
 }
 
 function prefixed(word: string): Token | string {
@@ -64,17 +70,27 @@ function prefixed(word: string): Token | string {
 /** The caller's VM against the SOURCE column. dom0's own calls never reach the policy. */
 export function matchesSource(token: Token, source: SystemVm, system: SystemInfo): boolean {
   switch (token.kind) {
-    case 'any': return true;
-    case 'anyvm': return source.name !== 'dom0';
-    case 'adminvm': return source.name === 'dom0';
-    case 'name': return system.find(token.name)?.name === source.name;
-    case 'tag': return source.tags.includes(token.value);
-    case 'type': return source.type === token.value;
-    default: return false;
+    case 'any':
+      return true;
+    case 'anyvm':
+      return source.name !== 'dom0';
+    case 'adminvm':
+      return source.name === 'dom0';
+    case 'name':
+      return system.find(token.name)?.name === source.name;
+    case 'tag':
+      return source.tags.includes(token.value);
+    case 'type':
+      return source.type === token.value;
+    default:
+      return false;
   }
 }
 
-/** What a caller asked for, after normalisation (request.ts). `text` is how it was spelled; the loopback check compares it. */
+/**
+ * What a caller asked for, after normalisation (request.ts). `text` is how it was spelled; the loopback check
+ * compares it.
+ */
 export type Asked =
   | { kind: 'vm'; vm: SystemVm; text: string }
   | { kind: 'adminvm'; text: '@adminvm' }
@@ -86,23 +102,37 @@ export type Asked =
 export function matchesTarget(token: Token, asked: Asked, source: SystemVm, system: SystemInfo): boolean {
   const isDom0 = asked.kind === 'adminvm' || (asked.kind === 'vm' && asked.vm.name === 'dom0');
   switch (token.kind) {
-    case 'any': return true;
-    case 'anyvm': return !isDom0;
-    case 'adminvm': return isDom0;
-    case 'default': return asked.kind === 'default';
-    case 'dispvm': return asked.kind === 'dispvm';
-    case 'name': return asked.kind === 'vm' && system.find(token.name)?.name === asked.vm.name;
-    case 'tag': return asked.kind === 'vm' && asked.vm.tags.includes(token.value);
-    case 'type': return asked.kind === 'vm' && asked.vm.type === token.value;
+    case 'any':
+      return true;
+    case 'anyvm':
+      return !isDom0;
+    case 'adminvm':
+      return isDom0;
+    case 'default':
+      return asked.kind === 'default';
+    case 'dispvm':
+      return asked.kind === 'dispvm';
+    case 'name':
+      return asked.kind === 'vm' && system.find(token.name)?.name === asked.vm.name;
+    case 'tag':
+      return asked.kind === 'vm' && asked.vm.tags.includes(token.value);
+    case 'type':
+      return asked.kind === 'vm' && asked.vm.type === token.value;
     case 'dispvm-of':
-      // A plain `@dispvm` means one from the caller's default template, compared as it is written; the reverse does not hold.
-      return asked.kind === 'dispvm' ? token.template === source.defaultDispvm : asked.kind === 'dispvm-of' && system.find(token.template)?.name === asked.template.name;
-    case 'dispvm-tag': return askedTemplate(asked, source, system)?.tags.includes(token.value) ?? false;
+      // A plain `@dispvm` means one from the caller's default template, compared as it is written; the
+      // reverse does not hold.
+      return asked.kind === 'dispvm'
+        ? token.template === source.defaultDispvm
+        : asked.kind === 'dispvm-of' && system.find(token.template)?.name === asked.template.name;
+    case 'dispvm-tag':
+      return askedTemplate(asked, source, system)?.tags.includes(token.value) ?? false;
   }
 }
 
 /** A plain `@dispvm` means one from the caller's default template. */
 function askedTemplate(asked: Asked, source: SystemVm, system: SystemInfo): SystemVm | undefined {
   if (asked.kind === 'dispvm-of') return asked.template;
-  return asked.kind === 'dispvm' && source.defaultDispvm !== null ? system.find(source.defaultDispvm) : undefined;
+  return asked.kind === 'dispvm' && source.defaultDispvm !== null
+    ? system.find(source.defaultDispvm)
+    : undefined;
 }

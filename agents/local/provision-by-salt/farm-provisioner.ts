@@ -16,9 +16,16 @@ export const bySalt: Provisioner = async (state, { pillar }, tell) => {
     unpacked = unpackedPackage(findTree(), join(state.folder, 'tmp/package'));
   }
   await provisionBySalt({
-    pillar, unpacked, work: join(state.folder, 'tmp/salt'), templates: join(state.folder, 'templates'), rootOf: (machine) => state.rootOf(machine),
+    pillar,
+    unpacked,
+    work: join(state.folder, 'tmp/salt'),
+    templates: join(state.folder, 'templates'),
+    rootOf: (machine) => state.rootOf(machine),
     done: (machine, paths) => {
-      tell(machine, paths.length > 0 ? `provisioned by Salt: ${paths.length} changed` : 'Salt changes nothing');
+      tell(
+        machine,
+        paths.length > 0 ? `provisioned by Salt: ${paths.length} changed` : 'Salt changes nothing',
+      );
       if (paths.length > 0) changed.push(machine);
     },
   });

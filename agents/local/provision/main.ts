@@ -10,10 +10,12 @@ import { allOptions } from './vms.js';
 function run({ value, values, has }: CommandCall): number {
   const [file, vm, root] = [value('pillar'), value('vm'), value('root')];
   if (file === undefined) throw new Misuse('--pillar FILE is missing');
-  if (!has('list') && (vm === undefined || root === undefined)) throw new Misuse('--vm NAME and --root DIR are needed, or --list');
+  if (!has('list') && (vm === undefined || root === undefined))
+    throw new Misuse('--vm NAME and --root DIR are needed, or --list');
   const without = values('without');
   const unknown = without.find((name) => !allOptions.includes(name as Option));
-  if (unknown !== undefined) throw new Refusal('UNKNOWN_OPTION', `${unknown} is not one of ${allOptions.join(', ')}`);
+  if (unknown !== undefined)
+    throw new Refusal('UNKNOWN_OPTION', `${unknown} is not one of ${allOptions.join(', ')}`);
   const enabled = allOptions.filter((option) => !without.includes(option));
   const farm = planFarm({ file, enabled }, value('tree'));
   if (has('list')) {
@@ -22,8 +24,12 @@ function run({ value, values, has }: CommandCall): number {
   }
   const [dist, tree] = [value('dist'), value('tree')];
   const done = provision({
-    farm, vm: vm as string, root: root as string, owners: !has('no-owner'),
-    ...(dist === undefined ? {} : { dist }), ...(tree === undefined ? {} : { tree }),
+    farm,
+    vm: vm as string,
+    root: root as string,
+    owners: !has('no-owner'),
+    ...(dist === undefined ? {} : { dist }),
+    ...(tree === undefined ? {} : { tree }),
   });
   if (has('json')) {
     const { vm, changed, removed, waiting } = done;
@@ -40,7 +46,11 @@ export const provisionCommand: CommandRow = {
   words: 'provision',
   does: 'lays the files of one VM of a farm, or lists its VMs',
   options: [
-    { name: 'pillar', value: 'FILE', does: 'the description of the farm (salt/pillar.example.yaml is an example)' },
+    {
+      name: 'pillar',
+      value: 'FILE',
+      does: 'the description of the farm (salt/pillar.example.yaml is an example)',
+    },
     { name: 'vm', value: 'NAME', does: 'a VM of it, or dom0' },
     { name: 'root', value: 'DIR', does: "where to lay the VM's files" },
     { name: 'dist', value: 'DIR', does: 'the bundles (by default dist/ of the checkout)' },

@@ -93,7 +93,12 @@ export interface BuildEnv {
   'required-signatures': number;
   components: Record<string, BuiltComponent>;
   /** signed commands in comments; left out: none */
-  commands?: { releases: string[]; 'window-seconds'?: number; 'distribution-words'?: Record<string, string>; people: Record<string, Commander> };
+  commands?: {
+    releases: string[];
+    'window-seconds'?: number;
+    'distribution-words'?: Record<string, string>;
+    people: Record<string, Commander>;
+  };
   'poll-seconds'?: number;
   'build-seconds'?: number;
   'grant-seconds'?: number;
@@ -123,7 +128,17 @@ export interface Pillar {
   /** of every VM that names no other */
   template: string;
   /** `vm`: a VM of its own behind the net VM; without it the net VM receives webhooks itself */
-  webhook: VmSettings & { vm?: string; port: number; address?: string; tls?: boolean; 'body-bytes'?: number; 'forge-addresses'?: string[]; proxy?: { addresses: string[]; tells: string }; api?: string | null; comments?: string[] };
+  webhook: VmSettings & {
+    vm?: string;
+    port: number;
+    address?: string;
+    tls?: boolean;
+    'body-bytes'?: number;
+    'forge-addresses'?: string[];
+    proxy?: { addresses: string[]; tells: string };
+    api?: string | null;
+    comments?: string[];
+  };
   'ssh-hosts': Record<string, { address: string; port: number; 'host-keys': string[] }>;
   'public-keys': Record<string, string>;
   components: Record<string, Component>;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What follows from a pillar. dom0's own Python understands it, here as on Qubes (plan_farms.py): one call for all VMs of a farm.
+// What follows from a pillar. dom0's own Python understands it, here as on Qubes (plan_farms.py): one call
+// for all VMs of a farm.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { Account, Option } from '../../shared/formats/manifest.js';
@@ -40,28 +41,57 @@ export interface PlannedFarm {
 /** A pillar's file, or what stands under its top key; and the farm's options, by default all. */
 export type FarmRequest = ({ file: string } | { pillar: unknown }) & { enabled?: readonly Option[] };
 
-type Answer = { refused: { code: string; detail: string; field: string | null } } | { farm: Pillar; vms: ToldVm[]; machines: Record<string, PlannedMachine> };
+type Answer =
+  | { refused: { code: string; detail: string; field: string | null } }
+  | { farm: Pillar; vms: ToldVm[]; machines: Record<string, PlannedMachine> };
 
 const outputLimit = 1 << 28;
 const milliseconds = 60_000;
 const lastLine = (text: string): string => text.trimEnd().split('\n').at(-1) as string;
 
-/** @returns an answer to each, in their order; those of Refusal have codes of salt/README.md, and the field as `build-envs.debian.key` */
-export function planFarms(requests: readonly FarmRequest[], tree: string = findTree()): (PlannedFarm | RelayedRefusal)[] {
-  const lines = requests.map(({ enabled = allOptions, ...asked }) => `${JSON.stringify({ ...('file' in asked ? asked : { farm: asked.pillar }), enabled })}\n`);
+/**
+ * @returns an answer to each, in their order; those of Refusal have codes of salt/README.md, and the field as
+ * `build-envs.debian.key`
+ */
+export function planFarms(
+  requests: readonly FarmRequest[],
+  tree: string = findTree(),
+): (PlannedFarm | RelayedRefusal)[] {
+  const lines = requests.map(
+    ({ enabled = allOptions, ...asked }) =>
+      `${JSON.stringify({ ...('file' in asked ? asked : { farm: asked.pillar }), enabled })}\n`,
+  );
   const program = join(tree, 'agents/local/provision/plan_farms.py');
-  const done = spawnSync('/usr/bin/python3', ['-IB', '-X', 'utf8', program, tree], { input: lines.join(''), encoding: 'utf8', env: {}, maxBuffer: outputLimit, timeout: milliseconds });
-  if (done.status !== 0) throw new Error(`plan_farms.py, which needs python3, python3-yaml and python3-jinja2: ${lastLine(done.stderr ?? '') || (done.error?.message ?? done.signal)}`);
-  return done.stdout.trimEnd().split('\n').map((line) => {
-    const answer = JSON.parse(line) as Answer;
-    if ('refused' in answer) return new RelayedRefusal(answer.refused.code, answer.refused.detail, answer.refused.field ?? undefined);
-    return { pillar: answer.farm, vms: answer.vms.map(toldVm), machines: answer.machines };
+  const done = spawnSync('/usr/bin/python3', ['-IB', '-X', 'utf8', program, tree], {
+    input: lines.join(''),
+    encoding: 'utf8',
+    env: {},
+    maxBuffer: outputLimit,
+    timeout: milliseconds,
   });
+  if (done.status !== 0)
+    throw new Error(
+      `plan_farms.py, which needs python3, python3-yaml and python3-jinja2: ${lastLine(done.stderr ?? '') || (done.error?.message ?? done.signal)}`,
+    );
+  return done.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => {
+      const answer = JSON.parse(line) as Answer;
+      if ('refused' in answer)
+        return new RelayedRefusal(
+          answer.refused.code,
+          answer.refused.detail,
+          answer.refused.field ?? undefined,
+        );
+      return { pillar: answer.farm, vms: answer.vms.map(toldVm), machines: answer.machines };
+    });
 }
 
 /** @throws Refusal as planFarms gives it */
 export function planFarm(request: FarmRequest, tree?: string): PlannedFarm {
   const [planned] = planFarms([request], tree);
-  if (planned === undefined || planned instanceof RelayedRefusal) throw planned ?? new Error('plan_farms.py gave no answer');
+  if (planned === undefined || planned instanceof RelayedRefusal)
+    throw planned ?? new Error('plan_farms.py gave no answer');
   return planned;
 }

@@ -1,9 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Writes below one folder and nowhere else. The tree belongs to a VM, which may have planted symbolic links in it, or plant one while we work:
-// so every folder is opened from its parent without following links, and each name is used relative to an open folder (/proc/self/fd/N/name).
+// Writes below one folder and nowhere else. The tree belongs to a VM, which may have planted symbolic links
+// in it, or plant one while we work: so every folder is opened from its parent without following links, and
+// each name is used relative to an open folder (/proc/self/fd/N/name).
 import {
-  closeSync, constants, fchmodSync, fchownSync, fstatSync, fsyncSync, lchownSync, lstatSync, mkdirSync, openSync, readFileSync, readlinkSync, renameSync, rmdirSync,
-  symlinkSync, unlinkSync, writeFileSync, type Stats,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  type Stats,
 } from 'node:fs';
 import { Refusal } from '../refusals.js';
 
@@ -21,7 +38,11 @@ const plainFolder: Attributes = { uid: 0, gid: 0, mode: 0o755 };
 /** @throws Refusal BAD_PATH for a path that is not absolute and plain */
 export function pathParts(path: string): string[] {
   const parts = path.split('/').slice(1);
-  if (!path.startsWith('/') || parts.length === 0 || parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('\0'))) {
+  if (
+    !path.startsWith('/') ||
+    parts.length === 0 ||
+    parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('\0'))
+  ) {
     throw new Refusal('BAD_PATH', `${path} is not an absolute path of plain names`);
   }
   return parts;
@@ -56,15 +77,28 @@ export class RootedTree {
     this.#unsynced.clear();
   }
 
-  /** A regular file with that content. Replaced by rename, so a link or a shared inode in its place is left behind, never written through. */
+  /**
+   * A regular file with that content. Replaced by rename, so a link or a shared inode in its place is left
+   * behind, never written through.
+   */
   putFile(path: string, content: Uint8Array, attributes: Attributes): boolean {
     return this.#inFolder(path, true, (at, name) => {
       const present = statOrNothing(at(name));
       this.#refuseFolder(present, path);
-      if (present?.isFile() === true && present.nlink === 1 && this.#fits(present, attributes) && sameContent(at(name), content)) return false;
+      if (
+        present?.isFile() === true &&
+        present.nlink === 1 &&
+        this.#fits(present, attributes) &&
+        sameContent(at(name), content)
+      )
+        return false;
       const temporary = `.${name}.new`;
       unlinkIfThere(at(temporary));
-      const fd = openSync(at(temporary), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+      const fd = openSync(
+        at(temporary),
+        constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
+        0o600,
+      );
       try {
         writeFileSync(fd, content);
         this.#setAttributes(fd, attributes);
@@ -82,7 +116,9 @@ export class RootedTree {
     return this.#inFolder(path, true, (at, name) => {
       const present = statOrNothing(at(name));
       this.#refuseFolder(present, path);
-      const owned = present !== undefined && (!this.#setOwners || (present.uid === owner.uid && present.gid === owner.gid));
+      const owned =
+        present !== undefined &&
+        (!this.#setOwners || (present.uid === owner.uid && present.gid === owner.gid));
       if (present?.isSymbolicLink() === true && owned && readlinkSync(at(name)) === target) return false;
       const temporary = `.${name}.new`;
       unlinkIfThere(at(temporary));
@@ -136,7 +172,11 @@ export class RootedTree {
     }
   }
 
-  #inFolder<T>(path: string, make: boolean, work: (at: (name: string) => string, name: string, folder: number) => T): T {
+  #inFolder<T>(
+    path: string,
+    make: boolean,
+    work: (at: (name: string) => string, name: string, folder: number) => T,
+  ): T {
     const parents = pathParts(path);
     const name = parents.pop() as string;
     return this.#walk(parents, make, path, (folder) => {
@@ -156,8 +196,9 @@ export class RootedTree {
     try {
       let folder = this.#root;
       for (const [depth, part] of parts.entries()) {
-        if (make && this.#makeFolder(`/proc/self/fd/${folder}/${part}`, plainFolder)) this.#changed(parts.slice(0, depth));
-        opened.push(folder = this.#open(folder, part, path));
+        if (make && this.#makeFolder(`/proc/self/fd/${folder}/${part}`, plainFolder))
+          this.#changed(parts.slice(0, depth));
+        opened.push((folder = this.#open(folder, part, path)));
       }
       return work(folder);
     } finally {
@@ -169,7 +210,11 @@ export class RootedTree {
     try {
       return openSync(`/proc/self/fd/${parent}/${name}`, openFolder);
     } catch (error) {
-      if (['ENOTDIR', 'ELOOP'].includes(codeOf(error))) throw new Refusal('NOT_A_FOLDER', `on the way to ${path}, ${name} is a link or a file where a folder belongs`);
+      if (['ENOTDIR', 'ELOOP'].includes(codeOf(error)))
+        throw new Refusal(
+          'NOT_A_FOLDER',
+          `on the way to ${path}, ${name} is a link or a file where a folder belongs`,
+        );
       throw error;
     }
   }
@@ -191,11 +236,15 @@ export class RootedTree {
   }
 
   #refuseFolder(present: Stats | undefined, path: string): void {
-    if (present?.isDirectory() === true) throw new Refusal('IS_A_FOLDER', `${path} is a folder where a file belongs`);
+    if (present?.isDirectory() === true)
+      throw new Refusal('IS_A_FOLDER', `${path} is a folder where a file belongs`);
   }
 
   #fits(present: Stats, wanted: Attributes): boolean {
-    return (present.mode & 0o7777) === wanted.mode && (!this.#setOwners || (present.uid === wanted.uid && present.gid === wanted.gid));
+    return (
+      (present.mode & 0o7777) === wanted.mode &&
+      (!this.#setOwners || (present.uid === wanted.uid && present.gid === wanted.gid))
+    );
   }
 
   /** The owner first: changing it may clear bits of the mode. */
@@ -209,7 +258,11 @@ function explainOwner(change: () => void): void {
   try {
     change();
   } catch (error) {
-    if (['EPERM', 'EINVAL'].includes(codeOf(error))) throw new Refusal('OWNER_NOT_MAPPED', 'this process may not give files to the accounts of the VM (ids 0 to 1000)');
+    if (['EPERM', 'EINVAL'].includes(codeOf(error)))
+      throw new Refusal(
+        'OWNER_NOT_MAPPED',
+        'this process may not give files to the accounts of the VM (ids 0 to 1000)',
+      );
     throw error;
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A VM of a farm. Which there are follows from the pillar (salt/pillar/build-infra/farm_vms.py); the stand-in adds what a VM of each role does.
+// A VM of a farm. Which there are follows from the pillar (salt/pillar/build-infra/farm_vms.py); the stand-in
+// adds what a VM of each role does.
 import type { Condition, Option, Role } from '../../shared/formats/manifest.js';
 import type { Family } from './pillar.js';
 
@@ -62,7 +63,12 @@ export const keysVmOf = (env: string): string => `keys-${env}`;
 export function toldVm({ env, netvm, 'private-size': privateSize, ...told }: ToldVm): Vm {
   const { role, enabled } = told;
   return {
-    ...told, env: env === '' ? null : env, netvm: netvm === '' ? null : netvm, network: role !== 'keys', agentUser: role === 'build' ? 'root' : 'user', privateSize,
+    ...told,
+    env: env === '' ? null : env,
+    netvm: netvm === '' ? null : netvm,
+    network: role !== 'keys',
+    agentUser: role === 'build' ? 'root' : 'user',
+    privateSize,
     services: role === 'sys-net' && !enabled.includes('ssh-proxy') ? [] : [...servicesOf[role]],
   };
 }

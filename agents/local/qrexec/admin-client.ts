@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// For the command line and for tests: dom0's admin side from another process, and commands in VMs from either.
+// For the command line and for tests: dom0's admin side from another process, and commands in VMs from
+// either.
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -29,19 +30,36 @@ export interface RunResult {
 }
 
 /**
- * Starts a command in a VM, with the given stdio, as a child of this process; killing the child kills the command.
- * The child's exit status is the command's (127: no such program). `tty: true` with stdio 'inherit' gives a shell to a person.
+ * Starts a command in a VM, with the given stdio, as a child of this process; killing the child kills the
+ * command. The child's exit status is the command's (127: no such program). `tty: true` with stdio 'inherit'
+ * gives a shell to a person.
  */
-export async function spawnInVm(dom0: CommandRunner, vm: string, request: ExecRequest, stdio: StdioOptions = 'inherit'): Promise<ChildProcess> {
+export async function spawnInVm(
+  dom0: CommandRunner,
+  vm: string,
+  request: ExecRequest,
+  stdio: StdioOptions = 'inherit',
+): Promise<ChildProcess> {
   const meeting = await dom0.prepareExec(vm, request);
-  return spawn('/usr/bin/python3', ['-IB', join(programFolder(), 'exec_client.py'), meeting], { stdio, env: { PATH: '/usr/bin:/bin' } });
+  return spawn('/usr/bin/python3', ['-IB', join(programFolder(), 'exec_client.py'), meeting], {
+    stdio,
+    env: { PATH: '/usr/bin:/bin' },
+  });
 }
 
 /** of a line without end, for who watches */
 const shownCharacters = 4096;
 
-/** Runs a command in a VM to its end and returns what it wrote. @throws Error when it takes too long or writes too much */
-export async function runInVm(dom0: CommandRunner, vm: string, argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+/**
+ * Runs a command in a VM to its end and returns what it wrote. @throws Error when it takes too long or writes
+ * too much
+ */
+export async function runInVm(
+  dom0: CommandRunner,
+  vm: string,
+  argv: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
   const { input, timeoutMs = 120_000, limitBytes = 16 * 1024 * 1024, onLine, ...rest } = options;
   const child = await spawnInVm(dom0, vm, { ...rest, argv }, ['pipe', 'pipe', 'pipe']);
   return await new Promise((resolve, reject) => {
@@ -68,14 +86,22 @@ export async function runInVm(dom0: CommandRunner, vm: string, argv: readonly st
     child.once('close', (status) => {
       clearTimeout(timer);
       if (failure !== undefined) reject(failure);
-      else resolve({ status: status ?? 255, stdout: Buffer.concat(parts.stdout).toString(), stderr: Buffer.concat(parts.stderr).toString() });
+      else
+        resolve({
+          status: status ?? 255,
+          stdout: Buffer.concat(parts.stdout).toString(),
+          stderr: Buffer.concat(parts.stderr).toString(),
+        });
     });
   });
 }
 
 export class AdminClient implements CommandRunner {
   readonly #socket: Socket;
-  readonly #waiting = new Map<number, { resolve: (result: unknown) => void; reject: (error: Error) => void }>();
+  readonly #waiting = new Map<
+    number,
+    { resolve: (result: unknown) => void; reject: (error: Error) => void }
+  >();
   readonly #listeners = new Set<(event: Dom0Event) => void>();
   #next = 1;
 
@@ -83,7 +109,8 @@ export class AdminClient implements CommandRunner {
     this.#socket = socket;
     const reader = new LineReader();
     socket.on('data', (chunk: Buffer) => {
-      for (const line of reader.take(chunk)) this.#take(JSON.parse(line) as Dom0Event | { id: number; result?: unknown; error?: string });
+      for (const line of reader.take(chunk))
+        this.#take(JSON.parse(line) as Dom0Event | { id: number; result?: unknown; error?: string });
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -105,7 +132,7 @@ export class AdminClient implements CommandRunner {
   }
 
   async list(): Promise<VmStatus[]> {
-    return await this.#ask({ op: 'list' }) as VmStatus[];
+    return (await this.#ask({ op: 'list' })) as VmStatus[];
   }
 
   /** Makes a halted VM known. @throws Error where there is one of that name */
@@ -126,7 +153,7 @@ export class AdminClient implements CommandRunner {
   }
 
   async prepareExec(vm: string, exec: ExecRequest): Promise<string> {
-    return await this.#ask({ op: 'exec', vm, exec }) as string;
+    return (await this.#ask({ op: 'exec', vm, exec })) as string;
   }
 
   /** Every event from now on. */

@@ -97,20 +97,32 @@ function readRequest(line: string): AdminRequest | undefined {
   }
 }
 
-async function answer(dom0: AdministeredDom0, request: AdminRequest, onEvent: (event: Dom0Event) => void): Promise<unknown> {
+async function answer(
+  dom0: AdministeredDom0,
+  request: AdminRequest,
+  onEvent: (event: Dom0Event) => void,
+): Promise<unknown> {
   const vm = request.vm ?? '';
   switch (request.op) {
-    case 'list': return dom0.list();
-    case 'add': return void await dom0.addVm(request.spec as VmSpec);
-    case 'start': return void await dom0.startVm(vm);
-    case 'stop': return void await dom0.stopVm(vm);
-    case 'kill': return void await dom0.killVm(vm);
-    case 'exec': return await dom0.prepareExec(vm, request.exec as ExecRequest);
-    case 'events': return void dom0.on('event', onEvent);
+    case 'list':
+      return dom0.list();
+    case 'add':
+      return void (await dom0.addVm(request.spec as VmSpec));
+    case 'start':
+      return void (await dom0.startVm(vm));
+    case 'stop':
+      return void (await dom0.stopVm(vm));
+    case 'kill':
+      return void (await dom0.killVm(vm));
+    case 'exec':
+      return await dom0.prepareExec(vm, request.exec as ExecRequest);
+    case 'events':
+      return void dom0.on('event', onEvent);
     case 'shutdown':
       // The answer leaves first; then everything ends, this connection too.
       setImmediate(() => dom0.emit('shutdown'));
       return undefined;
-    default: throw new Error(`no such operation: ${request.op}`);
+    default:
+      throw new Error(`no such operation: ${request.op}`);
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// dom0's connection to the qrexec agent of one VM. Whatever comes from there is hostile: it can only spoil calls to that VM.
+// dom0's connection to the qrexec agent of one VM. Whatever comes from there is hostile: it can only spoil
+// calls to that VM.
 import type { Socket } from 'node:net';
 import { LineReader } from './line-reader.js';
 

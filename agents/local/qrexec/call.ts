@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One call, from the bytes a VM sent to the moment its two ends have met. Here it is decided; the data never passes here.
+// One call, from the bytes a VM sent to the moment its two ends have met. Here it is decided; the data never
+// passes here.
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { chosenTarget, evaluate, type Verdict } from '../policy/evaluate.js';
-import { cleanService, cleanTarget, serviceBytes, serviceNameBytes, splitService } from '../policy/request.js';
+import {
+  cleanService,
+  cleanTarget,
+  serviceBytes,
+  serviceNameBytes,
+  splitService,
+} from '../policy/request.js';
 import { PolicyError, type Rule } from '../policy/rule.js';
 import type { SystemInfo } from '../policy/system-info.js';
 import type { CallEvent, EndedEvent } from './events.js';
@@ -41,7 +48,8 @@ function readRequest(connection: Socket): Promise<UntrustedRequest | undefined> 
       seen = Buffer.concat([seen, chunk]);
       const first = seen.indexOf(0);
       const second = first < 0 ? -1 : seen.indexOf(0, first + 1);
-      if (second >= 0 && seen.indexOf(0, second + 1) >= 0) finish({ target: seen.subarray(0, first), service: seen.subarray(first + 1, second) });
+      if (second >= 0 && seen.indexOf(0, second + 1) >= 0)
+        finish({ target: seen.subarray(0, first), service: seen.subarray(first + 1, second) });
       else if (seen.length > requestBytes) finish(undefined);
     };
     const onClose = (): void => finish(undefined);
@@ -50,15 +58,33 @@ function readRequest(connection: Socket): Promise<UntrustedRequest | undefined> 
   });
 }
 
-const denied = (reason: string): Verdict => ({ result: 'deny', reason, requested: '', notify: false, rule: null });
+const denied = (reason: string): Verdict => ({
+  result: 'deny',
+  reason,
+  requested: '',
+  notify: false,
+  rule: null,
+});
 
-async function decide(context: CallContext, source: string, target: string, untrusted: UntrustedRequest, service: string): Promise<Verdict> {
-  if (untrusted.service.length > serviceBytes) return denied(`SERVICE+ARGUMENT is longer than ${serviceBytes} bytes`);
+async function decide(
+  context: CallContext,
+  source: string,
+  target: string,
+  untrusted: UntrustedRequest,
+  service: string,
+): Promise<Verdict> {
+  if (untrusted.service.length > serviceBytes)
+    return denied(`SERVICE+ARGUMENT is longer than ${serviceBytes} bytes`);
   const rules = context.policy();
   if (rules instanceof PolicyError) return denied(`the policy cannot be read: ${rules.message}`);
   const verdict = evaluate(rules, context.system(), { source, target, service });
   if (verdict.result !== 'ask') return verdict;
-  const chosen = chosenTarget(verdict, await context.answer(verdict, source, service), source, context.system());
+  const chosen = chosenTarget(
+    verdict,
+    await context.answer(verdict, source, service),
+    source,
+    context.system(),
+  );
   return chosen ?? { ...denied('asked, and nobody said yes'), rule: verdict.rule };
 }
 
@@ -71,8 +97,20 @@ export async function serveCall(context: CallContext, source: Vm, connection: So
   const verdict = await decide(context, source.spec.name, asked, untrusted, service);
   const id = newCallId();
   const report = (target: string | null, reason: string): void => {
-    const rule = verdict.rule === null ? null : `${verdict.rule.file}:${verdict.rule.line}: ${verdict.rule.text}`;
-    context.report({ event: 'call', id, time: new Date().toISOString(), source: source.spec.name, asked, target, service, verdict: reason === '' ? 'allow' : 'deny', reason, rule });
+    const rule =
+      verdict.rule === null ? null : `${verdict.rule.file}:${verdict.rule.line}: ${verdict.rule.text}`;
+    context.report({
+      event: 'call',
+      id,
+      time: new Date().toISOString(),
+      source: source.spec.name,
+      asked,
+      target,
+      service,
+      verdict: reason === '' ? 'allow' : 'deny',
+      reason,
+      rule,
+    });
   };
   if (verdict.result !== 'allow') {
     report(null, verdict.result === 'deny' ? verdict.reason : 'not answered');
@@ -80,7 +118,10 @@ export async function serveCall(context: CallContext, source: Vm, connection: So
   }
   const target = context.vm(verdict.target);
   if (target === undefined) {
-    report(verdict.target, verdict.target === 'dom0' ? 'dom0 runs no service here' : 'this stand-in makes no disposables');
+    report(
+      verdict.target,
+      verdict.target === 'dom0' ? 'dom0 runs no service here' : 'this stand-in makes no disposables',
+    );
     return void connection.end(verdict.target === 'dom0' ? 'exit 127\n' : 'refused\n');
   }
   if (splitService(service).service.length > serviceNameBytes) {
@@ -113,7 +154,11 @@ interface Meeting {
 }
 
 /** Brings the two ends together. The caller keeps its connection to dom0 open as long as the call lasts. */
-async function meet(context: CallContext, { id, source, target, service, user }: Meeting, connection: Socket): Promise<void> {
+async function meet(
+  context: CallContext,
+  { id, source, target, service, user }: Meeting,
+  connection: Socket,
+): Promise<void> {
   if (connection.destroyed) return;
   const begun = process.hrtime.bigint();
   let status: number | null = null;
@@ -124,11 +169,23 @@ async function meet(context: CallContext, { id, source, target, service, user }:
     target.forget(id);
     removeIfThere(link);
     context.report({
-      event: 'ended', id, source: source.spec.name, target: target.spec.name, service, status, seconds: Number(process.hrtime.bigint() - begun) / 1e9,
+      event: 'ended',
+      id,
+      source: source.spec.name,
+      target: target.spec.name,
+      service,
+      status,
+      seconds: Number(process.hrtime.bigint() - begun) / 1e9,
     });
   });
   const parts = splitService(service);
-  const request = { op: 'call', service: parts.service, argument: parts.argument.slice(1), source: source.spec.name, user: user ?? target.spec.defaultUser ?? 'user' };
+  const request = {
+    op: 'call',
+    service: parts.service,
+    argument: parts.argument.slice(1),
+    source: source.spec.name,
+    user: user ?? target.spec.defaultUser ?? 'user',
+  };
   try {
     await target.prepare(id, request, {
       met: () => {
@@ -139,7 +196,8 @@ async function meet(context: CallContext, { id, source, target, service, user }:
         status = found;
       },
     });
-    // The caller's VM may have been killed meanwhile, before its connection was seen to close: nothing is put into its folder any more.
+    // The caller's VM may have been killed meanwhile, before its connection was seen to close: nothing is put
+    // into its folder any more.
     if (connection.destroyed || source.state === 'halted') return;
     target.moveMeetingTo(source, id);
     connection.write(`meet /run/qubes/vchan/${id}\n`);

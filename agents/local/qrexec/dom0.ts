@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The stand-in for dom0: it knows the VMs, decides calls by the policy, starts and stops VMs. It runs no service and relays no data.
+// The stand-in for dom0: it knows the VMs, decides calls by the policy, starts and stops VMs. It runs no
+// service and relays no data.
 import { EventEmitter } from 'node:events';
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -56,11 +57,15 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
     };
   }
 
-  /** Listens for the admin side and makes the VMs known, all halted. This process must be root (root-namespace.ts). */
+  /**
+   * Listens for the admin side and makes the VMs known, all halted. This process must be root
+   * (root-namespace.ts).
+   */
   static async start(options: Dom0Options): Promise<Dom0> {
     const dom0 = new Dom0(options);
     makeRunFolder(dom0.runFolder);
-    // On a stand-in run by root, a VM could leave a set-uid program in its files: nobody else shall reach them.
+    // On a stand-in run by root, a VM could leave a set-uid program in its files: nobody else shall reach
+    // them.
     mkdirSync(options.stateFolder, { recursive: true });
     chmodSync(options.stateFolder, 0o700);
     dom0.#admin = await AdminServer.listen(dom0, dom0.adminSocket);
@@ -76,15 +81,19 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
   async addVm(spec: VmSpec): Promise<void> {
     if (!vmName.test(spec.name) || spec.name === 'dom0') throw new Error(`not a name for a VM: ${spec.name}`);
     if (this.#vms.has(spec.name)) throw new Error(`there is a VM ${spec.name} already`);
-    const vm = new Vm(spec, {
-      run: join(this.runFolder, 'vms', spec.name),
-      tmp: join(this.#options.stateFolder, 'tmp', spec.name),
-      log: this.logOf(spec.name),
-      qubesLayer: this.#layer,
-    }, () => {
-      if (vm.state === 'starting') vm.domid = ++this.#lastDomid;
-      this.emit('event', { event: 'vm', name: spec.name, state: vm.state });
-    });
+    const vm = new Vm(
+      spec,
+      {
+        run: join(this.runFolder, 'vms', spec.name),
+        tmp: join(this.#options.stateFolder, 'tmp', spec.name),
+        log: this.logOf(spec.name),
+        qubesLayer: this.#layer,
+      },
+      () => {
+        if (vm.state === 'starting') vm.domid = ++this.#lastDomid;
+        this.emit('event', { event: 'vm', name: spec.name, state: vm.state });
+      },
+    );
     let connections = 0;
     await vm.open((connection: Socket) => {
       connection.on('error', () => undefined);
@@ -104,15 +113,29 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
 
   /** What the policy is evaluated against. */
   system(): SystemInfo {
-    return new SystemInfo([...this.#vms.values()].map(({ spec, state }) => systemVm({
-      name: spec.name, type: spec.type ?? 'AppVM', tags: spec.tags ?? [], defaultDispvm: spec.defaultDispvm ?? null, guivm: spec.guivm ?? null,
-      running: state === 'running',
-    })));
+    return new SystemInfo(
+      [...this.#vms.values()].map(({ spec, state }) =>
+        systemVm({
+          name: spec.name,
+          type: spec.type ?? 'AppVM',
+          tags: spec.tags ?? [],
+          defaultDispvm: spec.defaultDispvm ?? null,
+          guivm: spec.guivm ?? null,
+          running: state === 'running',
+        }),
+      ),
+    );
   }
 
   list(): VmStatus[] {
     return [...this.#vms.values()].map(({ spec, state, pid, domid, folders }) => ({
-      name: spec.name, state, domid, netvm: spec.netvm, type: spec.type ?? 'AppVM', pid, log: folders.log,
+      name: spec.name,
+      state,
+      domid,
+      netvm: spec.netvm,
+      type: spec.type ?? 'AppVM',
+      pid,
+      log: folders.log,
     }));
   }
 
@@ -128,13 +151,20 @@ export class Dom0 extends EventEmitter<{ event: [Dom0Event]; shutdown: [] }> {
     await this.#vm(name).kill();
   }
 
-  /** Starts a command in a VM (which is started if it is not running) and returns the socket at which it waits for its streams. */
+  /**
+   * Starts a command in a VM (which is started if it is not running) and returns the socket at which it waits
+   * for its streams.
+   */
   async prepareExec(name: string, request: ExecRequest): Promise<string> {
     const vm = this.#vm(name);
     await vm.start();
     const id = newCallId();
     const timer = setTimeout(() => vm.forget(id), execMeetTimeoutMs).unref();
-    await vm.prepare(id, { op: 'exec', ...request, user: request.user ?? vm.spec.defaultUser ?? 'user' }, { met: () => clearTimeout(timer), ended: () => clearTimeout(timer) });
+    await vm.prepare(
+      id,
+      { op: 'exec', ...request, user: request.user ?? vm.spec.defaultUser ?? 'user' },
+      { met: () => clearTimeout(timer), ended: () => clearTimeout(timer) },
+    );
     return join(vm.vchan, id);
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A stream that comes in pieces, read line by line: what follows the last newline waits for the rest of its line.
+// A stream that comes in pieces, read line by line: what follows the last newline waits for the rest of its
+// line.
 import { StringDecoder } from 'node:string_decoder';
 
 export class LineReader {
@@ -7,7 +8,10 @@ export class LineReader {
   readonly #keep: number;
   #rest = '';
 
-  /** @param keep of a line that does not end, only so many of its last characters are remembered; without it all */
+  /**
+   * @param keep of a line that does not end, only so many of its last characters are remembered; without it
+   * all
+   */
   constructor(keep = Infinity) {
     this.#keep = keep;
   }

@@ -1,8 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One VM: its sandbox, its sockets to dom0, its state. A VM counts as running once its qrexec agent has said hello.
+// One VM: its sandbox, its sockets to dom0, its state. A VM counts as running once its qrexec agent has said
+// hello.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { chmodSync, closeSync, existsSync, linkSync, lstatSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -110,11 +123,21 @@ export class Vm {
    * Tells the agent of a call (or a command) and returns once it waits for the caller at `vchan/<id>`.
    * @throws Error where the VM is gone before that
    */
-  prepare(id: string, request: object, meeting: { met?: () => void; ended?: (status: number | null) => void } = {}): Promise<void> {
+  prepare(
+    id: string,
+    request: object,
+    meeting: { met?: () => void; ended?: (status: number | null) => void } = {},
+  ): Promise<void> {
     const agent = this.#agent;
     if (agent === undefined) return Promise.reject(new Error(`${this.spec.name} has no qrexec agent`));
     return new Promise((resolve, reject) => {
-      this.#meetings.set(id, { hasMet: false, listening: resolve, failed: reject, met: meeting.met ?? (() => undefined), ended: meeting.ended ?? (() => undefined) });
+      this.#meetings.set(id, {
+        hasMet: false,
+        listening: resolve,
+        failed: reject,
+        met: meeting.met ?? (() => undefined),
+        ended: meeting.ended ?? (() => undefined),
+      });
       agent.send({ id, ...request });
     });
   }
@@ -129,8 +152,8 @@ export class Vm {
   }
 
   /**
-   * Makes the socket of one call reachable from `source` and from nowhere else. Connecting goes by inode, so that nothing relays.
-   * The target's root may have put anything in its folder: only a socket is let through.
+   * Makes the socket of one call reachable from `source` and from nowhere else. Connecting goes by inode, so
+   * that nothing relays. The target's root may have put anything in its folder: only a socket is let through.
    */
   moveMeetingTo(source: Vm, id: string): void {
     if (source === this) return;
@@ -158,9 +181,13 @@ export class Vm {
     connection.on('error', () => undefined);
     // While one agent is connected no other may take its place.
     if (this.#agent !== undefined || this.#child === undefined) return void connection.destroy();
-    const link = new AgentLink(connection, (message) => this.#onMessage(message), () => {
-      if (this.#agent === link) this.#agentGone();
-    });
+    const link = new AgentLink(
+      connection,
+      (message) => this.#onMessage(message),
+      () => {
+        if (this.#agent === link) this.#agentGone();
+      },
+    );
     this.#agent = link;
   }
 
@@ -179,7 +206,8 @@ export class Vm {
 
   #agentGone(): void {
     this.#agent = undefined;
-    for (const meeting of this.#meetings.values()) meeting.failed(new Error(`the qrexec agent of ${this.spec.name} went away`));
+    for (const meeting of this.#meetings.values())
+      meeting.failed(new Error(`the qrexec agent of ${this.spec.name} went away`));
     this.#meetings.clear();
   }
 
@@ -192,15 +220,30 @@ export class Vm {
     chmodSync(this.folders.tmp, 0o1777);
     // Each start of a VM is a boot of its own, as grants in keys-* must see it.
     writeFileSync(join(this.folders.run, 'boot_id'), `${randomUUID()}\n`);
-    const etc = makeEtcFolder(join(this.folders.run, 'etc'), { name: this.spec.name, network: this.spec.netvm !== null, overlay: join(this.spec.root, 'etc') });
-    const [program, ...args] = sandboxCommand(this.spec, { qubesLayer: this.folders.qubesLayer, etc, tmp: this.folders.tmp, sockets: this.folders.run }) as [string, ...string[]];
+    const etc = makeEtcFolder(join(this.folders.run, 'etc'), {
+      name: this.spec.name,
+      network: this.spec.netvm !== null,
+      overlay: join(this.spec.root, 'etc'),
+    });
+    const [program, ...args] = sandboxCommand(this.spec, {
+      qubesLayer: this.folders.qubesLayer,
+      etc,
+      tmp: this.folders.tmp,
+      sockets: this.folders.run,
+    }) as [string, ...string[]];
     mkdirSync(dirname(this.folders.log), { recursive: true });
     const log = openSync(this.folders.log, 'a', 0o600);
     const hello = new Promise<void>((resolve) => {
       this.#hello = resolve;
     });
-    // In a session of its own: a Ctrl-C at dom0's terminal is for dom0. The sandbox still ends when dom0 does.
-    const child = spawn(program, args, { stdio: ['ignore', log, log], detached: true, cwd: '/', env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' } });
+    // In a session of its own: a Ctrl-C at dom0's terminal is for dom0. The sandbox still ends when dom0
+    // does.
+    const child = spawn(program, args, {
+      stdio: ['ignore', log, log],
+      detached: true,
+      cwd: '/',
+      env: { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' },
+    });
     closeSync(log);
     this.#child = child;
     this.#gone = new Promise((resolve) => {
@@ -217,7 +260,15 @@ export class Vm {
     });
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`${this.spec.name} did not come up in ${startTimeoutMs / 1000} s; its log: ${this.folders.log}`)), startTimeoutMs);
+      timer = setTimeout(
+        () =>
+          reject(
+            new Error(
+              `${this.spec.name} did not come up in ${startTimeoutMs / 1000} s; its log: ${this.folders.log}`,
+            ),
+          ),
+        startTimeoutMs,
+      );
     });
     const died = this.#gone.then(() => {
       throw new Error(`${this.spec.name} ended while it started; its log: ${this.folders.log}`);

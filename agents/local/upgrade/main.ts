@@ -13,7 +13,12 @@ export const upgradeCommand: CommandRow = {
   run: async ({ words }) => {
     const { farm, toWrite, without } = await newPillar(readOldPillar(words));
     process.stdout.write(stringify({ 'build-infra': farm }, { lineWidth: 0, aliasDuplicateObjects: false }));
-    process.stderr.write([...toWrite.map((line) => `to write: ${line}\n`), ...without.map((line) => `no counterpart: ${line}\n`)].join(''));
+    process.stderr.write(
+      [
+        ...toWrite.map((line) => `to write: ${line}\n`),
+        ...without.map((line) => `no counterpart: ${line}\n`),
+      ].join(''),
+    );
     return 0;
   },
 };

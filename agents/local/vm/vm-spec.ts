@@ -5,8 +5,9 @@ import type { VmType } from '../policy/system-info.js';
 export interface VmSpec {
   name: string;
   /**
-   * The VM's files, as the provisioner laid them out: usr/, usr/local/, etc/, rw/, home/user/, var/lib/build-infra/.
-   * usr/local, rw, home and var/lib are the VM's own to write; the rest is read only inside.
+   * The VM's files, as the provisioner laid them out: usr/, usr/local/, etc/, rw/, home/user/,
+   * var/lib/build-infra/. usr/local, rw, home and var/lib are the VM's own to write; the rest is read only
+   * inside.
    */
   root: string;
   /** null: no network at all (its own, empty network namespace) */
@@ -20,8 +21,8 @@ export interface VmSpec {
   defaultDispvm?: string | null;
   guivm?: string | null;
   /**
-   * Whether its root may mount and make devices (mmdebstrap, nested bwrap). By default those with a network may,
-   * which are the ones that build; the VM that holds keys never needs it.
+   * Whether its root may mount and make devices (mmdebstrap, nested bwrap). By default those with a network
+   * may, which are the ones that build; the VM that holds keys never needs it.
    */
   mayMount?: boolean;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub adds some every month.
+// What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub
+// adds some every month.
 import type { Check } from '../../shared/json-document.js';
 import { checkWith, orNull } from '../../shared/json-schema.js';
 
@@ -36,29 +37,49 @@ interface UntrustedComment {
   user: { login: string } | null;
 }
 
-const some = <const R extends string, const P extends object>(required: readonly R[], properties: P) => ({ type: 'object', required, properties }) as const;
+const some = <const R extends string, const P extends object>(required: readonly R[], properties: P) =>
+  ({ type: 'object', required, properties }) as const;
 const number = { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } as const;
 const text = { type: 'string', maxLength: 300_000 } as const;
 const user = orNull(some(['login'], { login: { type: 'string', maxLength: 100 } }));
 const issue = some(['number', 'title', 'state', 'user', 'labels'], {
-  number, title: text, body: { type: ['string', 'null'], maxLength: 300_000 }, state: { enum: ['open', 'closed'] }, user,
-  labels: { type: 'array', maxItems: 200, items: { anyOf: [{ type: 'string' }, some([], { name: { type: ['string', 'null'] } })] } },
+  number,
+  title: text,
+  body: { type: ['string', 'null'], maxLength: 300_000 },
+  state: { enum: ['open', 'closed'] },
+  user,
+  labels: {
+    type: 'array',
+    maxItems: 200,
+    items: { anyOf: [{ type: 'string' }, some([], { name: { type: ['string', 'null'] } })] },
+  },
 });
 const comment = some(['id', 'user'], { id: number, body: text, user });
 
 const checkIssue: Check<UntrustedIssue> = checkWith(issue);
 const checkIssues: Check<UntrustedIssue[]> = checkWith({ type: 'array', maxItems: 100, items: issue });
-const checkFound: Check<{ items: UntrustedIssue[] }> = checkWith(some(['items'], { items: { type: 'array', maxItems: 100, items: issue } }));
+const checkFound: Check<{ items: UntrustedIssue[] }> = checkWith(
+  some(['items'], { items: { type: 'array', maxItems: 100, items: issue } }),
+);
 const checkComment: Check<UntrustedComment> = checkWith(comment);
 const checkComments: Check<UntrustedComment[]> = checkWith({ type: 'array', maxItems: 100, items: comment });
 
 function issueOf(untrusted: UntrustedIssue): Issue {
   return {
-    number: untrusted.number, title: untrusted.title, body: untrusted.body ?? '', state: untrusted.state, author: untrusted.user?.login ?? '',
-    labels: untrusted.labels.flatMap((label) => (typeof label === 'string' ? label : label.name ?? [])), isPullRequest: untrusted.pull_request !== undefined && untrusted.pull_request !== null,
+    number: untrusted.number,
+    title: untrusted.title,
+    body: untrusted.body ?? '',
+    state: untrusted.state,
+    author: untrusted.user?.login ?? '',
+    labels: untrusted.labels.flatMap((label) => (typeof label === 'string' ? label : (label.name ?? []))),
+    isPullRequest: untrusted.pull_request !== undefined && untrusted.pull_request !== null,
   };
 }
-const commentOf = (untrusted: UntrustedComment): Comment => ({ id: untrusted.id, body: untrusted.body ?? '', author: untrusted.user?.login ?? '' });
+const commentOf = (untrusted: UntrustedComment): Comment => ({
+  id: untrusted.id,
+  body: untrusted.body ?? '',
+  author: untrusted.user?.login ?? '',
+});
 
 /** Each @throws Refusal BAD_DOCUMENT */
 export const readIssue = (untrusted: unknown): Issue => issueOf(checkIssue(untrusted));

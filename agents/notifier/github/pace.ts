@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// When we may speak: one request at a time, a second between those that write (GitHub's documentation asks for it), and silence when GitHub
-// wants it. The silence is on disk: a notifier that restarts in one does not break it.
+// When we may speak: one request at a time, a second between those that write (GitHub's documentation asks
+// for it), and silence when GitHub wants it. The silence is on disk: a notifier that restarts in one does not
+// break it.
 import type { Clock } from '../../shared/clock.js';
 import { readIfThere, writeDurably } from '../../shared/durable-files.js';
 import type { Exchanged, Answer } from './exchange.js';
@@ -24,13 +25,19 @@ export class Pace {
     if (!Number.isNaN(until)) this.#silentUntil = Math.min(until, clock.wall() + longestSilenceMs);
   }
 
-  /** Returns when a request may leave. @throws GitHubTrouble RATE_LIMITED while GitHub wants silence: whoever asks has other things to do */
+  /**
+   * Returns when a request may leave. @throws GitHubTrouble RATE_LIMITED while GitHub wants silence: whoever
+   * asks has other things to do
+   */
   async turn(method: Exchanged['method']): Promise<void> {
     const left = this.#silentUntil - this.#clock.wall();
     if (left > 0) throw new GitHubTrouble('limited', 'RATE_LIMITED', 'GitHub asks for a pause', 0, left);
     if (method === 'GET') return;
     const pause = this.#lastWrite + this.#writePauseMs - this.#clock.wall();
-    if (pause > 0) await new Promise<void>((resolve) => void this.#clock.after(Math.min(pause, this.#writePauseMs), resolve));
+    if (pause > 0)
+      await new Promise<void>(
+        (resolve) => void this.#clock.after(Math.min(pause, this.#writePauseMs), resolve),
+      );
     this.#lastWrite = this.#clock.wall();
   }
 
@@ -43,7 +50,8 @@ export class Pace {
     }
     if (trouble === undefined) this.#unnamed = 0;
     const wait = silenceOf(answer.headers, new Date(this.#clock.wall()));
-    if (wait !== undefined && (trouble !== undefined || answer.headers.get('x-ratelimit-remaining') === '0')) this.silence(wait);
+    if (wait !== undefined && (trouble !== undefined || answer.headers.get('x-ratelimit-remaining') === '0'))
+      this.silence(wait);
   }
 
   silence(ms: number): void {

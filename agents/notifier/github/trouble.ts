@@ -6,8 +6,9 @@ import type { NotifierCode } from '../refusals.js';
 import type { Answer } from './exchange.js';
 
 /**
- * later: the world's fault, and whether the request was acted on is unknown. limited: GitHub wants silence for a while. token: nothing will work
- * until a person acts. no: an answer about this very request, which was not acted on.
+ * later: the world's fault, and whether the request was acted on is unknown. limited: GitHub wants silence
+ * for a while. token: nothing will work until a person acts. no: an answer about this very request, which was
+ * not acted on.
  */
 export type TroubleKind = 'later' | 'limited' | 'token' | 'no';
 
@@ -17,7 +18,13 @@ export class GitHubTrouble extends OwnRefusal<NotifierCode | SharedCode> {
   /** how long to be silent, or undefined where GitHub did not say */
   readonly waitMs: number | undefined;
 
-  constructor(kind: TroubleKind, code: NotifierCode | SharedCode, detail: string, status = 0, waitMs?: number) {
+  constructor(
+    kind: TroubleKind,
+    code: NotifierCode | SharedCode,
+    detail: string,
+    status = 0,
+    waitMs?: number,
+  ) {
     super(code, detail);
     this.kind = kind;
     this.status = status;
@@ -30,7 +37,10 @@ export const longestSilenceMs = 3_660_000;
 /** A secondary limit that says no time: GitHub's documentation asks for at least a minute. */
 export const shortestSilenceMs = 60_000;
 
-/** Milliseconds until the time that the answer names, or undefined. `now` is our clock; GitHub's own is in `date`. */
+/**
+ * Milliseconds until the time that the answer names, or undefined. `now` is our clock; GitHub's own is in
+ * `date`.
+ */
 export function silenceOf(headers: Answer['headers'], now: Date): number | undefined {
   const after = /^[0-9]{1,9}$/.exec(headers.get('retry-after') ?? '')?.[0];
   if (after !== undefined) return Math.min(Math.max(Number(after), 1) * 1000, longestSilenceMs);
@@ -57,12 +67,40 @@ export function troubleOf(answer: Answer, now: Date): GitHubTrouble | undefined 
   if (status >= 200 && status < 300) return undefined;
   const message = messageOf(answer.body);
   const silence = silenceOf(headers, now);
-  if (status === 429 || (status === 403 && (silence !== undefined || /rate limit|abuse detection/i.test(message)))) {
-    return new GitHubTrouble('limited', 'RATE_LIMITED', `GitHub answered ${status}: ${message}`, status, silence);
+  if (
+    status === 429 ||
+    (status === 403 && (silence !== undefined || /rate limit|abuse detection/i.test(message)))
+  ) {
+    return new GitHubTrouble(
+      'limited',
+      'RATE_LIMITED',
+      `GitHub answered ${status}: ${message}`,
+      status,
+      silence,
+    );
   }
-  if (status === 401) return new GitHubTrouble('token', 'BAD_CREDENTIALS', `GitHub does not accept the token: ${message}`, status);
-  if (status >= 300 && status < 400) return new GitHubTrouble('no', 'MOVED', `GitHub answered ${status}: the repository has another name now, and no redirect is followed`, status);
+  if (status === 401)
+    return new GitHubTrouble(
+      'token',
+      'BAD_CREDENTIALS',
+      `GitHub does not accept the token: ${message}`,
+      status,
+    );
+  if (status >= 300 && status < 400)
+    return new GitHubTrouble(
+      'no',
+      'MOVED',
+      `GitHub answered ${status}: the repository has another name now, and no redirect is followed`,
+      status,
+    );
   // 407 is a proxy's, and about no document of ours.
-  if (status >= 500 || status === 407 || status === 408 || status < 200) return new GitHubTrouble('later', 'GITHUB_FAILED', `GitHub answered ${status}: ${message}`, status, silence);
+  if (status >= 500 || status === 407 || status === 408 || status < 200)
+    return new GitHubTrouble(
+      'later',
+      'GITHUB_FAILED',
+      `GitHub answered ${status}: ${message}`,
+      status,
+      silence,
+    );
   return new GitHubTrouble('no', 'GITHUB_REFUSED', `GitHub answered ${status}: ${message}`, status);
 }

@@ -21,7 +21,7 @@ export class BudgetedFiles {
     return chunks === undefined ? undefined : this.#counted(chunks);
   }
 
-  async* #counted(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  async *#counted(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     for await (const chunk of chunks) {
       this.budget.spend('bytes', chunk.length);
       yield chunk;
@@ -42,7 +42,9 @@ export class BudgetedFiles {
     return Buffer.concat(kept);
   }
 
-  /** @param limitBytes more than that is not read: `size` is then larger than it, and the hashes are of a part */
+  /**
+   * @param limitBytes more than that is not read: `size` is then larger than it, and the hashes are of a part
+   */
   async hash(path: string, limitBytes: number): Promise<HashedBytes | undefined> {
     const chunks = await this.open(path);
     return chunks === undefined ? undefined : hashOf(chunks, limitBytes);

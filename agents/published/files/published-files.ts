@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A package repository's files, from a folder or over HTTP. Whoever serves them may be the attacker: names are plain, sizes limited.
+// A package repository's files, from a folder or over HTTP. Whoever serves them may be the attacker: names
+// are plain, sizes limited.
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, realpathSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
@@ -15,7 +16,10 @@ export interface HashedBytes {
 }
 
 export interface FilePlace {
-  /** all of it, piece by piece; undefined where there is none. @throws Unreadable: the server fails, also while it is read */
+  /**
+   * all of it, piece by piece; undefined where there is none. @throws Unreadable: the server fails, also
+   * while it is read
+   */
   open: (path: string) => Promise<AsyncIterable<Uint8Array> | undefined>;
   /** every file below a folder, or undefined where this place cannot tell */
   list: (folder: string) => Promise<string[] | undefined>;
@@ -23,11 +27,17 @@ export interface FilePlace {
 
 /** A relative path of plain names; what is not one does not exist. */
 function isPlain(path: string): boolean {
-  return /^[\x21-\x7e]{1,500}$/.test(path) && path.split('/').every((name) => name !== '' && name !== '.' && name !== '..' && !/[\\?#]/.test(name));
+  return (
+    /^[\x21-\x7e]{1,500}$/.test(path) &&
+    path.split('/').every((name) => name !== '' && name !== '.' && name !== '..' && !/[\\?#]/.test(name))
+  );
 }
 
 /** The weak ones are compared where a list names them: a client may go by them. */
-export async function hashOf(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, limitBytes = Infinity): Promise<HashedBytes> {
+export async function hashOf(
+  chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  limitBytes = Infinity,
+): Promise<HashedBytes> {
   const [sha256, sha1, md5] = [createHash('sha256'), createHash('sha1'), createHash('md5')];
   let size = 0;
   for await (const chunk of chunks) {
@@ -56,14 +66,19 @@ class Folder implements FilePlace {
 
   async open(path: string): Promise<AsyncIterable<Uint8Array> | undefined> {
     const file = this.#file(path);
-    return Promise.resolve(file === undefined ? undefined : createReadStream(file, { highWaterMark: 1 << 20 }));
+    return Promise.resolve(
+      file === undefined ? undefined : createReadStream(file, { highWaterMark: 1 << 20 }),
+    );
   }
 
   async list(folder: string): Promise<string[]> {
     const top = join(this.#top, folder);
     if (!existsSync(top)) return [];
     const entries = await readdir(top, { withFileTypes: true, recursive: true });
-    return entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(this.#top.length + 1)).sort();
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(this.#top.length + 1))
+      .sort();
   }
 }
 
@@ -71,7 +86,9 @@ class Folder implements FilePlace {
 const requestMs = 600_000;
 
 function broken(url: string, error: unknown): Unreadable {
-  return new Unreadable(`${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`);
+  return new Unreadable(
+    `${printable(url)}: ${printable(String((error as Error & { cause?: Error }).cause?.message ?? (error as Error).message))}`,
+  );
 }
 
 /** @throws Unreadable where the connection breaks, is too slow, or ends before the length that was told */
@@ -86,7 +103,8 @@ async function* wholeBody(url: string, response: Response): AsyncGenerator<Uint8
   } catch (error) {
     throw broken(url, error);
   }
-  if (told !== null && Number(told) !== size) throw new Unreadable(`${printable(url)}: ${size} bytes of ${printable(told)}`);
+  if (told !== null && Number(told) !== size)
+    throw new Unreadable(`${printable(url)}: ${size} bytes of ${printable(told)}`);
 }
 
 class Website implements FilePlace {
@@ -104,7 +122,10 @@ class Website implements FilePlace {
     const url = `${this.#url}/${path.split('/').map(encodeURIComponent).join('/')}`;
     let response: Response;
     try {
-      response = await fetch(url, { signal: AbortSignal.any([this.#signal, AbortSignal.timeout(requestMs)]), headers: { 'accept-encoding': 'identity' } });
+      response = await fetch(url, {
+        signal: AbortSignal.any([this.#signal, AbortSignal.timeout(requestMs)]),
+        headers: { 'accept-encoding': 'identity' },
+      });
     } catch (error) {
       throw broken(url, error);
     }
@@ -116,7 +137,9 @@ class Website implements FilePlace {
     if (response.status === 200 && encoding === 'identity') return wholeBody(url, response);
     await response.body?.cancel();
     // fetch() would unpack it, apt and dnf do not: they would read other bytes.
-    throw new Unreadable(`${printable(url)}: ${response.status === 200 ? `an answer packed with ${printable(encoding)}` : `HTTP ${response.status}`}`);
+    throw new Unreadable(
+      `${printable(url)}: ${response.status === 200 ? `an answer packed with ${printable(encoding)}` : `HTTP ${response.status}`}`,
+    );
   }
 
   async list(): Promise<undefined> {
@@ -124,11 +147,15 @@ class Website implements FilePlace {
   }
 }
 
-/** @param signal ends what is read over HTTP @throws Unreadable for another kind of URL, or a folder that is not there */
+/**
+ * @param signal ends what is read over HTTP @throws Unreadable for another kind of URL, or a folder that is
+ * not there
+ */
 export function openPublished(untrusted: string, signal: AbortSignal): FilePlace {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(untrusted)?.[1];
   if (scheme === 'http' || scheme === 'https') return new Website(untrusted, signal);
   if (scheme === 'file') return new Folder(resolve(decodeURIComponent(new URL(untrusted).pathname)));
-  if (scheme !== undefined) throw new Unreadable(`${printable(untrusted)}: only a path, file://, http:// and https://`);
+  if (scheme !== undefined)
+    throw new Unreadable(`${printable(untrusted)}: only a path, file://, http:// and https://`);
   return new Folder(resolve(untrusted));
 }

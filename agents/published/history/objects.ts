@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The answers of `git cat-file --batch-command --buffer`, read in a thread that has nothing else to do: it waits where there is nothing yet, and one buffer serves
-// for all of them.
+// The answers of `git cat-file --batch-command --buffer`, read in a thread that has nothing else to do: it
+// waits where there is nothing yet, and one buffer serves for all of them.
 import { closeSync, readSync, writeSync } from 'node:fs';
 import type { ObjectType } from '../../shared/programs/git-objects.js';
 
@@ -46,11 +46,18 @@ export class ObjectReader {
 
   /**
    * Reads objects, in order.
-   * @param onObject gets the bytes, which are good until it returns unless `place` gave the memory; or the size alone, where that is beyond the limit
+   * @param onObject gets the bytes, which are good until it returns unless `place` gave the memory; or the
+   * size alone, where that is beyond the limit
    * @param place gives the memory for so many bytes of the n-th
    * @throws ReadingEnded
    */
-  readAll(ids: readonly string[], type: ObjectType, limitBytes: number, onObject: (n: number, body: Buffer | number) => void, place?: (n: number, bytes: number) => Buffer): void {
+  readAll(
+    ids: readonly string[],
+    type: ObjectType,
+    limitBytes: number,
+    onObject: (n: number, body: Buffer | number) => void,
+    place?: (n: number, bytes: number) => Buffer,
+  ): void {
     let asked = 0;
     for (let n = 0; n < ids.length; n++) {
       // Half of them are answered before more are asked, so that git always has some.
@@ -75,7 +82,10 @@ export class ObjectReader {
     }
   }
 
-  /** The object that a name stands for, "<commit>:<path>"; undefined where there is none of that type and size. The bytes are good until the next call. */
+  /**
+   * The object that a name stands for, "<commit>:<path>"; undefined where there is none of that type and
+   * size. The bytes are good until the next call.
+   */
   readNamed(name: string, type: ObjectType, limitBytes: number): { id: string; body: Buffer } | undefined {
     this.#write(`contents ${name}\nflush\n`);
     const [id = '', found, bytes = ''] = this.#line().split(' ');
@@ -93,7 +103,8 @@ export class ObjectReader {
   finish(): void {
     closeSync(this.#pipes.questions);
     this.#isAsking = false;
-    if (this.#end > this.#at || readSync(this.#pipes.answers, this.#buffer) > 0) throw new ReadingEnded('git cat-file answered what nobody asked');
+    if (this.#end > this.#at || readSync(this.#pipes.answers, this.#buffer) > 0)
+      throw new ReadingEnded('git cat-file answered what nobody asked');
   }
 
   /** Whatever happened before: git has nobody to talk to, and ends. */
@@ -147,7 +158,8 @@ export class ObjectReader {
     this.#spend('objects', 1);
     let end = this.#newline();
     while (end < 0) {
-      if (this.#end - this.#at > lineLimitBytes) throw new ReadingEnded('git cat-file answered what nobody asked');
+      if (this.#end - this.#at > lineLimitBytes)
+        throw new ReadingEnded('git cat-file answered what nobody asked');
       this.#fill();
       end = this.#newline();
     }
@@ -160,9 +172,13 @@ export class ObjectReader {
   #header(id: string, type: ObjectType): number {
     const header = this.#line();
     const wanted = `${id} ${type} `;
-    if (header.startsWith(wanted) && /^\d{1,15}$/.test(header.slice(wanted.length))) return Number(header.slice(wanted.length));
-    if (!header.startsWith(`${id} `)) throw new ReadingEnded(`git cat-file answered what nobody asked: ${header}`);
-    throw new ReadingEnded(`object ${id}: a ${type} was expected, git has: ${header.slice(id.length + 1).split(' ')[0] ?? ''}`);
+    if (header.startsWith(wanted) && /^\d{1,15}$/.test(header.slice(wanted.length)))
+      return Number(header.slice(wanted.length));
+    if (!header.startsWith(`${id} `))
+      throw new ReadingEnded(`git cat-file answered what nobody asked: ${header}`);
+    throw new ReadingEnded(
+      `object ${id}: a ${type} was expected, git has: ${header.slice(id.length + 1).split(' ')[0] ?? ''}`,
+    );
   }
 
   #whole(size: number): Buffer {

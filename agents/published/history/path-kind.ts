@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The only files that a logs repository may hold, by their paths. docs/formats.md, "The logs repository".
-import { fingerprintPattern, logPathPattern, matches, publishedPathPattern, vmNamePattern } from '../../shared/formats/names.js';
+import {
+  fingerprintPattern,
+  logPathPattern,
+  matches,
+  publishedPathPattern,
+  vmNamePattern,
+} from '../../shared/formats/names.js';
 
 export type PathKind = 'log' | 'intent' | 'payload' | 'journal' | 'journal-heads' | 'key';
 
@@ -21,7 +27,8 @@ function isDay(text: string): boolean {
 
 /** Of the path of a log: its name is a time that there is. */
 function isRealTime(path: string): boolean {
-  const [, day, hours, minutes, seconds] = /\/log_(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)[^/]*$/.exec(path) ?? [];
+  const [, day, hours, minutes, seconds] =
+    /\/log_(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)[^/]*$/.exec(path) ?? [];
   return isRealDay(day ?? '') && Number(hours) < 24 && Number(minutes) < 60 && Number(seconds) < 60;
 }
 
@@ -33,11 +40,37 @@ export function pathKind(path: string): PathKind | undefined {
   if (isLog) return isRealTime(path) ? 'log' : undefined;
   const [top, second = '', third = '', fourth = '', ...more] = path.split('/');
   const [fifth = ''] = more;
-  if (top === 'payloads' && more.length === 1 && matches(vmNamePattern, second) && isRealDay(third) && [fourth, fifth].every((hash) => /^[0-9a-f]{64}$/.test(hash))) return 'payload';
+  if (
+    top === 'payloads' &&
+    more.length === 1 &&
+    matches(vmNamePattern, second) &&
+    isRealDay(third) &&
+    [fourth, fifth].every((hash) => /^[0-9a-f]{64}$/.test(hash))
+  )
+    return 'payload';
   if (more.length > 0) return undefined;
-  if (top === 'intents' && matches(vmNamePattern, second) && isRealDay(third) && /^[0-9a-f]{64}\.json$/.test(fourth)) return 'intent';
-  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^\d{8,12}\.jsonl$/.test(third)) return 'journal';
-  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^heads-\d{8,12}\.jsonl$/.test(third)) return 'journal-heads';
-  if (top === 'keys' && third === '' && second.endsWith('.asc') && matches(fingerprintPattern, second.slice(0, -4))) return 'key';
+  if (
+    top === 'intents' &&
+    matches(vmNamePattern, second) &&
+    isRealDay(third) &&
+    /^[0-9a-f]{64}\.json$/.test(fourth)
+  )
+    return 'intent';
+  if (top === 'journal' && fourth === '' && matches(vmNamePattern, second) && /^\d{8,12}\.jsonl$/.test(third))
+    return 'journal';
+  if (
+    top === 'journal' &&
+    fourth === '' &&
+    matches(vmNamePattern, second) &&
+    /^heads-\d{8,12}\.jsonl$/.test(third)
+  )
+    return 'journal-heads';
+  if (
+    top === 'keys' &&
+    third === '' &&
+    second.endsWith('.asc') &&
+    matches(fingerprintPattern, second.slice(0, -4))
+  )
+    return 'key';
   return undefined;
 }

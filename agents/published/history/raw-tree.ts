@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Raw tree objects, as strict as this farm writes them: plain files and folders, in git's order, no name twice, none empty. Pure.
+// Raw tree objects, as strict as this farm writes them: plain files and folders, in git's order, no name
+// twice, none empty. Pure.
 
 export interface TreeEntry {
   isFolder: boolean;
@@ -36,7 +37,9 @@ function nameStart(tree: Buffer, at: number): number {
   const mode = isFolder ? folderMode : fileMode;
   const start = at + mode.length + 1;
   if (tree.toString('latin1', at, start) !== `${mode} `) {
-    const [found = '', name = ''] = tree.toString('latin1', at, Math.max(at, tree.indexOf(0, at))).split(' ', 2);
+    const [found = '', name = ''] = tree
+      .toString('latin1', at, Math.max(at, tree.indexOf(0, at)))
+      .split(' ', 2);
     throw new BadTree('BAD_FILE_MODE', found.slice(0, 20), name);
   }
   return start;
@@ -52,19 +55,34 @@ export function entryEnd(tree: Buffer, at: number): number {
 function entryAt(tree: Buffer, at: number, end: number): TreeEntry {
   const start = nameStart(tree, at);
   const name = tree.toString('latin1', start, end - idBytes - 1);
-  if (name === '' || name.includes('/')) throw new BadTree('BAD_TREE', 'an entry whose name is empty or holds a slash');
-  return { isFolder: start - at === folderMode.length + 1, name, id: tree.toString('hex', end - idBytes, end) };
+  if (name === '' || name.includes('/'))
+    throw new BadTree('BAD_TREE', 'an entry whose name is empty or holds a slash');
+  return {
+    isFolder: start - at === folderMode.length + 1,
+    name,
+    id: tree.toString('hex', end - idBytes, end),
+  };
 }
 
 /** As git sorts: bytewise, a folder as if its name ended in a slash. Negative, 0, positive. */
-function order(one: Buffer, oneAt: number, oneEnd: number, other: Buffer, otherAt: number, otherEnd: number): number {
+function order(
+  one: Buffer,
+  oneAt: number,
+  oneEnd: number,
+  other: Buffer,
+  otherAt: number,
+  otherEnd: number,
+): number {
   const [a, b] = [nameStart(one, oneAt), nameStart(other, otherAt)];
   const [aEnd, bEnd] = [oneEnd - idBytes - 1, otherEnd - idBytes - 1];
   const common = Math.min(aEnd - a, bEnd - b);
   const found = one.compare(other, b, b + common, a, a + common);
   if (found !== 0) return found;
-  const next = (tree: Buffer, at: number, end: number, isFolder: boolean): number => (at < end ? tree[at] as number : isFolder ? slash : 0);
-  return next(one, a + common, aEnd, one[oneAt] === 0x34) - next(other, b + common, bEnd, other[otherAt] === 0x34);
+  const next = (tree: Buffer, at: number, end: number, isFolder: boolean): number =>
+    at < end ? (tree[at] as number) : isFolder ? slash : 0;
+  return (
+    next(one, a + common, aEnd, one[oneAt] === 0x34) - next(other, b + common, bEnd, other[otherAt] === 0x34)
+  );
 }
 
 /** For so many names the tree is searched; for more, a list of all is made once. */
@@ -81,7 +99,9 @@ function namesOf(tree: Buffer): Set<string> {
   return names;
 }
 
-/** Of a large tree, where some of its entries begin, ascending: up to there two trees are compared in one go. */
+/**
+ * Of a large tree, where some of its entries begin, ascending: up to there two trees are compared in one go.
+ */
 const marks = new WeakMap<Buffer, number[]>();
 const markEachBytes = 1024;
 
@@ -117,13 +137,21 @@ export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
     const end = entryEnd(after, at);
     const length = end - at;
     const isSame = old + length <= before.length && after.compare(before, old, old + length, at, end) === 0;
-    if (!(isSame && wasSame) && previous >= 0 && order(after, previous, at, after, at, end) >= 0) throw new BadTree('BAD_TREE', 'names out of order, or one twice', after.toString('latin1', nameStart(after, at), end - idBytes - 1));
+    if (!(isSame && wasSame) && previous >= 0 && order(after, previous, at, after, at, end) >= 0)
+      throw new BadTree(
+        'BAD_TREE',
+        'names out of order, or one twice',
+        after.toString('latin1', nameStart(after, at), end - idBytes - 1),
+      );
     previous = at;
     at = end;
     if (isSame) {
       old += length;
       // All that comes is as it was, and was judged.
-      const isEnd = !wasSame && after.length - at === before.length - old && after.compare(before, old, before.length, at) === 0;
+      const isEnd =
+        !wasSame &&
+        after.length - at === before.length - old &&
+        after.compare(before, old, before.length, at) === 0;
       wasSame = true;
       if (!isEnd) continue;
       for (const mark of known) if (mark > old) mine.push(mark - old + at);
@@ -134,7 +162,8 @@ export function compareTrees(before: Buffer, after: Buffer): TreeDifference[] {
     // Not side by side in git's order, and yet the same name.
     if (found.length > few) names ??= namesOf(after);
     const other = `${entry.isFolder ? fileMode : folderMode} ${entry.name}`;
-    if (names?.has(other) ?? after.includes(`${other}\0`, 0, 'latin1')) throw new BadTree('BAD_TREE', 'one name for a file and a folder', entry.name);
+    if (names?.has(other) ?? after.includes(`${other}\0`, 0, 'latin1'))
+      throw new BadTree('BAD_TREE', 'one name for a file and a folder', entry.name);
     let replaced: TreeEntry | undefined;
     while (old < before.length) {
       const oldEnd = entryEnd(before, old);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A thread that reads ahead: commits and their signatures, what each changed, and the new versions of their files; while the main thread judges
-// what came before. Both ends are here: Node loads this module as the thread's own, or the one program that everything is bundled into.
+// A thread that reads ahead: commits and their signatures, what each changed, and the new versions of their
+// files; while the main thread judges what came before. Both ends are here: Node loads this module as the
+// thread's own, or the one program that everything is bundled into.
 import { once } from 'node:events';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import type { BadFolder } from './tree-walk.js';
@@ -49,16 +50,30 @@ export interface Shared {
 }
 
 /** JSON of a ReadWindow; or the end: all is read; a limit is met; git ended, or answered something else. */
-export type Said = { window: string } | { end: 'done' | 'objects' | 'bytes' | 'git'; why?: string | undefined };
+export type Said =
+  { window: string } | { end: 'done' | 'objects' | 'bytes' | 'git'; why?: string | undefined };
 
 const name = 'build-infra audit: reading';
 
-/** Of threads that have ended: malloc gives memory that was used and freed only after it has filled it with zeros. */
+/**
+ * Of threads that have ended: malloc gives memory that was used and freed only after it has filled it with
+ * zeros.
+ */
 const idle: Shared['memory'][] = [];
 
 export class ReadingThread {
-  readonly #shared: Shared = { memory: idle.pop() ?? [new SharedArrayBuffer(windowBytes), new SharedArrayBuffer(windowBytes)], judged: new SharedArrayBuffer(4) };
-  readonly #worker = new Worker(new URL(import.meta.url), { name, workerData: { name, shared: this.#shared }, execArgv: [], env: {}, trackUnmanagedFds: false, resourceLimits: { maxYoungGenerationSizeMb: 12 } });
+  readonly #shared: Shared = {
+    memory: idle.pop() ?? [new SharedArrayBuffer(windowBytes), new SharedArrayBuffer(windowBytes)],
+    judged: new SharedArrayBuffer(4),
+  };
+  readonly #worker = new Worker(new URL(import.meta.url), {
+    name,
+    workerData: { name, shared: this.#shared },
+    execArgv: [],
+    env: {},
+    trackUnmanagedFds: false,
+    resourceLimits: { maxYoungGenerationSizeMb: 12 },
+  });
 
   constructor() {
     // Nobody waits for it before there is something to read.
@@ -70,7 +85,10 @@ export class ReadingThread {
    * A window's bodies are good until the next one is asked for.
    * @throws what `onEnd` makes of an end before all is read, or at it
    */
-  async* windows(reading: Reading, onEnd: (end: Exclude<Said, { window: string }>) => Promise<void>): AsyncGenerator<ReadWindow> {
+  async *windows(
+    reading: Reading,
+    onEnd: (end: Exclude<Said, { window: string }>) => Promise<void>,
+  ): AsyncGenerator<ReadWindow> {
     const worker = this.#worker;
     const said: (Said | Error)[] = [];
     let onSaid = (): void => undefined;
@@ -93,7 +111,10 @@ export class ReadingThread {
       if (!('window' in one)) return await onEnd(one);
       const window = JSON.parse(one.window) as ReadWindow;
       const part = memory[n % 2] as Buffer;
-      for (const { changes } of window.commits) for (const change of changes) if (change.size !== undefined) change.body = part.subarray(change.at, (change.at as number) + change.size);
+      for (const { changes } of window.commits)
+        for (const change of changes)
+          if (change.size !== undefined)
+            change.body = part.subarray(change.at, (change.at as number) + change.size);
       yield window;
       Atomics.store(judged, 0, n + 1);
       Atomics.notify(judged, 0);
@@ -108,7 +129,11 @@ export class ReadingThread {
 }
 
 /** What the thread does; a test calls it in its own. */
-export function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limits }: Reading, say: (said: Said) => void): void {
+export function readWindows(
+  { memory, judged }: Shared,
+  { pipes, ids, keys, limits }: Reading,
+  say: (said: Said) => void,
+): void {
   const left = { ...limits };
   const spend = (what: 'objects' | 'bytes', count: number): void => {
     if ((left[what] -= count) < 0) throw new LimitMet(what);
@@ -128,13 +153,22 @@ export function readWindows({ memory, judged }: Shared, { pipes, ids, keys, limi
       objects.readAll(here, 'commit', commitLimitBytes, (_, body) => {
         if (bytes >= windowCommitBytes) return;
         if (typeof body !== 'number') bytes += body.length;
-        commits.push({ commit: typeof body === 'number' ? { tooLarge: body, parents: [] } : readCommit(body, signatures), changes: [], bad: [] });
+        commits.push({
+          commit: typeof body === 'number' ? { tooLarge: body, parents: [] } : readCommit(body, signatures),
+          changes: [],
+          bad: [],
+        });
       });
       next += commits.length;
       wanted = bytes < windowCommitBytes ? windowCommits : windowLargeCommits;
-      for (let seen = Atomics.load(done, 0); seen < n - 1; seen = Atomics.load(done, 0)) Atomics.wait(done, 0, seen);
+      for (let seen = Atomics.load(done, 0); seen < n - 1; seen = Atomics.load(done, 0))
+        Atomics.wait(done, 0, seen);
       files.read(here, commits, memories[n % 2] as Buffer);
-      const window: ReadWindow = { commits, objects: before.objects - left.objects, bytes: before.bytes - left.bytes };
+      const window: ReadWindow = {
+        commits,
+        objects: before.objects - left.objects,
+        bytes: before.bytes - left.bytes,
+      };
       say({ window: JSON.stringify(window) });
     }
     objects.finish();
@@ -161,5 +195,7 @@ class LimitMet extends Error {
 const given = workerData as { name?: unknown; shared: Shared } | undefined;
 if (!isMainThread && given?.name === name && parentPort !== null) {
   const port = parentPort;
-  void once(port, 'message').then(([reading]) => readWindows(given.shared, reading as Reading, (said) => port.postMessage(said)));
+  void once(port, 'message').then(([reading]) =>
+    readWindows(given.shared, reading as Reading, (said) => port.postMessage(said)),
+  );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The tree that a commit's message tells of: the one before, with the files that it names. Where its id is that of the commit's own tree, nothing
-// else can be in there, and git need not be asked for any of its folders. Whatever goes wrong in here says only that the trees themselves have
-// to be looked at.
+// The tree that a commit's message tells of: the one before, with the files that it names. Where its id is
+// that of the commit's own tree, nothing else can be in there, and git need not be asked for any of its
+// folders. Whatever goes wrong in here says only that the trees themselves have to be looked at.
 import { hash } from 'node:crypto';
 import type { ObjectReader } from './objects.js';
 import { BadTree, entryEnd } from './raw-tree.js';
@@ -47,7 +47,11 @@ class Folder {
   #keyAt(place: number): string {
     const start = this.#starts[place] as number;
     const isFolder = this.#isFolder(start);
-    const name = this.#memory.toString('latin1', start + (isFolder ? folderMode : fileMode).length, this.#endOf(place) - idBytes - 1);
+    const name = this.#memory.toString(
+      'latin1',
+      start + (isFolder ? folderMode : fileMode).length,
+      this.#endOf(place) - idBytes - 1,
+    );
     return isFolder ? `${name}/` : name;
   }
 
@@ -102,7 +106,7 @@ class Folder {
     this.#memory.copyWithin(start, end, this.#end);
     this.#starts.splice(place, 1);
     this.#move(place, start - end);
-    return this.isChanged = true;
+    return (this.isChanged = true);
   }
 
   /** The entries from this place on stand so many bytes further. */
@@ -142,7 +146,8 @@ export class ToldTrees {
   /** Begins with the tree of a commit, or none; what is known of it is used again. @throws OtherTree */
   begin(tree: string | undefined): void {
     try {
-      if (this.#top === undefined || this.#top.id !== tree) this.#top = { id: tree, folder: this.#load(tree) };
+      if (this.#top === undefined || this.#top.id !== tree)
+        this.#top = { id: tree, folder: this.#load(tree) };
     } catch (error) {
       if (error instanceof BadTree) throw new OtherTree(error.message);
       throw error;
@@ -172,7 +177,8 @@ export class ToldTrees {
         folder.put(name, id);
         // A log that was packed goes as its .xz comes.
         const plain = name.slice(0, -'.xz'.length);
-        if (before === undefined && name.endsWith('.xz') && folder.remove(plain)) changes.push({ path: path.slice(0, -'.xz'.length), after: undefined });
+        if (before === undefined && name.endsWith('.xz') && folder.remove(plain))
+          changes.push({ path: path.slice(0, -'.xz'.length), after: undefined });
         changes.push({ path, after: id });
       }
     } catch (error) {
@@ -191,7 +197,7 @@ export class ToldTrees {
     for (const name of names) {
       const parent = folders.at(-1) as Folder;
       let folder = parent.folders.get(name);
-      if (folder === undefined) parent.folders.set(name, folder = this.#load(parent.idOf(`${name}/`)));
+      if (folder === undefined) parent.folders.set(name, (folder = this.#load(parent.idOf(`${name}/`))));
       folders.push(folder);
     }
     return folders;
@@ -199,7 +205,13 @@ export class ToldTrees {
 
   #load(id: string | undefined): Folder {
     let tree: Buffer | number = Buffer.alloc(0);
-    if (id !== undefined) this.#objects.readAll([id], 'tree', treeLimitBytes, (_, body) => void (tree = typeof body === 'number' ? body : Buffer.from(body)));
+    if (id !== undefined)
+      this.#objects.readAll(
+        [id],
+        'tree',
+        treeLimitBytes,
+        (_, body) => void (tree = typeof body === 'number' ? body : Buffer.from(body)),
+      );
     if (typeof tree === 'number') throw new OtherTree(id);
     return new Folder(tree);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What a commit changed, read from the trees themselves: two of them side by side, and only into folders that differ. A tree that holds one
-// folder many thousand times costs as many entries as the commit may change, whatever git would make of it.
+// What a commit changed, read from the trees themselves: two of them side by side, and only into folders that
+// differ. A tree that holds one folder many thousand times costs as many entries as the commit may change,
+// whatever git would make of it.
 import { printable } from '../../shared/refusal.js';
 import type { ObjectReader } from './objects.js';
 import { BadTree, compareTrees, type TreeDifference } from './raw-tree.js';
@@ -63,7 +64,8 @@ export class TreeWalk {
   }
 
   /**
-   * @param commits in order: the tree of the commit before, if there was one; its own; how many files its message names
+   * @param commits in order: the tree of the commit before, if there was one; its own; how many files its
+   * message names
    * @throws ReadingEnded
    */
   changes(commits: readonly { before: string | undefined; after: string; told: number }[]): TreeChanges[] {
@@ -81,11 +83,15 @@ export class TreeWalk {
       }
       level = below;
     }
-    for (const { walked } of walks) walked.changes.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+    for (const { walked } of walks)
+      walked.changes.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
     return walks.map(({ walked: { changes, bad } }) => ({ changes, bad }));
   }
 
-  /** The trees of these folders; those that are too large are left out. Each is read once for as long as it is in use: the next commit's differ from it in an entry or two. */
+  /**
+   * The trees of these folders; those that are too large are left out. Each is read once for as long as it is
+   * in use: the next commit's differ from it in an entry or two.
+   */
   #read(folders: readonly Folder[]): Map<string, Buffer> {
     const trees = new Map<string, Buffer>();
     const missing = new Set<string>();
@@ -103,13 +109,19 @@ export class TreeWalk {
       }
     }
     const ids = [...missing];
-    this.#objects.readAll(ids, 'tree', treeLimitBytes, (n, body) => {
-      if (typeof body === 'number') return;
-      const id = ids[n] as string;
-      trees.set(id, body);
-      this.#trees.set(id, body);
-      this.#bytes += body.length;
-    }, (_, bytes) => this.#room(bytes));
+    this.#objects.readAll(
+      ids,
+      'tree',
+      treeLimitBytes,
+      (n, body) => {
+        if (typeof body === 'number') return;
+        const id = ids[n] as string;
+        trees.set(id, body);
+        this.#trees.set(id, body);
+        this.#bytes += body.length;
+      },
+      (_, bytes) => this.#room(bytes),
+    );
     if (this.#bytes > keptBytes) this.#forget();
     return trees;
   }
@@ -131,33 +143,55 @@ export class TreeWalk {
     }
   }
 
-  #compare({ before, after, prefix, depth, walked }: Folder, trees: ReadonlyMap<string, Buffer>, below: Folder[]): void {
+  #compare(
+    { before, after, prefix, depth, walked }: Folder,
+    trees: ReadonlyMap<string, Buffer>,
+    below: Folder[],
+  ): void {
     const bad = (code: BadFolder['code'], path: string, expected: string, found: string): void => {
       walked.bad.push({ code, path: printable(path), expected, found });
     };
     if (walked.left < 0) return;
     const old = (before === undefined ? undefined : trees.get(before)) ?? nothing;
     const now = after === undefined ? nothing : trees.get(after);
-    if (now === undefined) return bad('BAD_TREE', prefix, `a folder of at most ${treeLimitBytes} bytes`, `object ${after}`);
-    if (after !== undefined && now.length === 0) return bad('BAD_TREE', prefix, 'a folder with something in it', 'an empty one');
+    if (now === undefined)
+      return bad('BAD_TREE', prefix, `a folder of at most ${treeLimitBytes} bytes`, `object ${after}`);
+    if (after !== undefined && now.length === 0)
+      return bad('BAD_TREE', prefix, 'a folder with something in it', 'an empty one');
     let differences: TreeDifference[];
     try {
       differences = compareTrees(old, now);
     } catch (error) {
       if (!(error instanceof BadTree)) throw error;
-      return bad(error.code, `${prefix}${error.entry}`, error.code === 'BAD_FILE_MODE' ? '100644, or a folder' : 'entries as git sorts them, each once', error.message);
+      return bad(
+        error.code,
+        `${prefix}${error.entry}`,
+        error.code === 'BAD_FILE_MODE' ? '100644, or a folder' : 'entries as git sorts them, each once',
+        error.message,
+      );
     }
     for (const { before: was, after: is } of differences) {
-      if (walked.left-- === 0) bad('TOO_MANY_CHANGES', prefix, 'the changes that the message tells of', `over ${untoldLimit} more; nothing beyond is looked at`);
+      if (walked.left-- === 0)
+        bad(
+          'TOO_MANY_CHANGES',
+          prefix,
+          'the changes that the message tells of',
+          `over ${untoldLimit} more; nothing beyond is looked at`,
+        );
       if (walked.left < 0) break;
       const path = `${prefix}${(is ?? was)?.name ?? ''}`;
-      const [folderWas, folderIs] = [was, is].map((entry) => (entry?.isFolder === true ? entry.id : undefined));
+      const [folderWas, folderIs] = [was, is].map((entry) =>
+        entry?.isFolder === true ? entry.id : undefined,
+      );
       if (was?.isFolder === false && is?.isFolder !== false) walked.changes.push({ path, after: undefined });
       if (is?.isFolder === false) walked.changes.push({ path, after: is.id });
       if (folderWas === undefined && folderIs === undefined) continue;
-      if (folderIs !== undefined && depth >= depthLimit) bad('BAD_TREE', path, `at most ${depthLimit} folders deep`, 'another folder');
-      else if (folderIs !== undefined && !folderPattern.test((is as { name: string }).name)) bad('BAD_PATH', path, 'a folder of logs, intents, journals or keys', 'another folder');
-      else if (depth < depthLimit) below.push({ before: folderWas, after: folderIs, prefix: `${path}/`, depth: depth + 1, walked });
+      if (folderIs !== undefined && depth >= depthLimit)
+        bad('BAD_TREE', path, `at most ${depthLimit} folders deep`, 'another folder');
+      else if (folderIs !== undefined && !folderPattern.test((is as { name: string }).name))
+        bad('BAD_PATH', path, 'a folder of logs, intents, journals or keys', 'another folder');
+      else if (depth < depthLimit)
+        below.push({ before: folderWas, after: folderIs, prefix: `${path}/`, depth: depth + 1, walked });
     }
   }
 }

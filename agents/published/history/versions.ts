@@ -42,8 +42,9 @@ export class Versions {
   }
 
   /**
-   * Reads those that the messages tell the size of, as long as there is memory, and says in each change where its bytes are. Of a file that
-   * grows, git is asked for the last version only: those before begin it, or their ids would be others.
+   * Reads those that the messages tell the size of, as long as there is memory, and says in each change where
+   * its bytes are. Of a file that grows, git is asked for the last version only: those before begin it, or
+   * their ids would be others.
    */
   read(commits: readonly CommitChanges[], memory: Buffer): void {
     [this.#memory, this.#used] = [memory, 0];
@@ -60,7 +61,8 @@ export class Versions {
     for (const versions of byPath.values()) {
       const last = versions.at(-1) as Version;
       for (const version of versions.slice(0, -1)) {
-        if (this.#beginning(last.change, version.told) === version.change.after) Object.assign(version.change, { at: last.change.at, size: version.told });
+        if (this.#beginning(last.change, version.told) === version.change.after)
+          Object.assign(version.change, { at: last.change.at, size: version.told });
         else others.push(version);
       }
     }
@@ -68,18 +70,26 @@ export class Versions {
   }
 
   /**
-   * The same where nobody has looked at the commits' trees, but at the last one's: what each file that a message names is then, if the message is true.
+   * The same where nobody has looked at the commits' trees, but at the last one's: what each file that a
+   * message names is then, if the message is true.
    * @param last objects of files in the last commit's tree
    * @throws OtherTree where that cannot be said
    */
-  tell(ids: readonly string[], commits: readonly CommitChanges[], last: ReadonlyMap<string, string>, memory: Buffer): PlacedChange[][] {
+  tell(
+    ids: readonly string[],
+    commits: readonly CommitChanges[],
+    last: ReadonlyMap<string, string>,
+    memory: Buffer,
+  ): PlacedChange[][] {
     [this.#memory, this.#used] = [memory, 0];
     const byPath = new Map<string, Version[]>();
-    const told = commits.map(({ commit }, place) => (commit.message as PublicationMessage).files.map(({ path, size }) => {
-      const change: PlacedChange = { path, after: undefined };
-      add(byPath, { place, change, told: size });
-      return change;
-    }));
+    const told = commits.map(({ commit }, place) =>
+      (commit.message as PublicationMessage).files.map(({ path, size }) => {
+        const change: PlacedChange = { path, after: undefined };
+        add(byPath, { place, change, told: size });
+        return change;
+      }),
+    );
     const there: Version[] = [];
     for (const [path, versions] of byPath) {
       const newest = versions.at(-1) as Version;
@@ -90,7 +100,9 @@ export class Versions {
     }
     this.#readAll(there);
     for (const [path, versions] of byPath) {
-      const { change: { at, size } } = versions.at(-1) as Version;
+      const {
+        change: { at, size },
+      } = versions.at(-1) as Version;
       for (const { change, told: bytes } of versions.slice(0, -1)) {
         change.after = this.#beginning({ at, size }, bytes);
         if (change.after === undefined) throw new OtherTree(path);
@@ -117,24 +129,33 @@ export class Versions {
       limit = Math.max(limit, version.told);
       fitting.push(version);
     }
-    this.#objects.readAll(fitting.map(({ change }) => change.after as string), 'blob', limit, () => undefined, (n, bytes) => {
-      const { change, told } = fitting[n] as Version;
-      if (bytes > told) return Buffer.allocUnsafe(bytes);
-      change.size = bytes;
-      return this.#memory.subarray(change.at, (change.at as number) + bytes);
-    });
+    this.#objects.readAll(
+      fitting.map(({ change }) => change.after as string),
+      'blob',
+      limit,
+      () => undefined,
+      (n, bytes) => {
+        const { change, told } = fitting[n] as Version;
+        if (bytes > told) return Buffer.allocUnsafe(bytes);
+        change.size = bytes;
+        return this.#memory.subarray(change.at, (change.at as number) + bytes);
+      },
+    );
   }
 
   #readNamed(commit: string, { change, told }: Version): boolean {
     const at = this.#fits(told);
-    const found = at === undefined ? undefined : this.#objects.readNamed(`${commit}:${change.path}`, 'blob', told);
+    const found =
+      at === undefined ? undefined : this.#objects.readNamed(`${commit}:${change.path}`, 'blob', told);
     if (at === undefined || found === undefined) return false;
     found.body.copy(this.#memory, at);
     Object.assign(change, { after: found.id, at, size: found.body.length });
     return true;
   }
 
-  /** What git calls the first bytes of a version; what it puts before them is put into the room that was left. */
+  /**
+   * What git calls the first bytes of a version; what it puts before them is put into the room that was left.
+   */
   #beginning({ at, size }: Pick<PlacedChange, 'at' | 'size'>, bytes: number): string | undefined {
     if (at === undefined || size === undefined || bytes > size) return undefined;
     const head = `blob ${bytes}\0`;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The lines of a log as the build-logs VM writes them: its stamp, the log's own VM or the receiver's mark, plain text, and times that go on.
-// Only what is new in a version is read. docs/formats.md, "Log files".
+// The lines of a log as the build-logs VM writes them: its stamp, the log's own VM or the receiver's mark,
+// plain text, and times that go on. Only what is new in a version is read. docs/formats.md, "Log files".
 import { printable } from '../../shared/refusal.js';
 import { detached } from '../one-text.js';
 
@@ -30,7 +30,8 @@ export function stampTime(stamp: string): number {
   const seconds = stamp.slice(0, 19);
   if (seconds !== lastSeconds) {
     const time = Date.parse(`${seconds.replace(' ', 'T')}Z`);
-    if (Number.isNaN(time) || new Date(time).toISOString().slice(0, 19).replace('T', ' ') !== seconds) return Number.NaN;
+    if (Number.isNaN(time) || new Date(time).toISOString().slice(0, 19).replace('T', ' ') !== seconds)
+      return Number.NaN;
     [lastSeconds, lastTime] = [seconds, time];
   }
   return lastTime + Number(stamp.slice(20, 23));
@@ -73,13 +74,24 @@ export class LogLines {
     if (this.bad !== undefined) return;
     const stamp = line.slice(0, stampBytes);
     const isReceiver = line.startsWith('> ', stampBytes);
-    if (!isReceiver && !line.startsWith(this.#vm, stampBytes)) return this.#wrong(`a stamp, and then "> " or "${this.#vm}"`, line);
-    if (/[^\x20-\x7e]/.test(line) || line.length > stampBytes + this.#vm.length + textLimitBytes) return this.#wrong('at most 64 KiB of plain text', line);
+    if (!isReceiver && !line.startsWith(this.#vm, stampBytes))
+      return this.#wrong(`a stamp, and then "> " or "${this.#vm}"`, line);
+    if (/[^\x20-\x7e]/.test(line) || line.length > stampBytes + this.#vm.length + textLimitBytes)
+      return this.#wrong('at most 64 KiB of plain text', line);
     if (stamp === this.#lastText) return;
     const time = stampTime(stamp);
-    if (Number.isNaN(time)) return this.#wrong('the time of a line, as YYYY-MM-DD HH:MM:SS.uuuuuu +0000', line);
-    if (time > this.#notAfter) return this.#wrong(`no line of after ${new Date(this.#notAfter).toISOString()}, as it is published here`, line);
-    if (stamp < this.#last && line.slice(stampBytes) !== `${setBack}${this.#last.trimEnd()}`) return this.#wrong(`a line not before ${this.#last}, or the receiver's line that its clock was set back`, line);
+    if (Number.isNaN(time))
+      return this.#wrong('the time of a line, as YYYY-MM-DD HH:MM:SS.uuuuuu +0000', line);
+    if (time > this.#notAfter)
+      return this.#wrong(
+        `no line of after ${new Date(this.#notAfter).toISOString()}, as it is published here`,
+        line,
+      );
+    if (stamp < this.#last && line.slice(stampBytes) !== `${setBack}${this.#last.trimEnd()}`)
+      return this.#wrong(
+        `a line not before ${this.#last}, or the receiver's line that its clock was set back`,
+        line,
+      );
     this.#last = this.#lastText = stamp;
   }
 }

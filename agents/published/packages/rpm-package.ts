@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// An .rpm read once from front to back: who it says it is, the bytes that are signed, its signatures, and whether its payload is the one that the
-// signed header names.
+// An .rpm read once from front to back: who it says it is, the bytes that are signed, its signatures, and
+// whether its payload is the one that the signed header names.
 import { createHash } from 'node:crypto';
-import { headerBytes, introBytes, isLead, leadBytes, padded, RpmHeader, rpmTags as tags } from './rpm-header.js';
+import {
+  headerBytes,
+  introBytes,
+  isLead,
+  leadBytes,
+  padded,
+  RpmHeader,
+  rpmTags as tags,
+} from './rpm-header.js';
 
 const headLimitBytes = 256 * 1024 * 1024;
 
-/** In the signature header: over the header alone, the two old ones over header and payload, and rpm 6's list of base64 texts. */
+/**
+ * In the signature header: over the header alone, the two old ones over header and payload, and rpm 6's list
+ * of base64 texts.
+ */
 const signatureTags = { header: [267, 268], old: [1002, 1005], list: 278 };
 const sha256Algorithm = 8;
 
@@ -42,7 +53,9 @@ function headEnd(head: Buffer): { needed: number } | { headerFrom: number; end: 
   if (head.length < headerFrom + introBytes) return { needed: headerFrom + introBytes };
   const header = headerBytes(head.subarray(headerFrom));
   if (header === undefined || headerFrom + header > headLimitBytes) return undefined;
-  return head.length < headerFrom + header ? { needed: headerFrom + header } : { headerFrom, end: headerFrom + header };
+  return head.length < headerFrom + header
+    ? { needed: headerFrom + header }
+    : { headerFrom, end: headerFrom + header };
 }
 
 function packageOf(head: Buffer, headerFrom: number, payload: string): RpmPackage | undefined {
@@ -50,12 +63,21 @@ function packageOf(head: Buffer, headerFrom: number, payload: string): RpmPackag
   const bytes = head.subarray(headerFrom);
   const header = new RpmHeader(bytes);
   if (signature.isAmbiguous || header.isAmbiguous) return undefined;
-  const signatures = [...signatureTags.header, ...signatureTags.old].filter((tag) => signature.has(tag)).map((tag) => signature.binary(tag));
+  const signatures = [...signatureTags.header, ...signatureTags.old]
+    .filter((tag) => signature.has(tag))
+    .map((tag) => signature.binary(tag));
   signatures.push(...signature.strings(signatureTags.list).map((text) => Buffer.from(text, 'base64')));
   return {
-    name: header.text(tags.name), epoch: String(header.number(tags.epoch) ?? 0), version: header.text(tags.version), release: header.text(tags.release),
-    arch: header.has(tags.sourceRpm) ? header.text(tags.arch) : 'src', header: Buffer.from(bytes), signatures: signatures.map((one) => Buffer.from(one)),
-    payloadIsSigned: header.number(tags.payloadDigestAlgorithm) === sha256Algorithm && header.text(tags.payloadDigest) === payload,
+    name: header.text(tags.name),
+    epoch: String(header.number(tags.epoch) ?? 0),
+    version: header.text(tags.version),
+    release: header.text(tags.release),
+    arch: header.has(tags.sourceRpm) ? header.text(tags.arch) : 'src',
+    header: Buffer.from(bytes),
+    signatures: signatures.map((one) => Buffer.from(one)),
+    payloadIsSigned:
+      header.number(tags.payloadDigestAlgorithm) === sha256Algorithm &&
+      header.text(tags.payloadDigest) === payload,
   };
 }
 
@@ -86,5 +108,9 @@ export async function readPackage(chunks: AsyncIterable<Uint8Array>): Promise<Re
     }
     if (needed === undefined) kept = [];
   }
-  return { size, sha256: whole.digest('hex'), found: head === undefined ? undefined : packageOf(head.bytes, head.headerFrom, payload.digest('hex')) };
+  return {
+    size,
+    sha256: whole.digest('hex'),
+    found: head === undefined ? undefined : packageOf(head.bytes, head.headerFrom, payload.digest('hex')),
+  };
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The part of XML 1.0 that createrepo_c writes: elements, attributes, text, the predefined entities. No comment, CDATA, processing instruction,
-// document type or doubled attribute: what two readers could read in two ways is not read at all. Pure.
+// The part of XML 1.0 that createrepo_c writes: elements, attributes, text, the predefined entities. No
+// comment, CDATA, processing instruction, document type or doubled attribute: what two readers could read in
+// two ways is not read at all. Pure.
 
 export interface Element {
   /** as written, with its prefix */
@@ -11,7 +12,13 @@ export interface Element {
   text: string;
 }
 
-const entities = new Map([['amp', '&'], ['lt', '<'], ['gt', '>'], ['quot', '"'], ['apos', "'"]]);
+const entities = new Map([
+  ['amp', '&'],
+  ['lt', '<'],
+  ['gt', '>'],
+  ['quot', '"'],
+  ['apos', "'"],
+]);
 const depthLimit = 16;
 const namePattern = '[A-Za-z_][A-Za-z0-9_.:-]*';
 const declaration = /^<\?xml version="1\.0" encoding="UTF-8"\?>\s*/;
@@ -22,8 +29,16 @@ function decoded(text: string): string | undefined {
   let good = !/[^\t\n\r -\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u.test(text);
   const whole = text.replace(/&([^;]{0,12});?/g, (all, name: string) => {
     const code = /^#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}))$/.exec(name);
-    const number = code === null ? undefined : Number.parseInt(code[1] ?? code[2] as string, code[1] === undefined ? 10 : 16);
-    const found = number === undefined ? entities.get(name) : number >= 0x20 && number <= 0x10ffff ? String.fromCodePoint(number) : undefined;
+    const number =
+      code === null
+        ? undefined
+        : Number.parseInt(code[1] ?? (code[2] as string), code[1] === undefined ? 10 : 16);
+    const found =
+      number === undefined
+        ? entities.get(name)
+        : number >= 0x20 && number <= 0x10ffff
+          ? String.fromCodePoint(number)
+          : undefined;
     if (found === undefined || !all.endsWith(';')) good = false;
     return found ?? '';
   });

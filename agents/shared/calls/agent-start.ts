@@ -12,15 +12,19 @@ function about(agent: string): string | undefined {
 }
 
 /**
- * Starts an agent. Whatever is wrong at the start is one line that says what, exit status 1, and no service; systemd tries again.
- * @param start may return what goes on from then: a fault in it is not one of the start, and its message says so
+ * Starts an agent. Whatever is wrong at the start is one line that says what, exit status 1, and no service;
+ * systemd tries again.
+ * @param start may return what goes on from then: a fault in it is not one of the start, and its message says
+ * so
  */
 export function startOrSay(agent: string, start: () => Promise<void | (() => Promise<void>)>): void {
   const told = about(agent);
   if (told !== undefined) return void process.stdout.write(told);
-  const end = (what: string) => (error: unknown): never => {
-    reportToStderr(`${agent}: ${what}: ${printable((error as Error).message)}`);
-    process.exit(1);
-  };
+  const end =
+    (what: string) =>
+    (error: unknown): never => {
+      reportToStderr(`${agent}: ${what}: ${printable((error as Error).message)}`);
+      process.exit(1);
+    };
   start().then((run) => void run?.().catch(end('ended by a fault')), end('not started'));
 }

@@ -22,16 +22,24 @@ export interface QrexecCall {
 }
 
 /** A command's environment: nothing of ours but what programs need to run at all. */
-export const cleanEnvironment: NodeJS.ProcessEnv = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', HOME: process.env['HOME'] ?? '/' };
+export const cleanEnvironment: NodeJS.ProcessEnv = {
+  PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+  LANG: 'C.UTF-8',
+  HOME: process.env['HOME'] ?? '/',
+};
 
 /**
  * One call: sends `input`, ends it, returns the whole answer.
- * @throws Refusal CALL_REFUSED (policy, or the VM could not start), NO_SUCH_SERVICE, CALL_TIMED_OUT, ANSWER_TOO_LARGE; any other end is a fault.
+ * @throws Refusal CALL_REFUSED (policy, or the VM could not start), NO_SUCH_SERVICE, CALL_TIMED_OUT,
+ * ANSWER_TOO_LARGE; any other end is a fault.
  */
 export function callService(call: QrexecCall): Promise<Buffer> {
   const limit = call.limitBytes ?? 1024 * 1024;
   return new Promise((resolve, reject) => {
-    const child = spawn(call.client ?? qrexecClient, [call.target ?? '@default', call.service], { stdio: ['pipe', 'pipe', 'pipe'], env: cleanEnvironment });
+    const child = spawn(call.client ?? qrexecClient, [call.target ?? '@default', call.service], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: cleanEnvironment,
+    });
     const chunks: Buffer[] = [];
     let size = 0;
     let complaint = '';
@@ -47,10 +55,14 @@ export function callService(call: QrexecCall): Promise<Buffer> {
       onFirstLine(Buffer.concat(chunks).toString('utf8').split('\n')[0] as string);
       onFirstLine = undefined;
     };
-    const timer = setTimeout(() => stop(new Refusal('CALL_TIMED_OUT', `${call.service} did not answer in time`)), call.timeoutMs ?? 120_000);
+    const timer = setTimeout(
+      () => stop(new Refusal('CALL_TIMED_OUT', `${call.service} did not answer in time`)),
+      call.timeoutMs ?? 120_000,
+    );
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > limit) stop(new Refusal('ANSWER_TOO_LARGE', `${call.service} answered more than ${limit} bytes`));
+      if (size > limit)
+        stop(new Refusal('ANSWER_TOO_LARGE', `${call.service} answered more than ${limit} bytes`));
       else hear(chunk);
     });
     child.stderr.on('data', (chunk: Buffer) => {
@@ -65,9 +77,16 @@ export function callService(call: QrexecCall): Promise<Buffer> {
       clearTimeout(timer);
       if (refusal !== undefined) reject(refusal);
       else if (status === 0) resolve(Buffer.concat(chunks));
-      else if (status === 126) reject(new Refusal('CALL_REFUSED', `${call.service}: ${printable(complaint.trim() || 'Request refused')}`));
-      else if (status === 127) reject(new Refusal('NO_SUCH_SERVICE', `${call.service}: no such service there`));
-      else reject(new Error(`${call.service}: qrexec-client-vm ended with ${status}: ${printable(complaint.trim())}`));
+      else if (status === 126)
+        reject(
+          new Refusal('CALL_REFUSED', `${call.service}: ${printable(complaint.trim() || 'Request refused')}`),
+        );
+      else if (status === 127)
+        reject(new Refusal('NO_SUCH_SERVICE', `${call.service}: no such service there`));
+      else
+        reject(
+          new Error(`${call.service}: qrexec-client-vm ended with ${status}: ${printable(complaint.trim())}`),
+        );
     });
     child.stdin.end(call.input ?? '');
   });

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The harness of qrexec socket services: who is calling, with what argument, within which limits. Facts: docs/formats.md, "Service descriptor".
+// The harness of qrexec socket services: who is calling, with what argument, within which limits. Facts:
+// docs/formats.md, "Service descriptor".
 import { existsSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { AnyRefusal, printable } from '../refusal.js';
 import { Refusal } from '../refusals.js';
 import { matches, vmNamePattern } from '../formats/names.js';
 
-/** One call, after the descriptor. Bytes that came with the descriptor are put back: `stream` starts at the caller's first byte. */
+/**
+ * One call, after the descriptor. Bytes that came with the descriptor are put back: `stream` starts at the
+ * caller's first byte.
+ */
 export interface Call {
   service: string;
   /** empty where the caller gave none */
@@ -41,18 +45,30 @@ const descriptorLimitBytes = 4096;
 const descriptorTimeoutMs = 10_000;
 /** An honest caller begins at once: its client was started for this. */
 const firstByteTimeoutMs = 10_000;
-/** From the answer to the end of the connection, for a caller that does not end it, and for one that does not even read. */
+/**
+ * From the answer to the end of the connection, for a caller that does not end it, and for one that does not
+ * even read.
+ */
 const goodbyeMs = 2000;
 const unreadMs = 30_000;
-/** qrexec gives a VM 128 places for calls from all VMs whose domain id is on one side of its own, however few these are; some are left over. */
+/**
+ * qrexec gives a VM 128 places for calls from all VMs whose domain id is on one side of its own, however few
+ * these are; some are left over.
+ */
 const sharedPlaces = 120;
 
-/** How many calls one VM may hold open at another, which `callers` VMs call: none of them, and no few of many, can take the places of the others. */
+/**
+ * How many calls one VM may hold open at another, which `callers` VMs call: none of them, and no few of many,
+ * can take the places of the others.
+ */
 export function callsPerSource(callers: number): number {
   return Math.max(16, Math.min(60, Math.floor(sharedPlaces / callers)));
 }
 
-/** The calls that are open now, over all services of this VM. A call is open until its connection is closed, whatever was answered. */
+/**
+ * The calls that are open now, over all services of this VM. A call is open until its connection is closed,
+ * whatever was answered.
+ */
 class OpenCalls {
   readonly #limit: number;
   readonly #bySource = new Map<string, number>();
@@ -64,7 +80,8 @@ class OpenCalls {
   /** @throws Refusal TOO_MANY_CALLS */
   enter(source: string, stream: Socket): void {
     const open = this.#bySource.get(source) ?? 0;
-    if (open >= this.#limit) throw new Refusal('TOO_MANY_CALLS', `${open} calls of ${source} are open already`);
+    if (open >= this.#limit)
+      throw new Refusal('TOO_MANY_CALLS', `${open} calls of ${source} are open already`);
     if (stream.closed) return;
     this.#bySource.set(source, open + 1);
     stream.once('close', () => this.#bySource.set(source, (this.#bySource.get(source) ?? 1) - 1));
@@ -74,7 +91,8 @@ class OpenCalls {
 /** `service+arg SOURCE`, NUL: the first bytes of every call. @throws Refusal BAD_DESCRIPTOR */
 export function readDescriptor(untrusted: string): { service: string; argument: string; source: string } {
   const parts = /^([A-Za-z0-9_.-]+)(?:\+([A-Za-z0-9_.+-]*))? (\S+)$/.exec(untrusted);
-  if (parts === null || !matches(vmNamePattern, parts[3])) throw new Refusal('BAD_DESCRIPTOR', 'the call names no service and source');
+  if (parts === null || !matches(vmNamePattern, parts[3]))
+    throw new Refusal('BAD_DESCRIPTOR', 'the call names no service and source');
   return { service: parts[1] as string, argument: parts[2] ?? '', source: parts[3] };
 }
 
@@ -91,21 +109,29 @@ function untilDescriptor(stream: Socket): Promise<string> {
       const end = seen.indexOf(0);
       if (end < 0 && seen.length <= descriptorLimitBytes) return;
       stream.pause();
-      if (end < 0 || end > descriptorLimitBytes) return finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'the descriptor is too long')));
+      if (end < 0 || end > descriptorLimitBytes)
+        return finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'the descriptor is too long')));
       const rest = seen.subarray(end + 1);
       finish(() => {
         if (rest.length > 0) stream.unshift(rest);
         resolve(seen.subarray(0, end).toString('latin1'));
       });
     };
-    const onEnd = (): void => finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'the call ended before its descriptor')));
+    const onEnd = (): void =>
+      finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'the call ended before its descriptor')));
     const onError = (error: Error): void => finish(() => reject(error));
-    const timer = setTimeout(() => finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'no descriptor came'))), descriptorTimeoutMs);
+    const timer = setTimeout(
+      () => finish(() => reject(new Refusal('BAD_DESCRIPTOR', 'no descriptor came'))),
+      descriptorTimeoutMs,
+    );
     stream.on('data', onData).on('end', onEnd).on('error', onError);
   });
 }
 
-/** The answer is given: the caller's place is free once this end is closed too, so it is closed whatever the caller does with its own. */
+/**
+ * The answer is given: the caller's place is free once this end is closed too, so it is closed whatever the
+ * caller does with its own.
+ */
 function leave(stream: Socket, graceMs: number): void {
   if (stream.closed) return;
   const close = (): void => void stream.destroy();
@@ -117,10 +143,16 @@ function leave(stream: Socket, graceMs: number): void {
   stream.resume();
 }
 
-async function serve(service: Service, stream: Socket, calls: OpenCalls, { report = reportToStderr, firstByteMs = firstByteTimeoutMs }: ServeOptions): Promise<void> {
+async function serve(
+  service: Service,
+  stream: Socket,
+  calls: OpenCalls,
+  { report = reportToStderr, firstByteMs = firstByteTimeoutMs }: ServeOptions,
+): Promise<void> {
   let who = '?';
   let silence: NodeJS.Timeout | undefined;
-  // Whoever may not come in is out at once: calls that are refused one after the other must not hold places either.
+  // Whoever may not come in is out at once: calls that are refused one after the other must not hold places
+  // either.
   let graceMs = 0;
   const refuse = (refusal: AnyRefusal): void => {
     report(`${service.name} from ${who}: ${refusal.line()}`);
@@ -134,7 +166,8 @@ async function serve(service: Service, stream: Socket, calls: OpenCalls, { repor
     if (name !== service.name) throw new Refusal('WRONG_SERVICE', 'this socket is another service');
     calls.enter(source, stream);
     graceMs = goodbyeMs;
-    if (!new RegExp(service.argument).test(argument)) throw new Refusal('BAD_ARGUMENT', `the argument of ${service.name} is not acceptable`);
+    if (!new RegExp(service.argument).test(argument))
+      throw new Refusal('BAD_ARGUMENT', `the argument of ${service.name} is not acceptable`);
     const silent = stream.readableLength === 0 ? stream.bytesRead : -1;
     silence = setTimeout(() => {
       if (stream.bytesRead !== silent || stream.readableEnded) return;
@@ -185,10 +218,14 @@ export interface ServeOptions {
 const usualCallers = 5;
 
 /**
- * Listens for every service. A handler's Refusal becomes the caller's one line `refused CODE detail`; anything else it throws
- * becomes `fault`, with the detail in this VM's log only. Handlers end the stream themselves when they have answered; soon after they return it is closed.
+ * Listens for every service. A handler's Refusal becomes the caller's one line `refused CODE detail`;
+ * anything else it throws becomes `fault`, with the detail in this VM's log only. Handlers end the stream
+ * themselves when they have answered; soon after they return it is closed.
  */
-export async function serveSockets(services: readonly Service[], options: ServeOptions = {}): Promise<{ close: () => Promise<void> }> {
+export async function serveSockets(
+  services: readonly Service[],
+  options: ServeOptions = {},
+): Promise<{ close: () => Promise<void> }> {
   const report = options.report ?? reportToStderr;
   const calls = new OpenCalls(callsPerSource(options.callers ?? usualCallers));
   const handedOver = options.sockets ?? socketsFromSystemd();
@@ -215,7 +252,8 @@ export async function serveSockets(services: readonly Service[], options: ServeO
 }
 
 /**
- * Everything the caller sends until its end. @throws Refusal TOO_LARGE beyond `limitBytes`, TOO_SLOW after `timeoutMs`.
+ * Everything the caller sends until its end. @throws Refusal TOO_LARGE beyond `limitBytes`, TOO_SLOW after
+ * `timeoutMs`.
  */
 export function readAll(stream: Socket, limitBytes: number, timeoutMs = 60_000): Promise<Buffer> {
   return new Promise((resolve, reject) => {
@@ -237,7 +275,11 @@ export function readAll(stream: Socket, limitBytes: number, timeoutMs = 60_000):
     const onEnd = (): void => finish(() => resolve(Buffer.concat(chunks)));
     const onError = (error: Error): void => finish(() => reject(error));
     const onClose = (): void => finish(() => reject(new Error('the caller went away')));
-    const timer = setTimeout(() => finish(() => reject(new Refusal('TOO_SLOW', `the input did not end within ${timeoutMs / 1000} s`))), timeoutMs);
+    const timer = setTimeout(
+      () =>
+        finish(() => reject(new Refusal('TOO_SLOW', `the input did not end within ${timeoutMs / 1000} s`))),
+      timeoutMs,
+    );
     stream.on('data', onData).on('end', onEnd).on('error', onError).on('close', onClose);
     stream.resume();
   });

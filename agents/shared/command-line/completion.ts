@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Completion for bash, made from the program's table: the commands, and of each the options; a value is a file name.
+// Completion for bash, made from the program's table: the commands, and of each the options; a value is a
+// file name.
 import { optionsOf, type ProgramTable } from './program.js';
 
-/** For each command its options, one line of a shell's `case`. Every name here is ours: letters, digits and dashes. */
+/**
+ * For each command its options, one line of a shell's `case`. Every name here is ours: letters, digits and
+ * dashes.
+ */
 function cases(table: ProgramTable): string {
   const commands = table.commands.filter(({ hidden }) => hidden !== true);
   const rows = [...commands].sort((a, b) => b.words.length - a.words.length);

@@ -32,7 +32,9 @@ export function wrapped(text: string, first: number, indent: string): string {
   return out;
 }
 
-/** A left column of names, a right one of what they do. A name that is too long stands on a line of its own. */
+/**
+ * A left column of names, a right one of what they do. A name that is too long stands on a line of its own.
+ */
 function columns(rows: readonly (readonly [string, string])[]): string {
   const left = Math.min(34, Math.max(...rows.map(([name]) => name.length)) + 2);
   const indent = ' '.repeat(left + 2);

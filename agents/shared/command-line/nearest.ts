@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-/** How many letters must be put in, taken out, replaced or swapped with their neighbour to make one word of the other. */
+/**
+ * How many letters must be put in, taken out, replaced or swapped with their neighbour to make one word of
+ * the other.
+ */
 function distance(a: string, b: string): number {
   let [before, last, row] = [
     [] as number[],
@@ -19,7 +22,10 @@ function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The word of the list that somebody may have meant: one that begins with it, or is at most a third of its letters away. */
+/**
+ * The word of the list that somebody may have meant: one that begins with it, or is at most a third of its
+ * letters away.
+ */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   if (word === '' || word.length > 40) return undefined;
   const begun = known.filter((name) => name.startsWith(word));

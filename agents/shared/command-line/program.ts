@@ -52,7 +52,9 @@ export interface ProgramTable {
   readonly options?: readonly OptionRow[];
   /** what each exit status means, where it is not 0 done, 1 refused, 2 not understood or a fault */
   readonly exit?: string;
-  /** commands of another program of ours, and where they are to be given: a person who types one learns that */
+  /**
+   * commands of another program of ours, and where they are to be given: a person who types one learns that
+   */
   readonly elsewhere?: Readonly<Record<string, string>>;
 }
 
@@ -66,7 +68,9 @@ export function optionsOf(table: ProgramTable, command: CommandRow): readonly Op
   return [...(command.options ?? []), ...(table.options ?? []), ...commonOptions];
 }
 
-/** A command line that cannot be understood: one line that says why. The program prints it and ends with 2. */
+/**
+ * A command line that cannot be understood: one line that says why. The program prints it and ends with 2.
+ */
 export class Misuse extends Error {
   override readonly name = 'Misuse';
   /** of which command, where that is known */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Reads a command line by the program's table and runs the command that it names. Nothing runs that was not understood whole.
+// Reads a command line by the program's table and runs the command that it names. Nothing runs that was not
+// understood whole.
 import { parseArgs } from 'node:util';
 import { AnyRefusal, printable } from '../refusal.js';
 import { bashCompletion } from './completion.js';
@@ -25,7 +26,10 @@ interface Written {
   after: readonly string[];
 }
 
-/** Where the value of an option ends is known from the whole program: `--state DIR jobs` and `jobs --state DIR` are the same. */
+/**
+ * Where the value of an option ends is known from the whole program: `--state DIR jobs` and `jobs --state
+ * DIR` are the same.
+ */
 function readTokens(table: ProgramTable, argv: readonly string[]): Written {
   const known = table.commands.flatMap((command) => optionsOf(table, command));
   const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = Object.create(
@@ -163,7 +167,10 @@ function callOf(table: ProgramTable, command: CommandRow, { tokens, after }: Wri
 }
 
 /** The command that a line names, and what it says. @throws Misuse, if it cannot be understood whole */
-export function readLine(table: ProgramTable, argv: readonly string[]): { command: CommandRow; call: CommandCall } {
+export function readLine(
+  table: ProgramTable,
+  argv: readonly string[],
+): { command: CommandRow; call: CommandCall } {
   return understand(table, readTokens(table, argv));
 }
 
@@ -238,7 +245,8 @@ function endQuietlyWithoutReader(): void {
 
 /**
  * @param argv what follows the program's name
- * @returns the exit status: the command's own; 0 for help; 1 for a refusal; 2 for a line that was not understood, and for a fault
+ * @returns the exit status: the command's own; 0 for help; 1 for a refusal; 2 for a line that was not
+ * understood, and for a fault
  */
 export async function runProgram(
   table: ProgramTable,
@@ -263,7 +271,9 @@ export async function runProgram(
   } catch (error) {
     if (error instanceof Misuse) {
       const at = said(error.command ?? name.slice(table.name.length).trim());
-      complain(`${at}: ${printable(error.message)}\n(${at.startsWith(table.name) ? at : table.name} --help tells more)\n`);
+      complain(
+        `${at}: ${printable(error.message)}\n(${at.startsWith(table.name) ? at : table.name} --help tells more)\n`,
+      );
     } else if (error instanceof AnyRefusal) complain(`${name}: ${error.line()}\n`);
     else complain(`${name}: fault: ${printable((error as Error).message)}\n`);
     return error instanceof AnyRefusal ? 1 : 2;

@@ -18,11 +18,14 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /** These name their cause; NO_LOG_SINK is what the sink of a stage says. */
-const explained = new Set<string>(['TIMED_OUT', 'OUTPUT_LIMIT', 'NO_LOG_SINK', 'DISK_FULL'] satisfies (Refusal['code'] | 'NO_LOG_SINK')[]);
+const explained = new Set<string>(['TIMED_OUT', 'OUTPUT_LIMIT', 'NO_LOG_SINK', 'DISK_FULL'] satisfies (
+  Refusal['code'] | 'NO_LOG_SINK'
+)[]);
 
 /** The same error, or that `folder` is full where that is what lies behind it. */
 export function sayIfFull(error: unknown, folder: string): unknown {
   const known = error instanceof AnyRefusal ? ` (${error.code})` : '';
-  const full = isDiskFull(error) || (!(error instanceof AnyRefusal && explained.has(error.code)) && isFull(folder));
+  const full =
+    isDiskFull(error) || (!(error instanceof AnyRefusal && explained.has(error.code)) && isFull(folder));
   return full ? new Refusal('DISK_FULL', `no room was left on the disk that it was built on${known}`) : error;
 }

@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Taking files out of a folder that something untrusted wrote to: plain files only, never through a link, hashed as they are copied,
-// read-only from then on.
+// Taking files out of a folder that something untrusted wrote to: plain files only, never through a link,
+// hashed as they are copied, read-only from then on.
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readdirSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../formats/intent.js';
 import { fileNamePattern, matches } from '../formats/names.js';
@@ -15,13 +24,24 @@ const chunkBytes = 1024 * 1024;
  * @param links how many names the file may have: one, but where it is ours already
  * @throws Refusal BAD_ARTIFACT where `name` is no safe name or no plain file
  */
-export function openPlainFile(folder: string, untrustedName: string, links = 1): { fd: number; size: number } {
-  if (!matches(fileNamePattern, untrustedName)) throw new Refusal('BAD_ARTIFACT', `"${printable(untrustedName)}" is not an acceptable file name`);
+export function openPlainFile(
+  folder: string,
+  untrustedName: string,
+  links = 1,
+): { fd: number; size: number } {
+  if (!matches(fileNamePattern, untrustedName))
+    throw new Refusal('BAD_ARTIFACT', `"${printable(untrustedName)}" is not an acceptable file name`);
   let fd: number;
   try {
-    fd = openSync(join(folder, untrustedName), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openSync(
+      join(folder, untrustedName),
+      constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+    );
   } catch (error) {
-    throw new Refusal('BAD_ARTIFACT', `${untrustedName} cannot be taken: ${(error as NodeJS.ErrnoException).code ?? 'unreadable'}`);
+    throw new Refusal(
+      'BAD_ARTIFACT',
+      `${untrustedName} cannot be taken: ${(error as NodeJS.ErrnoException).code ?? 'unreadable'}`,
+    );
   }
   const about = fstatSync(fd);
   if (!about.isFile() || about.nlink > links) {
@@ -35,10 +55,12 @@ export function openPlainFile(folder: string, untrustedName: string, links = 1):
 export function readPlainFile(folder: string, untrustedName: string, limitBytes: number): Buffer {
   const { fd, size } = openPlainFile(folder, untrustedName);
   try {
-    if (size > limitBytes) throw new Refusal('TOO_LARGE', `${untrustedName} is larger than ${limitBytes} bytes`);
+    if (size > limitBytes)
+      throw new Refusal('TOO_LARGE', `${untrustedName} is larger than ${limitBytes} bytes`);
     const content = Buffer.alloc(size);
     let done = 0;
-    for (let got = -1; got !== 0 && done < size; done += got) got = readSync(fd, content, done, size - done, null);
+    for (let got = -1; got !== 0 && done < size; done += got)
+      got = readSync(fd, content, done, size - done, null);
     return content.subarray(0, done);
   } finally {
     closeSync(fd);
@@ -63,7 +85,11 @@ function hashContent(fd: number, each?: (chunk: Buffer) => void): Pick<HashedFil
 export function freezeFile(from: string, to: string, untrustedName: string): HashedFile {
   const { fd } = openPlainFile(from, untrustedName);
   try {
-    const out = openSync(join(to, untrustedName), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
+    const out = openSync(
+      join(to, untrustedName),
+      constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
+      0o444,
+    );
     try {
       const content = hashContent(fd, (chunk) => {
         for (let done = 0; done < chunk.length;) done += writeSync(out, chunk, done);
@@ -78,16 +104,22 @@ export function freezeFile(from: string, to: string, untrustedName: string): Has
   }
 }
 
-/** SHA-256 of the plain files in a folder of ours, by name, whatever other programs called them. Of any size. */
+/**
+ * SHA-256 of the plain files in a folder of ours, by name, whatever other programs called them. Of any size.
+ */
 export function hashesIn(folder: string): Map<string, string> {
-  return new Map(readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => {
-    const fd = openSync(join(folder, name), constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      return [name, hashContent(fd).sha256];
-    } finally {
-      closeSync(fd);
-    }
-  }));
+  return new Map(
+    readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ name }) => {
+        const fd = openSync(join(folder, name), constants.O_RDONLY | constants.O_NOFOLLOW);
+        try {
+          return [name, hashContent(fd).sha256];
+        } finally {
+          closeSync(fd);
+        }
+      }),
+  );
 }
 
 /** What a file of ours is now. @throws Refusal BAD_ARTIFACT */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From when until when a Release is taken, as its Date and Valid-Until say. docs/formats.md, "APT repository".
+// From when until when a Release is taken, as its Date and Valid-Until say. docs/formats.md, "APT
+// repository".
 
 export interface Validity {
   /** ms since 1970 */
@@ -16,6 +17,7 @@ export function validityOf(release: string): Validity {
   };
   const date = time('Date');
   const validUntil = time('Valid-Until');
-  if (date === undefined || Number.isNaN(date) || Number.isNaN(validUntil)) throw new Error('a Release does not say of when it is');
+  if (date === undefined || Number.isNaN(date) || Number.isNaN(validUntil))
+    throw new Error('a Release does not say of when it is');
   return { date, validUntil };
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Which texts OpenPGP's cleartext framework (RFC 9580, section 7) carries unchanged, as gpg and its readers do it: trailing blanks, tabs, NULs and CRs are
-// no part of what is signed, a missing last newline is added, and gpg cuts a line of 19,994 bytes with exit status 0. Any other text would be
-// signed as one whose SHA-256 nobody announced. Only native searches, no loop over bytes: the keys VM's agent runs without a compiler.
+// Which texts OpenPGP's cleartext framework (RFC 9580, section 7) carries unchanged, as gpg and its readers
+// do it: trailing blanks, tabs, NULs and CRs are no part of what is signed, a missing last newline is added,
+// and gpg cuts a line of 19,994 bytes with exit status 0. Any other text would be signed as one whose SHA-256
+// nobody announced. Only native searches, no loop over bytes: the keys VM's agent runs without a compiler.
 
 /** Of one line, in bytes, without its newline. gpg's own limit is 19,993, dash-escapes apart. */
 export const cleartextLineLimitBytes = 19_990;
@@ -13,7 +14,12 @@ export interface CleartextFault {
 }
 
 const tooLong = `is longer than ${cleartextLineLimitBytes} bytes`;
-const faulty: readonly (readonly [string, string])[] = [['\0', 'holds a NUL'], ['\r', 'holds a carriage return'], [' \n', 'ends in a blank'], ['\t\n', 'ends in a tab']];
+const faulty: readonly (readonly [string, string])[] = [
+  ['\0', 'holds a NUL'],
+  ['\r', 'holds a carriage return'],
+  [' \n', 'ends in a blank'],
+  ['\t\n', 'ends in a tab'],
+];
 
 /** Reads a text in pieces of any size; keeps its unfinished line. */
 export class CleartextCheck {
@@ -31,7 +37,9 @@ export class CleartextCheck {
   }
 
   #look(lines: Buffer): void {
-    const found = faulty.map(([bytes, why]): [number, string] => [lines.indexOf(bytes, 0, 'latin1'), why]).filter(([at]) => at >= 0);
+    const found = faulty
+      .map(([bytes, why]): [number, string] => [lines.indexOf(bytes, 0, 'latin1'), why])
+      .filter(([at]) => at >= 0);
     for (let start = 0; lines.length - start > cleartextLineLimitBytes;) {
       const end = lines.lastIndexOf(10, start + cleartextLineLimitBytes);
       if (end < start) found.push([start, tooLong]);
@@ -42,9 +50,16 @@ export class CleartextCheck {
     if (why !== undefined) this.#fault = { line: this.#lines + 1, why };
   }
 
-  /** After the last piece: what is wrong first, or undefined: a clear signature carries exactly these bytes. */
+  /**
+   * After the last piece: what is wrong first, or undefined: a clear signature carries exactly these bytes.
+   */
   end(): CleartextFault | undefined {
-    const why = this.#rest.length > 0 ? 'has no newline at its end' : this.#lines === 0 ? 'is missing: there is no text' : undefined;
+    const why =
+      this.#rest.length > 0
+        ? 'has no newline at its end'
+        : this.#lines === 0
+          ? 'is missing: there is no text'
+          : undefined;
     return this.#fault ?? (why === undefined ? undefined : { line: this.#lines + 1, why });
   }
 }

@@ -22,7 +22,8 @@ export function gitObjectId(type: 'commit' | 'tree' | 'blob' | 'tag', body: Uint
 
 /**
  * @param body the object's bytes without the "commit <size>" header
- * @throws Refusal BAD_COMMIT for anything but: tree, parents, author, committer, gpgsig (once), empty line, UTF-8 message.
+ * @throws Refusal BAD_COMMIT for anything but: tree, parents, author, committer, gpgsig (once), empty line,
+ * UTF-8 message.
  */
 export function readGitCommit(body: Buffer): GitCommit {
   const bad = (why: string): Refusal => new Refusal('BAD_COMMIT', why);
@@ -51,7 +52,12 @@ export function readGitCommit(body: Buffer): GitCommit {
   const signatureLines = [firstOfSignature];
   while (lines[0]?.startsWith(' ')) signatureLines.push((lines.shift() as string).slice(1));
   if (lines.length > 0) throw bad(`unexpected header ${lines[0]?.split(' ')[0] ?? ''}`);
-  const head = [`tree ${tree}`, ...parents.map((p) => `parent ${p}`), `author ${author}`, `committer ${committer}`].join('\n');
+  const head = [
+    `tree ${tree}`,
+    ...parents.map((p) => `parent ${p}`),
+    `author ${author}`,
+    `committer ${committer}`,
+  ].join('\n');
   return {
     id: gitObjectId('commit', body),
     tree,

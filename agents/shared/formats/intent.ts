@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// docs/formats.md, "Intent". The JSON Schema is plain data: whoever has ajv compiles it, the keys VM has its own reader.
-import { fileNamePattern, fingerprintPattern, jobIdPattern, logPathPattern, plainNamePattern, sha256Pattern, versionPattern } from './names.js';
+// docs/formats.md, "Intent". The JSON Schema is plain data: whoever has ajv compiles it, the keys VM has its
+// own reader.
+import {
+  fileNamePattern,
+  fingerprintPattern,
+  jobIdPattern,
+  logPathPattern,
+  plainNamePattern,
+  sha256Pattern,
+  versionPattern,
+} from './names.js';
 
 export const intentFormat = 'build-infra/intent@1';
 export const intentLimitBytes = 256 * 1024;
@@ -9,30 +18,64 @@ export const intentLimitEntries = 200;
 /** The largest payload that may be named, in bytes. */
 export const payloadLimitBytes = 4 * 1024 ** 3;
 
-/** The largest payload of a clear signature, in bytes: the keys VM holds it in memory until it is in the journal. */
+/**
+ * The largest payload of a clear signature, in bytes: the keys VM holds it in memory until it is in the
+ * journal.
+ */
 export const clearsignLimitBytes = 32 * 1024 * 1024;
 
 export const noncePattern = '^[0-9a-f]{16,64}$';
-export const purposes = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-header', 'rpm-repomd', 'link', 'other'] as const;
+export const purposes = [
+  'deb-dsc',
+  'deb-buildinfo',
+  'deb-changes',
+  'apt-release',
+  'rpm-header',
+  'rpm-repomd',
+  'link',
+  'other',
+] as const;
 export type Purpose = (typeof purposes)[number];
-/** What these sign decides what clients install, so the bytes themselves are published, not only their hash. A package's own header is in the package. */
-export const publishedPurposes: readonly Purpose[] = ['deb-dsc', 'deb-buildinfo', 'deb-changes', 'apt-release', 'rpm-repomd'];
-/** The largest payload that is published, in bytes; a larger one with a purpose of `publishedPurposes` is refused. */
+/**
+ * What these sign decides what clients install, so the bytes themselves are published, not only their hash. A
+ * package's own header is in the package.
+ */
+export const publishedPurposes: readonly Purpose[] = [
+  'deb-dsc',
+  'deb-buildinfo',
+  'deb-changes',
+  'apt-release',
+  'rpm-repomd',
+];
+/**
+ * The largest payload that is published, in bytes; a larger one with a purpose of `publishedPurposes` is
+ * refused.
+ */
 export const publishedPayloadLimitBytes = 1024 * 1024;
 
 /** All published payloads of one document together, in bytes: beyond that it is refused. */
 export const publishedDocumentLimitBytes = 16 * 1024 * 1024;
 
-/** Whether the payload's bytes go into the commit of the intent: always with those purposes, and with `link` and `other` where they are small. */
+/**
+ * Whether the payload's bytes go into the commit of the intent: always with those purposes, and with `link`
+ * and `other` where they are small.
+ */
 export function isPublishedPayload({ purpose, payload }: Pick<Intent, 'purpose' | 'payload'>): boolean {
-  return publishedPurposes.includes(purpose) || (purpose !== 'rpm-header' && payload.size <= publishedPayloadLimitBytes);
+  return (
+    publishedPurposes.includes(purpose) ||
+    (purpose !== 'rpm-header' && payload.size <= publishedPayloadLimitBytes)
+  );
 }
 
-/** What follows a document, and is published beside it: each SHA-256 once, in the order in which the document first names them. */
+/**
+ * What follows a document, and is published beside it: each SHA-256 once, in the order in which the document
+ * first names them.
+ */
 export function publishedPayloads(intents: readonly Pick<Intent, 'purpose' | 'payload'>[]): HashedFile[] {
   const demanded = new Set(intents.filter(isPublishedPayload).map(({ payload }) => payload.sha256));
   const first = new Map<string, HashedFile>();
-  for (const { payload } of intents) if (demanded.has(payload.sha256) && !first.has(payload.sha256)) first.set(payload.sha256, payload);
+  for (const { payload } of intents)
+    if (demanded.has(payload.sha256) && !first.has(payload.sha256)) first.set(payload.sha256, payload);
   return [...first.values()];
 }
 
@@ -61,11 +104,15 @@ export interface Intent {
   /** logs of this job, paths as BuildLog answered them */
   logs: string[];
   artifacts: HashedFile[];
-  /** random hex: asking again for the same bytes (after an expiry, a crash) is another document, and so another grant */
+  /**
+   * random hex: asking again for the same bytes (after an expiry, a crash) is another document, and so
+   * another grant
+   */
   nonce?: string;
 }
 
-export type IntentDocument = ({ format: typeof intentFormat } & Intent) | { format: typeof intentFormat; intents: Intent[] };
+export type IntentDocument =
+  ({ format: typeof intentFormat } & Intent) | { format: typeof intentFormat; intents: Intent[] };
 
 /** The intents of a document, in order; their index is part of a grant's identity. */
 export function intentsOf(document: IntentDocument): Intent[] {
@@ -118,7 +165,12 @@ export const intentSchema = {
           type: 'array',
           minItems: 1,
           maxItems: intentLimitEntries,
-          items: { type: 'object', additionalProperties: false, required: intentRequired, properties: { ...intentProperties, nonce } },
+          items: {
+            type: 'object',
+            additionalProperties: false,
+            required: intentRequired,
+            properties: { ...intentProperties, nonce },
+          },
         },
       },
     },
@@ -127,7 +179,10 @@ export const intentSchema = {
 
 export const intentReplyFormat = 'build-infra/intent-reply@1';
 
-/** What BuildLog+intent says before its answer: the commit is on every required remote, and the keys VM is asked for the grant. */
+/**
+ * What BuildLog+intent says before its answer: the commit is on every required remote, and the keys VM is
+ * asked for the grant.
+ */
 export interface IntentIsPublic {
   format: typeof intentReplyFormat;
   result: 'public';
@@ -142,5 +197,11 @@ export const publicCommitsLimitBytes = 32 * 1024;
 
 /** The last line. */
 export type IntentReply =
-  | { format: typeof intentReplyFormat; result: 'published'; intent: string; commit: string; grantedUntil: string }
+  | {
+      format: typeof intentReplyFormat;
+      result: 'published';
+      intent: string;
+      commit: string;
+      grantedUntil: string;
+    }
   | { format: typeof intentReplyFormat; result: 'refused'; code: string; detail: string };

@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// docs/formats.md, "Jobs and their status": job.json, which the build agent writes and reads, and `build-infra jobs` shows. A job is of one kind, and has the fields
-// of that kind alone; each reader below is tied to the type that it returns.
+// docs/formats.md, "Jobs and their status": job.json, which the build agent writes and reads, and
+// `build-infra jobs` shows. A job is of one kind, and has the fields of that kind alone; each reader below is
+// tied to the type that it returns.
 import type { HashedFile } from './intent.js';
 import { jobIdPattern } from './names.js';
 import type { ClosingCommit } from './notification.js';
-import { anyText, dictionary, list, oneOf, orNull, record, text, whole, type Reader } from './strict-reader.js';
+import {
+  anyText,
+  dictionary,
+  list,
+  oneOf,
+  orNull,
+  record,
+  text,
+  whole,
+  type Reader,
+} from './strict-reader.js';
 import { partsOf, templateSuites, type AnySuite } from './suites.js';
 import { readDocument } from '../json-document.js';
 import { Refusal } from '../refusals.js';
@@ -85,7 +96,10 @@ export interface Evidence {
 export interface StepResult extends Step {
   started: string;
   ended: string;
-  /** of the time between, seconds in which a tool or an engine did its own work (docs/life-of-a-build.md, "Overhead"); null where it was not measured */
+  /**
+   * of the time between, seconds in which a tool or an engine did its own work (docs/life-of-a-build.md,
+   * "Overhead"); null where it was not measured
+   */
   commandSeconds: number | null;
 }
 
@@ -103,7 +117,10 @@ export interface ChainReason extends Step {
   detail: string;
 }
 
-/** Files in a public repository. `suite` is its name there, `repository` which of ours an engine says that it is. */
+/**
+ * Files in a public repository. `suite` is its name there, `repository` which of ours an engine says that it
+ * is.
+ */
 export interface Upload {
   dist: string;
   url: string;
@@ -144,7 +161,10 @@ interface AnyJob {
   artifacts: { dist: string; files: HashedFile[] }[];
   /** what `done` rests on: files read back from the public repository */
   uploaded: Upload[];
-  /** what the world may see since then: noted before a server is told to switch to it, in `uploaded` too once it was read back */
+  /**
+   * what the world may see since then: noted before a server is told to switch to it, in `uploaded` too once
+   * it was read back
+   */
   switched?: Upload[];
   /** of every chain that is over and not done */
   reasons: ChainReason[];
@@ -199,9 +219,13 @@ export type BuildJob = AnyJob & OfTag & Making & { kind: 'build' };
 /** Made by a signed command. */
 export type TemplateJob = AnyJob & OfTemplate & Making & { kind: 'template' };
 export type MakingJob = BuildJob | TemplateJob;
-export type PromotionJob = AnyJob & (OfTag | OfTemplate) & Moving & { kind: 'promotion'; change: { of: string; suite: AnySuite; command: ObeyedCommand } };
+export type PromotionJob = AnyJob &
+  (OfTag | OfTemplate) &
+  Moving & { kind: 'promotion'; change: { of: string; suite: AnySuite; command: ObeyedCommand } };
 /** From every suite, by a person in this VM. */
-export type WithdrawalJob = AnyJob & (OfTag | OfTemplate) & Moving & { kind: 'withdrawal'; change: { of: string; suite: null; command: null } };
+export type WithdrawalJob = AnyJob &
+  (OfTag | OfTemplate) &
+  Moving & { kind: 'withdrawal'; change: { of: string; suite: null; command: null } };
 /** What people follow: packages, where they are and how they came there. */
 export type PackageJob = MakingJob | PromotionJob | WithdrawalJob;
 /** Of a repository, not of packages: signs it anew. */
@@ -218,7 +242,11 @@ interface Fields<T> {
   optional: Readers<OptionalOf<T>>;
 }
 /** No field of the type without its reader, and no reader without its field. */
-const document = <A extends object, B extends object, C extends object>(a: Fields<A>, b: Fields<B>, c: Readers<C>): Reader<A & B & C> =>
+const document = <A extends object, B extends object, C extends object>(
+  a: Fields<A>,
+  b: Fields<B>,
+  c: Readers<C>,
+): Reader<A & B & C> =>
   record({ ...a.required, ...b.required, ...c } as never, { ...a.optional, ...b.optional });
 
 const integer = whole(-Infinity, Infinity);
@@ -228,7 +256,8 @@ const number: Reader<number> = (untrusted, at) => {
 };
 const anySuite: Reader<AnySuite> = (untrusted, at) => {
   const said = anyText(untrusted, at);
-  if (partsOf(said) === undefined && !(templateSuites as readonly string[]).includes(said)) throw new Refusal('BAD_DOCUMENT', 'is no suite', at);
+  if (partsOf(said) === undefined && !(templateSuites as readonly string[]).includes(said))
+    throw new Refusal('BAD_DOCUMENT', 'is no suite', at);
   return said as AnySuite;
 };
 const many = <T>(reader: Reader<T>): Reader<T[]> => list(reader, 0, Infinity);
@@ -237,16 +266,35 @@ const absent: Reader<null> = (untrusted, at) => orNull(oneOf<never>([]))(untrust
 
 const step: Readers<Step> = { stage: oneOf(stages), dist: orNull(anyText) };
 const person: Readers<Person> = { name: anyText, fingerprint: anyText };
-const command = record<ObeyedCommand>({ sha256: anyText, line: anyText, signer: record<Person>(person), signed: anyText });
+const command = record<ObeyedCommand>({
+  sha256: anyText,
+  line: anyText,
+  signer: record<Person>(person),
+  signed: anyText,
+});
 const files = many(record<HashedFile>({ name: anyText, size: integer, sha256: anyText }));
-const upload = record<Omit<Upload, 'repository'>, { repository: string }>({ dist: anyText, url: anyText, suite: anyText, release: anyText, files }, { repository: anyText });
+const upload = record<Omit<Upload, 'repository'>, { repository: string }>(
+  { dist: anyText, url: anyText, suite: anyText, release: anyText, files },
+  { repository: anyText },
+);
 
 const ofAnyJob: Fields<AnyJob> = {
   required: {
-    format: oneOf([jobFormat]), job: text(jobIdPattern), number: integer, component: anyText, version: anyText, env: anyText, dists: many(anyText), created: anyText, state: oneOf(jobStates), priority: integer,
+    format: oneOf([jobFormat]),
+    job: text(jobIdPattern),
+    number: integer,
+    component: anyText,
+    version: anyText,
+    env: anyText,
+    dists: many(anyText),
+    created: anyText,
+    state: oneOf(jobStates),
+    priority: integer,
     running: many(record<Step & { started: string }>({ ...step, started: anyText })),
     waiting: many(record<Waiting>({ dist: orNull(anyText), code: anyText, detail: anyText, since: anyText })),
-    finished: many(record<StepResult>({ ...step, started: anyText, ended: anyText, commandSeconds: orNull(number) })),
+    finished: many(
+      record<StepResult>({ ...step, started: anyText, ended: anyText, commandSeconds: orNull(number) }),
+    ),
     logs: many(record<JobLog>({ ...step, path: anyText, commit: orNull(anyText) })),
     sourceDateEpoch: orNull(integer),
     artifacts: many(record<{ dist: string; files: HashedFile[] }>({ dist: anyText, files })),
@@ -259,32 +307,74 @@ const ofAnyJob: Fields<AnyJob> = {
 };
 const ofTag: Fields<OfTag> = {
   required: {
-    tag: anyText, tagObject: anyText, url: anyText,
-    evidence: orNull(record<Evidence>({
-      url: anyText, tag: anyText, tagObject: anyText, commit: anyText, tree: anyText, tagger: anyText, signers: many(record<Signer>({ ...person, signed: anyText })),
-      manifest: record<Evidence['manifest']>({ files: integer, bytes: integer, sha256: anyText }),
-    })),
+    tag: anyText,
+    tagObject: anyText,
+    url: anyText,
+    evidence: orNull(
+      record<Evidence>({
+        url: anyText,
+        tag: anyText,
+        tagObject: anyText,
+        commit: anyText,
+        tree: anyText,
+        tagger: anyText,
+        signers: many(record<Signer>({ ...person, signed: anyText })),
+        manifest: record<Evidence['manifest']>({ files: integer, bytes: integer, sha256: anyText }),
+      }),
+    ),
   },
   optional: {
-    line: anyText, suites: anyText, specs: many(anyText), modules: dictionary(anyText), closes: many(record<ClosingCommit>({ commit: anyText, subject: anyText, issues: many(anyText) })),
-    rebuild: record<RebuildOrder>({ of: anyText, number: integer, sources: dictionary(record<RebuildOrder['sources'][string]>({ source: anyText, version: anyText, packages: anyText })), command }),
+    line: anyText,
+    suites: anyText,
+    specs: many(anyText),
+    modules: dictionary(anyText),
+    closes: many(record<ClosingCommit>({ commit: anyText, subject: anyText, issues: many(anyText) })),
+    rebuild: record<RebuildOrder>({
+      of: anyText,
+      number: integer,
+      sources: dictionary(
+        record<RebuildOrder['sources'][string]>({ source: anyText, version: anyText, packages: anyText }),
+      ),
+      command,
+    }),
   },
 };
-const ofNoTag: Fields<OfNoTag> = { required: { tag: nothing, tagObject: nothing, url: nothing, evidence: absent }, optional: {} };
-const ofTemplate: Fields<OfTemplate> = {
-  required: { ...ofNoTag.required, template: record<TemplateOrder>({ name: anyText, release: anyText, timestamp: anyText, command }) }, optional: {},
+const ofNoTag: Fields<OfNoTag> = {
+  required: { tag: nothing, tagObject: nothing, url: nothing, evidence: absent },
+  optional: {},
 };
-const making: Readers<Making> = { configuration: record<ConfigurationDigests>({ common: anyText, dists: dictionary(anyText) }), change: absent };
-const promotion = { kind: oneOf(['promotion']), configuration: absent, change: record<PromotionJob['change']>({ of: anyText, suite: anySuite, command }) };
-const withdrawal = { kind: oneOf(['withdrawal']), configuration: absent, change: record<WithdrawalJob['change']>({ of: anyText, suite: absent, command: absent }) };
+const ofTemplate: Fields<OfTemplate> = {
+  required: {
+    ...ofNoTag.required,
+    template: record<TemplateOrder>({ name: anyText, release: anyText, timestamp: anyText, command }),
+  },
+  optional: {},
+};
+const making: Readers<Making> = {
+  configuration: record<ConfigurationDigests>({ common: anyText, dists: dictionary(anyText) }),
+  change: absent,
+};
+const promotion = {
+  kind: oneOf(['promotion']),
+  configuration: absent,
+  change: record<PromotionJob['change']>({ of: anyText, suite: anySuite, command }),
+};
+const withdrawal = {
+  kind: oneOf(['withdrawal']),
+  configuration: absent,
+  change: record<WithdrawalJob['change']>({ of: anyText, suite: absent, command: absent }),
+};
 
 /** By its kind, and of what is moved by what made it. */
 const readers: { [K in Job['kind']]: (isTemplate: boolean) => Reader<Extract<Job, { kind: K }>> } = {
   build: () => document(ofAnyJob, ofTag, { ...making, kind: oneOf(['build']) }),
   template: () => document(ofAnyJob, ofTemplate, { ...making, kind: oneOf(['template']) }),
-  promotion: (isTemplate) => (isTemplate ? document(ofAnyJob, ofTemplate, promotion) : document(ofAnyJob, ofTag, promotion)),
-  withdrawal: (isTemplate) => (isTemplate ? document(ofAnyJob, ofTemplate, withdrawal) : document(ofAnyJob, ofTag, withdrawal)),
-  renewal: () => document(ofAnyJob, ofNoTag, { kind: oneOf(['renewal']), configuration: absent, change: absent }),
+  promotion: (isTemplate) =>
+    isTemplate ? document(ofAnyJob, ofTemplate, promotion) : document(ofAnyJob, ofTag, promotion),
+  withdrawal: (isTemplate) =>
+    isTemplate ? document(ofAnyJob, ofTemplate, withdrawal) : document(ofAnyJob, ofTag, withdrawal),
+  renewal: () =>
+    document(ofAnyJob, ofNoTag, { kind: oneOf(['renewal']), configuration: absent, change: absent }),
 };
 
 /** @throws Refusal NOT_JSON, BAD_DOCUMENT, as readDocument */
@@ -294,4 +384,3 @@ export function readJob(bytes: Uint8Array): Job {
     return readers[oneOf(Object.keys(readers) as Job['kind'][])(kind, '/kind')](tag === '')(untrusted, '');
   });
 }
-

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// docs/formats.md, "Journal head": the keys VM's own signed word about where its journal ends. Whoever carries the journal can withhold
-// entries; with the heads published beside them it cannot make any up.
+// docs/formats.md, "Journal head": the keys VM's own signed word about where its journal ends. Whoever
+// carries the journal can withhold entries; with the heads published beside them it cannot make any up.
 import { createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { objectIdPattern, sha256Pattern, vmNamePattern } from './names.js';
 
@@ -44,13 +44,25 @@ export const journalHeadSchema = {
 
 type Unsigned = Omit<JournalHead, 'signature'>;
 
-/** What is signed: the fields before the signature as one line of JSON, in this order, without newline. The format's name keeps it apart from all else. */
+/**
+ * What is signed: the fields before the signature as one line of JSON, in this order, without newline. The
+ * format's name keeps it apart from all else.
+ */
 export function journalHeadText({ format, keysVm, seq, entry, commit, boot, time }: Unsigned): string {
   return JSON.stringify({ format, keysVm, seq, entry, commit, boot, time });
 }
 
 /** The line as it is sent and published, without newline. */
-export function journalHeadLine({ format, keysVm, seq, entry, commit, boot, time, signature }: JournalHead): string {
+export function journalHeadLine({
+  format,
+  keysVm,
+  seq,
+  entry,
+  commit,
+  boot,
+  time,
+  signature,
+}: JournalHead): string {
   return JSON.stringify({ format, keysVm, seq, entry, commit, boot, time, signature });
 }
 
@@ -60,17 +72,26 @@ export function signJournalHead(head: Unsigned, key: KeyObject): JournalHead {
 
 /** @param hex 64 digits, as it is pinned */
 export function journalPublicKey(hex: string): KeyObject {
-  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(hex, 'hex').toString('base64url') }, format: 'jwk' });
+  return createPublicKey({
+    key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(hex, 'hex').toString('base64url') },
+    format: 'jwk',
+  });
 }
 
 /** @param journalKey 64 hex digits, or what `journalPublicKey` made of them */
 export function verifiesJournalHead(head: JournalHead, journalKey: string | KeyObject): boolean {
   const signature = Buffer.from(head.signature, 'base64');
   const key = typeof journalKey === 'string' ? journalPublicKey(journalKey) : journalKey;
-  return signature.toString('base64') === head.signature && verify(null, Buffer.from(journalHeadText(head)), key, signature);
+  return (
+    signature.toString('base64') === head.signature &&
+    verify(null, Buffer.from(journalHeadText(head)), key, signature)
+  );
 }
 
-/** Where a head is published: beside the file that holds its last entry, one line for each `seq`, each higher than the one before. */
+/**
+ * Where a head is published: beside the file that holds its last entry, one line for each `seq`, each higher
+ * than the one before.
+ */
 export function journalHeadPath(keysVm: string, seq: number): string {
   return `journal/${keysVm}/heads-${String(Math.floor((seq - 1) / 256)).padStart(8, '0')}.jsonl`;
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// docs/formats.md, "Journal": the keys VM's append-only, hash-chained record. One JSON object a line, fields in this order.
+// docs/formats.md, "Journal": the keys VM's append-only, hash-chained record. One JSON object a line, fields
+// in this order.
 import { createHash } from 'node:crypto';
 import { fingerprintPattern, objectIdPattern, sha256Pattern, vmNamePattern } from './names.js';
 import { signingModes, type SigningMode } from './intent.js';
 
 export const journalFormat = 'build-infra/journal-entry@1';
 /**
- * `claimed` is written before the key is used and `signed` after, so that no signature exists without an entry, whenever the
- * power fails. `expired` ends a grant that nobody used.
+ * `claimed` is written before the key is used and `signed` after, so that no signature exists without an
+ * entry, whenever the power fails. `expired` ends a grant that nobody used.
  */
 export const journalEvents = ['start', 'granted', 'claimed', 'signed', 'refused', 'expired'] as const;
 export type JournalEvent = (typeof journalEvents)[number];
@@ -43,7 +44,20 @@ export const noEntry = '0'.repeat(64);
 /** The line as it is hashed, stored and published, without newline. */
 export function journalLine(entry: JournalEntry): string {
   const { format, seq, prev, time, event, source, sha256, key, mode, commit, intent, result } = entry;
-  return JSON.stringify({ format, seq, prev, time, event, source, sha256, key, mode, commit, intent, result });
+  return JSON.stringify({
+    format,
+    seq,
+    prev,
+    time,
+    event,
+    source,
+    sha256,
+    key,
+    mode,
+    commit,
+    intent,
+    result,
+  });
 }
 
 export function journalLineHash(line: string): string {
@@ -52,12 +66,18 @@ export function journalLineHash(line: string): string {
 
 const entriesPerFile = 256;
 
-/** Where an entry is published: files of at most 256 entries, so that a publication's cost does not grow with the journal. */
+/**
+ * Where an entry is published: files of at most 256 entries, so that a publication's cost does not grow with
+ * the journal.
+ */
 export function journalPath(keysVm: string, seq: number): string {
   return `journal/${keysVm}/${String(Math.floor((seq - 1) / entriesPerFile)).padStart(8, '0')}.jsonl`;
 }
 
-/** The first entry of the file at `path`, and the first one after it; undefined where no file of this VM's journal has that path. */
+/**
+ * The first entry of the file at `path`, and the first one after it; undefined where no file of this VM's
+ * journal has that path.
+ */
 export function journalFileEntries(keysVm: string, path: string): { first: number; end: number } | undefined {
   const number = /\/([0-9]{8,12})\.jsonl$/.exec(path)?.[1];
   if (number === undefined) return undefined;
@@ -70,7 +90,20 @@ const orNull = <const S extends object>(schema: S) => ({ anyOf: [{ type: 'null' 
 export const journalEntrySchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['format', 'seq', 'prev', 'time', 'event', 'source', 'sha256', 'key', 'mode', 'commit', 'intent', 'result'],
+  required: [
+    'format',
+    'seq',
+    'prev',
+    'time',
+    'event',
+    'source',
+    'sha256',
+    'key',
+    'mode',
+    'commit',
+    'intent',
+    'result',
+  ],
   properties: {
     format: { const: journalFormat },
     seq: { type: 'integer', minimum: 1 },

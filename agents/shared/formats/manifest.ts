@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The manifest of a role: what goes into its VMs, as data (salt/README.md). Types only: who lays it checks it, who looks at it has it built in.
+// The manifest of a role: what goes into its VMs, as data (salt/README.md). Types only: who lays it checks
+// it, who looks at it has it built in.
 
 export type Account = 'root' | 'user' | 'qubes';
 /** Of VMs that have an agent. */
 export type Role = 'build' | 'keys' | 'build-logs' | 'sys-net';
 /** What a farm may do without. */
 export type Option = 'ssh-proxy' | 'webhooks';
-/** What an entry of a manifest may depend on: an option, or that the pillar has `notify` for the VM's environment. */
+/**
+ * What an entry of a manifest may depend on: an option, or that the pillar has `notify` for the VM's
+ * environment.
+ */
 export type Condition = Option | 'notifier';
 export type NeededKey = 'signing-key' | 'logs-key';
 export type ListedKeys = NeededKey | 'maintainers';
@@ -19,7 +23,10 @@ export interface ManifestFolder {
   mode: string;
 }
 
-/** Exactly one of `source` (copied), `template` (rendered) and `link` (a symbolic link's target, as the VM sees it; no mode). */
+/**
+ * Exactly one of `source` (copied), `template` (rendered) and `link` (a symbolic link's target, as the VM
+ * sees it; no mode).
+ */
 export interface ManifestFile {
   path: string;
   source?: string;
@@ -38,7 +45,12 @@ export interface Manifest {
   format: 'build-infra/manifest@1';
   role: Role | 'dom0';
   template?: { packages: Record<'Debian' | 'RedHat', string[]>; files: ManifestFile[] };
-  vm: { features?: string[]; folders?: ManifestFolder[]; files: ManifestFile[]; 'public-keys'?: ListedKeys[] };
+  vm: {
+    features?: string[];
+    folders?: ManifestFolder[];
+    files: ManifestFile[];
+    'public-keys'?: ListedKeys[];
+  };
 }
 
 /** Of a VM that has an agent: with a template and features. */

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// docs/formats.md, "Notification": what the build agent leaves in its outbox for the notifier to say in public. It is written by the agent
-// and holds words of strangers (log lines, commit subjects): bounded here, made harmless where they become Markdown.
+// docs/formats.md, "Notification": what the build agent leaves in its outbox for the notifier to say in
+// public. It is written by the agent and holds words of strangers (log lines, commit subjects): bounded here,
+// made harmless where they become Markdown.
 import { checkWith, object, orNull, text } from '../json-schema.js';
 import type { Check } from '../json-document.js';
-import { jobIdPattern, logPathPattern, objectIdPattern, plainNamePattern, sha256Pattern, versionPattern } from './names.js';
+import {
+  jobIdPattern,
+  logPathPattern,
+  objectIdPattern,
+  plainNamePattern,
+  sha256Pattern,
+  versionPattern,
+} from './names.js';
 import { lineWordPattern } from './suites.js';
 
 export const notificationFormat = 'build-infra/notification@1';
@@ -13,7 +21,16 @@ export const commitsLimit = 200;
 export const issuesPerCommitLimit = 20;
 export const repositoriesLimit = 20;
 
-export const notificationEvents = ['building', 'built', 'failed', 'uploaded', 'upload-failed', 'refused', 'withdrawn', 'withdraw-failed'] as const;
+export const notificationEvents = [
+  'building',
+  'built',
+  'failed',
+  'uploaded',
+  'upload-failed',
+  'refused',
+  'withdrawn',
+  'withdraw-failed',
+] as const;
 export type NotificationEvent = (typeof notificationEvents)[number];
 export const subjectKinds = ['component', 'template', 'iso'] as const;
 export type SubjectKind = (typeof subjectKinds)[number];
@@ -24,8 +41,12 @@ export type PackageSet = (typeof packageSets)[number];
 export const releasePattern = '^(?=.{1,31}$)[a-z0-9]+(?:[.-][a-z0-9]+)*$';
 /** A repository as forges name it: owner/name. */
 export const repositoryNamePattern = '^[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}$)[A-Za-z0-9._-]{1,100}$';
-/** `#12`, `owner/name#12` or an address `https://host/owner/name/issues/12`; which forge is meant is for the notifier to decide. */
-export const issueReferencePattern = '^(?:(?:[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}#)[A-Za-z0-9._-]{1,100})?#[1-9][0-9]{0,8}|https?://[A-Za-z0-9.-]{1,200}(?::[0-9]{1,5})?/[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}/)[A-Za-z0-9._-]{1,100}/(?:issues|pull)/[1-9][0-9]{0,8})$';
+/**
+ * `#12`, `owner/name#12` or an address `https://host/owner/name/issues/12`; which forge is meant is for the
+ * notifier to decide.
+ */
+export const issueReferencePattern =
+  '^(?:(?:[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}#)[A-Za-z0-9._-]{1,100})?#[1-9][0-9]{0,8}|https?://[A-Za-z0-9.-]{1,200}(?::[0-9]{1,5})?/[A-Za-z0-9][A-Za-z0-9-]{0,38}/(?!\\.{1,2}/)[A-Za-z0-9._-]{1,100}/(?:issues|pull)/[1-9][0-9]{0,8})$';
 /** An instant as Date.toISOString spells it. */
 export const instantPattern = '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$';
 
@@ -60,7 +81,10 @@ export interface Notification {
   packageSet: PackageSet | null;
   /** null: of the job as a whole, i.e. of all its distributions */
   dist: string | null;
-  /** of a release line that has suites of its own: the word before them. It goes its own way, and its labels say so */
+  /**
+   * of a release line that has suites of its own: the word before them. It goes its own way, and its labels
+   * say so
+   */
   suites?: string;
   /** all distributions of the job */
   dists: string[];
@@ -100,15 +124,41 @@ const required = object({
   tag: orNull(bounded(200)),
   commit: orNull(text(objectIdPattern)),
   sourceUrl: orNull(bounded(500)),
-  logs: { type: 'array', maxItems: 200, items: object({ stage: text(plainNamePattern), dist: orNull(text(plainNamePattern)), path: text(logPathPattern), commit: orNull(text(objectIdPattern)) }) },
+  logs: {
+    type: 'array',
+    maxItems: 200,
+    items: object({
+      stage: text(plainNamePattern),
+      dist: orNull(text(plainNamePattern)),
+      path: text(logPathPattern),
+      commit: orNull(text(objectIdPattern)),
+    }),
+  },
   reason: orNull(object({ code: text('^[A-Z][A-Z0-9_]{0,63}$'), detail: bounded(500) })),
   excerpt: orNull(bounded(excerptLimit)),
   commits: {
-    type: 'array', maxItems: commitsLimit,
-    items: object({ commit: text(objectIdPattern), subject: bounded(200), issues: { type: 'array', maxItems: issuesPerCommitLimit, items: text(issueReferencePattern) } }),
+    type: 'array',
+    maxItems: commitsLimit,
+    items: object({
+      commit: text(objectIdPattern),
+      subject: bounded(200),
+      issues: { type: 'array', maxItems: issuesPerCommitLimit, items: text(issueReferencePattern) },
+    }),
   },
 });
-export const notificationSchema = { ...required, properties: { ...required.properties, suites: text(lineWordPattern), repositories: { type: 'array', maxItems: repositoriesLimit, uniqueItems: true, items: text(plainNamePattern) } } } as const;
+export const notificationSchema = {
+  ...required,
+  properties: {
+    ...required.properties,
+    suites: text(lineWordPattern),
+    repositories: {
+      type: 'array',
+      maxItems: repositoriesLimit,
+      uniqueItems: true,
+      items: text(plainNamePattern),
+    },
+  },
+} as const;
 
 /** @throws Refusal BAD_DOCUMENT */
 export const checkNotification: Check<Notification> = checkWith(notificationSchema);

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // docs/formats.md, "Receipt": what the build-logs VM tells a keys VM, and the answer.
-import { fingerprintPattern, objectIdPattern, plainNamePattern, sha256Pattern, vmNamePattern } from './names.js';
+import {
+  fingerprintPattern,
+  objectIdPattern,
+  plainNamePattern,
+  sha256Pattern,
+  vmNamePattern,
+} from './names.js';
 import { journalHeadSchema, type JournalHead } from './journal-head.js';
 import { payloadLimitBytes, signingModes, type SigningMode } from './intent.js';
 
@@ -28,7 +34,10 @@ export interface Receipt {
   /** the last journal entry that the build-logs VM holds, or null; what follows it is sent back */
   journal: { seq: number; sha256: string } | null;
   proof: {
-    /** raw commit objects in base64 (without git's "commit <size>" header), oldest first; the first one's parent is the head that the keys VM remembers */
+    /**
+     * raw commit objects in base64 (without git's "commit <size>" header), oldest first; the first one's
+     * parent is the head that the keys VM remembers
+     */
     commits: string[];
     /** intent documents in base64, as published */
     intents: string[];
@@ -67,7 +76,10 @@ export const receiptSchema = {
           type: 'object',
           additionalProperties: false,
           required: ['seq', 'sha256'],
-          properties: { seq: { type: 'integer', minimum: 1 }, sha256: { type: 'string', pattern: sha256Pattern } },
+          properties: {
+            seq: { type: 'integer', minimum: 1 },
+            sha256: { type: 'string', pattern: sha256Pattern },
+          },
         },
       ],
     },
@@ -86,13 +98,20 @@ export const receiptSchema = {
 export const receiptReplyFormat = 'build-infra/receipt-reply@1';
 
 /**
- * First line of LogReceived's answer; the journal entries after the receipt's `journal` follow, one line each.
- * `head` is the commit that the keys VM remembers after this receipt (null before its first); a refusal names it too, so
- * that the build-logs VM can send the missing commits or see that its last receipt did arrive.
+ * First line of LogReceived's answer; the journal entries after the receipt's `journal` follow, one line
+ * each. `head` is the commit that the keys VM remembers after this receipt (null before its first); a refusal
+ * names it too, so that the build-logs VM can send the missing commits or see that its last receipt did
+ * arrive.
  */
 export type ReceiptResult =
   | { format: typeof receiptReplyFormat; result: 'accepted'; head: string; granted: number; until: string }
-  | { format: typeof receiptReplyFormat; result: 'refused'; head: string | null; code: string; detail: string };
+  | {
+      format: typeof receiptReplyFormat;
+      result: 'refused';
+      head: string | null;
+      code: string;
+      detail: string;
+    };
 /** `journalHead` says where the journal ends after all of this, also where fewer entries follow. */
 export type ReceiptReply = ReceiptResult & { journalHead: JournalHead };
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Hand-written readers of JSON values, tied to the types that they return, for programs that hold Node's builtins only. Those of the keys VM accept
-// exactly what the JSON Schemas in agents/shared accept; test/keys/documents.test.ts compares the two on good and mutated documents.
+// Hand-written readers of JSON values, tied to the types that they return, for programs that hold Node's
+// builtins only. Those of the keys VM accept exactly what the JSON Schemas in agents/shared accept;
+// test/keys/documents.test.ts compares the two on good and mutated documents.
 import { Refusal } from '../refusals.js';
 import { matches } from './names.js';
 
-/** Narrows `untrusted` or refuses; `at` is where it stands in the document, for the person who reads the refusal. */
+/**
+ * Narrows `untrusted` or refuses; `at` is where it stands in the document, for the person who reads the
+ * refusal.
+ */
 export type Reader<T> = (untrusted: unknown, at: string) => T;
 
 function bad(at: string, why: string): Refusal {
@@ -33,7 +37,13 @@ export function oneOf<const T extends string>(values: readonly T[]): Reader<T> {
 
 export function whole(minimum: number, maximum: number): Reader<number> {
   return (untrusted, at) => {
-    if (typeof untrusted !== 'number' || !Number.isInteger(untrusted) || untrusted < minimum || untrusted > maximum) throw bad(at, 'is not a whole number in range');
+    if (
+      typeof untrusted !== 'number' ||
+      !Number.isInteger(untrusted) ||
+      untrusted < minimum ||
+      untrusted > maximum
+    )
+      throw bad(at, 'is not a whole number in range');
     return untrusted;
   };
 }
@@ -44,7 +54,8 @@ export function orNull<T>(reader: Reader<T>): Reader<T | null> {
 
 export function list<T>(reader: Reader<T>, minimum: number, maximum: number): Reader<T[]> {
   return (untrusted, at) => {
-    if (!Array.isArray(untrusted) || untrusted.length < minimum || untrusted.length > maximum) throw bad(at, 'is not a list of the expected length');
+    if (!Array.isArray(untrusted) || untrusted.length < minimum || untrusted.length > maximum)
+      throw bad(at, 'is not a list of the expected length');
     return untrusted.map((item, index) => reader(item, `${at}/${index}`));
   };
 }
@@ -52,23 +63,36 @@ export function list<T>(reader: Reader<T>, minimum: number, maximum: number): Re
 /** By names that nobody knows before. */
 export function dictionary<T>(reader: Reader<T>): Reader<Record<string, T>> {
   return (untrusted, at) => {
-    if (typeof untrusted !== 'object' || untrusted === null || Array.isArray(untrusted)) throw bad(at, 'is not an object');
-    return Object.fromEntries(Object.entries(untrusted).map(([name, value]) => [name, reader(value, `${at}/${name}`)]));
+    if (typeof untrusted !== 'object' || untrusted === null || Array.isArray(untrusted))
+      throw bad(at, 'is not an object');
+    return Object.fromEntries(
+      Object.entries(untrusted).map(([name, value]) => [name, reader(value, `${at}/${name}`)]),
+    );
   };
 }
 
-/** Every field of `required`, possibly those of `optional`, and no other. The result is a new object with those fields only. */
+/**
+ * Every field of `required`, possibly those of `optional`, and no other. The result is a new object with
+ * those fields only.
+ */
 export function record<T extends object, O extends object = object>(
   required: { [K in keyof T]: Reader<T[K]> },
   optional: { [K in keyof O]: Reader<O[K]> } = {} as { [K in keyof O]: Reader<O[K]> },
 ): Reader<T & Partial<O>> {
-  const readers = new Map<string, Reader<unknown>>([...Object.entries<Reader<unknown>>(required), ...Object.entries<Reader<unknown>>(optional)]);
+  const readers = new Map<string, Reader<unknown>>([
+    ...Object.entries<Reader<unknown>>(required),
+    ...Object.entries<Reader<unknown>>(optional),
+  ]);
   return (untrusted, at) => {
-    if (typeof untrusted !== 'object' || untrusted === null || Array.isArray(untrusted)) throw bad(at, 'is not an object');
+    if (typeof untrusted !== 'object' || untrusted === null || Array.isArray(untrusted))
+      throw bad(at, 'is not an object');
     const given = new Map<string, unknown>(Object.entries(untrusted));
-    for (const name of given.keys()) if (!readers.has(name)) throw bad(`${at}/${name}`, 'is not a known field');
+    for (const name of given.keys())
+      if (!readers.has(name)) throw bad(`${at}/${name}`, 'is not a known field');
     for (const name of Object.keys(required)) if (!given.has(name)) throw bad(`${at}/${name}`, 'is missing');
-    const fields = [...given].map(([name, value]) => [name, (readers.get(name) as Reader<unknown>)(value, `${at}/${name}`)] as const);
+    const fields = [...given].map(
+      ([name, value]) => [name, (readers.get(name) as Reader<unknown>)(value, `${at}/${name}`)] as const,
+    );
     return Object.fromEntries(fields) as T & Partial<O>;
   };
 }

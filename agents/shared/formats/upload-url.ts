@@ -10,5 +10,9 @@ export interface Destination {
 /** @param upload as build.json's pattern has it */
 export function readDestination(upload: string): Destination {
   const url = new URL(upload);
-  return { login: url.username === '' ? url.hostname : `${url.username}@${url.hostname}`, port: url.port, path: url.pathname };
+  return {
+    login: url.username === '' ? url.hostname : `${url.username}@${url.hostname}`,
+    port: url.port,
+    path: url.pathname,
+  };
 }

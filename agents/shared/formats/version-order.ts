@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The order of versions: which of two is the newer one, the same for the agent that builds and for the notifier that speaks of it.
+// The order of versions: which of two is the newer one, the same for the agent that builds and for the
+// notifier that speaks of it.
 
 function split(version: string): { epoch: bigint; upstream: string; revision: string } {
   const colon = version.indexOf(':');
@@ -24,7 +25,10 @@ function compareParts(a: string, b: string): number {
   let i = 0;
   let j = 0;
   while (i < a.length || j < b.length) {
-    while ((i < a.length && !/[0-9]/.test(a[i] as string)) || (j < b.length && !/[0-9]/.test(b[j] as string))) {
+    while (
+      (i < a.length && !/[0-9]/.test(a[i] as string)) ||
+      (j < b.length && !/[0-9]/.test(b[j] as string))
+    ) {
       const difference = weight(a[i]) - weight(b[j]);
       if (difference !== 0) return difference;
       i++;
@@ -41,7 +45,10 @@ function compareParts(a: string, b: string): number {
   return 0;
 }
 
-/** deb-version(7): negative, 0 or positive as `a` is lower than, equal to or higher than `b`. A test compares it with dpkg. */
+/**
+ * deb-version(7): negative, 0 or positive as `a` is lower than, equal to or higher than `b`. A test compares
+ * it with dpkg.
+ */
 export function compareVersions(a: string, b: string): number {
   const x = split(a);
   const y = split(b);

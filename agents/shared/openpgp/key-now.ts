@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A key counts as it is now, as gpgv has it. Where a key is lengthened, or another user ID comes, gpg drops the self-signatures that were in force
-// before; what a certificate said when an older signature was made is then nowhere to be read. docs/decisions/keys-now.md
+// A key counts as it is now, as gpgv has it. Where a key is lengthened, or another user ID comes, gpg drops
+// the self-signatures that were in force before; what a certificate said when an older signature was made is
+// then nowhere to be read. docs/decisions/keys-now.md
 import { config as usual, type Key, type KeyID, type PublicKey } from 'openpgp';
 import { printable } from '../refusal.js';
 import { Refusal } from '../refusals.js';
@@ -18,7 +19,10 @@ const config = { ...usual, allowMissingKeyFlags: true };
 const subkeyOf = (key: Key, keyId: KeyID): Key['subkeys'][number] | undefined =>
   key.subkeys.find((one) => one.getKeyID().equals(keyId));
 
-/** When a key can sign no more, by what it says now; undefined: never. Of a subkey, also when its primary key ends. */
+/**
+ * When a key can sign no more, by what it says now; undefined: never. Of a subkey, also when its primary key
+ * ends.
+ */
 export async function endOf(key: Key, keyId: KeyID): Promise<Date | undefined> {
   const ends = [await key.getExpirationTime(), await subkeyOf(key, keyId)?.getExpirationTime(null as never)];
   const [first] = ends.filter((end) => end instanceof Date).sort((a, b) => a.getTime() - b.getTime());
@@ -27,7 +31,8 @@ export async function endOf(key: Key, keyId: KeyID): Promise<Date | undefined> {
 
 /**
  * @param keyId which key of it signs, primary key or subkey
- * @throws Refusal KEY_REVOKED, KEY_EXPIRED, KEY_NOT_USABLE (nobody called it back: it has no user ID, is of an algorithm that is not taken here, may not sign, …)
+ * @throws Refusal KEY_REVOKED, KEY_EXPIRED, KEY_NOT_USABLE (nobody called it back: it has no user ID, is of
+ * an algorithm that is not taken here, may not sign, …)
  */
 export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, now: Date): Promise<void> {
   const subkey = subkeyOf(key, keyId);
@@ -50,8 +55,8 @@ export async function refuseUnusableKey({ name, key }: KeyOwner, keyId: KeyID, n
 }
 
 /**
- * Of each key of it that may sign and was not revoked, when it ends, ms since 1970; Infinity: never. One that ended may
- * be lengthened.
+ * Of each key of it that may sign and was not revoked, when it ends, ms since 1970; Infinity: never. One that
+ * ended may be lengthened.
  */
 export async function endsOf(key: Key, now: Date): Promise<number[]> {
   const ends = await Promise.all(
@@ -66,7 +71,10 @@ export async function endsOf(key: Key, now: Date): Promise<number[]> {
   return ends.flat();
 }
 
-/** For `verify` of openpgp, which asks a key what it could do when the signature was made: this one answers of `now`. */
+/**
+ * For `verify` of openpgp, which asks a key what it could do when the signature was made: this one answers of
+ * `now`.
+ */
 export function keyNow(key: Key, now: Date): PublicKey {
   const getSigningKey: Key['getSigningKey'] = (keyId) => key.getSigningKey(keyId, now, undefined, config);
   return Object.create(key, { getSigningKey: { value: getSigningKey } }) as PublicKey;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Files of keys and of signatures, as gpg takes them: without armor, or in one or more armored blocks whose packets follow each other.
+// Files of keys and of signatures, as gpg takes them: without armor, or in one or more armored blocks whose
+// packets follow each other.
 import * as openpgp from 'openpgp';
 
 /**
@@ -31,7 +32,10 @@ export function dearmored(untrusted: Buffer, kind: 'PUBLIC KEY BLOCK' | 'SIGNATU
   return Buffer.concat(blocks.map((text) => Buffer.from(text, 'base64')));
 }
 
-/** Each key once: what a file holds of it in several places is put together. @throws Error what openpgp says of bytes that are no public keys */
+/**
+ * Each key once: what a file holds of it in several places is put together. @throws Error what openpgp says
+ * of bytes that are no public keys
+ */
 export async function readPublicKeys(untrusted: Buffer): Promise<openpgp.PublicKey[]> {
   const found = new Map<string, openpgp.PublicKey>();
   for (const key of await openpgp.readKeys({
@@ -57,7 +61,10 @@ export async function readOneKey(
   return key;
 }
 
-/** Those that openpgp can judge; one of version 3, and others that it does not know, are left out. @throws Error what openpgp says of bytes that are none */
+/**
+ * Those that openpgp can judge; one of version 3, and others that it does not know, are left out. @throws
+ * Error what openpgp says of bytes that are none
+ */
 export async function readSignatures(untrusted: Buffer): Promise<openpgp.SignaturePacket[]> {
   const { packets } = await openpgp.readSignature({
     binarySignature: new Uint8Array(dearmored(untrusted, 'SIGNATURE')),

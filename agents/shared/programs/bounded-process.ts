@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Running a program to its end: an argv, an environment of its own, a limit on time and on every output, no shell. Whatever goes wrong is a status.
+// Running a program to its end: an argv, an environment of its own, a limit on time and on every output, no
+// shell. Whatever goes wrong is a status.
 import { spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 
@@ -34,7 +35,13 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
   const { input = new Uint8Array() } = run;
   return new Promise((resolve) => {
     const child = spawn(run.program, run.args, {
-      stdio: ['fd' in input ? input.fd : 'pipe', 'pipe', 'pipe', 'pipe', run.secondInput === undefined ? 'ignore' : 'pipe'],
+      stdio: [
+        'fd' in input ? input.fd : 'pipe',
+        'pipe',
+        'pipe',
+        'pipe',
+        run.secondInput === undefined ? 'ignore' : 'pipe',
+      ],
       env: run.env,
       cwd: '/',
       // What it started ends with it at a limit.
@@ -69,11 +76,17 @@ export function runProcess(run: ProcessRun): Promise<ProcessEnd> {
     const finish = (code: number, fault = ''): void => {
       clearTimeout(timer);
       const joined = (chunks: Buffer[]): string => Buffer.concat(chunks).toString('utf8');
-      resolve({ status: broken ? -1 : code, stdout: Buffer.concat(stdout), stderr: fault + joined(stderr), statusText: joined(status) });
+      resolve({
+        status: broken ? -1 : code,
+        stdout: Buffer.concat(stdout),
+        stderr: fault + joined(stderr),
+        statusText: joined(status),
+      });
     };
     child.on('error', ({ message }) => finish(-1, message)).on('close', (code) => finish(code ?? -1));
     // The program may end without reading: its status says why.
-    const feed = (stream: Writable | null, bytes: Uint8Array): unknown => stream?.on('error', () => undefined).end(bytes);
+    const feed = (stream: Writable | null, bytes: Uint8Array): unknown =>
+      stream?.on('error', () => undefined).end(bytes);
     if (!('fd' in input)) feed(child.stdin, input);
     if (run.secondInput !== undefined) feed((extra[4] ?? null) as Writable | null, run.secondInput);
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A step that a person cancelled: whatever program it runs is ended with its group, and it starts no other one. Decision 170
+// A step that a person cancelled: whatever program it runs is ended with its group, and it starts no other
+// one. Decision 170
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Refusal } from '../refusals.js';
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Reading git objects without a process each: one `git cat-file --batch`, whose answers come in the order of the questions. It finds what was
-// written, packed or fetched after it began. A git is believed at its end only: status 0, no signal, and one answer for each question.
+// Reading git objects without a process each: one `git cat-file --batch`, whose answers come in the order of
+// the questions. It finds what was written, packed or fetched after it began. A git is believed at its end
+// only: status 0, no signal, and one answer for each question.
 import type { ChildProcess } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { printable } from '../refusal.js';
@@ -15,7 +16,10 @@ export interface GitObject {
   size: number;
 }
 
-/** Whether the object's bytes are wanted; called before any of them is there. @throws what ends the reading, for all who asked */
+/**
+ * Whether the object's bytes are wanted; called before any of them is there. @throws what ends the reading,
+ * for all who asked
+ */
 export type OnHeader = (about: GitObject) => boolean;
 
 interface Question {
@@ -51,7 +55,8 @@ export class GitObjects {
   }
 
   /**
-   * Asks for one object and streams its bytes to `onChunk`, which are good until it returns. Where a git ended, the next question starts another one.
+   * Asks for one object and streams its bytes to `onChunk`, which are good until it returns. Where a git
+   * ended, the next question starts another one.
    * @returns undefined where there is no such object
    * @throws GitFailed, or what `onHeader` or `onChunk` throw
    */
@@ -66,8 +71,13 @@ export class GitObjects {
   /** The whole object. @throws as ask; GitFailed where it has more than `limitBytes` */
   async read(name: string, limitBytes = Infinity): Promise<(GitObject & { body: Buffer }) | undefined> {
     const chunks: Buffer[] = [];
-    const found = await this.ask(name, ({ size }) => size <= limitBytes, (chunk) => void chunks.push(chunk));
-    if (found !== undefined && found.size > limitBytes) throw new GitFailed(`git cat-file found ${found.size} bytes in ${found.id}`);
+    const found = await this.ask(
+      name,
+      ({ size }) => size <= limitBytes,
+      (chunk) => void chunks.push(chunk),
+    );
+    if (found !== undefined && found.size > limitBytes)
+      throw new GitFailed(`git cat-file found ${found.size} bytes in ${found.id}`);
     return found === undefined ? undefined : { ...found, body: Buffer.concat(chunks) };
   }
 
@@ -92,13 +102,21 @@ export class GitObjects {
     for (const question of this.#questions.splice(0)) question.reject(error);
   }
 
-  /** @returns of the first question: whether its body is wanted, and how many bytes follow; undefined where none do */
+  /**
+   * @returns of the first question: whether its body is wanted, and how many bytes follow; undefined where
+   * none do
+   */
   #header(header: string): { isWanted: boolean; size: number } | undefined {
     const question = this.#questions[0];
     const [, id, rest = ''] = /^(\S+) (.*)$/.exec(header) ?? [];
     const [, type, length] = /^(blob|tree|commit|tag) (\d{1,15})$/.exec(rest) ?? [];
     const isName = question === undefined || /^[0-9a-f]{40,64}$/.test(question.name);
-    if (question === undefined || id === undefined || (id !== question.name && (type === undefined || isName))) throw new GitFailed(`git cat-file answered what nobody asked: ${printable(header)}`);
+    if (
+      question === undefined ||
+      id === undefined ||
+      (id !== question.name && (type === undefined || isName))
+    )
+      throw new GitFailed(`git cat-file answered what nobody asked: ${printable(header)}`);
     if (type === undefined) {
       if (rest !== 'missing') throw new GitFailed(`git cat-file answered ${printable(rest)}`);
       this.#questions.shift();
@@ -160,7 +178,8 @@ export class GitObjects {
     });
     child.on('error', (error) => this.#fail(child, error));
     child.on('close', (status, signal) => {
-      if (this.#questions.length > 0 || status !== 0) this.#fail(child, new GitFailed(`git cat-file ended early with ${signal ?? status}`));
+      if (this.#questions.length > 0 || status !== 0)
+        this.#fail(child, new GitFailed(`git cat-file ended early with ${signal ?? status}`));
       else if (this.#child === child) this.#child = undefined;
     });
     stdin.write(this.#questions.map(({ name }) => `${name}\n`).join(''));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when the log cannot keep up.
+// A program whose every line goes to the stage's log while it runs. Bounded in time and output; waits when
+// the log cannot keep up.
 import type { Readable } from 'node:stream';
 import { AnyRefusal, printable } from '../refusal.js';
 import { Refusal } from '../refusals.js';
@@ -36,9 +37,15 @@ const none = Buffer.alloc(0);
 const defaultLimitBytes = 200 * 1024 * 1024;
 
 /**
- * Feeds lines of `stream` to the sink until it ends. A line without end is passed on in pieces: memory stays bounded.
+ * Feeds lines of `stream` to the sink until it ends. A line without end is passed on in pieces: memory stays
+ * bounded.
  */
-async function pour(stream: Readable, log: LineSink, count: (bytes: number) => void, heldUp: (by: 1 | -1) => void): Promise<void> {
+async function pour(
+  stream: Readable,
+  log: LineSink,
+  count: (bytes: number) => void,
+  heldUp: (by: 1 | -1) => void,
+): Promise<void> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     count(chunk.length);
@@ -53,7 +60,15 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
     rest = Buffer.concat([rest, chunk.subarray(from)]);
     if (rest.length >= 4 * pieceBytes) {
       let at = 0;
-      for (; at + cutBytes < rest.length; at += cutBytes) roomy = log.tool(Buffer.concat([at === 0 ? none : space, rest.subarray(at, at + cutBytes), Buffer.from(pieceMark)])) && roomy;
+      for (; at + cutBytes < rest.length; at += cutBytes)
+        roomy =
+          log.tool(
+            Buffer.concat([
+              at === 0 ? none : space,
+              rest.subarray(at, at + cutBytes),
+              Buffer.from(pieceMark),
+            ]),
+          ) && roomy;
       // With the space of a line that was cut, as LogSender has it.
       rest = Buffer.concat([space, rest.subarray(at)]);
     }
@@ -69,7 +84,11 @@ async function pour(stream: Readable, log: LineSink, count: (bytes: number) => v
  * Runs the program and returns its exit status (128 + n after signal n).
  * @throws Refusal TIMED_OUT, OUTPUT_LIMIT, NO_LOG_SINK; the program and its group are gone by then
  */
-export async function runLogged(argv: readonly string[], log: LineSink, options: LoggedOptions): Promise<number> {
+export async function runLogged(
+  argv: readonly string[],
+  log: LineSink,
+  options: LoggedOptions,
+): Promise<number> {
   const limit = options.limitBytes ?? defaultLimitBytes;
   log.say(options.label ?? `run ${printable(argv.join(' '))}`);
   const ended = toolBegins();
@@ -79,7 +98,10 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
     refusal ??= why;
     endGroup(child.pid);
   };
-  const timer = setTimeout(() => stop(new Refusal('TIMED_OUT', `stopped after ${Math.round(options.timeoutMs / 1000)} s`)), options.timeoutMs);
+  const timer = setTimeout(
+    () => stop(new Refusal('TIMED_OUT', `stopped after ${Math.round(options.timeoutMs / 1000)} s`)),
+    options.timeoutMs,
+  );
   void log.whenFailed.then(stop);
   let size = 0;
   let heldUp = 0;
@@ -87,11 +109,17 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
     size += bytes;
     if (size > limit) stop(new Refusal('OUTPUT_LIMIT', `stopped after ${limit} bytes of output`));
   };
-  const pours = [child.stdout, child.stderr].map((stream) => pour(stream, log, count, (by) => (heldUp += by)).catch((error: unknown) => {
-    if (error instanceof AnyRefusal) stop(error);
-    else stop(new Refusal('LOG_FAILED', printable(String(error))));
-  }));
-  const result = await endOf(child, Promise.all(pours), () => heldUp > 0 && refusal === undefined && !isCancelled());
+  const pours = [child.stdout, child.stderr].map((stream) =>
+    pour(stream, log, count, (by) => (heldUp += by)).catch((error: unknown) => {
+      if (error instanceof AnyRefusal) stop(error);
+      else stop(new Refusal('LOG_FAILED', printable(String(error))));
+    }),
+  );
+  const result = await endOf(
+    child,
+    Promise.all(pours),
+    () => heldUp > 0 && refusal === undefined && !isCancelled(),
+  );
   clearTimeout(timer);
   endGroup(child.pid);
   ended();
@@ -99,4 +127,13 @@ export async function runLogged(argv: readonly string[], log: LineSink, options:
   return result.exitCode ?? 128 + (signalNumbers[result.signal ?? 'SIGKILL'] ?? 9);
 }
 
-const signalNumbers: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGPIPE: 13, SIGTERM: 15 };
+const signalNumbers: Record<string, number> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+  SIGTERM: 15,
+};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Running other programs: an argv, a clean environment, limits on time and output, and the whole process group ended at a limit.
-// Each starts through setpriv with a death signal, so that it does not outlive this agent by accident.
+// Running other programs: an argv, a clean environment, limits on time and output, and the whole process
+// group ended at a limit. Each starts through setpriv with a death signal, so that it does not outlive this
+// agent by accident.
 import { spawn, type ChildProcess, type ChildProcessByStdio, type StdioOptions } from 'node:child_process';
 import { Readable, type Writable } from 'node:stream';
 import { cleanEnvironment } from '../calls/qrexec-call.js';
@@ -66,10 +67,22 @@ export interface StartOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** In a step that is cancelled it ends with its group. @throws Refusal CANCELLED where that has happened already */
-export function startWith(argv: readonly string[], stdio: StdioOptions, options: StartOptions): Started<ChildProcess> {
+/**
+ * In a step that is cancelled it ends with its group. @throws Refusal CANCELLED where that has happened
+ * already
+ */
+export function startWith(
+  argv: readonly string[],
+  stdio: StdioOptions,
+  options: StartOptions,
+): Started<ChildProcess> {
   refuseCancelled();
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], { cwd: options.cwd ?? '/', env: environmentWith(options.env), detached: true, stdio });
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+    cwd: options.cwd ?? '/',
+    env: environmentWith(options.env),
+    detached: true,
+    stdio,
+  });
   const { pid } = child;
   const end = (): void => endGroup(pid);
   if (pid !== undefined) groups.add(pid);
@@ -77,7 +90,9 @@ export function startWith(argv: readonly string[], stdio: StdioOptions, options:
   options.signal?.addEventListener('abort', end);
   if (options.signal?.aborted === true) end();
   const ended = new Promise<ProgramEnd>((resolve) => {
-    child.once('exit', (code, signal) => resolve({ exitCode: code ?? undefined, signal: signal ?? undefined }));
+    child.once('exit', (code, signal) =>
+      resolve({ exitCode: code ?? undefined, signal: signal ?? undefined }),
+    );
     // Of a program that could not be started there is no exit.
     child.once('error', () => resolve({ exitCode: undefined, signal: undefined }));
   });
@@ -90,7 +105,10 @@ export function startWith(argv: readonly string[], stdio: StdioOptions, options:
 }
 
 /** As startWith, with pipes for what it prints. */
-export function startProgram(argv: readonly string[], options: StartOptions & { stdin?: 'ignore' | 'pipe' }): Program {
+export function startProgram(
+  argv: readonly string[],
+  options: StartOptions & { stdin?: 'ignore' | 'pipe' },
+): Program {
   return startWith(argv, [options.stdin ?? 'ignore', 'pipe', 'pipe'], options) as Program;
 }
 
@@ -99,12 +117,16 @@ const lastWordsMs = 5000;
 const tickMs = 50;
 
 /**
- * Waits for the program itself. A process that left its group may hold the pipes for ever: the program is over all the same, and whatever that
- * process writes afterwards is nobody's.
+ * Waits for the program itself. A process that left its group may hold the pipes for ever: the program is
+ * over all the same, and whatever that process writes afterwards is nobody's.
  * @param read resolves when everything was read that was written
  * @param isHeldUp whether the reader itself has to wait just now: that is not the program's time
  */
-export async function endOf(child: Started<ChildProcess>, read: Promise<unknown>, isHeldUp: () => boolean = () => false): Promise<ProgramEnd> {
+export async function endOf(
+  child: Started<ChildProcess>,
+  read: Promise<unknown>,
+  isHeldUp: () => boolean = () => false,
+): Promise<ProgramEnd> {
   const end = await child.ended;
   let ticks = lastWordsMs / tickMs;
   let timer: NodeJS.Timeout | undefined;
@@ -150,14 +172,18 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
     fault ??= error;
     endGroup(child.pid);
   };
-  const timer = setTimeout(() => stop(new Refusal('TIMED_OUT', `${argv[0]} took longer than ${timeoutMs / 1000} s`)), Math.min(timeoutMs, longestTimerMs));
+  const timer = setTimeout(
+    () => stop(new Refusal('TIMED_OUT', `${argv[0]} took longer than ${timeoutMs / 1000} s`)),
+    Math.min(timeoutMs, longestTimerMs),
+  );
   const chunks: Buffer[] = [];
   const { onChunk = (chunk: Buffer): void => void chunks.push(chunk) } = options;
   let size = 0;
   let complaint = '';
   child.stdout?.on('data', (chunk: Buffer) => {
     size += chunk.length;
-    if (size > limitBytes) return stop(new Refusal('OUTPUT_LIMIT', `${argv[0]} printed more than ${limitBytes} bytes`));
+    if (size > limitBytes)
+      return stop(new Refusal('OUTPUT_LIMIT', `${argv[0]} printed more than ${limitBytes} bytes`));
     try {
       onChunk(chunk);
     } catch (error) {
@@ -173,7 +199,15 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
     if (input instanceof Readable) input.on('error', fail).pipe(child.stdin);
     else child.stdin.end(input);
   }
-  const result = await endOf(child, Promise.all([child.stdout, child.stderr].map((stream) => new Promise((resolve) => (stream === null ? resolve(undefined) : stream.once('close', resolve))))));
+  const result = await endOf(
+    child,
+    Promise.all(
+      [child.stdout, child.stderr].map(
+        (stream) =>
+          new Promise((resolve) => (stream === null ? resolve(undefined) : stream.once('close', resolve))),
+      ),
+    ),
+  );
   clearTimeout(timer);
   ended?.();
   if (refusal !== undefined) throw refusal;
@@ -182,11 +216,15 @@ export async function runProgram(argv: readonly string[], options: ProgramOption
   throw new ProgramFailed(argv, endingOf(result), complaint, result.exitCode, Buffer.concat(chunks));
 }
 
-const endingOf = ({ exitCode, signal }: ProgramEnd): string => (exitCode === undefined ? `was ended by ${signal ?? 'a fault'}` : `ended with ${exitCode}`);
+const endingOf = ({ exitCode, signal }: ProgramEnd): string =>
+  exitCode === undefined ? `was ended by ${signal ?? 'a fault'}` : `ended with ${exitCode}`;
 
 /** Whether it ends with 0 within ten seconds. */
 export function commandSucceeds(argv: readonly string[]): Promise<boolean> {
-  return runProgram(argv, { timeoutMs: 10_000 }).then(() => true, () => false);
+  return runProgram(argv, { timeoutMs: 10_000 }).then(
+    () => true,
+    () => false,
+  );
 }
 
 export class ProgramFailed extends Error {
@@ -199,7 +237,13 @@ export class ProgramFailed extends Error {
   /** what it had printed */
   readonly stdout: Buffer;
 
-  constructor(argv: readonly string[], ending: string, stderr: string, exitCode?: number, stdout = Buffer.alloc(0)) {
+  constructor(
+    argv: readonly string[],
+    ending: string,
+    stderr: string,
+    exitCode?: number,
+    stdout = Buffer.alloc(0),
+  ) {
     const complaint = printable(stderr.trim().split('\n').slice(-3).join(' | '));
     super(`${argv[0]} ${ending}: ${complaint}`);
     this.stderr = stderr.trim();

@@ -7,7 +7,10 @@ export type ToolWatch = () => () => void;
 
 const watches = new AsyncLocalStorage<ToolWatch>();
 
-/** Tools that `work` starts, however deep, are told to `watch`: pieces of work run side by side, and each may have its own. */
+/**
+ * Tools that `work` starts, however deep, are told to `watch`: pieces of work run side by side, and each may
+ * have its own.
+ */
 export function withToolWatch<T>(watch: ToolWatch, work: () => Promise<T>): Promise<T> {
   return watches.run(watch, work);
 }

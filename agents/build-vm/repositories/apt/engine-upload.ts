@@ -13,7 +13,8 @@ const isSignedText = (name: string): boolean => /\.(?:dsc|buildinfo|changes)$/.t
 /** The one .changes of an upload. @throws Refusal NO_CHANGES */
 export function changesOf(files: readonly HashedFile[]): string {
   const [name, ...more] = files.map((file) => file.name).filter((one) => one.endsWith('.changes'));
-  if (name === undefined || more.length > 0) throw new Refusal('NO_CHANGES', 'an upload has exactly one .changes');
+  if (name === undefined || more.length > 0)
+    throw new Refusal('NO_CHANGES', 'an upload has exactly one .changes');
   return name;
 }
 
@@ -23,13 +24,21 @@ export async function verifyEngineUpload(check: SignedCheck): Promise<void> {
   const changesName = changesOf(files);
   for (const { name, sha256 } of files) {
     if (!isSignedText(name)) {
-      if (hashFile(signed, name).sha256 !== sha256) throw new Refusal('BAD_ARTIFACT', `${name} is not the file that was built`);
+      if (hashFile(signed, name).sha256 !== sha256)
+        throw new Refusal('BAD_ARTIFACT', `${name} is not the file that was built`);
     } else if (contentOf(await signedContent(signed, name, check)) !== contentOf(textOf(frozen, name))) {
       throw new Refusal('BAD_ARTIFACT', `${name} is not what was built: more than its signature differs`);
     }
   }
   const changes = readChanges(textOf(signed, changesName));
-  if (!isBuiltOfTag(changes.version, version)) throw new Refusal('VERSION_MISMATCH', `the signed .changes is of ${changes.version}, the tag says ${version}`);
-  if (changes.files.length !== files.length - 1) throw new Refusal('BAD_ARTIFACT', 'the .changes lists other files than those that were built');
-  for (const { name, sha256 } of changes.files) if (hashFile(signed, name).sha256 !== sha256) throw new Refusal('BAD_ARTIFACT', `${name} is not the file that the signed .changes names`);
+  if (!isBuiltOfTag(changes.version, version))
+    throw new Refusal(
+      'VERSION_MISMATCH',
+      `the signed .changes is of ${changes.version}, the tag says ${version}`,
+    );
+  if (changes.files.length !== files.length - 1)
+    throw new Refusal('BAD_ARTIFACT', 'the .changes lists other files than those that were built');
+  for (const { name, sha256 } of changes.files)
+    if (hashFile(signed, name).sha256 !== sha256)
+      throw new Refusal('BAD_ARTIFACT', `${name} is not the file that the signed .changes names`);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// "Uploaded" means that dnf, with nothing but the public key and the public URL, sees the metadata that was signed last and gets exactly the
-// packages that were signed.
+// "Uploaded" means that dnf, with nothing but the public key and the public URL, sees the metadata that was
+// signed last and gets exactly the packages that were signed.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { makeFolder } from '../../../shared/durable-files.js';
@@ -25,12 +25,38 @@ export interface DnfReadBackOptions {
   limitMs?: number;
 }
 
-/** A configuration that takes nothing from this VM: no repository, variable, plugin setting or key of its own. */
+/**
+ * A configuration that takes nothing from this VM: no repository, variable, plugin setting or key of its own.
+ */
 export function dnfConfiguration(root: string, url: string, publicKey: string): string {
   return [
-    '[main]', 'gpgcheck=1', 'repo_gpgcheck=1', 'localpkg_gpgcheck=1', 'reposdir=/nonexistent', 'varsdir=/nonexistent', `pluginconfpath=${root}/etc/plugins`, 'cachedir=/cache', 'persistdir=/persist', 'logdir=/log',
-    'metadata_expire=0', 'retries=2', 'timeout=60', 'skip_if_unavailable=0', 'install_weak_deps=0', 'module_platform_id=platform:none', 'zchunk=0', 'deltarpm=0', 'best=1',
-    '[published]', 'name=published', `baseurl=${url}`, `gpgkey=file://${publicKey}`, 'enabled=1', 'gpgcheck=1', 'repo_gpgcheck=1', '',
+    '[main]',
+    'gpgcheck=1',
+    'repo_gpgcheck=1',
+    'localpkg_gpgcheck=1',
+    'reposdir=/nonexistent',
+    'varsdir=/nonexistent',
+    `pluginconfpath=${root}/etc/plugins`,
+    'cachedir=/cache',
+    'persistdir=/persist',
+    'logdir=/log',
+    'metadata_expire=0',
+    'retries=2',
+    'timeout=60',
+    'skip_if_unavailable=0',
+    'install_weak_deps=0',
+    'module_platform_id=platform:none',
+    'zchunk=0',
+    'deltarpm=0',
+    'best=1',
+    '[published]',
+    'name=published',
+    `baseurl=${url}`,
+    `gpgkey=file://${publicKey}`,
+    'enabled=1',
+    'gpgcheck=1',
+    'repo_gpgcheck=1',
+    '',
   ].join('\n');
 }
 
@@ -43,7 +69,12 @@ function nevra({ name, epoch, version, release, arch }: RpmFile): string {
  * @returns the files that came back: all of them
  * @throws Refusal READ_BACK_FAILED
  */
-export async function readBackPackages(signed: string, files: readonly HashedFile[], options: DnfReadBackOptions, log: LineSink): Promise<HashedFile[]> {
+export async function readBackPackages(
+  signed: string,
+  files: readonly HashedFile[],
+  options: DnfReadBackOptions,
+  log: LineSink,
+): Promise<HashedFile[]> {
   const { folder } = options;
   rmSync(folder, { recursive: true, force: true });
   const root = join(folder, 'root');
@@ -53,24 +84,50 @@ export async function readBackPackages(signed: string, files: readonly HashedFil
   writeFileSync(join(folder, 'dnf.conf'), dnfConfiguration(root, options.url, join(folder, 'key.asc')));
   const dnf = async (...argv: string[]): Promise<void> => {
     // `download` is a plugin of its own; all other plugins stay out.
-    const fixed = ['dnf', '--assumeyes', '--config', join(folder, 'dnf.conf'), '--installroot', root, '--releasever=0', '--disableplugin=*', '--enableplugin=download', '--color=never'];
+    const fixed = [
+      'dnf',
+      '--assumeyes',
+      '--config',
+      join(folder, 'dnf.conf'),
+      '--installroot',
+      root,
+      '--releasever=0',
+      '--disableplugin=*',
+      '--enableplugin=download',
+      '--color=never',
+    ];
     const label = `read back: dnf ${argv.join(' ')}`;
-    const status = await runLogged([...fixed, ...argv], log, { cwd: folder, timeoutMs: options.limitMs ?? transferMs(files), env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder }, label }).catch(orTimedOut('READ_BACK_FAILED', label));
-    if (status !== 0) throw new Refusal('READ_BACK_FAILED', `dnf ${argv[0]} from ${options.url} ended with ${status}`);
+    const status = await runLogged([...fixed, ...argv], log, {
+      cwd: folder,
+      timeoutMs: options.limitMs ?? transferMs(files),
+      env: { ...proxyEnvironment(), HOME: folder, TMPDIR: folder },
+      label,
+    }).catch(orTimedOut('READ_BACK_FAILED', label));
+    if (status !== 0)
+      throw new Refusal('READ_BACK_FAILED', `dnf ${argv[0]} from ${options.url} ended with ${status}`);
   };
   try {
     await dnf('makecache');
     const wanted = hash(options.repomd);
-    const seen = readdirSync(join(root, 'cache')).map((name) => join(root, 'cache', name, 'repodata/repomd.xml')).filter((path) => existsSync(path)).map(hash);
+    const seen = readdirSync(join(root, 'cache'))
+      .map((name) => join(root, 'cache', name, 'repodata/repomd.xml'))
+      .filter((path) => existsSync(path))
+      .map(hash);
     // Signed and whole, and of yesterday: only we know which one it must be.
-    if (seen.length !== 1 || seen[0] !== wanted) throw new Refusal('READ_BACK_FAILED', `${options.url} gives other metadata than the last that was uploaded`);
+    if (seen.length !== 1 || seen[0] !== wanted)
+      throw new Refusal(
+        'READ_BACK_FAILED',
+        `${options.url} gives other metadata than the last that was uploaded`,
+      );
     const packages = files.map((file) => readRpmFile(signed, file.name));
     const binaries = packages.filter((one) => !one.isSource).map(nevra);
     const sources = packages.filter((one) => one.isSource).map(nevra);
     if (binaries.length > 0) await dnf('download', '--destdir', download, ...binaries);
     if (sources.length > 0) await dnf('download', '--source', '--destdir', download, ...sources);
     const got = hashesIn(download);
-    for (const file of files) if (got.get(file.name) !== file.sha256) throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was signed`);
+    for (const file of files)
+      if (got.get(file.name) !== file.sha256)
+        throw new Refusal('READ_BACK_FAILED', `${file.name} did not come back as it was signed`);
     log.say(`read back ${files.length} packages from ${options.url}, all as built and signed`);
     return [...files];
   } finally {

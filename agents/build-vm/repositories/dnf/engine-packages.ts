@@ -16,10 +16,15 @@ export async function verifyEnginePackages(check: SignedCheck): Promise<void> {
   refuseOtherSources(packages, version);
   await verifyPackages(signed, frozen, names, key, work, 2);
   for (const { name, sha256 } of files.filter((file) => !file.name.endsWith('.rpm'))) {
-    if (!name.endsWith('.buildinfo')) throw new Refusal('BAD_ARTIFACT', `${name} is no part of an upload of rpm packages`);
+    if (!name.endsWith('.buildinfo'))
+      throw new Refusal('BAD_ARTIFACT', `${name} is no part of an upload of rpm packages`);
     if (hashFile(signed, name).sha256 === sha256) continue;
     // It may have got the hashes of the signed packages at its end.
     const content = contentOf(await signedContent(signed, name, check));
-    if (content !== contentOf(textOf(frozen, name)) && !content.startsWith(`${contentOf(textOf(frozen, name))}\n`)) throw new Refusal('BAD_ARTIFACT', `${name} is not what was built: more was changed than added`);
+    if (
+      content !== contentOf(textOf(frozen, name)) &&
+      !content.startsWith(`${contentOf(textOf(frozen, name))}\n`)
+    )
+      throw new Refusal('BAD_ARTIFACT', `${name} is not what was built: more was changed than added`);
   }
 }

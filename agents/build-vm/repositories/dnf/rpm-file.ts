@@ -1,18 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The parts of an .rpm file that we read ourselves: where the signature header ends, and who the package says it is. What made the file was a build: untrusted.
+// The parts of an .rpm file that we read ourselves: where the signature header ends, and who the package says
+// it is. What made the file was a build: untrusted.
 import { createHash } from 'node:crypto';
 import { closeSync, readSync } from 'node:fs';
 import { fileNamePattern, matches } from '../../../shared/formats/names.js';
 import { Refusal } from '../../refusals.js';
 import { openPlainFile } from '../../../shared/files/frozen-files.js';
-import { headerBytes, introBytes, isLead, leadBytes, padded, RpmHeader, rpmTags as tags } from '../../../published/packages/rpm-header.js';
+import {
+  headerBytes,
+  introBytes,
+  isLead,
+  leadBytes,
+  padded,
+  RpmHeader,
+  rpmTags as tags,
+} from '../../../published/packages/rpm-header.js';
 import { rpmFileName, type SpecPackage } from '../../../engines/rpm/spec-file.js';
 
 const signatureLimitBytes = 16 * 1024 * 1024;
 const headerLimitBytes = 256 * 1024 * 1024;
 const chunkBytes = 1024 * 1024;
 
-/** In the signature header: over the header alone (DSA and EdDSA share one), and the two old ones over header and payload. */
+/**
+ * In the signature header: over the header alone (DSA and EdDSA share one), and the two old ones over header
+ * and payload.
+ */
 const signatureTags = [267, 268, 1002, 1005];
 
 export interface RpmFile extends SpecPackage {
@@ -26,7 +38,10 @@ export interface RpmFile extends SpecPackage {
 }
 
 class Reader {
-  constructor(readonly fd: number, readonly name: string) {}
+  constructor(
+    readonly fd: number,
+    readonly name: string,
+  ) {}
 
   at(position: number, bytes: number): Buffer {
     const buffer = Buffer.alloc(bytes);
@@ -40,7 +55,8 @@ class Reader {
 
   header(position: number, limitBytes: number): { header: RpmHeader; bytes: number } {
     const bytes = headerBytes(this.at(position, introBytes));
-    if (bytes === undefined || bytes > limitBytes) throw new Refusal('BAD_ARTIFACT', `${this.name} has a damaged header`);
+    if (bytes === undefined || bytes > limitBytes)
+      throw new Refusal('BAD_ARTIFACT', `${this.name} has a damaged header`);
     const header = new RpmHeader(this.at(position, bytes));
     if (header.isAmbiguous) throw new Refusal('BAD_ARTIFACT', `${this.name} has a tag twice`);
     return { header, bytes };
@@ -58,14 +74,25 @@ export function readRpmFile(folder: string, untrustedName: string): RpmFile {
     const from = leadBytes + padded(signature.bytes);
     const { header } = reader.header(from, headerLimitBytes);
     const isSource = header.has(tags.sourcePackage) && !header.has(tags.sourceRpm);
-    const [name, version, release] = [tags.name, tags.version, tags.release].map((tag) => header.text(tag)) as [string, string, string];
+    const [name, version, release] = [tags.name, tags.version, tags.release].map((tag) =>
+      header.text(tag),
+    ) as [string, string, string];
     const epoch = header.number(tags.epoch);
     const found = {
-      name, version, release, epoch: epoch === undefined ? '' : String(epoch),
-      arch: isSource ? 'src' : header.text(tags.arch), sourceRpm: isSource ? '' : header.text(tags.sourceRpm), isSource,
+      name,
+      version,
+      release,
+      epoch: epoch === undefined ? '' : String(epoch),
+      arch: isSource ? 'src' : header.text(tags.arch),
+      sourceRpm: isSource ? '' : header.text(tags.sourceRpm),
+      isSource,
     };
-    const isWhole = [name, version, release, found.arch].every((one) => one !== '') && (epoch !== undefined || !header.has(tags.epoch)) && (isSource || matches(fileNamePattern, found.sourceRpm));
-    if (!isWhole || rpmFileName(found) !== untrustedName) throw new Refusal('BAD_ARTIFACT', `${untrustedName} is not the package that its header names`);
+    const isWhole =
+      [name, version, release, found.arch].every((one) => one !== '') &&
+      (epoch !== undefined || !header.has(tags.epoch)) &&
+      (isSource || matches(fileNamePattern, found.sourceRpm));
+    if (!isWhole || rpmFileName(found) !== untrustedName)
+      throw new Refusal('BAD_ARTIFACT', `${untrustedName} is not the package that its header names`);
     const hash = createHash('sha256').update(lead);
     const chunk = Buffer.alloc(chunkBytes);
     for (let at = from; at < size;) {
@@ -74,7 +101,11 @@ export function readRpmFile(folder: string, untrustedName: string): RpmFile {
       hash.update(chunk.subarray(0, got));
       at += got;
     }
-    return { ...found, signatures: signatureTags.filter((tag) => signature.header.has(tag)), unsigned: hash.digest('hex') };
+    return {
+      ...found,
+      signatures: signatureTags.filter((tag) => signature.header.has(tag)),
+      unsigned: hash.digest('hex'),
+    };
   } finally {
     closeSync(fd);
   }
