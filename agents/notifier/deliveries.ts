@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each
-// with pauses of its own, so that what GitHub does not want to hear about one never holds up another.
+// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
+// what GitHub does not want to hear about one never holds up another.
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -21,10 +21,7 @@ export interface DeliveriesOptions {
 
 const firstPauseMs = 2000;
 const longestPauseMs = 600_000;
-/**
- * An answer "no" that may still change (a repository that is away, a right that is missing): so often and so
- * long before it is believed.
- */
+/** An answer "no" that may still change (a repository that is away, a right that is missing): so often and so long before it is believed. */
 const patience = { attempts: 10, ms: 2 * 3600_000 };
 /** These are about what we said, and asking again cannot help. */
 const finalStatus = new Set([400, 413, 414, 422, 451]);
@@ -51,10 +48,7 @@ export class Deliveries {
     this.#options = options;
   }
 
-  /**
-   * Does what can be done now. @returns milliseconds until something may be tried again, undefined when
-   * nothing waits
-   */
+  /** Does what can be done now. @returns milliseconds until something may be tried again, undefined when nothing waits */
   async work(): Promise<number | undefined> {
     for (;;) {
       this.#refresh();
@@ -125,8 +119,11 @@ export class Deliveries {
   #failed(subject: string, waiting: Waiting, error: unknown): void {
     const now = this.#options.clock.wall();
     const what = this.#what(waiting);
-    if (error instanceof GitHubTrouble && error.kind === 'limited') {
+    // A no to this very document may sound like that too, with words of the document in it: it must not hold up the others for ever.
+    const soundsLimited = error instanceof GitHubTrouble && error.kind === 'limited';
+    if (soundsLimited && !(finalStatus.has(error.status) && this.#isRefusedForLong(subject, now))) {
       this.#allUntil = now + (error.waitMs ?? 60_000);
+      this.#toTheEnd(subject);
       return this.#say(`${what}: waits, ${error.message}`);
     }
     if (error instanceof GitHubTrouble && error.kind === 'token') {
@@ -136,22 +133,15 @@ export class Deliveries {
     }
     const known = error instanceof Refusal;
     let line = known ? error.message : `fault: ${printable(String((error as Error).stack ?? error))}`;
-    const trying = this.#trying.get(subject) ?? {
-      attempts: 0,
-      until: 0,
-      refusedSince: undefined,
-      refusals: 0,
-    };
+    const trying = this.#tryingOf(subject);
     // A full or broken disk of ours says nothing about the document.
     const ourDisk = !known && typeof (error as NodeJS.ErrnoException).code === 'string';
     const later = ourDisk || (error instanceof GitHubTrouble && error.kind === 'later');
     if (!later) {
-      trying.refusedSince ??= now;
-      trying.refusals += 1;
       const final = error instanceof GitHubTrouble ? finalStatus.has(error.status) : known;
-      if (final || (trying.refusals >= patience.attempts && now - trying.refusedSince >= patience.ms)) {
+      if (final || this.#isRefusedForLong(subject, now)) {
         try {
-          this.#options.outbox.setAside(waiting, line);
+          this.#options.outbox.setAside(waiting, line, what);
           return this.#leave(subject, waiting);
         } catch (failure) {
           line = `not set aside: ${printable(String(failure))}; ${line}`;
@@ -164,11 +154,33 @@ export class Deliveries {
     );
     trying.attempts += 1;
     trying.until = now + pause;
-    this.#trying.set(subject, trying);
+    this.#toTheEnd(subject);
+    this.#say(`${what}: again in ${Math.ceil(pause / 1000)} s, ${line}`);
+  }
+
+  #toTheEnd(subject: string): void {
     const queue = this.#queues.get(subject) as Waiting[];
     this.#queues.delete(subject);
     this.#queues.set(subject, queue);
-    this.#say(`${what}: again in ${Math.ceil(pause / 1000)} s, ${line}`);
+  }
+
+  #tryingOf(subject: string): Trying {
+    const trying = this.#trying.get(subject) ?? {
+      attempts: 0,
+      until: 0,
+      refusedSince: undefined,
+      refusals: 0,
+    };
+    this.#trying.set(subject, trying);
+    return trying;
+  }
+
+  /** Notes one more no to the document in front. */
+  #isRefusedForLong(subject: string, now: number): boolean {
+    const trying = this.#tryingOf(subject);
+    trying.refusedSince ??= now;
+    trying.refusals += 1;
+    return trying.refusals >= patience.attempts && now - trying.refusedSince >= patience.ms;
   }
 
   /** The same line over and over helps nobody. */

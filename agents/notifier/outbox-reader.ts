@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What waits to be said. The outbox is the build agent's and only read; what was done with each document is
-// noted in a ledger of our own.
-//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when
-//   old
+// What waits to be said. The outbox is the build agent's and only read; what was done with each document is noted in a ledger of our own.
+//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when old
 //   <state>/again/<name>           set aside before, and wanted again by a person
 //   <state>/aside/<name>           set aside, with the reason in <name>.reason
 //   <state>/ledger                 "<key> <time> done|aside", a line each
@@ -40,10 +38,7 @@ const ledgerLimit = 40_000;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
-/**
- * What can be done about a disk that is full or cannot be read is done by a person, and then everything is
- * there still.
- */
+/** What can be done about a disk that is full or cannot be read is done by a person, and then everything is there still. */
 function openPlainFile(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -98,10 +93,7 @@ export class OutboxReader {
     this.#lines = lines.length;
   }
 
-  /**
-   * Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what
-   * cannot be read now may be read the next time.
-   */
+  /** Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what cannot be read now may be read the next time. */
   waiting(known: ReadonlySet<string>): Waiting[] {
     const found = [
       ...this.#namesIn(join(this.#state, 'again'), true),
@@ -166,9 +158,9 @@ export class OutboxReader {
     if (waiting.again) unlinkSync(join(this.#state, 'again', waiting.name));
   }
 
-  /** Durable when it returns. @throws what is wrong with a disk: it waits still */
-  setAside(waiting: Waiting, reason: string): void {
-    this.#setAside(waiting.name, waiting.again, waiting.notification.key, reason);
+  /** Durable when it returns. @param what it says, for the journal @throws what is wrong with a disk: it waits still */
+  setAside(waiting: Waiting, reason: string, what: string): void {
+    this.#setAside(waiting.name, waiting.again, waiting.notification.key, reason, what);
   }
 
   /** A person's wish: everything that was set aside (or one name) is tried again. @returns the names */
@@ -205,7 +197,7 @@ export class OutboxReader {
     }
   }
 
-  #setAside(name: string, again: boolean, key: string, reason: string): void {
+  #setAside(name: string, again: boolean, key: string, reason: string, what?: string): void {
     const from = join(again ? join(this.#state, 'again') : this.#outbox, name);
     const kept = join(this.#state, 'aside', name);
     try {
@@ -217,7 +209,12 @@ export class OutboxReader {
       this.#report(`${name}: not kept aside: ${printable(String(error))}`);
     }
     this.#note(key, 'aside');
-    this.#report(`${name}: set aside, ${printable(reason)}`);
+    // The file's name is what `again` takes.
+    this.#report(
+      what === undefined
+        ? `${name}: set aside, ${printable(reason)}`
+        : `${what}: set aside, ${printable(reason)} (${name})`,
+    );
   }
 
   #note(key: string, outcome: 'done' | 'aside'): void {

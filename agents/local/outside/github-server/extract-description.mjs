@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Makes description.json: what GitHub's published OpenAPI description says of the calls that the notifier
-// makes, word for word but without its prose and examples. The whole description is 28 MB packed and 400 MB
-// laid out, which nobody should have to install to run a test.
+// Makes description.json: what GitHub's published OpenAPI description says of the calls that the notifier makes, word for word but without
+// its prose and examples. The whole description is 28 MB packed and 400 MB laid out, which nobody should have to install to run a test.
 //   npm pack @octokit/openapi@23.0.2 && tar xzf octokit-openapi-23.0.2.tgz
 //   node extract-description.mjs package/generated description.json
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,6 +12,7 @@ if (target === undefined) throw new Error('usage: extract-description.mjs FOLDER
 const calls = {
   '/repos/{owner}/{repo}': ['get'],
   '/repos/{owner}/{repo}/issues': ['get', 'post'],
+  '/repos/{owner}/{repo}/issues/comments': ['get'],
   '/repos/{owner}/{repo}/issues/{issue_number}': ['get', 'patch'],
   '/repos/{owner}/{repo}/issues/{issue_number}/comments': ['get', 'post'],
   '/repos/{owner}/{repo}/issues/{issue_number}/labels': ['get', 'post'],

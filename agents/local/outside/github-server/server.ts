@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A GitHub to test against: keeps issues, labels and comments, holds every request against GitHub's published
-// description, and misbehaves when asked to. Whoever uses it asserts at the end that `violations` is empty.
+// A GitHub to test against: keeps issues, labels and comments, holds every request against GitHub's published description, and misbehaves when
+// asked to. Whoever uses it asserts at the end that `violations` is empty.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -20,6 +20,8 @@ export type Misbehaviour =
   | { kind: 'secondary-limit'; retryAfter?: number }
   | { kind: 'primary-limit'; resetInSeconds: number }
   | { kind: 'status'; status: number; message?: string }
+  /** word for word; a body that is no string is sent as JSON */
+  | { kind: 'says'; status: number; body?: unknown; headers?: Record<string, string> }
   | { kind: 'bad-gateway'; after?: boolean }
   | { kind: 'drop'; after?: boolean }
   | { kind: 'late'; requests: number }
@@ -240,6 +242,15 @@ export class GitHubServer {
         };
       case 'status':
         return no(how.status, how.message ?? 'no');
+      case 'says':
+        return {
+          status: how.status,
+          body: how.body,
+          headers: {
+            ...(typeof how.body === 'string' ? { 'content-type': 'text/html' } : {}),
+            ...how.headers,
+          },
+        };
       case 'bad-gateway':
         return how.after === true
           ? undefined
