@@ -4,7 +4,7 @@
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import type { Notification } from '../shared/formats/notification.js';
+import { isRefusedCommand, type OutboxDocument } from '../shared/formats/refused-command.js';
 import type { Clock } from '../shared/clock.js';
 import type { Pace } from './github/pace.js';
 import { GitHubTrouble } from './github/trouble.js';
@@ -13,7 +13,7 @@ import { orderOf } from './subject.js';
 
 export interface DeliveriesOptions {
   outbox: OutboxReader;
-  announce: (notification: Notification) => Promise<void>;
+  announce: (notification: OutboxDocument) => Promise<void>;
   pace: Pick<Pace, 'silentMs'>;
   clock: Clock;
   report: Reporter;
@@ -112,6 +112,7 @@ export class Deliveries {
   }
 
   #what(waiting: Waiting): string {
+    if (isRefusedCommand(waiting.notification)) return `refused "${waiting.notification.line}"`;
     const { event, component, version, dist, repository } = waiting.notification;
     return [event, component, version, dist ?? 'all', ...(repository === null ? [] : [repository])].join(' ');
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the
-// state is of this run only).
+// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the state is of this run only).
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Issue } from './github/answers.js';
@@ -37,6 +36,7 @@ export function dryRun(account: string, report: Reporter): GitHub {
     },
     closeAsNotPlanned: async (repository, number) => would(`close ${repository}#${number}`),
     comments: async () => ({ found: [], more: false }),
+    commentsSince: async () => ({ found: [], more: false }),
     createComment: async (repository, number, body) => {
       would(`comment on ${repository}#${number}`, body);
       return { id: 1, body, author: account };

@@ -17,11 +17,8 @@ import {
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
-import {
-  checkNotification,
-  notificationLimitBytes,
-  type Notification,
-} from '../shared/formats/notification.js';
+import { notificationLimitBytes } from '../shared/formats/notification.js';
+import { checkOutboxDocument, type OutboxDocument } from '../shared/formats/refused-command.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -29,7 +26,7 @@ import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface Waiting {
   name: string;
-  notification: Notification;
+  notification: OutboxDocument;
   again: boolean;
 }
 
@@ -125,12 +122,12 @@ export class OutboxReader {
   }
 
   /** Undefined for what was set aside. @throws what is wrong with a disk */
-  #read(name: string, again: boolean): Notification | undefined {
+  #read(name: string, again: boolean): OutboxDocument | undefined {
     try {
       const notification = readDocument(
         readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)),
         notificationLimitBytes,
-        checkNotification,
+        checkOutboxDocument,
       );
       if (notification.key !== name.slice(13, -5))
         throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The texts as shipped. A folder (`templates` in notify.json) replaces each by a file of its name; an empty
-// one says nothing at all. How a farm's repositories are called on its users' machines is not known here: a
-// farm that wants to say it replaces the text. Plain names are filled in as plain text, what strangers wrote
-// as code.
+// The texts as shipped. A folder (`templates` in notify.json) replaces each by a file of its name; an empty one says nothing at all.
+// How a farm's repositories are called on its users' machines is not known here: a farm that wants to say it replaces the text.
+// Plain names are filled in as plain text, what strangers wrote as code.
 
 const commentOnUpload = (
   where: string,
@@ -57,6 +56,14 @@ You may name fewer distributions, or \`all\`.
 
 @REASON@
 @EXCERPT@
+`,
+    'message-command-refused': `The environment @ENVIRONMENT@ refused this command:
+
+@COMMANDS@
+
+@REASON@
+
+Nothing was done, and this signature counts as used. When the cause is gone, sign the line again.
 `,
     'message-status-superseded':
       'Superseded by @NEWER@, which is now in every distribution and repository that this issue speaks of.\n',

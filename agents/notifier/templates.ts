@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Message templates: which one says a thing, and filling it in. Values are filled in once: a value that looks
-// like a placeholder stays text.
+// Message templates: which one says a thing, and filling it in. Values are filled in once: a value that looks like a placeholder stays text.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
@@ -31,9 +30,13 @@ export const placeholders = [
   'EXCERPT',
   'REPOSITORIES',
   'NEWER',
+  'ENVIRONMENT',
 ] as const;
 export type Placeholder = (typeof placeholders)[number];
 export type Values = Record<Placeholder, string>;
+
+/** For a text about something that is no package. */
+export const noValues = Object.fromEntries(placeholders.map((word) => [word, ''])) as Values;
 
 const placeholderPattern = /@([A-Z][A-Z_]*[A-Z])@/g;
 const templateLimitBytes = 32 * 1024;
@@ -42,10 +45,7 @@ const namePattern = /^message-[a-z0-9.+-]{1,100}$/;
 export class Templates {
   readonly #own = new Map<string, string>();
 
-  /**
-   * @throws Refusal NO_TEMPLATES, BAD_TEMPLATE: the notifier does not start with a folder that says something
-   * other than was meant
-   */
+  /** @throws Refusal NO_TEMPLATES, BAD_TEMPLATE: the notifier does not start with a folder that says something other than was meant */
   constructor(folder: string | null) {
     if (folder === null) return;
     let names: string[];
@@ -71,10 +71,7 @@ export class Templates {
     }
   }
 
-  /**
-   * The first of these that exists, in the folder before the shipped ones; undefined where there is none, or
-   * it is empty on purpose.
-   */
+  /** The first of these that exists, in the folder before the shipped ones; undefined where there is none, or it is empty on purpose. */
   find(names: readonly string[]): string | undefined {
     for (const place of [this.#own, shippedTemplates]) {
       for (const name of names) {
@@ -86,9 +83,7 @@ export class Templates {
   }
 }
 
-/**
- * For a comment on an issue that a commit closes: the distribution's, its family's, then the package set's.
- */
+/** For a comment on an issue that a commit closes: the distribution's, its family's, then the package set's. */
 export function messageNames(
   announced: 'current-testing' | 'stable' | 'withdrawn',
   packageSet: string,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The doctor on trees of VMs: silent where nothing is missing, one line where one thing is, and it never
-// changes anything.
+// The doctor on trees of VMs: silent where nothing is missing, one line where one thing is, and it never changes anything.
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import {
@@ -650,6 +649,23 @@ const cases: Broken[] = [
     ),
     code: 'RELEASE_NOT_RENEWED',
     says: /ends 2026-11-10T.*REPOSITORY_LOST gone/,
+  },
+  {
+    role: 'build',
+    name: 'the notifier set something aside',
+    spoil: both(
+      (root) => write(root, '/var/lib/build-infra/notifier/aside/000000000007-x.json', '{}', 'user', 0o600),
+      (root) =>
+        write(
+          root,
+          '/var/lib/build-infra/notifier/aside/000000000007-x.json.reason',
+          'GITHUB_REFUSED: GitHub answered 422: Validation Failed\n',
+          'user',
+          0o600,
+        ),
+    ),
+    code: 'NOTIFIER_SET_ASIDE',
+    says: /^note: .* set 1 document aside, the last of them 000000000007-x\.json: GITHUB_REFUSED: GitHub answered 422: Validation Failed; .*again all/,
   },
   {
     role: 'build',

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does
-// not say is not allowed.
+// Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
 import {
   parseCommand,
   type Command,
@@ -41,8 +40,7 @@ export function refuseWithoutRight(
 }
 
 /**
- * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes
- * it up again.
+ * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
  * @param line as it was signed; undefined: nobody asked @param dists that it is still to be made for
  * @throws Refusal NOT_ALLOWED
  */
@@ -64,6 +62,33 @@ export function refuseDistsWithoutRight(person: CommandRights, dists: readonly s
     if (!holds(person.distributions, dist)) no(`${person.name} may not upload to ${dist}`);
 }
 
+export interface Here {
+  config: CommandsConfig;
+  /** our distributions, in their order */
+  dists: readonly string[];
+  components: readonly string[];
+  templates: readonly string[];
+}
+
+const distOf = (word: string, { config, dists }: Pick<Here, 'config' | 'dists'>): string | undefined =>
+  dists.includes(word) ? word : config.distributionWords.find((one) => one.word === word)?.dist;
+
+/**
+ * Every environment hears every command: only those that are meant have an answer for its signer.
+ * @param job that is to be tried again, for Retry
+ */
+export function isMeantHere(command: Command, here: Here, job: unknown): boolean {
+  if (command.verb === 'Retry') return job !== undefined;
+  if (!here.config.releases.includes(command.release)) return false;
+  if ('template' in command) return here.templates.includes(command.template);
+  if (!here.components.includes(command.component)) return false;
+  return (
+    !('dists' in command) ||
+    command.dists === 'all' ||
+    command.dists.some((word) => distOf(word, here) !== undefined)
+  );
+}
+
 /** @throws Refusal OTHER_RELEASE: another environment's */
 export function refuseOtherRelease(config: CommandsConfig, command: Command): void {
   if ('release' in command && !config.releases.includes(command.release))
@@ -71,8 +96,8 @@ export function refuseOtherRelease(config: CommandsConfig, command: Command): vo
 }
 
 /**
- * The distributions of this environment that are meant. Every environment hears every command, so a word that
- * is unknown here is another's; with no word of ours the whole command is.
+ * The distributions of this environment that are meant. Every environment hears every command, so a word that is unknown here is another's;
+ * with no word of ours the whole command is.
  * @param here our distributions, in their order
  * @param built those of them that the package was built for: `all` means these
  * @throws Refusal OTHER_DISTRIBUTION, DISTRIBUTION_TWICE, NOT_BUILT
@@ -86,7 +111,7 @@ export function meantDists(
   const ours = here.filter((dist) => built.includes(dist));
   if (words === 'all') return ours.length > 0 ? ours : notBuilt('any distribution of this environment');
   const meant = words.flatMap((word) => {
-    const dist = here.includes(word) ? word : config.distributionWords.find((one) => one.word === word)?.dist;
+    const dist = distOf(word, { config, dists: here });
     return dist === undefined ? [] : [dist];
   });
   if (meant.length === 0) throw new Refusal('OTHER_DISTRIBUTION', 'none of the distributions is built here');

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two
-// programs have found one person's signature over one line. The order of the checks is the argument
-// (decisions 090 to 093).
+// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
+// signature over one line. The order of the checks is the argument (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
@@ -15,6 +14,7 @@ import {
   type Job,
 } from '../jobs/job-document.js';
 import {
+  isMeantHere,
   meantDists,
   refuseDistsWithoutRight,
   refuseOtherRelease,
@@ -34,6 +34,7 @@ export interface CommandOptions {
   /** our distributions, in their order */
   dists: readonly string[];
   components: readonly string[];
+  templates: readonly string[];
   publicKeys: string;
   work: string;
   used: UsedCommands;
@@ -43,14 +44,13 @@ export interface CommandOptions {
   /** queues the job again */
   retry: (job: string) => void;
   promotions: Promotions;
+  /** leaves the answer to a refused command where the notifier finds it; again for the same command changes nothing. @throws what is wrong with a disk */
+  answer: (record: CommandRecord & { signature: string; code: string }) => void;
   report: Reporter;
   now?: () => Date;
 }
 
-/**
- * `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to
- * bring it again.
- */
+/** `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to bring it again. */
 export type CommandAnswer = { kind: 'accepted'; job: string } | { kind: 'refused' | 'later'; code: string };
 
 export function answerLine(answer: CommandAnswer): string {
@@ -59,32 +59,28 @@ export function answerLine(answer: CommandAnswer): string {
 
 /** Nobody's fault and soon over: such a command is not used up. */
 const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
-/**
- * Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how
- * far a forgery got.
- */
+/** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
 export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
-/**
- * A template's timestamp, around the time of the signature and the time when the command came: upstream's
- * bounds.
- */
+/** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
 const keptLongerSeconds = 86_400;
-/**
- * What came in time is carried out so long after its window, since a VM may be off for a while; whoever
- * waited longer has asked again.
- */
+/** What came in time is carried out so long after its window, since a VM may be off for a while; whoever waited longer has asked again. */
 const resumedLaterSeconds = 86_400;
 const waitingLimit = 16;
+/** So many refusals of one signer are answered in an hour: what more of them come is a fault of somebody's program, or a stolen key. */
+export const answersLimit = 10;
+const answersMs = 3600_000;
 
 interface Signed {
   command: Command;
   line: string;
   /** seconds since 1970 */
   created: number;
+  /** base64; of a command that a kill broke off it is in its record */
+  signature?: string;
   person: CommandRights;
 }
 
@@ -97,11 +93,9 @@ export class CommandProcessor {
     this.#options = options;
   }
 
-  /**
-   * What a kill broke off between its use and its outcome. Call it before the first command; those that come
-   * meanwhile wait.
-   */
+  /** What a kill broke off between its use and its outcome. Call it before the first command; those that come meanwhile wait. */
   resume(): Promise<void> {
+    for (const record of this.#options.used.unanswered()) this.#answer(record);
     const mine = this.#resume(this.#options.used.taken());
     this.#last = mine.catch(() => undefined);
     return mine;
@@ -176,21 +170,24 @@ export class CommandProcessor {
     const { command } = parseCommand(message.line);
     const keys = await readPeopleKeys(publicKeys, config.people, report);
     const { rights } = await signerOf(message, facts, { keys, work, now: this.#now() });
-    return { command, line: message.line, created: facts.created, person: rights };
+    return {
+      command,
+      line: message.line,
+      created: facts.created,
+      signature: message.untrustedPacket.toString('base64'),
+      person: rights,
+    };
   }
 
-  /**
-   * Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can
-   * choose a better moment.
-   */
+  /** Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can choose a better moment. */
   async #once(signed: Signed): Promise<CommandAnswer> {
     const { config, used } = this.#options;
     const { line, created, person } = signed;
     const now = this.#now().getTime() / 1000;
     if (created > now + aheadSeconds) throw new Refusal('FROM_THE_FUTURE', 'signed later than now');
-    if (created < now - config.windowSeconds || used.isForgotten(new Date(created * 1000)))
-      throw new Refusal('TOO_OLD', 'signed too long ago');
-    used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
+    const isForgotten =
+      used.isForgotten(new Date(created * 1000)) || created < now - config.windowSeconds - keptLongerSeconds;
+    if (!isForgotten) used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
     const record: CommandRecord = {
       format: commandFormat,
       command: commandIdentity(person.fingerprint, created, line),
@@ -201,7 +198,14 @@ export class CommandProcessor {
       state: 'taken',
       job: null,
       code: null,
+      ...(signed.signature === undefined ? {} : { signature: signed.signature }),
     };
+    if (isForgotten) throw new Refusal('TOO_OLD', 'signed too long ago');
+    if (created < now - config.windowSeconds) {
+      // Noted, so that its signer is answered once. What is too old to be noted may be anybody's find.
+      if (used.take(record)) return this.#carryOut(record, 'too late');
+      throw new Refusal('TOO_OLD', 'signed too long ago');
+    }
     if (!used.take(record)) throw new Refusal('COMMAND_USED', 'a command is used once');
     return this.#carryOut(record, signed);
   }
@@ -215,10 +219,12 @@ export class CommandProcessor {
     const { used, report } = this.#options;
     const by = `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}"`;
     try {
-      if (signed === 'too late') throw new Refusal('TOO_OLD', 'it was broken off too long ago');
+      if (signed === 'too late')
+        throw new Refusal('TOO_OLD', 'it came too late, or was broken off too long ago');
       if (signed === undefined) throw new Refusal('NOT_ALLOWED', 'the key is no longer configured');
       const job = await this.#act(record, signed, resumed);
       used.finish(record.command, { state: 'accepted', job, code: null });
+      used.answered(record.command);
       report(`${by}: accepted ${job}`);
       return { kind: 'accepted', job };
     } catch (error) {
@@ -229,7 +235,35 @@ export class CommandProcessor {
         return { kind: 'later', code: error.code };
       }
       used.finish(record.command, { state: 'refused', job: null, code: error.code });
+      this.#answer({ ...record, state: 'refused', code: error.code });
       return { kind: 'refused', code: error.code };
+    }
+  }
+
+  /**
+   * Only here, after two programs found a known person's signature, and once: whoever brings it again hears that it was used, and nobody else
+   * hears anything. Where nothing can be written it is tried again at the next start.
+   */
+  #answer(record: CommandRecord): void {
+    const { used, jobs, answer, report } = this.#options;
+    const { signature, code, line, signer } = record;
+    if (signature === undefined || code === null) return;
+    try {
+      const { command } = parseCommand(line);
+      const job = command.verb === 'Retry' ? jobs().find((one) => one.job === command.job) : undefined;
+      const tooMany =
+        used.refusedSince(signer.fingerprint, new Date(Date.parse(record.received) - answersMs)) >
+        answersLimit;
+      if (tooMany)
+        report(
+          `commands of ${signer.name}: more than ${answersLimit} were refused within an hour, and the others are not answered`,
+        );
+      else if (isMeantHere(command, this.#options, job)) answer({ ...record, signature, code });
+      used.answered(record.command);
+    } catch (error) {
+      report(
+        `command ${record.command.slice(0, 12)} of ${signer.name}: not answered yet: ${printable(String((error as Error).message))}`,
+      );
     }
   }
 
@@ -252,8 +286,7 @@ export class CommandProcessor {
       case 'Build-component':
         return this.#options.build(command.component);
       case 'Retry':
-        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked
-        // when it is made.
+        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked when it is made.
         if (job !== undefined)
           refuseAskedWithoutRight(
             person,
@@ -319,10 +352,7 @@ export class CommandProcessor {
     return id;
   }
 
-  /**
-   * Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for
-   * one distribution at least: never what is checked out somewhere.
-   */
+  /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
   #built(component: string, commit: string): BuildJob[] {
     const built = this.#options
       .jobs()

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured
-// nobody may command anything.
+// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured nobody may command anything.
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { readAll, type Reporter, type Service } from '../../shared/calls/socket-service.js';
 import type { Config } from '../configuration/config.js';
@@ -13,6 +12,7 @@ import {
   CommandProcessor,
   strangersCode,
   type CommandAnswer,
+  type CommandOptions,
 } from './process-command.js';
 import { noPromotions, type Promotions } from './promotions.js';
 import { UsedCommands } from './used-commands.js';
@@ -24,6 +24,7 @@ export interface CommandServiceOptions {
   build: (component: string) => Promise<string>;
   retry: (job: string) => void;
   promotions?: Promotions;
+  answer: CommandOptions['answer'];
   report: Reporter;
 }
 
@@ -37,6 +38,7 @@ export function commandService(options: CommandServiceOptions): Service {
     config: commands,
     dists: config.distributions.map(({ name }) => name),
     components: config.components.map(({ name }) => name),
+    templates: (config.templates ?? []).map(({ name }) => name),
     publicKeys: paths.publicKeys,
     work: paths.work,
     used: new UsedCommands(paths.commands, new Date(Date.now() - aheadSeconds * 1000)),
@@ -44,6 +46,7 @@ export function commandService(options: CommandServiceOptions): Service {
     build: options.build,
     retry: options.retry,
     promotions: options.promotions ?? noPromotions,
+    answer: options.answer,
     report,
   });
   processor

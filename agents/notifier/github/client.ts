@@ -8,8 +8,10 @@ import {
   readFoundIssues,
   readIssue,
   readIssues,
+  readPlacedComments,
   type Comment,
   type Issue,
+  type PlacedComment,
 } from './answers.js';
 import { exchange, type Answer, type Exchanged, type ExchangeLimits } from './exchange.js';
 import type { Clock } from '../../shared/clock.js';
@@ -42,6 +44,12 @@ export interface GitHub {
     number: number,
     page: number,
   ) => Promise<{ found: Comment[]; more: boolean }>;
+  /** of all issues, oldest first; none where we may not see the repository */
+  commentsSince: (
+    repository: string,
+    since: Date,
+    page: number,
+  ) => Promise<{ found: PlacedComment[]; more: boolean }>;
   createComment: (repository: string, number: number, body: string) => Promise<Comment>;
   /** labels that the repository does not have are made */
   addLabels: (repository: string, number: number, labels: string[]) => Promise<void>;
@@ -233,6 +241,20 @@ export function githubClient(options: ClientOptions): GitHub {
           }),
         ),
         readComments,
+      ),
+    commentsSince: (repository, since, which) =>
+      absentAsUndefined(
+        ask(
+          make('GET /repos/{owner}/{repo}/issues/comments', {
+            ...apart(repository),
+            sort: 'created',
+            direction: 'asc',
+            since: since.toISOString().replace(/\.[0-9]+Z$/, 'Z'),
+            per_page: pageSize,
+            page: which,
+          }),
+        ).then((answer) => page(answer, readPlacedComments)),
+        { found: [], more: false },
       ),
     createComment: async (repository, number, body) =>
       content(

@@ -325,6 +325,7 @@ export class GitHubServer {
       );
     if (call === 'POST /repos/{owner}/{repo}/issues')
       return this.#createIssue(repository, body as { title: string; body?: string; labels?: string[] });
+    if (call === 'GET /repos/{owner}/{repo}/issues/comments') return this.#allComments(repository, query);
     const number = Number(path['issue_number']);
     const issue = repository.issues.find((one) => one.number === number);
     if (repository.gone.has(number)) return no(410, 'This issue was deleted');
@@ -353,6 +354,23 @@ export class GitHubServer {
       default:
         return no(404, 'the test server does not do this');
     }
+  }
+
+  #allComments(repository: StoredRepository, query: Record<string, string>): Result {
+    const all = repository.issues
+      .flatMap((issue) => this.#visible(issue.comments).map((comment) => ({ issue, comment })))
+      .filter(({ comment }) => query['since'] === undefined || comment.at >= query['since']);
+    const sorted =
+      query['sort'] === undefined
+        ? all
+        : all.toSorted((a, b) =>
+            a.comment.at < b.comment.at ? -1 : a.comment.at > b.comment.at ? 1 : a.comment.id - b.comment.id,
+          );
+    return this.#page(
+      query['direction'] === 'desc' ? sorted.toReversed() : sorted,
+      query,
+      ({ issue, comment }) => commentAnswer(repository, issue, comment, this.origin, this.url),
+    );
   }
 
   #visible<T extends { visibleFrom: number }>(all: readonly T[]): T[] {
