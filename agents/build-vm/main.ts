@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>` is an engine (docs/engines.md);
-// `read-back` is for the gpg client (publication/read-back-command.ts).
+// The build VM's agent. `build-agent` serves; `build-agent engine debian|rpm|qubesbuilderv2 <job document>`
+// is an engine (docs/engines.md); `read-back` is for the gpg client (publication/read-back-command.ts).
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { Misuse, type ProgramTable } from '../shared/command-line/program.js';
 import { runProgram } from '../shared/command-line/run-program.js';

@@ -60,7 +60,9 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   if (online) await checkOnline(machine, facts, report);
 }
 
-/** @param online also reach the remotes. @returns every finding; throws only for a fault of the doctor's own */
+/**
+ * @param online also reach the remotes. @returns every finding; throws only for a fault of the doctor's own
+ */
 export async function examine(
   machine: Machine,
   manifests: readonly VmManifest[],

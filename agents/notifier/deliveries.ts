@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each with pauses of its own, so that
-// what GitHub does not want to hear about one never holds up another.
+// Takes documents from the outbox to GitHub: in order for one component's version, the subjects in turn, each
+// with pauses of its own, so that what GitHub does not want to hear about one never holds up another.
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
@@ -21,7 +21,10 @@ export interface DeliveriesOptions {
 
 const firstPauseMs = 2000;
 const longestPauseMs = 600_000;
-/** An answer "no" that may still change (a repository that is away, a right that is missing): so often and so long before it is believed. */
+/**
+ * An answer "no" that may still change (a repository that is away, a right that is missing): so often and so
+ * long before it is believed.
+ */
 const patience = { attempts: 10, ms: 2 * 3600_000 };
 /** These are about what we said, and asking again cannot help. */
 const finalStatus = new Set([400, 413, 414, 422, 451]);
@@ -48,7 +51,10 @@ export class Deliveries {
     this.#options = options;
   }
 
-  /** Does what can be done now. @returns milliseconds until something may be tried again, undefined when nothing waits */
+  /**
+   * Does what can be done now. @returns milliseconds until something may be tried again, undefined when
+   * nothing waits
+   */
   async work(): Promise<number | undefined> {
     for (;;) {
       this.#refresh();

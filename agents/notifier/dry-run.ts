@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the state is of this run only).
+// Says what would be said. For a new configuration: nothing leaves the VM, and the outbox is not used up (the
+// state is of this run only).
 import { printable } from '../shared/refusal.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import type { Issue } from './github/answers.js';

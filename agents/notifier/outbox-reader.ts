@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What waits to be said. The outbox is the build agent's and only read; what was done with each document is noted in a ledger of our own.
-//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when old
+// What waits to be said. The outbox is the build agent's and only read; what was done with each document is
+// noted in a ledger of our own.
+//   <outbox>/<number>-<key>.json   written by the build agent, oldest first by name, taken away by it when
+//   old
 //   <state>/again/<name>           set aside before, and wanted again by a person
 //   <state>/aside/<name>           set aside, with the reason in <name>.reason
 //   <state>/ledger                 "<key> <time> done|aside", a line each
@@ -35,7 +37,10 @@ const ledgerLimit = 40_000;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
-/** What can be done about a disk that is full or cannot be read is done by a person, and then everything is there still. */
+/**
+ * What can be done about a disk that is full or cannot be read is done by a person, and then everything is
+ * there still.
+ */
 function openPlainFile(path: string): number {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -90,7 +95,10 @@ export class OutboxReader {
     this.#lines = lines.length;
   }
 
-  /** Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what cannot be read now may be read the next time. */
+  /**
+   * Everything that waits and is not in `known`, oldest first. What is no document is set aside at once; what
+   * cannot be read now may be read the next time.
+   */
   waiting(known: ReadonlySet<string>): Waiting[] {
     const found = [
       ...this.#namesIn(join(this.#state, 'again'), true),

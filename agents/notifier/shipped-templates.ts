@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The texts as shipped. A folder (`templates` in notify.json) replaces each by a file of its name; an empty one says nothing at all.
-// How a farm's repositories are called on its users' machines is not known here: a farm that wants to say it replaces the text.
-// Plain names are filled in as plain text, what strangers wrote as code.
+// The texts as shipped. A folder (`templates` in notify.json) replaces each by a file of its name; an empty
+// one says nothing at all. How a farm's repositories are called on its users' machines is not known here: a
+// farm that wants to say it replaces the text. Plain names are filled in as plain text, what strangers wrote
+// as code.
 
 const commentOnUpload = (
   where: string,

@@ -13,7 +13,10 @@ export interface NotifiedDist {
   label: string;
   packageSet: PackageSet;
   family: string;
-  /** vm-bookworm, and of a line with suites of its own vm-bookworm-maint: what goes another way is another place */
+  /**
+   * vm-bookworm, and of a line with suites of its own vm-bookworm-maint: what goes another way is another
+   * place
+   */
   place: string;
   /** <rel>-<place>; of templates and images the release alone */
   prefix: string;

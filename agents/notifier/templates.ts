@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Message templates: which one says a thing, and filling it in. Values are filled in once: a value that looks like a placeholder stays text.
+// Message templates: which one says a thing, and filling it in. Values are filled in once: a value that looks
+// like a placeholder stays text.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { readIfThere } from '../shared/durable-files.js';
@@ -45,7 +46,10 @@ const namePattern = /^message-[a-z0-9.+-]{1,100}$/;
 export class Templates {
   readonly #own = new Map<string, string>();
 
-  /** @throws Refusal NO_TEMPLATES, BAD_TEMPLATE: the notifier does not start with a folder that says something other than was meant */
+  /**
+   * @throws Refusal NO_TEMPLATES, BAD_TEMPLATE: the notifier does not start with a folder that says something
+   * other than was meant
+   */
   constructor(folder: string | null) {
     if (folder === null) return;
     let names: string[];
@@ -71,7 +75,10 @@ export class Templates {
     }
   }
 
-  /** The first of these that exists, in the folder before the shipped ones; undefined where there is none, or it is empty on purpose. */
+  /**
+   * The first of these that exists, in the folder before the shipped ones; undefined where there is none, or
+   * it is empty on purpose.
+   */
   find(names: readonly string[]): string | undefined {
     for (const place of [this.#own, shippedTemplates]) {
       for (const name of names) {
@@ -83,7 +90,9 @@ export class Templates {
   }
 }
 
-/** For a comment on an issue that a commit closes: the distribution's, its family's, then the package set's. */
+/**
+ * For a comment on an issue that a commit closes: the distribution's, its family's, then the package set's.
+ */
 export function messageNames(
   announced: 'current-testing' | 'stable' | 'withdrawn',
   packageSet: string,

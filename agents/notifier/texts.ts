@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a notification to the values of a template. What is a name by strict grammar goes in as it is; what strangers wrote goes in as code.
+// From a notification to the values of a template. What is a name by strict grammar goes in as it is; what
+// strangers wrote goes in as code.
 import { logLink } from '../shared/formats/log-link.js';
 import { issueReferencePattern, type Notification } from '../shared/formats/notification.js';
 import { matches } from '../shared/formats/names.js';
@@ -58,7 +59,10 @@ export function referenceOf(untrustedReference: string, config: NotifyConfig): R
   return { repository, number };
 }
 
-/** Whoever writes commit messages decides where our account speaks: so many issues hear of one upload, and no more. */
+/**
+ * Whoever writes commit messages decides where our account speaks: so many issues hear of one upload, and no
+ * more.
+ */
 export const referencesLimit = 50;
 
 /** Each issue once, those of the newest commits first; all of them. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Signed commands and who gets them: real gpg signs, the real processor decides, and the jobs are documents made here.
+// Signed commands and who gets them: real gpg signs, the real processor decides, and the jobs are documents
+// made here.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// qubesbuilder.ProcessGithubCommand of the real agent, over its socket: what is answered, what survives a kill.
+// qubesbuilder.ProcessGithubCommand of the real agent, over its socket: what is answered, what survives a
+// kill.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';

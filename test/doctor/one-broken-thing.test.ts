@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The doctor on trees of VMs: silent where nothing is missing, one line where one thing is, and it never changes anything.
+// The doctor on trees of VMs: silent where nothing is missing, one line where one thing is, and it never
+// changes anything.
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does not say is not allowed.
+// Who may do what, and whether this environment is meant. Pure. The person is known here; what a list does
+// not say is not allowed.
 import {
   parseCommand,
   type Command,
@@ -40,7 +41,8 @@ export function refuseWithoutRight(
 }
 
 /**
- * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes it up again.
+ * Whether somebody may make what a command asked for, long after it: its signer once more, or whoever takes
+ * it up again.
  * @param line as it was signed; undefined: nobody asked @param dists that it is still to be made for
  * @throws Refusal NOT_ALLOWED
  */
@@ -96,8 +98,8 @@ export function refuseOtherRelease(config: CommandsConfig, command: Command): vo
 }
 
 /**
- * The distributions of this environment that are meant. Every environment hears every command, so a word that is unknown here is another's;
- * with no word of ours the whole command is.
+ * The distributions of this environment that are meant. Every environment hears every command, so a word that
+ * is unknown here is another's; with no word of ours the whole command is.
  * @param here our distributions, in their order
  * @param built those of them that the package was built for: `all` means these
  * @throws Refusal OTHER_DISTRIBUTION, DISTRIBUTION_TWICE, NOT_BUILT

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two programs have found one person's
-// signature over one line. The order of the checks is the argument (decisions 090 to 093).
+// From a comment to what is done about it. Who calls, and every byte that comes, is untrusted until two
+// programs have found one person's signature over one line. The order of the checks is the argument
+// (decisions 090 to 093).
 import { parseCommand, timestampSeconds, type Command } from '../../shared/formats/command.js';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
@@ -50,7 +51,10 @@ export interface CommandOptions {
   now?: () => Date;
 }
 
-/** `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to bring it again. */
+/**
+ * `later` is no answer: nothing was done, the command is as good as before, and whoever brought it is to
+ * bring it again.
+ */
 export type CommandAnswer = { kind: 'accepted'; job: string } | { kind: 'refused' | 'later'; code: string };
 
 export function answerLine(answer: CommandAnswer): string {
@@ -59,15 +63,24 @@ export function answerLine(answer: CommandAnswer): string {
 
 /** Nobody's fault and soon over: such a command is not used up. */
 const passing = new Set<string>(['FORGE_UNREACHABLE', 'TIMED_OUT'] satisfies Refusal['code'][]);
-/** Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how far a forgery got. */
+/**
+ * Until the signer is known every refusal sounds the same: a stranger learns neither who may command nor how
+ * far a forgery got.
+ */
 export const strangersCode = 'BAD_COMMAND' satisfies Refusal['code'];
 /** So far two clocks may differ. */
 export const aheadSeconds = 300;
-/** A template's timestamp, around the time of the signature and the time when the command came: upstream's bounds. */
+/**
+ * A template's timestamp, around the time of the signature and the time when the command came: upstream's
+ * bounds.
+ */
 const templateSeconds = { before: 3600, after: 300 };
 /** Records outlive the window by this, in which clocks may differ. */
 const keptLongerSeconds = 86_400;
-/** What came in time is carried out so long after its window, since a VM may be off for a while; whoever waited longer has asked again. */
+/**
+ * What came in time is carried out so long after its window, since a VM may be off for a while; whoever
+ * waited longer has asked again.
+ */
 const resumedLaterSeconds = 86_400;
 const waitingLimit = 16;
 /** So many refusals of one signer are answered in an hour: what more of them come is a fault of somebody's program, or a stolen key. */
@@ -93,7 +106,10 @@ export class CommandProcessor {
     this.#options = options;
   }
 
-  /** What a kill broke off between its use and its outcome. Call it before the first command; those that come meanwhile wait. */
+  /**
+   * What a kill broke off between its use and its outcome. Call it before the first command; those that come
+   * meanwhile wait.
+   */
   resume(): Promise<void> {
     for (const record of this.#options.used.unanswered()) this.#answer(record);
     const mine = this.#resume(this.#options.used.taken());
@@ -179,7 +195,10 @@ export class CommandProcessor {
     };
   }
 
-  /** Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can choose a better moment. */
+  /**
+   * Time, then once, then everything else: whatever is refused from here on stays refused, so that nobody can
+   * choose a better moment.
+   */
   async #once(signed: Signed): Promise<CommandAnswer> {
     const { config, used } = this.#options;
     const { line, created, person } = signed;
@@ -286,7 +305,8 @@ export class CommandProcessor {
       case 'Build-component':
         return this.#options.build(command.component);
       case 'Retry':
-        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked when it is made.
+        // Whoever takes up again what a command asked for makes it; whether its signer still may is asked
+        // when it is made.
         if (job !== undefined)
           refuseAskedWithoutRight(
             person,
@@ -352,7 +372,10 @@ export class CommandProcessor {
     return id;
   }
 
-  /** Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for one distribution at least: never what is checked out somewhere. */
+  /**
+   * Newest first, the jobs whose source was verified to be that commit and whose packages the world has, for
+   * one distribution at least: never what is checked out somewhere.
+   */
   #built(component: string, commit: string): BuildJob[] {
     const built = this.#options
       .jobs()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured nobody may command anything.
+// qubesbuilder.ProcessGithubCommand: a comment in, one short line out. Where no commands are configured
+// nobody may command anything.
 import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { readAll, type Reporter, type Service } from '../../shared/calls/socket-service.js';
 import type { Config } from '../configuration/config.js';

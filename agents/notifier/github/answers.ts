@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub adds some every month.
+// What is used of GitHub's answers, and its spelling. Their many other fields are let through unread: GitHub
+// adds some every month.
 import type { Check } from '../../shared/json-document.js';
 import { checkWith, orNull } from '../../shared/json-schema.js';
 

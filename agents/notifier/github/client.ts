@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The few calls of GitHub's API that the notifier makes, spelled by GitHub's own package (@octokit/endpoint), spoken by exchange.ts.
+// The few calls of GitHub's API that the notifier makes, spelled by GitHub's own package (@octokit/endpoint),
+// spoken by exchange.ts.
 import { endpoint } from '@octokit/endpoint';
 import { Refusal } from '../refusals.js';
 import {
@@ -138,7 +139,10 @@ export function githubClient(options: ClientOptions): GitHub {
     return answer;
   }
 
-  /** A success whose content is not what GitHub answers is a stranger's, or a fault of theirs: nothing is believed, all is tried again. */
+  /**
+   * A success whose content is not what GitHub answers is a stranger's, or a fault of theirs: nothing is
+   * believed, all is tried again.
+   */
   function content<T>(answer: Answer, read: (untrusted: unknown) => T): T {
     if (!/^application\/json\b/.test(answer.headers.get('content-type') ?? ''))
       throw new GitHubTrouble('later', 'BAD_ANSWER', 'the answer is not JSON', answer.status);
@@ -179,7 +183,8 @@ export function githubClient(options: ClientOptions): GitHub {
           }),
         ).then((answer) => content<Issue | undefined>(answer, readIssue)),
         undefined,
-        // It was transferred to another repository, and is no more where it was. Of a repository with a new name the lists say the same, and that is heard there.
+        // It was transferred to another repository, and is no more where it was. Of a repository with a new
+        // name the lists say the same, and that is heard there.
         [301, 404, 410],
       ),
     issues: async (repository, number, state = 'all') =>

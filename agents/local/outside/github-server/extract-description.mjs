@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Makes description.json: what GitHub's published OpenAPI description says of the calls that the notifier makes, word for word but without
-// its prose and examples. The whole description is 28 MB packed and 400 MB laid out, which nobody should have to install to run a test.
+// Makes description.json: what GitHub's published OpenAPI description says of the calls that the notifier
+// makes, word for word but without its prose and examples. The whole description is 28 MB packed and 400 MB
+// laid out, which nobody should have to install to run a test.
 //   npm pack @octokit/openapi@23.0.2 && tar xzf octokit-openapi-23.0.2.tgz
 //   node extract-description.mjs package/generated description.json
 import { readFileSync, writeFileSync } from 'node:fs';

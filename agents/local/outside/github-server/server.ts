@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A GitHub to test against: keeps issues, labels and comments, holds every request against GitHub's published description, and misbehaves when
-// asked to. Whoever uses it asserts at the end that `violations` is empty.
+// A GitHub to test against: keeps issues, labels and comments, holds every request against GitHub's published
+// description, and misbehaves when asked to. Whoever uses it asserts at the end that `violations` is empty.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
