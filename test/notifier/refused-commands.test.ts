@@ -211,7 +211,7 @@ for (const [what, change] of Object.entries({
 })) {
   void t.test(`a document with ${what} is set aside and said nowhere`, async (t) => {
     const here = await place(t);
-    refuse(here, change as Partial<RefusedCommand>);
+    refuse(here, change);
     await here.drain();
     t.match(here.aside()[0]?.reason, /^BAD_DOCUMENT/);
     t.equal(here.github.requests.length, 0);
