@@ -158,6 +158,7 @@ async function serve(): Promise<void> {
     queue,
     report,
     promotions: suiteJobs,
+    answer: (record) => outbox.refuse(config.env, record),
     build: async (component) => (await trigger.trigger(component)).job,
     retry: (job) => void worker.retry(job),
   });

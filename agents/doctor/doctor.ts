@@ -9,6 +9,7 @@ import { checkKeys, checkPublicKeys } from './keys.js';
 import { checkLaidFiles, checkNothingBefore } from './laid-files.js';
 import type { Machine } from './machine.js';
 import { checkOnline } from './online.js';
+import { noteSetAside } from './set-aside.js';
 import { checkClock, checkPersistence, checkSpace, checkStateFolder } from './private-volume.js';
 import { checkPrograms } from './programs.js';
 import { checkReleases } from './releases.js';
@@ -48,6 +49,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkJournalKey(machine, facts, report));
   await report.group(() => checkGate(machine, facts, report));
   await report.group(() => checkReleases(machine, facts, report));
+  await report.group(() => noteSetAside(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);
     await report.group(() => checkNoWayOut(machine, report));

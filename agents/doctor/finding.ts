@@ -70,6 +70,7 @@ export type FindingCode =
   | 'REMOTE_ALARM'
   | 'RELEASE_NOT_RENEWED'
   | 'PUBLICATION_NOT_READ'
+  | 'NOTIFIER_SET_ASIDE'
   | 'NETWORK_DEVICE'
   | 'NETWORK_ROUTE'
   | 'WAY_OUT'

@@ -44,18 +44,18 @@ export class GpgCall {
   #receive(take: (chunk: Buffer) => boolean, timeoutMs: number): Promise<void> {
     const stream = this.#stream;
     return new Promise((resolve, reject) => {
-      const finish = (error?: unknown): void => {
+      const finish = (error?: Error): void => {
         clearTimeout(timer);
         stream.pause();
         stream.off('data', onData).off('end', onGone).off('close', onGone).off('error', onGone);
         if (error === undefined) resolve();
-        else reject(error as Error);
+        else reject(error);
       };
       const onData = (chunk: Buffer): void => {
         try {
           if (take(chunk)) finish();
         } catch (error) {
-          finish(error);
+          finish(error as Error);
         }
       };
       const onGone = (): void => finish(new CallerGone('the caller went away'));

@@ -4,7 +4,7 @@
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
-import type { Notification } from '../shared/formats/notification.js';
+import { isRefusedCommand, type OutboxDocument } from '../shared/formats/refused-command.js';
 import type { Clock } from '../shared/clock.js';
 import type { Pace } from './github/pace.js';
 import { GitHubTrouble } from './github/trouble.js';
@@ -13,7 +13,7 @@ import { orderOf } from './subject.js';
 
 export interface DeliveriesOptions {
   outbox: OutboxReader;
-  announce: (notification: Notification) => Promise<void>;
+  announce: (notification: OutboxDocument) => Promise<void>;
   pace: Pick<Pace, 'silentMs'>;
   clock: Clock;
   report: Reporter;
@@ -118,6 +118,7 @@ export class Deliveries {
   }
 
   #what(waiting: Waiting): string {
+    if (isRefusedCommand(waiting.notification)) return `refused "${waiting.notification.line}"`;
     const { event, component, version, dist, repository } = waiting.notification;
     return [event, component, version, dist ?? 'all', ...(repository === null ? [] : [repository])].join(' ');
   }
@@ -125,8 +126,11 @@ export class Deliveries {
   #failed(subject: string, waiting: Waiting, error: unknown): void {
     const now = this.#options.clock.wall();
     const what = this.#what(waiting);
-    if (error instanceof GitHubTrouble && error.kind === 'limited') {
+    // A no to this very document may sound like that too, with words of the document in it: it must not hold up the others for ever.
+    const soundsLimited = error instanceof GitHubTrouble && error.kind === 'limited';
+    if (soundsLimited && !(finalStatus.has(error.status) && this.#isRefusedForLong(subject, now))) {
       this.#allUntil = now + (error.waitMs ?? 60_000);
+      this.#toTheEnd(subject);
       return this.#say(`${what}: waits, ${error.message}`);
     }
     if (error instanceof GitHubTrouble && error.kind === 'token') {
@@ -136,22 +140,15 @@ export class Deliveries {
     }
     const known = error instanceof Refusal;
     let line = known ? error.message : `fault: ${printable(String((error as Error).stack ?? error))}`;
-    const trying = this.#trying.get(subject) ?? {
-      attempts: 0,
-      until: 0,
-      refusedSince: undefined,
-      refusals: 0,
-    };
+    const trying = this.#tryingOf(subject);
     // A full or broken disk of ours says nothing about the document.
     const ourDisk = !known && typeof (error as NodeJS.ErrnoException).code === 'string';
     const later = ourDisk || (error instanceof GitHubTrouble && error.kind === 'later');
     if (!later) {
-      trying.refusedSince ??= now;
-      trying.refusals += 1;
       const final = error instanceof GitHubTrouble ? finalStatus.has(error.status) : known;
-      if (final || (trying.refusals >= patience.attempts && now - trying.refusedSince >= patience.ms)) {
+      if (final || this.#isRefusedForLong(subject, now)) {
         try {
-          this.#options.outbox.setAside(waiting, line);
+          this.#options.outbox.setAside(waiting, line, what);
           return this.#leave(subject, waiting);
         } catch (failure) {
           line = `not set aside: ${printable(String(failure))}; ${line}`;
@@ -164,11 +161,33 @@ export class Deliveries {
     );
     trying.attempts += 1;
     trying.until = now + pause;
-    this.#trying.set(subject, trying);
+    this.#toTheEnd(subject);
+    this.#say(`${what}: again in ${Math.ceil(pause / 1000)} s, ${line}`);
+  }
+
+  #toTheEnd(subject: string): void {
     const queue = this.#queues.get(subject) as Waiting[];
     this.#queues.delete(subject);
     this.#queues.set(subject, queue);
-    this.#say(`${what}: again in ${Math.ceil(pause / 1000)} s, ${line}`);
+  }
+
+  #tryingOf(subject: string): Trying {
+    const trying = this.#trying.get(subject) ?? {
+      attempts: 0,
+      until: 0,
+      refusedSince: undefined,
+      refusals: 0,
+    };
+    this.#trying.set(subject, trying);
+    return trying;
+  }
+
+  /** Notes one more no to the document in front. */
+  #isRefusedForLong(subject: string, now: number): boolean {
+    const trying = this.#tryingOf(subject);
+    trying.refusedSince ??= now;
+    trying.refusals += 1;
+    return trying.refusals >= patience.attempts && now - trying.refusedSince >= patience.ms;
   }
 
   /** The same line over and over helps nobody. */

@@ -37,6 +37,7 @@ export function dryRun(account: string, report: Reporter): GitHub {
     },
     closeAsNotPlanned: async (repository, number) => would(`close ${repository}#${number}`),
     comments: async () => ({ found: [], more: false }),
+    commentsSince: async () => ({ found: [], more: false }),
     createComment: async (repository, number, body) => {
       would(`comment on ${repository}#${number}`, body);
       return { id: 1, body, author: account };

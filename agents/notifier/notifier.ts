@@ -6,12 +6,14 @@ import { makeFolder } from '../shared/durable-files.js';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { announce } from './announcement.js';
 import { Deliveries } from './deliveries.js';
+import { isRefusedCommand } from '../shared/formats/refused-command.js';
 import { dryRun } from './dry-run.js';
 import { githubClient } from './github/client.js';
 import type { ExchangeLimits } from './github/exchange.js';
 import { systemClock, type Clock } from '../shared/clock.js';
 import { Pace } from './github/pace.js';
 import { OutboxReader } from './outbox-reader.js';
+import { answerRefused } from './refused-commands.js';
 import { holdState } from './single-instance.js';
 import { SubjectStates } from './subject-state.js';
 import { Templates } from './templates.js';
@@ -64,21 +66,22 @@ export class Notifier {
           pace,
           clock,
         });
+    const saying = {
+      github,
+      config,
+      templates,
+      states,
+      report,
+      now: () => new Date(clock.wall()),
+      isDone: (key: string) => this.#outbox.isDone(key),
+    };
     this.deliveries = new Deliveries({
       outbox: this.#outbox,
       pace,
       clock,
       report,
-      announce: (notification) =>
-        announce(notification, {
-          github,
-          config,
-          templates,
-          states,
-          report,
-          now: () => new Date(clock.wall()),
-          isDone: (key) => this.#outbox.isDone(key),
-        }),
+      announce: (document) =>
+        isRefusedCommand(document) ? answerRefused(document, saying) : announce(document, saying),
     });
   }
 

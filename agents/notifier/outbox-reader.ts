@@ -19,11 +19,8 @@ import {
 import { join } from 'node:path';
 import { AppendOnlyLines } from '../shared/append-only-lines.js';
 import { makeFolder, renameDurably, writeDurably } from '../shared/durable-files.js';
-import {
-  checkNotification,
-  notificationLimitBytes,
-  type Notification,
-} from '../shared/formats/notification.js';
+import { notificationLimitBytes } from '../shared/formats/notification.js';
+import { checkOutboxDocument, type OutboxDocument } from '../shared/formats/refused-command.js';
 import { readDocument } from '../shared/json-document.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -31,7 +28,7 @@ import type { Reporter } from '../shared/calls/socket-service.js';
 
 export interface Waiting {
   name: string;
-  notification: Notification;
+  notification: OutboxDocument;
   again: boolean;
 }
 
@@ -133,12 +130,12 @@ export class OutboxReader {
   }
 
   /** Undefined for what was set aside. @throws what is wrong with a disk */
-  #read(name: string, again: boolean): Notification | undefined {
+  #read(name: string, again: boolean): OutboxDocument | undefined {
     try {
       const notification = readDocument(
         readPlainFile(join(again ? join(this.#state, 'again') : this.#outbox, name)),
         notificationLimitBytes,
-        checkNotification,
+        checkOutboxDocument,
       );
       if (notification.key !== name.slice(13, -5))
         throw new Refusal('BAD_DOCUMENT', 'its name is not that of its key', 'key');
@@ -166,9 +163,9 @@ export class OutboxReader {
     if (waiting.again) unlinkSync(join(this.#state, 'again', waiting.name));
   }
 
-  /** Durable when it returns. @throws what is wrong with a disk: it waits still */
-  setAside(waiting: Waiting, reason: string): void {
-    this.#setAside(waiting.name, waiting.again, waiting.notification.key, reason);
+  /** Durable when it returns. @param what it says, for the journal @throws what is wrong with a disk: it waits still */
+  setAside(waiting: Waiting, reason: string, what: string): void {
+    this.#setAside(waiting.name, waiting.again, waiting.notification.key, reason, what);
   }
 
   /** A person's wish: everything that was set aside (or one name) is tried again. @returns the names */
@@ -205,7 +202,7 @@ export class OutboxReader {
     }
   }
 
-  #setAside(name: string, again: boolean, key: string, reason: string): void {
+  #setAside(name: string, again: boolean, key: string, reason: string, what?: string): void {
     const from = join(again ? join(this.#state, 'again') : this.#outbox, name);
     const kept = join(this.#state, 'aside', name);
     try {
@@ -217,7 +214,12 @@ export class OutboxReader {
       this.#report(`${name}: not kept aside: ${printable(String(error))}`);
     }
     this.#note(key, 'aside');
-    this.#report(`${name}: set aside, ${printable(reason)}`);
+    // The file's name is what `again` takes.
+    this.#report(
+      what === undefined
+        ? `${name}: set aside, ${printable(reason)}`
+        : `${what}: set aside, ${printable(reason)} (${name})`,
+    );
   }
 
   #note(key: string, outcome: 'done' | 'aside'): void {

@@ -58,6 +58,14 @@ You may name fewer distributions, or \`all\`.
 @REASON@
 @EXCERPT@
 `,
+    'message-command-refused': `The environment @ENVIRONMENT@ refused this command:
+
+@COMMANDS@
+
+@REASON@
+
+Nothing was done, and this signature counts as used. When the cause is gone, sign the line again.
+`,
     'message-status-superseded':
       'Superseded by @NEWER@, which is now in every distribution and repository that this issue speaks of.\n',
     'message-withdrawn':

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { matches, versionPattern } from '../shared/formats/names.js';
 import type { Notification, PackageSet } from '../shared/formats/notification.js';
+import { isRefusedCommand, type OutboxDocument } from '../shared/formats/refused-command.js';
 import { Refusal } from './refusals.js';
 import type { NotifyConfig } from './config.js';
 
@@ -101,5 +102,7 @@ export function subjectOf(notification: Notification, config: NotifyConfig): Sub
 }
 
 /** Which documents must be told in order: known before anything of the configuration is looked up. */
-export const orderOf = (notification: Notification): string =>
-  JSON.stringify([notification.kind, notification.component, notification.version, notification.release]);
+export const orderOf = (notification: OutboxDocument): string =>
+  isRefusedCommand(notification)
+    ? notification.key
+    : JSON.stringify([notification.kind, notification.component, notification.version, notification.release]);

@@ -31,9 +31,13 @@ export const placeholders = [
   'EXCERPT',
   'REPOSITORIES',
   'NEWER',
+  'ENVIRONMENT',
 ] as const;
 export type Placeholder = (typeof placeholders)[number];
 export type Values = Record<Placeholder, string>;
+
+/** For a text about something that is no package. */
+export const noValues = Object.fromEntries(placeholders.map((word) => [word, ''])) as Values;
 
 const placeholderPattern = /@([A-Z][A-Z_]*[A-Z])@/g;
 const templateLimitBytes = 32 * 1024;

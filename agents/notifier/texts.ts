@@ -181,5 +181,6 @@ export function valuesOf(notification: Notification, subject: Subject, config: N
     REPOSITORIES:
       (notification.repositories ?? []).map((one) => `\`${one}\``).join(', ') || 'every repository',
     NEWER: '',
+    ENVIRONMENT: codeSpan(notification.env),
   };
 }

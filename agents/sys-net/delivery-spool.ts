@@ -172,7 +172,7 @@ export class DeliverySpool {
       const settle = (error?: unknown): void => {
         for (const name of names) this.#names.delete(name);
         if (error === undefined) resolve('accepted');
-        else reject(error);
+        else reject(error as Error);
       };
       this.#coming.push({ delivery, keys, what, vms, now, settle });
     });
@@ -293,7 +293,7 @@ export class DeliverySpool {
     if (pending === undefined || !this.#waits(pending, vm))
       throw new Error(`no delivery ${delivery} waits for ${vm}`);
     return new Promise((resolve, reject) => {
-      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error));
+      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error as Error));
       this.#answered.push({ told: { told: delivery, vm, outcome }, settle });
       this.#writeSoon();
     });

@@ -269,7 +269,7 @@ void t.test('reports a build that fills the disk, and the next one finds room', 
   const ours = `exec '${process.execPath}' --input-type=module -e '
     import { closeSync, openSync, writeSync } from "node:fs";
     import { runEngineOn } from "${import.meta.resolve('../../agents/engines/engine-run.js')}";
-    import { Refusal } from "${import.meta.resolve('../../agents/shared/refusal.js')}";
+    import { Refusal } from "${import.meta.resolve('../../agents/engines/refusals.js')}";
     process.exitCode = await runEngineOn(process.argv[1], async (job) => {
       const fd = openSync(job.work + "/big", "w");
       try { for (;;) writeSync(fd, Buffer.alloc(65536)); } catch (error) { closeSync(fd); throw job.dist === "trixie" ? error : new Refusal("BUILD_FAILED", "make ended with 2"); }

@@ -124,6 +124,8 @@ export interface Desk {
   /** what was done, one line each */
   done: string[];
   promoted: Promotion[];
+  /** what the notifier is to say where it was asked */
+  answers: { line: string; code: string; signature: string; signed: string }[];
   /** this VM's own log */
   log: string[];
   config: CommandsConfig;
@@ -166,6 +168,7 @@ export async function desk(
     jobs: [job()],
     done: [] as string[],
     promoted: [] as Promotion[],
+    answers: [] as Desk['answers'],
     log: [] as string[],
     config,
   };
@@ -175,6 +178,7 @@ export async function desk(
       config,
       dists: ['bookworm', 'trixie', 'sid'],
       components: ['hello', 'other'],
+      templates: ['debian-13'],
       publicKeys: join(folder, 'keys'),
       work: join(folder, 'work'),
       used: new UsedCommands(join(folder, 'commands'), change.begins ?? new Date(0)),
@@ -188,6 +192,7 @@ export async function desk(
           return `promotion-${made.done.push(`promote ${promotion.line}`)}`;
         },
       },
+      answer: ({ line, code, signature, signed }) => made.answers.push({ line, code, signature, signed }),
       report: (line) => made.log.push(line),
       ...change.options,
       ...more,

@@ -71,6 +71,23 @@ void t.test('a signed command becomes a job, once', async (t) => {
     await vm.command(clearsign('Upload-template r4.3 debian-13 4.3.0-202611221200 templates-itl')),
     'refused NOT_ALLOWED',
   );
+  const outbox = join(vm.root, '/var/lib/build-infra/outbox');
+  const answers = readdirSync(outbox)
+    .map(
+      (name) =>
+        JSON.parse(readFileSync(join(outbox, name), 'utf8')) as {
+          format: string;
+          code: string;
+          line: string;
+        },
+    )
+    .filter(({ format }) => format === 'build-infra/refused-command@1');
+  t.match(
+    answers,
+    [{ line: /^Upload-component/, code: 'UNKNOWN_COMMIT' }],
+    'for the notifier: of what is meant for this environment',
+  );
+  t.equal(answers.length, 1);
 });
 
 void t.test('a stranger hears one answer to everything, and nothing of why', async (t) => {
@@ -95,6 +112,7 @@ void t.test('a stranger hears one answer to everything, and nothing of why', asy
   ];
   for (const input of inputs) t.equal(await vm.command(input), 'refused BAD_COMMAND');
   t.same(records(vm), []);
+  t.same(readdirSync(join(vm.root, '/var/lib/build-infra/outbox')), [], 'the notifier has nothing to say');
   t.match(vm.output, /refused UNKNOWN_SIGNER/, "this VM's own log says more");
 });
 

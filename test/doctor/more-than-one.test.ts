@@ -404,7 +404,7 @@ await t.test(
     t.match(started([...bundle, 'doctor'], root), {
       status: 2,
       stdout: '',
-      stderr: /^build-infra: fault: ELOOP[^\n]*\n$/,
+      stderr: /^build-infra doctor: fault: ELOOP[^\n]*\n$/,
     });
     for (const wrong of [
       [],
@@ -418,7 +418,7 @@ await t.test(
       t.match(started([...bundle, ...wrong], root), { status: 2, stdout: '' }, wrong.join(' '));
     t.match(started([...bundle, 'status'], folder(t)), {
       status: 1,
-      stderr: /^build-infra: refused NO_STATUS /,
+      stderr: /^build-infra [a-z ]+: refused NO_STATUS /,
     });
     t.end();
   },

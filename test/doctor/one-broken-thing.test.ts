@@ -653,6 +653,23 @@ const cases: Broken[] = [
   },
   {
     role: 'build',
+    name: 'the notifier set something aside',
+    spoil: both(
+      (root) => write(root, '/var/lib/build-infra/notifier/aside/000000000007-x.json', '{}', 'user', 0o600),
+      (root) =>
+        write(
+          root,
+          '/var/lib/build-infra/notifier/aside/000000000007-x.json.reason',
+          'GITHUB_REFUSED: GitHub answered 422: Validation Failed\n',
+          'user',
+          0o600,
+        ),
+    ),
+    code: 'NOTIFIER_SET_ASIDE',
+    says: /^note: .* set 1 document aside, the last of them 000000000007-x\.json: GITHUB_REFUSED: GitHub answered 422: Validation Failed; .*again all/,
+  },
+  {
+    role: 'build',
     name: 'a secret key lies in the build VM',
     spoil: (root) => write(root, '/home/user/.gnupg/private-keys-v1.d/ABC.key', 'x', 'user', 0o600),
     code: 'KEY_IN_BUILD_VM',

@@ -180,7 +180,7 @@ await t.test('status, trigger and retry answer what the agent answers', async (t
   });
   t.match(await command(build, ['jobs', 'cancel', '../x']), {
     status: 1,
-    lines: [/^build-infra: refused BAD_COMMAND /],
+    lines: [/^build-infra [a-z ]+: refused BAD_COMMAND /],
   });
   t.match(await command(build, ['jobs', 'cancel']), { status: 2 });
   t.match(await command(build, ['withdraw', 'hello', '1.0-1']), {
@@ -189,19 +189,19 @@ await t.test('status, trigger and retry answer what the agent answers', async (t
   });
   t.match(await command(build, ['withdraw', 'hello', '../x']), {
     status: 1,
-    lines: [/^build-infra: refused BAD_COMMAND /],
+    lines: [/^build-infra [a-z ]+: refused BAD_COMMAND /],
   });
   t.match(await command(build, ['trigger', 'a b']), {
     status: 1,
-    lines: [/^build-infra: refused BAD_COMMAND /],
+    lines: [/^build-infra [a-z ]+: refused BAD_COMMAND /],
   });
   t.match(await command(build, ['trigger', 'hello'], 'user'), {
     status: 1,
-    lines: [/^build-infra: refused NOT_ROOT /],
+    lines: [/^build-infra [a-z ]+: refused NOT_ROOT /],
   });
   t.match(await command(keys, ['trigger', 'hello']), {
     status: 1,
-    lines: [/^build-infra: refused NOT_A_BUILD_VM /],
+    lines: [/^build-infra [a-z ]+: refused NOT_A_BUILD_VM /],
   });
   t.match(await command(build, ['status']), { status: 0, lines: ['no job yet'] });
   t.match(await command(build, ['frobnicate']), { status: 2 });

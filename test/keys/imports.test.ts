@@ -41,6 +41,7 @@ await t.test("the keys agent imports these builtins, no package, and no other VM
       'shared/calls/agent-start.js',
       'shared/calls/socket-service.js',
       'shared/clock.js',
+      'shared/command-line/version.js',
       'shared/durable-files.js',
       'shared/formats/cleartext.js',
       'shared/formats/git-commit.js',
@@ -53,9 +54,11 @@ await t.test("the keys agent imports these builtins, no package, and no other VM
       'shared/formats/signature-origin.js',
       'shared/formats/split-gpg-arguments.js',
       'shared/formats/split-gpg.js',
+      'shared/formats/strict-reader.js',
       'shared/json-document.js',
       'shared/programs/bounded-process.js',
       'shared/refusal.js',
+      'shared/refusals.js',
       'shared/room.js',
       'shared/root-prefix.js',
     ],
@@ -66,7 +69,7 @@ await t.test('the gpg client imports no package', async (t) => {
   const { files, others } = modules('build-vm/gpg-client/main.js');
   t.same(others, []);
   t.same(
-    files.filter((file) => !file.startsWith('build-vm/gpg-client/') && !file.startsWith('shared/')),
+    files.filter((file) => !/^(?:build-vm\/(?:gpg-client\/|refusals\.js)|shared\/)/.test(file)),
     [],
   );
 });
@@ -88,12 +91,24 @@ await t.test(
     t.same(
       files.filter((file) => !file.startsWith('doctor/') && !file.startsWith('vm-commands/')),
       [
+        'shared/command-line/completion.js',
+        'shared/command-line/help.js',
+        'shared/command-line/man-page.js',
+        'shared/command-line/nearest.js',
+        'shared/command-line/program.js',
+        'shared/command-line/run-program.js',
+        'shared/command-line/version.js',
         'shared/durable-files.js',
         'shared/formats/apt-release.js',
+        'shared/formats/job.js',
         'shared/formats/log-link.js',
         'shared/formats/names.js',
+        'shared/formats/strict-reader.js',
+        'shared/formats/suites.js',
+        'shared/json-document.js',
         'shared/programs/bounded-process.js',
         'shared/refusal.js',
+        'shared/refusals.js',
         'shared/root-prefix.js',
       ],
     );

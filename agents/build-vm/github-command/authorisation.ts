@@ -64,6 +64,33 @@ export function refuseDistsWithoutRight(person: CommandRights, dists: readonly s
     if (!holds(person.distributions, dist)) no(`${person.name} may not upload to ${dist}`);
 }
 
+export interface Here {
+  config: CommandsConfig;
+  /** our distributions, in their order */
+  dists: readonly string[];
+  components: readonly string[];
+  templates: readonly string[];
+}
+
+const distOf = (word: string, { config, dists }: Pick<Here, 'config' | 'dists'>): string | undefined =>
+  dists.includes(word) ? word : config.distributionWords.find((one) => one.word === word)?.dist;
+
+/**
+ * Every environment hears every command: only those that are meant have an answer for its signer.
+ * @param job that is to be tried again, for Retry
+ */
+export function isMeantHere(command: Command, here: Here, job: unknown): boolean {
+  if (command.verb === 'Retry') return job !== undefined;
+  if (!here.config.releases.includes(command.release)) return false;
+  if ('template' in command) return here.templates.includes(command.template);
+  if (!here.components.includes(command.component)) return false;
+  return (
+    !('dists' in command) ||
+    command.dists === 'all' ||
+    command.dists.some((word) => distOf(word, here) !== undefined)
+  );
+}
+
 /** @throws Refusal OTHER_RELEASE: another environment's */
 export function refuseOtherRelease(config: CommandsConfig, command: Command): void {
   if ('release' in command && !config.releases.includes(command.release))
@@ -86,7 +113,7 @@ export function meantDists(
   const ours = here.filter((dist) => built.includes(dist));
   if (words === 'all') return ours.length > 0 ? ours : notBuilt('any distribution of this environment');
   const meant = words.flatMap((word) => {
-    const dist = here.includes(word) ? word : config.distributionWords.find((one) => one.word === word)?.dist;
+    const dist = distOf(word, { config, dists: here });
     return dist === undefined ? [] : [dist];
   });
   if (meant.length === 0) throw new Refusal('OTHER_DISTRIBUTION', 'none of the distributions is built here');

@@ -15,6 +15,7 @@ import {
   type Job,
 } from '../jobs/job-document.js';
 import {
+  isMeantHere,
   meantDists,
   refuseDistsWithoutRight,
   refuseOtherRelease,
@@ -34,6 +35,7 @@ export interface CommandOptions {
   /** our distributions, in their order */
   dists: readonly string[];
   components: readonly string[];
+  templates: readonly string[];
   publicKeys: string;
   work: string;
   used: UsedCommands;
@@ -43,6 +45,8 @@ export interface CommandOptions {
   /** queues the job again */
   retry: (job: string) => void;
   promotions: Promotions;
+  /** leaves the answer to a refused command where the notifier finds it; again for the same command changes nothing. @throws what is wrong with a disk */
+  answer: (record: CommandRecord & { signature: string; code: string }) => void;
   report: Reporter;
   now?: () => Date;
 }
@@ -79,12 +83,17 @@ const keptLongerSeconds = 86_400;
  */
 const resumedLaterSeconds = 86_400;
 const waitingLimit = 16;
+/** So many refusals of one signer are answered in an hour: what more of them come is a fault of somebody's program, or a stolen key. */
+export const answersLimit = 10;
+const answersMs = 3600_000;
 
 interface Signed {
   command: Command;
   line: string;
   /** seconds since 1970 */
   created: number;
+  /** base64; of a command that a kill broke off it is in its record */
+  signature?: string;
   person: CommandRights;
 }
 
@@ -102,6 +111,7 @@ export class CommandProcessor {
    * meanwhile wait.
    */
   resume(): Promise<void> {
+    for (const record of this.#options.used.unanswered()) this.#answer(record);
     const mine = this.#resume(this.#options.used.taken());
     this.#last = mine.catch(() => undefined);
     return mine;
@@ -176,7 +186,13 @@ export class CommandProcessor {
     const { command } = parseCommand(message.line);
     const keys = await readPeopleKeys(publicKeys, config.people, report);
     const { rights } = await signerOf(message, facts, { keys, work, now: this.#now() });
-    return { command, line: message.line, created: facts.created, person: rights };
+    return {
+      command,
+      line: message.line,
+      created: facts.created,
+      signature: message.untrustedPacket.toString('base64'),
+      person: rights,
+    };
   }
 
   /**
@@ -188,9 +204,9 @@ export class CommandProcessor {
     const { line, created, person } = signed;
     const now = this.#now().getTime() / 1000;
     if (created > now + aheadSeconds) throw new Refusal('FROM_THE_FUTURE', 'signed later than now');
-    if (created < now - config.windowSeconds || used.isForgotten(new Date(created * 1000)))
-      throw new Refusal('TOO_OLD', 'signed too long ago');
-    used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
+    const isForgotten =
+      used.isForgotten(new Date(created * 1000)) || created < now - config.windowSeconds - keptLongerSeconds;
+    if (!isForgotten) used.prune(new Date((now - config.windowSeconds - keptLongerSeconds) * 1000));
     const record: CommandRecord = {
       format: commandFormat,
       command: commandIdentity(person.fingerprint, created, line),
@@ -201,7 +217,14 @@ export class CommandProcessor {
       state: 'taken',
       job: null,
       code: null,
+      ...(signed.signature === undefined ? {} : { signature: signed.signature }),
     };
+    if (isForgotten) throw new Refusal('TOO_OLD', 'signed too long ago');
+    if (created < now - config.windowSeconds) {
+      // Noted, so that its signer is answered once. What is too old to be noted may be anybody's find.
+      if (used.take(record)) return this.#carryOut(record, 'too late');
+      throw new Refusal('TOO_OLD', 'signed too long ago');
+    }
     if (!used.take(record)) throw new Refusal('COMMAND_USED', 'a command is used once');
     return this.#carryOut(record, signed);
   }
@@ -215,10 +238,12 @@ export class CommandProcessor {
     const { used, report } = this.#options;
     const by = `command ${record.command.slice(0, 12)} of ${record.signer.name}, "${record.line}"`;
     try {
-      if (signed === 'too late') throw new Refusal('TOO_OLD', 'it was broken off too long ago');
+      if (signed === 'too late')
+        throw new Refusal('TOO_OLD', 'it came too late, or was broken off too long ago');
       if (signed === undefined) throw new Refusal('NOT_ALLOWED', 'the key is no longer configured');
       const job = await this.#act(record, signed, resumed);
       used.finish(record.command, { state: 'accepted', job, code: null });
+      used.answered(record.command);
       report(`${by}: accepted ${job}`);
       return { kind: 'accepted', job };
     } catch (error) {
@@ -229,7 +254,35 @@ export class CommandProcessor {
         return { kind: 'later', code: error.code };
       }
       used.finish(record.command, { state: 'refused', job: null, code: error.code });
+      this.#answer({ ...record, state: 'refused', code: error.code });
       return { kind: 'refused', code: error.code };
+    }
+  }
+
+  /**
+   * Only here, after two programs found a known person's signature, and once: whoever brings it again hears that it was used, and nobody else
+   * hears anything. Where nothing can be written it is tried again at the next start.
+   */
+  #answer(record: CommandRecord): void {
+    const { used, jobs, answer, report } = this.#options;
+    const { signature, code, line, signer } = record;
+    if (signature === undefined || code === null) return;
+    try {
+      const { command } = parseCommand(line);
+      const job = command.verb === 'Retry' ? jobs().find((one) => one.job === command.job) : undefined;
+      const tooMany =
+        used.refusedSince(signer.fingerprint, new Date(Date.parse(record.received) - answersMs)) >
+        answersLimit;
+      if (tooMany)
+        report(
+          `commands of ${signer.name}: more than ${answersLimit} were refused within an hour, and the others are not answered`,
+        );
+      else if (isMeantHere(command, this.#options, job)) answer({ ...record, signature, code });
+      used.answered(record.command);
+    } catch (error) {
+      report(
+        `command ${record.command.slice(0, 12)} of ${signer.name}: not answered yet: ${printable(String((error as Error).message))}`,
+      );
     }
   }
 

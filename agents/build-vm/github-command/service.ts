@@ -13,6 +13,7 @@ import {
   CommandProcessor,
   strangersCode,
   type CommandAnswer,
+  type CommandOptions,
 } from './process-command.js';
 import { noPromotions, type Promotions } from './promotions.js';
 import { UsedCommands } from './used-commands.js';
@@ -24,6 +25,7 @@ export interface CommandServiceOptions {
   build: (component: string) => Promise<string>;
   retry: (job: string) => void;
   promotions?: Promotions;
+  answer: CommandOptions['answer'];
   report: Reporter;
 }
 
@@ -37,6 +39,7 @@ export function commandService(options: CommandServiceOptions): Service {
     config: commands,
     dists: config.distributions.map(({ name }) => name),
     components: config.components.map(({ name }) => name),
+    templates: (config.templates ?? []).map(({ name }) => name),
     publicKeys: paths.publicKeys,
     work: paths.work,
     used: new UsedCommands(paths.commands, new Date(Date.now() - aheadSeconds * 1000)),
@@ -44,6 +47,7 @@ export function commandService(options: CommandServiceOptions): Service {
     build: options.build,
     retry: options.retry,
     promotions: options.promotions ?? noPromotions,
+    answer: options.answer,
     report,
   });
   processor

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A command is used once. Each has a file here before anything comes of it, named by what its signer signed
-// and when: the same signature posted again, armored anew or with other line ends is the same use, and the
-// same words signed again are another. Decision 091
+// A command is used once. Each has a file here before anything comes of it, named by what its signer signed and when: the same signature
+// posted again, armored anew or with other line ends is the same use, and the same words signed again are another. Decision 091
 import { createHash } from 'node:crypto';
 import { readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,12 +23,11 @@ export interface CommandRecord {
   state: 'taken' | 'accepted' | 'refused';
   job: string | null;
   code: string | null;
+  /** of the message, in base64: as long as its signer may still have to be answered */
+  signature?: string;
 }
 
-/**
- * @param created seconds since 1970. No byte of the signature itself is in it: those can be rewritten without
- * the key.
- */
+/** @param created seconds since 1970. No byte of the signature itself is in it: those can be rewritten without the key. */
 export function commandIdentity(fingerprint: string, created: number, line: string): string {
   return createHash('sha256')
     .update(JSON.stringify([fingerprint, created, line]))
@@ -43,15 +41,11 @@ interface Floor {
 export class UsedCommands {
   readonly #folder: string;
   readonly #records = new Map<string, CommandRecord>();
-  /**
-   * Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be
-   * gone.
-   */
+  /** Whatever was signed then or before is too old, however far back this VM's clock is set: its record may be gone. */
   #floor: string;
 
   /**
-   * @param begins where no command was ever taken (the VM is new, or its volume was lost with everything that
-   * was used), none is that was signed before
+   * @param begins where no command was ever taken (the VM is new, or its volume was lost with everything that was used), none is that was signed before
    * @throws Error on a file that is not one of ours: a person must look before a command is forgotten
    */
   constructor(folder: string, begins: Date) {
@@ -90,10 +84,32 @@ export class UsedCommands {
       .sort((a, b) => (a.received < b.received ? -1 : 1));
   }
 
-  /**
-   * Durable when it returns; whether it was not used before. No other command runs between the question and
-   * the answer.
-   */
+  /** Those whose refusal is not in the outbox yet. */
+  unanswered(): CommandRecord[] {
+    return [...this.#records.values()].filter(
+      (record) => record.state === 'refused' && record.signature !== undefined,
+    );
+  }
+
+  /** How many commands of one signer were refused since then. */
+  refusedSince(fingerprint: string, since: Date): number {
+    return [...this.#records.values()].filter(
+      (record) =>
+        record.state === 'refused' &&
+        record.signer.fingerprint === fingerprint &&
+        record.received >= since.toISOString(),
+    ).length;
+  }
+
+  /** The answer is where the notifier finds it, or there shall be none. */
+  answered(id: string): void {
+    const record = this.#records.get(id);
+    if (record?.signature === undefined) return;
+    const { signature: _, ...kept } = record;
+    this.#write(kept);
+  }
+
+  /** Durable when it returns; whether it was not used before. No other command runs between the question and the answer. */
   take(record: CommandRecord): boolean {
     if (this.#records.has(record.command)) return false;
     this.#write(record);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Leaves notifications where the notifier finds them. Never in a build's way: writing is a small file, and
-// whatever goes wrong here is a line in the journal and is made good at the next change.
+// Leaves notifications where the notifier finds them. Never in a build's way: writing is a small file, and whatever goes wrong here is a line in
+// the journal and is made good at the next change.
 //   <outbox>/<number>-<key>.json   oldest first by name; the notifier only reads
 //   <told>/<job>.json              names of what was written of a job
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder, readIfThere, renameDurably, writeDurably } from '../../shared/durable-files.js';
@@ -11,6 +12,12 @@ import {
   notificationLimitBytes,
   type Notification,
 } from '../../shared/formats/notification.js';
+import {
+  checkRefusedCommand,
+  refusedCommandFormat,
+  type OutboxDocument,
+  type RefusedCommand,
+} from '../../shared/formats/refused-command.js';
 import { printable } from '../../shared/refusal.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import type { PackageJob } from '../jobs/job-document.js';
@@ -54,6 +61,37 @@ export class Outbox {
         this.#options.report(`outbox: ${trouble}; nothing is lost, and it is tried again`);
       this.#trouble = trouble;
     }
+  }
+
+  /**
+   * The answer to a signed command. Its key is that of the command, so the notifier says it once however often it is left here.
+   * @param refused.command identity of the command @throws what is wrong with a disk
+   */
+  refuse(
+    env: string,
+    {
+      command,
+      ...refused
+    }: Pick<RefusedCommand, 'line' | 'signed' | 'signature' | 'code'> & { command: string },
+  ): void {
+    const { line, signed, signature, code } = refused;
+    const key = createHash('sha256')
+      .update(JSON.stringify([env, 'refused command', command]))
+      .digest('hex');
+    makeFolder(this.#options.outbox, 0o755);
+    if (this.#names().some((name) => name.endsWith(`-${key}.json`))) return;
+    this.#put(
+      checkRefusedCommand({
+        format: refusedCommandFormat,
+        key,
+        time: this.#now().toISOString(),
+        env,
+        line,
+        signed,
+        signature,
+        code,
+      } satisfies RefusedCommand),
+    );
   }
 
   /** Takes away what nobody can want any more. Never throws. */
@@ -124,16 +162,17 @@ export class Outbox {
   #write(notification: Notification): void {
     checkNotification(JSON.parse(JSON.stringify(notification)));
     const text = JSON.stringify(notification, null, 1);
-    // 200 commits of 200 characters with 20 issues each could be more; their list is the part that can be
-    // done without.
-    const bytes =
-      Buffer.byteLength(text) > notificationLimitBytes
-        ? JSON.stringify({ ...notification, commits: [] }, null, 1)
-        : text;
+    // 200 commits of 200 characters with 20 issues each could be more; their list is the part that can be done without.
+    this.#put(
+      Buffer.byteLength(text) > notificationLimitBytes ? { ...notification, commits: [] } : notification,
+    );
+  }
+
+  #put(document: OutboxDocument): void {
     this.#last ??= Number(this.#names().at(-1)?.slice(0, 12) ?? '0');
     writeDurably(
-      join(this.#options.outbox, `${String(this.#last + 1).padStart(12, '0')}-${notification.key}.json`),
-      `${bytes}\n`,
+      join(this.#options.outbox, `${String(this.#last + 1).padStart(12, '0')}-${document.key}.json`),
+      `${JSON.stringify(document, null, 1)}\n`,
     );
     this.#last += 1;
   }

@@ -31,7 +31,7 @@ function written(content: Content): string {
   if (content instanceof Markup) return content.text;
   if (Array.isArray(content)) return content.map(written).join('');
   if (content === null || content === undefined || content === false) return '';
-  return escapeText(typeof content === 'string' ? content : `${content}`);
+  return escapeText(typeof content === 'number' ? String(content) : (content as string));
 }
 
 /** Every value is escaped; attributes of the template have to be in double quotes. */

@@ -21,6 +21,13 @@ export interface Comment {
   author: string;
 }
 
+/** A comment of any issue of a repository. */
+export interface PlacedComment extends Comment {
+  issue: number;
+  /** as GitHub says it, ISO 8601 in UTC */
+  at: string;
+}
+
 interface UntrustedIssue {
   number: number;
   title: string;
@@ -35,6 +42,11 @@ interface UntrustedComment {
   id: number;
   body?: string;
   user: { login: string } | null;
+}
+
+interface UntrustedPlacedComment extends UntrustedComment {
+  issue_url: string;
+  created_at: string;
 }
 
 const some = <const R extends string, const P extends object>(required: readonly R[], properties: P) =>
@@ -63,6 +75,18 @@ const checkFound: Check<{ items: UntrustedIssue[] }> = checkWith(
 );
 const checkComment: Check<UntrustedComment> = checkWith(comment);
 const checkComments: Check<UntrustedComment[]> = checkWith({ type: 'array', maxItems: 100, items: comment });
+const placed = some(['id', 'user', 'issue_url', 'created_at'], {
+  id: number,
+  body: text,
+  user,
+  issue_url: { type: 'string', maxLength: 2000, pattern: '/issues/[1-9][0-9]{0,8}$' },
+  created_at: { type: 'string', pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,12}Z$' },
+});
+const checkPlacedComments: Check<UntrustedPlacedComment[]> = checkWith({
+  type: 'array',
+  maxItems: 100,
+  items: placed,
+});
 
 function issueOf(untrusted: UntrustedIssue): Issue {
   return {
@@ -87,3 +111,9 @@ export const readIssues = (untrusted: unknown): Issue[] => checkIssues(untrusted
 export const readFoundIssues = (untrusted: unknown): Issue[] => checkFound(untrusted).items.map(issueOf);
 export const readComment = (untrusted: unknown): Comment => commentOf(checkComment(untrusted));
 export const readComments = (untrusted: unknown): Comment[] => checkComments(untrusted).map(commentOf);
+export const readPlacedComments = (untrusted: unknown): PlacedComment[] =>
+  checkPlacedComments(untrusted).map((one) => ({
+    ...commentOf(one),
+    issue: Number(one.issue_url.slice(one.issue_url.lastIndexOf('/') + 1)),
+    at: one.created_at,
+  }));

@@ -9,8 +9,10 @@ import {
   readFoundIssues,
   readIssue,
   readIssues,
+  readPlacedComments,
   type Comment,
   type Issue,
+  type PlacedComment,
 } from './answers.js';
 import { exchange, type Answer, type Exchanged, type ExchangeLimits } from './exchange.js';
 import type { Clock } from '../../shared/clock.js';
@@ -43,6 +45,12 @@ export interface GitHub {
     number: number,
     page: number,
   ) => Promise<{ found: Comment[]; more: boolean }>;
+  /** of all issues, oldest first; none where we may not see the repository */
+  commentsSince: (
+    repository: string,
+    since: Date,
+    page: number,
+  ) => Promise<{ found: PlacedComment[]; more: boolean }>;
   createComment: (repository: string, number: number, body: string) => Promise<Comment>;
   /** labels that the repository does not have are made */
   addLabels: (repository: string, number: number, labels: string[]) => Promise<void>;
@@ -115,7 +123,10 @@ export function githubClient(options: ClientOptions): GitHub {
     }
     let trouble = troubleOf(answer, new Date(options.clock.wall()));
     // An answer may hold anything, also what was sent.
-    if (trouble?.message.includes(token.slice(0, 20)) === true)
+    if (
+      trouble !== undefined &&
+      [trouble.message, answer.body.toString('latin1')].some((said) => said.includes(token.slice(0, 20)))
+    )
       trouble = new GitHubTrouble(
         trouble.kind,
         trouble.code,
@@ -235,6 +246,20 @@ export function githubClient(options: ClientOptions): GitHub {
           }),
         ),
         readComments,
+      ),
+    commentsSince: (repository, since, which) =>
+      absentAsUndefined(
+        ask(
+          make('GET /repos/{owner}/{repo}/issues/comments', {
+            ...apart(repository),
+            sort: 'created',
+            direction: 'asc',
+            since: since.toISOString().replace(/\.[0-9]+Z$/, 'Z'),
+            per_page: pageSize,
+            page: which,
+          }),
+        ).then((answer) => page(answer, readPlacedComments)),
+        { found: [], more: false },
       ),
     createComment: async (repository, number, body) =>
       content(

@@ -6,9 +6,8 @@ import type { NotifierCode } from '../refusals.js';
 import type { Answer } from './exchange.js';
 
 /**
- * later: the world's fault, and whether the request was acted on is unknown. limited: GitHub wants silence
- * for a while. token: nothing will work until a person acts. no: an answer about this very request, which was
- * not acted on.
+ * later: the world's fault, and whether the request was acted on is unknown. limited: GitHub wants silence for a while. token: nothing will work
+ * until a person acts. no: an answer about this very request, which was not acted on.
  */
 export type TroubleKind = 'later' | 'limited' | 'token' | 'no';
 
@@ -37,40 +36,119 @@ export const longestSilenceMs = 3_660_000;
 /** A secondary limit that says no time: GitHub's documentation asks for at least a minute. */
 export const shortestSilenceMs = 60_000;
 
-/**
- * Milliseconds until the time that the answer names, or undefined. `now` is our clock; GitHub's own is in
- * `date`.
- */
+/** Seconds from `from` (milliseconds since 1970) that a `retry-after` asks for: a number, or one of HTTP's three spellings of a date (RFC 9110, 5.6.7 and 10.2.3). */
+function retryAfter(untrusted: string, from: number): number | undefined {
+  const spelled = untrusted.trim();
+  const seconds = /^[0-9]{1,15}(?:\.[0-9]{1,9})?$/.exec(spelled)?.[0];
+  if (seconds !== undefined) return Math.ceil(Number(seconds));
+  if (!/^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9 :-]{10,40}$/.test(spelled)) return undefined;
+  // The oldest of the spellings names no zone: all of them are of Greenwich.
+  const at = Date.parse(/ (?:GMT|UTC)$/.test(spelled) ? spelled : `${spelled} GMT`);
+  return Number.isNaN(at) ? undefined : Math.ceil((at - from) / 1000);
+}
+
+/** Milliseconds until the time that the answer names, or undefined. `now` is our clock; GitHub's own is in `date`. */
 export function silenceOf(headers: Answer['headers'], now: Date): number | undefined {
-  const after = /^[0-9]{1,9}$/.exec(headers.get('retry-after') ?? '')?.[0];
-  if (after !== undefined) return Math.min(Math.max(Number(after), 1) * 1000, longestSilenceMs);
-  const reset = /^[0-9]{1,12}$/.exec(headers.get('x-ratelimit-reset') ?? '')?.[0];
-  if (headers.get('x-ratelimit-remaining') !== '0' || reset === undefined) return undefined;
   const theirNow = Date.parse(headers.get('date') ?? '');
   const from = Number.isNaN(theirNow) ? now.getTime() : theirNow;
+  const after = retryAfter(headers.get('retry-after') ?? '', from);
+  if (after !== undefined) return Math.min(Math.max(after, 1) * 1000, longestSilenceMs);
+  const reset = /^[0-9]{1,15}$/.exec(headers.get('x-ratelimit-reset')?.trim() ?? '')?.[0];
+  if (headers.get('x-ratelimit-remaining')?.trim() !== '0' || reset === undefined) return undefined;
   return Math.min(Math.max(Number(reset) * 1000 - from, 0) + 1000, longestSilenceMs);
 }
 
-/** GitHub's own words about a refusal: a hint for the person who reads our journal, and nothing else. */
-function messageOf(body: Buffer): string {
+const bodyBytes = 65_536;
+const errorsLimit = 5;
+const messageLimit = 200;
+
+interface Said {
+  /** GitHub's own words: a hint for the person who reads our journal, and for how long to wait. Printable and short */
+  message: string;
+  /** names a limit; or only asks to come back later, which a server that is down says too */
+  slowDown: 'limit' | 'later' | undefined;
+  isJson: boolean;
+  /** has a `message` or `errors`, and is none of the things that we ask for */
+  isError: boolean;
+}
+
+/** GitHub has no one way to say it: all of these come, with several statuses, and not always with a header. */
+const limitWords =
+  /rate[ -]?limit|abuse[ -](?:detection|rate)|too quickly|too many requests|login attempts exceeded/i;
+const laterWords =
+  /temporarily blocked|slow ?down|(?:re)?try (?:your request )?again (?:later|soon|in )|wait (?:a|an|for|some|[0-9]+) ?(?:few|moment|minute|hour|second|while)/i;
+
+const text = (untrusted: unknown): string =>
+  typeof untrusted === 'string' ? printable(untrusted).slice(0, messageLimit).trim() : '';
+
+/** One of `errors`: words, or the names of what was wrong. Never its `value`: that is what we sent, with strangers' words in it. */
+function errorText(untrusted: unknown): string {
+  if (typeof untrusted !== 'object' || untrusted === null) return text(untrusted);
+  const { resource, field, code, message } = untrusted as Record<string, unknown>;
+  const place = [text(resource), text(field)].filter((word) => word !== '').join('.');
+  return [place, text(message) === '' ? text(code) : text(message)].filter((word) => word !== '').join(' ');
+}
+
+function slowDownIn(texts: readonly string[]): Said['slowDown'] {
+  if (texts.some((one) => limitWords.test(one))) return 'limit';
+  return texts.some((one) => laterWords.test(one)) ? 'later' : undefined;
+}
+
+function saidIn(body: Buffer): Said {
+  const bytes = body.subarray(0, bodyBytes).toString('utf8');
+  let untrusted: unknown;
   try {
-    const untrusted = JSON.parse(body.subarray(0, 65_536).toString('utf8')) as { message?: unknown } | null;
-    return typeof untrusted?.message === 'string' ? printable(untrusted.message).slice(0, 200) : 'no message';
+    untrusted = JSON.parse(bytes);
   } catch {
-    return 'no message';
+    // Below: as for whatever else is no object.
   }
+  // A page of HTML, or plain words: not shown, but it may say the same.
+  if (typeof untrusted !== 'object' || untrusted === null)
+    return { message: 'no message', slowDown: slowDownIn([bytes]), isJson: false, isError: false };
+  const { message, errors, documentation_url: page, id } = untrusted as Record<string, unknown>;
+  const listed = (Array.isArray(errors) ? errors.slice(0, errorsLimit) : [errors])
+    .map(errorText)
+    .filter((one) => one !== '');
+  const more =
+    Array.isArray(errors) && errors.length > errorsLimit ? [`and ${errors.length - errorsLimit} more`] : [];
+  const words = text(message);
+  const whole = [words === '' ? 'no message' : words, [...listed, ...more].join('; ')]
+    .filter((one) => one !== '')
+    .join(': ');
+  return {
+    message: whole.slice(0, 2 * messageLimit),
+    slowDown: slowDownIn([words, ...listed, text(page)]),
+    isJson: true,
+    isError: id === undefined && (typeof message === 'string' || errors !== undefined),
+  };
+}
+
+/** Whether the answer, whatever its number, is only "slow down". */
+function isLimit(
+  status: number,
+  headers: Answer['headers'],
+  said: Said,
+  silence: number | undefined,
+): boolean {
+  if (status === 429) return true;
+  if (status >= 400 && status < 500 && status !== 407 && status !== 408) {
+    // The last request of a window says that none is left, also where it was answered.
+    const asksForSilence = silence !== undefined && (status === 403 || headers.has('retry-after'));
+    return said.slowDown !== undefined || (asksForSilence && status !== 401);
+  }
+  return said.isJson && said.slowDown === 'limit' && (status >= 500 || said.isError);
 }
 
 /** Undefined for a success. */
 export function troubleOf(answer: Answer, now: Date): GitHubTrouble | undefined {
   const { status, headers } = answer;
-  if (status >= 200 && status < 300) return undefined;
-  const message = messageOf(answer.body);
+  const isSuccess = status >= 200 && status < 300;
+  if (isSuccess && answer.body.length > bodyBytes) return undefined;
+  const said = saidIn(answer.body);
+  if (isSuccess && !said.isError) return undefined;
+  const { message } = said;
   const silence = silenceOf(headers, now);
-  if (
-    status === 429 ||
-    (status === 403 && (silence !== undefined || /rate limit|abuse detection/i.test(message)))
-  ) {
+  if (isLimit(status, headers, said, silence))
     return new GitHubTrouble(
       'limited',
       'RATE_LIMITED',
@@ -78,7 +156,14 @@ export function troubleOf(answer: Answer, now: Date): GitHubTrouble | undefined 
       status,
       silence,
     );
-  }
+  if (isSuccess)
+    return new GitHubTrouble(
+      'later',
+      'BAD_ANSWER',
+      `GitHub answered ${status} with an error: ${message}`,
+      status,
+      silence,
+    );
   if (status === 401)
     return new GitHubTrouble(
       'token',

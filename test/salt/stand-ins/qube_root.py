@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs programs in a folder that looks like the root of a qube. What states write to (/etc, /home, /rw, /usr/local, /usr/bin,
-/usr/lib/build-infra, /usr/lib/systemd/system, /var, /run) are plain folders below it, which stay; everything else is this machine's own, bound read-only. No network,
+/usr/lib/build-infra, /usr/lib/systemd/system, /usr/share/man, /usr/share/bash-completion, /var, /run) are plain folders below it, which stay; everything else is this machine's own, bound read-only. No network,
 no other processes. It needs root, or root of a user namespace that maps the accounts of a qube (as test/run.mjs starts all tests), and nothing
 of the kernel beyond bind mounts: overlays over folders of unmapped owners cannot be written in a user namespace.
 
@@ -22,6 +22,7 @@ PR_SET_PDEATHSIG, SIGKILL = 1, 9
 PASSWD = 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n'
 GROUP = 'root:x:0:\nqubes:x:98:user\nuser:x:1000:\nnogroup:x:65534:\n'
 OWN = ['etc', 'home', 'root', 'rw/config', 'run', 'tmp', 'var/lib', 'var/log', 'var/cache', 'proc', 'dev', 'sys', 'srv', 'usr/local', 'usr/bin', 'usr/lib/systemd/system',
+       'usr/share/man', 'usr/share/bash-completion',
        'run/machine/usr/bin']
 # Where the programs of this machine are, which /usr/bin of a qube leads to.
 MACHINE = '/run/machine'
@@ -54,7 +55,7 @@ def rest_of(folder, own):
 
 def of_machine():
     """What the qube has of this machine: (paths to bind, paths to link again)."""
-    paths = rest_of('/usr', {'local', 'lib', 'bin'}) + rest_of('/usr/lib', {'build-infra', 'systemd'}) + rest_of('/usr/lib/systemd', {'system'}) + ['/etc/alternatives']
+    paths = rest_of('/usr', {'local', 'lib', 'bin', 'share'}) + rest_of('/usr/share', {'man', 'bash-completion'}) + rest_of('/usr/lib', {'build-infra', 'systemd'}) + rest_of('/usr/lib/systemd', {'system'}) + ['/etc/alternatives']
     paths += ['/' + name for name in ('bin', 'sbin', 'lib', 'lib32', 'lib64', 'libx32') if os.path.lexists('/' + name)]
     return [path for path in paths if not os.path.islink(path) and os.path.exists(path)], [path for path in paths if os.path.islink(path)]
 

@@ -21,6 +21,8 @@ export type Misbehaviour =
   | { kind: 'secondary-limit'; retryAfter?: number }
   | { kind: 'primary-limit'; resetInSeconds: number }
   | { kind: 'status'; status: number; message?: string }
+  /** word for word; a body that is no string is sent as JSON */
+  | { kind: 'says'; status: number; body?: unknown; headers?: Record<string, string> }
   | { kind: 'bad-gateway'; after?: boolean }
   | { kind: 'drop'; after?: boolean }
   | { kind: 'late'; requests: number }
@@ -241,6 +243,15 @@ export class GitHubServer {
         };
       case 'status':
         return no(how.status, how.message ?? 'no');
+      case 'says':
+        return {
+          status: how.status,
+          body: how.body,
+          headers: {
+            ...(typeof how.body === 'string' ? { 'content-type': 'text/html' } : {}),
+            ...how.headers,
+          },
+        };
       case 'bad-gateway':
         return how.after === true
           ? undefined
@@ -317,10 +328,7 @@ export class GitHubServer {
       );
     if (call === 'POST /repos/{owner}/{repo}/issues')
       return this.#createIssue(repository, body as { title: string; body?: string; labels?: string[] });
-    if (call === 'GET /repos/{owner}/{repo}/issues/comments')
-      return this.#page(this.#commentsOf(repository, query['since']), query, ({ issue, comment }) =>
-        commentAnswer(repository, issue, comment, web, api),
-      );
+    if (call === 'GET /repos/{owner}/{repo}/issues/comments') return this.#allComments(repository, query);
     const number = Number(path['issue_number']);
     const issue = repository.issues.find((one) => one.number === number);
     if (repository.gone.has(number)) return no(410, 'This issue was deleted');
@@ -351,13 +359,22 @@ export class GitHubServer {
     }
   }
 
-  /** Of all issues, as ?sort=updated&direction=asc asks for them. */
-  #commentsOf(repository: StoredRepository, since = ''): { issue: StoredIssue; comment: StoredComment }[] {
+  #allComments(repository: StoredRepository, query: Record<string, string>): Result {
     const changed = (comment: StoredComment): number => Date.parse(comment.edited ?? comment.at);
-    return repository.issues
+    const all = repository.issues
       .flatMap((issue) => this.#visible(issue.comments).map((comment) => ({ issue, comment })))
-      .filter(({ comment }) => since === '' || changed(comment) >= Date.parse(since))
-      .toSorted((a, b) => changed(a.comment) - changed(b.comment));
+      .filter(({ comment }) => changed(comment) >= Date.parse(query['since'] ?? '1970-01-01'));
+    const timeOf =
+      query['sort'] === 'updated' ? changed : (comment: StoredComment): number => Date.parse(comment.at);
+    const sorted =
+      query['sort'] === undefined
+        ? all
+        : all.toSorted((a, b) => timeOf(a.comment) - timeOf(b.comment) || a.comment.id - b.comment.id);
+    return this.#page(
+      query['direction'] === 'desc' ? sorted.toReversed() : sorted,
+      query,
+      ({ issue, comment }) => commentAnswer(repository, issue, comment, this.origin, this.url),
+    );
   }
 
   #visible<T extends { visibleFrom: number }>(all: readonly T[]): T[] {
