@@ -104,7 +104,7 @@ interface Coming {
   what: VersionPush | SignedComment;
   vms: readonly string[];
   now: Date;
-  settle: (error?: unknown) => void;
+  settle: (error?: Error) => void;
 }
 
 const nameOf = (delivery: string, keys: readonly string[]): string => [delivery, ...keys].join(' ');
@@ -119,7 +119,7 @@ export class DeliverySpool {
   readonly #known = new Set<string>();
   /** for the next write: what came, also by each name that it will be known under, and what was answered */
   #coming: Coming[] = [];
-  #answered: { told: Told; settle: (error?: unknown) => void }[] = [];
+  #answered: { told: Told; settle: (error?: Error) => void }[] = [];
   #isWriting = false;
   readonly #names = new Map<string, Promise<Accepted>>();
   /** "DELIVERY KEY…", oldest first */
@@ -169,10 +169,10 @@ export class DeliverySpool {
     const twin = names.map((name) => this.#names.get(name)).find((found) => found !== undefined);
     if (twin !== undefined) return await twin.then(() => 'known');
     const written = new Promise<Accepted>((resolve, reject) => {
-      const settle = (error?: unknown): void => {
+      const settle = (error?: Error): void => {
         for (const name of names) this.#names.delete(name);
         if (error === undefined) resolve('accepted');
-        else reject(error as Error);
+        else reject(error);
       };
       this.#coming.push({ delivery, keys, what, vms, now, settle });
     });
@@ -199,7 +199,7 @@ export class DeliverySpool {
         if (pending !== undefined) waiting.push(pending);
         planned.push({ one, pending });
       } catch (error) {
-        one.settle(error);
+        one.settle(error as Error);
       }
     }
     try {
@@ -209,7 +209,7 @@ export class DeliverySpool {
       this.#append([...answered.map(({ told }) => JSON.stringify(told)), ...lines]);
     } catch (error) {
       const refusal = isDiskFull(error) ? new Refusal('DISK_FULL', 'no room to write it down') : error;
-      for (const { settle } of [...answered, ...planned.map(({ one }) => one)]) settle(refusal);
+      for (const { settle } of [...answered, ...planned.map(({ one }) => one)]) settle(refusal as Error);
       return;
     }
     for (const { told, settle } of answered) {
@@ -293,7 +293,7 @@ export class DeliverySpool {
     if (pending === undefined || !this.#waits(pending, vm))
       throw new Error(`no delivery ${delivery} waits for ${vm}`);
     return new Promise((resolve, reject) => {
-      const settle = (error?: unknown): void => (error === undefined ? resolve() : reject(error as Error));
+      const settle = (error?: Error): void => (error === undefined ? resolve() : reject(error));
       this.#answered.push({ told: { told: delivery, vm, outcome }, settle });
       this.#writeSoon();
     });

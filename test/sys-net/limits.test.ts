@@ -272,9 +272,7 @@ void tap.test(
     const answers = await Promise.all(
       bytes.map((one) => post({ socketPath: tree.socketPath }, one, githubHeaders(one))),
     );
-    const refused = answers
-      .map(({ status }, n) => (status === 503 ? (bytes[n] as Buffer) : []))
-      .flat() as Buffer[];
+    const refused = bytes.filter((_, n) => answers[n]?.status === 503);
     t.ok(refused.length > 0);
     t.ok(answers.every(({ status, body: line }) => status === 202 || /^refused DISK_FULL /.test(line)));
     t.same(readFileSync(join(folder, 'webhooks/deliveries')).subarray(0, before.length), before);
