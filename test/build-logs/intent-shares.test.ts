@@ -135,7 +135,7 @@ for (const [what, options, size] of [
   void t.test(
     `a VM that used up its share of ${what} is refused with one line, after a restart too, and the other VM is not`,
     async (t) => {
-      const rig = await Rig.started(t, options);
+      const rig = await Rig.started(t, { sources, ...options });
       const replies = await Promise.all(Array.from({ length: 12 }, () => rig.ask(large(rig, size))));
       t.strictSame(
         replies.map(code).sort(),

@@ -64,7 +64,7 @@ async function place(test: Test, seconds = 60): Promise<Place> {
       }),
     runStep: async (job, { stage, dist }, log) => {
       if (job.kind !== 'build') throw new Error('another kind');
-      if (stage === 'fetch') job.evidence = evidenceOf();
+      if (stage === 'fetch') job.evidence = { ...evidenceOf(), tag: job.tag, tagObject: job.tagObject };
       if (stage !== 'build' || dist === null) return;
       const engine = [
         'sh',
