@@ -688,6 +688,7 @@ void t.test('status.json is what docs/formats.md says, and says no more than tha
     'env',
     'logsUrl',
     'distributions',
+    'keys',
     'running',
     'queue',
     'components',

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// SVG badges: for a component as a whole, and for what one repository has of it. White on dark colours, with
-// the same words for who does not see them.
+// SVG badges: for a component as a whole, and for what one repository has of it. White on dark colours, with the same words for who does not see them.
 import { partsOf, suiteOf, suites } from '../../shared/formats/suites.js';
 import { type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html } from './markup.js';
@@ -18,41 +17,26 @@ export interface Badge {
   look: keyof typeof colours;
 }
 
-/**
- * Nothing measures text here, so its width is told: 6.2 px for each character of 11 px, as most fonts need at
- * most.
- */
+/** Nothing measures text here, so its width is told: 6.2 px for each character of 11 px, as most fonts need at most. */
 const widthOf = (text: string): number => Math.round(text.length * 6.2) + 12;
 
 export function badgeSvg({ label, message, look }: Badge): string {
   const [left, right] = [widthOf(label), widthOf(message)];
   const text = (words: string, x: number, width: number): ReturnType<typeof html> =>
-    html`<text x="${x + width / 2}" y="14" textLength="${width - 12}" lengthAdjust="spacingAndGlyphs"
-      >${words}</text
-    >`;
-  return html`<svg
-    xmlns="http://www.w3.org/2000/svg"
-    width="${left + right}"
-    height="20"
-    role="img"
-    aria-label="${label}: ${message}"
-  >
-    <title>${label}: ${message}</title>
-    <rect width="${left + right}" height="20" rx="3" fill="#33383f" />
-    <path
-      d="M${left} 0h${right - 3}a3 3 0 0 1 3 3v14a3 3 0 0 1 -3 3h-${right - 3}z"
-      fill="${colours[look]}"
-    />
-    <g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
-      ${text(label, 0, left)} ${text(message, left, right)}
-    </g>
-  </svg> `.text;
+    html`<text x="${x + width / 2}" y="14" textLength="${width - 12}" lengthAdjust="spacingAndGlyphs">${words}</text>`;
+  return html`<svg xmlns="http://www.w3.org/2000/svg" width="${left + right}" height="20" role="img" aria-label="${label}: ${message}">
+<title>${label}: ${message}</title>
+<rect width="${left + right}" height="20" rx="3" fill="#33383f"/>
+<path d="M${left} 0h${right - 3}a3 3 0 0 1 3 3v14a3 3 0 0 1 -3 3h-${right - 3}z" fill="${colours[look]}"/>
+<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
+${text(label, 0, left)}
+${text(message, left, right)}
+</g>
+</svg>
+`.text;
 }
 
-/**
- * What most needs to be known: a failure before a delay, a delay before work, and then how far the newest
- * version has come everywhere.
- */
+/** What most needs to be known: a failure before a delay, a delay before work, and then how far the newest version has come everywhere. */
 export function componentBadge({ name, dists, newestTag }: ComponentStatus): Badge {
   const live = dists.filter((dist) => !dist.retired);
   for (const state of ['failed', 'refused', 'waiting', 'building', 'queued'] as const) {

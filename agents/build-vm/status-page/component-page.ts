@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A component's own page: its packages, badges, and everything about its jobs. It has no ages and does not
-// say when it was made, so that it stays the same, byte for byte, as long as nothing of its component
-// changes.
+// A component's own page: its packages, badges, and everything about its jobs. It has no ages and does not say when it was made, so that it stays the
+// same, byte for byte, as long as nothing of its component changes.
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { isTemplatePackage } from '../configuration/config.js';
@@ -16,14 +15,10 @@ import { secondsText, timeElement } from './times.js';
 export const jobsShown = 100;
 
 const withDist = (stage: string, dist: string | null): string => (dist === null ? stage : `${stage} ${dist}`);
-const item = (term: string, content: Content): Markup =>
-  html`<dt>${term}</dt>
-    <dd>${content}</dd> `;
+const item = (term: string, content: Content): Markup => html`<dt>${term}</dt><dd>${content}</dd>
+`;
 const bullets = (items: readonly Content[]): Content =>
-  items.length > 0 &&
-  html`<ul>
-    ${items.map((one) => html`<li>${one}</li>`)}
-  </ul>`;
+  items.length > 0 && html`<ul>${items.map((one) => html`<li>${one}</li>`)}</ul>`;
 const fileItem = (file: HashedFile): Markup =>
   html`${file.name} <span class="soft">${file.size} bytes, sha256 <code>${file.sha256}</code></span>`;
 const looks: Record<Job['state'], string> = {
@@ -37,7 +32,7 @@ const looks: Record<Job['state'], string> = {
 function evidenceItems({ evidence }: Job): Content {
   if (evidence === null) return '';
   return html`${item('commit', html`<code>${evidence.commit}</code>, tree <code>${evidence.tree}</code>`)}${item('signed by', bullets(evidence.signers.map((signer) => html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signer.signed)}`)))}
-  ${item('source', html`${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256 <code>${evidence.manifest.sha256}</code>`)}`;
+${item('source', html`${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256 <code>${evidence.manifest.sha256}</code>`)}`;
 }
 
 function commandItems({ line, signer, signed }: ObeyedCommand): Content {
@@ -47,8 +42,7 @@ function commandItems({ line, signer, signed }: ObeyedCommand): Content {
 function stepText(step: Job['finished'][number]): Markup {
   const seconds = (Date.parse(step.ended) - Date.parse(step.started)) / 1000;
   const own = step.commandSeconds === null ? '' : `, overhead ${secondsText(seconds - step.commandSeconds)}`;
-  return html`${withDist(step.stage, step.dist)}: ${timeElement(step.started)},
-  ${Number.isNaN(seconds) ? 'unknown' : secondsText(seconds)}${own}`;
+  return html`${withDist(step.stage, step.dist)}: ${timeElement(step.started)}, ${Number.isNaN(seconds) ? 'unknown' : secondsText(seconds)}${own}`;
 }
 
 function jobArticle(job: Job, logsUrl: string | null): Markup {
@@ -79,10 +73,8 @@ ${[...job.artifacts.map((made) => files(`built for ${made.dist}`, made.files)), 
 function files(title: string, list: readonly HashedFile[]): Content {
   return (
     list.length > 0 &&
-    html`<details>
-      <summary>${list.length} ${list.length === 1 ? 'file' : 'files'} ${title}</summary>
-      ${bullets(list.map(fileItem))}
-    </details> `
+    html`<details><summary>${list.length} ${list.length === 1 ? 'file' : 'files'} ${title}</summary>${bullets(list.map(fileItem))}</details>
+`
   );
 }
 
@@ -97,34 +89,19 @@ export function componentPage(
   return page({
     title: name,
     body: html`<header>
-        <nav aria-label="Pages">
-          <ul>
-            <li><a href="../../index.html">All packages</a></li>
-            <li><a href="jobs.json">jobs.json</a></li>
-            <li><a href="badge.svg">badge</a></li>
-          </ul>
-        </nav>
-        <h1>${name}</h1>
-        <p>
-          ${isTemplatePackage(name) ? 'a template, built by signed commands' : url === null ? html`<span class="soft">not configured any more</span>` : html`from ${link(url, url)}`}
-        </p>
-      </header>
-      <main>
-        <section>
-          <h2>Packages</h2>
-          ${packagesTable([component], { logsUrl, made: null }, 'Which version lies where, for each distribution')}
-        </section>
-        <section>
-          <h2>Jobs</h2>
-          ${jobs.length === 0 && html`<p class="soft">None yet.</p>`}
-          ${jobs.map((job) => jobArticle(job, logsUrl))}${more > 0 && html`<p class="soft">And ${more} older.</p>`}
-        </section>
-      </main>
-      <footer>
-        <p>
-          When this was true last, the <a href="../../index.html">front page</a> says. What counts is the
-          signed repository and the published logs.
-        </p>
-      </footer>`,
+<nav aria-label="Pages"><ul><li><a href="../../index.html">All packages</a></li><li><a href="jobs.json">jobs.json</a></li><li><a href="badge.svg">badge</a></li></ul></nav>
+<h1>${name}</h1>
+<p>${isTemplatePackage(name) ? 'a template, built by signed commands' : url === null ? html`<span class="soft">not configured any more</span>` : html`from ${link(url, url)}`}</p>
+</header>
+<main>
+<section><h2>Packages</h2>
+${packagesTable([component], { logsUrl, made: null }, 'Which version lies where, for each distribution')}
+</section>
+<section><h2>Jobs</h2>
+${jobs.length === 0 && html`<p class="soft">None yet.</p>`}
+${jobs.map((job) => jobArticle(job, logsUrl))}${more > 0 && html`<p class="soft">And ${more} older.</p>`}
+</section>
+</main>
+<footer><p>When this was true last, the <a href="../../index.html">front page</a> says. What counts is the signed repository and the published logs.</p></footer>`,
   });
 }

@@ -12,24 +12,17 @@ const named = ({ component, version, job }: { component: string; version: string
   html`<a href="${componentPage(component)}#${encodeURIComponent(job)}">${component} ${version}</a>`;
 
 function runningItem(step: RunningStep, logsUrl: string | null): Markup {
-  return html`<li>
-    ${named(step)} <span class="state go">${step.stage}${step.dist !== null && ` ${step.dist}`}</span> since
-    ${timeElement(step.started)}${step.log !== null && html`<span class="why">${logText(step.log, logsUrl, 'log')}</span>`}
-  </li> `;
+  return html`<li>${named(step)} <span class="state go">${step.stage}${step.dist !== null && ` ${step.dist}`}</span> since ${timeElement(step.started)}${step.log !== null && html`<span class="why">${logText(step.log, logsUrl, 'log')}</span>`}</li>
+`;
 }
 
 function queuedItem(job: QueuedJob): Markup {
   const waiting = job.waiting.map(
     (chain) =>
-      html`<span class="why"
-        ><span class="state go">waiting${chain.dist !== null && ` ${chain.dist}`}</span
-        >${whyText(chain)}</span
-      >`,
+      html`<span class="why"><span class="state go">waiting${chain.dist !== null && ` ${chain.dist}`}</span>${whyText(chain)}</span>`,
   );
-  return html`<li>
-    ${named(job)}${job.priority > 0 && html` <span class="state go">urgent</span>`} queued
-    ${timeElement(job.created)}${waiting}
-  </li> `;
+  return html`<li>${named(job)}${job.priority > 0 && html` <span class="state go">urgent</span>`} queued ${timeElement(job.created)}${waiting}</li>
+`;
 }
 
 /** What does not go on by itself, or not as it should. */
@@ -43,24 +36,18 @@ function attention(component: ComponentStatus, made: string): Markup[] {
   }
   const chains = [...stuck.values()].map(
     ({ dists, newest }) =>
-      html`${newest.version} for ${dists.join(', ')}
-      ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`,
+      html`${newest.version} for ${dists.join(', ')} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`,
   );
   const remarks = component.url === null ? [] : remarksOf(component, made);
   return [...chains, ...remarks].map(
-    (one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li> `,
+    (one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>
+`,
   );
 }
 
 function keyItem({ whose, fingerprint, code, ends }: EndingKey): Markup {
-  return html`<li>
-    key of ${whose}
-    <span class="why"
-      ><code>${code}</code> ${ends !== null && `${code === 'KEY_ENDS' ? 'ends' : 'ended'} on ${ends}: `}<code
-        >${fingerprint}</code
-      ></span
-    >
-  </li> `;
+  return html`<li>key of ${whose} <span class="why"><code>${code}</code> ${ends !== null && `${code === 'KEY_ENDS' ? 'ends' : 'ended'} on ${ends}: `}<code>${fingerprint}</code></span></li>
+`;
 }
 
 const none = (text: string): Markup => html`<p class="soft">${text}</p>`;
@@ -68,8 +55,7 @@ const list = (items: readonly Markup[], otherwise: string): Markup =>
   items.length === 0
     ? none(otherwise)
     : html`<ul class="list">
-        ${items}
-      </ul>`;
+${items}</ul>`;
 
 export function frontPage(status: FarmStatus): string {
   const { components, logsUrl, made } = status;
@@ -81,47 +67,28 @@ export function frontPage(status: FarmStatus): string {
   return page({
     title: `Packages of ${status.env}`,
     body: html`<header>
-        <h1>Packages of ${status.env}</h1>
-        <p>Made by ${status.vm} at ${timeElement(made)}. ${counts}.</p>
-        <p class="soft">
-          The page is made again when something changes, and every hour. If it is more than two hours old, the
-          build VM is off or cannot upload: what it shows may be out of date, and what is published stays what
-          it was. Ages are as of when the page was made.
-        </p>
-        <nav aria-label="Sections">
-          <ul>
-            <li><a href="#look">To look at</a></li>
-            <li><a href="#now">Now</a></li>
-            <li><a href="#packages">Packages</a></li>
-            <li><a href="status.json">status.json</a></li>
-          </ul>
-        </nav>
-      </header>
-      <main>
-        <section id="look">
-          <h2>To look at</h2>
-          ${list(eyes, 'Nothing failed, and every tag that was seen is built or in the queue.')}
-        </section>
-        <section id="now">
-          <h2>Now</h2>
-          <h3>Running</h3>
-          ${list(
-            status.running.map((step) => runningItem(step, logsUrl)),
-            'Nothing runs.',
-          )}
-          <h3>Queue</h3>
-          ${list(status.queue.map(queuedItem), 'Nothing waits.')}
-        </section>
-        <section id="packages">
-          <h2>Packages</h2>
-          ${components.length === 0 ? none('No component is configured.') : packagesTable(components, { logsUrl, made, componentLink: componentPage }, 'Which version of each component lies where, for each distribution')}
-        </section>
-      </main>
-      <footer>
-        <p>
-          What counts is the signed repository and the published logs; this page is for the eye, and nobody
-          signed it.
-        </p>
-      </footer>`,
+<h1>Packages of ${status.env}</h1>
+<p>Made by ${status.vm} at ${timeElement(made)}. ${counts}.</p>
+<p class="soft">The page is made again when something changes, and every hour. If it is more than two hours old, the build VM is off or cannot upload: what it shows may be out of date, and what is published stays what it was. Ages are as of when the page was made.</p>
+<nav aria-label="Sections"><ul><li><a href="#look">To look at</a></li><li><a href="#now">Now</a></li><li><a href="#packages">Packages</a></li><li><a href="status.json">status.json</a></li></ul></nav>
+</header>
+<main>
+<section id="look"><h2>To look at</h2>
+${list(eyes, 'Nothing failed, and every tag that was seen is built or in the queue.')}
+</section>
+<section id="now"><h2>Now</h2>
+<h3>Running</h3>
+${list(
+  status.running.map((step) => runningItem(step, logsUrl)),
+  'Nothing runs.',
+)}
+<h3>Queue</h3>
+${list(status.queue.map(queuedItem), 'Nothing waits.')}
+</section>
+<section id="packages"><h2>Packages</h2>
+${components.length === 0 ? none('No component is configured.') : packagesTable(components, { logsUrl, made, componentLink: componentPage }, 'Which version of each component lies where, for each distribution')}
+</section>
+</main>
+<footer><p>What counts is the signed repository and the published logs; this page is for the eye, and nobody signed it.</p></footer>`,
   });
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells
-// of a repository.
+// What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells of a repository.
 import { logLink } from '../../shared/formats/log-link.js';
 import type { ChainState, LoggedStep, Why } from './chain-status.js';
 import type { DistStatus } from './farm-status.js';
@@ -16,21 +15,20 @@ export interface Frame {
 
 export function page({ title, body }: Frame): string {
   return html`<!DOCTYPE html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy}" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta name="referrer" content="no-referrer" />
-        <title>${title}</title>
-        <style>
-          ${new Markup(style)}
-        </style>
-      </head>
-      <body>
-        ${body}
-      </body>
-    </html> `.text;
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${contentSecurityPolicy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>${title}</title>
+<style>${new Markup(style)}</style>
+</head>
+<body>
+${body}
+</body>
+</html>
+`.text;
 }
 
 const looks: Record<ChainState, string> = {
@@ -56,9 +54,7 @@ export function stateWords({ state, stage }: { state: ChainState; stage: string 
 }
 
 export function whyText(why: Pick<Why, 'code' | 'detail'> & { since?: string | null }): Markup {
-  return html`<span class="why"
-    ><code>${why.code}</code> ${why.detail}${why.since ? html`, since ${timeElement(why.since)}` : ''}</span
-  >`;
+  return html`<span class="why"><code>${why.code}</code> ${why.detail}${why.since ? html`, since ${timeElement(why.since)}` : ''}</span>`;
 }
 
 /** A link where logs have an address, and the path as text where not, or where it is none of a log. */
@@ -77,8 +73,7 @@ export function publishedText(published: Published, logsUrl: string | null, made
     since === null
       ? ''
       : html`<span class="under">${made !== null && `${ageOf(since, made)}, `}${timeElement(since)}</span>`;
-  return html`<strong>${version}</strong
-    >${age}${logs.length > 0 && html`<span class="under">logs: ${logs}</span>`}`;
+  return html`<strong>${version}</strong>${age}${logs.length > 0 && html`<span class="under">logs: ${logs}</span>`}`;
 }
 
 function hasAddress(log: LoggedStep, logsUrl: string | null): boolean {
