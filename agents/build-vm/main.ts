@@ -81,6 +81,7 @@ async function serve(): Promise<void> {
       config,
       keys,
       jobs: told(),
+      renewals: queue.all().filter(({ kind }) => kind === 'renewal'),
       listing: (component) => newestTags.get(component),
       highest: (component) => queue.highest(component),
     }),

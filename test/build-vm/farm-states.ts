@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // A farm in many states at once, for tests of what is shown of it; and one whose every text is an attack.
 import type { Component, Config } from '../../agents/build-vm/configuration/config.js';
-import { newJob, type Job, type JobState, type Stage } from '../../agents/build-vm/jobs/job-document.js';
+import {
+  newJob,
+  type Job,
+  type JobState,
+  type PromotionJob,
+  type Stage,
+  type WithdrawalJob,
+} from '../../agents/build-vm/jobs/job-document.js';
+import type { AnySuite } from '../../agents/shared/formats/suites.js';
 import type { Listing, SeenTag } from '../../agents/build-vm/triggers/newest-tags.js';
 import type { FarmState } from '../../agents/build-vm/status-page/farm-status.js';
 
@@ -100,6 +108,28 @@ export function job(
   return Object.assign(made, change);
 }
 
+/** What a signed command of bob's makes of a job. */
+export const promotes = (suite: AnySuite, of = ''): object =>
+  ({
+    kind: 'promotion',
+    configuration: null,
+    change: {
+      of,
+      suite,
+      command: {
+        sha256: 'b'.repeat(64),
+        line: `Upload-component r4.3 one ${'c'.repeat(40)} ${suite} all`,
+        signer: { name: 'bob', fingerprint: 'B'.repeat(40) },
+        signed: ago(1),
+      },
+    },
+  }) satisfies Partial<PromotionJob>;
+export const takesBack: object = {
+  kind: 'withdrawal',
+  configuration: null,
+  change: { of: '', suite: null, command: null },
+} satisfies Partial<WithdrawalJob>;
+
 export const steps = (...dists: string[]): string[] => [
   'fetch',
   ...dists.flatMap((dist) => [`build ${dist}`, `sign ${dist}`, `publish ${dist}`]),
@@ -135,6 +165,7 @@ export function farm(
     config: { ...config, components: names.map(component), ...change },
     keys: [],
     jobs,
+    renewals: [],
     listing,
     highest: () => undefined,
     made: now,
@@ -234,8 +265,52 @@ export function manyStates(): FarmState {
     old,
   );
   const gone = job('not-configured', { version: '0.2-1', hours: 800, done: all, change: over('done', 799) });
+  const asked = job('asked-for', { version: '4-1', hours: 80, done: all, change: over('done', 79) });
+  const tooEarly = job('asked-for', {
+    version: '4-1',
+    hours: 60,
+    change: {
+      ...promotes('current', asked.job),
+      ...over('refused', 60, {
+        dists: ['trixie'],
+        reasons: [
+          {
+            stage: 'promote',
+            dist: 'trixie',
+            code: 'TOO_YOUNG',
+            detail: 'in current-testing for 0.80 days; 5 are needed',
+          },
+        ],
+        reason: { code: 'TOO_YOUNG', detail: 'in current-testing for 0.80 days; 5 are needed' },
+      }),
+    },
+  });
+  const bad = job('still-public', { version: '5-1', hours: 70, done: all, change: over('done', 69) });
+  const notGone = job('still-public', {
+    version: '5-1',
+    hours: 8,
+    done: ['withdraw bookworm', 'withdraw fc41'],
+    change: {
+      ...takesBack,
+      ...over('failed', 7, {
+        reasons: [
+          {
+            stage: 'withdraw',
+            dist: 'trixie',
+            code: 'READ_BACK_FAILED',
+            detail: 'the server shows it still',
+          },
+        ],
+        reason: { code: 'READ_BACK_FAILED', detail: 'the server shows it still' },
+      }),
+    },
+  });
   const state = farm(
     [
+      asked,
+      tooEarly,
+      bad,
+      notGone,
       inTesting,
       promoted,
       promotion,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The page in a real browser, at the widths of a phone, a tablet and a desk, light and dark: what is seen, what runs off the edge, what the browser says.
+// The page in a real browser, at the widths of a phone, a tablet and a desk, light and dark: what is seen,
+// what runs off the edge, what the browser says.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -58,7 +59,10 @@ const names = [
   'empty/index.html',
 ];
 
-/** Elements with text whose colour has less than 4.5:1 against the first ground that is painted behind them (WCAG 2.2, 1.4.3). */
+/**
+ * Elements with text whose colour has less than 4.5:1 against the first ground that is painted behind them
+ * (WCAG 2.2, 1.4.3).
+ */
 const faint = `(() => {
   const channels = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number); return { r, g, b, a }; };
   const light = ({ r, g, b }) => { const part = (v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; return .2126 * part(r) + .7152 * part(g) + .0722 * part(b); };

@@ -285,6 +285,7 @@ void t.test("the agent's own queue tells the page of each step", async (t) => {
       config,
       keys: [],
       jobs: queue.all(),
+      renewals: [],
       listing: () => undefined,
       highest: (name) => queue.highest(name),
     }),

@@ -26,8 +26,10 @@ import {
   many,
   manyStates,
   now,
+  promotes,
   seen,
   steps,
+  takesBack,
 } from './farm-states.js';
 
 const filesOf = (state: FarmState): Map<string, string> =>
@@ -195,7 +197,7 @@ void t.test(
       version: '2-1',
       hours: 1,
       done: ['withdraw trixie', 'withdraw bookworm'],
-      change: { kind: 'withdrawal', dists: ['trixie', 'bookworm'] } as object,
+      change: { ...takesBack, dists: ['trixie', 'bookworm'] },
     });
     t.same(rows([base, again, gone]), [
       ['2-1+deb13u1+b1', 'withdrawn', ''],
@@ -229,10 +231,10 @@ void t.test('a version that was withdrawn is in no repository any more', async (
     hours: 50,
     done: ['publish trixie'],
     suite: { trixie: 'trixie-current' },
-    change: { kind: 'promotion' } as object,
+    change: promotes('current'),
   });
   const withdrawal = (version: string, hours: number): Job =>
-    job('one', { version, hours, done: ['withdraw trixie'], change: { kind: 'withdrawal' } as object });
+    job('one', { version, hours, done: ['withdraw trixie'], change: takesBack });
   const places = (jobs: Job[]): string[] =>
     farmStatus(farm(jobs))
       .components[0]?.dists.find((one) => one.dist === 'trixie')
@@ -253,7 +255,7 @@ void t.test('a version that was withdrawn is in no repository any more', async (
     version: '2-1',
     hours: 4,
     change: {
-      ...({ kind: 'promotion' } as object),
+      ...promotes('current'),
       ...over('refused', 4, {
         reasons: [{ stage: 'promote', dist: 'trixie', code: 'TOO_YOUNG', detail: '' }],
       }),
@@ -315,7 +317,7 @@ void t.test(
       hours: 2,
       done: ['publish templates-r4.3'],
       suite: at('templates-itl'),
-      change: { ...over('done', 1), ...of, ...({ kind: 'promotion' } as object) },
+      change: { ...over('done', 1), ...of, ...promotes('templates-itl') },
     });
     const state = farm(
       [built, moved],
@@ -476,7 +478,7 @@ void t.test('the front page says what runs, what waits and what to look at', asy
   const text = textOf(files.get('index.html'));
   t.match(
     text,
-    /Made by build-debian at 2026-11-22 12:00 UTC\. 13 components, 2 running, 2 waiting, 5 to look at/,
+    /Made by build-debian at 2026-11-22 12:00 UTC\. 15 components, 2 running, 2 waiting, 7 to look at/,
   );
   t.match(text, /building 0\.9-1 build trixie since 2026-11-22 11:48 UTC/);
   t.match(text, /queued 1-1 urgent queued 2026-11-22 11:54 UTC/);
@@ -689,6 +691,7 @@ void t.test('status.json is what docs/formats.md says, and says no more than tha
     'logsUrl',
     'distributions',
     'keys',
+    'renewals',
     'running',
     'queue',
     'components',

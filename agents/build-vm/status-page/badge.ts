@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// SVG badges: for a component as a whole, and for what one repository has of it. White on dark colours, with the same words for who does not see them.
+// SVG badges: for a component as a whole, and for what one repository has of it. White on dark colours, with
+// the same words for who does not see them.
 import { partsOf, suiteOf, suites } from '../../shared/formats/suites.js';
+import type { ChainState } from './chain-status.js';
 import { type ComponentStatus, type DistStatus } from './farm-status.js';
 import { html } from './markup.js';
 
@@ -17,7 +19,10 @@ export interface Badge {
   look: keyof typeof colours;
 }
 
-/** Nothing measures text here, so its width is told: 6.2 px for each character of 11 px, as most fonts need at most. */
+/**
+ * Nothing measures text here, so its width is told: 6.2 px for each character of 11 px, as most fonts need at
+ * most.
+ */
 const widthOf = (text: string): number => Math.round(text.length * 6.2) + 12;
 
 export function badgeSvg({ label, message, look }: Badge): string {
@@ -36,16 +41,24 @@ ${text(message, left, right)}
 `.text;
 }
 
-/** What most needs to be known: a failure before a delay, a delay before work, and then how far the newest version has come everywhere. */
-export function componentBadge({ name, dists, newestTag }: ComponentStatus): Badge {
+const isOpen = new Set<ChainState>(['waiting', 'building', 'queued']);
+const moves = new Set<string>(['promotion', 'withdrawal']);
+
+/**
+ * What most needs to be known: a failure before a delay, a delay before work, and then how far the newest
+ * version has come everywhere.
+ */
+export function componentBadge({ name, attention, dists, newestTag }: ComponentStatus): Badge {
   const live = dists.filter((dist) => !dist.retired);
   for (const state of ['failed', 'refused', 'waiting', 'building', 'queued'] as const) {
-    const found = live.find(({ newest }) => newest?.state === state);
-    if (found?.newest)
+    const found: { version: string; kind?: string } | null | undefined =
+      attention.find((one) => one.state === state) ??
+      live.find(({ newest }) => newest?.state === state && isOpen.has(state))?.newest;
+    if (found)
       return {
         label: name,
-        message: `${found.newest.version} ${state}`,
-        look: state === 'failed' || state === 'refused' ? 'bad' : 'go',
+        message: [found.version, ...(moves.has(found.kind ?? '') ? [found.kind] : []), state].join(' '),
+        look: isOpen.has(state) ? 'go' : 'bad',
       };
   }
   if (newestTag !== null && !newestTag.built)

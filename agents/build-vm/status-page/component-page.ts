@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// A component's own page: its packages, badges, and everything about its jobs. It has no ages and does not say when it was made, so that it stays the
-// same, byte for byte, as long as nothing of its component changes.
+// A component's own page: its packages, badges, and everything about its jobs. It has no ages and does not
+// say when it was made, so that it stays the same, byte for byte, as long as nothing of its component
+// changes.
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { isTemplatePackage } from '../configuration/config.js';

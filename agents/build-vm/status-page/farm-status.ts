@@ -15,7 +15,7 @@ import {
 } from '../jobs/job-document.js';
 import type { HighestVersion } from '../jobs/job-queue.js';
 import type { Listing } from '../triggers/newest-tags.js';
-import { compareVersions } from '../configuration/version-tag.js';
+import { attentionOf, kindOf, newestOf, type Attention } from './attention.js';
 import { chainStatus, logOf, type ChainStatus, type LoggedStep, type Why } from './chain-status.js';
 import { reasonNotBuilt, type NewestTag } from './newest-tag.js';
 import { endingKeys, type EndingKey, type NeededKey } from './needed-keys.js';
@@ -45,6 +45,8 @@ export interface ComponentStatus {
   newestTag: NewestTag | null;
   /** why the forge's tags could not be listed, since when */
   unlisted: Why | null;
+  /** of its jobs of every kind, what wants a person: a withdrawal first, what only waits last */
+  attention: Attention[];
   dists: DistStatus[];
   /** number of jobs there ever were */
   jobs: number;
@@ -52,6 +54,9 @@ export interface ComponentStatus {
 
 export interface RunningStep {
   job: string;
+  kind: Job['kind'];
+  /** where a promotion goes */
+  suite: string | null;
   component: string;
   version: string;
   stage: string;
@@ -62,6 +67,9 @@ export interface RunningStep {
 
 export interface QueuedJob {
   job: string;
+  kind: Job['kind'];
+  /** where a promotion goes */
+  suite: string | null;
   component: string;
   version: string;
   priority: number;
@@ -79,6 +87,8 @@ export interface FarmStatus {
   logsUrl: string | null;
   distributions: { name: string; repository: string | null }[];
   keys: EndingKey[];
+  /** renewals of what is signed in a repository that failed or wait for very long */
+  renewals: Attention[];
   running: RunningStep[];
   queue: QueuedJob[];
   components: ComponentStatus[];
@@ -86,21 +96,13 @@ export interface FarmStatus {
 
 export interface FarmState {
   config: Config;
+  /** those about packages */
   jobs: readonly Job[];
+  renewals: readonly Job[];
   keys: readonly NeededKey[];
   listing: (component: string) => Listing | undefined;
   highest: (component: string) => HighestVersion | undefined;
   made: Date;
-}
-
-const isNewer = (a: Job, b: Job): boolean =>
-  (compareVersions(a.version, b.version) || a.number - b.number) > 0;
-
-export function newestOf(jobs: readonly Job[]): Job | undefined {
-  return jobs.reduce<Job | undefined>(
-    (newest, job) => (newest === undefined || isNewer(job, newest) ? job : newest),
-    undefined,
-  );
 }
 
 /** What goes different ways is told of by itself. */
@@ -171,6 +173,7 @@ function componentStatus(name: string, jobs: readonly Job[], state: FarmState): 
   return {
     name,
     url: component?.url ?? null,
+    attention: attentionOf(jobs, (dist) => configured.includes(dist), state.made),
     dists,
     jobs: jobs.length,
     newestTag: listing?.newest
@@ -205,9 +208,15 @@ export function farmStatus(state: FarmState): FarmStatus {
       repository: repositoryUrl(config, name, packages),
     })),
     keys: endingKeys(state.keys, state.made),
+    renewals: attentionOf(
+      state.renewals,
+      (dist) => config.distributions.some(({ name }) => name === dist),
+      state.made,
+    ),
     running: open.flatMap((job) =>
       job.running.map((step) => ({
         job: job.job,
+        ...kindOf(job),
         component: job.component,
         version: shownVersion(job, step.dist),
         stage: step.stage,
@@ -220,6 +229,7 @@ export function farmStatus(state: FarmState): FarmStatus {
       .filter((job) => job.running.length === 0 || job.waiting.length > 0)
       .map((job) => ({
         job: job.job,
+        ...kindOf(job),
         component: job.component,
         version: shownVersion(job, null),
         priority: job.priority,

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // index.html: what runs and waits, what needs somebody's eyes, and every package.
-import type { ComponentStatus, DistStatus, FarmStatus, QueuedJob, RunningStep } from './farm-status.js';
+import type { Attention } from './attention.js';
+import type { FarmStatus, QueuedJob, RunningStep } from './farm-status.js';
 import { html, type Markup } from './markup.js';
 import type { EndingKey } from './needed-keys.js';
 import { componentFolder, packagesTable, remarksOf } from './packages-table.js';
-import { logText, page, stateWords, whyText } from './page-parts.js';
+import { jobWords, logText, page, stateWords, whyText } from './page-parts.js';
 import { timeElement } from './times.js';
 
 const componentPage = (name: string): string => `${componentFolder(name)}/index.html`;
-const named = ({ component, version, job }: { component: string; version: string; job: string }): Markup =>
-  html`<a href="${componentPage(component)}#${encodeURIComponent(job)}">${component} ${version}</a>`;
+const named = (one: RunningStep | QueuedJob): Markup =>
+  html`<a href="${componentPage(one.component)}#${encodeURIComponent(one.job)}">${one.component} ${jobWords(one)}</a>`;
 
 function runningItem(step: RunningStep, logsUrl: string | null): Markup {
   return html`<li>${named(step)} <span class="state go">${step.stage}${step.dist !== null && ` ${step.dist}`}</span> since ${timeElement(step.started)}${step.log !== null && html`<span class="why">${logText(step.log, logsUrl, 'log')}</span>`}</li>
@@ -25,24 +26,36 @@ function queuedItem(job: QueuedJob): Markup {
 `;
 }
 
-/** What does not go on by itself, or not as it should. */
-function attention(component: ComponentStatus, made: string): Markup[] {
-  const stuck = new Map<string, { dists: string[]; newest: NonNullable<DistStatus['newest']> }>();
-  for (const { dist, newest, retired } of component.dists) {
-    if (retired || newest === null || (newest.state !== 'failed' && newest.state !== 'refused')) continue;
-    // What ended the fetch ended every distribution, and is said once.
-    const key = JSON.stringify([newest.job, newest.state, newest.stage, newest.why]);
-    stuck.set(key, { newest, dists: [...(stuck.get(key)?.dists ?? []), dist] });
-  }
-  const chains = [...stuck.values()].map(
-    ({ dists, newest }) =>
-      html`${newest.version} for ${dists.join(', ')} ${stateWords(newest)}${newest.why !== null && whyText(newest.why)}`,
-  );
-  const remarks = component.url === null ? [] : remarksOf(component, made);
-  return [...chains, ...remarks].map(
-    (one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>
-`,
-  );
+function attentionItem(one: Attention, component: string | null): Markup {
+  const { dists, state, why } = one;
+  const name =
+    component === null
+      ? html`APT repository`
+      : html`<a href="${componentPage(component)}#${encodeURIComponent(one.job)}">${component}</a>`;
+  return html`<li>${name} ${jobWords(one)} for ${dists.join(', ')} ${stateWords({ state, stage: one.stage })}${why !== null && whyText(why)}</li>
+`;
+}
+
+/** What does not go on by itself, or not as it should: what must not stay as it is goes first. */
+function attention({ components, keys, renewals, made }: FarmStatus): Markup[] {
+  const all = components.flatMap(({ name, attention: its }) => its.map((one) => ({ one, name })));
+  const [public_, others] = [true, false].map((isPublic) =>
+    all.filter(({ one }) => (one.kind === 'withdrawal') === isPublic),
+  ) as [typeof all, typeof all];
+  const remarks = components
+    .filter(({ url }) => url !== null)
+    .flatMap((component) =>
+      remarksOf(component, made).map(
+        (one) => html`<li><a href="${componentPage(component.name)}">${component.name}</a> ${one}</li>\n`,
+      ),
+    );
+  return [
+    ...public_.map(({ one, name }) => attentionItem(one, name)),
+    ...renewals.map((one) => attentionItem(one, null)),
+    ...keys.map(keyItem),
+    ...others.map(({ one, name }) => attentionItem(one, name)),
+    ...remarks,
+  ];
 }
 
 function keyItem({ whose, fingerprint, code, ends }: EndingKey): Markup {
@@ -59,10 +72,7 @@ ${items}</ul>`;
 
 export function frontPage(status: FarmStatus): string {
   const { components, logsUrl, made } = status;
-  const eyes = [
-    ...status.keys.map(keyItem),
-    ...components.flatMap((component) => attention(component, made)),
-  ];
+  const eyes = attention(status);
   const counts = `${components.length} ${components.length === 1 ? 'component' : 'components'}, ${status.running.length} running, ${status.queue.length} waiting, ${eyes.length} to look at`;
   return page({
     title: `Packages of ${status.env}`,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Component x distribution x repository. On a narrow screen every component becomes a card; roles are said, since some readers forget a table's
-// when it is laid out as something else.
+// Component x distribution x repository. On a narrow screen every component becomes a card; roles are said,
+// since some readers forget a table's when it is laid out as something else.
 import { isTemplatePackage } from '../configuration/config.js';
 import { partsOf } from '../../shared/formats/suites.js';
 import { columns, type ComponentStatus, type DistStatus } from './farm-status.js';

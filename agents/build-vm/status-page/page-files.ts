@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The files of the page. What belongs to a component is made anew only when something of that component changed.
+// The files of the page. What belongs to a component is made anew only when something of that component
+// changed.
 import { createHash } from 'node:crypto';
 import { matches, plainNamePattern } from '../../shared/formats/names.js';
 import { isOver, type Job } from '../jobs/job-document.js';

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells of a repository.
+// What both kinds of page are made of: the frame around them, states in words, addresses of logs, the cells
+// of a repository.
 import { logLink } from '../../shared/formats/log-link.js';
+import type { Job } from '../jobs/job-document.js';
 import type { ChainState, LoggedStep, Why } from './chain-status.js';
 import type { DistStatus } from './farm-status.js';
 import { html, link, Markup } from './markup.js';
@@ -51,6 +53,28 @@ export function stateWords({ state, stage }: { state: ChainState; stage: string 
           ? state
           : `${state}: ${stage}`;
   return html`<span class="state ${looks[state]}">${words}</span>`;
+}
+
+/** What a job is for: a version alone is to be built. */
+export function jobWords({
+  kind,
+  version,
+  suite,
+}: {
+  kind: Job['kind'];
+  version: string;
+  suite: string | null;
+}): string {
+  switch (kind) {
+    case 'promotion':
+      return `promotion of ${version} to ${suite ?? ''}`;
+    case 'withdrawal':
+      return `withdrawal of ${version}`;
+    case 'renewal':
+      return 'renewal of what is signed';
+    default:
+      return version;
+  }
 }
 
 export function whyText(why: Pick<Why, 'code' | 'detail'> & { since?: string | null }): Markup {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// Times as the page shows them: absolute ones in UTC for people and for programs, and coarse ages as of the time at which the page was made.
+// Times as the page shows them: absolute ones in UTC for people and for programs, and coarse ages as of the
+// time at which the page was made.
 import { html, type Markup } from './markup.js';
 
 /** 2026-11-22T05:37:01Z; what is no time is given back as it is. */

@@ -47,7 +47,10 @@ export async function statusRow(
   return { newest: newest ?? '', cells: new Map(heads.map((head, index) => [head, cells[index] ?? ''])) };
 }
 
-/** The row as soon as it is as wanted; the page follows a change within seconds. @throws Error after `timeoutMs` */
+/**
+ * The row as soon as it is as wanted; the page follows a change within seconds. @throws Error after
+ * `timeoutMs`
+ */
 export async function untilRow(
   url: string,
   component: string,
