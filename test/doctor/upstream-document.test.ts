@@ -46,7 +46,7 @@ await t.test('every test that it names is there, under that title', (t) => {
     for (const [, file, title] of named) {
       const spelled = (title as string).replaceAll("'", "\\'");
       t.ok(
-        [`'${spelled}'`, `\`${title as string}\``].some((literal) =>
+        [`'${spelled}'`, `"${title as string}"`, `\`${title as string}\``].some((literal) =>
           sourceOf(file as string).includes(literal),
         ),
         `${id}: ${file as string}: ${title as string}`,
