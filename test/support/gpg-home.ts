@@ -20,10 +20,11 @@ export class GpgHome {
   }
 
   gpg(args: readonly string[], input: string | Uint8Array = ''): Buffer {
+    // A gpg that reads nothing may be over before an empty pipe is written to.
     return execFileSync('/usr/bin/gpg', ['--batch', '--no-tty', '--quiet', ...args], {
-      input,
+      ...(input.length === 0 ? {} : { input }),
       env: { PATH: '/usr/bin:/bin', GNUPGHOME: this.folder },
-      stdio: ['pipe', 'pipe', 'ignore'],
+      stdio: [input.length === 0 ? 'ignore' : 'pipe', 'pipe', 'ignore'],
     });
   }
 
