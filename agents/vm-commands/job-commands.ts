@@ -6,8 +6,11 @@ import { join } from 'node:path';
 import type { HashedFile } from '../shared/formats/intent.js';
 import {
   jobStates,
+  moveOf,
+  orderedBy,
   readJob,
   type Job,
+  type Move,
   type ObeyedCommand,
   type Step,
   type StepResult,
@@ -63,6 +66,9 @@ export interface Wanted {
   state: string | undefined;
 }
 
+const moveWords = ({ from, to }: Move): string =>
+  to === null ? 'out of every suite' : `from ${from} to ${to}`;
+
 /** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
 export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
   if (state !== undefined && !(jobStates as readonly string[]).includes(state))
@@ -75,18 +81,32 @@ export function listJobs(root: string, { component, state }: Wanted): { document
         (state === undefined || job.state === state),
     )
     .sort((a, b) => b.number - a.number);
-  const named = jobs.map(({ job, component: name, version, state: is, created, ended, reason }) => ({
-    job,
-    component: name,
-    version,
-    state: is,
-    created,
-    ended,
-    reason,
-  }));
-  const lines = named.map(
-    (job) =>
-      `${job.state.padEnd(8)} ${job.job}  ${job.ended ?? `since ${job.created}`}${job.reason === null ? '' : `  ${job.reason.code} ${job.reason.detail}`}`,
+  const named = jobs.map((job) => {
+    const { kind, component: name, version, dists, state: is, created, ended, reason } = job;
+    const command = orderedBy(job);
+    return {
+      job: job.job,
+      kind,
+      component: name,
+      version,
+      dists,
+      state: is,
+      created,
+      ended,
+      reason,
+      move: moveOf(job) ?? null,
+      command:
+        command === undefined ? null : { line: command.line, signer: command.signer, signed: command.signed },
+    };
+  });
+  const lines = named.map(({ job, kind, state: is, created, ended, reason, move, command }) =>
+    [
+      `${is.padEnd(8)} ${kind.padEnd(10)} ${job}`,
+      ended ?? `since ${created}`,
+      ...(move === null ? [] : [moveWords(move)]),
+      ...(command === null ? [] : [`commanded by ${command.signer.name} ${command.signed}: ${command.line}`]),
+      ...(reason === null ? [] : [`${reason.code} ${reason.detail}`]),
+    ].join('  '),
   );
   return {
     document: { format: 'build-infra/job-list@1', jobs: named },
@@ -122,7 +142,7 @@ function stepLine(step: StepResult): string {
 
 const commandLines = (head: string, { line, signer, signed, sha256 }: ObeyedCommand): string[] => [
   `${head.padEnd(15)}${line}`,
-  `signed by      ${signer.name} ${signer.fingerprint}, ${signed}`,
+  `commanded by   ${signer.name} ${signer.fingerprint}, ${signed}`,
   `               command sha256:${sha256}`,
 ];
 
@@ -151,20 +171,19 @@ function originLines(job: Job): string[] {
           `tree           ${evidence.tree}`,
           `tagger         ${evidence.tagger}`,
           ...evidence.signers.map(
-            (signer) => `signed by      ${signer.name} ${signer.fingerprint}, ${signer.signed}`,
+            (signer) => `tag signed by  ${signer.name} ${signer.fingerprint}, ${signer.signed}`,
           ),
           `source         ${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256:${evidence.manifest.sha256}`,
         ]),
   ];
 }
 
-function changeLines({ change }: Job): string[] {
-  if (change === null) return [];
+function changeLines(job: Job): string[] {
+  const [move, command] = [moveOf(job), orderedBy(job)];
+  if (move === undefined) return [];
   return [
-    change.suite === null
-      ? `takes back     ${change.of}, from everywhere`
-      : `moves          ${change.of} to ${change.suite}`,
-    ...(change.command === null ? [] : commandLines('commanded', change.command)),
+    `moves          ${move.of}, ${moveWords(move)}`,
+    ...(command === undefined ? [] : commandLines('promoted by', command)),
   ];
 }
 
@@ -180,8 +199,8 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
     `made           ${job.created}${job.priority > 0 ? `, priority ${job.priority}` : ''}`,
     `ended          ${job.ended ?? 'not yet'}`,
     ...(job.cancelled === undefined ? [] : [`cancelled      ${job.cancelled}`]),
-    ...originLines(job),
     ...changeLines(job),
+    ...originLines(job),
     ...(job.configuration !== null
       ? [
           `configuration  sha256:${job.configuration.common}`,

@@ -127,7 +127,7 @@ export const promotes = (suite: AnySuite, of = ''): object =>
 export const takesBack: object = {
   kind: 'withdrawal',
   configuration: null,
-  change: { of: '', suite: null, command: null },
+  change: { of: 'one-2-1-000000000000', suite: null, command: null },
 } satisfies Partial<WithdrawalJob>;
 
 export const steps = (...dists: string[]): string[] => [

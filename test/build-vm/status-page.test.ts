@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Job, RebuildOrder } from '../../agents/build-vm/jobs/job-document.js';
+import type { AnySuite } from '../../agents/shared/formats/suites.js';
 import {
   farmStatus,
   type ComponentStatus,
@@ -191,7 +192,7 @@ void t.test(
     ]);
     t.match(
       textOf(filesOf(farm([base, again])).get('components/one/index.html')),
-      /2-1\+deb13u1\+b1 (?:queued|done).*built by Rebuild-component r4\.3 one 1 trixie/,
+      /2-1\+deb13u1\+b1 (?:queued|done).* kind build .*built by Rebuild-component r4\.3 one 1 trixie/,
     );
     const gone = job('one', {
       version: '2-1',
@@ -357,7 +358,7 @@ void t.test(
     }
     t.match(
       textOf(pages.get('components/qubes-template-debian-13/index.html')),
-      /built by Build-template r4\.3 debian-13 202611221000 signed by alice/,
+      /promoted by Upload-component .* commanded by bob .* built by Build-template r4\.3 debian-13 202611221000 commanded by alice/,
     );
   },
 );
@@ -511,6 +512,34 @@ void t.test("a component's page tells everything about its jobs", async (t) => {
   t.same(
     (JSON.parse(files.get('components/failed-in-one/jobs.json') as string) as { jobs: unknown[] }).jobs,
     [JSON.parse(JSON.stringify(one))],
+  );
+});
+
+void t.test('who promoted stands beside what moved, and whose tag it was is another thing', async (t) => {
+  const built = job('one', { version: '2-1', hours: 90, done: steps('trixie'), change: over('done', 89) });
+  const moved = (suite: AnySuite): Job => ({
+    ...job('one', { version: '2-1', hours: 9, done: ['fetch'], change: promotes(suite, built.job) }),
+  });
+  for (const [suite, from] of [
+    ['current', 'current-testing'],
+    ['security-testing', 'current-testing'],
+    ['lts-current', 'lts-current-testing'],
+    ['templates-itl', 'templates-itl-testing'],
+    ['templates-community', 'templates-community-testing'],
+  ] as const) {
+    const text = textOf(filesOf(farm([built, moved(suite)])).get('components/one/index.html'));
+    t.match(
+      text,
+      new RegExp(
+        `promotion of 2-1 to ${suite} queued .*kind promotion .*moves ${built.job} from ${from} to ${suite} promoted by Upload-component r4\\.3 one c{40} ${suite} all commanded by bob B{40}, 2026-11-22 11:00 UTC tag .* tag signed by alice A{40}`,
+      ),
+      suite,
+    );
+  }
+  const gone = job('one', { version: '2-1', hours: 9, change: takesBack });
+  t.match(
+    textOf(filesOf(farm([built, gone])).get('components/one/index.html')),
+    /withdrawal of 2-1 queued .*kind withdrawal .*out of every suite, as a person in debian's build VM wanted tag/,
   );
 });
 

@@ -194,7 +194,7 @@ await t.test('all jobs are listed, newest first, one line each', async (t) => {
   t.equal(status, 0);
   t.match(
     stdout,
-    /^running  other-3-1-c{12}  since 2026-11-20T10:00:00\.000Z\nfailed   hello-1\.0-1-a{12}  2026-11-20T11:00:00\.000Z  BUILD_FAILED hostile \.\[2J\.line \.\nqueued   hello-0\.9-1-b{12}  since [^\n]*\n$/,
+    /^running  build      other-3-1-c{12}  since 2026-11-20T10:00:00\.000Z\nfailed   build      hello-1\.0-1-a{12}  2026-11-20T11:00:00\.000Z  BUILD_FAILED hostile \.\[2J\.line \.\nqueued   build      hello-0\.9-1-b{12}  since [^\n]*\n$/,
   );
 });
 
@@ -227,7 +227,7 @@ await t.test('one job is shown with everything that is known', async (t) => {
     /^tag object +1{40}$/m,
     /^commit +5{40}$/m,
     /^tree +6{40}$/m,
-    /^signed by +alice A{40}, 2026-11-19/m,
+    /^tag signed by +alice A{40}, 2026-11-19/m,
     /^source +3 files, 4 bytes, manifest sha256:7{64}$/m,
     /^configuration +sha256:2{64}$/m,
     /^ +trixie sha256:3{64}$/m,
@@ -334,14 +334,39 @@ await t.test(
       /^component +qubes-template-debian-13 4\.3\.0-202611201000$/m,
       /^for +debian: templates-r4\.3$/m,
       /^template +debian-13 of r4\.3, 202611201000$/m,
-      /^built by +Build-template r4\.3 debian-13 202611201000\nsigned by +alice A{40}, 2026-11-20T10:00:00\.000Z\n +command sha256:b{64}$/m,
+      /^built by +Build-template r4\.3 debian-13 202611201000\ncommanded by +alice A{40}, 2026-11-20T10:00:00\.000Z\n +command sha256:b{64}$/m,
     ])
       t.match(build, line);
     t.notMatch(build, /^tag|not verified yet|undefined|null/m);
     t.match(
       promotion,
-      /^moves +qubes-template-debian-13-.*-d{12} to templates-itl\ncommanded +Upload-template r4\.3 debian-13 4\.3\.0-202611201000 templates-itl\nsigned by +bob B{40}/m,
+      /^moves +qubes-template-debian-13-.*-d{12}, from templates-itl-testing to templates-itl\npromoted by +Upload-template r4\.3 debian-13 4\.3\.0-202611201000 templates-itl\ncommanded by +bob B{40}/m,
     );
     t.match(promotion, /^built by +Build-template/m);
   },
 );
+
+await t.test('the list says of each job its kind, what moved, and whose command that was', async (t) => {
+  const { jobs: listed } = JSON.parse(run('jobs', '--json').stdout) as { jobs: { kind: string }[] };
+  t.match(listed.slice(0, 3), [
+    {
+      kind: 'promotion',
+      move: {
+        of: 'qubes-template-debian-13-4.3.0-202611201000-dddddddddddd',
+        from: 'templates-itl-testing',
+        to: 'templates-itl',
+      },
+      command: {
+        line: 'Upload-template r4.3 debian-13 4.3.0-202611201000 templates-itl',
+        signer: { name: 'bob' },
+        signed: order.signed,
+      },
+    },
+    { kind: 'template', move: null, command: { line: order.line, signer: { name: 'alice' } } },
+    { kind: 'build', move: null, command: null, dists: ['bookworm', 'trixie'] },
+  ]);
+  t.match(
+    run('jobs').stdout,
+    /^done     promotion  promotion-qubes-.*  2026-11-20T12:00:00\.000Z  from templates-itl-testing to templates-itl  commanded by bob 2026-11-20T10:00:00\.000Z: Upload-template .*\ndone     template   qubes-template-.*  commanded by alice .*: Build-template/,
+  );
+});

@@ -7,9 +7,9 @@ import { AnyRefusal, printable } from '../../shared/refusal.js';
 import { Refusal } from '../refusals.js';
 import type { Reporter } from '../../shared/calls/socket-service.js';
 import {
-  commandOf,
   isChainDone,
   isOver,
+  orderedBy,
   uploadedDists,
   type BuildJob,
   type Job,
@@ -310,7 +310,7 @@ export class CommandProcessor {
         if (job !== undefined)
           refuseAskedWithoutRight(
             person,
-            commandOf(job),
+            orderedBy(job)?.line,
             job.dists.filter((dist) => !isChainDone(job, dist)),
           );
         return this.#retry(record, command.job, job, resumed);

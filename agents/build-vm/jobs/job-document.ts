@@ -167,15 +167,6 @@ export function suitesWordOf(job: Job): string | undefined {
   return 'suites' in job ? job.suites : undefined;
 }
 
-/** The line that asked for this job; undefined: a tag did, or a person in this VM. */
-export function commandOf(job: Job): string | undefined {
-  return (
-    job.kind === 'promotion' || job.kind === 'withdrawal'
-      ? job.change.command
-      : (rebuildOf(job)?.command ?? templateOf(job)?.command)
-  )?.line;
-}
-
 /**
  * The version of a job's packages as people know it: of a rebuild its own. @param dist null: of all of them,
  * where that is one

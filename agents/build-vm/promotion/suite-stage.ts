@@ -3,7 +3,7 @@
 // are the bytes that were published, not what lies here under their names; how long they were in testing says
 // the public record, not this VM's clock or notes.
 import type { HashedFile } from '../../shared/formats/intent.js';
-import { partsOf, suiteOf, type AnySuite } from '../../shared/formats/suites.js';
+import { partsOf, triedIn, type AnySuite } from '../../shared/formats/suites.js';
 import { Refusal } from '../refusals.js';
 import type { Config, Distribution } from '../configuration/config.js';
 import { refuseAskedWithoutRight } from '../github-command/authorisation.js';
@@ -71,18 +71,6 @@ async function refuseTooYoung(
   );
   if (days < needed)
     throw new Refusal('TOO_YOUNG', `in ${tried} for ${days.toFixed(2)} days; ${needed} are needed`);
-}
-
-/** Where something has to be before it goes to `suite`. */
-function triedIn(suite: AnySuite): AnySuite {
-  switch (suite) {
-    case 'templates-itl':
-      return 'templates-itl-testing';
-    case 'templates-community':
-      return 'templates-community-testing';
-    default:
-      return suiteOf(partsOf(suite)?.word, 'current-testing');
-  }
 }
 
 /** Whoever asked for it may have lost the right since. @throws Refusal NOT_ALLOWED */

@@ -5,11 +5,20 @@
 import type { HashedFile } from '../../shared/formats/intent.js';
 import { jobIdPattern, matches } from '../../shared/formats/names.js';
 import { isTemplatePackage } from '../configuration/config.js';
-import { rebuildOf, shownVersion, templateOf, type Job, type ObeyedCommand } from '../jobs/job-document.js';
+import {
+  moveOf,
+  orderedBy,
+  rebuildOf,
+  shownVersion,
+  templateOf,
+  type Job,
+  type ObeyedCommand,
+} from '../jobs/job-document.js';
+import { kindOf } from './attention.js';
 import type { ComponentStatus } from './farm-status.js';
 import { html, link, type Content, type Markup } from './markup.js';
 import { packagesTable } from './packages-table.js';
-import { logText, page, whyText } from './page-parts.js';
+import { jobWords, logText, page, whyText } from './page-parts.js';
 import { secondsText, timeElement } from './times.js';
 
 /** So many jobs are told of, the newest. */
@@ -32,12 +41,24 @@ const looks: Record<Job['state'], string> = {
 
 function evidenceItems({ evidence }: Job): Content {
   if (evidence === null) return '';
-  return html`${item('commit', html`<code>${evidence.commit}</code>, tree <code>${evidence.tree}</code>`)}${item('signed by', bullets(evidence.signers.map((signer) => html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signer.signed)}`)))}
+  return html`${item('commit', html`<code>${evidence.commit}</code>, tree <code>${evidence.tree}</code>`)}${item('tag signed by', bullets(evidence.signers.map((signer) => html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signer.signed)}`)))}
 ${item('source', html`${evidence.manifest.files} files, ${evidence.manifest.bytes} bytes, manifest sha256 <code>${evidence.manifest.sha256}</code>`)}`;
 }
 
-function commandItems({ line, signer, signed }: ObeyedCommand): Content {
-  return html`${item('built by', html`<code>${line}</code>`)}${item('signed by', html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signed)}`)}`;
+function commandItems(term: string, { line, signer, signed }: ObeyedCommand): Content {
+  return html`${item(term, html`<code>${line}</code>`)}${item('commanded by', html`${signer.name} <code>${signer.fingerprint}</code>, ${timeElement(signed)}`)}`;
+}
+
+/** What was moved, and who wanted that: its tag has signers of its own. */
+function moveItems(job: Job): Content {
+  const [move, command] = [moveOf(job), orderedBy(job)];
+  if (move === undefined) return '';
+  const words =
+    move.to === null
+      ? html`<code>${move.of}</code> out of every suite, as a person in ${job.env}'s build VM wanted`
+      : html`<code>${move.of}</code> from ${move.from} to ${move.to}`;
+  return html`${item('moves', words)}${command !== undefined && commandItems('promoted by', command)}
+`;
 }
 
 function stepText(step: Job['finished'][number]): Markup {
@@ -55,10 +76,10 @@ function jobArticle(job: Job, logsUrl: string | null): Markup {
         ? []
         : [whyText(job.reason)];
   return html`<article${matches(jobIdPattern, job.job) && html` id="${job.job}"`}>
-<h3>${shownVersion(job, null)} <span class="state ${looks[job.state]}">${job.state}</span></h3>
+<h3>${jobWords({ ...kindOf(job), version: shownVersion(job, null) })} <span class="state ${looks[job.state]}">${job.state}</span></h3>
 <dl>
-${item('job', html`<code>${job.job}</code>`)}${item('made', timeElement(job.created))}${job.ended !== null && item('ended', timeElement(job.ended))}${item('for', job.dists.join(', '))}
-${template === undefined ? html`${rebuild !== undefined && commandItems(rebuild.command)}${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}` : commandItems(template.command)}
+${item('job', html`<code>${job.job}</code>`)}${item('kind', job.kind)}${item('made', timeElement(job.created))}${job.ended !== null && item('ended', timeElement(job.ended))}${item('for', job.dists.join(', '))}
+${moveItems(job)}${template === undefined ? html`${rebuild !== undefined && commandItems('built by', rebuild.command)}${item('tag', html`${job.tag} <code>${job.tagObject}</code>`)}${evidenceItems(job)}` : commandItems('built by', template.command)}
 ${job.configuration !== null && item('configuration', html`sha256 <code>${job.configuration.common}</code>`)}
 ${job.running.length > 0 && item('running', bullets(job.running.map((step) => html`${withDist(step.stage, step.dist)} since ${timeElement(step.started)}`)))}
 ${job.waiting.length > 0 && item('waiting', bullets(job.waiting.map((chain) => html`${chain.dist !== null && `${chain.dist}: `}${whyText(chain)}`)))}

@@ -16,7 +16,7 @@ import {
   whole,
   type Reader,
 } from './strict-reader.js';
-import { partsOf, templateSuites, type AnySuite } from './suites.js';
+import { partsOf, templateSuites, triedIn, type AnySuite } from './suites.js';
 import { readDocument } from '../json-document.js';
 import { Refusal } from '../refusals.js';
 
@@ -233,6 +233,25 @@ export type RenewalJob = AnyJob & OfNoTag & { kind: 'renewal'; configuration: nu
 
 /** One of five. */
 export type Job = PackageJob | RenewalJob;
+
+/** What a job takes from where to where; undefined: it makes something. */
+export interface Move {
+  /** the job that made it */
+  of: string;
+  from: AnySuite | null;
+  to: AnySuite | null;
+}
+
+export function moveOf({ change }: Job): Move | undefined {
+  if (change === null) return undefined;
+  return { of: change.of, from: change.suite === null ? null : triedIn(change.suite), to: change.suite };
+}
+
+/** The signed command that asked for this job; undefined: a tag did, a person in this VM, or the agent. */
+export function orderedBy(job: Job): ObeyedCommand | undefined {
+  if (job.change !== null) return job.change.command ?? undefined;
+  return ('rebuild' in job ? job.rebuild : 'template' in job ? job.template : undefined)?.command;
+}
 
 type OptionalOf<T> = { [K in keyof T as object extends Pick<T, K> ? K : never]-?: Exclude<T[K], undefined> };
 type RequiredOf<T> = { [K in keyof T as object extends Pick<T, K> ? never : K]: T[K] };

@@ -39,6 +39,18 @@ export const suiteOf = (word: string | undefined, suite: Suite): AnySuite =>
 
 const suitePattern = new RegExp(`^(?:(${lineWordPattern.slice(1, -1)})-)?(${suites.join('|')})$`);
 
+/** Where something has to be before it goes to `suite`. */
+export function triedIn(suite: AnySuite): AnySuite {
+  switch (suite) {
+    case 'templates-itl':
+      return 'templates-itl-testing';
+    case 'templates-community':
+      return 'templates-community-testing';
+    default:
+      return suiteOf(partsOf(suite)?.word, 'current-testing');
+  }
+}
+
 /** @returns undefined for what is no suite of packages */
 export function partsOf(suite: string): { word: string | undefined; suite: Suite } | undefined {
   const [, word, own] = suitePattern.exec(suite) ?? [];
