@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra doctor`: all checks of one VM, in the order in which one would mend what they find.
 import type { VmManifest } from '../shared/formats/manifest.js';
+import { checkJobs } from './damaged-jobs.js';
 import { Report } from './finding.js';
 import { checkGate } from './gate-state.js';
 import { checkJournalKey } from './journal-key.js';
@@ -49,6 +50,7 @@ async function checkRole(machine: Machine, facts: VmFacts, online: boolean, repo
   await report.group(() => checkJournalKey(machine, facts, report));
   await report.group(() => checkGate(machine, facts, report));
   await report.group(() => checkReleases(machine, facts, report));
+  await report.group(() => checkJobs(machine, facts, report));
   await report.group(() => noteSetAside(machine, facts, report));
   if (facts.role === 'keys') {
     checkNoNetwork(machine, report);

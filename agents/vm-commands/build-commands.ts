@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { renameDurably, writeDurably } from '../shared/durable-files.js';
 import { jobIdPattern, matches, plainNamePattern, versionPattern } from '../shared/formats/names.js';
-import { printable } from '../shared/refusal.js';
+import { visibleLine } from '../shared/visible-text.js';
 import { Refusal } from './refusals.js';
 
 const answerMs = 90_000;
@@ -81,7 +81,7 @@ export async function giveCommand(
 }
 
 const why = (waiting: Waiting | null): string =>
-  waiting === null ? '' : `  ${waiting.code} ${printable(waiting.detail)}`;
+  waiting === null ? '' : `  ${waiting.code} ${visibleLine(waiting.detail)}`;
 const withDist = (word: string, dist: string | null): string => (dist === null ? word : `${word} ${dist}`);
 /** Of the newest jobs that are over, where their time went. */
 const jobsWithTimes = 5;

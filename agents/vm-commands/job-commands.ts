@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { HashedFile } from '../shared/formats/intent.js';
 import {
+  jobKinds,
   jobStates,
   moveOf,
   orderedBy,
@@ -17,31 +18,31 @@ import {
 } from '../shared/formats/job.js';
 import { logLink } from '../shared/formats/log-link.js';
 import { jobIdPattern, matches } from '../shared/formats/names.js';
-import { printable } from '../shared/refusal.js';
+import { visibleLine } from '../shared/visible-text.js';
 import { Refusal } from './refusals.js';
 
 const jobsFolder = '/var/lib/build-infra/jobs';
 
-/** @throws Refusal NO_STATUS, NOT_ROOT, BAD_DOCUMENT; undefined where there is no job */
-function readJobFile(root: string, id: string): { text: string; job: Job } | undefined {
+interface DamagedJob {
+  job: string;
+  fault: string;
+}
+
+/** @throws Refusal NOT_ROOT; undefined where there is no job */
+function readJobFile(root: string, id: string): { text: string; job: Job } | DamagedJob | undefined {
   if (!matches(jobIdPattern, id)) return undefined;
-  let bytes: Buffer;
   try {
-    bytes = readFileSync(join(root, jobsFolder, id, 'job.json'));
+    const bytes = readFileSync(join(root, jobsFolder, id, 'job.json'));
+    const job = readJob(bytes);
+    return job.job === id
+      ? { text: bytes.toString('utf8'), job }
+      : { job: id, fault: 'it is of another job' };
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+    const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM')
       throw new Refusal('NOT_ROOT', "the jobs are root's here: run it as root");
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw error;
-  }
-  try {
-    return { text: bytes.toString('utf8'), job: readJob(bytes) };
-  } catch (error) {
-    throw new Refusal(
-      'BAD_DOCUMENT',
-      `${id}/job.json is not a job of this version: ${printable((error as Error).message)}`,
-    );
+    return { job: id, fault: visibleLine(message) };
   }
 }
 
@@ -63,24 +64,53 @@ function folderNames(root: string): string[] {
 
 export interface Wanted {
   component: string | undefined;
+  kind: string | undefined;
   state: string | undefined;
+  /** a day or an ISO 8601 time: jobs that were made then or later */
+  since: string | undefined;
+  /** so many, the newest of those that are meant */
+  limit: string | undefined;
+}
+
+/** @throws Refusal BAD_COMMAND */
+function filterOf({ component, kind, state, since, limit }: Wanted): (jobs: readonly Job[]) => Job[] {
+  const isOne = (word: string, said: string | undefined, known: readonly string[]): void => {
+    if (said !== undefined && !known.includes(said))
+      throw new Refusal('BAD_COMMAND', `a ${word} is one of ${known.join(' ')}`);
+  };
+  isOne('state', state, jobStates);
+  isOne('kind', kind, jobKinds);
+  const from = since === undefined ? undefined : Date.parse(since);
+  if (since !== undefined && (!/^\d{4}-\d{2}-\d{2}(?:T[\d:.]+Z)?$/.test(since) || Number.isNaN(from)))
+    throw new Refusal('BAD_COMMAND', 'a time is a day, 2026-11-22, or 2026-11-22T10:00:00Z');
+  if (limit !== undefined && !/^[1-9]\d{0,8}$/.test(limit))
+    throw new Refusal('BAD_COMMAND', 'a limit is a number of jobs from 1');
+  return (jobs) =>
+    jobs
+      .filter(
+        (job) =>
+          (component === undefined || job.component === component) &&
+          (kind === undefined || job.kind === kind) &&
+          (state === undefined || job.state === state) &&
+          (from === undefined || Date.parse(job.created) >= from),
+      )
+      .sort((a, b) => b.number - a.number)
+      .slice(0, limit === undefined ? undefined : Number(limit));
 }
 
 const moveWords = ({ from, to }: Move): string =>
   to === null ? 'out of every suite' : `from ${from} to ${to}`;
 
-/** Newest first. @throws Refusal NO_STATUS, NOT_ROOT, BAD_COMMAND for a state that there is not */
-export function listJobs(root: string, { component, state }: Wanted): { document: object; lines: string[] } {
-  if (state !== undefined && !(jobStates as readonly string[]).includes(state))
-    throw new Refusal('BAD_COMMAND', `a state is one of ${jobStates.join(' ')}`);
-  const all = folderNames(root).flatMap((id) => readJobFile(root, id)?.job ?? []);
-  const jobs = all
-    .filter(
-      (job) =>
-        (component === undefined || job.component === component) &&
-        (state === undefined || job.state === state),
-    )
-    .sort((a, b) => b.number - a.number);
+/**
+ * Newest first; what cannot be read is named, whatever jobs are meant. @throws Refusal NO_STATUS, NOT_ROOT,
+ * BAD_COMMAND
+ */
+export function listJobs(root: string, wanted: Wanted): { document: object; lines: string[] } {
+  const filter = filterOf(wanted);
+  const found = folderNames(root).flatMap((id) => readJobFile(root, id) ?? []);
+  const all = found.flatMap((one) => ('text' in one ? [one.job] : []));
+  const damaged = found.filter((one) => 'fault' in one);
+  const jobs = filter(all);
   const named = jobs.map((job) => {
     const { kind, component: name, version, dists, state: is, created, ended, reason } = job;
     const command = orderedBy(job);
@@ -108,12 +138,12 @@ export function listJobs(root: string, { component, state }: Wanted): { document
       ...(reason === null ? [] : [`${reason.code} ${reason.detail}`]),
     ].join('  '),
   );
+  if (lines.length === 0) lines.push(all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`);
   return {
-    document: { format: 'build-infra/job-list@1', jobs: named },
-    lines:
-      lines.length > 0
-        ? lines.map(printable)
-        : [all.length === 0 ? 'no job yet' : `none of ${all.length} jobs is so`],
+    document: { format: 'build-infra/job-list@1', jobs: named, damaged },
+    lines: [...damaged.map(({ job, fault }) => `damaged  ${job}/job.json: ${fault}`), ...lines].map(
+      visibleLine,
+    ),
   };
 }
 
@@ -252,15 +282,14 @@ function linesOf(job: Job, logsUrl: string | undefined): string[] {
 
 /**
  * @returns the document as it stands on disk, and the same for a person. @throws Refusal UNKNOWN_JOB,
- * NO_STATUS, NOT_ROOT
+ * BAD_DOCUMENT, NO_STATUS, NOT_ROOT
  */
 export function showJob(root: string, untrustedId: string): { text: string; lines: string[] } {
   const found = readJobFile(root, untrustedId);
+  if (found !== undefined && 'fault' in found)
+    throw new Refusal('BAD_DOCUMENT', `${found.job}/job.json is not a job of this version: ${found.fault}`);
   if (found !== undefined)
-    return {
-      text: found.text,
-      lines: linesOf(found.job, logsUrlOf(root)).map((line) => line.replace(/[^\x20-\x7e]/g, '.')),
-    };
+    return { text: found.text, lines: linesOf(found.job, logsUrlOf(root)).map(visibleLine) };
   const near = folderNames(root)
     .filter((id) => untrustedId !== '' && id.startsWith(untrustedId))
     .slice(0, 3);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The commands of `build-infra` inside a VM of the farm. It wires and decides nothing. Exit 0: nothing is
 // missing, or done; 1: something is missing, or refused; 2: a fault.
-import { printable } from '../shared/refusal.js';
+import { visibleLine } from '../shared/visible-text.js';
 import type { CommandCall, CommandRow, OptionRow, ProgramTable } from '../shared/command-line/program.js';
 import { giveCommand, readStatus } from './build-commands.js';
 import { examine } from '../doctor/doctor.js';
@@ -56,7 +56,7 @@ const given = (verb: Parameters<typeof giveCommand>[1], takes: string, does: str
   where: asRoot,
   run: async ({ words }) => {
     const answer = await giveCommand(root, verb, words);
-    say(printable(answer));
+    say(visibleLine(answer));
     return /^(?:queued|known|cancelled) /.test(answer) ? 0 : 1;
   },
 });
@@ -99,12 +99,22 @@ export const vmProgram: ProgramTable = {
           value: 'STATE',
           does: 'only jobs in this state: queued, running, done, failed or refused',
         },
+        {
+          name: 'kind',
+          value: 'KIND',
+          does: 'only jobs of this kind: build, template, promotion, withdrawal or renewal',
+        },
+        { name: 'since', value: 'TIME', does: 'only jobs made since that day, 2026-11-22, or that time' },
+        { name: 'limit', value: 'NUMBER', does: 'only so many, the newest' },
         json,
       ],
       run: (call) => {
         const { document, lines } = listJobs(root, {
           component: call.value('component'),
+          kind: call.value('kind'),
           state: call.value('state'),
+          since: call.value('since'),
+          limit: call.value('limit'),
         });
         return show(call, JSON.stringify(document), lines);
       },

@@ -74,6 +74,18 @@ void t.test('intents name the line of the log that says who signed which tag, co
   ]);
 });
 
+void t.test("a tagger's name is whole in the evidence, whose line is ASCII all the same", async (t) => {
+  const s = situation(t);
+  const commit = s.repository.commit(s.repository.tree(tinyPackage('1.0-1')));
+  const text = s.repository.tagText('v1.0-1', commit).replace('Alice', 'Alicja G\u00f3recka \u{1f98a}\u202e');
+  s.repository.ref('v1.0-1', s.repository.tagObject(text + keys.sign([alice], text)));
+  const { evidence, lines } = await s.fetch();
+  t.match(evidence.tagger, /^Alicja G\u00f3recka \ud83e\udd8a\. <alice@example\.org>/);
+  const line = lines.find((one) => one.startsWith('evidence '))?.slice('evidence '.length) as string;
+  t.match(line, /^[\x20-\x7e]+$/);
+  t.strictSame(JSON.parse(line), JSON.parse(JSON.stringify(evidence)));
+});
+
 void t.test('a lightweight tag is refused', async (t) => {
   const s = situation(t);
   s.repository.ref('v1.0-1', s.repository.commit(s.repository.tree(tinyPackage('1.0-1'))));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // `build-infra jobs` and `jobs show JOB`, by the program as people start it.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { folder, top } from './vm-tree.js';
 
@@ -208,6 +208,25 @@ await t.test('jobs are chosen by component and by state', async (t) => {
   t.same(listed('--state', 'failed'), ['hello-1.0-1']);
   t.same(listed('--component', 'other', '--state', 'failed'), []);
   t.match(run('jobs', '--component', 'nothing').stdout, /^none of 3 jobs is so\n$/);
+  t.same(listed('--kind', 'build', '--limit', '2'), ['other-3-1', 'hello-1.0-1']);
+  t.same(listed('--kind', 'promotion'), []);
+  t.same(listed('--component', 'hello', '--limit', '1'), ['hello-1.0-1']);
+  t.same(listed('--since', '2026-11-20'), ['other-3-1', 'hello-1.0-1', 'hello-0.9-1']);
+  t.same(listed('--since', '2026-11-20T10:00:00Z', '--limit', '9'), [
+    'other-3-1',
+    'hello-1.0-1',
+    'hello-0.9-1',
+  ]);
+  t.same(listed('--since', '2026-11-20T10:00:01Z'), []);
+  for (const [option, value, says] of [
+    ['--kind', 'builds', /a kind is one of build template promotion withdrawal renewal/],
+    ['--since', 'yesterday', /a time is a day/],
+    ['--since', '2026-13-01', /a time is a day/],
+    ['--limit', '0', /a limit is a number/],
+    ['--limit', '-1', /a limit is a number/],
+    ['--limit', '1e3', /a limit is a number/],
+  ] as const)
+    t.match(run('jobs', option, value), { status: 1, stdout: '', stderr: says }, `${option} ${value}`);
   t.match(run('jobs', '--state', 'broken'), {
     status: 1,
     stdout: '',
@@ -369,4 +388,69 @@ await t.test('the list says of each job its kind, what moved, and whose command 
     run('jobs').stdout,
     /^done     promotion  promotion-qubes-.*  2026-11-20T12:00:00\.000Z  from templates-itl-testing to templates-itl  commanded by bob 2026-11-20T10:00:00\.000Z: Upload-template .*\ndone     template   qubes-template-.*  commanded by alice .*: Build-template/,
   );
+});
+
+await t.test('names of any language are whole, and nothing in them draws or turns text around', async (t) => {
+  const id = 'hello-1.1-1-ffffffffffff';
+  const detail = (words: string): object => ({ code: 'BAD_SIGNATURE', detail: words });
+  for (const [name, shown] of [
+    ['Górecki', 'Górecki'],
+    ['Ж 李 ع 🦊', 'Ж 李 ع 🦊'],
+    ['e\u0301', 'e\u0301'],
+    ['a\u001b[2Jb\nc\td\u0007\u009b', 'a.[2Jb.c.d..'],
+    ['\u202egnp.exe\u2066\u2069\u200f', '.gnp.exe...'],
+    ['\u2028\u2029\u200b\ufeff\u00ad\u{e0041}\ud800', '.......'],
+  ] as const) {
+    mkdirSync(join(root, 'var/lib/build-infra/jobs', id), { recursive: true });
+    writeFileSync(
+      join(root, 'var/lib/build-infra/jobs', id, 'job.json'),
+      JSON.stringify({
+        ...{ job: id, ...common, ...second, number: 20, version: '1.1-1', tag: `v${name}`, state: 'refused' },
+        ...{ ended: '2026-11-21T00:00:00.000Z', reason: detail(name) },
+      }),
+    );
+    t.match(run('jobs').stdout, `Z  BAD_SIGNATURE ${shown}\n`, shown);
+    const { stdout } = run('jobs', 'show', id);
+    t.match(stdout, `: BAD_SIGNATURE ${shown}\n`, shown);
+    t.match(stdout, `\ntag            v${shown}\n`, shown);
+  }
+});
+
+await t.test('a damaged document hides no other job, and is named', async (t) => {
+  const id = 'hello-7-1-ffffffffffff';
+  const path = join(root, 'var/lib/build-infra/jobs', id, 'job.json');
+  const before = (JSON.parse(run('jobs', '--json').stdout) as { jobs: unknown[] }).jobs;
+  for (const [what, lay] of [
+    ['cut', () => writeFileSync(path, '{"format": "build-infra/job@2", ')],
+    ['empty', () => writeFileSync(path, '')],
+    ['zeroed', () => writeFileSync(path, Buffer.alloc(4096))],
+    ['no UTF-8', () => writeFileSync(path, Buffer.from([0x22, 0xff, 0x22]))],
+    ['of another release', () => writeFileSync(path, '{"format": "build-infra/job@9"}')],
+    ['a list', () => writeFileSync(path, '[]')],
+    [
+      'of another job',
+      () =>
+        writeFileSync(
+          path,
+          JSON.stringify({ job: 'other-3-1-cccccccccccc', ...jobs['other-3-1-cccccccccccc'] }),
+        ),
+    ],
+    ['a folder', () => mkdirSync(path)],
+    ['a loop of links', () => symlinkSync('job.json', path)],
+  ] as const) {
+    rmSync(dirname(path), { recursive: true, force: true });
+    mkdirSync(dirname(path));
+    lay();
+    t.match(
+      run('jobs', '--component', 'hello'),
+      { status: 0, stdout: /^damaged  hello-7-1-f{12}\/job\.json: .+\n(?:.+\n)*.*hello-1\.0-1-a{12}/ },
+      what,
+    );
+    t.match(
+      JSON.parse(run('jobs', '--json').stdout),
+      { jobs: before, damaged: [{ job: id, fault: /./ }] },
+      what,
+    );
+    t.match(run('jobs', 'show', id), { status: 1, stderr: /refused BAD_DOCUMENT hello-7-1-/ }, what);
+  }
 });

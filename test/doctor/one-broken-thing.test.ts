@@ -653,6 +653,13 @@ const cases: Broken[] = [
   },
   {
     role: 'build',
+    name: "a job's document is damaged",
+    spoil: (root) => write(root, '/var/lib/build-infra/jobs/x-1-1-0123456789ab/job.json', '{', 'root', 0o600),
+    code: 'JOB_DAMAGED',
+    says: /jobs\/x-1-1-0123456789ab\/job\.json cannot be read, and the build agent does not start: .*backup's file/,
+  },
+  {
+    role: 'build',
     name: 'the notifier set something aside',
     spoil: both(
       (root) => write(root, '/var/lib/build-infra/notifier/aside/000000000007-x.json', '{}', 'user', 0o600),

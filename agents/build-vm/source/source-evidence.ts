@@ -10,11 +10,14 @@ import type { Evidence } from '../jobs/job-document.js';
 export const sourceEvidenceName = 'source-evidence.json';
 
 /**
- * One line without its newline: ASCII, as every text in it was made printable. In a log it stands after `>
- * evidence `.
+ * One line without its newline: ASCII, with everything else as JSON's escapes, so that the receiver of logs
+ * changes nothing of it. In a log it stands after `> evidence `.
  */
 export function sourceEvidence(evidence: Evidence): string {
-  return JSON.stringify(evidence);
+  return JSON.stringify(evidence).replace(
+    /[^\x20-\x7e]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 export function hashedEvidence(evidence: Evidence): HashedFile {

@@ -4,6 +4,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { AnyRefusal, printable } from '../../shared/refusal.js';
+import { visibleLine } from '../../shared/visible-text.js';
 import { Refusal } from '../refusals.js';
 import type { Component, Distribution } from '../configuration/config.js';
 import { readChangelog } from '../../shared/formats/control-file.js';
@@ -303,7 +304,7 @@ export async function fetchSource(
     tagObject: object,
     commit: tag.commit,
     tree: treeId,
-    tagger: printable(tag.tagger),
+    tagger: visibleLine(tag.tagger).slice(0, 500),
     signers,
     manifest: { files: manifest.files, bytes: manifest.bytes, sha256: manifest.sha256 },
   };

@@ -2,6 +2,7 @@
 // HTML and SVG from templates in which everything that is put in is text, unless this module itself made it.
 // Names, versions, tags and the details of refusals come from sources and forges: an attacker who can name a
 // file writes into this page.
+import { visibleText } from '../../shared/visible-text.js';
 
 /** Text that is markup already: only html`…` makes it. */
 export class Markup {
@@ -17,14 +18,8 @@ const entities: Record<string, string> = {
   '"': '&quot;',
   "'": '&#39;',
 };
-// Control bytes, and what turns the direction of text around: a name is not to look like another one.
-const invisible =
-  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-
 export function escapeText(untrustedText: string): string {
-  return untrustedText
-    .replace(invisible, '.')
-    .replace(/[&<>"']/g, (character) => entities[character] as string);
+  return visibleText(untrustedText).replace(/[&<>"']/g, (character) => entities[character] as string);
 }
 
 function written(content: Content): string {

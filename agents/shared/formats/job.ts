@@ -24,6 +24,7 @@ export const jobFormat = 'build-infra/job@2';
 
 export const jobStates = ['queued', 'running', 'done', 'failed', 'refused'] as const;
 export type JobState = (typeof jobStates)[number];
+export const jobKinds = ['build', 'template', 'promotion', 'withdrawal', 'renewal'] as const;
 export const stages = ['fetch', 'build', 'sign', 'publish', 'promote', 'withdraw', 'renew'] as const;
 export type Stage = (typeof stages)[number];
 
@@ -400,6 +401,6 @@ const readers: { [K in Job['kind']]: (isTemplate: boolean) => Reader<Extract<Job
 export function readJob(bytes: Uint8Array): Job {
   return readDocument(bytes, Infinity, (untrusted) => {
     const { kind, tag } = (untrusted ?? {}) as { kind?: unknown; tag?: unknown };
-    return readers[oneOf(Object.keys(readers) as Job['kind'][])(kind, '/kind')](tag === '')(untrusted, '');
+    return readers[oneOf(jobKinds)(kind, '/kind')](tag === '')(untrusted, '');
   });
 }
