@@ -278,10 +278,13 @@ export function manyStates(): FarmState {
             stage: 'promote',
             dist: 'trixie',
             code: 'TOO_YOUNG',
-            detail: 'in current-testing for 0.80 days; 5 are needed',
+            detail: 'in current-testing for 0.80 days; 5 are needed, which is from 2026-11-24T04:36Z on',
           },
         ],
-        reason: { code: 'TOO_YOUNG', detail: 'in current-testing for 0.80 days; 5 are needed' },
+        reason: {
+          code: 'TOO_YOUNG',
+          detail: 'in current-testing for 0.80 days; 5 are needed, which is from 2026-11-24T04:36Z on',
+        },
       }),
     },
   });

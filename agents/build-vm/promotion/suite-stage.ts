@@ -69,8 +69,13 @@ async function refuseTooYoung(
   log.say(
     `in ${tried} since ${then.time.toISOString()}, commit ${then.commit}: ${days.toFixed(2)} days at ${now.time.toISOString()}; needed are ${needed}`,
   );
-  if (days < needed)
-    throw new Refusal('TOO_YOUNG', `in ${tried} for ${days.toFixed(2)} days; ${needed} are needed`);
+  if (days >= needed) return;
+  // Up to the next whole minute: a command of that time is obeyed.
+  const from = new Date(Math.ceil((then.time.getTime() + needed * dayMs) / 60_000) * 60_000);
+  throw new Refusal(
+    'TOO_YOUNG',
+    `in ${tried} for ${days.toFixed(2)} days; ${needed} are needed, which is from ${from.toISOString().slice(0, 16)}Z on`,
+  );
 }
 
 /** Whoever asked for it may have lost the right since. @throws Refusal NOT_ALLOWED */
