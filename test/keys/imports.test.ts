@@ -110,6 +110,7 @@ await t.test(
         'shared/refusal.js',
         'shared/refusals.js',
         'shared/root-prefix.js',
+        'shared/visible-text.js',
       ],
     );
   },
