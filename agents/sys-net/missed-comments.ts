@@ -7,6 +7,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Reporter } from '../shared/calls/socket-service.js';
 import { makeFolder, readIfThere, writeDurably } from '../shared/durable-files.js';
+import { silenceOf, type Headers } from '../shared/formats/wanted-silence.js';
+import { readDocument, type Check } from '../shared/json-document.js';
+import { checkWith, text } from '../shared/json-schema.js';
 import { systemClock, type Clock } from '../shared/clock.js';
 import { printable } from '../shared/refusal.js';
 import { Refusal } from './refusals.js';
@@ -16,7 +19,7 @@ import type { DeliverySpool } from './delivery-spool.js';
 
 export interface Answer {
   status: number;
-  headers: { get: (name: string) => string | null };
+  headers: Headers;
   body: Buffer;
 }
 
@@ -32,7 +35,13 @@ const pauseMs = 120_000;
 const longestPauseMs = 3600_000;
 const pagesAtOnce = 20;
 
-/** @throws what fetch(3) says; Refusal TOO_LARGE */
+const seenLimitBytes = 1024 * 1024;
+const checkSeen: Check<Record<string, string>> = checkWith({
+  type: 'object',
+  additionalProperties: text('^[0-9T:.-]{19,30}Z$'),
+});
+
+/** @throws what fetch says; Refusal TOO_LARGE */
 async function get(url: string): Promise<Answer> {
   const headers = { accept: 'application/vnd.github+json', 'user-agent': 'build-infra' };
   const response = await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(timeoutMs) });
@@ -45,18 +54,6 @@ async function get(url: string): Promise<Answer> {
     chunks.push(chunk as Uint8Array);
   }
   return { status: response.status, headers: response.headers, body: Buffer.concat(chunks) };
-}
-
-/**
- * How long a forge that does not want to be asked now wants to be left alone; undefined where it says
- * nothing.
- */
-function wantedPauseMs({ headers }: Answer, now: Date): number | undefined {
-  const after = headers.get('retry-after');
-  if (after !== null)
-    return /^[0-9]{1,6}$/.test(after) ? Number(after) * 1000 : Date.parse(after) - now.getTime();
-  const reset = headers.get('x-ratelimit-remaining') === '0' ? headers.get('x-ratelimit-reset') : null;
-  return reset !== null && /^[0-9]{1,12}$/.test(reset) ? Number(reset) * 1000 - now.getTime() : undefined;
 }
 
 /** As GitHub spells times. */
@@ -98,13 +95,21 @@ export class MissedComments {
     this.#options = options;
     makeFolder(options.folder, 0o700);
     this.#path = join(options.folder, 'asked.json');
-    const bytes = readIfThere(this.#path);
-    this.#seen = new Map(
-      bytes === undefined ? [] : Object.entries(JSON.parse(bytes.toString('utf8')) as Record<string, string>),
-    );
+    this.#seen = new Map(Object.entries(this.#remembered()));
     // From its first start on nothing is missed, also where nobody had written anything until then.
     for (const repository of options.commands.repositories) {
-      if (!this.#seen.has(repository)) this.#see(repository, spelled(this.#now().getTime() - firstLookMs));
+      if (Number.isNaN(Date.parse(this.#seen.get(repository) ?? '')))
+        this.#see(repository, spelled(this.#now().getTime() - firstLookMs));
+    }
+  }
+
+  #remembered(): Record<string, string> {
+    try {
+      return readDocument(readIfThere(this.#path) ?? Buffer.from('{}'), seenLimitBytes, checkSeen);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#options.report(`webhooks: asked.json is damaged, so the last hour is asked for: ${error.line()}`);
+      return {};
     }
   }
 
@@ -139,7 +144,7 @@ export class MissedComments {
         this.#say('');
         return shortest;
       }
-      wanted = wantedPauseMs(refused, this.#now());
+      wanted = silenceOf(refused.headers, this.#now());
       this.#say(
         `${repository}: answered ${refused.status}${refused.status === 404 ? ', as for a repository that not everybody can read' : ''}`,
       );
@@ -187,7 +192,9 @@ export class MissedComments {
   }
 
   #see(repository: string, time: string): void {
-    if (Date.parse(this.#seen.get(repository) ?? '') >= Date.parse(time)) return;
+    // A time that there is not, in what the forge says, would be asked for ever after.
+    if (Number.isNaN(Date.parse(time)) || Date.parse(this.#seen.get(repository) ?? '') >= Date.parse(time))
+      return;
     this.#seen.set(repository, time);
     writeDurably(this.#path, `${JSON.stringify(Object.fromEntries(this.#seen))}\n`, 0o600);
   }

@@ -2,7 +2,7 @@
 // GitHub says "slow down" in many ways. Each is waited out as long as it asks, nothing is set aside, and no request leaves before. What only
 // looks like one is not waited for.
 import t from 'tap';
-import { silenceOf } from '../../agents/notifier/github/trouble.js';
+import { silenceOf } from '../../agents/shared/formats/wanted-silence.js';
 import type { Misbehaviour } from '../../agents/local/outside/github-server/server.js';
 import { notification, place, token, type Place } from './notifying.js';
 

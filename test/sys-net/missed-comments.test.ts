@@ -2,11 +2,17 @@
 // Comments whose webhook did not come, asked for at the test server, which holds each question against
 // GitHub's published description.
 import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import tap from 'tap';
 import { GitHubServer } from '../../agents/local/outside/github-server/server.js';
 import type { StoredIssue } from '../../agents/local/outside/github-server/store.js';
 import { DeliverySpool, type SpoolLimits } from '../../agents/sys-net/delivery-spool.js';
-import { MissedComments, type Answer } from '../../agents/sys-net/missed-comments.js';
+import {
+  MissedComments,
+  type Answer,
+  type MissedCommentsOptions,
+} from '../../agents/sys-net/missed-comments.js';
 import { folderOf } from '../support/folders.js';
 import { TestClock } from '../support/test-clock.js';
 import { until } from '../support/until.js';
@@ -28,6 +34,7 @@ interface Rig {
   edit: (id: number, body: string) => void;
   spool: DeliverySpool;
   asker: MissedComments;
+  options: MissedCommentsOptions;
   lines: string[];
   /** numbers of the comments that wait */
   found: () => number[];
@@ -74,7 +81,7 @@ async function rig(
     again: (more: Partial<SpoolLimits> = limits) => {
       (made as Partial<Rig>).spool?.close();
       made.spool = new DeliverySpool(folder, more);
-      made.asker = new MissedComments({
+      made.options = {
         commands,
         api: server.url,
         folder,
@@ -82,7 +89,8 @@ async function rig(
         onAccepted: () => undefined,
         report: (line) => made.lines.push(line),
         clock,
-      });
+      };
+      made.asker = new MissedComments(made.options);
     },
   } as Rig;
   made.again();
@@ -187,7 +195,7 @@ void tap.test(
       { how: { kind: 'answer', contentType: 'text/html', body: '<p>' } },
     );
     t.equal(await r.asker.ask(repository), 900_000);
-    t.equal(await r.asker.ask(repository), 1_800_000);
+    t.equal(await r.asker.ask(repository), 1_801_000, 'a second after');
     t.ok((await r.asker.ask(repository)) > 120_000);
     t.ok((await r.asker.ask(repository)) <= 3_600_000);
     t.equal(await r.asker.ask(repository), 120_000);
@@ -234,6 +242,54 @@ for (const [name, odd] of [
     t.same(r.found(), name === 'without a writer' ? [1, 2] : [2]);
   });
 }
+
+for (const after of ['soon', 'NaN', '-5', '1e9', 'Sun, 99 Nov 2026 99:99:99 GMT', '0', '999999999999999']) {
+  void tap.test(`"retry-after: ${after}" never makes a question follow at once, or never`, async (t) => {
+    const r = await rig(t);
+    const get = async (): Promise<Answer> => ({
+      status: 429,
+      headers: new Headers({ 'retry-after': after }),
+      body: Buffer.from(''),
+    });
+    const asker = new MissedComments({ ...r.options, get });
+    const pause = await asker.ask(repository);
+    t.ok(pause >= 120_000 && pause <= 3_600_000, String(pause));
+  });
+}
+
+for (const [name, remembered] of [
+  ['no JSON', '{"half'],
+  ['a list', '[]'],
+  ['a time that there is not', JSON.stringify({ [repository]: '2026-99-99T99:99:99Z' })],
+  ['another kind of value', JSON.stringify({ [repository]: 5 })],
+] as const) {
+  void tap.test(`where what it remembered is ${name}, the last hour is asked for`, async (t) => {
+    const r = await rig(t);
+    r.at(1);
+    const id = r.say(block);
+    r.at(10);
+    writeFileSync(join(r.options.folder, 'asked.json'), remembered);
+    await new MissedComments(r.options).ask(repository);
+    t.same(r.found(), [id]);
+  });
+}
+
+void tap.test('a time that there is not is not remembered', async (t) => {
+  const r = await rig(t);
+  const times = { created_at: '2026-99-99T99:99:99Z', updated_at: '2026-99-99T99:99:99Z' };
+  const odd = [{ id: 1, body: block, user: { login: 'alice' }, ...times }];
+  const get = async (): Promise<Answer> => ({
+    status: 200,
+    headers: new Headers(),
+    body: Buffer.from(JSON.stringify(odd)),
+  });
+  const asker = new MissedComments({ ...r.options, get });
+  t.same([await asker.ask(repository), await asker.ask(repository)], [120_000, 120_000]);
+  t.same(
+    r.lines.filter((line) => line.includes('cannot ask')),
+    [],
+  );
+});
 
 void tap.test(
   'the agent that was off finds what was posted meanwhile, and what came by webhook is not brought twice',

@@ -5,7 +5,8 @@
 import type { Clock } from '../../shared/clock.js';
 import { readIfThere, writeDurably } from '../../shared/durable-files.js';
 import type { Exchanged, Answer } from './exchange.js';
-import { GitHubTrouble, longestSilenceMs, shortestSilenceMs, silenceOf } from './trouble.js';
+import { longestSilenceMs, silenceOf } from '../../shared/formats/wanted-silence.js';
+import { GitHubTrouble, shortestSilenceMs } from './trouble.js';
 
 export class Pace {
   readonly #path: string;
