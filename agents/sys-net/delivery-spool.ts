@@ -135,7 +135,7 @@ export class DeliverySpool {
     const opened = AppendOnlyLines.open(this.#path, 0o600);
     this.#file = opened.file;
     for (const line of opened.lines) this.#read(line);
-    if (opened.lines.length > 0) this.#rewrite();
+    if (opened.lines.length > 0) this.#tidy();
   }
 
   #read(line: string): void {
@@ -221,7 +221,7 @@ export class DeliverySpool {
       this.#know(nameOf(one.delivery, one.keys));
       one.settle();
     }
-    if (this.#remembered.length > 2 * this.#limits.remembered || this.#bytes > rewriteBytes) this.#rewrite();
+    if (this.#remembered.length > 2 * this.#limits.remembered || this.#bytes > rewriteBytes) this.#tidy();
   }
 
   /**
@@ -323,7 +323,16 @@ export class DeliverySpool {
     for (const name of line.split(' ')) this.#known.add(name);
   }
 
-  /** Writes the file again: what waits, and the younger half of what was accepted. */
+  /** Writes the file again. Where there is no room for a second one, the first is as good, only longer. */
+  #tidy(): void {
+    try {
+      this.#rewrite();
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+    }
+  }
+
+  /** What waits, and the younger half of what was accepted. */
   #rewrite(): void {
     const waiting = new Map(
       [...this.#pending.values()].map((pending) => [nameOf(pending.delivery, pending.keys), pending]),

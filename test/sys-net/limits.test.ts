@@ -276,6 +276,10 @@ void tap.test(
     t.ok(refused.length > 0);
     t.ok(answers.every(({ status, body: line }) => status === 202 || /^refused DISK_FULL /.test(line)));
     t.same(readFileSync(join(folder, 'webhooks/deliveries')).subarray(0, before.length), before);
+    // An agent that starts now has everything that was accepted.
+    const restarted = new DeliverySpool(join(folder, 'webhooks'));
+    t.equal(restarted.pending, spool.pending);
+    restarted.close();
     rmSync(join(folder, 'full'), { recursive: true });
     for (const one of refused)
       t.equal((await post({ socketPath: tree.socketPath }, one, githubHeaders(one))).status, 202);
